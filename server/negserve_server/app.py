@@ -1,0 +1,119 @@
+"""Wiring: load the graphs, warm the kernels, serve, drain."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from negserve_server.config import ServerConfig
+from negserve_server.graph import TriplesFactory
+from negserve_server.service import SERVICE, OpenStreams, SamplerServicer, make_handler
+from negserve_server.warm_up import warm_up
+
+logger = logging.getLogger(__name__)
+
+_CHANNEL_OPTIONS = (
+    ("grpc.so_reuseport", 0),  # a second server on the same port is an error, not a lottery
+    ("grpc.max_receive_message_length", 16 * 1024 * 1024),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+)
+
+
+def load_datasets(paths: Mapping[str, Path | None]) -> dict[str, TriplesFactory]:
+    """Load all datasets.
+
+    :param paths: a path by name; None for the embedded graph
+    :raises MalformedFile: naming file, line and reason
+    """
+    datasets = {}
+    for name, path in paths.items():
+        begin = time.monotonic()
+        factory = TriplesFactory.world() if path is None else TriplesFactory.from_path(path)
+        datasets[name] = factory
+        logger.info(
+            "dataset %s: %d entities, %d relations, %s triples, fingerprint %s, %.1f s",
+            name,
+            factory.num_entities,
+            factory.num_relations,
+            " + ".join(f"{len(triples)} {split}" for split, triples in factory.splits.items()),
+            factory.fingerprint,
+            time.monotonic() - begin,
+        )
+    return datasets
+
+
+class Server:
+    """One server process: datasets in memory, an address or several, an orderly end.
+
+    :param config: what to serve and where
+    :param datasets: the loaded graphs, by name
+    """
+
+    def __init__(self, config: ServerConfig, datasets: Mapping[str, TriplesFactory]) -> None:
+        self._config = config
+        self._datasets = datasets
+        self._streams = OpenStreams(config.limits)
+        self._executor = ThreadPoolExecutor(config.threads, thread_name_prefix="engine")
+
+    async def serve(self, on_listening: Callable[[list[str]], None]) -> None:
+        """Serve until SIGTERM or SIGINT, then drain.
+
+        :param on_listening: called with the addresses, free ports filled in, once every
+            kernel is compiled and health says SERVING
+        :raises OSError: if an address can't be had
+        """
+        loop = asyncio.get_running_loop()
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+
+        await loop.run_in_executor(self._executor, warm_up, self._datasets)
+        server = grpc.aio.server(options=_CHANNEL_OPTIONS)
+        servicer = SamplerServicer(self._datasets, self._config.limits, self._executor)
+        server.add_generic_rpc_handlers((make_handler(servicer, self._streams),))
+        health_servicer = health.aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
+        reflection.enable_server_reflection(
+            (SERVICE.full_name, health.SERVICE_NAME, reflection.SERVICE_NAME), server
+        )
+        addresses = [_bind(server, address) for address in self._config.listen]
+        await server.start()
+        for name in ("", SERVICE.full_name, *self._datasets):
+            await health_servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
+        sweeper = asyncio.create_task(self._streams.sweep())
+        on_listening(addresses)
+        try:
+            await stop.wait()
+            logger.info("draining: %d open streams", len(self._streams))
+            await health_servicer.enter_graceful_shutdown()
+            self._streams.drain()
+            await server.stop(self._config.drain_seconds)
+        finally:
+            sweeper.cancel()
+            self._executor.shutdown(cancel_futures=True)
+        logger.info("stopped")
+
+
+def _bind(server: grpc.aio.Server, address: str) -> str:
+    """Bind an address and give it with the port that was really taken."""
+    try:
+        port = server.add_insecure_port(address)
+    except RuntimeError as error:
+        raise OSError(
+            f"can't listen on {address}: {error}; is another server there already?"
+        ) from error
+    if address.startswith("unix:"):
+        return address
+    return f"{address.rpartition(':')[0]}:{port}"

@@ -1,0 +1,188 @@
+"""The command ``negserve-server``."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import sys
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from negserve_server.app import Server, load_datasets
+from negserve_server.config import DEFAULT_LISTEN, WORLD, ServerConfig
+from negserve_server.errors import NegserveServerError
+from negserve_server.graph import TriplesFactory
+from negserve_server.service import Limits
+
+_DEFAULTS = Limits()
+
+
+class _DatasetOption(click.ParamType):
+    name = "NAME=PATH"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, Path | None]:
+        text = str(value)
+        if text == WORLD:
+            return WORLD, None
+        name, separator, path = text.partition("=")
+        if not separator or not name or not path:
+            self.fail(f"{text!r}: give NAME=PATH, or {WORLD} for the embedded graph", param, ctx)
+        return name, Path(path)
+
+
+@click.group(context_settings={"auto_envvar_prefix": "NEGSERVE", "show_default": True})
+@click.version_option(package_name="negserve")
+def main() -> None:
+    """Serve exact, reproducible negatives of knowledge graphs over gRPC."""
+
+
+@main.command()
+@click.option(
+    "--dataset",
+    "datasets",
+    type=_DatasetOption(),
+    multiple=True,
+    default=[WORLD],
+    help="A graph to serve: a file of head<TAB>relation<TAB>tail lines, or a folder with "
+    "train.txt, valid.txt and test.txt (.txt or .tsv, plain or .gz). Repeatable. "
+    f"'{WORLD}' is the graph that is shipped along.",
+)
+@click.option(
+    "--listen",
+    multiple=True,
+    default=[DEFAULT_LISTEN],
+    metavar="ADDR",
+    help="HOST:PORT (port 0 takes a free one) or unix:PATH. Repeatable.",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    default=None,
+    help="Threads that draw negatives.  [default: the number of cores]",
+)
+@click.option(
+    "--max-streams",
+    type=click.IntRange(min=1),
+    default=_DEFAULTS.max_streams,
+    help="Most open streams; one more is refused.",
+)
+@click.option(
+    "--max-negatives-per-positive",
+    type=click.IntRange(min=1),
+    default=_DEFAULTS.max_negatives_per_positive,
+    help="Largest k.",
+)
+@click.option(
+    "--max-negatives-per-message",
+    type=click.IntRange(min=1),
+    default=_DEFAULTS.max_negatives_per_message,
+    help="Largest batch times k of one message. Above the default, answers may pass the 4 MiB "
+    "that gRPC clients take unless told otherwise.",
+)
+@click.option(
+    "--idle-timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=_DEFAULTS.idle_timeout,
+    help="Seconds after which a stream without messages is ended.",
+)
+@click.option(
+    "--drain-seconds",
+    type=click.FloatRange(min=0),
+    default=10.0,
+    help="How long answers under way may take after SIGTERM.",
+)
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    help="Least severe messages to log, to standard error.",
+)
+def serve(
+    datasets: tuple[tuple[str, Path | None], ...],
+    listen: tuple[str, ...],
+    threads: int | None,
+    max_streams: int,
+    max_negatives_per_positive: int,
+    max_negatives_per_message: int,
+    idle_timeout: float,
+    drain_seconds: float,
+    log_level: str,
+) -> None:
+    """Load the graphs and answer until SIGTERM or Ctrl-C.
+
+    Prints one line per address, "listening on ADDR", once the first request can be answered.
+    Each option can also be given in the environment: NEGSERVE_SERVE_LISTEN and so on.
+
+    \b
+    Examples:
+      negserve-server serve
+      negserve-server serve --dataset fb=data/fb15k-237 --dataset world --listen 0.0.0.0:7733
+      negserve-server serve --listen unix:/run/negserve.sock
+    """
+    logging.basicConfig(
+        level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    if len({name for name, _ in datasets}) < len(datasets):
+        raise click.UsageError("two datasets of one name; give each its own")
+    try:
+        config = ServerConfig(
+            datasets=dict(datasets),
+            listen=listen,
+            limits=Limits(
+                max_negatives_per_positive=max_negatives_per_positive,
+                max_negatives_per_message=max_negatives_per_message,
+                max_streams=max_streams,
+                idle_timeout=idle_timeout,
+            ),
+            drain_seconds=drain_seconds,
+            **({"threads": threads} if threads else {}),  # type: ignore[arg-type]
+        )
+        server = Server(config, load_datasets(config.datasets))
+        asyncio.run(server.serve(_announce))
+    except (NegserveServerError, ValueError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _announce(addresses: list[str]) -> None:
+    for address in addresses:
+        click.echo(f"listening on {address}")
+    sys.stdout.flush()
+
+
+@main.command()
+@click.argument("path", type=click.Path(path_type=Path), default=None, required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def inspect(path: Path | None, as_json: bool) -> None:
+    """Load a graph and print its counts and fingerprint.
+
+    PATH is what --dataset of `serve` takes; without it, the embedded graph.
+    """
+    try:
+        factory = TriplesFactory.world() if path is None else TriplesFactory.from_path(path)
+    except (NegserveServerError, ValueError) as error:
+        raise click.ClickException(str(error)) from error
+    facts: dict[str, object] = {
+        "num_entities": factory.num_entities,
+        "num_relations": factory.num_relations,
+        **{f"num_{split}": len(triples) for split, triples in factory.splits.items()},
+        **{f"num_unseen_{split}": count for split, count in factory.num_unseen.items() if count},
+        "index_bytes": factory.filter_index(tuple(factory.splits)).nbytes,
+        "fingerprint": factory.fingerprint,
+    }
+    if as_json:
+        click.echo(json.dumps(facts))
+        return
+    table = Table(show_header=False, box=None)
+    for name, value in facts.items():
+        table.add_row(name, f"{value:,}" if isinstance(value, int) else str(value))
+    Console().print(table, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()

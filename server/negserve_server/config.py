@@ -1,0 +1,41 @@
+"""What a server serves and where: its frozen, validated configuration."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from negserve_server.service import Limits
+
+DEFAULT_LISTEN = "127.0.0.1:7733"
+
+#: The name of the embedded graph, and what stands for it in place of a path.
+WORLD = "world"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerConfig:
+    """Configuration of one server process.
+
+    :ivar datasets: path of each dataset by name; None for the embedded graph
+    :ivar listen: addresses, ``HOST:PORT`` (port 0 for a free one) or ``unix:PATH``
+    :ivar limits: what callers may ask for
+    :ivar drain_seconds: how long answers under way may take after SIGTERM
+    :ivar threads: threads for the engine
+    """
+
+    datasets: Mapping[str, Path | None] = field(default_factory=lambda: {WORLD: None})
+    listen: tuple[str, ...] = (DEFAULT_LISTEN,)
+    limits: Limits = field(default_factory=Limits)
+    drain_seconds: float = 10.0
+    threads: int = field(default_factory=lambda: os.cpu_count() or 1)
+
+    def __post_init__(self) -> None:
+        if not self.datasets:
+            raise ValueError("no dataset; give at least one")
+        if not self.listen:
+            raise ValueError("no address to listen on; give at least one")
+        if self.threads < 1:
+            raise ValueError(f"threads={self.threads}; give at least 1")

@@ -1,0 +1,246 @@
+"""The triples factory: a loaded graph, and the samplers over it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from negserve_server.errors import InvalidConfiguration
+from negserve_server.graph.fingerprint import graph_fingerprint, split_fingerprint
+from negserve_server.graph.tsv import COLUMNS, find_splits, read_tsv
+from negserve_server.graph.vocabulary import Vocabulary
+from negserve_server.index import FilterIndex, sort_unique_triples
+from negserve_server.index.filter_index import check_ids
+from negserve_server.sampling import (
+    SPLITS,
+    Domain,
+    RelationStatistics,
+    Sampler,
+    SamplerConfig,
+    as_triples,
+)
+
+logger = logging.getLogger(__name__)
+_T = TypeVar("_T")
+_WORLD = Path(__file__).parent / "world"
+
+
+class TriplesFactory:
+    """Mapped triples of all splits, vocabularies, counts and fingerprint of one graph.
+
+    Immutable and safe to use from many threads. Satisfies the protocol
+    ``negserve.sampling.TriplesFactory``, so the samplers of the client work on it in process.
+
+    :param splits: ids per split, each shape (n, 3), ``training`` at least; repetitions are
+        dropped and rows sorted by head, relation, tail
+    :param num_entities: size of the entity id space; None for the largest id plus one
+    :param num_relations: likewise for relations
+    :param entities: labels of the entities, if there are any
+    :param relations: labels of the relations, if there are any
+    :param num_unseen: per split, triples left out for a label unseen in training
+    :raises IdOutOfRange: if a triple has an id outside the id space
+    :raises ValueError: for an empty training split, or labels that do not fit the id space
+    """
+
+    def __init__(
+        self,
+        splits: Mapping[str, ArrayLike],
+        *,
+        num_entities: int | None = None,
+        num_relations: int | None = None,
+        entities: Vocabulary | None = None,
+        relations: Vocabulary | None = None,
+        num_unseen: Mapping[str, int] | None = None,
+    ) -> None:
+        if set(splits) - set(SPLITS) or "training" not in splits:
+            raise ValueError(f"splits {sorted(splits)}: give training, and any of {SPLITS}")
+        arrays = {name: as_triples(splits[name]) for name in SPLITS if name in splits}
+        if len(arrays["training"]) == 0:
+            raise ValueError("the training split is empty; give at least one triple")
+        self.num_entities: int = num_entities or _size(arrays, [0, 2])
+        self.num_relations: int = num_relations or _size(arrays, [1])
+        for name, vocabulary, size in (
+            ("entities", entities, self.num_entities),
+            ("relations", relations, self.num_relations),
+        ):
+            if vocabulary is not None and len(vocabulary) != size:
+                raise ValueError(f"{len(vocabulary)} labels for {size} {name}; give one each")
+            if size > 2**32:
+                raise ValueError(f"{size} {name}: an id space holds at most 2^32")
+        for triples in arrays.values():
+            check_ids(triples, self.num_entities, self.num_relations)
+        self._splits = {name: sort_unique_triples(array) for name, array in arrays.items()}
+        for array in self._splits.values():
+            array.flags.writeable = False
+        self.entities = entities
+        self.relations = relations
+        self.num_unseen = {name: (num_unseen or {}).get(name, 0) for name in self._splits}
+        self._lock = threading.Lock()
+        self._indexes: dict[tuple[str, ...], FilterIndex] = {}
+        self._domains: dict[tuple[object, ...], Domain] = {}
+
+    @classmethod
+    def from_path(cls, path: str | Path) -> TriplesFactory:
+        """Load a graph from tab-separated labels.
+
+        Ids are given as PyKEEN's ``TriplesFactory.from_path`` gives them: the labels of the
+        training triples, sorted. Validation and test triples with labels unseen in training
+        are left out, counted in :attr:`num_unseen` and logged.
+
+        :param path: a file of training triples, or a folder with ``train``, ``valid`` and
+            ``test`` (``.txt`` or ``.tsv``, plain or ``.gz``)
+        :raises MalformedFile: naming file, line and reason
+        """
+        files = find_splits(Path(path))
+        training = read_tsv(files["training"])
+        entities = Vocabulary.of(training["head"], training["tail"])
+        relations = Vocabulary.of(training["relation"])
+        splits: dict[str, NDArray[np.int64]] = {}
+        num_unseen: dict[str, int] = {}
+        for split, file in files.items():
+            frame = training if split == "training" else read_tsv(file)
+            mapped = frame.select(
+                (relations if name == "relation" else entities).ids(frame[name]).alias(name)
+                for name in COLUMNS
+            )
+            seen = mapped.drop_nulls()
+            num_unseen[split] = len(mapped) - len(seen)
+            if num_unseen[split]:
+                logger.warning(
+                    "%s: %d of %d triples have a label that does not occur in training; left out",
+                    file,
+                    num_unseen[split],
+                    len(mapped),
+                )
+            splits[split] = seen.to_numpy().astype(np.int64)
+        return cls(
+            splits,
+            num_entities=len(entities),
+            num_relations=len(relations),
+            entities=entities,
+            relations=relations,
+            num_unseen=num_unseen,
+        )
+
+    @classmethod
+    def world(cls) -> TriplesFactory:
+        """Load the embedded graph: the countries of the world and facts about them."""
+        return cls.from_path(_WORLD)
+
+    @property
+    def mapped_triples(self) -> NDArray[np.int64]:
+        """The distinct training triples, sorted, shape (n, 3), read-only."""
+        return self._splits["training"]
+
+    @property
+    def splits(self) -> Mapping[str, NDArray[np.int64]]:
+        """The distinct triples of each split, sorted, shape (n, 3), read-only."""
+        return self._splits
+
+    @property
+    def num_triples(self) -> int:
+        """How many distinct training triples there are."""
+        return len(self.mapped_triples)
+
+    @property
+    def entity_to_id(self) -> Mapping[str, int]:
+        """Map entity labels to ids; empty for a graph without labels."""
+        return self.entities.label_to_id if self.entities is not None else {}
+
+    @property
+    def relation_to_id(self) -> Mapping[str, int]:
+        """Map relation labels to ids; empty for a graph without labels."""
+        return self.relations.label_to_id if self.relations is not None else {}
+
+    @cached_property
+    def split_fingerprints(self) -> Mapping[str, str]:
+        """Fingerprint of each split, 64 hexadecimal digits."""
+        return {
+            name: split_fingerprint(triples, self.num_entities, self.num_relations)
+            for name, triples in self._splits.items()
+        }
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the id space and the triples of all splits, 64 hexadecimal digits."""
+        return graph_fingerprint(self.split_fingerprints)
+
+    @cached_property
+    def relation_statistics(self) -> RelationStatistics:
+        """Per-relation statistics of the training triples."""
+        return RelationStatistics.of(self.mapped_triples, self.num_relations)
+
+    def filter_index(self, splits: Sequence[str]) -> FilterIndex:
+        """Give the index over some splits, built on first use and kept.
+
+        :raises InvalidConfiguration: for no split, or one that the graph has not
+        """
+        missing = [name for name in splits if name not in self._splits]
+        if missing or not splits:
+            raise InvalidConfiguration(
+                "splits", tuple(splits), f"this graph has {', '.join(self._splits)}"
+            )
+        chosen = tuple(name for name in SPLITS if name in splits)
+        return self._once(
+            self._indexes,
+            chosen,
+            lambda: FilterIndex(
+                np.concatenate([self._splits[name] for name in chosen]),
+                num_entities=self.num_entities,
+                num_relations=self.num_relations,
+            ),
+        )
+
+    def contains(self, triples: ArrayLike, splits: Sequence[str]) -> NDArray[np.bool_]:
+        """Tell for each triple, shape (n, 3), whether it is in one of the splits; shape (n,).
+
+        :raises IdOutOfRange: if a triple has an id outside the id space
+        :raises InvalidConfiguration: for a split that the graph has not
+        """
+        return self.filter_index(splits).contains(as_triples(triples))
+
+    def open_sampler(self, **options: Any) -> Sampler:
+        """Make the sampler of a configuration given by its fields.
+
+        :param options: fields of :class:`negserve_server.sampling.SamplerConfig`
+        :raises InvalidConfiguration: naming the field, its value and what is legal
+        """
+        return self.sampler(SamplerConfig(**options))
+
+    def sampler(self, config: SamplerConfig) -> Sampler:
+        """Make the sampler of a configuration.
+
+        What is costly is kept and shared by all configurations that differ in k and seed.
+
+        :raises InvalidConfiguration: if the graph can't serve it
+        """
+        index = self.filter_index(config.filter_splits) if config.filtered else None
+        domain = self._once(
+            self._domains,
+            (config.kind, config.corruption_scheme, config.filter_splits),
+            lambda: Domain(
+                config,
+                training=self.mapped_triples,
+                filter_index=index,
+                num_entities=self.num_entities,
+                num_relations=self.num_relations,
+            ),
+        )
+        return Sampler(config, domain)
+
+    def _once(self, cache: dict[Any, _T], key: object, make: Callable[[], _T]) -> _T:
+        with self._lock:
+            if key not in cache:
+                cache[key] = make()
+            return cache[key]
+
+
+def _size(arrays: Mapping[str, NDArray[np.int64]], columns: list[int]) -> int:
+    return max(int(array[:, columns].max(initial=-1)) for array in arrays.values()) + 1

@@ -1,0 +1,56 @@
+"""Labels and their ids."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+
+import polars as pl
+
+
+class Vocabulary:
+    """The labels of an id space; a label's index is its id.
+
+    :param labels: distinct labels in the order of their ids
+    """
+
+    def __init__(self, labels: pl.Series) -> None:
+        self._labels = labels
+
+    @classmethod
+    def of(cls, *columns: pl.Series) -> Vocabulary:
+        """Number the distinct labels of some columns in sorted order.
+
+        The order is that of the code points, as Python's ``sorted`` and so PyKEEN gives it:
+        UTF-8 bytes, by which polars sorts, are ordered likewise.
+        """
+        return cls(pl.concat([column.unique() for column in columns]).unique().sort())
+
+    @classmethod
+    def from_mapping(cls, label_to_id: Mapping[str, int]) -> Vocabulary:
+        """Take ids as given.
+
+        :raises ValueError: unless the ids are exactly 0 to n - 1
+        """
+        by_id = sorted(label_to_id.items(), key=lambda item: item[1])
+        if [i for _, i in by_id] != list(range(len(by_id))):
+            raise ValueError(f"ids of {len(by_id)} labels must be 0 to {len(by_id) - 1}, each once")
+        return cls(pl.Series([label for label, _ in by_id], dtype=pl.String))
+
+    def __len__(self) -> int:
+        """Count the labels."""
+        return len(self._labels)
+
+    def ids(self, column: pl.Series) -> pl.Series:
+        """Map labels to ids, uint32; null where the label is not in the vocabulary."""
+        return column.cast(pl.Enum(self._labels), strict=False).to_physical().cast(pl.UInt32)
+
+    def labels(self) -> list[str]:
+        """All labels, in the order of their ids."""
+        labels: list[str] = self._labels.to_list()
+        return labels
+
+    @cached_property
+    def label_to_id(self) -> Mapping[str, int]:
+        """Map each label to its id."""
+        return {label: i for i, label in enumerate(self.labels())}

@@ -1,0 +1,1 @@
+"""The embedded graph of countries, their neighbours, cities, waters and alliances."""

@@ -1,0 +1,104 @@
+"""The exact filter index over the triples of the chosen splits."""
+
+from __future__ import annotations
+
+import threading
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from negserve_server.errors import IdOutOfRange
+from negserve_server.index.pair_index import PairIndex, sort_unique_triples
+
+#: Columns of a triple, and the slot names in that order.
+SLOTS = ("head", "relation", "tail")
+
+
+def check_ids(triples: NDArray[np.integer], num_entities: int, num_relations: int) -> None:
+    """Refuse triples with an id outside the id space.
+
+    :param triples: shape (n, 3)
+    :raises IdOutOfRange: naming the first bad row of the first bad column
+    """
+    for column, slot in enumerate(SLOTS):
+        ids = triples[:, column]
+        limit = num_relations if slot == "relation" else num_entities
+        bad = (ids < 0) | (ids >= limit)
+        if bad.any():
+            row = int(bad.argmax())
+            raise IdOutOfRange(row=row, slot=slot, value=int(ids[row]), limit=limit)
+
+
+class FilterIndex:
+    """Answers "is (h, r, t) known?" and "what is known for this pair?", exactly.
+
+    Immutable and safe to use from many threads. The three directions are built when first
+    used: corrupting tails needs (h, r), corrupting heads (r, t), corrupting relations (h, t).
+
+    :param triples: shape (n, 3), ids inside the id space; repetitions allowed
+    :param num_entities: size of the entity id space, 1 to 2^32
+    :param num_relations: size of the relation id space, 1 to 2^32
+    :raises IdOutOfRange: if a triple has an id outside the id space
+    """
+
+    def __init__(
+        self, triples: NDArray[np.integer], *, num_entities: int, num_relations: int
+    ) -> None:
+        check_ids(triples, num_entities, num_relations)
+        self.num_entities = num_entities
+        self.num_relations = num_relations
+        self._triples = sort_unique_triples(triples)
+        self._lock = threading.Lock()
+        self._by_slot: dict[str, PairIndex] = {}
+
+    def __len__(self) -> int:
+        """Count the distinct known triples."""
+        return len(self._triples)
+
+    def by_slot(self, slot: str) -> PairIndex:
+        """Give the index that is asked when ``slot`` is replaced.
+
+        Its pairs are the other two slots in the order head, relation, tail.
+        """
+        with self._lock:
+            if slot not in self._by_slot:
+                value = SLOTS.index(slot)
+                pair = [column for column in range(3) if column != value]
+                self._by_slot[slot] = PairIndex.build(self._triples[:, [*pair, value]])
+            return self._by_slot[slot]
+
+    def known_tails(self, head: int, relation: int) -> NDArray[np.uint32]:
+        """Give the sorted tails t with (head, relation, t) known, shape (m,)."""
+        return self.by_slot("tail").known(head, relation)
+
+    def known_heads(self, relation: int, tail: int) -> NDArray[np.uint32]:
+        """Give the sorted heads h with (h, relation, tail) known, shape (m,)."""
+        return self.by_slot("head").known(relation, tail)
+
+    def known_relations(self, head: int, tail: int) -> NDArray[np.uint32]:
+        """Give the sorted relations r with (head, r, tail) known, shape (m,)."""
+        return self.by_slot("relation").known(head, tail)
+
+    def contains(self, triples: NDArray[np.integer]) -> NDArray[np.bool_]:
+        """Tell for each triple whether it is known.
+
+        :param triples: shape (n, 3)
+        :return: shape (n,)
+        :raises IdOutOfRange: if a triple has an id outside the id space
+        """
+        check_ids(triples, self.num_entities, self.num_relations)
+        return self.by_slot("tail").contains(triples[:, 0], triples[:, 1], triples[:, 2])
+
+    @cached_property
+    def triples(self) -> NDArray[np.int64]:
+        """The distinct known triples in lexicographic order, shape (n, 3), read-only."""
+        view = self._triples.view()
+        view.flags.writeable = False
+        return view
+
+    @property
+    def nbytes(self) -> int:
+        """Memory held by triples and the directions built so far, in bytes."""
+        with self._lock:
+            return self._triples.nbytes + sum(index.nbytes for index in self._by_slot.values())

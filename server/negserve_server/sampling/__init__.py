@@ -1,0 +1,28 @@
+"""Samplers: pure functions of (graph, configuration, seed, position of the positive)."""
+
+from negserve_server.sampling.batch import CorruptedBatch
+from negserve_server.sampling.config import (
+    ALGORITHM_VERSION,
+    KINDS,
+    MAX_NUM_NEGS_PER_POS,
+    SLOTS,
+    SPLITS,
+    SamplerConfig,
+)
+from negserve_server.sampling.domain import Domain
+from negserve_server.sampling.sampler import Sampler, as_triples
+from negserve_server.sampling.statistics import RelationStatistics
+
+__all__ = [
+    "ALGORITHM_VERSION",
+    "KINDS",
+    "MAX_NUM_NEGS_PER_POS",
+    "SLOTS",
+    "SPLITS",
+    "CorruptedBatch",
+    "Domain",
+    "RelationStatistics",
+    "Sampler",
+    "SamplerConfig",
+    "as_triples",
+]

@@ -1,0 +1,81 @@
+"""From the service's descriptor to gRPC handlers that parse, admit and refuse."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+from google.protobuf.message import Message
+
+from negserve.v1 import sampler_pb2 as pb
+from negserve_server.service.refusal import refuse
+from negserve_server.service.servicer import SamplerServicer
+from negserve_server.service.stream import RequestStream, parse
+from negserve_server.service.streams import OpenStreams
+
+SERVICE = pb.DESCRIPTOR.services_by_name["SamplerService"]
+_Context = grpc.aio.ServicerContext[Any, Any]
+
+
+def make_handler(servicer: SamplerServicer, streams: OpenStreams) -> grpc.GenericRpcHandler:
+    """Make the handlers of all methods of the service.
+
+    Messages are parsed here, not by grpc, which would answer bytes that are no message with
+    UNKNOWN and no reason.
+    """
+    handlers = {
+        "Sample": _stream_stream(servicer.sample, pb.SampleRequest, streams),
+        "Contains": _stream_stream(servicer.contains, pb.ContainsRequest, streams),
+        "ListDatasets": _unary_unary(servicer.list_datasets, pb.ListDatasetsRequest),
+        "GetDataset": _unary_unary(servicer.get_dataset, pb.GetDatasetRequest),
+        "GetRelationStatistics": _unary_unary(
+            servicer.get_relation_statistics, pb.GetRelationStatisticsRequest
+        ),
+        "GetVocabulary": _unary_stream(servicer.get_vocabulary, pb.GetVocabularyRequest),
+    }
+    return grpc.method_handlers_generic_handler(SERVICE.full_name, handlers)
+
+
+def _serialize(message: Message) -> bytes:
+    return message.SerializeToString()
+
+
+def _unary_unary(method: Any, message_class: type[Message]) -> grpc.RpcMethodHandler[Any, Any]:
+    async def handle(data: bytes, context: _Context) -> Message:
+        try:
+            answer: Message = method(parse(message_class, data))
+        except Exception as error:
+            await refuse(context, error)
+        return answer
+
+    return grpc.unary_unary_rpc_method_handler(handle, response_serializer=_serialize)
+
+
+def _unary_stream(method: Any, message_class: type[Message]) -> grpc.RpcMethodHandler[Any, Any]:
+    async def handle(data: bytes, context: _Context) -> None:
+        try:
+            await _write_all(method(parse(message_class, data)), context)
+        except Exception as error:
+            await refuse(context, error)
+
+    return grpc.unary_stream_rpc_method_handler(handle, response_serializer=_serialize)
+
+
+def _stream_stream(
+    method: Any, message_class: type[Message], streams: OpenStreams
+) -> grpc.RpcMethodHandler[Any, Any]:
+    async def handle(_: object, context: _Context) -> None:
+        stream = RequestStream(context, message_class)
+        try:
+            with streams.admit(stream):
+                await _write_all(method(stream), context)
+        except Exception as error:
+            await refuse(context, error)
+
+    return grpc.stream_stream_rpc_method_handler(handle, response_serializer=_serialize)
+
+
+async def _write_all(answers: AsyncIterator[Message], context: _Context) -> None:
+    async for answer in answers:
+        await context.write(answer)

@@ -1,0 +1,54 @@
+"""What one message and one server may be asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from negserve_server.errors import InvalidInput
+from negserve_server.sampling import MAX_NUM_NEGS_PER_POS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Limits of a server. The defaults keep every answer below 4 MiB, gRPC's default limit.
+
+    :ivar max_negatives_per_positive: largest k
+    :ivar max_negatives_per_message: largest n * k of one message of positives
+    :ivar max_triples_per_message: most triples in one message
+    :ivar max_streams: most open ``Sample`` and ``Contains`` streams
+    :ivar idle_timeout: seconds a client may leave an open stream without a message
+    """
+
+    max_negatives_per_positive: int = 2**16
+    max_negatives_per_message: int = 2**19
+    max_triples_per_message: int = 2**18
+    max_streams: int = 1024
+    idle_timeout: float = 3600.0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.max_negatives_per_positive <= MAX_NUM_NEGS_PER_POS:
+            raise ValueError(
+                f"max_negatives_per_positive={self.max_negatives_per_positive}: "
+                f"give 1 to {MAX_NUM_NEGS_PER_POS}"
+            )
+        if self.max_negatives_per_message < self.max_negatives_per_positive:
+            raise ValueError(
+                f"max_negatives_per_message={self.max_negatives_per_message} is below "
+                f"max_negatives_per_positive={self.max_negatives_per_positive}, so one positive "
+                f"would not fit a message"
+            )
+
+
+def check_limit(field: str, value: int, limit: int, remedy: str) -> None:
+    """Refuse what is over a limit.
+
+    :raises InvalidInput: with the reason ``LIMIT_EXCEEDED``
+    """
+    if value > limit:
+        raise InvalidInput(
+            f"{field} is {value}, the limit is {limit}; {remedy}",
+            reason="LIMIT_EXCEEDED",
+            field=field,
+            value=value,
+            limit=limit,
+        )

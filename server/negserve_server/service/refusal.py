@@ -1,0 +1,60 @@
+"""Refusals: engine errors as canonical statuses with a ``google.rpc.ErrorInfo``."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, NoReturn
+
+import grpc
+from google.protobuf import any_pb2
+from google.rpc import error_details_pb2, status_pb2
+
+from negserve_server.errors import InvalidInput
+
+logger = logging.getLogger(__name__)
+
+DOMAIN = "negserve.dev"
+DETAILS_KEY = "grpc-status-details-bin"
+
+#: The status of each reason of ``ErrorReason``; a test walks the enum.
+STATUS_OF_REASON = {
+    "ENTITY_ID_OUT_OF_RANGE": grpc.StatusCode.INVALID_ARGUMENT,
+    "RELATION_ID_OUT_OF_RANGE": grpc.StatusCode.INVALID_ARGUMENT,
+    "INVALID_ID_WIDTH": grpc.StatusCode.INVALID_ARGUMENT,
+    "SHAPE_MISMATCH": grpc.StatusCode.INVALID_ARGUMENT,
+    "STREAM_OUT_OF_ORDER": grpc.StatusCode.FAILED_PRECONDITION,
+    "UNKNOWN_DATASET": grpc.StatusCode.NOT_FOUND,
+    "FINGERPRINT_MISMATCH": grpc.StatusCode.FAILED_PRECONDITION,
+    "INVALID_CONFIGURATION": grpc.StatusCode.INVALID_ARGUMENT,
+    "LIMIT_EXCEEDED": grpc.StatusCode.RESOURCE_EXHAUSTED,
+    "TOO_MANY_STREAMS": grpc.StatusCode.RESOURCE_EXHAUSTED,
+    "DRAINING": grpc.StatusCode.UNAVAILABLE,
+    "STREAM_IDLE": grpc.StatusCode.DEADLINE_EXCEEDED,
+    "POSITION_OUT_OF_RANGE": grpc.StatusCode.INVALID_ARGUMENT,
+    "MALFORMED_MESSAGE": grpc.StatusCode.INVALID_ARGUMENT,
+}
+
+
+def encode_status(error: InvalidInput) -> bytes:
+    """Encode an error as the ``google.rpc.Status`` that travels in the trailers."""
+    info = any_pb2.Any()
+    info.Pack(
+        error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)
+    )
+    code: int = STATUS_OF_REASON[error.reason].value[0]
+    status = status_pb2.Status(code=code, message=str(error), details=[info])
+    encoded: bytes = status.SerializeToString()
+    return encoded
+
+
+async def refuse(context: grpc.aio.ServicerContext[Any, Any], error: Exception) -> NoReturn:
+    """End a call with the status of an error; an unforeseen one is logged and INTERNAL."""
+    if isinstance(error, InvalidInput):
+        await context.abort(
+            STATUS_OF_REASON[error.reason], str(error), ((DETAILS_KEY, encode_status(error)),)
+        )
+    logger.error("unforeseen error", exc_info=error)
+    await context.abort(
+        grpc.StatusCode.INTERNAL, f"unforeseen {type(error).__name__}; see the server's log"
+    )
+    raise AssertionError("abort returned")

@@ -1,0 +1,197 @@
+"""The RPCs: validate, call the engine, encode; nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from concurrent.futures import Executor
+
+from negserve.v1 import sampler_pb2 as pb
+from negserve_server.errors import InvalidInput
+from negserve_server.graph import TriplesFactory
+from negserve_server.sampling import SPLITS, CorruptedBatch, Sampler
+from negserve_server.service import wire
+from negserve_server.service.limits import Limits, check_limit
+from negserve_server.service.stream import RequestStream
+
+#: Below so many negatives (some 0.1 ms) a hop to another thread costs more than the work.
+_INLINE_NEGATIVES = 8192
+_LABEL_BYTES_PER_MESSAGE = 256 * 1024
+
+
+class SamplerServicer:
+    """Answers the RPCs of ``negserve.v1.SamplerService``.
+
+    :param datasets: the graphs by name, in the order in which they are listed
+    :param limits: what may be asked for
+    :param executor: threads for the engine, which releases the GIL
+    """
+
+    def __init__(
+        self, datasets: Mapping[str, TriplesFactory], limits: Limits, executor: Executor
+    ) -> None:
+        self._datasets = dict(datasets)
+        self._limits = limits
+        self._executor = executor
+
+    def _dataset(self, name: str, expected_fingerprint: str = "") -> TriplesFactory:
+        factory = self._datasets.get(name)
+        if factory is None:
+            served = ", ".join(self._datasets)
+            raise InvalidInput(
+                f"there is no dataset {name!r}; this server has {served}",
+                reason="UNKNOWN_DATASET",
+                value=name,
+                limit=served,
+            )
+        if expected_fingerprint and expected_fingerprint != factory.fingerprint:
+            raise InvalidInput(
+                f"dataset {name!r} has fingerprint {factory.fingerprint}, not "
+                f"{expected_fingerprint}; load the same data on both sides",
+                reason="FINGERPRINT_MISMATCH",
+                value=expected_fingerprint,
+                limit=factory.fingerprint,
+            )
+        return factory
+
+    async def sample(self, stream: RequestStream[pb.SampleRequest]) -> AsyncIterator[
+        pb.SampleResponse
+    ]:
+        """Answer a ``Sample`` stream."""
+        first = await stream.read()
+        if first is None:
+            return
+        _expect(first.WhichOneof("message"), "configuration")
+        configuration = first.configuration
+        factory = self._dataset(configuration.dataset, configuration.expected_fingerprint)
+        config = wire.decode_config(configuration.sampler, self._limits)
+        sampler = await self._in_thread(factory.sampler, config)
+        yield pb.SampleResponse(
+            configured=pb.SampleConfigured(
+                fingerprint=factory.fingerprint, sampler=wire.encode_config(config)
+            )
+        )
+        while (request := await stream.read()) is not None:
+            _expect(request.WhichOneof("message"), "positives")
+            batch = await self._corrupt(sampler, request.positives)
+            yield pb.SampleResponse(batch=wire.encode_batch(batch))
+
+    async def _corrupt(self, sampler: Sampler, request: pb.Positives) -> CorruptedBatch:
+        positives = wire.decode_triples(request.triples, self._limits)
+        num_negatives = len(positives) * sampler.config.num_negs_per_pos
+        check_limit(
+            "negatives",
+            num_negatives,
+            self._limits.max_negatives_per_message,
+            "split the batch over several messages",
+        )
+        if num_negatives <= _INLINE_NEGATIVES:
+            return sampler.sample(positives, request.position)
+        return await self._in_thread(sampler.sample, positives, request.position)
+
+    async def contains(self, stream: RequestStream[pb.ContainsRequest]) -> AsyncIterator[
+        pb.ContainsResponse
+    ]:
+        """Answer a ``Contains`` stream."""
+        first = await stream.read()
+        if first is None:
+            return
+        _expect(first.WhichOneof("message"), "configuration")
+        configuration = first.configuration
+        factory = self._dataset(configuration.dataset, configuration.expected_fingerprint)
+        splits = wire.decode_splits(configuration.splits, "splits")
+        index = await self._in_thread(factory.filter_index, splits)
+        while (request := await stream.read()) is not None:
+            _expect(request.WhichOneof("message"), "triples")
+            triples = wire.decode_triples(request.triples, self._limits)
+            known = await self._in_thread(index.contains, triples)
+            yield pb.ContainsResponse(num_triples=len(known), known=wire.encode_flags(known))
+
+    def list_datasets(self, request: pb.ListDatasetsRequest) -> pb.ListDatasetsResponse:
+        """Answer ``ListDatasets``."""
+        return pb.ListDatasetsResponse(
+            datasets=[_describe(name, factory) for name, factory in self._datasets.items()]
+        )
+
+    def get_dataset(self, request: pb.GetDatasetRequest) -> pb.GetDatasetResponse:
+        """Answer ``GetDataset``."""
+        factory = self._dataset(request.dataset)
+        limits = self._limits
+        return pb.GetDatasetResponse(
+            dataset=_describe(request.dataset, factory),
+            limits=pb.Limits(
+                max_negatives_per_positive=limits.max_negatives_per_positive,
+                max_negatives_per_message=limits.max_negatives_per_message,
+                max_triples_per_message=limits.max_triples_per_message,
+            ),
+        )
+
+    def get_relation_statistics(
+        self, request: pb.GetRelationStatisticsRequest
+    ) -> pb.GetRelationStatisticsResponse:
+        """Answer ``GetRelationStatistics``."""
+        statistics = self._dataset(
+            request.dataset, request.expected_fingerprint
+        ).relation_statistics
+        return pb.GetRelationStatisticsResponse(
+            tails_per_head=statistics.tails_per_head,
+            heads_per_tail=statistics.heads_per_tail,
+            head_probability=statistics.head_probability,
+        )
+
+    async def get_vocabulary(
+        self, request: pb.GetVocabularyRequest
+    ) -> AsyncIterator[pb.GetVocabularyResponse]:
+        """Answer ``GetVocabulary``."""
+        factory = self._dataset(request.dataset, request.expected_fingerprint)
+        for kind, vocabulary in (
+            (pb.GetVocabularyResponse.KIND_ENTITY, factory.entities),
+            (pb.GetVocabularyResponse.KIND_RELATION, factory.relations),
+        ):
+            if vocabulary is None:
+                continue
+            message = pb.GetVocabularyResponse(kind=kind)
+            size = 0
+            for i, label in enumerate(vocabulary.labels()):
+                if size > _LABEL_BYTES_PER_MESSAGE:
+                    yield message
+                    message = pb.GetVocabularyResponse(kind=kind, first_id=i)
+                    size = 0
+                message.labels.append(label)
+                size += len(label) + 2
+            yield message
+
+    async def _in_thread(self, function, *arguments):  # type: ignore[no-untyped-def]
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._executor, function, *arguments)
+
+
+def _expect(found: str | None, due: str) -> None:
+    if found != due:
+        raise InvalidInput(
+            f"the message holds {found or 'nothing'} where {due} is due: a stream begins with "
+            f"one configuration, and only that",
+            reason="STREAM_OUT_OF_ORDER",
+            value=found or "nothing",
+            limit=due,
+        )
+
+
+def _describe(name: str, factory: TriplesFactory) -> pb.Dataset:
+    return pb.Dataset(
+        name=name,
+        fingerprint=factory.fingerprint,
+        num_entities=factory.num_entities,
+        num_relations=factory.num_relations,
+        splits=[
+            pb.SplitSummary(
+                split=wire.SPLIT_VALUES[split],  # type: ignore[arg-type]
+                num_triples=len(factory.splits[split]),
+                num_unseen=factory.num_unseen[split],
+                fingerprint=factory.split_fingerprints[split],
+            )
+            for split in SPLITS
+            if split in factory.splits
+        ],
+        has_vocabulary=factory.entities is not None,
+    )

@@ -1,0 +1,80 @@
+"""One open stream of the server: parsed reads, and an end that comes in order."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any, Generic, TypeVar
+
+import grpc
+from google.protobuf.message import DecodeError, Message
+
+from negserve_server.errors import InvalidInput
+
+_Request = TypeVar("_Request", bound=Message)
+
+
+def parse(message_class: type[_Request], data: bytes) -> _Request:
+    """Parse a message.
+
+    :raises InvalidInput: with ``MALFORMED_MESSAGE`` if the bytes are not that message
+    """
+    try:
+        return message_class.FromString(data)
+    except DecodeError as error:
+        raise InvalidInput(
+            f"{len(data)} bytes are no {message_class.DESCRIPTOR.full_name}: {error}",
+            reason="MALFORMED_MESSAGE",
+            value=message_class.DESCRIPTOR.full_name,
+            limit=error,
+        ) from error
+
+
+class RequestStream(Generic[_Request]):
+    """The requests of one call.
+
+    A stream that waits for its client is ended through :meth:`end`, by a server that drains
+    or a client that is silent for too long; one that works on a request first answers it.
+    """
+
+    def __init__(
+        self, context: grpc.aio.ServicerContext[Any, Any], message_class: type[_Request]
+    ) -> None:
+        self._context = context
+        self._message_class = message_class
+        self._task = asyncio.current_task()
+        self._ended_by: InvalidInput | None = None
+        self._waiting_since: float | None = None
+
+    async def read(self) -> _Request | None:
+        """Wait for the next request; None after the last.
+
+        :raises InvalidInput: if its bytes are not the message, or :meth:`end` was called
+        """
+        if self._ended_by is not None:
+            raise self._ended_by
+        self._waiting_since = time.monotonic()
+        try:
+            data = await self._context.read()
+        except asyncio.CancelledError:
+            if self._ended_by is None:
+                raise
+            raise self._ended_by from None
+        finally:
+            self._waiting_since = None
+        if data is grpc.aio.EOF:
+            return None
+        return parse(self._message_class, data)
+
+    @property
+    def idle_seconds(self) -> float:
+        """How long the stream has been waiting for its client; 0 while it works."""
+        since = self._waiting_since
+        return 0.0 if since is None else time.monotonic() - since
+
+    def end(self, error: InvalidInput) -> None:
+        """End the stream with an error: at once if it waits, else after the answer."""
+        if self._ended_by is None:
+            self._ended_by = error
+            if self._waiting_since is not None and self._task is not None:
+                self._task.cancel()

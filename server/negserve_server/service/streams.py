@@ -1,0 +1,79 @@
+"""All open streams of a server: how many there may be, and who has to go."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from negserve_server.errors import InvalidInput
+from negserve_server.service.limits import Limits
+from negserve_server.service.stream import RequestStream
+
+_SWEEP_SECONDS = 1.0
+
+
+class OpenStreams:
+    """Keeps account of the open streams."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._open: set[RequestStream[Any]] = set()
+        self._draining = False
+
+    def __len__(self) -> int:
+        """Count the open streams."""
+        return len(self._open)
+
+    @contextmanager
+    def admit(self, stream: RequestStream[Any]) -> Iterator[None]:
+        """Hold a place for a stream.
+
+        :raises InvalidInput: if the server drains, or has as many as it takes
+        """
+        if self._draining:
+            raise _draining()
+        if len(self._open) >= self._limits.max_streams:
+            raise InvalidInput(
+                f"{len(self._open)} streams are open, the limit is {self._limits.max_streams}; "
+                f"close some, or ask another replica",
+                reason="TOO_MANY_STREAMS",
+                value=len(self._open),
+                limit=self._limits.max_streams,
+            )
+        self._open.add(stream)
+        try:
+            yield
+        finally:
+            self._open.discard(stream)
+
+    def drain(self) -> None:
+        """Take no more streams, and end the open ones after the answer they work on."""
+        self._draining = True
+        for stream in list(self._open):
+            stream.end(_draining())
+
+    async def sweep(self) -> None:
+        """End, for ever, the streams whose clients are silent for too long."""
+        limit = self._limits.idle_timeout
+        while True:
+            await asyncio.sleep(min(_SWEEP_SECONDS, limit))
+            for stream in list(self._open):
+                if stream.idle_seconds > limit:
+                    stream.end(
+                        InvalidInput(
+                            f"no message for {limit:g} seconds; open the stream again when there "
+                            f"is something to send",
+                            reason="STREAM_IDLE",
+                            limit=limit,
+                        )
+                    )
+
+
+def _draining() -> InvalidInput:
+    return InvalidInput(
+        "the server is shutting down; ask another replica, or this one later: the same request "
+        "gives the same bytes",
+        reason="DRAINING",
+    )
