@@ -1,0 +1,46 @@
+"""negserve's client: exact, reproducible negatives of knowledge graphs from a shared service.
+
+The samplers, which need torch, are in :mod:`negserve.sampling`.
+"""
+
+from negserve.client import Client
+from negserve.config import SamplerConfig
+from negserve.corrupted_batch import CorruptedBatch
+from negserve.errors import (
+    ClosedError,
+    FingerprintMismatchError,
+    InvalidRequestError,
+    LimitExceededError,
+    NegserveError,
+    OverloadedError,
+    RequestError,
+    ServerFaultError,
+    ServiceError,
+    StalledError,
+    UnavailableError,
+    UnknownDatasetError,
+)
+from negserve.remote_sampler import RemoteSampler
+from negserve.triples_factory import Limits, RelationStatistics, RemoteTriplesFactory
+
+__all__ = [
+    "Client",
+    "ClosedError",
+    "CorruptedBatch",
+    "FingerprintMismatchError",
+    "InvalidRequestError",
+    "LimitExceededError",
+    "Limits",
+    "NegserveError",
+    "OverloadedError",
+    "RelationStatistics",
+    "RemoteSampler",
+    "RemoteTriplesFactory",
+    "RequestError",
+    "SamplerConfig",
+    "ServerFaultError",
+    "ServiceError",
+    "StalledError",
+    "UnavailableError",
+    "UnknownDatasetError",
+]

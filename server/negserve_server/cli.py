@@ -9,13 +9,12 @@ import sys
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from negserve_server.app import Server, load_datasets
 from negserve_server.config import DEFAULT_LISTEN, WORLD, ServerConfig
 from negserve_server.errors import NegserveServerError
 from negserve_server.graph import TriplesFactory
+from negserve_server.sampling import SLOTS
 from negserve_server.service import Limits
 
 _DEFAULTS = Limits()
@@ -167,21 +166,22 @@ def inspect(path: Path | None, as_json: bool) -> None:
         factory = TriplesFactory.world() if path is None else TriplesFactory.from_path(path)
     except (NegserveServerError, ValueError) as error:
         raise click.ClickException(str(error)) from error
+    index = factory.filter_index(tuple(factory.splits))
+    for slot in SLOTS:
+        index.by_slot(slot)
     facts: dict[str, object] = {
         "num_entities": factory.num_entities,
         "num_relations": factory.num_relations,
         **{f"num_{split}": len(triples) for split, triples in factory.splits.items()},
         **{f"num_unseen_{split}": count for split, count in factory.num_unseen.items() if count},
-        "index_bytes": factory.filter_index(tuple(factory.splits)).nbytes,
+        "index_bytes": index.nbytes,
         "fingerprint": factory.fingerprint,
     }
     if as_json:
         click.echo(json.dumps(facts))
         return
-    table = Table(show_header=False, box=None)
     for name, value in facts.items():
-        table.add_row(name, f"{value:,}" if isinstance(value, int) else str(value))
-    Console().print(table, soft_wrap=True)
+        click.echo(f"{name:<24} {value:>16,}" if isinstance(value, int) else f"{name:<24} {value}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,118 @@
+"""Errors of the client, by who must act.
+
+    NegserveError
+    ├── RequestError                  the calling program must send something else
+    │   ├── InvalidRequestError (ValueError)      an id, shape, width or option is not legal
+    │   ├── LimitExceededError (ValueError)       more than the server answers in one message
+    │   ├── UnknownDatasetError (LookupError)     no dataset of that name
+    │   └── FingerprintMismatchError              that name holds another graph
+    ├── ServiceError                  the operator must act, or the caller tries later
+    │   ├── UnavailableError (ConnectionError)    no server answers, or it shuts down
+    │   ├── StalledError (TimeoutError)           a server is there, but the deadline passed
+    │   ├── OverloadedError                       the server has as many streams as it takes
+    │   └── ServerFaultError                      the server failed; its log says why
+    └── ClosedError                   the client was closed before the call
+
+``reason`` and ``metadata`` are those of the server's ``google.rpc.ErrorInfo``; the proto
+(``errors.proto``) lists them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import grpc
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+
+class NegserveError(Exception):
+    """Base of all errors of this package.
+
+    :ivar reason: name of the server's reason, empty if the error arose on the client
+    :ivar metadata: the offending value, the limit, and what else the reason documents
+    """
+
+    def __init__(
+        self, message: str, *, reason: str = "", metadata: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.metadata = dict(metadata or {})
+
+
+class RequestError(NegserveError):
+    """The calling program must send something else."""
+
+
+class InvalidRequestError(RequestError, ValueError):
+    """An id, a shape, a width or an option is not legal."""
+
+
+class LimitExceededError(RequestError, ValueError):
+    """More was asked for than the server answers in one message."""
+
+
+class UnknownDatasetError(RequestError, LookupError):
+    """The server holds no dataset of that name."""
+
+
+class FingerprintMismatchError(RequestError):
+    """The dataset of that name is another graph than the one expected."""
+
+
+class ServiceError(NegserveError):
+    """The operator must act, or the caller tries later."""
+
+
+class UnavailableError(ServiceError, ConnectionError):
+    """No server answers at the target, or it shuts down. The only error that is retried."""
+
+
+class StalledError(ServiceError, TimeoutError):
+    """A server is there, but did not answer before the deadline."""
+
+
+class OverloadedError(ServiceError):
+    """The server has as many open streams as it takes."""
+
+
+class ServerFaultError(ServiceError):
+    """The server failed in a way that it did not foresee; its log says why."""
+
+
+class ClosedError(NegserveError):
+    """The client was closed before the call."""
+
+
+_BY_REASON: Mapping[str, type[NegserveError]] = {
+    "UNKNOWN_DATASET": UnknownDatasetError,
+    "FINGERPRINT_MISMATCH": FingerprintMismatchError,
+    "LIMIT_EXCEEDED": LimitExceededError,
+    "TOO_MANY_STREAMS": OverloadedError,
+    "STREAM_IDLE": UnavailableError,  # the stream is gone, the server is not: open another
+}
+_BY_CODE: Mapping[grpc.StatusCode, type[NegserveError]] = {
+    grpc.StatusCode.INVALID_ARGUMENT: InvalidRequestError,
+    grpc.StatusCode.FAILED_PRECONDITION: InvalidRequestError,
+    grpc.StatusCode.NOT_FOUND: UnknownDatasetError,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: LimitExceededError,
+    grpc.StatusCode.UNAVAILABLE: UnavailableError,
+    grpc.StatusCode.DEADLINE_EXCEEDED: StalledError,
+}
+
+
+def from_rpc_error(error: grpc.RpcError, target: str) -> NegserveError:
+    """Turn grpc's error into one of this module's.
+
+    :param target: the server's address, named in the message
+    """
+    code, details = error.code(), error.details()  # type: ignore[attr-defined]
+    reason, metadata = "", {}
+    status = rpc_status.from_call(error)
+    for detail in status.details if status is not None else ():
+        info = error_details_pb2.ErrorInfo()
+        if detail.Unpack(info):
+            reason, metadata = info.reason, dict(info.metadata)
+    error_class = _BY_REASON.get(reason) or _BY_CODE.get(code, ServerFaultError)
+    return error_class(f"{target}: {details}", reason=reason, metadata=metadata)

@@ -1,0 +1,22 @@
+"""Negative samplers with PyKEEN's API, over a remote graph or one in process."""
+
+from negserve.sampling.basic_negative_sampler import BasicNegativeSampler
+from negserve.sampling.bernoulli_negative_sampler import BernoulliNegativeSampler
+from negserve.sampling.expansion import expand
+from negserve.sampling.negative_sampler import NegativeSampler
+from negserve.sampling.protocol import CompactBatch, ConfiguredSampler, TriplesFactory
+from negserve.sampling.pseudo_typed_negative_sampler import PseudoTypedNegativeSampler
+from negserve.sampling.resolver import NEGATIVE_SAMPLERS, get_negative_sampler_cls
+
+__all__ = [
+    "NEGATIVE_SAMPLERS",
+    "BasicNegativeSampler",
+    "BernoulliNegativeSampler",
+    "CompactBatch",
+    "ConfiguredSampler",
+    "NegativeSampler",
+    "PseudoTypedNegativeSampler",
+    "TriplesFactory",
+    "expand",
+    "get_negative_sampler_cls",
+]

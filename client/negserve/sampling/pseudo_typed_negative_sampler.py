@@ -1,0 +1,19 @@
+"""Pseudo-typed negative sampling."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from negserve.config import Kind
+from negserve.sampling.negative_sampler import NegativeSampler
+
+
+class PseudoTypedNegativeSampler(NegativeSampler):
+    """Replaces a slot only by entities that training has in that slot of that relation.
+
+    Slots are replaced in proportion to how many such entities they have, so that each
+    candidate is equally likely. Known triples are frequent among such candidates: think of
+    ``filtered=True``.
+    """
+
+    kind: ClassVar[Kind] = "pseudotyped"

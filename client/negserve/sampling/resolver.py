@@ -1,0 +1,37 @@
+"""Samplers by name."""
+
+from __future__ import annotations
+
+from negserve.errors import InvalidRequestError
+from negserve.sampling.basic_negative_sampler import BasicNegativeSampler
+from negserve.sampling.bernoulli_negative_sampler import BernoulliNegativeSampler
+from negserve.sampling.negative_sampler import NegativeSampler
+from negserve.sampling.pseudo_typed_negative_sampler import PseudoTypedNegativeSampler
+
+#: All samplers by normalized name.
+NEGATIVE_SAMPLERS: dict[str, type[NegativeSampler]] = {
+    cls.get_normalized_name(): cls
+    for cls in (BasicNegativeSampler, BernoulliNegativeSampler, PseudoTypedNegativeSampler)
+}
+
+
+def get_negative_sampler_cls(
+    query: None | str | type[NegativeSampler] = None,
+) -> type[NegativeSampler]:
+    """Get the negative sampler class.
+
+    :param query: a class, which is returned; a name, in any case and with or without
+        ``NegativeSampler``, ``-`` and ``_``; or None for the basic sampler
+    :raises InvalidRequestError: for an unknown name, or a class that is no sampler
+    """
+    if query is None:
+        return BasicNegativeSampler
+    if isinstance(query, type) and issubclass(query, NegativeSampler):
+        return query
+    if isinstance(query, str):
+        name = query.lower().translate(str.maketrans("", "", "-_ ")).removesuffix("negativesampler")
+        if name in NEGATIVE_SAMPLERS:
+            return NEGATIVE_SAMPLERS[name]
+    raise InvalidRequestError(
+        f"{query!r} is no negative sampler; choose from {', '.join(NEGATIVE_SAMPLERS)}"
+    )

@@ -1,0 +1,29 @@
+"""Fixtures of all tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from negserve import Client
+from tests.support.graphs import DATA, GRAPHS
+from tests.support.server_process import ServerProcess, server_process
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[ServerProcess]:
+    """One real server process with every graph that is there, shared by all tests."""
+    options = ["--dataset", "world"]
+    for name in GRAPHS:
+        if (DATA / name).is_dir():
+            options += ["--dataset", f"{name}={DATA / name}"]
+    with server_process(*options) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def client(server: ServerProcess) -> Iterator[Client]:
+    """A client of that server."""
+    with Client(server.target) as connected:
+        yield connected

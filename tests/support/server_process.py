@@ -1,0 +1,65 @@
+"""A real server, as a process of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+_START_SECONDS = 120  # the first start on a machine compiles the kernels
+
+
+@dataclass
+class ServerProcess:
+    """A running server.
+
+    :ivar addresses: where it listens, in the order of the options
+    """
+
+    process: subprocess.Popen[str]
+    addresses: list[str]
+
+    @property
+    def target(self) -> str:
+        """The first address."""
+        return self.addresses[0]
+
+    def terminate(self) -> int:
+        """Ask it to end (SIGTERM) and give its exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(30)
+
+
+@contextmanager
+def server_process(
+    *options: str, listen: tuple[str, ...] = ("127.0.0.1:0",), env: dict[str, str] | None = None
+) -> Iterator[ServerProcess]:
+    """Run ``negserve-server serve`` on free ports until the block ends."""
+    command = [sys.executable, "-m", "negserve_server.cli", "serve", *options]
+    for address in listen:
+        command += ["--listen", address]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env={**os.environ, **(env or {})}
+    )
+    stdout = process.stdout
+    assert stdout is not None
+    watchdog = threading.Timer(_START_SECONDS, process.kill)
+    watchdog.start()
+    try:
+        addresses = []
+        for _ in listen:
+            line = stdout.readline()
+            assert line.startswith("listening on "), f"server said {line!r}"
+            addresses.append(line.removeprefix("listening on ").strip())
+        watchdog.cancel()
+        yield ServerProcess(process, addresses)
+    finally:
+        watchdog.cancel()
+        process.kill()
+        process.wait(30)
+        stdout.close()
