@@ -1,0 +1,51 @@
+# What a fresh clone can do. Needs Python 3.11 or later and make, nothing else.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CONSTRAINTS := deploy/constraints.txt
+
+.PHONY: help demo serve test lint types pytest bench stubs test-containers clean
+
+help: ## Show this.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
+
+$(VENV)/users: pyproject.toml $(CONSTRAINTS)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable '.[client,server]'
+	@touch $@
+
+$(VENV)/developers: $(VENV)/users
+	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable '.[dev]'
+	@touch $@
+
+demo: $(VENV)/users ## Serve the embedded graph, stream negatives, check them.
+	$(BIN)/python examples/demo.py
+
+serve: $(VENV)/users ## Serve the embedded graph at 127.0.0.1:7733 until Ctrl-C.
+	$(BIN)/negserve-server serve
+
+test: lint types pytest ## Lint, types and all tests.
+
+lint: $(VENV)/developers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/developers
+	$(BIN)/mypy client/negserve server/negserve_server proto examples benchmarks tests
+
+pytest: $(VENV)/developers
+	$(BIN)/python -m pytest
+
+bench: $(VENV)/developers ## The tables behind every published number.
+	$(BIN)/python -m benchmarks.run_all
+
+stubs: $(VENV)/developers ## Write the stubs of proto/ again.
+	$(BIN)/python proto/generate.py
+
+test-containers: ## Build the images and check them with the Docker engine that is there.
+	deploy/test_containers.sh
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
