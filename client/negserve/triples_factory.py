@@ -58,6 +58,7 @@ class RemoteTriplesFactory:
     :ivar num_entities: entity ids are 0 to num_entities - 1
     :ivar num_relations: relation ids are 0 to num_relations - 1
     :ivar num_triples_per_split: distinct triples by split name
+    :ivar num_unseen: triples left out for a label unseen in training, by split name
     :ivar fingerprint: SHA-256 of id space and triples, 64 hexadecimal digits
     :ivar split_fingerprints: likewise by split
     :ivar limits: what one message may ask for
@@ -73,6 +74,9 @@ class RemoteTriplesFactory:
         self.fingerprint: str = dataset.fingerprint
         self.num_triples_per_split: Mapping[str, int] = {
             _SPLIT_NAMES[split.split]: split.num_triples for split in dataset.splits
+        }
+        self.num_unseen: Mapping[str, int] = {
+            _SPLIT_NAMES[split.split]: split.num_unseen for split in dataset.splits
         }
         self.split_fingerprints: Mapping[str, str] = {
             _SPLIT_NAMES[split.split]: split.fingerprint for split in dataset.splits

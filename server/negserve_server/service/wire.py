@@ -70,11 +70,11 @@ def decode_triples(triples: pb.Triples, limits: Limits) -> NDArray[np.int64]:
     ]
     lengths = [len(column) for column in columns]
     if len(set(lengths)) > 1:
+        found = f"{lengths[0]}, {lengths[1]}, {lengths[2]} (heads, relations, tails)"
         raise InvalidInput(
-            f"{lengths[0]} heads, {lengths[1]} relations and {lengths[2]} tails; "
-            f"give equally many",
+            f"columns have lengths {found}; give equally many",
             reason="SHAPE_MISMATCH",
-            value=lengths,
+            value=found,
             limit="equal lengths",
         )
     check_limit(

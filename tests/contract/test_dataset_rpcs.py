@@ -1,0 +1,54 @@
+"""What a remote factory tells of a graph is what the graph is."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+
+from negserve import Client
+from tests.contract.conftest import Place
+from tests.support.graphs import DATA, GRAPHS
+
+
+@pytest.mark.covers("ListDatasets")
+def test_datasets_are_listed_in_their_order(client: Client):
+    present = [name for name in GRAPHS if name == "world" or (DATA / name).is_dir()]
+    assert client.list_datasets() == present
+
+
+@pytest.mark.covers("GetDataset")
+def test_counts_splits_and_fingerprint(remote_place: Place):
+    graph, factory = remote_place.graph, remote_place.factory
+    assert factory.num_entities == graph.num_entities
+    assert factory.num_relations == graph.num_relations
+    assert factory.num_triples == graph.num_triples
+    assert factory.fingerprint == graph.fingerprint
+    assert factory.num_triples_per_split == {s: len(t) for s, t in graph.splits.items()}
+    assert factory.num_unseen == graph.num_unseen
+    assert factory.split_fingerprints == graph.split_fingerprints
+    assert factory.limits.max_negatives_per_message == 2**19
+
+
+@pytest.mark.covers("GetVocabulary")
+def test_vocabularies(remote_place: Place):
+    graph, factory = remote_place.graph, remote_place.factory
+    assert factory.entity_to_id == graph.entity_to_id
+    assert factory.relation_to_id == graph.relation_to_id
+    assert list(factory.entity_labels) == sorted(graph.entity_to_id)
+    assert list(factory.relation_labels) == sorted(graph.relation_to_id)
+
+
+@pytest.mark.covers("GetRelationStatistics")
+def test_relation_statistics(remote_place: Place):
+    ours, theirs = remote_place.graph.relation_statistics, remote_place.factory.relation_statistics
+    np.testing.assert_array_equal(theirs.tails_per_head, ours.tails_per_head)
+    np.testing.assert_array_equal(theirs.heads_per_tail, ours.heads_per_tail)
+    np.testing.assert_array_equal(theirs.head_probability, ours.head_probability)
+
+
+def test_a_remote_factory_is_picklable(remote_place: Place):
+    copy = pickle.loads(pickle.dumps(remote_place.factory))
+    assert copy.fingerprint == remote_place.factory.fingerprint
+    assert copy.contains(remote_place.graph.mapped_triples[:5], ("training",)).all()

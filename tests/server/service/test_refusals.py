@@ -1,0 +1,336 @@
+"""Bad input gets the right status and reason, and disturbs nobody else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+from negserve.v1 import errors_pb2
+from negserve.v1 import sampler_pb2 as pb
+from negserve.v1.sampler_pb2_grpc import SamplerServiceStub
+from negserve_server.service.refusal import DOMAIN, STATUS_OF_REASON
+from tests.support.server_process import ServerProcess
+
+CODE = grpc.StatusCode
+TIMEOUT = 20
+
+
+@pytest.fixture(scope="module")
+def channel(server: ServerProcess) -> Iterator[grpc.Channel]:
+    with grpc.insecure_channel(server.target) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def stub(channel: grpc.Channel) -> SamplerServiceStub:
+    return SamplerServiceStub(channel)
+
+
+def configuration(**changes: Any) -> pb.SampleRequest:
+    sampler = {"kind": pb.SAMPLER_KIND_BASIC, "num_negs_per_pos": 4, **changes.pop("sampler", {})}
+    return pb.SampleRequest(
+        configuration=pb.SampleConfiguration(
+            **{"dataset": "world", "sampler": pb.SamplerConfig(**sampler), **changes}
+        )
+    )
+
+
+def ids(*values: int, width: int = 4) -> pb.Ids:
+    return pb.Ids(data=np.array(values, dtype=f"<u{width}").tobytes(), width=width)
+
+
+def positives(
+    heads: pb.Ids | None = None,
+    relations: pb.Ids | None = None,
+    tails: pb.Ids | None = None,
+    position: int = 0,
+) -> pb.SampleRequest:
+    triples = pb.Triples(
+        heads=heads or ids(1), relations=relations or ids(1), tails=tails or ids(2)
+    )
+    return pb.SampleRequest(positives=pb.Positives(position=position, triples=triples))
+
+
+def refusal(answers: Any) -> tuple[grpc.StatusCode, str, dict[str, str], str]:
+    """Read answers up to the refusal."""
+    with pytest.raises(grpc.RpcError) as caught:
+        for _ in answers:
+            pass
+    error = caught.value
+    status = rpc_status.from_call(error)
+    assert status is not None, f"{error.code()}: {error.details()} carries no details"
+    info = error_details_pb2.ErrorInfo()
+    assert status.details[0].Unpack(info)
+    assert info.domain == DOMAIN
+    return error.code(), info.reason, dict(info.metadata), error.details()
+
+
+@pytest.fixture
+def bystander(stub: SamplerServiceStub) -> Iterator[None]:
+    """Another stream, which must work before, across and after the refusal."""
+    import queue
+
+    requests: queue.SimpleQueue[pb.SampleRequest | None] = queue.SimpleQueue()
+    answers = stub.Sample(iter(requests.get, None), timeout=TIMEOUT)
+    requests.put(configuration())
+    next(answers)
+    requests.put(positives())
+    before = next(answers)
+    yield
+    requests.put(positives())
+    assert next(answers) == before
+    requests.put(None)
+    assert list(answers) == []
+
+
+BAD_POSITIVES = {
+    "head out of range": (
+        [positives(heads=ids(1, 2571), relations=ids(1, 1), tails=ids(1, 1))],
+        (CODE.INVALID_ARGUMENT, "ENTITY_ID_OUT_OF_RANGE"),
+        {"row": "1", "slot": "head", "value": "2571", "limit": "2571"},
+    ),
+    "tail beyond 63 bits": (
+        [positives(tails=ids(2**64 - 1, width=8))],
+        (CODE.INVALID_ARGUMENT, "ENTITY_ID_OUT_OF_RANGE"),
+        {"slot": "tail"},
+    ),
+    "relation out of range": (
+        [positives(relations=ids(29))],
+        (CODE.INVALID_ARGUMENT, "RELATION_ID_OUT_OF_RANGE"),
+        {"slot": "relation", "value": "29", "limit": "29"},
+    ),
+    "unknown width": (
+        [positives(heads=pb.Ids(data=b"abc", width=3))],
+        (CODE.INVALID_ARGUMENT, "INVALID_ID_WIDTH"),
+        {"field": "heads.width", "value": "3"},
+    ),
+    "no width": (
+        [positives(tails=pb.Ids(data=b"abcd"))],
+        (CODE.INVALID_ARGUMENT, "INVALID_ID_WIDTH"),
+        {"field": "tails.width", "value": "0"},
+    ),
+    "half an id": (
+        [positives(relations=pb.Ids(data=b"abc", width=2))],
+        (CODE.INVALID_ARGUMENT, "INVALID_ID_WIDTH"),
+        {"field": "relations.data", "value": "3"},
+    ),
+    "columns of unequal length": (
+        [positives(heads=ids(1, 2))],
+        (CODE.INVALID_ARGUMENT, "SHAPE_MISMATCH"),
+        {"value": "2, 1, 1 (heads, relations, tails)"},
+    ),
+    "positions beyond 64 bits": (
+        [
+            positives(
+                heads=ids(1, 1), relations=ids(1, 1), tails=ids(1, 1), position=2**64 - 1
+            )
+        ],
+        (CODE.INVALID_ARGUMENT, "POSITION_OUT_OF_RANGE"),
+        {"value": str(2**64 - 1)},
+    ),
+    "too many negatives": (
+        [positives(*(ids(*[1] * (2**17 + 1)) for _ in range(3)))],
+        (CODE.RESOURCE_EXHAUSTED, "LIMIT_EXCEEDED"),
+        {"field": "negatives", "limit": str(2**19), "value": str(4 * (2**17 + 1))},
+    ),
+    "too many triples": (
+        [positives(*(ids(*[1] * (2**18 + 1), width=1) for _ in range(3)))],
+        (CODE.RESOURCE_EXHAUSTED, "LIMIT_EXCEEDED"),
+        {"field": "triples", "limit": str(2**18)},
+    ),
+    "a second configuration": (
+        [configuration()],
+        (CODE.FAILED_PRECONDITION, "STREAM_OUT_OF_ORDER"),
+        {"value": "configuration", "limit": "positives"},
+    ),
+    "an empty message": (
+        [pb.SampleRequest()],
+        (CODE.FAILED_PRECONDITION, "STREAM_OUT_OF_ORDER"),
+        {"value": "nothing"},
+    ),
+}
+
+
+@pytest.mark.usefixtures("bystander")
+@pytest.mark.parametrize("case", BAD_POSITIVES)
+def test_bad_positives(stub: SamplerServiceStub, case: str):
+    requests, expected, expected_metadata = BAD_POSITIVES[case]
+    answers = stub.Sample(iter([configuration(), positives(), *requests]), timeout=TIMEOUT)
+    assert next(answers).configured.sampler.algorithm_version == 1
+    assert next(answers).batch.num_positives == 1, "what came before is answered"
+    code, reason, metadata, details = refusal(answers)
+    assert (code, reason) == expected
+    assert metadata.items() >= expected_metadata.items()
+    assert metadata["value"] in details, "the message names the value"
+
+
+BAD_CONFIGURATIONS = {
+    "positives first": (positives(), CODE.FAILED_PRECONDITION, "STREAM_OUT_OF_ORDER", "positives"),
+    "unknown dataset": (
+        configuration(dataset="moon"),
+        CODE.NOT_FOUND,
+        "UNKNOWN_DATASET",
+        "moon",
+    ),
+    "wrong fingerprint": (
+        configuration(expected_fingerprint="ab" * 32),
+        CODE.FAILED_PRECONDITION,
+        "FINGERPRINT_MISMATCH",
+        "ab" * 32,
+    ),
+    "no sampler": (
+        configuration(sampler={"kind": 0}),
+        CODE.INVALID_ARGUMENT,
+        "INVALID_CONFIGURATION",
+        "0",
+    ),
+    "unknown sampler": (
+        configuration(sampler={"kind": 99}),
+        CODE.INVALID_ARGUMENT,
+        "INVALID_CONFIGURATION",
+        "99",
+    ),
+    "k = 0": (
+        configuration(sampler={"num_negs_per_pos": 0}),
+        CODE.INVALID_ARGUMENT,
+        "INVALID_CONFIGURATION",
+        "0",
+    ),
+    "huge k": (
+        configuration(sampler={"num_negs_per_pos": 2**32 - 1}),
+        CODE.RESOURCE_EXHAUSTED,
+        "LIMIT_EXCEEDED",
+        str(2**32 - 1),
+    ),
+    "slot 0": (
+        configuration(sampler={"corruption_scheme": [0]}),
+        CODE.INVALID_ARGUMENT,
+        "INVALID_CONFIGURATION",
+        "0",
+    ),
+    "a slot twice": (
+        configuration(sampler={"corruption_scheme": [pb.SLOT_HEAD, pb.SLOT_HEAD]}),
+        CODE.INVALID_ARGUMENT,
+        "INVALID_CONFIGURATION",
+        "('head', 'head')",
+    ),
+    "Bernoulli with relations": (
+        configuration(
+            sampler={
+                "kind": pb.SAMPLER_KIND_BERNOULLI,
+                "corruption_scheme": [pb.SLOT_HEAD, pb.SLOT_RELATION],
+            }
+        ),
+        CODE.INVALID_ARGUMENT,
+        "INVALID_CONFIGURATION",
+        "('head', 'relation')",
+    ),
+    "split 7": (
+        configuration(sampler={"filter_splits": [7]}),
+        CODE.INVALID_ARGUMENT,
+        "INVALID_CONFIGURATION",
+        "7",
+    ),
+    "future version": (
+        configuration(sampler={"algorithm_version": 2}),
+        CODE.INVALID_ARGUMENT,
+        "INVALID_CONFIGURATION",
+        "2",
+    ),
+}
+
+
+@pytest.mark.usefixtures("bystander")
+@pytest.mark.parametrize("case", BAD_CONFIGURATIONS)
+def test_bad_configuration(stub: SamplerServiceStub, case: str):
+    request, *expected, value = BAD_CONFIGURATIONS[case]
+    code, reason, metadata, _ = refusal(stub.Sample(iter([request]), timeout=TIMEOUT))
+    assert [code, reason] == expected
+    assert metadata["value"] == value
+
+
+@pytest.mark.usefixtures("bystander")
+@pytest.mark.parametrize(
+    ("method", "good"),
+    [("Sample", configuration()), ("Contains", None), ("GetDataset", None), ("GetVocabulary", None)],
+)
+def test_bytes_that_are_no_message(channel: grpc.Channel, method: str, good: Any):
+    garbage = b"\xff\xff\xff\xffgarbage"
+    path = f"/negserve.v1.SamplerService/{method}"
+    if method in {"Sample", "Contains"}:
+        messages = [garbage] if good is None else [good.SerializeToString(), garbage]
+        answers = channel.stream_stream(path)(iter(messages), timeout=TIMEOUT)
+    elif method == "GetVocabulary":
+        answers = channel.unary_stream(path)(garbage, timeout=TIMEOUT)
+    else:
+        answers = (channel.unary_unary(path)(garbage, timeout=TIMEOUT) for _ in range(1))
+    code, reason, _, details = refusal(answers)
+    assert (code, reason) == (CODE.INVALID_ARGUMENT, "MALFORMED_MESSAGE")
+    assert f"negserve.v1.{method}Request" in details
+
+
+@pytest.mark.usefixtures("bystander")
+def test_contains_refusals(stub: SamplerServiceStub):
+    def ask(*requests: pb.ContainsRequest) -> tuple[grpc.StatusCode, str]:
+        return refusal(stub.Contains(iter(requests), timeout=TIMEOUT))[:2]
+
+    def configured(*splits: int, dataset: str = "world") -> pb.ContainsRequest:
+        return pb.ContainsRequest(
+            configuration=pb.ContainsConfiguration(dataset=dataset, splits=splits)  # type: ignore[arg-type]
+        )
+
+    triples = pb.ContainsRequest(triples=positives().positives.triples)
+    assert ask(triples) == (CODE.FAILED_PRECONDITION, "STREAM_OUT_OF_ORDER")
+    assert ask(configured()) == (CODE.INVALID_ARGUMENT, "INVALID_CONFIGURATION")
+    assert ask(configured(9)) == (CODE.INVALID_ARGUMENT, "INVALID_CONFIGURATION")
+    assert ask(configured(1, dataset="x")) == (CODE.NOT_FOUND, "UNKNOWN_DATASET")
+    assert ask(configured(1), configured(1)) == (CODE.FAILED_PRECONDITION, "STREAM_OUT_OF_ORDER")
+    outside = pb.ContainsRequest(triples=positives(heads=ids(9999)).positives.triples)
+    assert ask(configured(1), triples, outside) == (CODE.INVALID_ARGUMENT, "ENTITY_ID_OUT_OF_RANGE")
+
+
+@pytest.mark.parametrize(
+    ("method", "request_class"),
+    [
+        ("GetDataset", pb.GetDatasetRequest),
+        ("GetRelationStatistics", pb.GetRelationStatisticsRequest),
+        ("GetVocabulary", pb.GetVocabularyRequest),
+    ],
+)
+def test_unknown_dataset_everywhere(stub: SamplerServiceStub, method: str, request_class: Any):
+    def answers() -> Iterator[Any]:
+        answer = getattr(stub, method)(request_class(dataset="moon"), timeout=TIMEOUT)
+        yield from answer if method == "GetVocabulary" else [answer]
+
+    code, reason, metadata, _ = refusal(answers())
+    assert (code, reason, metadata["value"]) == (CODE.NOT_FOUND, "UNKNOWN_DATASET", "moon")
+    assert "world" in metadata["limit"]
+
+
+def test_any_width_is_taken_and_the_answer_is_narrow(stub: SamplerServiceStub):
+    requests = [
+        positives(*(ids(value, width=width) for value in (1, 2, 3))) for width in (1, 2, 4, 8)
+    ]
+    _, *answers = stub.Sample(iter([configuration(), *requests]), timeout=TIMEOUT)
+    assert len({answer.batch.replaced.data for answer in answers}) == 1
+    assert {answer.batch.replaced.width for answer in answers} == {2}
+
+
+def test_a_stream_without_messages_ends(stub: SamplerServiceStub):
+    assert list(stub.Sample(iter([]), timeout=TIMEOUT)) == []
+    assert list(stub.Contains(iter([]), timeout=TIMEOUT)) == []
+
+
+def test_the_proto_lists_exactly_the_reasons_that_are_sent():
+    names = {
+        name.removeprefix("ERROR_REASON_")
+        for name in errors_pb2.ErrorReason.keys()
+        if name != "ERROR_REASON_UNSPECIFIED"
+    }
+    assert names == set(STATUS_OF_REASON)
