@@ -18,7 +18,7 @@ DATASET = "world"
 KINDS: tuple[Kind, ...] = ("basic", "bernoulli", "pseudotyped")
 SPLITS: tuple[Split, ...] = ("training", "validation", "testing")
 NUM_NEGS_PER_POS = 64
-NUM_RANDOM_POSITIVES = 1000
+NUM_RANDOM_HEADS = 500
 KNOWN = (
     ("Germany", "has_capital", "Berlin"),
     ("Australia", "has_capital", "Canberra"),
@@ -28,6 +28,8 @@ KNOWN = (
     ("Kenya", "located_in_continent", "Africa"),
     ("Brazil", "has_official_language", "Portuguese language"),
 )
+#: Pairs that so many heads are known for that a sampler without a filter would soon draw one.
+HUBS = (("member_of", "United Nations"), ("drives_on", "Right-hand traffic"))
 
 
 def main() -> None:
@@ -36,20 +38,25 @@ def main() -> None:
     with Client(target) as client:
         factory = client.triples_factory(DATASET)
         print(factory)
-        known = np.array(
-            [
-                (factory.entity_to_id[h], factory.relation_to_id[r], factory.entity_to_id[t])
-                for h, r, t in KNOWN
-            ]
-        )
+        known = np.array([to_ids(factory, *labels) for labels in KNOWN])
         expect(factory.contains(known, SPLITS).all(), "true triples are known")
         expect(factory.contains(known[:1], SPLITS).all(), "a true triple is known")
-        random = np.random.default_rng(0).integers(
-            (factory.num_entities, factory.num_relations, factory.num_entities),
-            size=(NUM_RANDOM_POSITIVES, 3),
-        )
+        hubs = np.array([to_ids(factory, KNOWN[0][0], *labels) for labels in HUBS])
+        hubs = np.repeat(hubs, NUM_RANDOM_HEADS, axis=0)
+        hubs[:, 0] = np.random.default_rng(0).integers(factory.num_entities, size=len(hubs))
         for kind in KINDS:
-            check_sampler(factory, kind, np.concatenate([known, random]))
+            check_sampler(factory, kind, np.concatenate([known, hubs]))
+
+
+def to_ids(
+    factory: RemoteTriplesFactory, head: str, relation: str, tail: str
+) -> tuple[int, int, int]:
+    """Look up the ids of labels."""
+    return (
+        factory.entity_to_id[head],
+        factory.relation_to_id[relation],
+        factory.entity_to_id[tail],
+    )
 
 
 def check_sampler(factory: RemoteTriplesFactory, kind: Kind, positives: NDArray[np.int64]) -> None:

@@ -125,7 +125,7 @@ check "server: and it serves all the same" within 60 logged "$name-compiling" "l
 
 check "compose: the client samples from the healthy server and exits 0" \
   "${compose[@]}" up --build --exit-code-from client
-sed -n 's/^client-1 *| //p' "$work/output"
+sed -n 's/.*client-1  *| /  /p' "$work/output"
 check "compose: the server ended with status 0" test \
   "$(docker inspect --format '{{.State.ExitCode}}' "$name-server-1")" -eq 0
 

@@ -92,6 +92,9 @@ class PairIndex:
         value: NDArray[np.integer],
     ) -> NDArray[np.bool_]:
         """Tell for each (pair, value) whether it is known; all of shape (n,), ids below 2^32."""
+        # Copies, because layout and writability are part of an array's type to numba: views
+        # of all kinds would compile the kernel again.
+        columns = [np.array(column, dtype=np.int64) for column in (first, second, value)]
         out = np.empty(len(first), dtype=np.bool_)
-        contains_values(self.table, self.values, first, second, value, out)
+        contains_values(self.table, self.values, *columns, out)
         return out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 from collections.abc import Iterator
 from typing import Any
 
@@ -74,8 +75,6 @@ def refusal(answers: Any) -> tuple[grpc.StatusCode, str, dict[str, str], str]:
 @pytest.fixture
 def bystander(stub: SamplerServiceStub) -> Iterator[None]:
     """Another stream, which must work before, across and after the refusal."""
-    import queue
-
     requests: queue.SimpleQueue[pb.SampleRequest | None] = queue.SimpleQueue()
     answers = stub.Sample(iter(requests.get, None), timeout=TIMEOUT)
     requests.put(configuration())

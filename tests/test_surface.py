@@ -1,0 +1,50 @@
+"""The exported names: a change here is a change of the public API."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import negserve
+import negserve.sampling
+import negserve_server.graph
+import negserve_server.index
+import negserve_server.sampling
+
+SURFACE = {
+    negserve: "Client ClosedError CorruptedBatch FingerprintMismatchError InvalidRequestError "
+    "LimitExceededError Limits NegserveError OverloadedError RelationStatistics RemoteSampler "
+    "RemoteTriplesFactory RequestError SamplerConfig ServerFaultError ServiceError StalledError "
+    "UnavailableError UnknownDatasetError",
+    negserve.sampling: "NEGATIVE_SAMPLERS BasicNegativeSampler BernoulliNegativeSampler "
+    "CompactBatch ConfiguredSampler NegativeSampler PseudoTypedNegativeSampler TriplesFactory "
+    "expand get_negative_sampler_cls",
+    negserve_server.graph: "TriplesFactory Vocabulary graph_fingerprint split_fingerprint",
+    negserve_server.index: "FilterIndex PairIndex sort_unique_triples",
+    negserve_server.sampling: "ALGORITHM_VERSION KINDS MAX_NUM_NEGS_PER_POS SLOTS SPLITS "
+    "CorruptedBatch Domain RelationStatistics Sampler SamplerConfig as_triples",
+}
+
+
+def test_exported_names():
+    for module, names in SURFACE.items():
+        assert sorted(module.__all__) == sorted(names.split()), module.__name__
+        for name in names.split():
+            assert getattr(module, name).__doc__ or name.isupper()
+
+
+def test_the_client_needs_neither_torch_nor_the_server():
+    program = (
+        "import sys, negserve; "
+        "print({'torch', 'numba', 'polars', 'negserve_server', 'click'} & set(sys.modules))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert result.stdout.strip() == "set()"
+
+
+def test_both_configurations_have_the_same_fields():
+    ours = {f.name for f in negserve.SamplerConfig.__dataclass_fields__.values()}
+    theirs = {f.name for f in negserve_server.sampling.SamplerConfig.__dataclass_fields__.values()}
+    assert ours == theirs
