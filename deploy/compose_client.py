@@ -10,9 +10,10 @@ import os
 import sys
 
 import numpy as np
+from numpy.typing import NDArray
+
 from negserve import Client, NegserveError, RemoteTriplesFactory
 from negserve.config import Kind, Split
-from numpy.typing import NDArray
 
 DATASET = "world"
 KINDS: tuple[Kind, ...] = ("basic", "bernoulli", "pseudotyped")
@@ -86,7 +87,7 @@ def check_sampler(factory: RemoteTriplesFactory, kind: Kind, positives: NDArray[
     sampler.close()
 
     print(f"{kind}: {len(valid):,} negatives of {len(positives):,} positives, none known, such as")
-    for h, r, t in negatives[: len(KNOWN), -1]:
+    for h, r, t in negatives[:4, [0, -1]].reshape(-1, 3):
         labels = factory.entity_labels[h], factory.relation_labels[r], factory.entity_labels[t]
         print("   ", *labels, sep="  ")
 

@@ -73,7 +73,7 @@ def stream(
     sampler: NegativeSampler, positives: torch.Tensor, passes: int, title: str
 ) -> tuple[int, float]:
     """Stream corrupted batches; gives how many negatives are known, and negatives a second."""
-    batches = positives.split(_BATCH_SIZE)
+    batches = torch.split(positives, _BATCH_SIZE)
     num_known = num_negatives = 0
     seconds = 0.0
     columns = (

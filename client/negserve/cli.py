@@ -158,7 +158,7 @@ def sample(
     \b
     Example:
       printf 'Germany\\thas_capital\\tBerlin\\n' | negserve sample -k 4 --filtered
-    """
+    """  # noqa: D301
     try:
         with Client(target, timeout=timeout) as client:
             factory = client.triples_factory(dataset)
@@ -229,16 +229,17 @@ def _read(lines: TextIO, names: _Names) -> Iterator[NDArray[np.int64]]:
         yield np.array(rows)
 
 
-def _write(
-    batch: CorruptedBatch, positives: NDArray[np.int64], names: _Names, output: str
-) -> int:
+def _write(batch: CorruptedBatch, positives: NDArray[np.int64], names: _Names, output: str) -> int:
     """Print a batch and give the number of masked negatives."""
     negatives = batch.triples(positives)
     mask = np.ones(negatives.shape[:2], dtype=np.bool_) if batch.mask is None else batch.mask
     for i, positive in enumerate(positives.tolist()):
         named = [names.name(triple) for triple in negatives[i].tolist()]
         if output == "jsonl":
-            line: dict[str, Any] = {"position": batch.position + i, "positive": names.name(positive)}
+            line: dict[str, Any] = {
+                "position": batch.position + i,
+                "positive": names.name(positive),
+            }
             line |= {"negatives": named, "mask": mask[i].tolist()}
             sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")
             continue

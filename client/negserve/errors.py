@@ -107,7 +107,7 @@ def from_rpc_error(error: grpc.RpcError, target: str) -> NegserveError:
 
     :param target: the server's address, named in the message
     """
-    code, details = error.code(), error.details()  # type: ignore[attr-defined]
+    code, details = error.code(), error.details()
     reason, metadata = "", {}
     status = rpc_status.from_call(error)
     for detail in status.details if status is not None else ():

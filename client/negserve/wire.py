@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,6 +24,9 @@ KINDS = {
     "bernoulli": pb.SAMPLER_KIND_BERNOULLI,
     "pseudotyped": pb.SAMPLER_KIND_PSEUDO_TYPED,
 }
+
+
+_Value = TypeVar("_Value")
 
 
 def as_triples(triples: ArrayLike) -> NDArray[np.int64]:
@@ -66,7 +70,7 @@ def encode_triples(triples: NDArray[np.int64], num_entities: int, num_relations:
     )
 
 
-def encode_splits(splits: Iterable[str]) -> list[pb.Split]:
+def encode_splits(splits: Iterable[str]) -> list[pb.Split.ValueType]:
     """Encode split names.
 
     :raises InvalidRequestError: for a name that is no split
@@ -96,7 +100,7 @@ def encode_config(config: SamplerConfig) -> pb.SamplerConfig:
         ) from error
 
 
-def _look_up(values: dict[str, int], name: str, what: str):  # type: ignore[no-untyped-def]
+def _look_up(values: Mapping[str, _Value], name: str, what: str) -> _Value:
     if name not in values:
         raise InvalidRequestError(
             f"{what} {name!r} is unknown; choose from {', '.join(values)}",

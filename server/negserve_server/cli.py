@@ -20,7 +20,7 @@ from negserve_server.service import Limits
 _DEFAULTS = Limits()
 
 
-class _DatasetOption(click.ParamType):
+class _DatasetOption(click.ParamType[tuple[str, Path | None]]):
     name = "NAME=PATH"
 
     def convert(
@@ -123,7 +123,7 @@ def serve(
       negserve-server serve
       negserve-server serve --dataset fb=data/fb15k-237 --dataset world --listen 0.0.0.0:7733
       negserve-server serve --listen unix:/run/negserve.sock
-    """
+    """  # noqa: D301
     logging.basicConfig(
         level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
@@ -140,7 +140,7 @@ def serve(
                 idle_timeout=idle_timeout,
             ),
             drain_seconds=drain_seconds,
-            **({"threads": threads} if threads else {}),  # type: ignore[arg-type]
+            **({"threads": threads} if threads else {}),
         )
         server = Server(config, load_datasets(config.datasets))
         asyncio.run(server.serve(_announce))

@@ -31,7 +31,10 @@ from negserve import (
 )
 from negserve.stall_timer import StallTimer
 from negserve.v1 import sampler_pb2 as pb
-from negserve.v1.sampler_pb2_grpc import SamplerServiceServicer, add_SamplerServiceServicer_to_server
+from negserve.v1.sampler_pb2_grpc import (
+    SamplerServiceServicer,
+    add_SamplerServiceServicer_to_server,
+)
 from tests.support.graphs import load
 from tests.support.server_process import ServerProcess, server_process
 
@@ -95,17 +98,17 @@ class _Silent(SamplerServiceServicer):
     def __init__(self, released: threading.Event) -> None:
         self._released = released
 
-    def GetDataset(self, request, context):  # type: ignore[no-untyped-def]  # noqa: N802
+    def GetDataset(self, request, context):  # type: ignore[no-untyped-def]
         dataset = pb.Dataset(name=request.dataset, num_entities=9, num_relations=9)
         limits = pb.Limits(max_negatives_per_message=99, max_triples_per_message=99)
         return pb.GetDatasetResponse(dataset=dataset, limits=limits)
 
-    def Sample(self, request_iterator, context):  # type: ignore[no-untyped-def]  # noqa: N802
+    def Sample(self, request_iterator, context):  # type: ignore[no-untyped-def]
         next(request_iterator)
         yield pb.SampleResponse(configured=pb.SampleConfigured())
         self._released.wait(60)
 
-    def ListDatasets(self, request, context):  # type: ignore[no-untyped-def]  # noqa: N802
+    def ListDatasets(self, request, context):  # type: ignore[no-untyped-def]
         self._released.wait(60)
         context.abort(grpc.StatusCode.UNAVAILABLE, "released")
 

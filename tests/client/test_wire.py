@@ -77,9 +77,7 @@ def test_batches_arrive(n, k, dtype, filtered, data):  # type: ignore[no-untyped
         mask=np.repeat(~saturated[:, None], k, axis=1) if filtered else None,
         num_saturated=int(saturated.sum()),
     )
-    config = SamplerConfig(
-        num_negs_per_pos=k, filter_splits=("training",) if filtered else ()
-    )
+    config = SamplerConfig(num_negs_per_pos=k, filter_splits=("training",) if filtered else ())
     received = wire.decode_batch(server_wire.encode_batch(sent), config)
     assert received.position == sent.position
     assert received.num_saturated == sent.num_saturated

@@ -23,9 +23,7 @@ def test_every_sampler_is_covered():
         found = set(cls.__subclasses__())
         return found.union(*(subclasses(each) for each in found))
 
-    shipped = {
-        cls for cls in subclasses(NegativeSampler) if cls.__module__.startswith("negserve.")
-    }
+    shipped = {cls for cls in subclasses(NegativeSampler) if cls.__module__.startswith("negserve.")}
     assert {NEGATIVE_SAMPLERS[name] for name in SAMPLERS} == shipped
 
 

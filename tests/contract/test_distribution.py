@@ -47,9 +47,7 @@ def test_values_are_uniform_over_the_complement_of_a_hub(
     place = world if graph == "world" else codex
     slot = ("head", "relation", "tail")[column]
     triple = hub(place, column)
-    sampler = BasicNegativeSampler(
-        place.factory, 500, filtered, corruption_scheme=(slot,), seed=11
-    )
+    sampler = BasicNegativeSampler(place.factory, 500, filtered, corruption_scheme=(slot,), seed=11)
     negatives, _ = sampler.sample(torch.tensor([triple] * 200))
     splits = ("training",) if filtered else ()
     assert_uniform(negatives[..., column], legal_values(place.graph, triple, column, splits))

@@ -145,7 +145,9 @@ def test_bad_positives_are_refused_and_the_sampler_goes_on(
         ({"filtered": True, "filter_splits": ("train",)}, "train"),
     ],
 )
-def test_bad_options_are_refused_at_construction(world: Place, options: dict[str, object], told: str):
+def test_bad_options_are_refused_at_construction(
+    world: Place, options: dict[str, object], told: str
+):
     with pytest.raises(ValueError, match=told):
         BasicNegativeSampler(world.factory, **options)  # type: ignore[arg-type]
 
@@ -160,7 +162,7 @@ def test_positions_beyond_64_bits_are_refused(world: Place):
     last, _ = sampler.sample(world.positives(2), position=2**64 - 2)
     assert last.shape == (2, 2, 3)
     for position in (2**64 - 1, -1):
-        with pytest.raises(ValueError, match="positions? "):
+        with pytest.raises(ValueError, match=r"positions? "):
             sampler.sample(world.positives(2), position=position)
 
 

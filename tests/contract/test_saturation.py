@@ -41,9 +41,7 @@ def saturated_client(folder: Path) -> Iterator[Client]:
 
 
 @pytest.fixture
-def factory(
-    request: pytest.FixtureRequest, where: str, folder: Path
-) -> TriplesFactory:
+def factory(request: pytest.FixtureRequest, where: str, folder: Path) -> TriplesFactory:
     if where == "in-process":
         return graph.TriplesFactory.from_path(folder)
     client: Client = request.getfixturevalue("saturated_client")
@@ -52,9 +50,7 @@ def factory(
 
 def triple(head: str, relation: str, tail: str) -> torch.Tensor:
     relations = ("full", "heads", "one")
-    return torch.tensor(
-        [[ENTITIES.index(head), relations.index(relation), ENTITIES.index(tail)]]
-    )
+    return torch.tensor([[ENTITIES.index(head), relations.index(relation), ENTITIES.index(tail)]])
 
 
 def test_where_all_is_known_the_mask_is_false_and_it_is_counted(factory: TriplesFactory):

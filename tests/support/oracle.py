@@ -28,5 +28,7 @@ def legal_values(
     size = factory.num_relations if column == 1 else factory.num_entities
     rows = np.tile(np.array(triple, dtype=np.int64), (size, 1))
     rows[:, column] = np.arange(size)
-    legal = set(np.flatnonzero(~known(factory, rows, splits)).tolist()) if splits else set(range(size))
+    legal = (
+        set(np.flatnonzero(~known(factory, rows, splits)).tolist()) if splits else set(range(size))
+    )
     return legal - {triple[column]}

@@ -18,7 +18,7 @@ def _to_device(ids: NDArray[np.unsignedinteger], device: torch.device) -> torch.
     # torch computes little with unsigned types: travel as signed, widen there.
     width = ids.dtype.itemsize
     signed = torch.from_numpy(ids.copy().view(_SIGNED[width])).to(device, non_blocking=True)
-    return signed.to(torch.int64) & (2 ** (8 * width) - 1)
+    return torch.bitwise_and(signed.to(torch.int64), 2 ** (8 * width) - 1)
 
 
 def expand(batch: CorruptedBatch, positives: torch.Tensor) -> torch.Tensor:

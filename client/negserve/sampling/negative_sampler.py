@@ -115,14 +115,14 @@ class NegativeSampler(ABC):
     def sample(
         self, positive_batch: torch.Tensor, position: int | None = None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Generate negative samples from the positive batch.
+        r"""Generate negative samples from the positive batch.
 
-        :param positive_batch: integer ids, shape (\\*batch, 3), any device; they need not be
+        :param positive_batch: integer ids, shape (\*batch, 3), any device; they need not be
             triples of the graph
         :param position: position of the first positive; None continues where the last such
             call ended, so that two calls differ
-        :return: the negatives, int64, shape (\\*batch, k, 3), and, if the sampler filters, a
-            mask, bool, shape (\\*batch, k): True where valid. False only where every candidate
+        :return: the negatives, int64, shape (\*batch, k, 3), and, if the sampler filters, a
+            mask, bool, shape (\*batch, k): True where valid. False only where every candidate
             of the positive is known. Both on the device of the batch.
         :raises ValueError: for another shape, or ids outside the graph
         """
@@ -137,9 +137,9 @@ class NegativeSampler(ABC):
     def sample_compact(
         self, positive_batch: torch.Tensor, position: int | None = None
     ) -> CorruptedBatch:
-        """Generate negatives without whole triples, as :meth:`sample` draws them.
+        r"""Generate negatives without whole triples, as :meth:`sample` draws them.
 
-        :param positive_batch: integer ids, shape (\\*batch, 3), taken as n rows
+        :param positive_batch: integer ids, shape (\*batch, 3), taken as n rows
         :param position: as in :meth:`sample`
         """
         return self._corrupt(positive_batch, position)[0]
@@ -176,14 +176,14 @@ class NegativeSampler(ABC):
     def filter_negative_triples(
         self, negative_batch: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Filter all proposed negatives that are known, exactly.
+        r"""Filter all proposed negatives that are known, exactly.
 
         Only needed for negatives from elsewhere: with ``filtered=True``, :meth:`sample`
         returns none that is known.
 
-        :param negative_batch: integer ids, shape (\\*batch, 3)
+        :param negative_batch: integer ids, shape (\*batch, 3)
         :return: the triples that are not known, shape (m, 3), and a mask, bool, shape
-            (\\*batch): True where the triple is kept
+            (\*batch): True where the triple is kept
         :raises ValueError: for another shape, or ids outside the graph
         """
         if negative_batch.ndim == 0 or negative_batch.shape[-1] != 3:

@@ -16,7 +16,7 @@ NEGATIVE_SAMPLERS: dict[str, type[NegativeSampler]] = {
 
 
 def get_negative_sampler_cls(
-    query: None | str | type[NegativeSampler] = None,
+    query: str | type[NegativeSampler] | None = None,
 ) -> type[NegativeSampler]:
     """Get the negative sampler class.
 

@@ -1,13 +1,13 @@
-"""The fingerprint: SHA-256 that identifies the id space and the triples.
+r"""The fingerprint: SHA-256 that identifies the id space and the triples.
 
 A split's fingerprint is the SHA-256 of, in this order,
 
-- the ASCII bytes ``negserve split 1\\n``,
+- the ASCII bytes ``negserve split 1\n``,
 - number of entities, number of relations, number of triples: each uint64, little-endian,
 - the distinct triples, sorted by head, relation, tail: uint32, little-endian, shape (n, 3).
 
-A graph's is the SHA-256 of ``negserve graph 1\\n`` followed, for each split that it has, in
-the order training, validation, testing, by ``NAME HEXDIGEST\\n``.
+A graph's is the SHA-256 of ``negserve graph 1\n`` followed, for each split that it has, in
+the order training, validation, testing, by ``NAME HEXDIGEST\n``.
 
 Labels do not enter, so a trainer that holds only mapped triples can compute it.
 """
@@ -29,7 +29,7 @@ def split_fingerprint(triples: NDArray[np.int64], num_entities: int, num_relatio
     """
     digest = hashlib.sha256(b"negserve split 1\n")
     digest.update(np.array([num_entities, num_relations, len(triples)], dtype="<u8").tobytes())
-    digest.update(np.ascontiguousarray(triples, dtype="<u4"))
+    digest.update(triples.astype("<u4").tobytes())
     return digest.hexdigest()
 
 

@@ -61,7 +61,9 @@ class TriplesFactory:
     ) -> None:
         if set(splits) - set(SPLITS) or "training" not in splits:
             raise ValueError(f"splits {sorted(splits)}: give training, and any of {SPLITS}")
-        arrays = {name: as_triples(splits[name]) for name in SPLITS if name in splits}
+        arrays: dict[str, NDArray[np.int64]] = {
+            name: as_triples(splits[name]) for name in SPLITS if name in splits
+        }
         if len(arrays["training"]) == 0:
             raise ValueError("the training split is empty; give at least one triple")
         self.num_entities: int = num_entities or _size(arrays, [0, 2])

@@ -15,7 +15,7 @@ _ENDINGS = ("txt", "tsv", "txt.gz", "tsv.gz")
 
 
 def read_tsv(path: Path) -> pl.DataFrame:
-    """Read ``head\\trelation\\ttail`` lines, plain or gzip (told by content, not by name).
+    r"""Read ``head\trelation\ttail`` lines, plain or gzip (told by content, not by name).
 
     UTF-8, no header, no quoting; blank lines are passed over; labels are kept as they are.
 
@@ -46,12 +46,12 @@ def read_tsv(path: Path) -> pl.DataFrame:
 def _read_lines(path: Path, data: bytes) -> pl.DataFrame:
     """Read line by line what the fast reader does not take, to name the line at fault."""
     rows: list[list[str]] = []
-    for number, raw in enumerate(data.split(b"\n"), start=1):
-        raw = raw.removesuffix(b"\r")
-        if not raw:
+    for number, line in enumerate(data.split(b"\n"), start=1):
+        stripped = line.removesuffix(b"\r")
+        if not stripped:
             continue
         try:
-            fields = raw.decode("utf-8").split("\t")
+            fields = stripped.decode("utf-8").split("\t")
         except UnicodeDecodeError as error:
             raise MalformedFile(path, number, f"not UTF-8: {error.reason}") from error
         if len(fields) != 3:

@@ -19,7 +19,7 @@ class Vocabulary:
 
     @classmethod
     def of(cls, *columns: pl.Series) -> Vocabulary:
-        """Number the distinct labels of some columns in sorted order.
+        """Give ids to the distinct labels of some columns in sorted order.
 
         The order is that of the code points, as Python's ``sorted`` and so PyKEEN gives it:
         UTF-8 bytes, by which polars sorts, are ordered likewise.

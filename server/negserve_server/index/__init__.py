@@ -1,4 +1,4 @@
-"""The filter index: is a triple known, and what is known for a pair?"""
+"""The filter index: is a triple known, and what is known for a pair."""
 
 from negserve_server.index.filter_index import FilterIndex
 from negserve_server.index.pair_index import PairIndex, sort_unique_triples

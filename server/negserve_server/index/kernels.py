@@ -95,4 +95,4 @@ def contains_values(
 @nb.njit(cache=True, nogil=True)
 def find_one(table: NDArray[np.uint64], key: int) -> tuple[int, int]:
     """:func:`find_pair` for callers outside compiled code."""
-    return find_pair(table, key)
+    return find_pair(table, key)  # type: ignore[no-any-return]

@@ -21,13 +21,13 @@ def sort_unique_triples(triples: NDArray[np.integer]) -> NDArray[np.int64]:
     """
     if len(triples) == 0:
         return np.empty((0, 3), dtype=np.int64)
-    triples = np.ascontiguousarray(triples, dtype=np.int64)
-    bits = [max(int(column.max()).bit_length(), 1) for column in triples.T]
+    rows: NDArray[np.int64] = np.ascontiguousarray(triples, dtype=np.int64)
+    bits = [max(int(column.max()).bit_length(), 1) for column in rows.T]
     if sum(bits) <= 64:
         # One sort of packed keys is many times faster than sorting rows.
-        packed = triples[:, 0].astype(np.uint64)
+        packed = rows[:, 0].astype(np.uint64)
         for column in (1, 2):
-            packed = (packed << np.uint64(bits[column])) | triples[:, column].astype(np.uint64)
+            packed = (packed << np.uint64(bits[column])) | rows[:, column].astype(np.uint64)
         packed = np.unique(packed)
         result = np.empty((len(packed), 3), dtype=np.int64)
         for column in (2, 1):
@@ -35,7 +35,7 @@ def sort_unique_triples(triples: NDArray[np.integer]) -> NDArray[np.int64]:
             packed >>= np.uint64(bits[column])
         result[:, 0] = packed
         return result
-    ordered = triples[np.lexsort((triples[:, 2], triples[:, 1], triples[:, 0]))]
+    ordered = rows[np.lexsort((rows[:, 2], rows[:, 1], rows[:, 0]))]
     keep = np.ones(len(ordered), dtype=np.bool_)
     keep[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
     return ordered[keep]

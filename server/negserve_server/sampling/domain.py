@@ -56,9 +56,7 @@ class Domain:
                     f"the graph has only one id for the {slot}, so nothing can replace it",
                 )
         candidates = [self._candidates_of(slot, training) for slot in SLOTS]
-        known = [
-            self._known_of(slot, candidates[_COLUMNS[slot]], filter_index) for slot in SLOTS
-        ]
+        known = [self._known_of(slot, candidates[_COLUMNS[slot]], filter_index) for slot in SLOTS]
         self.scheme = tuple(slot in config.corruption_scheme for slot in SLOTS)
         self.slot_ends = self._make_slot_ends(training, candidates)
         self.tables = tuple(index.table for index in known)

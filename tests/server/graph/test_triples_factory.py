@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from numpy.typing import NDArray
+
 from negserve_server.errors import IdOutOfRange, InvalidConfiguration, InvalidInput
 from negserve_server.graph import TriplesFactory, Vocabulary
 from negserve_server.graph import world as world_package
-from numpy.typing import NDArray
-
 from tests.support.graphs import GRAPHS, graph_path, load
 
 WORLD_FINGERPRINT = "23037b8b160ef5f8e3c4540d20e21eb039abace1a96e9ddbe44208bf4a35fdc2"

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from negserve_server.errors import MalformedFile
 from negserve_server.graph import TriplesFactory
 from negserve_server.graph.tsv import find_splits, read_tsv

@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+
 from negserve_server.graph.world import build_world
 from negserve_server.graph.world.build_world import Triple, read_table, read_triples, splits
 

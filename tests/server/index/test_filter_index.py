@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
+
 from negserve_server.errors import IdOutOfRange
 from negserve_server.index import FilterIndex
-from numpy.typing import NDArray
 
 Triple = tuple[int, int, int]
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from negserve_server.index import PairIndex, sort_unique_triples
 from numpy.typing import NDArray
+
+from negserve_server.index import PairIndex, sort_unique_triples
 
 LARGEST_ID = 2**32 - 1
 Triple = tuple[int, int, int]

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
+
 from negserve_server.errors import PositionOutOfRange
 from negserve_server.graph import TriplesFactory
 from negserve_server.sampling import KINDS, SLOTS, SPLITS, CorruptedBatch
-
 from tests.server.sampling.reference import Corrupted, Reference, Triple, nth_legal
 
 LAST_64 = 2**64 - 1

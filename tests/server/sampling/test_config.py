@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from negserve_server.errors import InvalidConfiguration, InvalidInput, NegserveServerError
 from negserve_server.graph import TriplesFactory
 from negserve_server.index import FilterIndex

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from negserve_server.graph import TriplesFactory
 from negserve_server.sampling import SPLITS, CorruptedBatch
-
 from tests.support.graphs import load
 
 NO_SPLITS: tuple[str, ...] = ()

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from negserve_server.sampling import RelationStatistics
 from numpy.typing import NDArray
 
+from negserve_server.sampling import RelationStatistics
 from tests.support.graphs import load
 
 Triple = tuple[int, int, int]

@@ -125,11 +125,7 @@ BAD_POSITIVES = {
         {"value": "2, 1, 1 (heads, relations, tails)"},
     ),
     "positions beyond 64 bits": (
-        [
-            positives(
-                heads=ids(1, 1), relations=ids(1, 1), tails=ids(1, 1), position=2**64 - 1
-            )
-        ],
+        [positives(heads=ids(1, 1), relations=ids(1, 1), tails=ids(1, 1), position=2**64 - 1)],
         (CODE.INVALID_ARGUMENT, "POSITION_OUT_OF_RANGE"),
         {"value": str(2**64 - 1)},
     ),
@@ -257,7 +253,12 @@ def test_bad_configuration(stub: SamplerServiceStub, case: str):
 @pytest.mark.usefixtures("bystander")
 @pytest.mark.parametrize(
     ("method", "good"),
-    [("Sample", configuration()), ("Contains", None), ("GetDataset", None), ("GetVocabulary", None)],
+    [
+        ("Sample", configuration()),
+        ("Contains", None),
+        ("GetDataset", None),
+        ("GetVocabulary", None),
+    ],
 )
 def test_bytes_that_are_no_message(channel: grpc.Channel, method: str, good: Any):
     garbage = b"\xff\xff\xff\xffgarbage"
