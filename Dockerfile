@@ -49,23 +49,9 @@ ENV NUMBA_CACHE_DIR=/opt/numba-cache NUMBA_CPU_NAME=${CPU} NUMBA_CPU_FEATURES=""
 RUN python -c 'from negserve_server.app import load_datasets; \
 from negserve_server.warm_up import warm_up; \
 warm_up(load_datasets({"world": None}))'
-# numba leaves a cache alone that it can't write to, and this one is sealed. Its place is told by
-# a locator that asks for no more than reading; what is compiled all the same is logged, not saved.
-RUN printf '%s\n' \
-    '"""Find compiled kernels in NUMBA_CACHE_DIR without writing there."""' \
-    'import logging' \
-    'from numba.core import caching' \
-    '' \
-    'class SealedCacheLocator(caching.UserProvidedCacheLocator):' \
-    '    def ensure_cache_path(self):' \
-    '        pass' \
-    '' \
-    'def warn(cache, signature, compiled):' \
-    '    logging.getLogger("sealed_cache").warning("not in the cache, compiled: %s", cache)' \
-    '' \
-    'caching.Cache.save_overload = warn' \
-    > "$(python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/sealed_cache.py" \
- && python -m compileall -q "$(python -c 'import sealed_cache; print(sealed_cache.__file__)')"
+COPY deploy/sealed_cache.py /tmp/
+RUN cp /tmp/sealed_cache.py "$(python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" \
+ && python -c 'import compileall, sealed_cache; compileall.compile_file(sealed_cache.__file__)'
 
 
 FROM base AS client

@@ -33,7 +33,7 @@ lint: $(VENV)/developers
 	$(BIN)/ruff format --check .
 
 types: $(VENV)/developers
-	$(BIN)/mypy client/negserve server/negserve_server proto examples benchmarks
+	$(BIN)/mypy client/negserve server/negserve_server proto examples benchmarks deploy
 
 pytest: $(VENV)/developers
 	$(BIN)/python -m pytest

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import signal
 import sys
 from pathlib import Path
 
@@ -129,6 +130,9 @@ def serve(
     )
     if len({name for name, _ in datasets}) < len(datasets):
         raise click.UsageError("two datasets of one name; give each its own")
+    # As process 1 of a container, a program without a handler ignores SIGTERM; the server's own
+    # handler comes later, with the event loop.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         config = ServerConfig(
             datasets=dict(datasets),

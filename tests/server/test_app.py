@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import socket
 import subprocess
@@ -84,6 +85,28 @@ def test_sigterm_drains():
         code, reason, _, _ = refusal(answers)
         requests.put(None)
     assert (code, reason) == (grpc.StatusCode.UNAVAILABLE, "DRAINING")
+
+
+def test_sigterm_while_a_graph_is_loading_ends_it(tmp_path: Path):
+    fifo = tmp_path / "train.txt"
+    os.mkfifo(fifo)  # nobody writes to it, so the load lasts
+    command = [sys.executable, "-m", "negserve_server.cli", "serve", "--log-level", "debug"]
+    process = subprocess.Popen(
+        [*command, "--listen", "127.0.0.1:0", "--dataset", "world", "--dataset", f"x={tmp_path}"],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stderr is not None
+        while "dataset world" not in process.stderr.readline():
+            pass
+        process.terminate()
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.wait(20)
+        assert process.stderr is not None
+        process.stderr.close()
 
 
 def test_one_stream_too_many_is_refused_and_a_place_comes_free():

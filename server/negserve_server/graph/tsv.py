@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
+import zlib
 from pathlib import Path
 
 import polars as pl
@@ -17,7 +19,8 @@ _ENDINGS = ("txt", "tsv", "txt.gz", "tsv.gz")
 def read_tsv(path: Path) -> pl.DataFrame:
     r"""Read ``head\trelation\ttail`` lines, plain or gzip (told by content, not by name).
 
-    UTF-8, no header, no quoting; blank lines are passed over; labels are kept as they are.
+    UTF-8, no header, no quoting; ``\n`` or ``\r\n`` ends a line; blank lines and a byte order
+    mark are passed over; labels are kept as they are.
 
     :return: string columns head, relation, tail, in the order of the file
     :raises MalformedFile: naming file, line and reason
@@ -26,8 +29,11 @@ def read_tsv(path: Path) -> pl.DataFrame:
         data = path.read_bytes()
         if data[:2] == b"\x1f\x8b":
             data = gzip.decompress(data)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise MalformedFile(path, None, f"can't be read: {error}") from error
+    data = data.removeprefix(codecs.BOM_UTF8).replace(b"\r\n", b"\n")
+    if not data or b"\r" in data:  # polars would drop a carriage return within a line
+        return _read_lines(path, data)
     try:
         frame = pl.read_csv(
             data,
@@ -47,11 +53,10 @@ def _read_lines(path: Path, data: bytes) -> pl.DataFrame:
     """Read line by line what the fast reader does not take, to name the line at fault."""
     rows: list[list[str]] = []
     for number, line in enumerate(data.split(b"\n"), start=1):
-        stripped = line.removesuffix(b"\r")
-        if not stripped:
+        if not line:
             continue
         try:
-            fields = stripped.decode("utf-8").split("\t")
+            fields = line.decode("utf-8").split("\t")
         except UnicodeDecodeError as error:
             raise MalformedFile(path, number, f"not UTF-8: {error.reason}") from error
         if len(fields) != 3:
@@ -76,16 +81,14 @@ def find_splits(path: Path) -> dict[str, Path]:
         ``valid`` and ``test``, each ``.txt`` or ``.tsv``, plain or ``.gz``
     :raises MalformedFile: if there is no training file, or two for one split
     """
-    if path.is_file():
-        return {"training": path}
-    if not path.is_dir():
+    if not path.exists():
         raise MalformedFile(path, None, "there is no such file or folder")
+    if not path.is_dir():
+        return {"training": path}
     found = {}
     for split, stem in _STEMS.items():
         files = [
-            path / f"{stem}.{ending}"
-            for ending in _ENDINGS
-            if (path / f"{stem}.{ending}").is_file()
+            path / f"{stem}.{ending}" for ending in _ENDINGS if (path / f"{stem}.{ending}").exists()
         ]
         if len(files) > 1:
             names = " and ".join(file.name for file in files)

@@ -69,12 +69,13 @@ def test_ids_and_triples_equal_pykeens(name: str) -> None:
 @pytest.mark.parametrize("name", GRAPHS)
 def test_every_triple_of_the_files_is_there_or_counted_as_unseen(name: str) -> None:
     own = load(name)
-    num_unseen: dict[str, int] = {**own.num_unseen}
-    for split, triples in own.splits.items():
+    for (split, triples), num_unseen in zip(
+        own.splits.items(), own.num_unseen.values(), strict=True
+    ):
         data = file_of(name, split).read_bytes()
         text = (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).decode("utf-8")
         lines = {tuple(line.split("\t")) for line in text.split("\n") if line}
-        assert len(lines) == len(triples) + num_unseen[split]
+        assert len(lines) == len(triples) + num_unseen
 
 
 def test_labels_unseen_in_training_are_counted_and_logged(

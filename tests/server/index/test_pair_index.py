@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import product
 
 import numpy as np
 import pytest
@@ -122,22 +123,33 @@ def test_many_pairs_of_neighbouring_ids_are_all_found() -> None:
     assert not index.contains(first + 200, second, value).any()
 
 
-# The bits of the columns' largest ids together decide: up to 64 are packed into one key.
 @patient
 @given(st.lists(st.tuples(small_ids, small_ids, small_ids), max_size=60))
 @example([])
-@example([(2**21, 2**20, 2**21 - 1), (0, 0, 0), (2**21, 2**20, 0)])  # 22 + 21 + 21 = 64 bits
-@example([(LARGEST_ID, 0, 2**31 - 1), (LARGEST_ID, 1, 0), (0, 1, 0)])  # 32 + 1 + 31 = 64 bits
 def test_triples_of_narrow_ids_are_sorted_and_unique(triples: list[Triple]) -> None:
     assert_sorted_and_unique(triples)
 
 
 @patient
 @given(st.lists(st.tuples(ids, ids, ids), max_size=60))
-@example([(2**21, 2**20, 2**21), (0, 0, 0), (2**21, 2**20, 2**21), (0, 0, 1)])  # 65 bits
-@example([(LARGEST_ID, 1, 2**31 - 1), (LARGEST_ID, 2, 0), (0, 2, 0), (LARGEST_ID, 2, 0)])
 def test_triples_of_wide_ids_are_sorted_and_unique(triples: list[Triple]) -> None:
     assert_sorted_and_unique([*triples, LARGEST_TRIPLE, LARGEST_TRIPLE])
+
+
+# The bits of the columns' largest ids together decide: up to 64 are packed into one key.
+@pytest.mark.parametrize(
+    "largest",
+    [
+        (2**22 - 1, 2**21 - 1, 2**21 - 1),  # 64 bits
+        (LARGEST_ID, 1, 2**31 - 1),  # 64 bits
+        (2**22 - 1, 2**22 - 1, 2**21 - 1),  # 65 bits
+        (2**21, 2**20, 2**21),  # 65 bits
+        (LARGEST_ID, 1, LARGEST_ID),  # 65 bits
+    ],
+)
+def test_triples_at_the_limit_of_one_packed_key_are_sorted_and_unique(largest: Triple) -> None:
+    heads, relations, tails = ({0, 1, each // 2, each - 1, each} for each in largest)
+    assert_sorted_and_unique(list(product(heads, relations, tails)) * 2)
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.uint32, np.int64, np.uint64])
