@@ -1,0 +1,101 @@
+"""Negatives per second delivered to a trainer as int64 triples: in process and over a server.
+
+Run as ``python -m benchmarks.remote [--json FILE]``. The server is a process of its own on
+loopback; all systems take turns over five repetitions in one run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.engine import BATCH_SIZE, pykeen
+from benchmarks.graphs import fb15k_237
+from benchmarks.measuring import rates, report, row
+from negserve import Client
+from negserve.sampling import BernoulliNegativeSampler, TriplesFactory
+
+K = 64
+
+
+@contextmanager
+def serving(path: Path) -> Iterator[str]:
+    """Run a server of one graph on a free port; gives its address."""
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "negserve_server.cli", "serve", "--log-level", "warning"),
+            *("--dataset", f"graph={path}", "--listen", "127.0.0.1:0"),
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        yield process.stdout.readline().removeprefix("listening on ").strip()
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def synchronous(
+    factory: TriplesFactory, triples: torch.Tensor, filtered: bool
+) -> Callable[[], int]:
+    """Call ``sample`` for one batch after the other."""
+    sampler = BernoulliNegativeSampler(factory, K, filtered)
+    batches = torch.split(triples[torch.randperm(len(triples))], BATCH_SIZE)
+    state = [0]
+
+    def step() -> int:
+        state[0] += 1
+        negatives, _ = sampler.sample(batches[state[0] % (len(batches) - 1)])
+        return negatives.shape[0] * negatives.shape[1]
+
+    return step
+
+
+def main(json_path: Path | None = None) -> None:
+    """Measure and report."""
+    torch.manual_seed(0)
+    name, graph = fb15k_237()
+    folder = Path(__file__).parent / "results" / ".graph.tsv"
+    folder.parent.mkdir(exist_ok=True)
+    np.savetxt(folder, graph.mapped_triples, fmt="%06d", delimiter="\t")
+    try:
+        with serving(folder) as target, Client(target) as client:
+            triples = torch.from_numpy(graph.mapped_triples.copy())
+            remote = client.triples_factory("graph")
+            cases: dict[tuple[str, str, str], Callable[[], int]] = {
+                ("pykeen 1.11.1", "in process", "none"): pykeen(graph, "bernoulli", K, None),
+                ("pykeen 1.11.1", "in process", "bloom"): pykeen(graph, "bernoulli", K, "bloom"),
+                ("pykeen 1.11.1", "in process", "python-set"): pykeen(
+                    graph, "bernoulli", K, "pythonset"
+                ),
+                ("negserve", "in process", "none"): synchronous(graph, triples, False),
+                ("negserve", "in process", "exact"): synchronous(graph, triples, True),
+                ("negserve", "Sample, synchronous", "none"): synchronous(remote, triples, False),
+                ("negserve", "Sample, synchronous", "exact"): synchronous(remote, triples, True),
+            }
+            measured = rates({"|".join(key): case for key, case in cases.items()}, "remote")
+    finally:
+        folder.unlink()
+    rows = [
+        row(
+            values, system=system, path=path, filter=mode, sampler="bernoulli", graph=name,
+            batch=BATCH_SIZE, k=K,
+        )
+        for (system, path, mode), values in zip(cases, measured.values(), strict=True)
+    ]  # fmt: skip
+    report("remote", rows, json_path)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", type=Path, help="where to write the rows")
+    main(parser.parse_args().json)
