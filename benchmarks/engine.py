@@ -65,7 +65,7 @@ def pykeen(factory: TriplesFactory, kind: str, k: int, filterer: str | None) -> 
     def step() -> int:
         state[0] += 1
         negatives, _ = sampler.sample(batches[state[0] % len(batches)])
-        return negatives.shape[0] * negatives.shape[1]
+        return int(negatives.shape[0] * negatives.shape[1])
 
     return step
 
