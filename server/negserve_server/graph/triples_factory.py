@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import numpy as np
@@ -66,8 +67,8 @@ class TriplesFactory:
         }
         if len(arrays["training"]) == 0:
             raise ValueError("the training split is empty; give at least one triple")
-        self.num_entities: int = num_entities or _size(arrays, [0, 2])
-        self.num_relations: int = num_relations or _size(arrays, [1])
+        self.num_entities: int = _size(arrays, [0, 2]) if num_entities is None else num_entities
+        self.num_relations: int = _size(arrays, [1]) if num_relations is None else num_relations
         for name, vocabulary, size in (
             ("entities", entities, self.num_entities),
             ("relations", relations, self.num_relations),
@@ -144,7 +145,7 @@ class TriplesFactory:
     @property
     def splits(self) -> Mapping[str, NDArray[np.int64]]:
         """The distinct triples of each split, sorted, shape (n, 3), read-only."""
-        return self._splits
+        return MappingProxyType(self._splits)
 
     @property
     def num_triples(self) -> int:

@@ -70,15 +70,29 @@ class FilterIndex:
 
     def known_tails(self, head: int, relation: int) -> NDArray[np.uint32]:
         """Give the sorted tails t with (head, relation, t) known, shape (m,)."""
-        return self.by_slot("tail").known(head, relation)
+        return self._known("tail", head, relation, None)
 
     def known_heads(self, relation: int, tail: int) -> NDArray[np.uint32]:
         """Give the sorted heads h with (h, relation, tail) known, shape (m,)."""
-        return self.by_slot("head").known(relation, tail)
+        return self._known("head", None, relation, tail)
 
     def known_relations(self, head: int, tail: int) -> NDArray[np.uint32]:
         """Give the sorted relations r with (head, r, tail) known, shape (m,)."""
-        return self.by_slot("relation").known(head, tail)
+        return self._known("relation", head, None, tail)
+
+    def _known(
+        self, slot: str, head: int | None, relation: int | None, tail: int | None
+    ) -> NDArray[np.uint32]:
+        """Give the known values of a slot whose own id is None, read-only.
+
+        :raises IdOutOfRange: if one of the others is outside the id space
+        """
+        ids = np.array([[id_ if id_ is not None else 0 for id_ in (head, relation, tail)]])
+        check_ids(ids, self.num_entities, self.num_relations)
+        first, second = (id_ for id_ in (head, relation, tail) if id_ is not None)
+        values = self.by_slot(slot).known(first, second)
+        values.flags.writeable = False
+        return values
 
     def contains(self, triples: NDArray[np.integer]) -> NDArray[np.bool_]:
         """Tell for each triple whether it is known.

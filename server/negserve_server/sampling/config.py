@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
+import numpy as np
+
 from negserve_server.errors import InvalidConfiguration
 
 _T = TypeVar("_T", bound=str)
@@ -26,11 +28,19 @@ MAX_NUM_NEGS_PER_POS = 2**20
 
 def _in_order(values: tuple[_T, ...], legal: tuple[_T, ...], field: str) -> tuple[_T, ...]:
     """Order values as ``legal`` does, so that equal sets make equal configurations."""
-    if isinstance(values, str) or len(set(values)) != len(values) or set(values) - set(legal):
+    if (
+        not isinstance(values, tuple | list)
+        or len(set(values)) != len(values)
+        or set(values) - set(legal)
+    ):
         raise InvalidConfiguration(
             field, values, f"give different ones of {', '.join(map(str, legal))}"
         )
     return tuple(value for value in legal if value in values)
+
+
+def _is_integer(value: object, lowest: int, highest: int) -> bool:
+    return isinstance(value, int | np.integer) and lowest <= value <= highest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +69,7 @@ class SamplerConfig:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise InvalidConfiguration("kind", self.kind, f"choose from {', '.join(KINDS)}")
-        if not 1 <= self.num_negs_per_pos <= MAX_NUM_NEGS_PER_POS:
+        if not _is_integer(self.num_negs_per_pos, 1, MAX_NUM_NEGS_PER_POS):
             raise InvalidConfiguration(
                 "num_negs_per_pos",
                 self.num_negs_per_pos,
@@ -70,7 +80,7 @@ class SamplerConfig:
         object.__setattr__(
             self,
             "corruption_scheme",
-            _in_order(tuple(self.corruption_scheme), SLOTS, "corruption_scheme"),
+            _in_order(self.corruption_scheme, SLOTS, "corruption_scheme"),
         )
         if self.kind != "basic" and "relation" in self.corruption_scheme:
             raise InvalidConfiguration(
@@ -79,9 +89,9 @@ class SamplerConfig:
                 f"kind {self.kind} replaces only head and tail; use kind basic for relations",
             )
         object.__setattr__(
-            self, "filter_splits", _in_order(tuple(self.filter_splits), SPLITS, "filter_splits")
+            self, "filter_splits", _in_order(self.filter_splits, SPLITS, "filter_splits")
         )
-        if not 0 <= self.seed < 2**64:
+        if not _is_integer(self.seed, 0, 2**64 - 1):
             raise InvalidConfiguration("seed", self.seed, "give a number from 0 to 2^64 - 1")
         if self.algorithm_version == 0:
             object.__setattr__(self, "algorithm_version", ALGORITHM_VERSION)

@@ -34,6 +34,13 @@ def as_triples(triples: ArrayLike) -> NDArray[np.int64]:
             value=array.dtype,
             limit="an integer dtype",
         )
+    if array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max:
+        raise InvalidInput(
+            f"triples have an id {array.max()}; an id space holds at most 2^32",
+            reason="ENTITY_ID_OUT_OF_RANGE",
+            value=array.max(),
+            limit=2**32,
+        )
     # Read-only arrays are another type to numba: a copy is cheaper than another compilation.
     return np.require(array, dtype=np.int64, requirements=["C", "W"])
 

@@ -341,3 +341,19 @@ def test_contains_refuses_ids_out_of_range() -> None:
     with pytest.raises(IdOutOfRange) as caught:
         small().contains([(0, 0, 0), (0, 2, 0)], ("training",))
     assert caught.value.metadata["value"] == "2"
+
+
+def test_splits_can_not_be_exchanged() -> None:
+    factory = TriplesFactory({"training": [[0, 0, 1]]})
+    with pytest.raises(TypeError):
+        factory.splits["training"] = np.empty((0, 3))  # type: ignore[index]
+
+
+def test_a_size_of_zero_is_not_taken_as_unknown() -> None:
+    with pytest.raises(ValueError, match="out of range"):
+        TriplesFactory({"training": [[0, 0, 1]]}, num_entities=0)
+
+
+def test_a_huge_unsigned_id_is_shown_as_given() -> None:
+    with pytest.raises(ValueError, match=str(2**63)):
+        TriplesFactory({"training": np.array([[0, 0, 2**63]], dtype=np.uint64)})

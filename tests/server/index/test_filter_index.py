@@ -169,3 +169,22 @@ def test_threads_that_ask_at_once_share_one_direction() -> None:
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda _: index.by_slot("head"), range(32)))
     assert all(each is found[0] for each in found)
+
+
+def test_asking_for_a_pair_outside_the_id_space_is_refused() -> None:
+    index = FilterIndex(np.array([[1, 0, 2]]), num_entities=3, num_relations=1)
+    for ask in (
+        lambda: index.known_tails(0, 2**32),
+        lambda: index.known_tails(-1, 0),
+        lambda: index.known_heads(1, 0),
+        lambda: index.known_relations(0, 3),
+    ):
+        with pytest.raises(IdOutOfRange):
+            ask()
+
+
+def test_answers_can_not_change_the_index() -> None:
+    index = FilterIndex(np.array([[1, 0, 2]]), num_entities=3, num_relations=1)
+    with pytest.raises(ValueError, match="read-only"):
+        index.known_tails(1, 0)[0] = 0
+    assert index.contains(np.array([[1, 0, 2]])).all()

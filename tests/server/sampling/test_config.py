@@ -213,3 +213,20 @@ def test_positives_that_are_no_triples_of_the_id_space_are_refused(
         sampler.sample(positives, 0)
     assert caught.value.reason == reason
     assert {"value", "limit"} <= set(caught.value.metadata)
+
+
+@pytest.mark.parametrize(
+    ("options", "field", "shown"),
+    [
+        ({"num_negs_per_pos": 2.5}, "num_negs_per_pos", "2.5"),
+        ({"num_negs_per_pos": "3"}, "num_negs_per_pos", "'3'"),
+        ({"seed": 1.5}, "seed", "1.5"),
+        ({"filter_splits": None}, "filter_splits", "None"),
+        ({"corruption_scheme": "head"}, "corruption_scheme", "'head'"),
+    ],
+)
+def test_a_value_of_another_type_is_refused(
+    options: dict[str, Any], field: str, shown: str
+) -> None:
+    with pytest.raises(InvalidConfiguration, match=f"{field}={shown} is not legal"):
+        SamplerConfig(**options)
