@@ -40,7 +40,7 @@ def _in_order(values: tuple[_T, ...], legal: tuple[_T, ...], field: str) -> tupl
 
 
 def _is_integer(value: object, lowest: int, highest: int) -> bool:
-    return isinstance(value, int | np.integer) and lowest <= value <= highest
+    return isinstance(value, int | np.integer) and bool(lowest <= value <= highest)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
