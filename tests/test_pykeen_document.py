@@ -1,0 +1,128 @@
+"""What docs/pykeen.md says: its program runs, and its claims about PyKEEN hold."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import torch
+
+from negserve import sampling
+from negserve_server.graph import TriplesFactory
+from tests.support.graphs import REPOSITORY
+from tests.support.server_process import ServerProcess
+
+DOCUMENT = (REPOSITORY / "docs" / "pykeen.md").read_text(encoding="utf-8")
+ADDRESS = "127.0.0.1:7733"
+TRIPLES = torch.tensor([[0, 0, 1], [1, 0, 2], [2, 1, 3], [3, 1, 0]])
+NO_TRAINING = torch.tensor([[0, 2, 1]])
+
+needs_pykeen = pytest.mark.skipif(find_spec("pykeen") is None, reason="pykeen is not installed")
+
+
+def graph() -> TriplesFactory:
+    return TriplesFactory({"training": TRIPLES.numpy()}, num_entities=5, num_relations=3)
+
+
+@needs_pykeen
+def test_the_program_trains(server: ServerProcess, tmp_path: Path):
+    (program,) = re.findall(r"```python\n(.*?)```", DOCUMENT, flags=re.DOTALL)
+    assert program.count(ADDRESS) == 1
+    result = subprocess.run(
+        [sys.executable, "-c", program.replace(ADDRESS, server.target)],
+        capture_output=True, text=True, timeout=240, check=False, cwd=tmp_path,
+        env={**os.environ, "PYKEEN_HOME": str(tmp_path)},
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    losses = [float(x) for x in re.findall(r"^epoch \d: loss (\S+)$", result.stdout, re.MULTILINE)]
+    assert len(losses) == 3
+    assert losses[0] > losses[1] > losses[2]
+
+
+@needs_pykeen
+@pytest.mark.filterwarnings("default")  # PyKEEN's own
+def test_names_and_defaults_are_pykeens():
+    from pykeen.sampling import negative_sampler_resolver as resolver
+
+    assert set(resolver.lookup_dict) == set(sampling.NEGATIVE_SAMPLERS)
+    for name, cls in sampling.NEGATIVE_SAMPLERS.items():
+        theirs = resolver.lookup(name)
+        assert theirs.__name__ == cls.__name__
+        assert theirs.get_normalized_name() == cls.get_normalized_name() == name
+        assert theirs.hpo_default == cls.hpo_default
+    assert resolver.lookup(None).__name__ == sampling.get_negative_sampler_cls(None).__name__
+
+
+@needs_pykeen
+@pytest.mark.filterwarnings("default")
+def test_slots_are_spread_within_each_positive_not_over_the_batch():
+    from pykeen.sampling import BasicNegativeSampler
+
+    def heads_replaced(negatives: torch.Tensor) -> list[int]:
+        return (negatives != TRIPLES[:, None])[..., 0].sum(dim=1).tolist()
+
+    theirs, _ = BasicNegativeSampler(mapped_triples=TRIPLES, num_negs_per_pos=4).sample(TRIPLES)
+    assert heads_replaced(theirs) == [4, 4, 0, 0]
+    ours, _ = sampling.BasicNegativeSampler(graph(), 4).sample(TRIPLES)
+    assert heads_replaced(ours) == [2, 2, 2, 2]
+
+
+@needs_pykeen
+@pytest.mark.filterwarnings("default")
+def test_the_original_is_drawn_by_pykeen_only():
+    from pykeen.sampling import PseudoTypedNegativeSampler
+
+    theirs = PseudoTypedNegativeSampler(mapped_triples=TRIPLES, num_negs_per_pos=200)
+    assert (theirs.sample(TRIPLES)[0] == TRIPLES[:, None]).all(dim=-1).any()
+    ours = sampling.PseudoTypedNegativeSampler(graph(), 200)
+    assert not (ours.sample(TRIPLES)[0] == TRIPLES[:, None]).all(dim=-1).any()
+
+
+@needs_pykeen
+@pytest.mark.filterwarnings("default")
+def test_a_relation_without_training_triples():
+    from pykeen.sampling import BernoulliNegativeSampler, PseudoTypedNegativeSampler
+
+    options = {"mapped_triples": TRIPLES, "num_relations": 3, "num_negs_per_pos": 6}
+    negatives, _ = BernoulliNegativeSampler(**options).sample(NO_TRAINING)
+    assert (negatives[0, :, 2] != 1).all(), "PyKEEN replaces only the tail"
+    with pytest.raises(IndexError):
+        PseudoTypedNegativeSampler(**options).sample(NO_TRAINING)
+    negatives, _ = sampling.BernoulliNegativeSampler(graph(), 6).sample(NO_TRAINING)
+    assert (negatives[0, :, 0] != 0).sum() == 3
+    for filtered in (False, True):
+        sampler = sampling.PseudoTypedNegativeSampler(graph(), 6, filtered)
+        negatives, mask = sampler.sample(NO_TRAINING)
+        assert ((negatives != NO_TRAINING).sum(dim=-1) == 1).all()
+        assert (mask is not None) == filtered
+        assert mask is None or not mask.any()
+
+
+@needs_pykeen
+@pytest.mark.filterwarnings("default")
+def test_quotes_are_kept_here_and_dropped_by_pandas(tmp_path: Path):
+    from pykeen.triples import TriplesFactory as PykeenTriplesFactory
+
+    path = tmp_path / "train.tsv"
+    path.write_text('"a"\tr\tb\nb\tr\tc\n')
+    assert set(PykeenTriplesFactory.from_path(str(path)).entity_to_id) == {"a", "b", "c"}
+    assert set(TriplesFactory.from_path(path).entity_to_id) == {'"a"', "b", "c"}
+
+
+def test_every_name_of_negserve_in_the_table_exists():
+    column = [row.split(" | ")[1] for row in DOCUMENT.splitlines() if row.startswith("| ")]
+    sampler = sampling.BasicNegativeSampler(graph())
+    names = re.findall(r"sampler\.(\w+)", " ".join(column))
+    assert {"sample", "sample_compact", "position", "filter_negative_triples"} <= set(names)
+    for name in names:
+        assert hasattr(sampler, name), name
+
+
+@pytest.mark.parametrize("link", re.findall(r"\]\(([^)#:]+)[^)]*\)", DOCUMENT))
+def test_links_lead_somewhere(link: str):
+    assert (REPOSITORY / "docs" / link).exists()
