@@ -20,13 +20,14 @@ MODULES = {
 #: What the modules below a name may import besides the standard library; the longest name
 #: that fits decides. A package may always import itself.
 _GRPC = ("grpc", "grpc_status", "google.rpc", "google.protobuf")
-_ENGINE = ("negserve_server.errors", "numpy", "numba", "polars")
+_ENGINE = ("negserve_server.errors", "negserve_server.compiled", "numpy", "numba", "polars")
 ALLOWED: dict[str, tuple[str, ...]] = {
     "negserve.v1": ("grpc", "google.protobuf"),
     "negserve": (*_GRPC, "numpy"),
     "negserve.cli": ("negserve", "numpy", "click"),
     "negserve.sampling": ("negserve", "numpy", "torch"),
     "negserve_server.errors": (),
+    "negserve_server.compiled": ("numba",),
     "negserve_server.index": _ENGINE,
     "negserve_server.sampling": (*_ENGINE, "negserve_server.index"),
     "negserve_server.graph": (*_ENGINE, "negserve_server.index", "negserve_server.sampling"),

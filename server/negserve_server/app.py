@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import socket
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -106,8 +107,21 @@ class Server:
         logger.info("stopped")
 
 
+def _answers(path: str) -> bool:
+    """Tell whether somebody listens on a unix socket; a file left behind does not answer."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(path)
+        except OSError:
+            return False
+    return True
+
+
 def _bind(server: grpc.aio.Server, address: str) -> str:
     """Bind an address and give it with the port that was really taken."""
+    if address.startswith("unix:") and _answers(address.removeprefix("unix:")):
+        # grpc would take the path away from the server that listens there.
+        raise OSError(f"can't listen on {address}: another server does; stop it first")
     try:
         port = server.add_insecure_port(address)
     except RuntimeError as error:

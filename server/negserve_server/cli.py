@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import signal
 import sys
 from pathlib import Path
@@ -23,6 +24,7 @@ _DEFAULTS = Limits()
 
 class _DatasetOption(click.ParamType[tuple[str, Path | None]]):
     name = "NAME=PATH"
+    envvar_list_splitter = os.pathsep
 
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
@@ -45,7 +47,6 @@ def main() -> None:
 @main.command()
 @click.option(
     "--dataset",
-    "datasets",
     type=_DatasetOption(),
     multiple=True,
     default=[WORLD],
@@ -104,7 +105,7 @@ def main() -> None:
     help="Least severe messages to log, to standard error.",
 )
 def serve(
-    datasets: tuple[tuple[str, Path | None], ...],
+    dataset: tuple[tuple[str, Path | None], ...],
     listen: tuple[str, ...],
     threads: int | None,
     max_streams: int,
@@ -117,7 +118,8 @@ def serve(
     """Load the graphs and answer until SIGTERM or Ctrl-C.
 
     Prints one line per address, "listening on ADDR", once the first request can be answered.
-    Each option can also be given in the environment: NEGSERVE_SERVE_LISTEN and so on.
+    Each option can also be given in the environment: NEGSERVE_SERVE_LISTEN and so on; several
+    addresses separated by spaces, several datasets (NEGSERVE_SERVE_DATASET) by colons.
 
     \b
     Examples:
@@ -128,14 +130,14 @@ def serve(
     logging.basicConfig(
         level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    if len({name for name, _ in datasets}) < len(datasets):
+    if len({name for name, _ in dataset}) < len(dataset):
         raise click.UsageError("two datasets of one name; give each its own")
     # As process 1 of a container, a program without a handler ignores SIGTERM; the server's own
     # handler comes later, with the event loop.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         config = ServerConfig(
-            datasets=dict(datasets),
+            datasets=dict(dataset),
             listen=listen,
             limits=Limits(
                 max_negatives_per_positive=max_negatives_per_positive,

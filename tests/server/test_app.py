@@ -163,6 +163,44 @@ def test_a_taken_port_is_an_error_with_a_remedy():
     assert "Traceback" not in result.stderr
 
 
+def test_a_unix_socket_is_not_taken_away_but_a_dead_one_is_used_again(tmp_path: Path):
+    listen = f"unix:{tmp_path / 'negserve.sock'}"
+    with server_process(listen=(listen,)) as server:
+        result = run("serve", "--listen", listen)
+        assert result.returncode == 1
+        assert f"can't listen on {listen}" in result.stderr
+        with Client(listen) as client:
+            assert client.list_datasets() == ["world"]
+        server.process.kill()
+        server.process.wait()
+    assert (tmp_path / "negserve.sock").exists()
+    with server_process(listen=(listen,)), Client(listen) as client:
+        assert client.list_datasets() == ["world"]
+
+
+def test_options_come_from_the_environment_too(tmp_path: Path):
+    graph = tmp_path / "a graph.tsv"
+    graph.write_text("a\tr\tb\n")
+    env = {"NEGSERVE_SERVE_DATASET": f"world{os.pathsep}toy={graph}"}
+    with server_process(env=env) as server, Client(server.target) as client:
+        assert client.list_datasets() == ["world", "toy"]
+
+
+def test_without_a_place_to_keep_kernels_the_server_says_so_and_works(tmp_path: Path):
+    program = (
+        "from numba.core import caching\n"
+        "def refuse(*_): raise RuntimeError('no locator available')\n"
+        "caching.FunctionCache.__init__ = refuse\n"
+        "from negserve_server.graph import TriplesFactory\n"
+        "print(TriplesFactory.world().contains([[0, 0, 0]], ('training',)))\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True
+    )
+    assert result.stdout.strip() == "[False]"
+    assert "set NUMBA_CACHE_DIR to a writable folder" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("dataset", "told"),
     [

@@ -387,8 +387,9 @@ class CorruptedBatch(_message.Message):
     byte, the first in the lowest bit, unused bits 0. Empty: all are valid.
     """
     num_saturated: _builtins.int
-    """How many of the n positives had no legal negative in any slot of the
-    scheme. Their negatives are drawn unfiltered and masked.
+    """How many of the n positives had no legal value in any slot of the scheme.
+    Their negatives are any other ids, drawn without filter and candidates;
+    with a filter they are masked.
     """
     @_builtins.property
     def replaced(self) -> Global___Ids:

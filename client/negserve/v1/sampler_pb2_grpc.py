@@ -36,8 +36,10 @@ class SamplerServiceStub:
     configuration, algorithm version, seed, position of the positive), so
     sending the same request twice, or to another replica, gives the same bytes.
 
-    Message sizes. No answer is larger than 4 MiB, the default limit of gRPC
-    clients. Limits are in `GetDatasetResponse`.
+    Message sizes. With the server's default limits no answer of a stream is
+    larger than 4 MiB, the default limit of gRPC clients. The one of
+    `GetRelationStatistics` takes 24 bytes a relation. Limits are in
+    `GetDatasetResponse`.
     """
 
     def __init__(self, channel):
@@ -89,8 +91,10 @@ class SamplerServiceServicer:
     configuration, algorithm version, seed, position of the positive), so
     sending the same request twice, or to another replica, gives the same bytes.
 
-    Message sizes. No answer is larger than 4 MiB, the default limit of gRPC
-    clients. Limits are in `GetDatasetResponse`.
+    Message sizes. With the server's default limits no answer of a stream is
+    larger than 4 MiB, the default limit of gRPC clients. The one of
+    `GetRelationStatistics` takes 24 bytes a relation. Limits are in
+    `GetDatasetResponse`.
     """
 
     def Sample(self, request_iterator, context):
@@ -193,8 +197,10 @@ class SamplerService:
     configuration, algorithm version, seed, position of the positive), so
     sending the same request twice, or to another replica, gives the same bytes.
 
-    Message sizes. No answer is larger than 4 MiB, the default limit of gRPC
-    clients. Limits are in `GetDatasetResponse`.
+    Message sizes. With the server's default limits no answer of a stream is
+    larger than 4 MiB, the default limit of gRPC clients. The one of
+    `GetRelationStatistics` takes 24 bytes a relation. Limits are in
+    `GetDatasetResponse`.
     """
 
     @staticmethod

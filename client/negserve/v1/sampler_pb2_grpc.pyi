@@ -37,8 +37,10 @@ class SamplerServiceStub:
     configuration, algorithm version, seed, position of the positive), so
     sending the same request twice, or to another replica, gives the same bytes.
 
-    Message sizes. No answer is larger than 4 MiB, the default limit of gRPC
-    clients. Limits are in `GetDatasetResponse`.
+    Message sizes. With the server's default limits no answer of a stream is
+    larger than 4 MiB, the default limit of gRPC clients. The one of
+    `GetRelationStatistics` takes 24 bytes a relation. Limits are in
+    `GetDatasetResponse`.
     """
 
     @_typing.overload
@@ -79,8 +81,10 @@ class SamplerServiceAsyncStub(SamplerServiceStub):
     configuration, algorithm version, seed, position of the positive), so
     sending the same request twice, or to another replica, gives the same bytes.
 
-    Message sizes. No answer is larger than 4 MiB, the default limit of gRPC
-    clients. Limits are in `GetDatasetResponse`.
+    Message sizes. With the server's default limits no answer of a stream is
+    larger than 4 MiB, the default limit of gRPC clients. The one of
+    `GetRelationStatistics` takes 24 bytes a relation. Limits are in
+    `GetDatasetResponse`.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -117,8 +121,10 @@ class SamplerServiceServicer(metaclass=_abc_1.ABCMeta):
     configuration, algorithm version, seed, position of the positive), so
     sending the same request twice, or to another replica, gives the same bytes.
 
-    Message sizes. No answer is larger than 4 MiB, the default limit of gRPC
-    clients. Limits are in `GetDatasetResponse`.
+    Message sizes. With the server's default limits no answer of a stream is
+    larger than 4 MiB, the default limit of gRPC clients. The one of
+    `GetRelationStatistics` takes 24 bytes a relation. Limits are in
+    `GetDatasetResponse`.
     """
 
     @_abc_1.abstractmethod

@@ -224,6 +224,11 @@ class TriplesFactory:
 
         :raises InvalidConfiguration: if the graph can't serve it
         """
+        missing = [name for name in config.filter_splits if name not in self._splits]
+        if missing:
+            raise InvalidConfiguration(
+                "filter_splits", config.filter_splits, f"this graph has {', '.join(self._splits)}"
+            )
         index = self.filter_index(config.filter_splits) if config.filtered else None
         domain = self._once(
             self._domains,

@@ -6,6 +6,8 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
+from negserve_server.compiled import compiled
+
 _HASH = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio: Fibonacci hashing
 _MIX = np.uint64(0xD6E8FEB86659FD93)
 _32 = np.uint64(32)
@@ -61,7 +63,7 @@ def lower_bound(values: NDArray[np.uint32], start: int, length: int, value: int)
     return low
 
 
-@nb.njit(cache=True, nogil=True)
+@compiled
 def fill_table(
     table: NDArray[np.uint64], keys: NDArray[np.uint64], starts: NDArray[np.int64]
 ) -> None:
@@ -75,7 +77,7 @@ def fill_table(
         table[at, 1] = (np.uint64(starts[i + 1] - starts[i]) << _32) | np.uint64(starts[i])
 
 
-@nb.njit(cache=True, nogil=True)
+@compiled
 def contains_values(
     table: NDArray[np.uint64],
     values: NDArray[np.uint32],
@@ -92,7 +94,7 @@ def contains_values(
         out[i] = at < length and values[start + at] == wanted
 
 
-@nb.njit(cache=True, nogil=True)
+@compiled
 def find_one(table: NDArray[np.uint64], key: int) -> tuple[int, int]:
     """:func:`find_pair` for callers outside compiled code."""
     return find_pair(table, key)  # type: ignore[no-any-return]

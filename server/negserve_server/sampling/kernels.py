@@ -16,6 +16,7 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
+from negserve_server.compiled import compiled
 from negserve_server.index.kernels import find_pair, lower_bound, pair_key
 from negserve_server.sampling.philox import fill_words, redraw
 
@@ -141,7 +142,7 @@ def pass_known(
         draws[j] = draw + np.uint32(low)
 
 
-@nb.njit(cache=True, nogil=True)
+@compiled
 def corrupt(
     positives: NDArray[np.int64],
     position: int,

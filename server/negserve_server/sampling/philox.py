@@ -14,6 +14,8 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
+from negserve_server.compiled import compiled
+
 _MULTIPLY_0 = np.uint64(0xD2511F53)
 _MULTIPLY_1 = np.uint64(0xCD9E8D57)
 _WEYL_0 = np.uint32(0x9E3779B9)  # golden ratio
@@ -79,7 +81,7 @@ def redraw(index: int, num_values: int, position: int, seed: int) -> int:
     return (np.uint64(word_0) * wide + ((np.uint64(word_1) * wide) >> _32)) >> _32
 
 
-@nb.njit(cache=True)
+@compiled
 def blocks(counters: NDArray[np.uint32], keys: NDArray[np.uint32]) -> NDArray[np.uint32]:
     """Many blocks for tests and tools: counters (n, 4) and keys (n, 2) to words (n, 4)."""
     words = np.empty((counters.shape[0], 4), dtype=np.uint32)

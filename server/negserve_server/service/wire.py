@@ -54,8 +54,19 @@ def decode_ids(ids: pb.Ids, field: str) -> NDArray[np.int64]:
             value=len(ids.data),
             limit=f"a multiple of {ids.width}",
         )
-    # A uint64 beyond 2^63 becomes negative here, and the range check refuses it.
-    return np.frombuffer(ids.data, dtype=f"<u{ids.width}").astype(np.int64)
+    decoded = np.frombuffer(ids.data, dtype=f"<u{ids.width}")
+    row = int(decoded.argmax())
+    if int(decoded[row]) >= 2**63:
+        slot = field.removesuffix("s")
+        raise InvalidInput(
+            f"{slot} id {decoded[row]} of row {row} is out of range: an id space has at most 2^32",
+            reason="RELATION_ID_OUT_OF_RANGE" if slot == "relation" else "ENTITY_ID_OUT_OF_RANGE",
+            row=row,
+            slot=slot,
+            value=decoded[row],
+            limit=2**32,
+        )
+    return decoded.astype(np.int64)
 
 
 def decode_triples(triples: pb.Triples, limits: Limits) -> NDArray[np.int64]:

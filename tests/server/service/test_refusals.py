@@ -97,7 +97,7 @@ BAD_POSITIVES = {
     "tail beyond 63 bits": (
         [positives(tails=ids(2**64 - 1, width=8))],
         (CODE.INVALID_ARGUMENT, "ENTITY_ID_OUT_OF_RANGE"),
-        {"slot": "tail"},
+        {"slot": "tail", "value": str(2**64 - 1), "row": "0"},
     ),
     "relation out of range": (
         [positives(relations=ids(29))],
