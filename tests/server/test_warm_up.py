@@ -8,13 +8,20 @@ import numpy as np
 
 from negserve_server.graph import TriplesFactory
 from negserve_server.index import kernels as index_kernels
+from negserve_server.index import rank_directory
 from negserve_server.sampling import KINDS, SamplerConfig, kernels
 from negserve_server.warm_up import warm_up
 
 
 def test_warm_up_compiles_all_that_requests_use():
     warm_up({})
-    compiled = [kernels.corrupt, index_kernels.contains_values, index_kernels.fill_table]
+    compiled = [
+        kernels.corrupt,
+        index_kernels.contains_values,
+        index_kernels.fill_table,
+        rank_directory._sizes,
+        rank_directory._fill,
+    ]
     before = [len(kernel.signatures) for kernel in compiled]
     assert all(before)
     for num_entities, num_relations in itertools.product((5, 300, 70_000), (2, 300, 70_000)):

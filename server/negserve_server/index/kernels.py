@@ -51,30 +51,33 @@ def find_pair(table: NDArray[np.uint64], key: int) -> tuple[int, int]:
 @nb.njit(inline="always")
 def lower_bound(values: NDArray[np.uint32], start: int, length: int, value: int) -> int:
     """How many of the ``length`` sorted values from ``start`` on are below ``value``."""
+    # Without branches that depend on the data: a wrong guess costs more than a step.
+    if length == 0:
+        return np.int64(0)
     low = np.int64(0)
-    remaining = np.int64(length)
-    while remaining > 0:
-        half = remaining >> 1
-        if values[start + low + half] < value:
-            low += half + 1
-            remaining -= half + 1
-        else:
-            remaining = half
-    return low
+    size = np.int64(length)
+    while size > 1:
+        half = size >> 1
+        low += half if values[np.uint64(start + low + half - 1)] < value else np.int64(0)
+        size -= half
+    return low + np.int64(values[np.uint64(start + low)] < value)
 
 
 @compiled
 def fill_table(
-    table: NDArray[np.uint64], keys: NDArray[np.uint64], starts: NDArray[np.int64]
+    table: NDArray[np.uint64],
+    keys: NDArray[np.uint64],
+    starts: NDArray[np.int64],
+    lengths: NDArray[np.int64],
 ) -> None:
-    """Enter pairs into an empty table: key i owns the values ``starts[i]:starts[i + 1]``."""
+    """Enter pairs into an empty table: key i owns ``lengths[i]`` values from ``starts[i]`` on."""
     mask = np.uint64(table.shape[0] - 1)
     for i in range(keys.shape[0]):
         at = _bucket(keys[i], mask)
         while table[at, 1] != 0:
             at = (at + _ONE) & mask
         table[at, 0] = keys[i]
-        table[at, 1] = (np.uint64(starts[i + 1] - starts[i]) << _32) | np.uint64(starts[i])
+        table[at, 1] = (np.uint64(lengths[i]) << _32) | np.uint64(starts[i])
 
 
 @compiled

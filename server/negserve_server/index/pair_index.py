@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from negserve_server.index.kernels import contains_values, fill_table, find_one
+from negserve_server.index.rank_directory import SHORT_LIST, build_directories
 
 #: The most values an index holds: a start is kept in 32 bits.
 MAX_VALUES = 2**32 - 1
@@ -47,11 +48,14 @@ class PairIndex:
 
     :ivar table: uint64, shape (capacity, 2): an open-addressing hash table at most half
         full, see :func:`kernels.find_pair`
-    :ivar values: uint32, shape (num_values,): the lists, one behind the other
+    :ivar values: uint32: the lists, one behind the other; a long one is followed by the index
+        of its directory
+    :ivar directory: uint32: the directories of the long lists, see :mod:`.rank_directory`
     """
 
     table: NDArray[np.uint64]
     values: NDArray[np.uint32]
+    directory: NDArray[np.uint32]
     num_pairs: int
 
     @classmethod
@@ -70,15 +74,28 @@ class PairIndex:
         is_first[1:] = keys[1:] != keys[:-1]
         starts = np.append(np.flatnonzero(is_first), len(keys))
         keys = keys[is_first]
+        lengths = np.diff(starts)
+        is_long = lengths > SHORT_LIST
+        gaps: NDArray[np.int64] = np.cumsum(is_long) - is_long  # free places before each list
+        values = np.zeros(len(ordered) + int(is_long.sum()), dtype=np.uint32)
+        values[np.arange(len(ordered)) + np.repeat(gaps, lengths)] = ordered[:, 2]
+        starts = starts[:-1] + gaps
+        directory = build_directories(values, starts, lengths)
         capacity = 1 << max(2 * len(keys) - 1, 1).bit_length()
         table = np.zeros((capacity, 2), dtype=np.uint64)
-        fill_table(table, keys, starts)
-        return cls(table=table, values=ordered[:, 2].astype(np.uint32), num_pairs=len(keys))
+        fill_table(table, keys, starts, lengths)
+        return cls(table=table, values=values, directory=directory, num_pairs=len(keys))
+
+    @classmethod
+    def empty(cls) -> PairIndex:
+        """Make an index that knows nothing."""
+        nothing = np.empty(0, dtype=np.uint32)
+        return cls(np.zeros((1, 2), dtype=np.uint64), nothing, nothing, 0)
 
     @property
     def nbytes(self) -> int:
         """Memory held, in bytes."""
-        return self.table.nbytes + self.values.nbytes
+        return self.table.nbytes + self.values.nbytes + self.directory.nbytes
 
     def known(self, first: int, second: int) -> NDArray[np.uint32]:
         """Give the sorted values known for a pair, shape (m,); empty if there are none."""

@@ -12,7 +12,6 @@ from negserve_server.sampling.candidates import Candidates
 from negserve_server.sampling.config import SLOTS, SamplerConfig
 from negserve_server.sampling.statistics import RelationStatistics
 
-_NOTHING_KNOWN = PairIndex(np.zeros((1, 2), dtype=np.uint64), np.empty(0, dtype=np.uint32), 0)
 _COLUMNS = {"head": 0, "relation": 1, "tail": 2}
 
 
@@ -61,6 +60,7 @@ class Domain:
         self.slot_ends = self._make_slot_ends(training, candidates)
         self.tables = tuple(index.table for index in known)
         self.known = tuple(index.values for index in known)
+        self.directories = tuple(index.directory for index in known)
         self.offsets = tuple(each.offsets for each in candidates)
         self.candidates = tuple(each.ids for each in candidates)
         #: Narrowest dtype of any value that may be drawn.
@@ -77,7 +77,7 @@ class Domain:
         self, slot: str, candidates: Candidates, filter_index: FilterIndex | None
     ) -> PairIndex:
         if filter_index is None or slot not in self._config.corruption_scheme:
-            return _NOTHING_KNOWN
+            return PairIndex.empty()
         if len(candidates.offsets) == 0:
             return filter_index.by_slot(slot)
         # Ranks among the candidates take the place of ids; what is no candidate is dropped.

@@ -69,14 +69,13 @@ class Sampler:
         """
         domain = self.domain
         triples = as_triples(positives)
-        check_ids(triples, domain.num_entities, domain.num_relations)
         n, k = len(triples), self.config.num_negs_per_pos
         if position < 0 or position + n > 2**64:
             raise PositionOutOfRange(position=position, num_positives=n)
         replaced = np.empty((n, k), dtype=domain.dtype)
         counts = np.empty((3, n), dtype=np.uint32)
         saturated = np.empty(n, dtype=np.bool_)
-        corrupt(
+        all_inside = corrupt(
             triples,
             np.uint64(position),
             np.uint64(self.config.seed),
@@ -84,6 +83,7 @@ class Sampler:
             domain.scheme,
             domain.tables,
             domain.known,
+            domain.directories,
             domain.offsets,
             domain.candidates,
             domain.num_ids,
@@ -91,9 +91,11 @@ class Sampler:
             counts,
             saturated,
         )
+        if not all_inside:
+            check_ids(triples, domain.num_entities, domain.num_relations)
         mask: NDArray[np.bool_] | None = None
         if self.config.filtered:
-            mask = np.repeat(~saturated[:, None], k, axis=1)
+            mask = np.broadcast_to(~saturated[:, None], (n, k))
         return CorruptedBatch(
             position=position,
             replaced=replaced,
