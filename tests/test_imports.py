@@ -20,7 +20,14 @@ MODULES = {
 #: What the modules below a name may import besides the standard library; the longest name
 #: that fits decides. A package may always import itself.
 _GRPC = ("grpc", "grpc_status", "google.rpc", "google.protobuf")
-_ENGINE = ("negserve_server.errors", "negserve_server.compiled", "numpy", "numba", "polars")
+_ENGINE = (
+    "negserve_server.errors",
+    "negserve_server.compiled",
+    "negserve_server.addresses",
+    "numpy",
+    "numba",
+    "polars",
+)
 ALLOWED: dict[str, tuple[str, ...]] = {
     "negserve.v1": ("grpc", "google.protobuf"),
     "negserve": (*_GRPC, "numpy"),
@@ -28,6 +35,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "negserve.sampling": ("negserve", "numpy", "torch"),
     "negserve_server.errors": (),
     "negserve_server.compiled": ("numba",),
+    "negserve_server.addresses": ("numba", "llvmlite", "numpy"),
     "negserve_server.index": _ENGINE,
     "negserve_server.sampling": (*_ENGINE, "negserve_server.index"),
     "negserve_server.graph": (*_ENGINE, "negserve_server.index", "negserve_server.sampling"),

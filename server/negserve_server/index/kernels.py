@@ -1,4 +1,7 @@
-"""Compiled lookups: the hash table of pairs and the search in a sorted list."""
+"""Compiled lookups: the hash table of pairs and the search in a sorted list.
+
+The helpers take arrays by their addresses, see :mod:`negserve_server.addresses`.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,14 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
+from negserve_server.addresses import load_uint32, load_uint64
 from negserve_server.compiled import compiled
 
 _HASH = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio: Fibonacci hashing
 _MIX = np.uint64(0xD6E8FEB86659FD93)
 _32 = np.uint64(32)
 _MASK32 = np.uint64(0xFFFFFFFF)
+_ZERO = np.uint64(0)
 _ONE = np.uint64(1)
 
 
@@ -29,38 +34,47 @@ def _bucket(key: int, mask: int) -> int:
 
 
 @nb.njit(inline="always")
-def find_pair(table: NDArray[np.uint64], key: int) -> tuple[int, int]:
+def find_pair(table: int, mask: int, key: int) -> tuple[int, int]:
     """Where the values of a pair lie: ``(start, length)``, length 0 if there are none.
 
-    ``table``: uint64 (capacity, 2), capacity a power of two; a row is the key and
-    ``length << 32 | start``, so that a hit costs one cache line. A row whose length is 0
-    is empty, which leaves every key legal.
+    :param table: address of a uint64 array (capacity, 2); a row is the key and
+        ``length << 32 | start``, so that a hit costs one cache line. A row whose length is 0
+        is empty, which leaves every key legal.
+    :param mask: its capacity, a power of two, less one
     """
-    mask = np.uint64(table.shape[0] - 1)
     at = _bucket(key, mask)
     while True:
-        entry = table[at, 1]
-        length = entry >> _32
-        if length == 0:
-            return np.int64(0), np.int64(0)
-        if table[at, 0] == key:
-            return np.int64(entry & _MASK32), np.int64(length)
+        row = at + at
+        entry = load_uint64(table, row + _ONE)
+        if (entry >> _32) == _ZERO:
+            return _ZERO, _ZERO
+        if load_uint64(table, row) == key:
+            return entry & _MASK32, entry >> _32
         at = (at + _ONE) & mask
 
 
 @nb.njit(inline="always")
-def lower_bound(values: NDArray[np.uint32], start: int, length: int, value: int) -> int:
-    """How many of the ``length`` sorted values from ``start`` on are below ``value``."""
+def lower_bound(values: int, start: int, length: int, value: int) -> int:
+    """How many of the ``length`` sorted values from ``start`` on are below ``value``.
+
+    :param values: address of a uint32 array
+    """
+    if length == _ZERO:
+        return _ZERO
     # Without branches that depend on the data: a wrong guess costs more than a step.
-    if length == 0:
-        return np.int64(0)
-    low = np.int64(0)
-    size = np.int64(length)
-    while size > 1:
-        half = size >> 1
-        low += half if values[np.uint64(start + low + half - 1)] < value else np.int64(0)
+    low = start
+    size = length
+    while size > _ONE:
+        half = size >> _ONE
+        low += half if load_uint32(values, low + half - _ONE) < value else _ZERO
         size -= half
-    return low + np.int64(values[np.uint64(start + low)] < value)
+    return low - start + np.uint64(load_uint32(values, low) < value)
+
+
+@nb.njit(inline="always")
+def is_at(values: int, start: int, length: int, rank: int, value: int) -> bool:
+    """Whether the value of a rank, which may be ``length``, is that value."""
+    return rank < length and load_uint32(values, start + rank) == value
 
 
 @compiled
@@ -90,14 +104,17 @@ def contains_values(
     out: NDArray[np.bool_],
 ) -> None:
     """Write for each (pair, value) whether it is known; all of shape (n,)."""
+    table_address = np.uint64(table.ctypes.data)
+    values_address = np.uint64(values.ctypes.data)
+    mask = np.uint64(table.shape[0] - 1)
     for i in range(first.shape[0]):
-        start, length = find_pair(table, pair_key(first[i], second[i]))
+        start, length = find_pair(table_address, mask, pair_key(first[i], second[i]))
         wanted = np.uint32(value[i])
-        at = lower_bound(values, start, length, wanted)
-        out[i] = at < length and values[start + at] == wanted
+        rank = lower_bound(values_address, start, length, wanted)
+        out[i] = is_at(values_address, start, length, rank, wanted)
 
 
 @compiled
 def find_one(table: NDArray[np.uint64], key: int) -> tuple[int, int]:
     """:func:`find_pair` for callers outside compiled code."""
-    return find_pair(table, key)  # type: ignore[no-any-return]
+    return find_pair(np.uint64(table.ctypes.data), np.uint64(table.shape[0] - 1), key)  # type: ignore[no-any-return]

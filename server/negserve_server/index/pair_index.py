@@ -100,7 +100,7 @@ class PairIndex:
     def known(self, first: int, second: int) -> NDArray[np.uint32]:
         """Give the sorted values known for a pair, shape (m,); empty if there are none."""
         start, length = find_one(self.table, np.uint64(first << 32 | second))
-        return self.values[start : start + length]
+        return self.values[int(start) : int(start + length)]
 
     def contains(
         self,

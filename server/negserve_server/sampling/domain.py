@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from negserve_server.addresses import address_of
 from negserve_server.errors import InvalidConfiguration
 from negserve_server.index import FilterIndex, PairIndex
 from negserve_server.sampling.batch import narrowest_dtype
@@ -58,11 +59,24 @@ class Domain:
         known = [self._known_of(slot, candidates[_COLUMNS[slot]], filter_index) for slot in SLOTS]
         self.scheme = tuple(slot in config.corruption_scheme for slot in SLOTS)
         self.slot_ends = self._make_slot_ends(training, candidates)
-        self.tables = tuple(index.table for index in known)
-        self.known = tuple(index.values for index in known)
-        self.directories = tuple(index.directory for index in known)
-        self.offsets = tuple(each.offsets for each in candidates)
-        self.candidates = tuple(each.ids for each in candidates)
+        #: Where the kernel finds each slot's arrays, uint64, shape (3, 7); see :mod:`.kernels`.
+        self.places = np.array(
+            [
+                (
+                    address_of(index.table),
+                    len(index.table) - 1,
+                    address_of(index.values),
+                    address_of(index.directory),
+                    address_of(each.offsets),
+                    address_of(each.ids),
+                    num_ids,
+                )
+                for index, each, num_ids in zip(known, candidates, self.num_ids, strict=True)
+            ],
+            dtype=np.uint64,
+        )
+        # Addresses keep nothing alive.
+        self._arrays = (known, candidates)
         #: Narrowest dtype of any value that may be drawn.
         self.dtype = narrowest_dtype(
             max(self.num_ids[_COLUMNS[slot]] for slot in config.corruption_scheme)

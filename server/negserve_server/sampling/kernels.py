@@ -16,171 +16,132 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
+from negserve_server.addresses import (
+    NOWHERE,
+    load_int64,
+    load_uint32,
+    store_uint32,
+)
 from negserve_server.compiled import compiled
-from negserve_server.index.kernels import find_pair, lower_bound, pair_key
+from negserve_server.index.kernels import find_pair, is_at, lower_bound, pair_key
 from negserve_server.index.rank_directory import HEADER, SHORT_LIST
 from negserve_server.sampling.philox import fill_words, redraw
 
+_ZERO = np.uint64(0)
 _ONE = np.uint64(1)
 _32 = np.uint64(32)
 _2_32 = np.uint64(2**32)
-_NO_SKIP = np.uint32(0xFFFFFFFF)
+_NO_SKIP = np.uint64(0xFFFFFFFF)
+_ALL_IDS = np.uint64(0xFFFFFFFFFFFFFFFF)
 
-# Columns of the plan of a slot.
+# Columns of `places`: addresses of a slot's arrays (uint64 table, uint32 known values, uint32
+# directories of the long ones, int64 offsets and uint32 ids of the candidates), and sizes.
+_TABLE, _MASK, _KNOWN, _DIRECTORY, _OFFSETS, _CANDIDATES, _NUM_IDS = range(7)
+
+# Columns of `plan`: what a slot of the positive at hand has to offer.
 _START, _LENGTH, _FIRST_CANDIDATE, _NUM_LEGAL, _SKIP = range(5)
 
 
 @nb.njit(inline="always")
 def plan_slot(
-    plan: NDArray[np.int64],
-    slot: int,
-    original: int,
-    first: int,
-    second: int,
-    relation: int,
-    table: NDArray[np.uint64],
-    known: NDArray[np.uint32],
-    offsets: NDArray[np.int64],
-    candidates: NDArray[np.uint32],
-    num_ids: int,
-) -> None:
-    """Find the legal values of one slot of one positive and note them in ``plan[slot]``.
+    original: int, first: int, second: int, relation: int, place: NDArray[np.uint64]
+) -> tuple[int, int, int, int, int]:
+    """Find the legal values of one slot of one positive.
 
-    Values are ranks among the slot's candidates (the ids themselves where every id is a
-    candidate: ``offsets`` is empty). ``_SKIP`` is the rank, among the values that are not
-    known, of an original that is not known itself; ``_NO_SKIP`` if there is none.
+    Values are ranks among the slot's candidates (the ids themselves where every id is one:
+    there are no offsets).
 
     :param original: the value that is replaced
     :param first: the pair that stays: the other two slots in the order head, relation, tail
     :param second: likewise
+    :param place: the slot's row of ``places``
+    :return: start and length of the known values; first candidate, or ``_ALL_IDS``; how many
+        values are legal; the rank, among the values that are not known, of an original that
+        is not known itself, else ``_NO_SKIP``
     """
-    num_candidates = np.int64(num_ids)
-    first_candidate = np.int64(-1)
+    num_candidates = place[_NUM_IDS]
+    first_candidate = _ALL_IDS
+    value = np.uint64(original)
     is_candidate = True
-    if offsets.shape[0] > 0:
-        first_candidate = offsets[np.uint64(relation)]
-        num_candidates = offsets[np.uint64(relation + 1)] - first_candidate
-        rank = lower_bound(candidates, first_candidate, num_candidates, original)
-        is_candidate = rank < num_candidates and candidates[first_candidate + rank] == original
-        original = rank
+    if place[_OFFSETS] != NOWHERE:
+        at = np.uint64(relation)
+        first_candidate = np.uint64(load_int64(place[_OFFSETS], at))
+        num_candidates = np.uint64(load_int64(place[_OFFSETS], at + _ONE)) - first_candidate
+        candidates = place[_CANDIDATES]
+        rank = lower_bound(candidates, first_candidate, num_candidates, value)
+        is_candidate = is_at(candidates, first_candidate, num_candidates, rank, value)
+        value = rank
 
-    start, length = find_pair(table, pair_key(first, second))
-    skip = np.int64(_NO_SKIP)
+    start, length = find_pair(place[_TABLE], place[_MASK], pair_key(first, second))
+    skip = _NO_SKIP
     num_legal = num_candidates - length
     if is_candidate:
-        below = lower_bound(known, start, length, original)
-        if below == length or known[start + below] != original:
-            skip = original - below
-            num_legal -= 1
-    plan[slot, _START] = start
-    plan[slot, _LENGTH] = length
-    plan[slot, _FIRST_CANDIDATE] = first_candidate
-    plan[slot, _NUM_LEGAL] = num_legal
-    plan[slot, _SKIP] = skip
+        below = lower_bound(place[_KNOWN], start, length, value)
+        if not is_at(place[_KNOWN], start, length, below, value):
+            skip = value - below
+            num_legal -= _ONE
+    return start, length, first_candidate, num_legal, skip
 
 
 @nb.njit(inline="always")
 def draw_legal(
-    draws: NDArray[np.uint32],
-    begin: int,
-    end: int,
-    num_legal: int,
-    skip: int,
-    position: int,
-    seed: int,
+    draws: int, begin: int, end: int, num_legal: int, skip: int, position: int, seed: int
 ) -> None:
-    """Turn words into the ranks of legal values, without bias, in ``draws[begin:end]``.
+    """Turn words into the ranks of legal values, without bias: ``draws[begin:end]``.
 
     A draw from 0 .. num_legal - 1, moved past ``skip``.
     """
     wide = np.uint64(num_legal)
+    narrow_skip = np.uint32(skip)
     incomplete = np.uint32((_2_32 - wide) % wide)
     rejected = np.uint32(0)
     for j in range(begin, end):
-        rejected |= np.uint32(np.uint32(np.uint64(draws[j]) * wide) < incomplete)
+        product = np.uint64(load_uint32(draws, j)) * wide
+        rejected |= np.uint32(np.uint32(product) < incomplete)
     if rejected == 0:
         for j in range(begin, end):
-            draw = np.uint32((np.uint64(draws[j]) * wide) >> _32)
-            draws[j] = draw + np.uint32(draw >= skip)
+            draw = np.uint32((np.uint64(load_uint32(draws, j)) * wide) >> _32)
+            store_uint32(draws, j, np.uint32(draw + np.uint32(draw >= narrow_skip)))
         return
     for j in range(begin, end):
-        product = np.uint64(draws[j]) * wide
+        product = np.uint64(load_uint32(draws, j)) * wide
+        draw = np.uint32(product >> _32)
         if np.uint32(product) < incomplete:
             draw = np.uint32(redraw(j, num_legal, position, seed))
-        else:
-            draw = np.uint32(product >> _32)
-        draws[j] = draw + np.uint32(draw >= skip)
+        store_uint32(draws, j, np.uint32(draw + np.uint32(draw >= narrow_skip)))
 
 
 @nb.njit(inline="always")
 def pass_known(
-    draws: NDArray[np.uint32],
-    begin: int,
-    end: int,
-    known: NDArray[np.uint32],
-    directory: NDArray[np.uint32],
-    start: int,
-    length: int,
+    draws: int, begin: int, end: int, known: int, directory: int, start: int, length: int
 ) -> None:
     """Move draws past the known values: u becomes the u-th smallest value that is not known."""
-    first = np.uint64(start)
-    if length <= SHORT_LIST:
-        for i in range(first, first + np.uint64(length)):
-            value = known[i]
+    if length <= np.uint64(SHORT_LIST):
+        for i in range(start, start + length):
+            value = load_uint32(known, i)
             for j in range(begin, end):
-                draws[j] += np.uint32(draws[j] >= value)
+                draw = load_uint32(draws, j)
+                store_uint32(draws, j, np.uint32(draw + np.uint32(draw >= value)))
         return
-    place = np.uint64(known[first + np.uint64(length)])
-    shift = directory[place]
-    steps = np.int64(directory[place + _ONE])
-    last = directory[place + np.uint64(2)]
+    place = np.uint64(load_uint32(known, start + length))
+    shift = np.uint64(load_uint32(directory, place))
+    steps = np.int64(load_uint32(directory, place + _ONE))
+    last = np.uint64(load_uint32(directory, place + np.uint64(2)))
     buckets = place + np.uint64(HEADER)
     for j in range(begin, end):
-        draw = np.uint64(draws[j])
-        bucket = buckets + min(draw >> np.uint64(shift), np.uint64(last))
-        low = np.uint64(directory[bucket])
-        high = np.uint64(directory[bucket + _ONE])
+        draw = np.uint64(load_uint32(draws, j))
+        bucket = buckets + min(draw >> shift, last)
+        low = np.uint64(load_uint32(directory, bucket))
+        high = np.uint64(load_uint32(directory, bucket + _ONE))
         for _ in range(steps):
             # Branch-free: whether the middle one lies before the draw is a coin toss.
             middle = (low + high) >> _ONE
-            is_before = (middle < high) & (np.uint64(known[first + middle]) <= draw + middle)
+            is_before = (middle < high) & (
+                np.uint64(load_uint32(known, start + middle)) <= draw + middle
+            )
             low = middle + _ONE if is_before else low
             high = high if is_before else middle
-        draws[j] = np.uint32(draw + low)
-
-
-@nb.njit(inline="always")
-def draw_slot(
-    row: int,
-    begin: int,
-    end: int,
-    draws: NDArray[np.uint32],
-    plan: NDArray[np.int64],
-    slot: int,
-    known: NDArray[np.uint32],
-    directory: NDArray[np.uint32],
-    candidates: NDArray[np.uint32],
-    position: int,
-    seed: int,
-    replaced: NDArray[np.unsignedinteger],
-) -> None:
-    """Draw the negatives ``begin:end`` of a row, which replace one slot, as planned."""
-    # Unsigned indices: with signed ones, the check for negative ones keeps loops from SIMD.
-    first, last = np.uint64(begin), np.uint64(end)
-    draw_legal(
-        draws, first, last, plan[slot, _NUM_LEGAL], np.uint32(plan[slot, _SKIP]), position, seed
-    )
-    length = plan[slot, _LENGTH]
-    if length > 0:
-        pass_known(draws, first, last, known, directory, plan[slot, _START], length)
-    i = np.uint64(row)
-    if plan[slot, _FIRST_CANDIDATE] >= 0:
-        first_candidate = np.uint64(plan[slot, _FIRST_CANDIDATE])
-        for j in range(first, last):
-            replaced[i, j] = candidates[first_candidate + np.uint64(draws[j])]
-    else:
-        for j in range(first, last):
-            replaced[i, j] = draws[j]
+        store_uint32(draws, j, np.uint32(draw + low))
 
 
 @compiled
@@ -190,19 +151,12 @@ def corrupt(
     seed: int,
     slot_ends: NDArray[np.uint64],
     scheme: tuple[bool, bool, bool],
-    tables: tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.uint64]],
-    known: tuple[NDArray[np.uint32], NDArray[np.uint32], NDArray[np.uint32]],
-    directories: tuple[NDArray[np.uint32], NDArray[np.uint32], NDArray[np.uint32]],
-    offsets: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]],
-    candidates: tuple[NDArray[np.uint32], NDArray[np.uint32], NDArray[np.uint32]],
-    num_ids: tuple[int, int, int],
+    places: NDArray[np.uint64],
     replaced: NDArray[np.unsignedinteger],
     counts: NDArray[np.uint32],
     saturated: NDArray[np.bool_],
 ) -> bool:
     """Corrupt a batch.
-
-    Tuples hold one entry per slot (head, relation, tail).
 
     :param positives: shape (n, 3)
     :param position: uint64 position of the first positive; the i-th has ``position + i``
@@ -210,111 +164,105 @@ def corrupt(
     :param slot_ends: per relation, where head and relation end among all slots, as shares in
         2^-32, shape (num_relations, 2)
     :param scheme: which slots may be replaced
-    :param tables: hash tables of the pairs, see :class:`negserve_server.index.PairIndex`
-    :param known: their sorted values: ids, or ranks among the candidates
-    :param directories: the directories of the long ones
-    :param offsets: where the candidates of each relation begin, shape (num_relations + 1,), or
-        empty where every id is a candidate
-    :param candidates: sorted candidate ids
-    :param num_ids: how many ids each slot has
+    :param places: where each slot's arrays are, shape (3, 7); the caller keeps them alive
     :param replaced: written, shape (n, k), any unsigned dtype that holds the ids
     :param counts: written, negatives per slot of each positive, shape (3, n)
     :param saturated: written, where no slot had a legal value, shape (n,)
     :return: False, with nothing of use written, if an id is outside its id space
     """
-    k = replaced.shape[1]
-    num_words = k + 1
+    k = np.uint64(replaced.shape[1])
+    num_words = replaced.shape[1] + 1
     words = np.empty(4 * ((num_words + 3) // 4), dtype=np.uint32)
-    draws = words[1:]
-    plan = np.empty((3, 5), dtype=np.int64)
-    count = np.empty(3, dtype=np.int64)
-    # By name, because an entry of a tuple taken by a variable index costs reference counts.
-    table_0, table_1, table_2 = tables
-    known_0, known_1, known_2 = known
-    directory_0, directory_1, directory_2 = directories
-    offsets_0, offsets_1, offsets_2 = offsets
-    candidates_0, candidates_1, candidates_2 = candidates
-    size_0, size_1, size_2 = num_ids
+    words_address = np.uint64(words.ctypes.data)
+    draws = words_address + np.uint64(4)  # behind the first word, which divides the slots
+    plan = np.empty((3, 5), dtype=np.uint64)
+    count = np.empty(3, dtype=np.uint64)
+    num_entities, num_relations = np.int64(places[0, _NUM_IDS]), np.int64(places[1, _NUM_IDS])
 
     for i in range(positives.shape[0]):
         head, relation, tail = positives[i, 0], positives[i, 1], positives[i, 2]
-        if not (0 <= head < size_0 and 0 <= relation < size_1 and 0 <= tail < size_2):
+        if not (
+            0 <= head < num_entities and 0 <= relation < num_relations and 0 <= tail < num_entities
+        ):
             return False
         at = np.uint64(position) + np.uint64(i)
-        fill_words(words, num_words, at, seed)
+        fill_words(words_address, num_words, at, seed)
 
-        head_end = np.int64((np.uint64(k) * slot_ends[relation, 0] + words[0]) >> _32)
-        relation_end = np.int64((np.uint64(k) * slot_ends[relation, 1] + words[0]) >> _32)
+        first_word = np.uint64(words[0])
+        head_end = (k * slot_ends[relation, 0] + first_word) >> _32
+        relation_end = (k * slot_ends[relation, 1] + first_word) >> _32
         count[0] = head_end
         count[1] = relation_end - head_end
         count[2] = k - relation_end
 
-        homeless = np.int64(0)
-        all_planned = False
+        homeless = _ZERO
+        with_all = False
         while True:
             # First the slots that have negatives; all of the scheme if one is saturated.
-            if count[0] > 0 or (all_planned and scheme[0]):
-                plan_slot(
-                    plan, 0, head, relation, tail, relation,
-                    table_0, known_0, offsets_0, candidates_0, size_0,
-                )  # fmt: skip
-            if count[1] > 0 or (all_planned and scheme[1]):
-                plan_slot(
-                    plan, 1, relation, head, tail, relation,
-                    table_1, known_1, offsets_1, candidates_1, size_1,
-                )  # fmt: skip
-            if count[2] > 0 or (all_planned and scheme[2]):
-                plan_slot(
-                    plan, 2, tail, head, relation, relation,
-                    table_2, known_2, offsets_2, candidates_2, size_2,
-                )  # fmt: skip
-            if all_planned:
-                break
             for slot in range(3):
-                if count[slot] > 0 and plan[slot, _NUM_LEGAL] == 0:
-                    homeless += count[slot]
-            if homeless == 0:
+                if count[slot] > _ZERO or (with_all and scheme[slot]):
+                    original, first, second = head, relation, tail
+                    if slot == 1:
+                        original, first, second = relation, head, tail
+                    elif slot == 2:
+                        original, first, second = tail, head, relation
+                    start, length, first_candidate, num_legal, skip = plan_slot(
+                        original, first, second, relation, places[slot]
+                    )
+                    plan[slot, _START] = start
+                    plan[slot, _LENGTH] = length
+                    plan[slot, _FIRST_CANDIDATE] = first_candidate
+                    plan[slot, _NUM_LEGAL] = num_legal
+                    plan[slot, _SKIP] = skip
+                    if num_legal == _ZERO and not with_all:
+                        homeless += count[slot]
+            if with_all or homeless == _ZERO:
                 break
-            all_planned = True
+            with_all = True
 
         saturated[i] = False
-        if homeless > 0:
+        if homeless > _ZERO:
             # A saturated slot falls to the first slot of the scheme that is not.
             shelter = -1
             for slot in range(3):
-                if shelter < 0 and scheme[slot] and plan[slot, _NUM_LEGAL] > 0:
+                if shelter < 0 and scheme[slot] and plan[slot, _NUM_LEGAL] > _ZERO:
                     shelter = slot
             if shelter >= 0:
                 for slot in range(3):
-                    if count[slot] > 0 and plan[slot, _NUM_LEGAL] == 0:
-                        count[slot] = 0
+                    if count[slot] > _ZERO and plan[slot, _NUM_LEGAL] == _ZERO:
+                        count[slot] = _ZERO
                 count[shelter] += homeless
             else:
                 # Nothing is legal: any id but the original, and the caller masks it.
                 saturated[i] = True
                 for slot in range(3):
-                    plan[slot, _LENGTH] = 0
-                    plan[slot, _FIRST_CANDIDATE] = -1
-                    plan[slot, _NUM_LEGAL] = num_ids[slot] - 1
-                    plan[slot, _SKIP] = positives[i, slot]
+                    plan[slot, _LENGTH] = _ZERO
+                    plan[slot, _FIRST_CANDIDATE] = _ALL_IDS
+                    plan[slot, _NUM_LEGAL] = places[slot, _NUM_IDS] - _ONE
+                    plan[slot, _SKIP] = np.uint64(positives[i, slot])
 
+        begin = _ZERO
         for slot in range(3):
             counts[slot, i] = count[slot]
-        end_0 = count[0]
-        end_1 = end_0 + count[1]
-        if end_0 > 0:
-            draw_slot(
-                i, 0, end_0, draws, plan, 0,
-                known_0, directory_0, candidates_0, at, seed, replaced,
-            )  # fmt: skip
-        if end_1 > end_0:
-            draw_slot(
-                i, end_0, end_1, draws, plan, 1,
-                known_1, directory_1, candidates_1, at, seed, replaced,
-            )  # fmt: skip
-        if k > end_1:
-            draw_slot(
-                i, end_1, k, draws, plan, 2,
-                known_2, directory_2, candidates_2, at, seed, replaced,
-            )  # fmt: skip
+            end = begin + count[slot]
+            if end > begin:
+                draw_legal(
+                    draws, begin, end, plan[slot, _NUM_LEGAL], plan[slot, _SKIP], at, seed
+                )  # fmt: skip
+                if plan[slot, _LENGTH] > _ZERO:
+                    pass_known(
+                        draws, begin, end, places[slot, _KNOWN], places[slot, _DIRECTORY],
+                        plan[slot, _START], plan[slot, _LENGTH],
+                    )  # fmt: skip
+                if plan[slot, _FIRST_CANDIDATE] != _ALL_IDS:
+                    ranked = plan[slot, _FIRST_CANDIDATE]
+                    ids = places[slot, _CANDIDATES]
+                    for j in range(begin, end):
+                        rank = np.uint64(load_uint32(draws, j))
+                        store_uint32(draws, j, load_uint32(ids, ranked + rank))
+            begin = end
+        # Unsigned indices: with signed ones, a check for negative ones keeps loops from SIMD.
+        row = np.uint64(i)
+        for j in range(k):
+            replaced[row, j] = words[j + _ONE]
     return True

@@ -14,6 +14,7 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
+from negserve_server.addresses import store_uint32
 from negserve_server.compiled import compiled
 
 _MULTIPLY_0 = np.uint64(0xD2511F53)
@@ -46,8 +47,10 @@ def philox4x32(
 
 
 @nb.njit(inline="always")
-def fill_words(words: NDArray[np.uint32], num_words: int, position: int, seed: int) -> None:
+def fill_words(words: int, num_words: int, position: int, seed: int) -> None:
     """Write the first ``num_words`` words of a position, rounded up to whole blocks.
+
+    :param words: address of a uint32 array
 
     Blocks are independent of each other, so the loop is compiled to SIMD.
     """
@@ -59,10 +62,11 @@ def fill_words(words: NDArray[np.uint32], num_words: int, position: int, seed: i
         word_0, word_1, word_2, word_3 = philox4x32(
             np.uint32(block), PURPOSE_DRAW, position_low, position_high, key_0, key_1
         )
-        words[4 * block] = word_0
-        words[4 * block + 1] = word_1
-        words[4 * block + 2] = word_2
-        words[4 * block + 3] = word_3
+        first = np.uint64(4) * np.uint64(block)
+        store_uint32(words, first, word_0)
+        store_uint32(words, first + np.uint64(1), word_1)
+        store_uint32(words, first + np.uint64(2), word_2)
+        store_uint32(words, first + np.uint64(3), word_3)
 
 
 @nb.njit(inline="always")
