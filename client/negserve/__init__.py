@@ -6,6 +6,7 @@ The samplers, which need torch, are in :mod:`negserve.sampling`.
 from negserve.client import Client
 from negserve.config import SamplerConfig
 from negserve.corrupted_batch import CorruptedBatch
+from negserve.dataset import Limits
 from negserve.errors import (
     ClosedError,
     FingerprintMismatchError,
@@ -21,7 +22,7 @@ from negserve.errors import (
     UnknownDatasetError,
 )
 from negserve.remote_sampler import RemoteSampler
-from negserve.triples_factory import Limits, RelationStatistics, RemoteTriplesFactory
+from negserve.triples_factory import RelationStatistics, RemoteTriplesFactory
 
 __all__ = [
     "Client",

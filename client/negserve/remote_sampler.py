@@ -7,7 +7,7 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,11 +16,9 @@ from negserve import wire
 from negserve.backoff import tries
 from negserve.config import SamplerConfig
 from negserve.corrupted_batch import CorruptedBatch
+from negserve.dataset import Dataset
 from negserve.errors import InvalidRequestError, UnavailableError
 from negserve.v1 import sampler_pb2 as pb
-
-if TYPE_CHECKING:
-    from negserve.triples_factory import RemoteTriplesFactory
 
 #: Requests sent ahead of their answers: enough to hide a round trip.
 _AHEAD = 4
@@ -29,15 +27,15 @@ _AHEAD = 4
 class _Stream:
     """One open ``Sample`` call."""
 
-    def __init__(self, factory: RemoteTriplesFactory, config: SamplerConfig) -> None:
-        self._connection = factory.connection
+    def __init__(self, dataset: Dataset, config: SamplerConfig) -> None:
+        self._connection = dataset.connection
         self._requests: queue.SimpleQueue[pb.SampleRequest | None] = queue.SimpleQueue()
         self._call = self._connection.stub().Sample(iter(self._requests.get, None))
         self.send(
             pb.SampleRequest(
                 configuration=pb.SampleConfiguration(
-                    dataset=factory.name,
-                    expected_fingerprint=factory.fingerprint,
+                    dataset=dataset.name,
+                    expected_fingerprint=dataset.fingerprint,
                     sampler=wire.encode_config(config),
                 )
             )
@@ -64,13 +62,13 @@ class RemoteSampler:
     A stream that breaks (UNAVAILABLE) is opened again, for the connection's timeout, and
     what was not answered is sent again: the same positions give the same negatives.
 
-    :param factory: the dataset
+    :param dataset: the dataset
     :param config: what to draw
     :raises NegserveError: typed by what the server said of the configuration
     """
 
-    def __init__(self, factory: RemoteTriplesFactory, config: SamplerConfig) -> None:
-        self._factory = factory
+    def __init__(self, dataset: Dataset, config: SamplerConfig) -> None:
+        self._dataset = dataset
         self.config = config
         self._set_up()
         with self._lock:
@@ -82,10 +80,10 @@ class RemoteSampler:
         self._process = os.getpid()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"factory": self._factory, "config": self.config}
+        return {"dataset": self._dataset, "config": self.config}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._factory, self.config = state["factory"], state["config"]
+        self._dataset, self.config = state["dataset"], state["config"]
         self._set_up()
 
     def sample(self, positives: ArrayLike, position: int) -> CorruptedBatch:
@@ -118,15 +116,15 @@ class RemoteSampler:
             self._drop_stream()
 
     def _requests(self, triples: NDArray[np.int64], position: int) -> Iterator[pb.SampleRequest]:
-        step = self._factory.limits.max_negatives_per_message // self.config.num_negs_per_pos
-        step = max(1, min(step, self._factory.limits.max_triples_per_message))
+        step = self._dataset.limits.max_negatives_per_message // self.config.num_negs_per_pos
+        step = max(1, min(step, self._dataset.limits.max_triples_per_message))
         for begin in range(0, max(len(triples), 1), step):
             chunk = triples[begin : begin + step]
             yield pb.SampleRequest(
                 positives=pb.Positives(
                     position=position + begin,
                     triples=wire.encode_triples(
-                        chunk, self._factory.num_entities, self._factory.num_relations
+                        chunk, self._dataset.num_entities, self._dataset.num_relations
                     ),
                 )
             )
@@ -136,10 +134,10 @@ class RemoteSampler:
     ) -> None:
         """Move requests from one list to answers in the other, over as many streams as it takes."""
         last_error: UnavailableError | None = None
-        for _ in tries(self._factory.connection.timeout):
+        for _ in tries(self._dataset.connection.timeout):
             try:
                 if self._stream is None:
-                    self._stream = _Stream(self._factory, self.config)
+                    self._stream = _Stream(self._dataset, self.config)
                 self._exchange(self._stream, unanswered, batches)
             except UnavailableError as error:
                 last_error = error

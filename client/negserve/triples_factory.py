@@ -13,24 +13,11 @@ from numpy.typing import ArrayLike, NDArray
 from negserve import wire
 from negserve.config import SamplerConfig
 from negserve.connection import Connection
+from negserve.dataset import Dataset, Limits
 from negserve.remote_sampler import RemoteSampler
 from negserve.v1 import sampler_pb2 as pb
 
 _SPLIT_NAMES = {value: name for name, value in wire.SPLITS.items()}
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one message may ask of the server.
-
-    :ivar max_negatives_per_positive: largest k
-    :ivar max_negatives_per_message: largest batch times k of one message
-    :ivar max_triples_per_message: most triples in one message
-    """
-
-    max_negatives_per_positive: int
-    max_negatives_per_message: int
-    max_triples_per_message: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,24 +41,26 @@ class RemoteTriplesFactory:
     Made by :meth:`negserve.Client.triples_factory`. What does not change is fetched once.
     Thread-safe; picklable.
 
-    :ivar name: the dataset's name on the server
-    :ivar num_entities: entity ids are 0 to num_entities - 1
-    :ivar num_relations: relation ids are 0 to num_relations - 1
     :ivar num_triples_per_split: distinct triples by split name
     :ivar num_unseen: triples left out for a label unseen in training, by split name
-    :ivar fingerprint: SHA-256 of id space and triples, 64 hexadecimal digits
-    :ivar split_fingerprints: likewise by split
-    :ivar limits: what one message may ask for
+    :ivar split_fingerprints: SHA-256 of id space and triples, by split name
     """
 
     def __init__(self, connection: Connection, name: str) -> None:
-        self.connection = connection
-        self.name = name
         answer = connection.call(connection.stub().GetDataset, pb.GetDatasetRequest(dataset=name))
-        dataset = answer.dataset
-        self.num_entities: int = dataset.num_entities
-        self.num_relations: int = dataset.num_relations
-        self.fingerprint: str = dataset.fingerprint
+        dataset, limits = answer.dataset, answer.limits
+        self._dataset = Dataset(
+            connection=connection,
+            name=name,
+            fingerprint=dataset.fingerprint,
+            num_entities=dataset.num_entities,
+            num_relations=dataset.num_relations,
+            limits=Limits(
+                limits.max_negatives_per_positive,
+                limits.max_negatives_per_message,
+                limits.max_triples_per_message,
+            ),
+        )
         self.num_triples_per_split: Mapping[str, int] = {
             _SPLIT_NAMES[split.split]: split.num_triples for split in dataset.splits
         }
@@ -81,18 +70,38 @@ class RemoteTriplesFactory:
         self.split_fingerprints: Mapping[str, str] = {
             _SPLIT_NAMES[split.split]: split.fingerprint for split in dataset.splits
         }
-        self.limits = Limits(
-            answer.limits.max_negatives_per_positive,
-            answer.limits.max_negatives_per_message,
-            answer.limits.max_triples_per_message,
-        )
 
     def __repr__(self) -> str:
         return (
-            f"RemoteTriplesFactory({self.name!r} at {self.connection.target}, "
+            f"RemoteTriplesFactory({self.name!r} at {self._dataset.connection.target}, "
             f"num_entities={self.num_entities}, num_relations={self.num_relations}, "
             f"num_triples={self.num_triples}, fingerprint={self.fingerprint[:12]}...)"
         )
+
+    @property
+    def name(self) -> str:
+        """The dataset's name on the server."""
+        return self._dataset.name
+
+    @property
+    def num_entities(self) -> int:
+        """Size of the entity id space."""
+        return self._dataset.num_entities
+
+    @property
+    def num_relations(self) -> int:
+        """Size of the relation id space."""
+        return self._dataset.num_relations
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of id space and triples, 64 hexadecimal digits."""
+        return self._dataset.fingerprint
+
+    @property
+    def limits(self) -> Limits:
+        """What one message may ask for."""
+        return self._dataset.limits
 
     @property
     def num_triples(self) -> int:
@@ -123,10 +132,10 @@ class RemoteTriplesFactory:
     def _vocabularies(self) -> tuple[dict[str, int], dict[str, int]]:
         entities: dict[str, int] = {}
         relations: dict[str, int] = {}
-        call = self.connection.stub().GetVocabulary(
+        call = self._dataset.connection.stub().GetVocabulary(
             pb.GetVocabularyRequest(dataset=self.name, expected_fingerprint=self.fingerprint)
         )
-        for message in self.connection.messages(call):
+        for message in self._dataset.connection.messages(call):
             is_entity = message.kind == pb.GetVocabularyResponse.KIND_ENTITY
             vocabulary = entities if is_entity else relations
             for i, label in enumerate(message.labels, start=message.first_id):
@@ -136,8 +145,8 @@ class RemoteTriplesFactory:
     @cached_property
     def relation_statistics(self) -> RelationStatistics:
         """Per-relation statistics of the training triples."""
-        answer = self.connection.call(
-            self.connection.stub().GetRelationStatistics,
+        answer = self._dataset.connection.call(
+            self._dataset.connection.stub().GetRelationStatistics,
             pb.GetRelationStatisticsRequest(
                 dataset=self.name, expected_fingerprint=self.fingerprint
             ),
@@ -154,7 +163,7 @@ class RemoteTriplesFactory:
         :param options: fields of :class:`negserve.SamplerConfig`
         :raises NegserveError: typed by what the server said of the configuration
         """
-        return RemoteSampler(self, SamplerConfig(**options))
+        return RemoteSampler(self._dataset, SamplerConfig(**options))
 
     def contains(self, triples: ArrayLike, splits: Sequence[str]) -> NDArray[np.bool_]:
         """Tell for each triple whether it is in one of the splits, exactly.
@@ -172,8 +181,10 @@ class RemoteTriplesFactory:
         )
         result = np.empty(len(array), dtype=np.bool_)
         done = 0
-        call = self.connection.stub().Contains(self._contains_requests(configuration, array))
-        for message in self.connection.messages(call):
+        call = self._dataset.connection.stub().Contains(
+            self._contains_requests(configuration, array)
+        )
+        for message in self._dataset.connection.messages(call):
             known = wire.decode_flags(message.known, message.num_triples)
             result[done : done + len(known)] = known
             done += len(known)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from concurrent import futures
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import grpc
 import numpy as np
@@ -183,7 +184,7 @@ def test_errors_are_typed_by_who_must_act(client: Client):
         factory.open_sampler(num_negs_per_pos=2**17)
     with pytest.raises(InvalidRequestError, match="kind 'word2vec'"):
         factory.open_sampler(kind="word2vec")
-    factory.fingerprint = "00" * 32
+    factory._dataset = replace(factory._dataset, fingerprint="00" * 32)
     for call in (
         factory.open_sampler,
         lambda: factory.contains(POSITIVES, ("training",)),

@@ -1,0 +1,41 @@
+"""What identifies a dataset on a server, and what may be asked of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from negserve.connection import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one message may ask of the server.
+
+    :ivar max_negatives_per_positive: largest k
+    :ivar max_negatives_per_message: largest batch times k of one message
+    :ivar max_triples_per_message: most triples in one message
+    """
+
+    max_negatives_per_positive: int
+    max_negatives_per_message: int
+    max_triples_per_message: int
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A dataset as requests name it.
+
+    :ivar connection: how to reach the server
+    :ivar name: the dataset's name there
+    :ivar fingerprint: SHA-256 of id space and triples, 64 hexadecimal digits
+    :ivar num_entities: entity ids are 0 to num_entities - 1
+    :ivar num_relations: relation ids are 0 to num_relations - 1
+    :ivar limits: what one message may ask for
+    """
+
+    connection: Connection
+    name: str
+    fingerprint: str
+    num_entities: int
+    num_relations: int
+    limits: Limits
