@@ -1,7 +1,7 @@
 """Loads and stores at addresses, for helpers that are inlined into kernels.
 
 numba counts the references of every array that it passes to a helper, even to an inlined one.
-In a loop over positives that took twice as long as the work itself (`docs/benchmarks.md`). An
+In a loop over positives that took longer than the work itself (`docs/benchmarks.md`). An
 address is a number: whoever calls a kernel keeps the arrays alive.
 """
 
