@@ -67,8 +67,6 @@ class PairIndex:
         :raises ValueError: if there are more than 2^32 - 1 distinct triples
         """
         ordered = sort_unique_triples(triples)
-        if len(ordered) > MAX_VALUES:
-            raise ValueError(f"{len(ordered)} triples: one index holds at most {MAX_VALUES}")
         keys = (ordered[:, 0].astype(np.uint64) << np.uint64(32)) | ordered[:, 1].astype(np.uint64)
         is_first = np.ones(len(keys), dtype=np.bool_)
         is_first[1:] = keys[1:] != keys[:-1]
@@ -76,8 +74,11 @@ class PairIndex:
         keys = keys[is_first]
         lengths = np.diff(starts)
         is_long = lengths > SHORT_LIST
+        num_places = len(ordered) + int(is_long.sum())
+        if num_places > MAX_VALUES:
+            raise ValueError(f"{num_places} places for values: one index holds {MAX_VALUES}")
         gaps: NDArray[np.int64] = np.cumsum(is_long) - is_long  # free places before each list
-        values = np.zeros(len(ordered) + int(is_long.sum()), dtype=np.uint32)
+        values = np.zeros(num_places, dtype=np.uint32)
         values[np.arange(len(ordered)) + np.repeat(gaps, lengths)] = ordered[:, 2]
         starts = starts[:-1] + gaps
         directory = build_directories(values, starts, lengths)

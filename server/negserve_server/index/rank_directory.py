@@ -13,6 +13,7 @@ bucket ``b = min(u >> shift, num_buckets)`` holds the i from ``begin[b]`` to
 
 from __future__ import annotations
 
+import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,6 +29,19 @@ _BUCKETS_PER_VALUE = 3
 HEADER = 3
 
 
+@nb.njit(inline="always")
+def _range_and_shift(last: int, length: int) -> tuple[int, int]:
+    """How far the ``w`` of a list reach, and how wide its buckets are, as a power of two.
+
+    :param last: its largest value
+    """
+    top = np.int64(last) - length + 2
+    shift = 0
+    while (top >> (shift + 1)) >= _BUCKETS_PER_VALUE * length:
+        shift += 1
+    return top, shift
+
+
 @compiled
 def _sizes(
     values: NDArray[np.uint32], starts: NDArray[np.int64], lengths: NDArray[np.int64]
@@ -36,10 +50,7 @@ def _sizes(
     sizes = np.zeros(len(starts), dtype=np.int64)
     for i in range(len(starts)):
         if lengths[i] > SHORT_LIST:
-            top = np.int64(values[starts[i] + lengths[i] - 1]) - lengths[i] + 2
-            shift = 0
-            while (top >> (shift + 1)) >= _BUCKETS_PER_VALUE * lengths[i]:
-                shift += 1
+            top, shift = _range_and_shift(values[starts[i] + lengths[i] - 1], lengths[i])
             sizes[i] = HEADER + (top >> shift) + 3
     return sizes
 
@@ -58,10 +69,7 @@ def _fill(
             continue
         start, place = starts[i], places[i]
         values[start + length] = place
-        top = np.int64(values[start + length - 1]) - length + 2
-        shift = 0
-        while (top >> (shift + 1)) >= _BUCKETS_PER_VALUE * length:
-            shift += 1
+        top, shift = _range_and_shift(values[start + length - 1], length)
         num_buckets = (top >> shift) + 1
         fullest = 0
         at = 0
