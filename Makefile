@@ -13,7 +13,7 @@ help: ## Show this.
 
 $(VENV)/users: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable '.[client,server]'
+	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable '.[client,examples,server]'
 	@touch $@
 
 $(VENV)/developers: $(VENV)/users

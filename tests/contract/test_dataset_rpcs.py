@@ -10,6 +10,7 @@ import pytest
 from negserve import Client
 from tests.contract.conftest import Place
 from tests.support.graphs import DATA, GRAPHS
+from tests.support.server_process import ServerProcess
 
 
 @pytest.mark.covers("ListDatasets")
@@ -52,3 +53,14 @@ def test_a_remote_factory_is_picklable(remote_place: Place):
     copy = pickle.loads(pickle.dumps(remote_place.factory))
     assert copy.fingerprint == remote_place.factory.fingerprint
     assert copy.contains(remote_place.graph.mapped_triples[:5], ("training",)).all()
+
+
+def test_what_does_not_change_is_fetched_once(server: ServerProcess):
+    with Client(server.target) as client:
+        factory = client.triples_factory("world")
+        labels = dict(factory.entity_to_id), dict(factory.relation_to_id)
+        probability = factory.relation_statistics.head_probability
+    # The connection is closed: what is asked again can't have been fetched again.
+    assert (factory.entity_to_id, factory.relation_to_id) == labels
+    assert factory.relation_statistics.head_probability is probability
+    assert factory.num_triples == 5408
