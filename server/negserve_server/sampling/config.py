@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
@@ -11,19 +12,30 @@ from negserve_server.errors import InvalidConfiguration
 
 _T = TypeVar("_T", bound=str)
 
-Kind = Literal["basic", "bernoulli", "pseudotyped"]
+Kind = Literal["basic", "bernoulli", "pseudotyped", "typed", "degree", "mixture"]
 Slot = Literal["head", "relation", "tail"]
 Split = Literal["training", "validation", "testing"]
+FilterMode = Literal["exact", "mask"]
 
-KINDS: tuple[Kind, ...] = ("basic", "bernoulli", "pseudotyped")
+KINDS: tuple[Kind, ...] = ("basic", "bernoulli", "pseudotyped", "typed", "degree", "mixture")
 SLOTS: tuple[Slot, ...] = ("head", "relation", "tail")
 SPLITS: tuple[Split, ...] = ("training", "validation", "testing")
+FILTER_MODES: tuple[FilterMode, ...] = ("exact", "mask")
 
 #: The version of the sampling function that this package computes.
-ALGORITHM_VERSION = 1
+ALGORITHM_VERSION = 2
 
 #: Largest k: the slot boundary ``(k << 32 + u)`` and a redraw's counter fit 64 and 32 bits.
 MAX_NUM_NEGS_PER_POS = 2**20
+#: Largest chunk of positives that share negatives.
+MAX_CHUNK_SIZE = 2**20
+#: Largest number of shares of one part of a mixture: products with ends of slots fit 64 bits.
+MAX_SHARES = 2**16
+#: Largest exponent of training frequencies.
+MAX_ALPHA = 4.0
+
+_KINDS_WITH_RELATIONS = {"basic", "degree"}
+_KINDS_OF_CHUNKS = {"basic", "bernoulli", "degree"}
 
 
 def _in_order(values: tuple[_T, ...], legal: tuple[_T, ...], field: str) -> tuple[_T, ...]:
@@ -40,59 +52,114 @@ def _in_order(values: tuple[_T, ...], legal: tuple[_T, ...], field: str) -> tupl
 
 
 def _is_integer(value: object, lowest: int, highest: int) -> bool:
-    return isinstance(value, int | np.integer) and bool(lowest <= value <= highest)
+    return (
+        isinstance(value, int | np.integer)
+        and not isinstance(value, bool)
+        and bool(lowest <= value <= highest)
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SamplerConfig:
     """Which negatives a sampler draws. Equal configurations draw equal negatives.
 
+    ``docs/sampling.md`` says what each option does and costs, and which can't be combined.
+
     :ivar kind: ``basic`` (slots evenly, values uniform), ``bernoulli`` (the head with
-        probability tph/(tph+hpt), Wang et al. 2014) or ``pseudotyped`` (values seen in
-        training in that slot of that relation, slots in proportion to how many there are)
+        probability tph/(tph+hpt), Wang et al. 2014), ``pseudotyped`` (values seen in training
+        in that slot of that relation, slots in proportion to how many there are), ``typed``
+        (likewise, values allowed by the dataset's type constraints), ``degree`` (slots evenly,
+        values by their training frequency in the slot, to the power ``alpha``) or ``mixture``
+    :ivar mixture: for kind ``mixture``, its parts: pairs of a kind and of its shares, a number
+        from 1 to 2^16; ``(("bernoulli", 3), ("typed", 1))`` draws every fourth as typed
+    :ivar alpha: exponent of kind ``degree``, 0 to 4; 0 is uniform, 0.75 word2vec's
     :ivar num_negs_per_pos: k, negatives per positive, 1 to 2^20
-    :ivar corruption_scheme: slots that may be replaced, any order; ``bernoulli`` and
-        ``pseudotyped`` know no relation slot
-    :ivar filter_splits: splits whose triples are never drawn; empty for no filter
+    :ivar corruption_scheme: slots that may be replaced, any order; only kinds ``basic`` and
+        ``degree`` know the relation slot
+    :ivar candidates: entities that may be drawn, in any order; None for all
+    :ivar filter_splits: splits of the known triples; empty for no filter
+    :ivar filter_mode: ``exact`` (known triples are never drawn) or ``mask`` (they are drawn, and
+        flagged)
+    :ivar distinct: whether the values of a positive and slot are pairwise different
+    :ivar chunk_size: how many consecutive positions share one set of values, 1 to 2^20
+    :ivar log_q: whether the log probability of each negative is given along
     :ivar seed: key of the generator, 0 to 2^64 - 1
     :ivar algorithm_version: version of the sampling function; 0 asks for the newest
     :raises InvalidConfiguration: naming the field, its value and what is legal
     """
 
     kind: Kind = "basic"
+    mixture: tuple[tuple[Kind, int], ...] = ()
+    alpha: float = 0.75
     num_negs_per_pos: int = 1
     corruption_scheme: tuple[Slot, ...] = ("head", "tail")
+    candidates: tuple[int, ...] | None = None
     filter_splits: tuple[Split, ...] = ()
+    filter_mode: FilterMode = "exact"
+    distinct: bool = False
+    chunk_size: int = 1
+    log_q: bool = False
     seed: int = 0
     algorithm_version: int = ALGORITHM_VERSION
 
     def __post_init__(self) -> None:
+        self._check_kind()
+        self._check_numbers()
+        self._check_slots()
+        self._check_candidates()
+        self._check_filter()
+        if self.distinct:
+            self._check_distinct()
+        if self.chunk_size > 1:
+            self._check_chunks()
+
+    def _check_kind(self) -> None:
         if self.kind not in KINDS:
             raise InvalidConfiguration("kind", self.kind, f"choose from {', '.join(KINDS)}")
-        if not _is_integer(self.num_negs_per_pos, 1, MAX_NUM_NEGS_PER_POS):
+        if (self.kind == "mixture") != bool(self.mixture):
             raise InvalidConfiguration(
-                "num_negs_per_pos",
-                self.num_negs_per_pos,
-                f"give a number from 1 to {MAX_NUM_NEGS_PER_POS}",
+                "mixture", self.mixture, "give parts if and only if kind is mixture"
             )
-        if not self.corruption_scheme:
-            raise InvalidConfiguration("corruption_scheme", (), "give at least one slot")
-        object.__setattr__(
-            self,
-            "corruption_scheme",
-            _in_order(self.corruption_scheme, SLOTS, "corruption_scheme"),
-        )
-        if self.kind != "basic" and "relation" in self.corruption_scheme:
+        try:
+            parts = tuple((kind, shares) for kind, shares in self.mixture)
+        except (TypeError, ValueError):
             raise InvalidConfiguration(
-                "corruption_scheme",
-                self.corruption_scheme,
-                f"kind {self.kind} replaces only head and tail; use kind basic for relations",
+                "mixture", self.mixture, "give pairs of a kind and a number of shares"
+            ) from None
+        simple = [kind for kind in KINDS if kind != "mixture"]
+        kinds = [kind for kind, _ in parts]
+        if set(kinds) - set(simple) or len(set(kinds)) < len(kinds):
+            raise InvalidConfiguration(
+                "mixture", self.mixture, f"give different kinds of {', '.join(simple)}"
             )
-        object.__setattr__(
-            self, "filter_splits", _in_order(self.filter_splits, SPLITS, "filter_splits")
-        )
-        if not _is_integer(self.seed, 0, 2**64 - 1):
-            raise InvalidConfiguration("seed", self.seed, "give a number from 0 to 2^64 - 1")
+        if not all(_is_integer(shares, 1, MAX_SHARES) for _, shares in parts):
+            raise InvalidConfiguration(
+                "mixture", self.mixture, f"give whole shares from 1 to {MAX_SHARES}"
+            )
+        object.__setattr__(self, "mixture", parts)
+        if not (
+            isinstance(self.alpha, float | int | np.floating)
+            and not isinstance(self.alpha, bool)
+            and math.isfinite(self.alpha)
+            and 0 <= self.alpha <= MAX_ALPHA
+        ):
+            raise InvalidConfiguration("alpha", self.alpha, f"give a number from 0 to {MAX_ALPHA}")
+        object.__setattr__(self, "alpha", float(self.alpha))
+        if self.alpha != 0.75 and "degree" not in dict(self.parts):  # noqa: PLR2004
+            raise InvalidConfiguration(
+                "alpha", self.alpha, "it has no effect without kind degree; leave it out"
+            )
+
+    def _check_numbers(self) -> None:
+        for field, lowest, highest in (
+            ("num_negs_per_pos", 1, MAX_NUM_NEGS_PER_POS),
+            ("chunk_size", 1, MAX_CHUNK_SIZE),
+            ("seed", 0, 2**64 - 1),
+        ):
+            if not _is_integer(getattr(self, field), lowest, highest):
+                raise InvalidConfiguration(
+                    field, getattr(self, field), f"give a number from {lowest} to {highest}"
+                )
         if self.algorithm_version == 0:
             object.__setattr__(self, "algorithm_version", ALGORITHM_VERSION)
         if self.algorithm_version != ALGORITHM_VERSION:
@@ -102,7 +169,101 @@ class SamplerConfig:
                 f"this server computes version {ALGORITHM_VERSION}; use that or 0",
             )
 
+    def _check_slots(self) -> None:
+        if not self.corruption_scheme:
+            raise InvalidConfiguration("corruption_scheme", (), "give at least one slot")
+        scheme = _in_order(self.corruption_scheme, SLOTS, "corruption_scheme")
+        object.__setattr__(self, "corruption_scheme", scheme)
+        typed = [kind for kind, _ in self.parts if kind not in _KINDS_WITH_RELATIONS]
+        if typed and "relation" in scheme:
+            raise InvalidConfiguration(
+                "corruption_scheme",
+                scheme,
+                f"kind {typed[0]} replaces only head and tail; use basic or degree for relations",
+            )
+
+    def _check_candidates(self) -> None:
+        if self.candidates is None:
+            return
+        ids = np.asarray(self.candidates)
+        if ids.ndim != 1 or ids.size == 0 or not np.issubdtype(ids.dtype, np.integer):
+            raise InvalidConfiguration(
+                "candidates", _shortened(self.candidates), "give entity ids, at least one"
+            )
+        ids = np.unique(ids)
+        if int(ids[0]) < 0 or int(ids[-1]) >= 2**32:
+            raise InvalidConfiguration(
+                "candidates", int(ids[0] if ids[0] < 0 else ids[-1]), "give ids of the graph"
+            )
+        object.__setattr__(self, "candidates", tuple(ids.tolist()))
+
+    def _check_filter(self) -> None:
+        splits = _in_order(self.filter_splits, SPLITS, "filter_splits")
+        object.__setattr__(self, "filter_splits", splits)
+        if self.filter_mode not in FILTER_MODES:
+            raise InvalidConfiguration(
+                "filter_mode", self.filter_mode, f"choose from {', '.join(FILTER_MODES)}"
+            )
+        if self.filter_mode == "mask" and not splits:
+            raise InvalidConfiguration(
+                "filter_mode", "mask", "without filter_splits there is nothing to flag"
+            )
+
+    def _check_distinct(self) -> None:
+        if self.kind == "degree":
+            raise InvalidConfiguration(
+                "distinct",
+                True,
+                "distinct values can't follow the weights of kind degree, since the heaviest "
+                "would be drawn at most once",
+            )
+        if self.kind == "mixture":
+            raise InvalidConfiguration(
+                "distinct", True, "in a mixture, a part would have to know what others drew"
+            )
+        if self.log_q:
+            raise InvalidConfiguration(
+                "log_q", True, "distinct draws depend on each other: none has its own probability"
+            )
+
+    def _check_chunks(self) -> None:
+        if self.kind not in _KINDS_OF_CHUNKS:
+            raise InvalidConfiguration(
+                "chunk_size",
+                self.chunk_size,
+                f"candidates of kind {self.kind} depend on the relation, which differs in a chunk; "
+                f"use {', '.join(sorted(_KINDS_OF_CHUNKS))}",
+            )
+        if "relation" in self.corruption_scheme and len(self.corruption_scheme) > 1:
+            raise InvalidConfiguration(
+                "chunk_size",
+                self.chunk_size,
+                "one set of values can't serve the relation and an entity slot; replace either",
+            )
+        if self.filter_splits and self.filter_mode == "exact":
+            raise InvalidConfiguration(
+                "filter_mode",
+                "exact",
+                "one set of values can't avoid what is known of each positive of a chunk; "
+                "use mask",
+            )
+
+    @property
+    def parts(self) -> tuple[tuple[Kind, int], ...]:
+        """Kinds and their shares: of the mixture, or the one kind."""
+        return self.mixture or ((self.kind, 1),)
+
     @property
     def filtered(self) -> bool:
-        """Whether known triples are excluded."""
+        """Whether there are known triples to exclude or flag."""
         return bool(self.filter_splits)
+
+    @property
+    def masked(self) -> bool:
+        """Whether batches have a mask: where a negative may be invalid."""
+        return self.filtered or self.distinct or self.chunk_size > 1
+
+
+def _shortened(values: object) -> str:
+    text = repr(values)
+    return text if len(text) <= 80 else text[:77] + "..."  # noqa: PLR2004
