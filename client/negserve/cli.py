@@ -18,10 +18,24 @@ from negserve.client import DEFAULT_TARGET, Client
 from negserve.corrupted_batch import CorruptedBatch
 from negserve.errors import NegserveError
 from negserve.triples_factory import RemoteTriplesFactory
-from negserve.wire import KINDS, SLOTS, SPLITS
+from negserve.wire import FILTER_MODES, KINDS, SLOTS, SPLITS
 
 _LINES_PER_REQUEST = 1024
 _COLUMNS = ("head", "relation", "tail")
+
+
+def _parse_mixture(
+    context: click.Context, parameter: click.Parameter, value: str | None
+) -> tuple[tuple[str, int], ...]:
+    """Parse parts of a mixture, such as ``bernoulli=3,typed=1``."""
+    del context, parameter
+    parts = []
+    for part in value.split(",") if value else ():
+        kind, _, shares = part.strip().partition("=")
+        if not shares.isdecimal():
+            raise click.BadParameter(f"{part!r} is not KIND=SHARES, such as typed=1")
+        parts.append((kind, int(shares)))
+    return tuple(parts)
 
 
 def _target_option(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -108,7 +122,26 @@ def _describe(factory: RemoteTriplesFactory, with_relations: bool) -> dict[str, 
 @main.command()
 @_target_option
 @click.option("--dataset", default="world", help="Dataset to sample from.")
-@click.option("--sampler", "kind", type=click.Choice(list(KINDS)), default="basic")
+@click.option(
+    "--kind",
+    "--sampler",
+    "kind",
+    type=click.Choice(list(KINDS)),
+    show_default="basic, or mixture with --mixture",
+    help="How slot and value are drawn. basic: slots evenly, values uniformly. bernoulli: the "
+    "head with probability tph/(tph+hpt). pseudotyped: values seen in training in that slot of "
+    "that relation. typed: values that the dataset's type constraints allow there. degree: "
+    "values by training frequency to the power --alpha. mixture: several, by --mixture.",
+)
+@click.option(
+    "--alpha", default=0.75, help="Exponent of degree: 0 is uniform, 1 the frequency itself."
+)
+@click.option(
+    "--mixture",
+    callback=_parse_mixture,
+    metavar="KIND=SHARES,...",
+    help="Parts of a mixture: bernoulli=3,typed=1 draws every fourth negative as typed.",
+)
 @click.option("-k", "--num-negs-per-pos", default=1, help="Negatives per positive.")
 @click.option(
     "--slot",
@@ -118,14 +151,37 @@ def _describe(factory: RemoteTriplesFactory, with_relations: bool) -> dict[str, 
     default=["head", "tail"],
     help="A slot that may be replaced. Repeatable.",
 )
-@click.option("--filtered", is_flag=True, help="Never return a known triple.")
+@click.option(
+    "--candidates",
+    type=click.File(encoding="utf-8"),
+    help="Draw only entities of this file: a label a line, or an id with --ids.",
+)
+@click.option(
+    "--filtered", is_flag=True, help="Never return a known triple, or flag it: see --filter-mode."
+)
 @click.option(
     "--split",
     "splits",
     type=click.Choice(list(SPLITS)),
     multiple=True,
     default=["training"],
-    help="A split whose triples count as known. Repeatable.",
+    help="With --filtered: a split whose triples count as known. Repeatable.",
+)
+@click.option(
+    "--filter-mode",
+    type=click.Choice(list(FILTER_MODES)),
+    default="exact",
+    help="With --filtered: exact never draws what is known, mask draws and flags it.",
+)
+@click.option("--distinct", is_flag=True, help="Draw no value twice for a positive and slot.")
+@click.option(
+    "--chunk-size",
+    default=1,
+    help="So many consecutive positives share one set of values. A negative that is its positive "
+    "itself is masked.",
+)
+@click.option(
+    "--log-q", is_flag=True, help="Print the log probability of each negative along with it."
 )
 @click.option("--seed", default=0, help="Key of the generator.")
 @click.option("--position", default=0, help="Position of the first positive.")
@@ -139,37 +195,51 @@ def sample(
     target: str,
     timeout: float,
     dataset: str,
-    kind: str,
-    num_negs_per_pos: int,
+    kind: str | None,
+    mixture: tuple[tuple[str, int], ...],
     slots: tuple[str, ...],
+    candidates: TextIO | None,
     filtered: bool,
     splits: tuple[str, ...],
-    seed: int,
     position: int,
     ids: bool,
     output: str,
     positives: TextIO,
+    **options: Any,
 ) -> None:
     """Corrupt POSITIVES: lines head<TAB>relation<TAB>tail from a file or standard input.
 
-    A negative whose positive has no unknown corruption at all is left out of tsv output and
-    counted on standard error; in jsonl its `mask` is false.
+    With tsv, each line of the output is a negative: head, relation, tail, and with --log-q a
+    fourth column, the natural logarithm of its probability. Masked negatives are left out and
+    counted on standard error: there was no unknown corruption left, --filter-mode mask found
+    it known, or with --chunk-size it is the positive itself.
+
+    With jsonl, each line is an object of a positive: `position`, `positive`, its `negatives`,
+    its `mask` (false where the negative is not valid), and with --log-q `log_q`, the last
+    three in the same order.
+
+    The order of negatives is head, relation, tail replaced: the first ones are no random
+    subset.
 
     \b
-    Example:
+    Examples:
       printf 'Germany\\thas_capital\\tBerlin\\n' | negserve sample -k 4 --filtered
+      negserve sample --kind degree --alpha 0.5 --log-q -k 8 --format jsonl train.tsv
+      negserve sample --mixture bernoulli=3,typed=1 -k 16 --filtered train.tsv
+      negserve sample --chunk-size 256 -k 1000 --filtered --filter-mode mask train.tsv
     """  # noqa: D301
     try:
         with Client(target, timeout=timeout) as client:
             factory = client.triples_factory(dataset)
-            sampler = factory.open_sampler(
-                kind=kind,
-                num_negs_per_pos=num_negs_per_pos,
-                corruption_scheme=slots,
-                filter_splits=splits if filtered else (),
-                seed=seed,
-            )
             names = _Names(factory, ids)
+            sampler = factory.open_sampler(
+                kind=kind or ("mixture" if mixture else "basic"),
+                mixture=mixture,
+                corruption_scheme=slots,
+                candidates=None if candidates is None else _read_candidates(candidates, names),
+                filter_splits=splits if filtered else (),
+                **options,
+            )
             num_masked = 0
             for triples in _read(positives, names):
                 batch = sampler.sample(triples, position)
@@ -178,7 +248,8 @@ def sample(
     except NegserveError as error:
         raise click.ClickException(str(error)) from error
     if num_masked:
-        click.echo(f"{num_masked} negatives are known: no corruption is unknown", err=True)
+        left_out = " and left out" if output == "tsv" else ""
+        click.echo(f"{num_masked} negatives are not valid{left_out}; see --help", err=True)
 
 
 class _Names:
@@ -194,19 +265,33 @@ class _Names:
             if not entities[0]:
                 raise click.UsageError(f"{factory.name} has no labels; use --ids")
 
-    def parse(self, text: str, column: int) -> int:
+    def parse(self, text: str, column: int, what: str = "") -> int:
+        what = what or _COLUMNS[column]
         if self._to_id is None:
             if not text.isdecimal():
-                raise ValueError(f"{_COLUMNS[column]} {text!r} is no id")
+                raise ValueError(f"{what} {text!r} is no id")
             return int(text)
         if text not in self._to_id[column]:
-            raise ValueError(f"{_COLUMNS[column]} {text!r} is not in the vocabulary")
+            raise ValueError(f"{what} {text!r} is not in the vocabulary")
         return self._to_id[column][text]
 
-    def name(self, triple: Sequence[int]) -> list[str | int]:
+    def name(self, triple: Sequence[int]) -> list[str | int | float]:
         if self._to_id is None:
             return list(triple)
         return [self._labels[column][i] for column, i in enumerate(triple)]
+
+
+def _read_candidates(lines: TextIO, names: _Names) -> tuple[int, ...]:
+    entities = []
+    for number, raw in enumerate(lines, start=1):
+        if line := raw.rstrip("\r\n"):
+            try:
+                entities.append(names.parse(line, 0, "candidate"))
+            except ValueError as error:
+                raise click.ClickException(f"{lines.name}, line {number}: {error}") from error
+    if not entities:
+        raise click.ClickException(f"{lines.name} holds no candidates; give one a line")
+    return tuple(entities)
 
 
 def _read(lines: TextIO, names: _Names) -> Iterator[NDArray[np.int64]]:
@@ -239,14 +324,25 @@ def _write(batch: CorruptedBatch, positives: NDArray[np.int64], names: _Names, o
             line: dict[str, Any] = {
                 "position": batch.position + i,
                 "positive": names.name(positive),
+                "negatives": named,
+                "mask": mask[i].tolist(),
             }
-            line |= {"negatives": named, "mask": mask[i].tolist()}
+            if batch.log_q is not None:
+                line["log_q"] = _rounded(batch.log_q[i])
             sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")
             continue
-        for triple, valid in zip(named, mask[i], strict=True):
+        if batch.log_q is not None:
+            for row, log_q in zip(named, _rounded(batch.log_q[i]), strict=True):
+                row.append(log_q)
+        for row, valid in zip(named, mask[i], strict=True):
             if valid:
-                sys.stdout.write("\t".join(map(str, triple)) + "\n")
+                sys.stdout.write("\t".join(map(str, row)) + "\n")
     return int((~mask).sum())
+
+
+def _rounded(values: NDArray[np.float32]) -> list[float]:
+    """Give what a float32 holds, without the digits that only its widening adds."""
+    return [float(str(value)) for value in values]
 
 
 if __name__ == "__main__":

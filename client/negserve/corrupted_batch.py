@@ -9,6 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+def num_rows(position: int, num_positives: int, chunk_size: int) -> int:
+    """Count the chunks, each with a row of values, that hold consecutive positives."""
+    if num_positives == 0:
+        return 0
+    return (position + num_positives - 1) // chunk_size - position // chunk_size + 1
+
+
 @dataclass(frozen=True, slots=True)
 class CorruptedBatch:
     """Negatives of n positives, k each.
@@ -16,12 +23,21 @@ class CorruptedBatch:
     The k negatives of a positive are grouped by slot: first ``head_counts[i]`` with the head
     replaced, then ``relation_counts[i]`` with the relation replaced, then the tails.
 
+    With ``chunk_size`` c above 1, the positives at positions qc to qc + c - 1 share a row of
+    values; counts and mask are each positive's own.
+
     :ivar position: position of the first positive
-    :ivar replaced: new values, shape (n, k), uint8, uint16 or uint32
+    :ivar replaced: new values, shape (rows, k), uint8, uint16 or uint32; one row a positive, or
+        one a chunk: the row of positive i is
+        ``(position + i) // chunk_size - position // chunk_size``. :meth:`rows` gives one each
     :ivar head_counts: shape (n,), an unsigned dtype
     :ivar relation_counts: shape (n,), an unsigned dtype
-    :ivar mask: bool, shape (n, k), True where valid; None if the sampler does not filter
-    :ivar num_saturated: positives without any legal negative; theirs are masked
+    :ivar mask: bool, shape (n, k), True where valid; None if no negative can be invalid
+    :ivar num_saturated: positives with fewer legal values than needed; what is missing is drawn
+        without filter and candidates, and masked if there is a mask
+    :ivar chunk_size: how many consecutive positions share a row
+    :ivar log_q: natural logarithm of the probability of each negative, float32, shape (n, k);
+        None if the configuration does not ask for it
     """
 
     position: int
@@ -30,6 +46,22 @@ class CorruptedBatch:
     relation_counts: NDArray[np.unsignedinteger]
     mask: NDArray[np.bool_] | None
     num_saturated: int
+    chunk_size: int = 1
+    log_q: NDArray[np.float32] | None = None
+
+    @property
+    def num_positives(self) -> int:
+        """How many positives there are, n."""
+        return len(self.head_counts)
+
+    def row_of_positive(self) -> NDArray[np.int64]:
+        """Give the row of ``replaced`` of each positive, shape (n,)."""
+        first = self.position % self.chunk_size
+        return (first + np.arange(self.num_positives)) // self.chunk_size
+
+    def rows(self) -> NDArray[np.unsignedinteger]:
+        """Give the new values of each positive, whether shared or not, shape (n, k)."""
+        return self.replaced if self.chunk_size == 1 else self.replaced[self.row_of_positive()]
 
     def slots(self) -> NDArray[np.uint8]:
         """Give the replaced column of each negative, 0 head, 1 relation, 2 tail; shape (n, k)."""
@@ -44,10 +76,9 @@ class CorruptedBatch:
         :param positives: the positives that were corrupted, shape (n, 3)
         :return: shape (n, k, 3)
         """
-        n, k = self.replaced.shape
-        triples = np.empty((n, k, 3), dtype=np.int64)
+        values, slots = self.rows(), self.slots()
+        triples = np.empty((*values.shape, 3), dtype=np.int64)
         triples[:] = np.asarray(positives)[:, None, :]
-        slots = self.slots()
         for column in range(3):
-            np.copyto(triples[:, :, column], self.replaced, where=slots == column)
+            np.copyto(triples[:, :, column], values, where=slots == column)
         return triples

@@ -12,13 +12,20 @@ class Limits:
     """What one message may ask of the server.
 
     :ivar max_negatives_per_positive: largest k
-    :ivar max_negatives_per_message: largest batch times k of one message
+    :ivar max_negatives_per_message: largest batch times k of one message; where log
+        probabilities come along, a negative counts twice
     :ivar max_triples_per_message: most triples in one message
     """
 
     max_negatives_per_positive: int
     max_negatives_per_message: int
     max_triples_per_message: int
+
+    def positives_per_message(self, num_negs_per_pos: int, log_q: bool) -> int:
+        """Give how many positives one message may hold, at least 1."""
+        weight = 2 if log_q else 1
+        fitting = self.max_negatives_per_message // weight // num_negs_per_pos
+        return max(1, min(fitting, self.max_triples_per_message))
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +34,7 @@ class Dataset:
 
     :ivar connection: how to reach the server
     :ivar name: the dataset's name there
-    :ivar fingerprint: SHA-256 of id space and triples, 64 hexadecimal digits
+    :ivar fingerprint: SHA-256 of id space, triples and type constraints, 64 hexadecimal digits
     :ivar num_entities: entity ids are 0 to num_entities - 1
     :ivar num_relations: relation ids are 0 to num_relations - 1
     :ivar limits: what one message may ask for

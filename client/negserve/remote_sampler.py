@@ -116,15 +116,16 @@ class RemoteSampler:
             self._drop_stream()
 
     def _requests(self, triples: NDArray[np.int64], position: int) -> Iterator[pb.SampleRequest]:
-        step = self._dataset.limits.max_negatives_per_message // self.config.num_negs_per_pos
-        step = max(1, min(step, self._dataset.limits.max_triples_per_message))
+        step = self._dataset.limits.positives_per_message(
+            self.config.num_negs_per_pos, self.config.log_q
+        )
         for begin in range(0, max(len(triples), 1), step):
-            chunk = triples[begin : begin + step]
+            part = triples[begin : begin + step]
             yield pb.SampleRequest(
                 positives=pb.Positives(
                     position=position + begin,
                     triples=wire.encode_triples(
-                        chunk, self._dataset.num_entities, self._dataset.num_relations
+                        part, self._dataset.num_entities, self._dataset.num_relations
                     ),
                 )
             )

@@ -44,6 +44,8 @@ class RemoteTriplesFactory:
     :ivar num_triples_per_split: distinct triples by split name
     :ivar num_unseen: triples left out for a label unseen in training, by split name
     :ivar split_fingerprints: SHA-256 of id space and triples, by split name
+    :ivar type_constraints_fingerprint: SHA-256 of id space and type constraints; None for a
+        dataset without, which the kind ``typed`` can't serve
     """
 
     def __init__(self, connection: Connection, name: str) -> None:
@@ -70,6 +72,7 @@ class RemoteTriplesFactory:
         self.split_fingerprints: Mapping[str, str] = {
             _SPLIT_NAMES[split.split]: split.fingerprint for split in dataset.splits
         }
+        self.type_constraints_fingerprint: str | None = dataset.type_constraints_fingerprint or None
 
     def __repr__(self) -> str:
         return (
@@ -95,7 +98,7 @@ class RemoteTriplesFactory:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of id space and triples, 64 hexadecimal digits."""
+        """SHA-256 of id space, triples and type constraints, 64 hexadecimal digits."""
         return self._dataset.fingerprint
 
     @property

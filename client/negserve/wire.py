@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from negserve.config import SamplerConfig
-from negserve.corrupted_batch import CorruptedBatch
+from negserve.corrupted_batch import CorruptedBatch, num_rows
 from negserve.errors import InvalidRequestError
 from negserve.v1 import sampler_pb2 as pb
 
@@ -23,8 +23,22 @@ KINDS = {
     "basic": pb.SAMPLER_KIND_BASIC,
     "bernoulli": pb.SAMPLER_KIND_BERNOULLI,
     "pseudotyped": pb.SAMPLER_KIND_PSEUDO_TYPED,
+    "typed": pb.SAMPLER_KIND_TYPED,
+    "degree": pb.SAMPLER_KIND_DEGREE,
+    "mixture": pb.SAMPLER_KIND_MIXTURE,
 }
+FILTER_MODES = {"exact": pb.FILTER_MODE_EXACT, "mask": pb.FILTER_MODE_MASK}
 
+#: Fields of a configuration that the message has likewise.
+_SCALARS = (
+    "num_negs_per_pos",
+    "seed",
+    "algorithm_version",
+    "alpha",
+    "distinct",
+    "chunk_size",
+    "log_q",
+)
 
 _Value = TypeVar("_Value")
 
@@ -48,7 +62,7 @@ def as_triples(triples: ArrayLike) -> NDArray[np.int64]:
     return array.astype(np.int64, copy=False)
 
 
-def encode_ids(column: NDArray[np.int64], num_ids: int) -> pb.Ids:
+def encode_ids(column: NDArray[np.integer[Any]], num_ids: int) -> pb.Ids:
     """Encode ids in the narrowest width of their id space, or wider if some are outside it.
 
     A negative id wraps to a huge one, which the server refuses like any other outside.
@@ -83,21 +97,51 @@ def encode_config(config: SamplerConfig) -> pb.SamplerConfig:
 
     :raises InvalidRequestError: for a name, or a number, that the message can't hold
     """
+    message = pb.SamplerConfig(
+        kind=_look_up(KINDS, config.kind, "kind"),
+        corruption_scheme=[
+            _look_up(SLOTS, s, "corruption_scheme") for s in config.corruption_scheme
+        ],
+        filter_splits=encode_splits(config.filter_splits),
+        filter_mode=_look_up(FILTER_MODES, config.filter_mode, "filter_mode"),
+        candidates=None if config.candidates is None else _encode_candidates(config.candidates),
+    )
+    if config.chunk_size == 0:
+        # On the wire it stands for 1; here it is refused, as it is in process.
+        raise _invalid("chunk_size", 0, "give a number from 1 on")
+    for field in _SCALARS:
+        value = getattr(config, field)
+        try:
+            setattr(message, field, value)
+        except (ValueError, TypeError) as error:
+            raise _invalid(field, value, str(error)) from error
     try:
-        return pb.SamplerConfig(
-            kind=_look_up(KINDS, config.kind, "kind"),
-            num_negs_per_pos=config.num_negs_per_pos,
-            corruption_scheme=[_look_up(SLOTS, s, "slot") for s in config.corruption_scheme],
-            filter_splits=encode_splits(config.filter_splits),
-            seed=config.seed,
-            algorithm_version=config.algorithm_version,
-        )
+        for kind, shares in config.mixture:
+            message.mixture.add(kind=_look_up(KINDS, kind, "mixture"), shares=shares)
     except (ValueError, TypeError) as error:
         if isinstance(error, InvalidRequestError):
             raise
-        raise InvalidRequestError(
-            f"{config} does not fit the message: {error}", reason="INVALID_CONFIGURATION"
-        ) from error
+        raise _invalid("mixture", config.mixture, "give pairs of a kind and its shares") from error
+    return message
+
+
+def _encode_candidates(candidates: Sequence[int]) -> pb.Ids:
+    ids = np.asarray(candidates)
+    if ids.ndim != 1 or ids.size == 0 or not np.issubdtype(ids.dtype, np.integer):
+        raise _invalid("candidates", candidates, "give entity ids, at least one")
+    if int(ids.min()) < 0:
+        raise _invalid("candidates", int(ids.min()), "give ids of the graph")
+    return encode_ids(ids, int(ids.max()) + 1)
+
+
+def _invalid(field: str, value: object, limit: str) -> InvalidRequestError:
+    text = repr(value)
+    text = text if len(text) <= 80 else text[:77] + "..."
+    return InvalidRequestError(
+        f"{field}={text} is not legal: {limit}",
+        reason="INVALID_CONFIGURATION",
+        metadata={"field": field, "value": text, "limit": limit},
+    )
 
 
 def _look_up(values: Mapping[str, _Value], name: str, what: str) -> _Value:
@@ -126,19 +170,26 @@ def decode_batch(message: pb.CorruptedBatch, config: SamplerConfig) -> Corrupted
     n, k = message.num_positives, config.num_negs_per_pos
     zeros = np.zeros(n, dtype=np.uint8)
     mask: NDArray[np.bool_] | None = None
-    if config.filter_splits:
+    if config.masked:
         mask = np.ones((n, k), dtype=np.bool_)
         if message.mask:
             mask = decode_flags(message.mask, n * k).reshape(n, k)
+    log_q: NDArray[np.float32] | None = None
+    if config.log_q:
+        log_q = np.frombuffer(message.log_q, dtype="<f4").reshape(n, k)
     return CorruptedBatch(
         position=message.position,
-        replaced=decode_ids(message.replaced).reshape(n, k),
+        replaced=decode_ids(message.replaced).reshape(
+            num_rows(message.position, n, config.chunk_size), k
+        ),
         head_counts=decode_ids(message.head_counts) if message.head_counts.data else zeros,
         relation_counts=(
             decode_ids(message.relation_counts) if message.relation_counts.data else zeros
         ),
         mask=mask,
         num_saturated=message.num_saturated,
+        chunk_size=config.chunk_size,
+        log_q=log_q,
     )
 
 
@@ -147,12 +198,20 @@ def concatenate(batches: list[CorruptedBatch]) -> CorruptedBatch:
     first = batches[0]
     if len(batches) == 1:
         return first
+    rows: list[NDArray[np.unsignedinteger]] = []
+    for batch in batches:
+        # A batch that begins within a chunk repeats the row that the one before ended with.
+        within = batch.position % batch.chunk_size > 0 and batch.position > first.position
+        rows.append(batch.replaced[1:] if within else batch.replaced)
     masks = [batch.mask for batch in batches if batch.mask is not None]
+    log_qs = [batch.log_q for batch in batches if batch.log_q is not None]
     return CorruptedBatch(
         position=first.position,
-        replaced=np.concatenate([batch.replaced for batch in batches]),
+        replaced=np.concatenate(rows),
         head_counts=np.concatenate([batch.head_counts for batch in batches]),
         relation_counts=np.concatenate([batch.relation_counts for batch in batches]),
         mask=np.concatenate(masks) if masks else None,
         num_saturated=sum(batch.num_saturated for batch in batches),
+        chunk_size=first.chunk_size,
+        log_q=np.concatenate(log_qs) if log_qs else None,
     )

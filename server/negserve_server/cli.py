@@ -180,6 +180,7 @@ def inspect(path: Path | None, as_json: bool) -> None:
         "num_relations": factory.num_relations,
         **{f"num_{split}": len(triples) for split, triples in factory.splits.items()},
         **{f"num_unseen_{split}": count for split, count in factory.num_unseen.items() if count},
+        **_type_constraint_facts(factory),
         "index_bytes": index.nbytes,
         "fingerprint": factory.fingerprint,
     }
@@ -188,6 +189,18 @@ def inspect(path: Path | None, as_json: bool) -> None:
         return
     for name, value in facts.items():
         click.echo(f"{name:<24} {value:>16,}" if isinstance(value, int) else f"{name:<24} {value}")
+
+
+def _type_constraint_facts(factory: TriplesFactory) -> dict[str, int]:
+    """Count what the graph has of type constraints; nothing for a graph without any."""
+    constraints = factory.type_constraints
+    if constraints is None:
+        return {}
+    unseen = constraints.num_unseen
+    return {
+        "num_constrained_slots": constraints.num_constrained_slots,
+        **({"num_unseen_constraints": unseen} if unseen else {}),
+    }
 
 
 if __name__ == "__main__":

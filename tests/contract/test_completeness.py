@@ -1,15 +1,31 @@
-"""Every RPC and every sampler has a contract case."""
+"""Every RPC, every sampler and every option has a contract case."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import fields
 from pathlib import Path
+from typing import get_args
 
+import negserve_server.sampling
+from negserve import SamplerConfig, config, wire
 from negserve.sampling import NEGATIVE_SAMPLERS, NegativeSampler
 from negserve.v1 import sampler_pb2 as pb
-from tests.contract.test_promises import SAMPLERS
+from negserve_server.sampling import config as server_config
+from tests.contract.cases import CASES, SAMPLERS
 
 SERVICE = pb.DESCRIPTOR.services_by_name["SamplerService"]
+
+#: Fields that tests give themselves, beside the options of a case.
+GIVEN_BY_TESTS = {
+    "kind",
+    "num_negs_per_pos",
+    "filter_splits",
+    "filter_mode",
+    "log_q",
+    "seed",
+    "algorithm_version",
+}
 
 
 def test_every_rpc_is_covered():
@@ -24,13 +40,29 @@ def test_every_sampler_is_covered():
         return found.union(*(subclasses(each) for each in found))
 
     shipped = {cls for cls in subclasses(NegativeSampler) if cls.__module__.startswith("negserve.")}
-    assert {NEGATIVE_SAMPLERS[name] for name in SAMPLERS} == shipped
+    assert {case.cls for case in SAMPLERS.values()} == shipped
+    assert dict(NEGATIVE_SAMPLERS) == {name: case.cls for name, case in SAMPLERS.items()}
 
 
-def test_every_kind_of_the_proto_has_a_sampler():
-    kinds = {
+def test_every_kind_is_covered_everywhere():
+    kinds = {case.cls.kind for case in SAMPLERS.values()}
+    assert kinds == set(negserve_server.sampling.KINDS)
+    assert kinds == set(get_args(config.Kind)) == set(get_args(server_config.Kind))
+    assert kinds == set(wire.KINDS)
+    assert kinds == {
         name.removeprefix("SAMPLER_KIND_").replace("_", "").lower()
         for name in pb.SamplerKind.keys()
         if name != "SAMPLER_KIND_UNSPECIFIED"
     }
-    assert kinds == {cls.kind for cls in NEGATIVE_SAMPLERS.values()}
+    parts = {part for case in CASES.values() for part in case.options.get("mixture", ())}
+    assert parts == kinds - {"mixture"}
+
+
+def test_every_option_is_covered():
+    names = {field.name for field in fields(SamplerConfig)}
+    assert names == {field.name for field in pb.SamplerConfig.DESCRIPTOR.fields}
+    covered = {name for case in CASES.values() for name in case.options}
+    assert covered == names - GIVEN_BY_TESTS
+    sources = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
+    for name in ("filter_splits", "filter_mode", "log_q", "seed"):
+        assert f"{name}=" in sources

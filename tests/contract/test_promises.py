@@ -4,59 +4,83 @@ from __future__ import annotations
 
 import itertools
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from negserve import CorruptedBatch
-from negserve.sampling import NEGATIVE_SAMPLERS, BasicNegativeSampler, BernoulliNegativeSampler
+from negserve.sampling import BasicNegativeSampler
+from tests.contract.cases import CASES, CHUNKS, COLUMNS, DISTINCT, OWN, SAMPLERS
 from tests.contract.conftest import ALL_SPLITS, Place
-from tests.support.oracle import known, legal_values
-
-SAMPLERS = sorted(NEGATIVE_SAMPLERS)
+from tests.support.oracle import known
 
 
 def assert_same(one: CorruptedBatch, other: CorruptedBatch) -> None:
     assert one.replaced.dtype == other.replaced.dtype
+    assert one.position == other.position
+    assert one.chunk_size == other.chunk_size
     np.testing.assert_array_equal(one.replaced, other.replaced)
     np.testing.assert_array_equal(one.head_counts, other.head_counts)
     np.testing.assert_array_equal(one.relation_counts, other.relation_counts)
-    assert (one.mask is None) == (other.mask is None)
-    if one.mask is not None and other.mask is not None:
-        np.testing.assert_array_equal(one.mask, other.mask)
+    for ours, theirs in ((one.mask, other.mask), (one.log_q, other.log_q)):
+        assert (ours is None) == (theirs is None)
+        if ours is not None and theirs is not None:
+            assert ours.dtype == theirs.dtype
+            assert ours.tobytes() == theirs.tobytes()
     assert one.num_saturated == other.num_saturated
 
 
 @pytest.mark.covers("Sample")
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("name", OWN)
 @pytest.mark.parametrize("splits", [("training",), ALL_SPLITS], ids=["training", "all"])
 def test_a_filtered_negative_is_never_known(place: Place, name: str, splits: tuple[str, ...]):
-    sampler = NEGATIVE_SAMPLERS[name](place.factory, 64, True, filter_splits=splits)
-    negatives, mask = sampler.sample(place.positives(2000))
-    assert mask is not None
-    is_known = known(place.graph, negatives.numpy(), splits)
-    assert not is_known[mask.numpy()].any()
-    # What is masked really has no legal candidate; only among typed candidates that happens.
+    case = OWN[name]
+    sampler = case.open(place.graph, place.factory, 64, True, filter_splits=splits)
+    positives = place.positives(2000)
+    batch = sampler.sample_compact(positives)
+    assert batch.mask is not None
+    negatives, mask = batch.triples(positives.numpy()), batch.mask
+    assert not known(place.graph, negatives, splits)[mask].any()
+    # What is masked really has no legal value; only among few candidates that happens.
     masked = (~mask).all(1)
-    assert torch.equal(masked, (~mask).any(1))
-    assert name == "pseudotyped" or not masked.any()
-    for head, relation, tail in place.positives(2000)[masked][:20].tolist():
-        of_relation = place.graph.mapped_triples[place.graph.mapped_triples[:, 1] == relation]
-        for column in (0, 2):
-            legal = legal_values(place.graph, (head, relation, tail), column, splits)
-            assert not legal & set(of_relation[:, column].tolist())
+    np.testing.assert_array_equal(masked, (~mask).any(1))
+    assert batch.num_saturated == masked.sum()
+    assert set(case.parts) & {"pseudotyped", "typed"} or not masked.any()
+    for triple in positives[torch.from_numpy(masked)][:20].tolist():
+        assert not any(case.legal(place.graph, tuple(triple), splits).values())
+
+
+@pytest.mark.parametrize("name", OWN)
+@pytest.mark.parametrize("filtered", [False, True])
+def test_only_candidates_are_drawn(place: Place, name: str, filtered: bool):
+    case = OWN[name]
+    sampler = case.open(place.graph, place.factory, 64, filtered)
+    positives = place.positives(300)
+    batch = sampler.sample_compact(positives)
+    slots, values = batch.slots(), batch.rows()
+    num_saturated = 0
+    for i, triple in enumerate(positives.tolist()):
+        drawn = {column: set(values[i][slots[i] == column].tolist()) for column in range(3)}
+        if any(
+            some - case.drawable(place.graph, triple[1], column) for column, some in drawn.items()
+        ):
+            legal = case.legal(place.graph, tuple(triple), ("training",) if filtered else ())
+            assert not any(legal.values()), "only a saturated positive gets other values"
+            num_saturated += 1
+    assert num_saturated <= batch.num_saturated < len(positives)
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_unfiltered_negatives_contain_known_triples(place: Place, name: str):
-    sampler = NEGATIVE_SAMPLERS[name](place.factory, 64)
+    sampler = SAMPLERS[name].open(place.graph, place.factory, 64)
     negatives, mask = sampler.sample(place.positives(5000))
     assert mask is None
     assert known(place.graph, negatives.numpy(), ("training",)).any()
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("name", [*OWN, *DISTINCT])
 @pytest.mark.parametrize(
     ("num_negs_per_pos", "batch"), [(1, 1), (1, 10_000), (64, 1), (1000, 100), (3, 0)]
 )
@@ -64,14 +88,18 @@ def test_unfiltered_negatives_contain_known_triples(place: Place, name: str):
 def test_exactly_k_negatives_with_one_slot_changed(
     place: Place, name: str, num_negs_per_pos: int, batch: int, filtered: bool
 ):
-    sampler = NEGATIVE_SAMPLERS[name](place.factory, num_negs_per_pos, filtered)
+    case = CASES[name]
+    sampler = case.open(place.graph, place.factory, num_negs_per_pos, filtered)
     positives = place.positives(batch)
     negatives, mask = sampler.sample(positives)
     assert negatives.shape == (batch, num_negs_per_pos, 3)
     assert negatives.dtype == torch.int64
-    assert (mask is not None) == filtered
+    assert (mask is not None) == (filtered or case.distinct)
     assert mask is None or mask.shape == (batch, num_negs_per_pos)
-    assert ((negatives != positives[:, None]).sum(-1) == 1).all()
+    changed = negatives != positives[:, None]
+    assert (changed.sum(-1) == 1).all()
+    for slot in {"head", "relation", "tail"} - set(case.scheme):
+        assert not changed[..., COLUMNS[slot]].any()
     sizes = torch.tensor([place.graph.num_entities, place.graph.num_relations] * 2)[:3]
     assert (negatives >= 0).all()
     assert (negatives < sizes).all()
@@ -102,34 +130,61 @@ def test_only_the_slots_of_the_scheme_change_evenly(world: Place, scheme: tuple[
         assert changes[:, column].max() <= -int(-share // 1)
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
-@pytest.mark.parametrize("filtered", [False, True])
-def test_in_process_and_remote_give_equal_bytes(remote_place: Place, name: str, filtered: bool):
-    place = remote_place
-    cls = NEGATIVE_SAMPLERS[name]
-    positives = place.positives(3000)
-    for position in (0, 12345, 2**64 - 3000):
-        assert_same(
-            cls(place.graph, 10, filtered, seed=3).sample_compact(positives, position),
-            cls(place.factory, 10, filtered, seed=3).sample_compact(positives, position),
-        )
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("splits", [(), ("training",), ALL_SPLITS], ids=["none", "training", "all"])
+def test_in_process_and_remote_give_equal_bytes(
+    remote_place: Place, name: str, splits: tuple[str, ...]
+):
+    graph, case = remote_place.graph, CASES[name]
+    modes = (["exact"] if name not in CHUNKS or not splits else []) + (["mask"] if splits else [])
+    positives = remote_place.positives(1000)
+    for mode in modes:
+        options = {
+            "filter_splits": splits,
+            "filter_mode": mode,
+            "seed": 3,
+            "log_q": not case.distinct,
+        }
+        ours = case.open(graph, graph, 10, bool(splits), **options)
+        theirs = case.open(graph, remote_place.factory, 10, bool(splits), **options)
+        for position in (0, 12345, 2**64 - 1000):
+            assert_same(
+                ours.sample_compact(positives, position), theirs.sample_compact(positives, position)
+            )
 
 
-def test_neither_batch_split_nor_order_of_calls_nor_threads_matter(place: Place):
-    sampler = BernoulliNegativeSampler(place.factory, 33, True, seed=5)
+@pytest.mark.parametrize("name", CASES)
+def test_neither_batch_split_nor_order_of_calls_nor_threads_matter(place: Place, name: str):
+    case = CASES[name]
+    filtered = name not in CHUNKS
+    options = {} if case.distinct else {"log_q": True}
+    sampler = case.open(place.graph, place.factory, 33, filtered, seed=5, **options)
     positives = place.positives(1000)
-    whole, whole_mask = sampler.sample(positives, position=77)
+    whole = sampler.sample_compact(positives, position=77)
     begins = list(range(0, 1000, 90))
 
-    def part(begin: int) -> tuple[torch.Tensor, torch.Tensor | None]:
-        return sampler.sample(positives[begin : begin + 90], position=77 + begin)
+    def part(begin: int) -> CorruptedBatch:
+        return sampler.sample_compact(positives[begin : begin + 90], position=77 + begin)
 
     with ThreadPoolExecutor(4) as threads:
         parts = dict(zip(reversed(begins), threads.map(part, reversed(begins)), strict=True))
-    assert torch.equal(torch.cat([parts[begin][0] for begin in begins]), whole)
-    assert whole_mask is not None
-    masks = [parts[begin][1] for begin in begins]
-    assert torch.equal(torch.cat([mask for mask in masks if mask is not None]), whole_mask)
+    for begin in begins:
+        rows = slice(begin, begin + 90)
+        assert_same(
+            replace(parts[begin], replaced=parts[begin].rows(), chunk_size=1, num_saturated=0),
+            replace(
+                whole,
+                position=77 + begin,
+                replaced=whole.rows()[rows],
+                head_counts=whole.head_counts[rows],
+                relation_counts=whole.relation_counts[rows],
+                mask=None if whole.mask is None else whole.mask[rows],
+                log_q=None if whole.log_q is None else whole.log_q[rows],
+                chunk_size=1,
+                num_saturated=0,
+            ),
+        )
+    assert sum(each.num_saturated for each in parts.values()) == whole.num_saturated
 
 
 def test_another_seed_or_position_gives_other_negatives(world: Place):

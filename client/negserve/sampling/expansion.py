@@ -24,12 +24,18 @@ def _to_device(ids: NDArray[np.unsignedinteger], device: torch.device) -> torch.
 def expand(batch: CorruptedBatch, positives: torch.Tensor) -> torch.Tensor:
     """Rebuild whole negatives.
 
-    :param batch: compact form of n positives, k negatives each
+    :param batch: compact form of n positives, k negatives each, with values of their own or
+        shared by chunks
     :param positives: int64, shape (n, 3), any device
     :return: int64, shape (n, k, 3), on the device of the positives
     """
     device = positives.device
     replaced = _to_device(batch.replaced, device)
+    if batch.chunk_size > 1:
+        # The narrow rows travel once each; they are repeated where the positives are.
+        first = batch.position % batch.chunk_size
+        rows = torch.arange(first, first + batch.num_positives, device=device) // batch.chunk_size
+        replaced = replaced[rows]
     k = replaced.shape[1]
     head_end = _to_device(batch.head_counts, device).unsqueeze(1)
     relation_end = head_end + _to_device(batch.relation_counts, device).unsqueeze(1)

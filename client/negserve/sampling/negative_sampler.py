@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from negserve.config import Kind, Slot, Split
+from negserve.config import FilterMode, Kind, Slot, Split
 from negserve.corrupted_batch import CorruptedBatch
 from negserve.errors import InvalidRequestError
 from negserve.sampling.expansion import expand
@@ -24,12 +24,25 @@ class NegativeSampler(ABC):
     Thread-safe. Pickled together with its factory and its position.
 
     :param triples_factory: the graph, remote or in process
-    :param num_negs_per_pos: negatives per positive; None for 1
-    :param filtered: whether known triples are excluded, exactly; there are always
+    :param num_negs_per_pos: negatives per positive, k; None for 1
+    :param filtered: whether known triples are told apart, exactly; there are always
         ``num_negs_per_pos`` negatives
     :param filter_splits: the splits whose triples count as known
+    :param filter_mode: with ``filtered``, what becomes of known triples: ``exact`` (they are
+        never drawn) or ``mask`` (they are drawn, and the mask is False for each of them, as
+        PyKEEN does it, but without error)
     :param seed: key of the generator; samplers of one seed draw equal negatives
-    :raises ValueError: for an option that is not legal
+    :param corruption_scheme: the slots that may be replaced
+    :param candidates: entity ids that may be drawn, any order, shape (m,); None for all
+    :param distinct: whether the values of a positive and slot are pairwise different. Where
+        there are fewer than k legal ones, others fill up, and the mask is False for them
+    :param chunk_size: above 1, how many consecutive positions share one set of k values, so
+        that a model scores a positive against few entities. The mask tells each positive which
+        of them do not suit it: the original and, if ``filtered``, what is known
+    :param log_q: whether :attr:`negserve.CorruptedBatch.log_q` of :meth:`sample_compact` holds
+        the log probability of each negative, as corrections of sampled losses need it
+    :raises ValueError: for an option that is not legal, or a combination that has no meaning;
+        ``docs/sampling.md`` lists them
     """
 
     #: The default strategy for optimizing the sampler's hyper-parameters.
@@ -47,24 +60,46 @@ class NegativeSampler(ABC):
         filtered: bool = False,
         *,
         filter_splits: Sequence[Split] = ("training",),
+        filter_mode: FilterMode = "exact",
         seed: int = 0,
         corruption_scheme: Sequence[Slot] = ("head", "tail"),
+        candidates: Sequence[int] | torch.Tensor | None = None,
+        distinct: bool = False,
+        chunk_size: int = 1,
+        log_q: bool = False,
     ) -> None:
         self.triples_factory = triples_factory
         self.num_negs_per_pos = 1 if num_negs_per_pos is None else num_negs_per_pos
         self.filtered = filtered
         self.filter_splits = tuple(filter_splits)
+        self.filter_mode: FilterMode = filter_mode
         self.seed = seed
         self.corruption_scheme = tuple(corruption_scheme)
+        if isinstance(candidates, torch.Tensor):
+            candidates = candidates.tolist()
+        self.candidates = None if candidates is None else tuple(candidates)
+        self.distinct = distinct
+        self.chunk_size = chunk_size
+        self.log_q = log_q
         self._sampler = triples_factory.open_sampler(
             kind=self.kind,
+            **self._kind_options(),
             num_negs_per_pos=self.num_negs_per_pos,
             corruption_scheme=self.corruption_scheme,
+            candidates=self.candidates,
             filter_splits=self.filter_splits if filtered else (),
+            filter_mode=filter_mode,
+            distinct=distinct,
+            chunk_size=chunk_size,
+            log_q=log_q,
             seed=seed,
         )
         self._lock = threading.Lock()
         self._position = 0
+
+    def _kind_options(self) -> Mapping[str, Any]:
+        """Give what the kind adds to the configuration: fields of ``SamplerConfig``."""
+        return {}
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
@@ -121,9 +156,11 @@ class NegativeSampler(ABC):
             triples of the graph
         :param position: position of the first positive; None continues where the last such
             call ended, so that two calls differ
-        :return: the negatives, int64, shape (\*batch, k, 3), and, if the sampler filters, a
-            mask, bool, shape (\*batch, k): True where valid. False only where every candidate
-            of the positive is known. Both on the device of the batch.
+        :return: the negatives, int64, shape (\*batch, k, 3), and a mask, bool, shape
+            (\*batch, k): True where valid; both on the device of the batch. The mask is None
+            unless the sampler filters, is distinct or shares values by chunks. It is False
+            where a positive has too few legal values; with ``filter_mode="mask"`` where the
+            negative is known; and with ``chunk_size`` where it is the positive itself.
         :raises ValueError: for another shape, or ids outside the graph
         """
         batch, flat = self._corrupt(positive_batch, position)
@@ -139,8 +176,12 @@ class NegativeSampler(ABC):
     ) -> CorruptedBatch:
         r"""Generate negatives without whole triples, as :meth:`sample` draws them.
 
+        The values, and the log probabilities if ``log_q`` is set;
+        :func:`negserve.sampling.expand` rebuilds the triples.
+
         :param positive_batch: integer ids, shape (\*batch, 3), taken as n rows
         :param position: as in :meth:`sample`
+        :raises ValueError: as in :meth:`sample`
         """
         return self._corrupt(positive_batch, position)[0]
 
@@ -169,6 +210,8 @@ class NegativeSampler(ABC):
                 relation_counts=drawn.relation_counts,
                 mask=drawn.mask,
                 num_saturated=drawn.num_saturated,
+                chunk_size=drawn.chunk_size,
+                log_q=drawn.log_q,
             ),
             flat,
         )
@@ -179,7 +222,7 @@ class NegativeSampler(ABC):
         r"""Filter all proposed negatives that are known, exactly.
 
         Only needed for negatives from elsewhere: with ``filtered=True``, :meth:`sample`
-        returns none that is known.
+        returns none that is known, or masks it.
 
         :param negative_batch: integer ids, shape (\*batch, 3)
         :return: the triples that are not known, shape (m, 3), and a mask, bool, shape

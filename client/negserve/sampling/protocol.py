@@ -24,6 +24,10 @@ class CompactBatch(Protocol):
     def mask(self) -> NDArray[np.bool_] | None: ...  # noqa: D102
     @property
     def num_saturated(self) -> int: ...  # noqa: D102
+    @property
+    def chunk_size(self) -> int: ...  # noqa: D102
+    @property
+    def log_q(self) -> NDArray[np.float32] | None: ...  # noqa: D102
 
 
 class ConfiguredSampler(Protocol):

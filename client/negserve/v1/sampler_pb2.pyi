@@ -94,6 +94,17 @@ class _SamplerKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SamplerKi
     """Values uniformly over the entities seen in training in that slot of that
     relation; slots in proportion to how many there are.
     """
+    SAMPLER_KIND_TYPED: _SamplerKind.ValueType  # 4
+    """Values uniformly over the entities that the dataset's type constraints
+    allow in that slot of that relation; slots in proportion to how many there
+    are. Refused for a dataset without type constraints.
+    """
+    SAMPLER_KIND_DEGREE: _SamplerKind.ValueType  # 5
+    """Slots evenly; values by the number of training triples that have the id in
+    that slot, to the power `SamplerConfig.alpha`.
+    """
+    SAMPLER_KIND_MIXTURE: _SamplerKind.ValueType  # 6
+    """Several of the kinds above, by the shares of `SamplerConfig.mixture`."""
 
 class SamplerKind(_SamplerKind, metaclass=_SamplerKindEnumTypeWrapper):
     """How the replaced slot and its new value are drawn."""
@@ -111,7 +122,74 @@ SAMPLER_KIND_PSEUDO_TYPED: SamplerKind.ValueType  # 3
 """Values uniformly over the entities seen in training in that slot of that
 relation; slots in proportion to how many there are.
 """
+SAMPLER_KIND_TYPED: SamplerKind.ValueType  # 4
+"""Values uniformly over the entities that the dataset's type constraints
+allow in that slot of that relation; slots in proportion to how many there
+are. Refused for a dataset without type constraints.
+"""
+SAMPLER_KIND_DEGREE: SamplerKind.ValueType  # 5
+"""Slots evenly; values by the number of training triples that have the id in
+that slot, to the power `SamplerConfig.alpha`.
+"""
+SAMPLER_KIND_MIXTURE: SamplerKind.ValueType  # 6
+"""Several of the kinds above, by the shares of `SamplerConfig.mixture`."""
 Global___SamplerKind: _TypeAlias = SamplerKind  # noqa: Y015
+
+class _FilterMode:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FilterModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FilterMode.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FILTER_MODE_UNSPECIFIED: _FilterMode.ValueType  # 0
+    """The same as EXACT."""
+    FILTER_MODE_EXACT: _FilterMode.ValueType  # 1
+    """They are never drawn: negatives come from the exact complement."""
+    FILTER_MODE_MASK: _FilterMode.ValueType  # 2
+    """They are drawn like others, and `CorruptedBatch.mask` is 0 for each of
+    them, exactly. Refused without `filter_splits`.
+    """
+
+class FilterMode(_FilterMode, metaclass=_FilterModeEnumTypeWrapper):
+    """What happens to negatives that are known: in one of the `filter_splits`."""
+
+FILTER_MODE_UNSPECIFIED: FilterMode.ValueType  # 0
+"""The same as EXACT."""
+FILTER_MODE_EXACT: FilterMode.ValueType  # 1
+"""They are never drawn: negatives come from the exact complement."""
+FILTER_MODE_MASK: FilterMode.ValueType  # 2
+"""They are drawn like others, and `CorruptedBatch.mask` is 0 for each of
+them, exactly. Refused without `filter_splits`.
+"""
+Global___FilterMode: _TypeAlias = FilterMode  # noqa: Y015
+
+@_typing.final
+class MixturePart(_message.Message):
+    """A part of a mixture."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    SHARES_FIELD_NUMBER: _builtins.int
+    kind: Global___SamplerKind.ValueType
+    """Any kind but MIXTURE, and each in one part at most."""
+    shares: _builtins.int
+    """Its shares of the negatives, 1 to 65,536: of parts with 3 and 1, the second
+    draws a quarter.
+    """
+    def __init__(
+        self,
+        *,
+        kind: Global___SamplerKind.ValueType = ...,
+        shares: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "shares", b"shares"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MixturePart: _TypeAlias = MixturePart  # noqa: Y015
 
 @_typing.final
 class Ids(_message.Message):
@@ -180,7 +258,12 @@ Global___Triples: _TypeAlias = Triples  # noqa: Y015
 
 @_typing.final
 class SamplerConfig(_message.Message):
-    """What negatives are drawn. Two equal configurations give equal negatives."""
+    """What negatives are drawn. Two equal configurations give equal negatives.
+
+    Not every combination has a meaning; the others are refused with
+    `INVALID_CONFIGURATION`, naming the field and why. The page on sampling
+    semantics lists them.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -190,26 +273,72 @@ class SamplerConfig(_message.Message):
     FILTER_SPLITS_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
     ALGORITHM_VERSION_FIELD_NUMBER: _builtins.int
+    MIXTURE_FIELD_NUMBER: _builtins.int
+    ALPHA_FIELD_NUMBER: _builtins.int
+    CANDIDATES_FIELD_NUMBER: _builtins.int
+    FILTER_MODE_FIELD_NUMBER: _builtins.int
+    DISTINCT_FIELD_NUMBER: _builtins.int
+    CHUNK_SIZE_FIELD_NUMBER: _builtins.int
+    LOG_Q_FIELD_NUMBER: _builtins.int
     kind: Global___SamplerKind.ValueType
     """How slot and value are drawn."""
     num_negs_per_pos: _builtins.int
-    """k, the negatives per positive: 1 to `Limits.max_negatives_per_positive`."""
+    """k, the negatives per positive: 1 to `Limits.max_negatives_per_positive`,
+    and with `log_q` at most half of `Limits.max_negatives_per_message`.
+    """
     seed: _builtins.int
     """Key of the generator; any 64-bit value."""
     algorithm_version: _builtins.int
     """The version of the sampling function. 0 asks for the newest; any other
-    value must be one that the server knows (now: 1).
+    value must be one that the server knows (now: 2).
+    """
+    alpha: _builtins.float
+    """Exponent of kind DEGREE, alone or in a mixture: 0 (uniform) to 4. Absent
+    means 0.75. Without that kind no other value is legal.
+    """
+    filter_mode: Global___FilterMode.ValueType
+    """What happens to negatives that are known."""
+    distinct: _builtins.bool
+    """True: the values of a positive and slot are pairwise different. Refused
+    for DEGREE, for MIXTURE, and with `log_q`.
+    """
+    chunk_size: _builtins.int
+    """How many consecutive positions share one set of values: 0 (the same as 1)
+    to 2^20. The positions q * chunk_size to (q + 1) * chunk_size - 1 are one
+    chunk, however they are divided over messages. More than 1 is refused for
+    kinds whose candidates depend on the relation (PSEUDO_TYPED, TYPED,
+    MIXTURE), for the relation together with another slot, and for an exact
+    filter.
+    """
+    log_q: _builtins.bool
+    """True: the log probability of each negative comes along, in
+    `CorruptedBatch.log_q`. A negative then counts twice towards
+    `Limits.max_negatives_per_message`.
     """
     @_builtins.property
     def corruption_scheme(self) -> _containers.RepeatedScalarFieldContainer[Global___Slot.ValueType]:
         """Which slots may be replaced: 1 to 3 different ones. Empty means head and
-        tail. BERNOULLI and PSEUDO_TYPED know no relation slot.
+        tail. Only BASIC and DEGREE, and mixtures of them, know the relation slot.
         """
 
     @_builtins.property
     def filter_splits(self) -> _containers.RepeatedScalarFieldContainer[Global___Split.ValueType]:
-        """Splits whose triples are never returned as negatives. Empty: no filter.
-        Where given, negatives are drawn uniformly from the exact complement.
+        """Splits whose triples are known. Empty: no filter. `filter_mode` says what
+        happens to negatives that are known.
+        """
+
+    @_builtins.property
+    def mixture(self) -> _containers.RepeatedCompositeFieldContainer[Global___MixturePart]:
+        """The parts of kind MIXTURE, at least one. Their order matters, as it orders
+        the negatives of a slot. Must be empty for other kinds.
+        """
+
+    @_builtins.property
+    def candidates(self) -> Global___Ids:
+        """The entity ids that may be drawn for head and tail, shape (any,), in any
+        order; repetitions have no effect. Absent means all; present, it holds at
+        least one. It must fit a message to the server: some 4 million ids of
+        width 4, 8 million of width 2. Not repeated in `SampleConfigured`.
         """
 
     def __init__(
@@ -221,12 +350,21 @@ class SamplerConfig(_message.Message):
         filter_splits: _abc.Iterable[Global___Split.ValueType] | None = ...,
         seed: _builtins.int = ...,
         algorithm_version: _builtins.int = ...,
+        mixture: _abc.Iterable[Global___MixturePart] | None = ...,
+        alpha: _builtins.float | None = ...,
+        candidates: Global___Ids | None = ...,
+        filter_mode: Global___FilterMode.ValueType = ...,
+        distinct: _builtins.bool = ...,
+        chunk_size: _builtins.int = ...,
+        log_q: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "alpha", b"alpha", "candidates", b"candidates"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm_version", b"algorithm_version", "corruption_scheme", b"corruption_scheme", "filter_splits", b"filter_splits", "kind", b"kind", "num_negs_per_pos", b"num_negs_per_pos", "seed", b"seed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "algorithm_version", b"algorithm_version", "alpha", b"alpha", "candidates", b"candidates", "chunk_size", b"chunk_size", "corruption_scheme", b"corruption_scheme", "distinct", b"distinct", "filter_mode", b"filter_mode", "filter_splits", b"filter_splits", "kind", b"kind", "log_q", b"log_q", "mixture", b"mixture", "num_negs_per_pos", b"num_negs_per_pos", "seed", b"seed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__alpha: _TypeAlias = _typing.Literal["alpha"]  # noqa: Y015
+    _WhichOneofArgType__alpha: _TypeAlias = _typing.Literal["_alpha", b"_alpha"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__alpha) -> _WhichOneofReturnType__alpha | None: ...
 
 Global___SamplerConfig: _TypeAlias = SamplerConfig  # noqa: Y015
 
@@ -279,8 +417,8 @@ class Positives(_message.Message):
     @_builtins.property
     def triples(self) -> Global___Triples:
         """The positives, n of them; n times k is at most
-        `Limits.max_negatives_per_message`. Empty is legal. They need not be
-        triples of the dataset.
+        `Limits.max_negatives_per_message`, with `log_q` at most half of it. Empty
+        is legal. They need not be triples of the dataset.
         """
 
     def __init__(
@@ -341,7 +479,9 @@ class SampleConfigured(_message.Message):
     """Fingerprint of the dataset, 64 hexadecimal digits."""
     @_builtins.property
     def sampler(self) -> Global___SamplerConfig:
-        """The configuration in full, with defaults and algorithm version filled in."""
+        """The configuration in full, with defaults and algorithm version filled in;
+        but `candidates` is left out, and `alpha` where it has no effect.
+        """
 
     def __init__(
         self,
@@ -362,11 +502,16 @@ class CorruptedBatch(_message.Message):
     """Negatives in compact form: what was replaced, not whole triples.
 
     The k negatives of a positive are grouped by the replaced slot, head first,
-    then relation, then tail. Negative j of positive i is the positive with
-      the head     replaced by replaced[i * k + j]  where j < H[i],
-      the relation replaced by replaced[i * k + j]  where H[i] <= j < H[i] + R[i],
-      the tail     replaced by replaced[i * k + j]  else,
+    then relation, then tail. With c = `SamplerConfig.chunk_size`, positive i has
+      the row row(i) = (position % c + i) / c  (whole division; i for c = 1),
+    of `replaced`, and its negative j is the positive with
+      the head     replaced by replaced[row(i) * k + j]  where j < H[i],
+      the relation replaced by replaced[row(i) * k + j]  where H[i] <= j < H[i] + R[i],
+      the tail     replaced by replaced[row(i) * k + j]  else,
     with H = head_counts and R = relation_counts.
+
+    So the number of rows is row(n - 1) + 1, and 0 for n = 0. Where two messages
+    divide a chunk, the first row of the second is the last row of the first.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -378,6 +523,7 @@ class CorruptedBatch(_message.Message):
     RELATION_COUNTS_FIELD_NUMBER: _builtins.int
     MASK_FIELD_NUMBER: _builtins.int
     NUM_SATURATED_FIELD_NUMBER: _builtins.int
+    LOG_Q_FIELD_NUMBER: _builtins.int
     position: _builtins.int
     """Position of the first positive, as in the request."""
     num_positives: _builtins.int
@@ -385,15 +531,31 @@ class CorruptedBatch(_message.Message):
     mask: _builtins.bytes
     """True (1) where the negative is valid, shape (n, k), row-major, 8 flags a
     byte, the first in the lowest bit, unused bits 0. Empty: all are valid.
+    Flags are per positive where values are shared by a chunk, too. A negative
+    is invalid if
+      - it is one of a positive that `num_saturated` counts, beyond the legal
+        values, and there is a filter or `distinct`;
+      - with FILTER_MODE_MASK, it is known;
+      - with `chunk_size` over 1, its value is the original one.
     """
     num_saturated: _builtins.int
-    """How many of the n positives had no legal value in any slot of the scheme.
-    Their negatives are any other ids, drawn without filter and candidates;
-    with a filter they are masked.
+    """How many of the n positives had fewer legal values, in all slots of the
+    scheme together, than they needed: none at all, or with `distinct` fewer
+    than k. What is missing is any other ids, drawn without filter and
+    candidates.
+    """
+    log_q: _builtins.bytes
+    """Natural logarithm of the probability of each negative, that is of its slot
+    and value among all that can be drawn for that positive: IEEE 754 binary32,
+    little-endian, shape (n, k), row-major. 0 for negatives that are drawn
+    because a positive is saturated. Empty if the configuration does not ask
+    for it.
     """
     @_builtins.property
     def replaced(self) -> Global___Ids:
-        """The new values, shape (n, k), row-major."""
+        """The new values, shape (rows, k), row-major; one row a positive, or one a
+        chunk.
+        """
 
     @_builtins.property
     def head_counts(self) -> Global___Ids:
@@ -417,10 +579,11 @@ class CorruptedBatch(_message.Message):
         relation_counts: Global___Ids | None = ...,
         mask: _builtins.bytes = ...,
         num_saturated: _builtins.int = ...,
+        log_q: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["head_counts", b"head_counts", "relation_counts", b"relation_counts", "replaced", b"replaced"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["head_counts", b"head_counts", "mask", b"mask", "num_positives", b"num_positives", "num_saturated", b"num_saturated", "position", b"position", "relation_counts", b"relation_counts", "replaced", b"replaced"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["head_counts", b"head_counts", "log_q", b"log_q", "mask", b"mask", "num_positives", b"num_positives", "num_saturated", b"num_saturated", "position", b"position", "relation_counts", b"relation_counts", "replaced", b"replaced"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -655,11 +818,12 @@ class Dataset(_message.Message):
     NUM_RELATIONS_FIELD_NUMBER: _builtins.int
     SPLITS_FIELD_NUMBER: _builtins.int
     HAS_VOCABULARY_FIELD_NUMBER: _builtins.int
+    TYPE_CONSTRAINTS_FINGERPRINT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The name that requests use."""
     fingerprint: _builtins.str
-    """SHA-256 of id space and triples, 64 hexadecimal digits. The protocol
-    document says how it is computed.
+    """SHA-256 of id space, triples and type constraints, 64 hexadecimal digits.
+    The protocol document says how it is computed.
     """
     num_entities: _builtins.int
     """Entity ids are 0 to num_entities - 1."""
@@ -667,6 +831,10 @@ class Dataset(_message.Message):
     """Relation ids are 0 to num_relations - 1."""
     has_vocabulary: _builtins.bool
     """Whether it has labels; if not, `GetVocabulary` answers nothing."""
+    type_constraints_fingerprint: _builtins.str
+    """SHA-256 of id space and type constraints, 64 hexadecimal digits. Empty for
+    a dataset without: TYPED is refused.
+    """
     @_builtins.property
     def splits(self) -> _containers.RepeatedCompositeFieldContainer[Global___SplitSummary]:
         """The splits that the dataset has, training first."""
@@ -680,10 +848,11 @@ class Dataset(_message.Message):
         num_relations: _builtins.int = ...,
         splits: _abc.Iterable[Global___SplitSummary] | None = ...,
         has_vocabulary: _builtins.bool = ...,
+        type_constraints_fingerprint: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fingerprint", b"fingerprint", "has_vocabulary", b"has_vocabulary", "name", b"name", "num_entities", b"num_entities", "num_relations", b"num_relations", "splits", b"splits"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fingerprint", b"fingerprint", "has_vocabulary", b"has_vocabulary", "name", b"name", "num_entities", b"num_entities", "num_relations", b"num_relations", "splits", b"splits", "type_constraints_fingerprint", b"type_constraints_fingerprint"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -735,7 +904,9 @@ class Limits(_message.Message):
     max_negatives_per_positive: _builtins.int
     """Largest k."""
     max_negatives_per_message: _builtins.int
-    """Largest n times k of one `Positives` message."""
+    """Largest n times k of one `Positives` message; with `SamplerConfig.log_q` it
+    is half of this, rounded down.
+    """
     max_triples_per_message: _builtins.int
     """Most triples in one message of `Contains` or `Sample`."""
     def __init__(

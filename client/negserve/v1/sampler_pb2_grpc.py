@@ -37,9 +37,11 @@ class SamplerServiceStub:
     sending the same request twice, or to another replica, gives the same bytes.
 
     Message sizes. With the server's default limits no answer of a stream is
-    larger than 4 MiB, the default limit of gRPC clients. The one of
+    larger than 4 MiB, the default limit of gRPC clients: a negative takes at
+    most 4 bytes of `replaced` and one bit of `mask`, with `log_q` 4 bytes more,
+    and there a message may ask for half as many. The answer of
     `GetRelationStatistics` takes 24 bytes a relation. Limits are in
-    `GetDatasetResponse`.
+    `GetDatasetResponse`. The server receives messages of up to 16 MiB.
     """
 
     def __init__(self, channel):
@@ -92,9 +94,11 @@ class SamplerServiceServicer:
     sending the same request twice, or to another replica, gives the same bytes.
 
     Message sizes. With the server's default limits no answer of a stream is
-    larger than 4 MiB, the default limit of gRPC clients. The one of
+    larger than 4 MiB, the default limit of gRPC clients: a negative takes at
+    most 4 bytes of `replaced` and one bit of `mask`, with `log_q` 4 bytes more,
+    and there a message may ask for half as many. The answer of
     `GetRelationStatistics` takes 24 bytes a relation. Limits are in
-    `GetDatasetResponse`.
+    `GetDatasetResponse`. The server receives messages of up to 16 MiB.
     """
 
     def Sample(self, request_iterator, context):
@@ -198,9 +202,11 @@ class SamplerService:
     sending the same request twice, or to another replica, gives the same bytes.
 
     Message sizes. With the server's default limits no answer of a stream is
-    larger than 4 MiB, the default limit of gRPC clients. The one of
+    larger than 4 MiB, the default limit of gRPC clients: a negative takes at
+    most 4 bytes of `replaced` and one bit of `mask`, with `log_q` 4 bytes more,
+    and there a message may ask for half as many. The answer of
     `GetRelationStatistics` takes 24 bytes a relation. Limits are in
-    `GetDatasetResponse`.
+    `GetDatasetResponse`. The server receives messages of up to 16 MiB.
     """
 
     @staticmethod

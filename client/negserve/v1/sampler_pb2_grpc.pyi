@@ -38,9 +38,11 @@ class SamplerServiceStub:
     sending the same request twice, or to another replica, gives the same bytes.
 
     Message sizes. With the server's default limits no answer of a stream is
-    larger than 4 MiB, the default limit of gRPC clients. The one of
+    larger than 4 MiB, the default limit of gRPC clients: a negative takes at
+    most 4 bytes of `replaced` and one bit of `mask`, with `log_q` 4 bytes more,
+    and there a message may ask for half as many. The answer of
     `GetRelationStatistics` takes 24 bytes a relation. Limits are in
-    `GetDatasetResponse`.
+    `GetDatasetResponse`. The server receives messages of up to 16 MiB.
     """
 
     @_typing.overload
@@ -82,9 +84,11 @@ class SamplerServiceAsyncStub(SamplerServiceStub):
     sending the same request twice, or to another replica, gives the same bytes.
 
     Message sizes. With the server's default limits no answer of a stream is
-    larger than 4 MiB, the default limit of gRPC clients. The one of
+    larger than 4 MiB, the default limit of gRPC clients: a negative takes at
+    most 4 bytes of `replaced` and one bit of `mask`, with `log_q` 4 bytes more,
+    and there a message may ask for half as many. The answer of
     `GetRelationStatistics` takes 24 bytes a relation. Limits are in
-    `GetDatasetResponse`.
+    `GetDatasetResponse`. The server receives messages of up to 16 MiB.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -122,9 +126,11 @@ class SamplerServiceServicer(metaclass=_abc_1.ABCMeta):
     sending the same request twice, or to another replica, gives the same bytes.
 
     Message sizes. With the server's default limits no answer of a stream is
-    larger than 4 MiB, the default limit of gRPC clients. The one of
+    larger than 4 MiB, the default limit of gRPC clients: a negative takes at
+    most 4 bytes of `replaced` and one bit of `mask`, with `log_q` 4 bytes more,
+    and there a message may ask for half as many. The answer of
     `GetRelationStatistics` takes 24 bytes a relation. Limits are in
-    `GetDatasetResponse`.
+    `GetDatasetResponse`. The server receives messages of up to 16 MiB.
     """
 
     @_abc_1.abstractmethod

@@ -1,7 +1,14 @@
-"""Graphs: triples factory, ingest, fingerprint, and the embedded graph."""
+"""Graphs: triples factory, ingest, type constraints, fingerprint, and the embedded graph."""
 
 from negserve_server.graph.fingerprint import graph_fingerprint, split_fingerprint
 from negserve_server.graph.triples_factory import TriplesFactory
+from negserve_server.graph.type_constraints import TypeConstraints
 from negserve_server.graph.vocabulary import Vocabulary
 
-__all__ = ["TriplesFactory", "Vocabulary", "graph_fingerprint", "split_fingerprint"]
+__all__ = [
+    "TriplesFactory",
+    "TypeConstraints",
+    "Vocabulary",
+    "graph_fingerprint",
+    "split_fingerprint",
+]

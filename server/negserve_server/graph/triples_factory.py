@@ -14,14 +14,20 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from negserve_server.errors import InvalidConfiguration
-from negserve_server.graph.fingerprint import graph_fingerprint, split_fingerprint
-from negserve_server.graph.tsv import COLUMNS, find_splits, read_tsv
+from negserve_server.graph.fingerprint import (
+    graph_fingerprint,
+    split_fingerprint,
+    type_constraints_fingerprint,
+)
+from negserve_server.graph.tsv import COLUMNS, find_file, find_splits, read_tsv
+from negserve_server.graph.type_constraints import TypeConstraints
 from negserve_server.graph.vocabulary import Vocabulary
 from negserve_server.index import FilterIndex, sort_unique_triples
 from negserve_server.index.filter_index import check_ids
 from negserve_server.sampling import (
     SPLITS,
     Domain,
+    Graph,
     RelationStatistics,
     Sampler,
     SamplerConfig,
@@ -30,6 +36,8 @@ from negserve_server.sampling import (
 
 logger = logging.getLogger(__name__)
 _T = TypeVar("_T")
+#: Domains kept for the next sampler of the same kind; callers may ask for any subset.
+_MAX_DOMAINS = 32
 _WORLD = Path(__file__).parent / "world"
 
 
@@ -46,8 +54,11 @@ class TriplesFactory:
     :param entities: labels of the entities, if there are any
     :param relations: labels of the relations, if there are any
     :param num_unseen: per split, triples left out for a label unseen in training
+    :param type_constraints: the entities that relations allow as heads and tails, if that is
+        known
     :raises IdOutOfRange: if a triple has an id outside the id space
-    :raises ValueError: for an empty training split, or labels that do not fit the id space
+    :raises ValueError: for an empty training split, labels that do not fit the id space, or
+        type constraints with an id outside of it
     """
 
     def __init__(
@@ -59,6 +70,7 @@ class TriplesFactory:
         entities: Vocabulary | None = None,
         relations: Vocabulary | None = None,
         num_unseen: Mapping[str, int] | None = None,
+        type_constraints: TypeConstraints | None = None,
     ) -> None:
         if set(splits) - set(SPLITS) or "training" not in splits:
             raise ValueError(f"splits {sorted(splits)}: give training, and any of {SPLITS}")
@@ -79,18 +91,23 @@ class TriplesFactory:
                 raise ValueError(f"{size} {name}: an id space holds at most 2^32")
         for triples in arrays.values():
             check_ids(triples, self.num_entities, self.num_relations)
+        if type_constraints is not None:
+            type_constraints.check_ids(self.num_entities, self.num_relations)
         self._splits = {name: sort_unique_triples(array) for name, array in arrays.items()}
         for array in self._splits.values():
             array.flags.writeable = False
         self.entities = entities
         self.relations = relations
         self.num_unseen = {name: (num_unseen or {}).get(name, 0) for name in self._splits}
+        self._type_constraints = type_constraints
         self._lock = threading.Lock()
         self._indexes: dict[tuple[str, ...], FilterIndex] = {}
         self._domains: dict[tuple[object, ...], Domain] = {}
 
     @classmethod
-    def from_path(cls, path: str | Path) -> TriplesFactory:
+    def from_path(
+        cls, path: str | Path, *, type_constraints: str | Path | None = None
+    ) -> TriplesFactory:
         """Load a graph from tab-separated labels.
 
         Ids are given as PyKEEN's ``TriplesFactory.from_path`` gives them: the labels of the
@@ -99,6 +116,8 @@ class TriplesFactory:
 
         :param path: a file of training triples, or a folder with ``train``, ``valid`` and
             ``test`` (``.txt`` or ``.tsv``, plain or ``.gz``)
+        :param type_constraints: a file for :meth:`TypeConstraints.from_path`; None for the
+            folder's ``type_constraints`` (same endings), if there is one
         :raises MalformedFile: naming file, line and reason
         """
         files = find_splits(Path(path))
@@ -123,6 +142,13 @@ class TriplesFactory:
                     len(mapped),
                 )
             splits[split] = seen.to_numpy().astype(np.int64)
+        if type_constraints is None and Path(path).is_dir():
+            type_constraints = find_file(Path(path), "type_constraints")
+        constraints = None
+        if type_constraints is not None:
+            constraints = TypeConstraints.from_path(
+                type_constraints, entities=entities, relations=relations
+            )
         return cls(
             splits,
             num_entities=len(entities),
@@ -130,6 +156,7 @@ class TriplesFactory:
             entities=entities,
             relations=relations,
             num_unseen=num_unseen,
+            type_constraints=constraints,
         )
 
     @classmethod
@@ -153,6 +180,11 @@ class TriplesFactory:
         return len(self.mapped_triples)
 
     @property
+    def type_constraints(self) -> TypeConstraints | None:
+        """The entities that relations allow as heads and tails; None if that is not known."""
+        return self._type_constraints
+
+    @property
     def entity_to_id(self) -> Mapping[str, int]:
         """Map entity labels to ids; empty for a graph without labels."""
         return self.entities.label_to_id if self.entities is not None else {}
@@ -172,8 +204,20 @@ class TriplesFactory:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of the id space and the triples of all splits, 64 hexadecimal digits."""
-        return graph_fingerprint(self.split_fingerprints)
+        """SHA-256 of id space, triples and type constraints, 64 hexadecimal digits."""
+        return graph_fingerprint(self.split_fingerprints, self.type_constraints_fingerprint)
+
+    @cached_property
+    def type_constraints_fingerprint(self) -> str | None:
+        """Fingerprint of the type constraints, 64 hexadecimal digits; None without any."""
+        if self.type_constraints is None:
+            return None
+        return type_constraints_fingerprint(
+            self.type_constraints.heads,
+            self.type_constraints.tails,
+            self.num_entities,
+            self.num_relations,
+        )
 
     @cached_property
     def relation_statistics(self) -> RelationStatistics:
@@ -232,16 +276,31 @@ class TriplesFactory:
         index = self.filter_index(config.filter_splits) if config.filtered else None
         domain = self._once(
             self._domains,
-            (config.kind, config.corruption_scheme, config.filter_splits),
-            lambda: Domain(
-                config,
-                training=self.mapped_triples,
-                filter_index=index,
-                num_entities=self.num_entities,
-                num_relations=self.num_relations,
+            (
+                config.kind,
+                config.mixture,
+                config.alpha,
+                config.corruption_scheme,
+                config.candidates,
+                config.filter_splits,
             ),
+            lambda: Domain(config, self._sampled_graph, index),
         )
+        while len(self._domains) > _MAX_DOMAINS:
+            with self._lock:
+                self._domains.pop(next(iter(self._domains)), None)
         return Sampler(config, domain)
+
+    @cached_property
+    def _sampled_graph(self) -> Graph:
+        constraints = self.type_constraints
+        return Graph(
+            training=self.mapped_triples,
+            num_entities=self.num_entities,
+            num_relations=self.num_relations,
+            heads=constraints.heads if constraints is not None else None,
+            tails=constraints.tails if constraints is not None else None,
+        )
 
     def _once(self, cache: dict[Any, _T], key: object, make: Callable[[], _T]) -> _T:
         with self._lock:

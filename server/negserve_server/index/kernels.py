@@ -1,4 +1,4 @@
-"""Compiled lookups: the hash table of pairs and the search in a sorted list.
+"""Compiled lookups: the hash table of pairs, and whether a value is known.
 
 The helpers take arrays by their addresses, see :mod:`negserve_server.addresses`.
 """
@@ -9,8 +9,9 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
-from negserve_server.addresses import load_uint32, load_uint64
+from negserve_server.addresses import load_uint32, load_uint64, prefetch
 from negserve_server.compiled import compiled
+from negserve_server.index.known_lists import count_below, first_value, is_at, may_hold
 
 _HASH = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio: Fibonacci hashing
 _MIX = np.uint64(0xD6E8FEB86659FD93)
@@ -18,6 +19,7 @@ _32 = np.uint64(32)
 _MASK32 = np.uint64(0xFFFFFFFF)
 _ZERO = np.uint64(0)
 _ONE = np.uint64(1)
+_2 = np.uint64(2)
 
 
 @nb.njit(inline="always")
@@ -31,6 +33,12 @@ def _bucket(key: int, mask: int) -> int:
     mixed = np.uint64(key) * _HASH
     mixed = (mixed ^ (mixed >> _32)) * _MIX
     return (mixed >> _32) & mask
+
+
+@nb.njit(inline="always")
+def prefetch_pair(table: int, mask: int, key: int) -> None:
+    """Ask for the line of a pair, which :func:`find_pair` will read soon."""
+    prefetch(table, _bucket(key, mask) << _2)
 
 
 @nb.njit(inline="always")
@@ -54,27 +62,11 @@ def find_pair(table: int, mask: int, key: int) -> tuple[int, int]:
 
 
 @nb.njit(inline="always")
-def lower_bound(values: int, start: int, length: int, value: int) -> int:
-    """How many of the ``length`` sorted values from ``start`` on are below ``value``.
-
-    :param values: address of a uint32 array
-    """
-    if length == _ZERO:
-        return _ZERO
-    # Without branches that depend on the data: a wrong guess costs more than a step.
-    low = start
-    size = length
-    while size > _ONE:
-        half = size >> _ONE
-        low += half if load_uint32(values, low + half - _ONE) < value else _ZERO
-        size -= half
-    return low - start + np.uint64(load_uint32(values, low) < value)
-
-
-@nb.njit(inline="always")
-def is_at(values: int, start: int, length: int, rank: int, value: int) -> bool:
-    """Whether the value of a rank, which may be ``length``, is that value."""
-    return rank < length and load_uint32(values, start + rank) == value
+def is_known(lists: int, start: int, length: int, value: int) -> bool:
+    """Whether a list of :func:`find_pair` holds a value."""
+    if not may_hold(lists, start, length, value):
+        return False
+    return is_at(lists, start, length, count_below(lists, start, length, value), value)
 
 
 @compiled
@@ -97,7 +89,7 @@ def fill_table(
 @compiled
 def contains_values(
     table: NDArray[np.uint64],
-    values: NDArray[np.uint32],
+    lists: NDArray[np.uint32],
     first: NDArray[np.integer],
     second: NDArray[np.integer],
     value: NDArray[np.integer],
@@ -105,16 +97,17 @@ def contains_values(
 ) -> None:
     """Write for each (pair, value) whether it is known; all of shape (n,)."""
     table_address = np.uint64(table.ctypes.data)
-    values_address = np.uint64(values.ctypes.data)
+    lists_address = np.uint64(lists.ctypes.data)
     mask = np.uint64(table.shape[0] - 1)
     for i in range(first.shape[0]):
         start, length = find_pair(table_address, mask, pair_key(first[i], second[i]))
-        wanted = np.uint32(value[i])
-        rank = lower_bound(values_address, start, length, wanted)
-        out[i] = is_at(values_address, start, length, rank, wanted)
+        out[i] = is_known(lists_address, start, length, np.uint64(value[i]))
 
 
 @compiled
-def find_one(table: NDArray[np.uint64], key: int) -> tuple[int, int]:
-    """:func:`find_pair` for callers outside compiled code."""
-    return find_pair(np.uint64(table.ctypes.data), np.uint64(table.shape[0] - 1), key)  # type: ignore[no-any-return]
+def find_one(table: NDArray[np.uint64], lists: NDArray[np.uint32], key: int) -> tuple[int, int]:
+    """Index of the first value of a pair, and how many it has, for callers in Python."""
+    start, length = find_pair(
+        np.uint64(table.ctypes.data), np.uint64(table.shape[0] - 1), np.uint64(key)
+    )
+    return first_value(np.uint64(lists.ctypes.data), start, length), length

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from negserve_server.index.kernels import contains_values, fill_table, find_one
-from negserve_server.index.rank_directory import SHORT_LIST, build_directories
+from negserve_server.index.known_lists import fill_lists, place_lists
 
-#: The most values an index holds: a start is kept in 32 bits.
-MAX_VALUES = 2**32 - 1
+#: The most words that the lists of an index take: a start is kept in 32 bits.
+MAX_WORDS = 2**32
 
 
 def sort_unique_triples(triples: NDArray[np.integer]) -> NDArray[np.int64]:
@@ -44,64 +44,70 @@ def sort_unique_triples(triples: NDArray[np.integer]) -> NDArray[np.int64]:
 
 @dataclass(frozen=True, slots=True)
 class PairIndex:
-    """Exact map from a pair of ids to the sorted ids known for it.
+    """Exact map from a pair of ids to the sorted values known for it.
 
-    :ivar table: uint64, shape (capacity, 2): an open-addressing hash table at most half
-        full, see :func:`kernels.find_pair`
-    :ivar values: uint32: the lists, one behind the other; a long one is followed by the index
-        of its directory
-    :ivar directory: uint32: the directories of the long lists, see :mod:`.rank_directory`
+    :ivar table: uint64, shape (buckets, 2, 4): a hash table at most half full, see
+        :func:`kernels.find_pair`
+    :ivar lists: uint32: the known values, see :mod:`.known_lists`
     """
 
     table: NDArray[np.uint64]
-    values: NDArray[np.uint32]
-    directory: NDArray[np.uint32]
+    lists: NDArray[np.uint32]
     num_pairs: int
 
     @classmethod
-    def build(cls, triples: NDArray[np.integer]) -> PairIndex:
+    def build(
+        cls,
+        triples: NDArray[np.integer],
+        num_values: int | NDArray[np.integer],
+        *,
+        relation_column: int = 0,
+    ) -> PairIndex:
         """Index triples by their first two columns.
 
         :param triples: shape (n, 3): first and second id of the pair, value; ids below 2^32,
             repetitions allowed
-        :raises ValueError: if there are more than 2^32 - 1 distinct triples
+        :param num_values: every value is below it; or shape (num_relations,), what the values
+            of each relation are below
+        :param relation_column: the column that holds the relation, 0 or 1, in the latter case
+        :raises ValueError: if the lists take more than 2^32 words of 4 bytes
         """
         ordered = sort_unique_triples(triples)
         keys = (ordered[:, 0].astype(np.uint64) << np.uint64(32)) | ordered[:, 1].astype(np.uint64)
         is_first = np.ones(len(keys), dtype=np.bool_)
         is_first[1:] = keys[1:] != keys[:-1]
-        starts = np.append(np.flatnonzero(is_first), len(keys))
+        at = np.flatnonzero(is_first)
+        lengths = np.diff(np.append(at, len(keys)))
         keys = keys[is_first]
-        lengths = np.diff(starts)
-        is_long = lengths > SHORT_LIST
-        num_places = len(ordered) + int(is_long.sum())
-        if num_places > MAX_VALUES:
-            raise ValueError(f"{num_places} places for values: one index holds {MAX_VALUES}")
-        gaps: NDArray[np.int64] = np.cumsum(is_long) - is_long  # free places before each list
-        values = np.zeros(num_places, dtype=np.uint32)
-        values[np.arange(len(ordered)) + np.repeat(gaps, lengths)] = ordered[:, 2]
-        starts = starts[:-1] + gaps
-        directory = build_directories(values, starts, lengths)
+        limits = np.full(len(keys), 0, dtype=np.int64)
+        limits[:] = (
+            num_values if isinstance(num_values, int) else num_values[ordered[at, relation_column]]
+        )
+        starts = np.empty(len(keys), dtype=np.int64)
+        num_words = place_lists(lengths, limits, starts)
+        if num_words > MAX_WORDS:
+            raise ValueError(f"known values take {num_words} words: one index holds {MAX_WORDS}")
+        lists = _aligned_zeros(num_words)
+        fill_lists(np.ascontiguousarray(ordered[:, 2]), lengths, limits, starts, lists)
         capacity = 1 << max(2 * len(keys) - 1, 1).bit_length()
         table = np.zeros((capacity, 2), dtype=np.uint64)
         fill_table(table, keys, starts, lengths)
-        return cls(table=table, values=values, directory=directory, num_pairs=len(keys))
+        return cls(table=table, lists=lists, num_pairs=len(keys))
 
     @classmethod
     def empty(cls) -> PairIndex:
         """Make an index that knows nothing."""
-        nothing = np.empty(0, dtype=np.uint32)
-        return cls(np.zeros((1, 2), dtype=np.uint64), nothing, nothing, 0)
+        return cls(np.zeros((1, 2), dtype=np.uint64), np.zeros(1, dtype=np.uint32), 0)
 
     @property
     def nbytes(self) -> int:
         """Memory held, in bytes."""
-        return self.table.nbytes + self.values.nbytes + self.directory.nbytes
+        return self.table.nbytes + self.lists.nbytes
 
     def known(self, first: int, second: int) -> NDArray[np.uint32]:
         """Give the sorted values known for a pair, shape (m,); empty if there are none."""
-        start, length = find_one(self.table, np.uint64(first << 32 | second))
-        return self.values[int(start) : int(start + length)]
+        start, length = find_one(self.table, self.lists, np.uint64(first << 32 | second))
+        return self.lists[int(start) : int(start + length)]
 
     def contains(
         self,
@@ -114,5 +120,12 @@ class PairIndex:
         # of all kinds would compile the kernel again.
         columns = [np.array(column, dtype=np.int64) for column in (first, second, value)]
         out = np.empty(len(first), dtype=np.bool_)
-        contains_values(self.table, self.values, *columns, out)
+        contains_values(self.table, self.lists, *columns, out)
         return out
+
+
+def _aligned_zeros(num_words: int) -> NDArray[np.uint32]:
+    """Make an array that begins with a cache line, of one word at least."""
+    room = np.zeros(max(num_words, 1) + 16, dtype=np.uint32)
+    skip = -(room.ctypes.data // 4) % 16
+    return room[skip : skip + max(num_words, 1)]

@@ -3,24 +3,27 @@
 from negserve_server.sampling.batch import CorruptedBatch
 from negserve_server.sampling.config import (
     ALGORITHM_VERSION,
+    FILTER_MODES,
     KINDS,
     MAX_NUM_NEGS_PER_POS,
     SLOTS,
     SPLITS,
     SamplerConfig,
 )
-from negserve_server.sampling.domain import Domain
+from negserve_server.sampling.domain import Domain, Graph
 from negserve_server.sampling.sampler import Sampler, as_triples
 from negserve_server.sampling.statistics import RelationStatistics
 
 __all__ = [
     "ALGORITHM_VERSION",
+    "FILTER_MODES",
     "KINDS",
     "MAX_NUM_NEGS_PER_POS",
     "SLOTS",
     "SPLITS",
     "CorruptedBatch",
     "Domain",
+    "Graph",
     "RelationStatistics",
     "Sampler",
     "SamplerConfig",

@@ -1,4 +1,4 @@
-"""Which ids a slot of a relation may take."""
+"""Which ids may be drawn in a slot of a relation."""
 
 from __future__ import annotations
 
@@ -9,53 +9,105 @@ from numpy.typing import NDArray
 
 from negserve_server.index import sort_unique_triples
 
+#: Where the candidates of a relation begin that may take every id.
+EVERY_ID = -1
+
+
+def distinct_pairs(
+    first: NDArray[np.integer], second: NDArray[np.integer]
+) -> NDArray[np.int64]:
+    """Sort pairs of ids and drop repetitions: shapes (n,), (n,) to (m, 2)."""
+    rows = np.zeros((len(first), 3), dtype=np.int64)
+    rows[:, 0] = first
+    rows[:, 1] = second
+    return sort_unique_triples(rows)[:, :2]
+
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """The sorted candidate ids of one slot, per relation.
+    """The candidate ids of one slot, per relation. Their order ranks them.
 
-    :ivar offsets: int64, shape (num_relations + 1,): relation r owns
-        ``ids[offsets[r]:offsets[r + 1]]``; shape (0,) where every id is a candidate
-    :ivar ids: uint32, the candidates, one relation behind the other
+    :ivar starts: int64, shape (num_relations,): relation r owns
+        ``ids[starts[r]:starts[r] + counts[r]]``, or every id where that is ``EVERY_ID``; shape
+        (0,) where every relation owns every id
+    :ivar counts: int64, shape (num_relations,): how many candidates each relation has
+    :ivar ids: uint32
     """
 
-    offsets: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    counts: NDArray[np.int64]
     ids: NDArray[np.uint32]
 
     @classmethod
-    def all_ids(cls) -> Candidates:
+    def every_id(cls, num_relations: int, num_ids: int) -> Candidates:
         """Every id of the slot is a candidate."""
-        return cls(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.uint32))
+        counts = np.full(num_relations, num_ids, dtype=np.int64)
+        return cls(np.empty(0, dtype=np.int64), counts, np.empty(0, dtype=np.uint32))
 
     @classmethod
-    def seen_in(cls, triples: NDArray[np.int64], column: int, num_relations: int) -> Candidates:
-        """Take the ids that occur in a column of the triples, shape (n, 3), per relation."""
-        pairs = np.zeros((len(triples), 3), dtype=np.int64)
-        pairs[:, 0] = triples[:, 1]
-        pairs[:, 1] = triples[:, column]
-        pairs = sort_unique_triples(pairs)
-        offsets = np.zeros(num_relations + 1, dtype=np.int64)
-        np.cumsum(np.bincount(pairs[:, 0], minlength=num_relations), out=offsets[1:])
-        return cls(offsets, pairs[:, 1].astype(np.uint32))
+    def same(cls, ids: NDArray[np.integer], num_relations: int) -> Candidates:
+        """Take the same ids, in this order, for every relation."""
+        return cls(
+            np.zeros(num_relations, dtype=np.int64),
+            np.full(num_relations, len(ids), dtype=np.int64),
+            ids.astype(np.uint32),
+        )
+
+    @classmethod
+    def per_relation(
+        cls, pairs: NDArray[np.int64], num_relations: int, *, others: NDArray[np.integer] | None
+    ) -> Candidates:
+        """Take ids by relation.
+
+        :param pairs: distinct (relation, id), sorted, shape (m, 2)
+        :param others: ids for a relation without pairs, sorted; an empty array for none, None
+            for every id
+        """
+        counts = np.bincount(pairs[:, 0], minlength=num_relations)
+        starts = np.cumsum(counts) - counts
+        is_without = counts == 0
+        ids = pairs[:, 1].astype(np.uint32)
+        if others is None:
+            starts[is_without] = EVERY_ID
+        else:
+            starts[is_without] = len(ids)
+            counts[is_without] = len(others)
+            ids = np.concatenate([ids, others.astype(np.uint32)])
+        return cls(starts.astype(np.int64), counts.astype(np.int64), ids)
+
+    def with_every_id_counted(self, num_ids: int) -> Candidates:
+        """Let relations that own every id count so many."""
+        counts = self.counts.copy()
+        counts[self.starts == EVERY_ID] = num_ids
+        return Candidates(self.starts, counts, self.ids)
 
     @property
-    def counts(self) -> NDArray[np.int64]:
-        """How many candidates each relation has, shape (num_relations,)."""
-        return np.diff(self.offsets)
+    def is_every_id(self) -> bool:
+        """Whether every relation owns every id."""
+        return len(self.starts) == 0
 
     def ranks(
         self, relations: NDArray[np.int64], ids: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Rank ids among the candidates of their relation; all of shape (n,).
+        """Rank ids among the sorted candidates of their relation; all of shape (n,).
 
         :return: the ranks, and where the id is a candidate at all
         """
-        owners = np.repeat(np.arange(len(self.offsets) - 1), self.counts)
-        # Candidates are sorted by (relation, id), so one search over packed keys ranks all.
-        keys = (owners.astype(np.uint64) << np.uint64(32)) | self.ids
-        wanted = (relations.astype(np.uint64) << np.uint64(32)) | ids.astype(np.uint64)
-        at = np.searchsorted(keys, wanted)
-        found = np.zeros(len(wanted), dtype=np.bool_)
-        inside = at < len(keys)
-        found[inside] = keys[at[inside]] == wanted[inside]
-        return at - self.offsets[relations], found
+        ranks = ids.astype(np.int64)
+        found = np.ones(len(ids), dtype=np.bool_)
+        if self.is_every_id:
+            return ranks, found
+        order = np.argsort(relations, kind="stable")
+        bounds = np.searchsorted(relations[order], np.arange(len(self.starts) + 1))
+        for relation in np.flatnonzero(np.diff(bounds)):
+            start = self.starts[relation]
+            if start == EVERY_ID:
+                continue
+            rows = order[bounds[relation] : bounds[relation + 1]]
+            own = self.ids[start : start + self.counts[relation]]
+            at = np.searchsorted(own, ids[rows])
+            ranks[rows] = at
+            found[rows] = False
+            inside = at < len(own)
+            found[rows[inside]] = own[at[inside]] == ids[rows[inside]]
+        return ranks, found

@@ -42,6 +42,7 @@ def _in_order(values: tuple[_T, ...], legal: tuple[_T, ...], field: str) -> tupl
     """Order values as ``legal`` does, so that equal sets make equal configurations."""
     if (
         not isinstance(values, tuple | list)
+        or not all(isinstance(value, str) for value in values)
         or len(set(values)) != len(values)
         or set(values) - set(legal)
     ):
@@ -127,7 +128,7 @@ class SamplerConfig:
                 "mixture", self.mixture, "give pairs of a kind and a number of shares"
             ) from None
         simple = [kind for kind in KINDS if kind != "mixture"]
-        kinds = [kind for kind, _ in parts]
+        kinds = [str(kind) for kind, _ in parts]
         if set(kinds) - set(simple) or len(set(kinds)) < len(kinds):
             raise InvalidConfiguration(
                 "mixture", self.mixture, f"give different kinds of {', '.join(simple)}"
@@ -151,6 +152,9 @@ class SamplerConfig:
             )
 
     def _check_numbers(self) -> None:
+        for field in ("distinct", "log_q"):
+            if not isinstance(getattr(self, field), bool):
+                raise InvalidConfiguration(field, getattr(self, field), "give true or false")
         for field, lowest, highest in (
             ("num_negs_per_pos", 1, MAX_NUM_NEGS_PER_POS),
             ("chunk_size", 1, MAX_CHUNK_SIZE),
@@ -185,7 +189,10 @@ class SamplerConfig:
     def _check_candidates(self) -> None:
         if self.candidates is None:
             return
-        ids = np.asarray(self.candidates)
+        try:
+            ids = np.asarray(self.candidates)
+        except ValueError:  # ragged
+            ids = np.empty(0)
         if ids.ndim != 1 or ids.size == 0 or not np.issubdtype(ids.dtype, np.integer):
             raise InvalidConfiguration(
                 "candidates", _shortened(self.candidates), "give entity ids, at least one"

@@ -47,8 +47,8 @@ def philox4x32(
 
 
 @nb.njit(inline="always")
-def fill_words(words: int, num_words: int, position: int, seed: int) -> None:
-    """Write the first ``num_words`` words of a position, rounded up to whole blocks.
+def fill_words(words: int, num_blocks: int, position: int, seed: int) -> None:
+    """Write the words of the first ``num_blocks`` (int64) blocks of a position, four each.
 
     :param words: address of a uint32 array
 
@@ -58,7 +58,7 @@ def fill_words(words: int, num_words: int, position: int, seed: int) -> None:
     position_high = np.uint32(np.uint64(position) >> _32)
     key_0 = np.uint32(seed)
     key_1 = np.uint32(np.uint64(seed) >> _32)
-    for block in range((num_words + 3) // 4):
+    for block in range(num_blocks):
         word_0, word_1, word_2, word_3 = philox4x32(
             np.uint32(block), PURPOSE_DRAW, position_low, position_high, key_0, key_1
         )

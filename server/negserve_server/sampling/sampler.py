@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from negserve_server.addresses import NOWHERE, address_of
 from negserve_server.errors import InvalidInput, PositionOutOfRange
 from negserve_server.index.filter_index import check_ids
 from negserve_server.sampling.batch import CorruptedBatch
 from negserve_server.sampling.config import SamplerConfig
+from negserve_server.sampling.corrupt import corrupt
+from negserve_server.sampling.corrupt_chunks import check_chunks, corrupt_chunks
 from negserve_server.sampling.domain import Domain
-from negserve_server.sampling.kernels import corrupt
 
 
 def as_triples(triples: ArrayLike) -> NDArray[np.int64]:
@@ -20,6 +22,10 @@ def as_triples(triples: ArrayLike) -> NDArray[np.int64]:
     :raises InvalidInput: for another shape, or ids that are not integers
     """
     array = np.asarray(triples)
+    if array.dtype == np.int64 and array.ndim == 2 and array.shape[1] == 3:  # noqa: PLR2004
+        flags = array.flags
+        if flags.c_contiguous and flags.writeable:
+            return array
     if array.ndim != 2 or array.shape[1] != 3:
         raise InvalidInput(
             f"triples have shape {array.shape}; give (n, 3): head, relation, tail",
@@ -50,10 +56,13 @@ class Sampler:
 
     :param config: what to draw
     :param domain: the legal values, made for a configuration that differs from ``config``
-        in k and seed at most
+        at most in what a domain does not depend on
+    :raises InvalidConfiguration: for more distinct values of a chunk than candidates
     """
 
     def __init__(self, config: SamplerConfig, domain: Domain) -> None:
+        if config.chunk_size > 1:
+            check_chunks(config, domain)
         self.config = config
         self.domain = domain
 
@@ -67,37 +76,56 @@ class Sampler:
         :raises PositionOutOfRange: if a position would not fit 64 bits
         :raises InvalidInput: for another shape or dtype
         """
-        domain = self.domain
         triples = as_triples(positives)
         n, k = len(triples), self.config.num_negs_per_pos
         if position < 0 or position + n > 2**64:
             raise PositionOutOfRange(position=position, num_positives=n)
-        replaced = np.empty((n, k), dtype=domain.dtype)
+        config, domain, chunk = self.config, self.domain, self.config.chunk_size
+        num_rows = (position + n - 1) // chunk - position // chunk + 1 if n else 0
+        replaced = np.empty((num_rows, k), dtype=domain.dtype)
         counts = np.empty((3, n), dtype=np.uint32)
-        saturated = np.empty(n, dtype=np.bool_)
-        all_inside = corrupt(
+        is_saturated = np.zeros(n, dtype=np.bool_)
+        # With repetition, an exact filter leaves none or all of a positive's negatives invalid.
+        is_partly_masked = config.filter_mode == "mask" or config.distinct or chunk > 1
+        mask = np.ones((n, k), dtype=np.bool_) if is_partly_masked else None
+        log_q = np.empty((n, k), dtype=np.float32) if config.log_q else None
+        arguments = (
             triples,
             np.uint64(position),
-            np.uint64(self.config.seed),
-            domain.slot_ends,
-            domain.scheme,
+            np.uint64(config.seed),
+            np.uint64(k),
+            domain.cell_ends,
             domain.places,
-            replaced,
-            counts,
-            saturated,
+            domain.num_ids,
         )
+        outputs = (
+            address_of(replaced),
+            np.uint64(replaced.itemsize),
+            counts,
+            is_saturated,
+            NOWHERE if mask is None else address_of(mask),
+            NOWHERE if log_q is None else address_of(log_q),
+        )
+        if chunk > 1:
+            all_inside = corrupt_chunks(*arguments, np.uint64(chunk), config.distinct, *outputs)
+        else:
+            is_exact = config.filter_mode == "exact"
+            all_inside = corrupt(*arguments, is_exact, config.distinct, *outputs)
         if not all_inside:
-            check_ids(triples, domain.num_entities, domain.num_relations)
-        mask: NDArray[np.bool_] | None = None
-        if self.config.filtered:
-            mask = np.broadcast_to(~saturated[:, None], (n, k))
+            check_ids(triples, domain.num_ids[0], domain.num_ids[1])
+        if config.masked and mask is None:
+            # As np.broadcast_to gives it, which takes as long as drawing some hundred negatives.
+            mask = np.ndarray((n, k), np.bool_, ~is_saturated, strides=(1, 0))
+            mask.flags.writeable = False
         return CorruptedBatch(
             position=position,
             replaced=replaced,
             head_counts=counts[0],
             relation_counts=counts[1],
             mask=mask,
-            num_saturated=int(saturated.sum()),
+            num_saturated=int(is_saturated.sum()),
+            chunk_size=chunk,
+            log_q=log_q,
         )
 
     def close(self) -> None:

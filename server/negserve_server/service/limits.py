@@ -13,7 +13,8 @@ class Limits:
     """Limits of a server. The defaults keep every answer below 4 MiB, gRPC's default limit.
 
     :ivar max_negatives_per_positive: largest k
-    :ivar max_negatives_per_message: largest n * k of one message of positives
+    :ivar max_negatives_per_message: largest n * k of one message of positives; where log
+        probabilities come along, which double the bytes, a negative counts twice
     :ivar max_triples_per_message: most triples in one message
     :ivar max_streams: most open ``Sample`` and ``Contains`` streams
     :ivar idle_timeout: seconds a client may leave an open stream without a message
@@ -37,6 +38,14 @@ class Limits:
                 f"max_negatives_per_positive={self.max_negatives_per_positive}, so one positive "
                 f"would not fit a message"
             )
+
+    def negatives_per_message(self, log_q: bool) -> int:
+        """Give the largest n * k of one message, with log probabilities or without."""
+        return self.max_negatives_per_message // (2 if log_q else 1)
+
+    def negatives_per_positive(self, log_q: bool) -> int:
+        """Give the largest k, with log probabilities or without: one positive fits a message."""
+        return min(self.max_negatives_per_positive, self.negatives_per_message(log_q))
 
 
 def check_limit(field: str, value: int, limit: int, remedy: str) -> None:

@@ -67,11 +67,10 @@ class SamplerServicer:
         _expect(first.WhichOneof("message"), "configuration")
         configuration = first.configuration
         factory = self._dataset(configuration.dataset, configuration.expected_fingerprint)
-        config = wire.decode_config(configuration.sampler, self._limits)
-        sampler = await self._in_thread(factory.sampler, config)
+        sampler = await self._in_thread(self._configure, factory, configuration.sampler)
         yield pb.SampleResponse(
             configured=pb.SampleConfigured(
-                fingerprint=factory.fingerprint, sampler=wire.encode_config(config)
+                fingerprint=factory.fingerprint, sampler=wire.encode_config(sampler.config)
             )
         )
         while (request := await stream.read()) is not None:
@@ -79,13 +78,16 @@ class SamplerServicer:
             batch = await self._corrupt(sampler, request.positives)
             yield pb.SampleResponse(batch=wire.encode_batch(batch))
 
+    def _configure(self, factory: TriplesFactory, message: pb.SamplerConfig) -> Sampler:
+        return factory.sampler(wire.decode_config(message, self._limits))
+
     async def _corrupt(self, sampler: Sampler, request: pb.Positives) -> CorruptedBatch:
         positives = wire.decode_triples(request.triples, self._limits)
         num_negatives = len(positives) * sampler.config.num_negs_per_pos
         check_limit(
             "negatives",
             num_negatives,
-            self._limits.max_negatives_per_message,
+            self._limits.negatives_per_message(sampler.config.log_q),
             "split the batch over several messages",
         )
         if num_negatives <= _INLINE_NEGATIVES:
@@ -197,4 +199,5 @@ def _describe(name: str, factory: TriplesFactory) -> pb.Dataset:
             if split in factory.splits
         ],
         has_vocabulary=factory.entities is not None,
+        type_constraints_fingerprint=factory.type_constraints_fingerprint or "",
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from negserve.v1 import sampler_pb2 as pb
 from negserve_server.errors import InvalidConfiguration, InvalidInput
 from negserve_server.sampling import CorruptedBatch, SamplerConfig
 from negserve_server.sampling.batch import narrowest_dtype
-from negserve_server.sampling.config import Kind, Slot, Split
+from negserve_server.sampling.config import FilterMode, Kind, Slot, Split
 from negserve_server.service.limits import Limits, check_limit
 
 SLOTS: dict[int, Slot] = {pb.SLOT_HEAD: "head", pb.SLOT_RELATION: "relation", pb.SLOT_TAIL: "tail"}
@@ -24,20 +25,53 @@ KINDS: dict[int, Kind] = {
     pb.SAMPLER_KIND_BASIC: "basic",
     pb.SAMPLER_KIND_BERNOULLI: "bernoulli",
     pb.SAMPLER_KIND_PSEUDO_TYPED: "pseudotyped",
+    pb.SAMPLER_KIND_TYPED: "typed",
+    pb.SAMPLER_KIND_DEGREE: "degree",
+    pb.SAMPLER_KIND_MIXTURE: "mixture",
+}
+FILTER_MODES: dict[int, FilterMode] = {
+    pb.FILTER_MODE_UNSPECIFIED: "exact",
+    pb.FILTER_MODE_EXACT: "exact",
+    pb.FILTER_MODE_MASK: "mask",
 }
 SLOT_VALUES = {name: value for value, name in SLOTS.items()}
 SPLIT_VALUES = {name: value for value, name in SPLITS.items()}
 KIND_VALUES = {name: value for value, name in KINDS.items()}
+FILTER_MODE_VALUES = {name: value for value, name in FILTER_MODES.items()}
+_Name = TypeVar("_Name", bound=str)
 _WIDTHS = (1, 2, 4, 8)
+_DEFAULT_ALPHA = SamplerConfig().alpha
+_ID_SPACE = 2**32
 
 
 def decode_ids(ids: pb.Ids, field: str) -> NDArray[np.int64]:
-    """Decode a tensor of ids, shape (n,).
+    """Decode a column of triples, shape (n,).
+
+    :raises InvalidInput: for an unknown width, data that is not a whole number of ids, or an
+        id that no id space has
+    """
+    decoded = _decode_unsigned(ids, field)
+    row = int(decoded.argmax()) if len(decoded) else 0
+    if len(decoded) and int(decoded[row]) >= 2**63:
+        slot = field.removesuffix("s")
+        raise InvalidInput(
+            f"{slot} id {decoded[row]} of row {row} is out of range: an id space has at most 2^32",
+            reason="RELATION_ID_OUT_OF_RANGE" if slot == "relation" else "ENTITY_ID_OUT_OF_RANGE",
+            row=row,
+            slot=slot,
+            value=decoded[row],
+            limit=_ID_SPACE,
+        )
+    return decoded.astype(np.int64)
+
+
+def _decode_unsigned(ids: pb.Ids, field: str) -> NDArray[np.unsignedinteger]:
+    """Decode a tensor of ids in its own width, shape (n,).
 
     :raises InvalidInput: for an unknown width, or data that is not a whole number of ids
     """
     if not ids.data:
-        return np.empty(0, dtype=np.int64)
+        return np.empty(0, dtype=np.uint8)
     if ids.width not in _WIDTHS:
         raise InvalidInput(
             f"{field}.width is {ids.width}; give one of {_WIDTHS} bytes",
@@ -54,19 +88,7 @@ def decode_ids(ids: pb.Ids, field: str) -> NDArray[np.int64]:
             value=len(ids.data),
             limit=f"a multiple of {ids.width}",
         )
-    decoded = np.frombuffer(ids.data, dtype=f"<u{ids.width}")
-    row = int(decoded.argmax())
-    if int(decoded[row]) >= 2**63:
-        slot = field.removesuffix("s")
-        raise InvalidInput(
-            f"{slot} id {decoded[row]} of row {row} is out of range: an id space has at most 2^32",
-            reason="RELATION_ID_OUT_OF_RANGE" if slot == "relation" else "ENTITY_ID_OUT_OF_RANGE",
-            row=row,
-            slot=slot,
-            value=decoded[row],
-            limit=2**32,
-        )
-    return decoded.astype(np.int64)
+    return np.frombuffer(ids.data, dtype=f"<u{ids.width}")
 
 
 def decode_triples(triples: pb.Triples, limits: Limits) -> NDArray[np.int64]:
@@ -105,50 +127,88 @@ def decode_splits(values: Sequence[int], field: str) -> tuple[Split, ...]:
 
     :raises InvalidConfiguration: for a value that is no split
     """
-    for value in values:
-        if value not in SPLITS:
-            raise InvalidConfiguration(field, value, f"choose from {sorted(SPLITS)}")
-    return tuple(SPLITS[value] for value in values)
+    _check_count(field, len(values), len(SPLITS))
+    return tuple(_look_up(SPLITS, value, field) for value in values)
 
 
 def decode_config(message: pb.SamplerConfig, limits: Limits) -> SamplerConfig:
     """Decode a sampler configuration.
 
     :raises InvalidConfiguration: naming the field, its value and what is legal
-    :raises InvalidInput: with ``LIMIT_EXCEEDED`` for a k over the server's limit
+    :raises InvalidInput: with ``LIMIT_EXCEEDED`` for a k over the server's limit, or for
+        ``candidates`` that are no ids
     """
-    if message.kind not in KINDS:
-        raise InvalidConfiguration("kind", message.kind, f"choose from {sorted(KINDS)}")
-    for slot in message.corruption_scheme:
-        if slot not in SLOTS:
-            raise InvalidConfiguration("corruption_scheme", slot, f"choose from {sorted(SLOTS)}")
+    _check_count("corruption_scheme", len(message.corruption_scheme), len(SLOTS))
+    _check_count("mixture", len(message.mixture), len(KINDS))
+    scheme = tuple(_look_up(SLOTS, slot, "corruption_scheme") for slot in message.corruption_scheme)
     check_limit(
         "num_negs_per_pos",
         message.num_negs_per_pos,
-        limits.max_negatives_per_positive,
+        limits.negatives_per_positive(message.log_q),
         "ask for fewer negatives per positive",
     )
-    scheme = tuple(SLOTS[slot] for slot in message.corruption_scheme)
     return SamplerConfig(
-        kind=KINDS[message.kind],
+        kind=_look_up(KINDS, message.kind, "kind"),
+        mixture=tuple(
+            (_look_up(KINDS, part.kind, "mixture"), part.shares) for part in message.mixture
+        ),
+        alpha=message.alpha if message.HasField("alpha") else _DEFAULT_ALPHA,
         num_negs_per_pos=message.num_negs_per_pos,
         corruption_scheme=scheme or ("head", "tail"),
+        candidates=(
+            _decode_candidates(message.candidates) if message.HasField("candidates") else None
+        ),
         filter_splits=decode_splits(message.filter_splits, "filter_splits"),
+        filter_mode=_look_up(FILTER_MODES, message.filter_mode, "filter_mode"),
+        distinct=message.distinct,
+        chunk_size=message.chunk_size or 1,
+        log_q=message.log_q,
         seed=message.seed,
         algorithm_version=message.algorithm_version,
     )
 
 
+def _check_count(field: str, count: int, most: int) -> None:
+    """Refuse a list with repetitions for sure: an error must not quote a million values."""
+    if count > most:
+        raise InvalidConfiguration(field, f"{count} values", "give different ones")
+
+
+def _look_up(names: Mapping[int, _Name], value: int, field: str) -> _Name:
+    if value not in names:
+        raise InvalidConfiguration(field, value, f"choose from {sorted(names)}")
+    return names[value]
+
+
+def _decode_candidates(ids: pb.Ids) -> tuple[int, ...]:
+    decoded = _decode_unsigned(ids, "candidates")
+    if len(decoded) and int(decoded.max()) >= _ID_SPACE:
+        # Told here, since signed 64 bits, which the engine works with, do not hold it.
+        raise InvalidConfiguration("candidates", int(decoded.max()), "give ids of the graph")
+    return tuple(decoded.tolist())
+
+
 def encode_config(config: SamplerConfig) -> pb.SamplerConfig:
-    """Encode a configuration in full."""
-    return pb.SamplerConfig(
+    """Encode a configuration in full, but for candidates, and an alpha without effect."""
+    message = pb.SamplerConfig(
         kind=KIND_VALUES[config.kind],  # type: ignore[arg-type]
         num_negs_per_pos=config.num_negs_per_pos,
         corruption_scheme=[SLOT_VALUES[slot] for slot in config.corruption_scheme],  # type: ignore[misc]
         filter_splits=[SPLIT_VALUES[split] for split in config.filter_splits],  # type: ignore[misc]
         seed=config.seed,
         algorithm_version=config.algorithm_version,
+        mixture=[
+            pb.MixturePart(kind=KIND_VALUES[kind], shares=shares)  # type: ignore[arg-type]
+            for kind, shares in config.mixture
+        ],
+        filter_mode=FILTER_MODE_VALUES[config.filter_mode],  # type: ignore[arg-type]
+        distinct=config.distinct,
+        chunk_size=config.chunk_size,
+        log_q=config.log_q,
     )
+    if "degree" in dict(config.parts):
+        message.alpha = config.alpha
+    return message
 
 
 def encode_ids(ids: NDArray[np.unsignedinteger]) -> pb.Ids:
@@ -164,11 +224,10 @@ def encode_flags(flags: NDArray[np.bool_]) -> bytes:
 
 def encode_batch(batch: CorruptedBatch) -> pb.CorruptedBatch:
     """Encode a corrupted batch; what is the same everywhere is left empty."""
-    num_positives, k = batch.replaced.shape
-    count_dtype = narrowest_dtype(k + 1)
+    count_dtype = narrowest_dtype(batch.replaced.shape[1] + 1)
     message = pb.CorruptedBatch(
         position=batch.position,
-        num_positives=num_positives,
+        num_positives=len(batch.head_counts),
         replaced=encode_ids(batch.replaced),
         num_saturated=batch.num_saturated,
     )
@@ -176,6 +235,8 @@ def encode_batch(batch: CorruptedBatch) -> pb.CorruptedBatch:
         message.head_counts.CopyFrom(encode_ids(batch.head_counts.astype(count_dtype)))
     if batch.relation_counts.any():
         message.relation_counts.CopyFrom(encode_ids(batch.relation_counts.astype(count_dtype)))
-    if batch.mask is not None and batch.num_saturated > 0:
+    if batch.mask is not None and not batch.mask.all():
         message.mask = encode_flags(batch.mask)
+    if batch.log_q is not None:
+        message.log_q = batch.log_q.astype("<f4", copy=False).tobytes()
     return message

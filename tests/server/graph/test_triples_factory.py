@@ -19,7 +19,8 @@ from negserve_server.graph import TriplesFactory, Vocabulary
 from negserve_server.graph import world as world_package
 from tests.support.graphs import GRAPHS, graph_path, load
 
-WORLD_FINGERPRINT = "23037b8b160ef5f8e3c4540d20e21eb039abace1a96e9ddbe44208bf4a35fdc2"
+WORLD_FINGERPRINT = "1f82a745f032d6dd21fc90d1ee4e500e50e4ee9c637ab38fbfa6b1ec6820d0c4"
+SMALL_FINGERPRINT = "d0d2b61e004866aa561a4cc1a4438b9df68b6d5f4b5fc85b07a95a9efe0de581"
 STEMS = {"training": "train", "validation": "valid", "testing": "test"}
 
 TRAINING = [(0, 0, 1), (1, 0, 2), (2, 1, 0), (3, 1, 2)]
@@ -177,6 +178,11 @@ def test_fingerprint_is_the_documented_hash() -> None:
     assert huge.fingerprint == fingerprint_by_hand(
         {"training": {(last, 0, 0), (0, 0, last)}}, 2**32, 1
     )
+
+
+def test_fingerprint_of_a_graph_without_type_constraints_is_pinned() -> None:
+    factory = small(validation=VALIDATION, testing=TESTING)
+    assert factory.fingerprint == SMALL_FINGERPRINT
 
 
 def test_fingerprint_is_the_same_for_permuted_and_repeated_rows() -> None:

@@ -7,17 +7,21 @@ the loader cannot hide a fault of the data, nor the other way round.
 from __future__ import annotations
 
 import importlib.resources
+import re
 import unicodedata
 from collections import Counter, defaultdict
 from functools import cache
+from itertools import combinations
 from pathlib import Path
 
 import pytest
 
 from negserve_server.graph.world import build_world
 from negserve_server.graph.world.build_world import Triple, read_table, read_triples, splits
+from negserve_server.graph.world.signatures import SIGNATURES, UNIONS, entities_by_type
 
 SPLITS = ("train", "valid", "test")
+SLOTS = ("head", "tail")
 KIND_THRESHOLD = 1.5
 
 # Members of no continent in common: French Guiana, the Darién and Ceuta and Melilla.
@@ -112,6 +116,20 @@ def tails(relation: str) -> dict[str, set[str]]:
     return dict(found)
 
 
+@cache
+def allowed() -> dict[tuple[str, str], set[str]]:
+    """Give the entities that the type constraints allow, by relation and slot."""
+    file = importlib.resources.files("negserve_server.graph.world") / "type_constraints.tsv"
+    lines = file.read_bytes().decode("utf-8").removesuffix("\n").split("\n")
+    found: dict[tuple[str, str], set[str]] = {}
+    for line in lines:
+        relation, slot, *labels = line.split("\t")
+        assert (relation, slot) not in found
+        assert labels == sorted(set(labels))
+        found[relation, slot] = set(labels)
+    return found
+
+
 def members(organisation: str) -> set[str]:
     """Give the countries in an organisation."""
     return {country for country, orgs in tails("member_of").items() if organisation in orgs}
@@ -143,22 +161,29 @@ def kind(relation: str) -> str:
 def test_files_are_what_the_tables_give() -> None:
     for name, triples in splits(read_triples()).items():
         assert split_text(name).encode() == build_world.render(triples), name
+    package = importlib.resources.files("negserve_server.graph.world")
+    for name, wanted in build_world.build().items():
+        assert (package / name).read_bytes() == wanted, name
 
 
 def test_check_flag_accepts_the_files() -> None:
     assert build_world.main(["--check"]) == 0
 
 
+@pytest.mark.parametrize("name", ["train.txt", "test.txt", "type_constraints.tsv"])
 def test_check_flag_refuses_changed_and_missing_files(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setattr(build_world, "HERE", tmp_path)
     assert build_world.main(["--check"]) == 1
     assert list(tmp_path.iterdir()) == []
     assert build_world.main([]) == 0
     assert build_world.main(["--check"]) == 0
-    with (tmp_path / "test.txt").open("a", encoding="utf-8") as file:
+    with (tmp_path / name).open("a", encoding="utf-8") as file:
         file.write("Atlantis\thas_capital\tPoseidonis\n")
+    assert build_world.main(["--check"]) == 1
+    assert build_world.main([]) == 0
+    (tmp_path / name).unlink()
     assert build_world.main(["--check"]) == 1
 
 
@@ -250,8 +275,100 @@ def test_readme_counts_are_those_of_the_files() -> None:
     }
     counts = Counter(triple.relation for triple in all_triples())
     assert rows == {relation: (count, kind(relation)) for relation, count in counts.items()}
+    types = dict(re.findall(r"^\| ([A-Za-z ]+) \| (\d+) \|$", text, flags=re.MULTILINE))
+    assert {name: int(count) for name, count in types.items()} == {
+        name: len(found) for name, found in entities_by_type(all_triples()).items()
+    }
     assert f"{len(all_triples()):,} triples" in text
     assert f"{len(entities(all_triples())):,} entities" in text
+
+
+# --- type constraints
+
+
+def test_every_relation_has_constraints_in_both_slots() -> None:
+    relations = {triple.relation for triple in all_triples()}
+    assert set(SIGNATURES) == relations
+    assert set(allowed()) == {(relation, slot) for relation in relations for slot in SLOTS}
+
+
+def test_constraints_speak_of_entities_of_the_graph() -> None:
+    assert {label for labels in allowed().values() for label in labels} == entities(all_triples())
+
+
+def test_every_triple_is_allowed() -> None:
+    for head, relation, tail in all_triples():
+        assert head in allowed()[relation, "head"]
+        assert tail in allowed()[relation, "tail"]
+
+
+def test_constraints_tell_nothing_that_train_does_not() -> None:
+    assert entities_by_type(split_triples("train")) == entities_by_type(all_triples())
+
+
+def test_constraints_allow_more_than_what_is_seen_in_train() -> None:
+    seen = {
+        (triple.relation, slot, entity)
+        for triple in split_triples("train")
+        for slot, entity in (("head", triple.head), ("tail", triple.tail))
+    }
+    wider = {
+        (relation, slot)
+        for (relation, slot), labels in allowed().items()
+        if any((relation, slot, label) not in seen for label in labels)
+    }
+    assert {
+        ("has_capital", "tail"),
+        ("has_coast_on", "head"),
+        ("empties_into", "tail"),
+        ("gained_independence_from", "tail"),
+        ("specialised_agency_of", "tail"),
+    } <= wider
+    assert len(wider) > len(SIGNATURES)
+
+
+def test_types_do_not_overlap_but_for_unions() -> None:
+    found = entities_by_type(all_triples())
+    for one, other in combinations(sorted(set(found) - set(UNIONS)), 2):
+        assert not found[one] & found[other], (one, other)
+    for union, parts in UNIONS.items():
+        assert all(found[part] < found[union] for part in parts)
+    assert allowed()["has_capital", "head"] == countries()
+
+
+@pytest.mark.parametrize(
+    "fact",
+    [
+        "Australia|has_capital|Sydney",
+        "Chad|has_coast_on|Black Sea",
+        "Vatican City|member_of|OPEC",
+        "Canada|gained_independence_from|Ottoman Empire",
+        "Rhine|empties_into|Lake Victoria",
+        "NATO|specialised_agency_of|European Union",
+    ],
+)
+def test_what_is_false_but_of_the_right_type_is_allowed(fact: str) -> None:
+    head, relation, tail = fact.split("|")
+    assert Triple(head, relation, tail) not in set(all_triples())
+    assert head in allowed()[relation, "head"]
+    assert tail in allowed()[relation, "tail"]
+
+
+@pytest.mark.parametrize(
+    "fact",
+    [
+        "Berlin|has_capital|Berlin",
+        "Germany|has_capital|Rhine",
+        "Germany|has_coast_on|Caspian Sea",
+        "Danube|flows_through|Vienna",
+        "Germany|uses_currency|EUR",
+        "Soviet Union|shares_border_with|Germany",
+    ],
+)
+def test_what_is_of_the_wrong_type_is_not_allowed(fact: str) -> None:
+    head, relation, tail = fact.split("|")
+    assert {head, tail} <= entities(all_triples())
+    assert head not in allowed()[relation, "head"] or tail not in allowed()[relation, "tail"]
 
 
 # --- the build

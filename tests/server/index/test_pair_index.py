@@ -50,7 +50,7 @@ def by_pair(triples: list[Triple]) -> dict[tuple[int, int], set[int]]:
 @given(triple_lists)
 @example([LARGEST_TRIPLE, (0, 0, 0), LARGEST_TRIPLE])
 def test_known_values_are_sorted_and_complete(triples: list[Triple]) -> None:
-    index = PairIndex.build(as_array(triples))
+    index = PairIndex.build(as_array(triples), LARGEST_ID + 1)
     oracle = by_pair(triples)
     assert index.num_pairs == len(oracle)
     for (first, second), values in oracle.items():
@@ -64,7 +64,7 @@ def test_known_values_are_sorted_and_complete(triples: list[Triple]) -> None:
 def test_a_pair_without_values_knows_nothing(
     triples: list[Triple], pairs: list[tuple[int, int]]
 ) -> None:
-    index = PairIndex.build(as_array(triples))
+    index = PairIndex.build(as_array(triples), LARGEST_ID + 1)
     oracle = by_pair(triples)
     for pair in pairs:
         if pair not in oracle:
@@ -78,7 +78,7 @@ def test_a_pair_without_values_knows_nothing(
 def test_contains_tells_known_from_unknown_in_bulk(
     triples: list[Triple], others: list[Triple]
 ) -> None:
-    index = PairIndex.build(as_array(triples))
+    index = PairIndex.build(as_array(triples), LARGEST_ID + 1)
     # Neighbours of what is known are the ones that a faulty search mistakes for known.
     near = [
         (first, second, value + step)
@@ -96,7 +96,7 @@ def test_contains_tells_known_from_unknown_in_bulk(
 @patient
 @given(triple_lists, st.integers(1, 3))
 def test_repetitions_and_order_make_no_difference(triples: list[Triple], times: int) -> None:
-    once = PairIndex.build(as_array(triples))
+    once = PairIndex.build(as_array(triples), LARGEST_ID + 1)
     again = PairIndex.build(as_array(list(reversed(triples * times))))
     assert again.num_pairs == once.num_pairs
     assert again.values.tolist() == once.values.tolist()
@@ -106,7 +106,7 @@ def test_repetitions_and_order_make_no_difference(triples: list[Triple], times: 
 @patient
 @given(triple_lists)
 def test_table_stays_at_most_half_full(triples: list[Triple]) -> None:
-    index = PairIndex.build(as_array(triples))
+    index = PairIndex.build(as_array(triples), LARGEST_ID + 1)
     capacity = len(index.table)
     assert capacity & (capacity - 1) == 0
     assert 2 * index.num_pairs <= capacity
@@ -116,7 +116,7 @@ def test_table_stays_at_most_half_full(triples: list[Triple]) -> None:
 def test_many_pairs_of_neighbouring_ids_are_all_found() -> None:
     first, second = np.divmod(np.arange(40_000, dtype=np.int64), 200)
     value = (first * 7 + second) % 1000
-    index = PairIndex.build(np.stack([first, second, value], axis=1))
+    index = PairIndex.build(np.stack([first, second, value], axis=1), LARGEST_ID + 1)
     assert index.num_pairs == 40_000
     assert index.contains(first, second, value).all()
     assert not index.contains(first, second, value + 1).any()

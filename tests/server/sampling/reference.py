@@ -1,15 +1,24 @@
-"""The sampling function again, slow and obvious: Python's integers, sets and lists only.
+"""The sampling function again, slow and obvious: Python's integers, sets, lists and decimals only.
 
-Written from the documentation of the kernels, the generator and the domain, not from their
-code, so that a fault of one is not copied into the other.
+Written from ``docs/sampling.md``, not from the kernels, so that a fault of one is not copied into
+the other. Names and order of steps are those of that page.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import decimal
+import math
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
+from functools import cache, lru_cache
+from itertools import accumulate
 
 Triple = tuple[int, int, int]
+#: Allowed entities per slot ("head", "tail") and relation; a relation left out allows all.
+Constraints = Mapping[str, Mapping[int, set[int]]]
 
 SLOTS = ("head", "relation", "tail")
 TWO_32 = 2**32
@@ -31,6 +40,7 @@ def philox4x32(counter: tuple[int, int, int, int], key: tuple[int, int]) -> tupl
     return c0, c1, c2, c3
 
 
+@lru_cache(maxsize=4096)
 def _block(number: int, purpose: int, position: int, seed: int) -> tuple[int, ...]:
     return philox4x32(
         (number, purpose, position % TWO_32, position // TWO_32), (seed % TWO_32, seed // TWO_32)
@@ -48,132 +58,351 @@ def redraw(index: int, num_values: int, position: int, seed: int) -> int:
     return (first * TWO_32 + second) * num_values // 2**64
 
 
+class Cell:
+    """A slot of a part: its candidates, each with as many consecutive units as its weight.
+
+    :param slot: 0 to 2
+    :param ids: the candidates as they are ranked; a range where all ids are candidates, since
+        there may be too many to list
+    :param weights: units of each; None for one each
+    """
+
+    def __init__(self, slot: int, ids: Sequence[int], weights: Sequence[int] | None = None) -> None:
+        self.slot = slot
+        self.ids = ids
+        self.weights = weights
+        self.rank = {} if isinstance(ids, range) else {ids[rank]: rank for rank in range(len(ids))}
+        self.ends = list(accumulate(weights or []))
+        self.num_units = len(ids) if weights is None else sum(weights)
+
+    def units(self, value: int) -> range:
+        """The units of an id; none if it is no candidate."""
+        if value not in (self.ids if isinstance(self.ids, range) else self.rank):
+            return range(0)
+        rank = self.ids.index(value) if isinstance(self.ids, range) else self.rank[value]
+        if self.weights is None:
+            return range(rank, rank + 1)
+        return range(self.ends[rank] - self.weights[rank], self.ends[rank])
+
+    def owner(self, unit: int) -> int:
+        """The id that a unit belongs to."""
+        return self.ids[unit if self.weights is None else bisect_right(self.ends, unit)]
+
+    def excluded_units(self, values: Iterable[int]) -> list[range]:
+        """The units of some ids, ascending, without empty ones."""
+        ranges = [self.units(value) for value in set(values)]
+        return sorted((units for units in ranges if units), key=lambda units: units.start)
+
+    def value(self, u: int, excluded: Sequence[range]) -> int:
+        """The value of a draw: one-to-one from 0 .. M - 1 to the legal units, then their owner."""
+        num_legal = self.num_units - sum(map(len, excluded))
+        excluded_before = 0
+        for units in excluded:
+            if u in units:
+                return self.owner(
+                    nth_legal_from(num_legal, excluded, excluded_before + units.index(u))
+                )
+            excluded_before += len(units)
+        return self.owner(u)
+
+
+def nth_legal_from(start: int, excluded: Sequence[range], n: int) -> int:
+    """The n-th unit, from 0, at or above ``start`` that is in none of the ascending ranges."""
+    unit = start + n
+    for units in excluded:
+        passed = range(max(units.start, start), units.stop)
+        if passed and passed.start <= unit:
+            unit += len(passed)
+    return unit
+
+
 @dataclass
 class Corrupted:
     """What the function says about a batch, as lists; the fields of ``CorruptedBatch``.
 
+    :ivar replaced: one row a positive, or one a chunk
     :ivar num_redraws: how many draws were rejected and drawn again
     """
 
+    position: int
     replaced: list[list[int]]
     head_counts: list[int]
     relation_counts: list[int]
     mask: list[list[bool]] | None
     num_saturated: int
+    chunk_size: int
+    log_q: list[list[float]] | None
     num_redraws: int
+
+
+@dataclass
+class _One:
+    """What the function says about one positive: k values, three counts, k flags, k floats."""
+
+    values: list[int]
+    counts: list[int]
+    valid: list[bool]
+    log_q: list[float]
+    saturated: bool
 
 
 class Reference:
     """The sampling function of one configuration over one graph.
 
+    Options are named like the fields of ``SamplerConfig``, except that ``known`` stands for the
+    triples of ``filter_splits``; combinations that a sampler refuses are not looked for.
+
     :param training: training triples
-    :param known: triples that must not be drawn; None for no filter
+    :param known: triples of the filter; None for no filter
+    :param type_constraints: allowed entities, for kind ``typed``
     """
 
     def __init__(
         self,
         *,
-        kind: str,
-        scheme: Iterable[str],
-        num_negs_per_pos: int,
-        seed: int,
         training: Iterable[Triple],
-        known: Iterable[Triple] | None,
+        known: Iterable[Triple] | None = None,
+        type_constraints: Constraints | None = None,
         num_entities: int,
         num_relations: int,
+        kind: str = "basic",
+        mixture: Iterable[tuple[str, int]] = (),
+        alpha: float = 0.75,
+        num_negs_per_pos: int = 1,
+        corruption_scheme: Iterable[str] = ("head", "tail"),
+        candidates: Iterable[int] | None = None,
+        filter_mode: str = "exact",
+        distinct: bool = False,
+        chunk_size: int = 1,
+        log_q: bool = False,
+        seed: int = 0,
     ) -> None:
-        self.kind = kind
-        self.scheme = [i for i, slot in enumerate(SLOTS) if slot in set(scheme)]
-        self.k = num_negs_per_pos
-        self.seed = seed
-        self.training = set(training)
+        self.training = sorted(set(training))
         self.filtered = known is not None
         self.known = set(known or ())
+        self.constraints = type_constraints or {}
         self.num_ids = (num_entities, num_relations, num_entities)
-        self.num_redraws = 0
+        self.parts = list(mixture) if kind == "mixture" else [(kind, 1)]
+        self.alpha = alpha
+        self.k = num_negs_per_pos
+        self.scheme = [i for i, slot in enumerate(SLOTS) if slot in set(corruption_scheme)]
+        self.candidates = None if candidates is None else sorted(set(candidates))
+        self.exact = self.filtered and filter_mode == "exact"
+        self.distinct = distinct
+        self.chunk_size = chunk_size
+        self.log_q = log_q
+        self.seed = seed
+        self.redrawn: set[tuple[int, int]] = set()
+        # Known values by slot and by the triple without it, training values by slot and relation:
+        # nothing but a faster way to look.
+        self.known_by_rest: dict[tuple[int, int, int], set[int]] = {}
+        for triple in self.known:
+            for slot in range(3):
+                self.known_by_rest.setdefault(_rest(triple, slot), set()).add(triple[slot])
+        self.seen: dict[tuple[int, int], set[int]] = {}
+        for triple in self.training:
+            for slot in range(3):
+                self.seen.setdefault((slot, triple[1]), set()).add(triple[slot])
+        self.cell = cache(self._make_cell)
 
-    def seen(self, slot: int, relation: int) -> list[int]:
-        """The sorted ids that training has in a slot of a relation."""
-        return sorted({triple[slot] for triple in self.training if triple[1] == relation})
+    def ids_of(self, slot: int) -> Sequence[int]:
+        """The ids that the option ``candidates`` leaves to a slot, ascending."""
+        if slot == 1 or self.candidates is None:
+            return range(self.num_ids[slot])
+        return self.candidates
 
-    def slot_ends(self, relation: int) -> list[int]:
+    def _make_cell(self, kind: str, slot: int, relation: int) -> Cell:
+        ids = self.ids_of(slot)
+        if kind == "degree":
+            weights = self.degree_weights(slot)
+            ids = sorted(weights, key=lambda value: (-weights[value], value))
+            return Cell(slot, ids, [weights[value] for value in ids])
+        if kind == "pseudotyped":
+            return Cell(slot, _among(self.seen.get((slot, relation), set()), ids))
+        if kind == "typed":
+            allowed = self.constraints.get(SLOTS[slot], {}).get(relation)
+            return Cell(slot, ids if allowed is None else _among(allowed, ids))
+        return Cell(slot, ids)
+
+    def degree_weights(self, slot: int) -> dict[int, int]:
+        """Units of each candidate of a slot, from the frequencies in training.
+
+        Powers have 50 digits; what follows is exact, so that no order of steps matters.
+        """
+        frequency = Counter(triple[slot] for triple in self.training)
+        ids = [v for v in self.ids_of(slot) if frequency[v] > 0 or self.alpha == 0]
+        with decimal.localcontext(decimal.Context(prec=50)):
+            powers = {
+                f: Fraction(decimal.Decimal(f) ** decimal.Decimal(self.alpha) if self.alpha else 1)
+                for f in {frequency[value] for value in ids}
+            }
+        total = sum(powers[frequency[value]] for value in ids)
+        return {
+            value: max(1, math.floor(powers[frequency[value]] * (TWO_32 - 1 - len(ids)) / total))
+            for value in ids
+        }
+
+    def slot_ends(self, kind: str, relation: int) -> list[int]:
         """Where each slot ends among all, in units of 2^-32."""
         weights = [0, 0, 0]
-        if self.kind == "bernoulli" and len(self.scheme) == 2:
-            # tph / (tph + hpt) with tph = n / heads and hpt = n / tails; evenly without triples.
-            weights[0] = len(self.seen(2, relation)) or 1
-            weights[2] = len(self.seen(0, relation)) or 1
-        else:
-            for slot in self.scheme:
-                weights[slot] = len(self.seen(slot, relation)) if self.kind == "pseudotyped" else 1
-        if sum(weights) == 0:
-            for slot in self.scheme:
+        for slot in self.scheme:
+            if kind == "bernoulli" and len(self.scheme) == 2:
+                # tph / (tph + hpt) with tph = n / heads and hpt = n / tails: tails / (heads +
+                # tails), so that a slot goes by the number of the other's; 1 : 1 without triples.
+                weights[slot] = len(self.seen.get((2 - slot, relation), ())) or 1
+            elif kind in ("pseudotyped", "typed"):
+                weights[slot] = self.cell(kind, slot, relation).num_units
+            else:
                 weights[slot] = 1
+        if sum(weights) == 0:
+            weights = [int(slot in self.scheme) for slot in range(3)]
         return [sum(weights[: slot + 1]) * TWO_32 // sum(weights) for slot in range(3)]
 
-    def legal(self, triple: Triple, slot: int) -> tuple[Sequence[int], set[int]]:
-        """The candidates of a slot, and those of them that may not be drawn."""
-        relation = triple[1]
-        candidates = (
-            self.seen(slot, relation) if self.kind == "pseudotyped" else range(self.num_ids[slot])
-        )
-        excluded = {triple[slot]}
-        for other in self.known:
-            if all(other[column] == triple[column] for column in range(3) if column != slot):
-                excluded.add(other[slot])
-        return candidates, {value for value in excluded if value in candidates}
+    def cells(self, relation: int) -> tuple[list[Cell], list[int]]:
+        """The cells of a relation in their order, and where each ends, in units of 2^-32."""
+        cells, weights = [], []
+        for slot in self.scheme:
+            for kind, shares in self.parts:
+                ends = [0, *self.slot_ends(kind, relation)]
+                cells.append(self.cell(kind, slot, relation))
+                weights.append(shares * (ends[slot + 1] - ends[slot]))
+        num_shares = sum(shares for _, shares in self.parts)
+        return cells, [end // num_shares for end in accumulate(weights)]
 
-    def draw(self, negative: int, num_values: int, position: int) -> int:
+    def excluded(self, cell: Cell, triple: Triple) -> list[range]:
+        """The units of a cell that may not be drawn for a positive."""
+        if self.chunk_size > 1:
+            return []
+        values = {triple[cell.slot]}
+        if self.exact:
+            values |= self.known_by_rest.get(_rest(triple, cell.slot), set())
+        return cell.excluded_units(values)
+
+    def draw(self, negative: int, num_values: int, stream: int) -> int:
         """Draw from 0 to ``num_values`` - 1 for one negative (Lemire 2019)."""
-        product = word(1 + negative, position, self.seed) * num_values
+        product = word(1 + negative, stream, self.seed) * num_values
         if product % TWO_32 < TWO_32 % num_values:
-            self.num_redraws += 1
-            return redraw(negative, num_values, position, self.seed)
+            self.redrawn.add((stream, negative))
+            return redraw(negative, num_values, stream, self.seed)
         return product // TWO_32
 
-    def corrupt_one(self, triple: Triple, position: int) -> tuple[list[int], list[int], bool]:
-        """New values, negatives per slot, and whether no slot had a legal value."""
-        w0 = word(0, position, self.seed)
-        ends = [(self.k * end + w0) // TWO_32 for end in self.slot_ends(triple[1])]
-        counts = [ends[0], ends[1] - ends[0], ends[2] - ends[1]]
-        legal = {slot: self.legal(triple, slot) for slot in self.scheme}
-        open_slots = [slot for slot, (ids, excluded) in legal.items() if len(ids) > len(excluded)]
-        if open_slots:
-            for slot in range(3):
-                if slot not in open_slots:
-                    counts[open_slots[0]] += counts[slot]
-                    counts[slot] = 0
-        else:
-            legal = {slot: (range(self.num_ids[slot]), {triple[slot]}) for slot in self.scheme}
+    def corrupt_one(self, triple: Triple, position: int) -> _One:
+        """New values of one positive, and what there is to say about each."""
+        stream = position // self.chunk_size
+        cells, ends = self.cells(triple[1])
+        excluded = [self.excluded(cell, triple) for cell in cells]
+        num_legal = [
+            cell.num_units - sum(map(len, units))
+            for cell, units in zip(cells, excluded, strict=True)
+        ]
+        w0 = word(0, stream, self.seed)
+        counts = _lengths([(self.k * end + w0) // TWO_32 for end in ends])
+        # A set of distinct values is limited by what is legal, another only if nothing is.
+        rooms = [m if self.distinct or m == 0 else self.k for m in num_legal]
+        counts, homeless = _overflow(counts, rooms, cells)
+
         values: list[int] = []
-        for slot in self.scheme:
-            ids, excluded = legal[slot]
-            for _ in range(counts[slot]):
-                u = self.draw(len(values), len(ids) - len(excluded), position)
-                values.append(nth_legal(ids, excluded, u))
-        return values, counts, not open_slots
+        places: dict[int, int] = {}
+        first = 0
+        for cell, units, m, count in zip(cells, excluded, num_legal, counts, strict=True):
+            if not (self.distinct and self.chunk_size > 1):
+                # Each cell has a permutation of its own; a chunk has one for all its cells.
+                places, first = {}, len(values)
+            for _ in range(count):
+                i = len(values) - first if self.distinct else 0
+                u = i + self.draw(len(values), m - i, stream)
+                if self.distinct:
+                    chosen = places.get(u, u)
+                    places[i], places[u] = chosen, places.get(i, i)
+                    u = chosen
+                values.append(cell.value(u, units))
+
+        # What no cell has room for: any id but the original. In chunks, there is always room.
+        last = Cell(self.scheme[-1], range(self.num_ids[self.scheme[-1]]))
+        original = last.excluded_units([triple[last.slot]])
+        for _ in range(homeless):
+            u = self.draw(len(values), last.num_units - len(original), stream)
+            values.append(last.value(u, original))
+
+        by_slot = [0, 0, 0]
+        for cell, count in zip(cells, counts, strict=True):
+            by_slot[cell.slot] += count
+        by_slot[last.slot] += homeless
+        slots = [slot for slot in range(3) for _ in range(by_slot[slot])]
+        housed = [j < self.k - homeless for j in range(self.k)]
+        valid = [
+            housed[j]
+            and value != triple[slot]
+            and value not in self.known_by_rest.get(_rest(triple, slot), set())
+            for j, (slot, value) in enumerate(zip(slots, values, strict=True))
+        ]
+        shares, _ = _overflow(_lengths(ends), [TWO_32 if m else 0 for m in num_legal], cells)
+        log_q = [0.0] * self.k
+        if self.log_q and homeless == 0:
+            for j, (slot, value) in enumerate(zip(slots, values, strict=True)):
+                q = sum(
+                    Fraction(share, TWO_32) * Fraction(len(cell.units(value)), m)
+                    for cell, share, m in zip(cells, shares, num_legal, strict=True)
+                    if cell.slot == slot and m > 0
+                )
+                log_q[j] = math.log(q)
+        return _One(values, by_slot, valid, log_q, homeless > 0)
 
     def sample(self, positives: Sequence[Triple], position: int) -> Corrupted:
         """Corrupt positives from a position on."""
-        self.num_redraws = 0
+        self.redrawn.clear()
         results = [self.corrupt_one(triple, position + i) for i, triple in enumerate(positives)]
-        saturated = [result[2] for result in results]
+        rows: dict[int, list[int]] = {}
+        for i, result in enumerate(results):
+            row = rows.setdefault((position + i) // self.chunk_size, result.values)
+            assert row == result.values, "the positives of a chunk share their values"
+        masked = self.filtered or self.distinct or self.chunk_size > 1
         return Corrupted(
-            replaced=[values for values, _, _ in results],
-            head_counts=[counts[0] for _, counts, _ in results],
-            relation_counts=[counts[1] for _, counts, _ in results],
-            mask=[[not each] * self.k for each in saturated] if self.filtered else None,
-            num_saturated=sum(saturated),
-            num_redraws=self.num_redraws,
+            position=position,
+            replaced=list(rows.values()),
+            head_counts=[result.counts[0] for result in results],
+            relation_counts=[result.counts[1] for result in results],
+            mask=[result.valid for result in results] if masked else None,
+            num_saturated=sum(result.saturated for result in results),
+            chunk_size=self.chunk_size,
+            log_q=[result.log_q for result in results] if self.log_q else None,
+            num_redraws=len(self.redrawn),
         )
 
 
-def nth_legal(candidates: Sequence[int], excluded: set[int], n: int) -> int:
-    """The n-th smallest candidate, from 0, that is not excluded; all excluded are candidates."""
-    if len(candidates) <= 1000:
-        return [value for value in candidates if value not in excluded][n]
-    # Too many to list: step over every excluded one that lies before.
-    for value in sorted(excluded):
-        if candidates.index(value) <= n:
-            n += 1
-    return candidates[n]
+def _rest(triple: Triple, slot: int) -> tuple[int, int, int]:
+    """A slot, and the two ids of a triple that are not in it."""
+    first, second = (triple[column] for column in range(3) if column != slot)
+    return slot, first, second
+
+
+def _among(values: set[int], ids: Sequence[int]) -> list[int]:
+    allowed = ids if isinstance(ids, range) else set(ids)
+    return [value for value in sorted(values) if value in allowed]
+
+
+def _lengths(ends: Sequence[int]) -> list[int]:
+    return [end - start for start, end in zip([0, *ends], ends, strict=False)]
+
+
+def _overflow(
+    counts: Sequence[int], rooms: Sequence[int], cells: Sequence[Cell]
+) -> tuple[list[int], int]:
+    """Move what exceeds the room of a cell to the first that has some left, own slot first.
+
+    :return: the counts after that, and what no cell has room for
+    """
+    left = [max(room - count, 0) for count, room in zip(counts, rooms, strict=True)]
+    result = [min(count, room) for count, room in zip(counts, rooms, strict=True)]
+    homeless = 0
+    for cell, count, room in zip(cells, counts, rooms, strict=True):
+        excess = max(count - room, 0)
+        for own_slot in (True, False):
+            for other in range(len(cells)):
+                if (cells[other].slot == cell.slot) == own_slot:
+                    moved = min(excess, left[other])
+                    result[other] += moved
+                    left[other] -= moved
+                    excess -= moved
+        homeless += excess
+    return result, homeless

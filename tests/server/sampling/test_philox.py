@@ -40,8 +40,9 @@ words64 = st.one_of(st.integers(0, 3), st.integers(2**64 - 3, 2**64 - 1), st.int
 
 
 def _filled(num_words: int, position: int, seed: int) -> Any:
-    words = np.empty(4 * ((num_words + 3) // 4), dtype=np.uint32)
-    philox.fill_words(np.uint64(words.ctypes.data), num_words, position, seed)
+    num_blocks = (num_words + 3) // 4
+    words = np.empty(4 * num_blocks, dtype=np.uint32)
+    philox.fill_words(np.uint64(words.ctypes.data), num_blocks, position, seed)
     return words
 
 

@@ -1,10 +1,10 @@
 """Build the `world` graph from the hand-written tables in `facts/`.
 
-The tables are what a person edits and checks; the three split files beside this script are
-what the service loads. Keeping both in the repository lets a reader see where a triple comes
-from, and `--check` proves that the files were not edited by hand or left behind.
+The tables are what a person edits and checks; the split files and the type constraints beside
+this script are what the service loads. Keeping both in the repository lets a reader see where a
+triple comes from, and `--check` proves that the files were not edited by hand or left behind.
 
-    python -m negserve_server.graph.world.build_world           write train/valid/test.txt
+    python -m negserve_server.graph.world.build_world           write the files
     python -m negserve_server.graph.world.build_world --check   exit 1 if they are out of date
 """
 
@@ -18,6 +18,8 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
+
+from negserve_server.graph.world.signatures import SIGNATURES, entities_by_type
 
 HERE = Path(__file__).resolve().parent
 FACTS = HERE / "facts"
@@ -174,21 +176,44 @@ def render(triples: Sequence[Triple]) -> bytes:
     return "".join("\t".join(triple) + "\n" for triple in triples).encode()
 
 
+def render_type_constraints(triples: Collection[Triple]) -> bytes:
+    """Give the bytes of the file of type constraints: a line for each relation and slot.
+
+    A line holds all allowed entities, since one of its own for each would make the file three
+    times as large.
+    """
+    entities = entities_by_type(triples)
+    lines = [
+        "\t".join((relation, slot, *sorted(entities[type_])))
+        for relation, signature in sorted(SIGNATURES.items())
+        for slot, type_ in signature._asdict().items()
+    ]
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+def build(facts: Path = FACTS) -> dict[str, bytes]:
+    """Give the name and the bytes of every file that is made from the tables."""
+    triples = read_triples(facts)
+    files = {f"{name}.txt": render(part) for name, part in splits(triples).items()}
+    return {**files, "type_constraints.tsv": render_type_constraints(triples)}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write the split files, or with `--check` say which of them are out of date."""
+    """Write the files, or with `--check` say which of them are out of date."""
     parser = argparse.ArgumentParser(description="Build the world graph from its fact tables.")
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if stale")
     check: bool = parser.parse_args(argv).check
 
     stale = 0
-    for name, triples in splits(read_triples()).items():
-        path, wanted = HERE / f"{name}.txt", render(triples)
+    for name, wanted in build().items():
+        path = HERE / name
         if check and (not path.is_file() or path.read_bytes() != wanted):
             print(f"{path.name} is not what the tables give; run build_world", file=sys.stderr)
             stale += 1
         elif not check:
             path.write_bytes(wanted)
-            print(f"{path.name}: {len(triples)} triples")
+            num_lines = wanted.count(b"\n")
+            print(f"{name}: {num_lines} lines")
     return 1 if stale else 0
 
 

@@ -1,0 +1,249 @@
+"""How the sorted known values of pairs lie in memory: lists, long ones behind a bitmap.
+
+A short list is its values, and the last one again up to a multiple of four, so that a draw is
+compared with four at a time. A long list is
+
+    shift, num_words, num_below, bitmap[0], ..., bitmap[num_words - 1],
+    counts[0], ..., counts[num_words], values[0], ..., values[length - 1]
+
+(uint32). Bit ``v >> shift`` of the bitmap is set for each value v, about one bit in 32 or fewer:
+a draw whose bit is not set is not known, after one look. Where a range of values takes no more
+than 32 bits a value, the shift is 0 and the bitmap exact. ``counts[w]`` values have their bits in
+words before w, so a value that may be known is looked for among the one or two of its word.
+``num_below`` values are below the number of those that are not in the list.
+"""
+
+from __future__ import annotations
+
+import numba as nb
+import numpy as np
+from numpy.typing import NDArray
+
+from negserve_server.addresses import load_uint32, store_uint32
+from negserve_server.compiled import compiled
+
+#: Longest list without a bitmap.
+SHORT_LIST = 16
+
+#: Most bits of a bitmap per value.
+_BITS_PER_VALUE = 32
+
+#: Words of a long list before its bitmap.
+HEADER = 3
+
+#: A long list begins with a cache line: this many words.
+_LINE = 16
+
+_SHORT = np.uint64(SHORT_LIST)
+_HEADER = np.uint64(HEADER)
+_ZERO = np.uint64(0)
+_ONE = np.uint64(1)
+_2 = np.uint64(2)
+_3 = np.uint64(3)
+_4 = np.uint64(4)
+_5 = np.uint64(5)
+_31 = np.uint64(31)
+
+
+@nb.njit(inline="always")
+def first_value(lists: int, start: int, length: int) -> int:
+    """Index of the first value of a list.
+
+    :param lists: address of the lists
+    :param start: where the list begins
+    :param length: how many values it has
+    """
+    if length <= _SHORT:
+        return start
+    return start + _HEADER + _2 * np.uint64(load_uint32(lists, start + _ONE)) + _ONE
+
+
+@nb.njit(inline="always")
+def may_hold(lists: int, start: int, length: int, value: int) -> bool:
+    """Whether the list may hold a value; false for nearly all that it does not hold."""
+    if length <= _SHORT:
+        return length > _ZERO
+    bit = np.uint64(value) >> np.uint64(load_uint32(lists, start))
+    word = load_uint32(lists, start + _HEADER + (bit >> _5))
+    return (word >> np.uint32(bit & _31)) & np.uint32(1) != np.uint32(0)
+
+
+@nb.njit(inline="always")
+def lower_bound(values: int, start: int, length: int, value: int) -> int:
+    """How many of the ``length`` sorted values from ``start`` on are below ``value``.
+
+    :param values: address of a uint32 array
+    """
+    if length == _ZERO:
+        return _ZERO
+    # Without branches that depend on the data: a wrong guess costs more than a step.
+    low = start
+    size = length
+    while size > _ONE:
+        half = size >> _ONE
+        low += half if load_uint32(values, low + half - _ONE) < value else _ZERO
+        size -= half
+    return low - start + np.uint64(load_uint32(values, low) < value)
+
+
+@nb.njit(inline="always")
+def count_below(lists: int, start: int, length: int, value: int) -> int:
+    """How many values of a list are below a value, which may be beyond all that can be known."""
+    if length <= _SHORT:
+        return lower_bound(lists, start, length, value)
+    word = value >> (np.uint64(load_uint32(lists, start)) + _5)
+    num_words = np.uint64(load_uint32(lists, start + _ONE))
+    if word >= num_words:
+        return length
+    counts = start + _HEADER + num_words
+    before = np.uint64(load_uint32(lists, counts + word))
+    here = np.uint64(load_uint32(lists, counts + word + _ONE)) - before
+    return before + lower_bound(lists, counts + num_words + _ONE + before, here, value)
+
+
+@nb.njit(inline="always")
+def is_at(lists: int, start: int, length: int, rank: int, value: int) -> bool:
+    """Whether the value of a rank, which may be ``length``, is that value."""
+    return rank < length and np.uint64(
+        load_uint32(lists, first_value(lists, start, length) + rank)
+    ) == np.uint64(value)
+
+
+@nb.njit(inline="always")
+def find_hits(
+    draws: int, begin: int, end: int, lists: int, start: int, length: int, hits: int
+) -> int:
+    """Write the indices of the draws that the list may hold; give their number.
+
+    Exact for a short list; for a long one, a draw among the hits need not be in the list.
+
+    :param draws: address of uint32 values, those from ``begin`` to ``end`` - 1 are looked up
+    :param hits: address of uint32 with place for ``end - begin + 1``
+    """
+    num_hits = _ZERO
+    if length > _SHORT:
+        shift = np.uint32(load_uint32(lists, start))
+        bitmap = start + _HEADER
+        for j in range(begin, end):
+            bit = np.uint32(load_uint32(draws, j)) >> shift
+            word = load_uint32(lists, bitmap + np.uint64(bit >> np.uint32(5)))
+            store_uint32(hits, num_hits, np.uint32(j))
+            num_hits += np.uint64((word >> (bit & np.uint32(31))) & np.uint32(1))
+        return num_hits
+    is_any = np.uint32(0)
+    for at in range(start, start + length, _4):
+        value_0 = load_uint32(lists, at)
+        value_1 = load_uint32(lists, at + _ONE)
+        value_2 = load_uint32(lists, at + _2)
+        value_3 = load_uint32(lists, at + _3)
+        for j in range(begin, end):
+            draw = load_uint32(draws, j)
+            is_any |= (
+                np.uint32(draw == value_0) | np.uint32(draw == value_1)
+                | np.uint32(draw == value_2) | np.uint32(draw == value_3)
+            )  # fmt: skip
+    if is_any != np.uint32(0):
+        for j in range(begin, end):
+            draw = load_uint32(draws, j)
+            is_hit = np.uint32(0)
+            for at in range(start, start + length):
+                is_hit |= np.uint32(draw == load_uint32(lists, at))
+            store_uint32(hits, num_hits, np.uint32(j))
+            num_hits += np.uint64(is_hit)
+    return num_hits
+
+
+@nb.njit(inline="always")
+def stand_in_of(lists: int, start: int, length: int, num_others: int, index: int) -> int:
+    """Value, of those not in a long list, that the list's value of an index stands for.
+
+    The i-th value that is in the list stands for the i-th one, from ``num_others`` on, that is
+    not.
+
+    :param num_others: how many values are not in the list
+    """
+    first = first_value(lists, start, length)
+    low = np.uint64(load_uint32(lists, start + _2))
+    other = num_others - low + index  # so many are not in the list and come before
+    high = length
+    while low < high:
+        middle = (low + high) >> _ONE
+        if np.uint64(load_uint32(lists, first + middle)) - middle <= other:
+            low = middle + _ONE
+        else:
+            high = middle
+    return other + low
+
+
+@nb.njit(inline="always")
+def _shift_of(num_values: int, length: int) -> int:
+    shift = 0
+    while ((num_values - 1) >> shift) + 1 > _BITS_PER_VALUE * length:
+        shift += 1
+    return shift
+
+
+@compiled
+def place_lists(
+    lengths: NDArray[np.int64], num_values: NDArray[np.int64], starts: NDArray[np.int64]
+) -> int:
+    """Say where each list begins, in words, and how many words all take.
+
+    :param lengths: values per list
+    :param num_values: values of list i are below ``num_values[i]``
+    :param starts: written
+    """
+    at = np.int64(0)
+    for i in range(len(lengths)):
+        length = lengths[i]
+        if length <= SHORT_LIST:
+            starts[i] = at
+            at += (length + 3) & ~3
+        else:
+            at = (at + _LINE - 1) & ~(_LINE - 1)
+            starts[i] = at
+            num_bits = ((num_values[i] - 1) >> _shift_of(num_values[i], length)) + 1
+            at += HEADER + 2 * ((num_bits + 31) >> 5) + 1 + length
+    return at
+
+
+@compiled
+def fill_lists(
+    values: NDArray[np.int64],
+    lengths: NDArray[np.int64],
+    num_values: NDArray[np.int64],
+    starts: NDArray[np.int64],
+    lists: NDArray[np.uint32],
+) -> None:
+    """Write all lists.
+
+    :param values: the values of all lists, each sorted, one list behind the other
+    :param lengths: values per list
+    :param num_values: as for :func:`place_lists`, which made ``starts``
+    :param lists: written, zeros before
+    """
+    source = 0
+    for i in range(len(lengths)):
+        length, start = lengths[i], starts[i]
+        if length <= SHORT_LIST:
+            for j in range((length + 3) & ~3):
+                lists[start + j] = values[source + min(j, length - 1)]
+        else:
+            shift = _shift_of(num_values[i], length)
+            num_words = ((((num_values[i] - 1) >> shift) + 1) + 31) >> 5
+            lists[start] = shift
+            lists[start + 1] = num_words
+            bitmap = start + HEADER
+            counts = bitmap + num_words
+            first = counts + num_words + 1
+            for j in range(length):
+                value = values[source + j]
+                bit = value >> shift
+                word = bit >> 5
+                lists[bitmap + word] |= np.uint32(1) << np.uint32(bit & 31)
+                lists[counts + word + 1] += np.uint32(1)
+                lists[first + j] = value
+                lists[start + 2] += np.uint32(value < num_values[i] - length)
+            for word in range(num_words):
+                lists[counts + word + 1] += lists[counts + word]
+        source += length

@@ -1,0 +1,184 @@
+"""The sampling function where chunks of positives share their negatives.
+
+One set of k values per chunk of positions, and a mask per positive that says which of them are
+negatives of it (``docs/sampling.md``, *Chunks*).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from negserve_server.addresses import (
+    NOWHERE,
+    load_uint32,
+    load_uint64,
+    store_uint8,
+    store_uint32,
+)
+from negserve_server.compiled import compiled
+from negserve_server.errors import InvalidConfiguration
+from negserve_server.sampling import places as at
+from negserve_server.sampling.config import SamplerConfig
+from negserve_server.sampling.division import divide, settle_shares
+from negserve_server.sampling.domain import Domain
+from negserve_server.sampling.draws import draw_below, draw_distinct, table_size
+from negserve_server.sampling.philox import fill_words
+from negserve_server.sampling.plan import (
+    NOTE_COUNT,
+    NOTE_LENGTH,
+    NOTE_SIZE,
+    NOTE_START,
+    find_list,
+    original_of,
+)
+from negserve_server.sampling.rows import find_owners, flag_known, to_ids, write_ids, write_log_q
+from negserve_server.sampling.units import (
+    COUNT,
+    LENGTH,
+    NUM_COLUMNS,
+    NUM_LEGAL,
+    NUM_RANKS,
+    START,
+    get,
+    plan_candidates,
+    put,
+    unit_start,
+)
+
+_ZERO = np.uint64(0)
+_ONE = np.uint64(1)
+_4 = np.uint64(4)
+_2_32 = np.uint64(2**32)
+
+
+def check_chunks(config: SamplerConfig, domain: Domain) -> None:
+    """Refuse chunks that ask for more distinct values than there are candidates.
+
+    :raises InvalidConfiguration: naming both numbers
+    """
+    num_candidates = int(domain.cells[0].candidates.counts[0])
+    if config.distinct and config.num_negs_per_pos > num_candidates:
+        raise InvalidConfiguration(
+            "num_negs_per_pos",
+            config.num_negs_per_pos,
+            f"the distinct values of a chunk are at most the {num_candidates} candidates",
+        )
+
+
+@compiled
+def corrupt_chunks(
+    positives: NDArray[np.int64],
+    position: int,
+    seed: int,
+    k: int,
+    cell_ends: NDArray[np.uint64],
+    cell_places: NDArray[np.uint64],
+    num_ids: tuple[int, int, int],
+    chunk_size: int,
+    is_distinct: bool,
+    replaced: int,
+    width: int,
+    counts: NDArray[np.uint32],
+    is_saturated: NDArray[np.bool_],
+    mask: int,
+    log_q: int,
+) -> bool:
+    """Corrupt a batch, one set of values per chunk.
+
+    Parameters are those of :func:`negserve_server.sampling.corrupt.corrupt`, but for
+
+    :param chunk_size: uint64, positions that share a row
+    :param replaced: address, written, shape (chunks, k)
+    :param is_saturated: not written: nothing is excluded
+    """
+    num_cells = np.uint64(cell_places.shape[0])
+    places = np.uint64(cell_places.ctypes.data)
+    num_words = (k + _4) // _4 * _4
+    words_array = np.empty(np.int64(num_words), dtype=np.uint32)
+    notes_array = np.zeros(np.int64(num_cells * NOTE_SIZE), dtype=np.uint64)
+    rows_array = np.empty(4 * np.int64(k) + 1, dtype=np.uint32)
+    plans_array = np.zeros(np.int64(num_cells) * NUM_COLUMNS, dtype=np.uint64)
+    shares_array = np.zeros(np.int64(num_cells), dtype=np.uint64)
+    table_array = np.zeros(table_size(k) if is_distinct else 2, dtype=np.uint64)
+    words = np.uint64(words_array.ctypes.data)
+    notes = np.uint64(notes_array.ctypes.data)
+    ranks = np.uint64(rows_array.ctypes.data)
+    units = ranks + _4 * k
+    ids = units + _4 * k
+    hits = ids + _4 * k
+    plans = np.uint64(plans_array.ctypes.data)
+    shares = np.uint64(shares_array.ctypes.data)
+    is_weighted = at.column(places, _ZERO, at.UNIT_STARTS) != NOWHERE
+    tag = _ZERO
+    row = -1
+
+    for i in range(positives.shape[0]):
+        head, relation, tail = positives[i, 0], positives[i, 1], positives[i, 2]
+        if not (0 <= head < num_ids[0] and 0 <= relation < num_ids[1] and 0 <= tail < num_ids[2]):
+            return False
+        own_position = np.uint64(position) + np.uint64(i)
+        chunk = own_position // chunk_size
+        is_first = i == 0 or own_position % chunk_size == _ZERO
+        if is_first:
+            row += 1
+            fill_words(words, np.int64(num_words // _4), chunk, seed)
+        word = np.uint64(load_uint32(words, _ZERO))
+        divide(cell_ends, relation, num_cells, k, word, notes)
+        for cell in range(num_cells):
+            note = np.uint64(cell) * NOTE_SIZE
+            slot = at.column(places, cell, at.SLOT)
+            put(plans, cell, COUNT, load_uint64(notes, note + NOTE_COUNT))
+            put(plans, cell, LENGTH, _ZERO)
+            original = original_of(slot, head, relation, tail)
+            plan_candidates(places, plans, cell, original, relation)
+            num_units = unit_start(places, cell, get(plans, cell, NUM_RANKS))
+            put(plans, cell, NUM_LEGAL, num_units)
+
+        if is_first:
+            # Without weights all cells have the same candidates, so that the first stands for all.
+            begin = _ZERO
+            for cell in range(num_cells if is_weighted else _ONE):
+                end = begin + get(plans, cell, COUNT) if is_weighted else k
+                num_legal = get(plans, cell, NUM_LEGAL)
+                if is_distinct:
+                    tag += _2_32
+                    draw_distinct(
+                        words, ranks, begin, end, num_legal, chunk, seed,
+                        np.uint64(table_array.ctypes.data), np.uint64(len(table_array) // 2 - 1),
+                        tag,
+                    )  # fmt: skip
+                elif end > begin:
+                    draw_below(words, ranks, begin, end, num_legal, chunk, seed)
+                if is_weighted:
+                    find_owners(places, cell, ranks, units, begin, end)
+                for j in range(begin, end):
+                    store_uint32(ids, j, load_uint32(ranks, j))
+                to_ids(places, plans, cell, ids, begin, end)
+                begin = end
+            write_ids(ids, k, replaced, width, row)
+
+        own_mask = mask + np.uint64(i) * k
+        begin = _ZERO
+        for slot in range(3):
+            counts[slot, i] = 0
+        for cell in range(num_cells):
+            count = get(plans, cell, COUNT)
+            end = begin + count
+            slot = at.column(places, cell, at.SLOT)
+            counts[slot, i] += np.uint32(count)
+            original_id = np.uint32(original_of(slot, head, relation, tail))
+            for j in range(begin, end):
+                store_uint8(own_mask, j, np.uint8(load_uint32(ids, j) != original_id))
+            if count > _ZERO and at.column(places, cell, at.TABLE_MASK) > _ZERO:
+                find_list(places, notes, cell, head, relation, tail)
+                note = np.uint64(cell) * NOTE_SIZE
+                put(plans, cell, START, load_uint64(notes, note + NOTE_START))
+                put(plans, cell, LENGTH, load_uint64(notes, note + NOTE_LENGTH))
+                flag_known(places, plans, cell, ranks, begin, end, hits, own_mask)
+            begin = end
+
+        if log_q != NOWHERE:
+            settle_shares(cell_ends, relation, places, plans, num_cells, shares)
+            write_log_q(places, plans, num_cells, shares, ids, k, log_q + _4 * np.uint64(i) * k)
+    return True

@@ -1,0 +1,210 @@
+"""What the kernels do to the k negatives of one positive: draw, exclude, flag, write."""
+
+from __future__ import annotations
+
+import math
+
+import numba as nb
+import numpy as np
+
+from negserve_server.addresses import (
+    NOWHERE,
+    load_uint32,
+    load_uint64,
+    store_float32,
+    store_uint8,
+    store_uint16,
+    store_uint32,
+)
+from negserve_server.index.known_lists import (
+    SHORT_LIST,
+    count_below,
+    find_hits,
+    is_at,
+    stand_in_of,
+)
+from negserve_server.sampling import places as at
+from negserve_server.sampling.units import (
+    ALL_IDS,
+    COUNT,
+    FIRST,
+    IS_EXTRA,
+    LENGTH,
+    NUM_LEGAL,
+    ORIGINAL,
+    START,
+    get,
+    is_in_list,
+    owner,
+    rank_of,
+    stand_in,
+    unit_start,
+)
+
+_ZERO = np.uint64(0)
+_ONE = np.uint64(1)
+_SHORT = np.uint64(SHORT_LIST)
+_TWO_32 = 2.0**32
+
+
+@nb.njit(inline="always")
+def find_owners(places: int, cell: int, ranks: int, units: int, begin: int, end: int) -> None:
+    """Turn units into the ranks that own them, of a weighted cell; keep the units.
+
+    :param ranks: address of uint32: units before, ranks after
+    :param units: address of uint32, written
+    """
+    for j in range(begin, end):
+        unit = load_uint32(ranks, j)
+        store_uint32(units, j, unit)
+        store_uint32(ranks, j, np.uint32(owner(places, cell, np.uint64(unit))))
+
+
+@nb.njit(inline="always")
+def replace_value(ranks: int, begin: int, end: int, value: int, replacement: int) -> None:
+    """Put one value in place of another."""
+    for j in range(begin, end):
+        rank = load_uint32(ranks, j)
+        store_uint32(ranks, j, replacement if rank == value else rank)
+
+
+@nb.njit(inline="always")
+def replace_excluded(
+    places: int, plans: int, cell: int, ranks: int, units: int, begin: int, end: int, hits: int
+) -> None:
+    """Put what stands in for them in place of excluded draws.
+
+    :param units: address of the units that the ranks own; that of the ranks if uniform
+    :param hits: address of uint32, room to note draws
+    """
+    length = get(plans, cell, LENGTH)
+    if get(plans, cell, IS_EXTRA) != _ZERO:
+        original = np.uint32(get(plans, cell, ORIGINAL))
+        if length == _ZERO and units == ranks:
+            # Only the original is excluded, so the first legal unit from M on is M.
+            num_legal = np.uint32(get(plans, cell, NUM_LEGAL))
+            replace_value(ranks, begin, end, original, num_legal)
+        else:
+            is_any = np.uint32(0)
+            for j in range(begin, end):
+                is_any |= np.uint32(load_uint32(ranks, j) == original)
+            if is_any != np.uint32(0):
+                for j in range(begin, end):
+                    if load_uint32(ranks, j) == original:
+                        unit = np.uint64(load_uint32(units, j))
+                        store_uint32(ranks, j, np.uint32(stand_in(places, plans, cell, unit)))
+    if length > _ZERO:
+        lists, start = at.column(places, cell, at.LISTS), get(plans, cell, START)
+        num_hits = find_hits(ranks, begin, end, lists, start, length, hits)
+        is_plain = length > _SHORT and get(plans, cell, IS_EXTRA) == _ZERO and units == ranks
+        for i in range(num_hits):
+            j = np.uint64(load_uint32(hits, i))
+            rank = np.uint64(load_uint32(ranks, j))
+            if is_plain:
+                # The usual case, in a few steps: ranks are units and the list is all there is.
+                index = count_below(lists, start, length, rank)
+                if is_at(lists, start, length, index, rank):
+                    num_legal = get(plans, cell, NUM_LEGAL)
+                    stands = stand_in_of(lists, start, length, num_legal, index)
+                    store_uint32(ranks, j, np.uint32(stands))
+            elif is_in_list(places, plans, cell, rank):
+                unit = np.uint64(load_uint32(units, j))
+                store_uint32(ranks, j, np.uint32(stand_in(places, plans, cell, unit)))
+
+
+@nb.njit(inline="always")
+def flag_known(
+    places: int, plans: int, cell: int, ranks: int, begin: int, end: int, hits: int, mask: int
+) -> None:
+    """Set the flags of draws that are in the list of known values to 0.
+
+    :param mask: address of the positive's flags, uint8
+    """
+    length = get(plans, cell, LENGTH)
+    if length > _ZERO:
+        lists = at.column(places, cell, at.LISTS)
+        num_hits = find_hits(ranks, begin, end, lists, get(plans, cell, START), length, hits)
+        for i in range(num_hits):
+            j = np.uint64(load_uint32(hits, i))
+            if is_in_list(places, plans, cell, np.uint64(load_uint32(ranks, j))):
+                store_uint8(mask, j, np.uint8(0))
+
+
+@nb.njit(inline="always")
+def to_ids(places: int, plans: int, cell: int, ranks: int, begin: int, end: int) -> None:
+    """Turn ranks into ids, in place."""
+    first = get(plans, cell, FIRST)
+    if first != ALL_IDS:
+        ids = at.column(places, cell, at.IDS)
+        for j in range(begin, end):
+            rank = np.uint64(load_uint32(ranks, j))
+            store_uint32(ranks, j, load_uint32(ids, first + rank))
+
+
+@nb.njit(inline="always")
+def write_ids(ids: int, k: int, replaced: int, width: int, row: int) -> None:
+    """Write a row of ids in their width.
+
+    :param ids: address of uint32
+    :param replaced: address of the rows, ``width`` (1, 2 or 4) bytes an id
+    """
+    begin = np.uint64(row) * k
+    if width == np.uint64(2):
+        for j in range(k):
+            store_uint16(replaced, begin + j, np.uint16(load_uint32(ids, j)))
+    elif width == np.uint64(4):
+        for j in range(k):
+            store_uint32(replaced, begin + j, load_uint32(ids, j))
+    else:
+        for j in range(k):
+            store_uint8(replaced, begin + j, np.uint8(load_uint32(ids, j)))
+
+
+@nb.njit
+def write_log_q(
+    places: int, plans: int, num_cells: int, shares: int, ids: int, k: int, log_q: int
+) -> None:
+    """Write the log probabilities of the negatives of one positive.
+
+    :param shares: address of uint64: share of each cell in 2^-32
+    :param ids: address of uint32: the new values, grouped by slot as the counts say
+    :param log_q: address of the positive's float32
+    """
+    begin = _ZERO
+    first_cell = _ZERO
+    while first_cell < num_cells:
+        slot = at.column(places, first_cell, at.SLOT)
+        end_cell = first_cell
+        end = begin
+        while end_cell < num_cells and at.column(places, end_cell, at.SLOT) == slot:
+            end += get(plans, end_cell, COUNT)
+            end_cell += _ONE
+        is_uniform = at.column(places, first_cell, at.UNIT_STARTS) == NOWHERE
+        if end_cell == first_cell + _ONE and is_uniform:
+            if end > begin:
+                share = np.float64(load_uint64(shares, first_cell)) / _TWO_32
+                log = np.float32(math.log(share / np.float64(get(plans, first_cell, NUM_LEGAL))))
+                for j in range(begin, end):
+                    store_float32(log_q, j, log)
+        else:
+            for j in range(begin, end):
+                q = _probability(places, plans, first_cell, end_cell, shares, load_uint32(ids, j))
+                store_float32(log_q, j, np.float32(math.log(q)))
+        begin = end
+        first_cell = end_cell
+
+
+@nb.njit
+def _probability(
+    places: int, plans: int, first_cell: int, end_cell: int, shares: int, value: int
+) -> float:
+    """Probability that a negative has this slot, that of some cells, and this value."""
+    q = 0.0
+    for cell in range(first_cell, end_cell):
+        num_legal = get(plans, cell, NUM_LEGAL)
+        rank = rank_of(places, plans, cell, value)
+        if rank != at.NO_RANK and num_legal > _ZERO:
+            num_units = unit_start(places, cell, rank + _ONE) - unit_start(places, cell, rank)
+            share = np.float64(load_uint64(shares, cell)) / _TWO_32
+            q += share * np.float64(num_units) / np.float64(num_legal)
+    return q

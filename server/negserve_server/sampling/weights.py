@@ -1,0 +1,118 @@
+"""Integer weights of ids, and the tables with which a unit finds its owner."""
+
+from __future__ import annotations
+
+import decimal
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from negserve_server.compiled import compiled
+from negserve_server.index import PairIndex
+from negserve_server.index.known_lists import HEADER, SHORT_LIST
+from negserve_server.sampling.places import NO_RANK_32
+
+#: Units of all ids together, at most: a unit is a uint32, and so is their number.
+_MAX_UNITS = 2**32 - 1
+_DIGITS = 50
+
+#: Buckets of the guide table per candidate, at least.
+_BUCKETS_PER_RANK = 2
+
+
+def degree_weights(frequencies: NDArray[np.int64], alpha: float) -> NDArray[np.int64]:
+    """Give each id its units: its frequency to the power alpha, scaled to 2^32 units in all.
+
+    Powers are rounded to 50 decimal digits, and all else is exact, so that every machine gets
+    the same integers.
+
+    :param frequencies: shape (n,); 0 gives weight 0 unless alpha is 0
+    :return: units, shape (n,); their sum is below 2^32
+    """
+    values, owners, num_ids = np.unique(frequencies, return_inverse=True, return_counts=True)
+    with decimal.localcontext(decimal.Context(prec=_DIGITS)):
+        exponent = decimal.Decimal(alpha)
+        # Exact from here on: another order of roundings could lose a unit.
+        powers = [Fraction(decimal.Decimal(int(f)) ** exponent if alpha else 1) for f in values]
+    num_candidates = sum(int(n) for power, n in zip(powers, num_ids, strict=True) if power > 0)
+    total = sum((power * int(n) for power, n in zip(powers, num_ids, strict=True)), Fraction(0))
+    room = _MAX_UNITS - num_candidates
+    units = [max(1, math.floor(power * room / total)) if power > 0 else 0 for power in powers]
+    return np.array(units, dtype=np.int64)[owners]
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """Candidates with units, the heaviest first.
+
+    :ivar ids: uint32, shape (n,): candidates by weight descending, then by id
+    :ivar unit_starts: uint32, shape (n + 1,): where the units of each rank begin
+    :ivar guide: uint32: per bucket of units, the rank that owns its first one; one more at the
+        end
+    :ivar guide_shift: width of a bucket as a power of two
+    :ivar guide_steps: halvings that search any bucket
+    :ivar ranks: uint32, shape (num_ids,): rank of each id
+    """
+
+    ids: NDArray[np.uint32]
+    unit_starts: NDArray[np.uint32]
+    guide: NDArray[np.uint32]
+    guide_shift: int
+    guide_steps: int
+    ranks: NDArray[np.uint32]
+
+    @classmethod
+    def of(cls, units: NDArray[np.int64]) -> Weights:
+        """Order ids by their units, shape (num_ids,); at least one has some."""
+        order = np.argsort(-units, kind="stable")
+        order = order[: np.count_nonzero(units)]
+        unit_starts = np.zeros(len(order) + 1, dtype=np.int64)
+        np.cumsum(units[order], out=unit_starts[1:])
+        num_units = int(unit_starts[-1])
+        shift = 0
+        while (num_units >> (shift + 1)) >= _BUCKETS_PER_RANK * len(order):
+            shift += 1
+        begins = np.arange(((num_units - 1) >> shift) + 1) << shift
+        guide = np.searchsorted(unit_starts[:-1], begins, side="right") - 1
+        guide = np.append(guide, len(order) - 1)
+        ranks = np.full(len(units), NO_RANK_32, dtype=np.uint32)
+        ranks[order] = np.arange(len(order), dtype=np.uint32)
+        return cls(
+            ids=order.astype(np.uint32),
+            unit_starts=unit_starts.astype(np.uint32),
+            guide=guide.astype(np.uint32),
+            guide_shift=shift,
+            guide_steps=int(np.diff(guide).max(initial=0)).bit_length(),
+            ranks=ranks,
+        )
+
+    def units_before(self, index: PairIndex) -> NDArray[np.uint32]:
+        """Cumulate units along the lists of an index of ranks.
+
+        :return: at the place of each value in ``index.lists``, the units of the values before
+            it in its list
+        """
+        before = np.zeros(len(index.lists), dtype=np.uint32)
+        _cumulate(index.table, index.lists, self.unit_starts, before)
+        return before
+
+
+@compiled
+def _cumulate(
+    table: NDArray[np.uint64],
+    lists: NDArray[np.uint32],
+    unit_starts: NDArray[np.uint32],
+    before: NDArray[np.uint32],
+) -> None:
+    for entry in table[:, 1].copy():
+        start, length = np.int64(entry & np.uint64(0xFFFFFFFF)), np.int64(entry >> np.uint64(32))
+        if length > SHORT_LIST:
+            start += HEADER + 2 * np.int64(lists[start + 1]) + 1
+        total = np.int64(0)
+        for i in range(start, start + length):
+            before[i] = total
+            rank = np.int64(lists[i])
+            total += np.int64(unit_starts[rank + 1]) - np.int64(unit_starts[rank])
