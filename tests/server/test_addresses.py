@@ -12,7 +12,12 @@ from negserve_server.addresses import (
     load_int64,
     load_uint32,
     load_uint64,
+    prefetch,
+    store_float32,
+    store_uint8,
+    store_uint16,
     store_uint32,
+    store_uint64,
 )
 
 
@@ -22,8 +27,17 @@ def read(small: int, large: int, signed: int, index: int) -> tuple[int, int, int
 
 
 @nb.njit
-def write(address: int, index: int, value: int) -> None:
-    store_uint32(address, index, np.uint32(value))
+def write(bytes_: int, shorts: int, words: int, longs: int, floats: int, index: int) -> None:
+    store_uint8(bytes_, index, np.uint8(8))
+    store_uint16(shorts, index, np.uint16(16))
+    store_uint32(words, index, np.uint32(32))
+    store_uint64(longs, index, np.uint64(64))
+    store_float32(floats, index, np.float32(0.5))
+
+
+@nb.njit
+def ask(address: int, index: int) -> None:
+    prefetch(address, index)
 
 
 def test_elements_are_read_and_written():
@@ -33,8 +47,18 @@ def test_elements_are_read_and_written():
     one = np.uint64(1)
     found = read(address_of(small), address_of(large), address_of(signed), one)
     assert found == (2**32 - 1, 2**64 - 1, -(2**63))
-    write(address_of(small), one, 8)
-    assert small.tolist() == [1, 8, 3]
+
+
+def test_elements_of_every_width_are_written_and_their_neighbours_not():
+    dtypes = (np.uint8, np.uint16, np.uint32, np.uint64, np.float32)
+    arrays = [np.ones(3, dtype=dtype) for dtype in dtypes]
+    write(*map(address_of, arrays), np.uint64(1))
+    assert [array.tolist() for array in arrays] == [[1, x, 1] for x in (8, 16, 32, 64, 0.5)]
+
+
+def test_asking_for_any_address_does_no_harm():
+    for address in (NOWHERE, np.uint64(2**47), address_of(np.ones(3, dtype=np.uint32))):
+        ask(address, np.uint64(1))
 
 
 def test_what_has_no_elements_or_gaps_is_told():

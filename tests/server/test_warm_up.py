@@ -7,35 +7,51 @@ import itertools
 import numpy as np
 
 from negserve_server.graph import TriplesFactory
+from negserve_server.graph.type_constraints import TypeConstraints
 from negserve_server.index import kernels as index_kernels
-from negserve_server.index import rank_directory
-from negserve_server.sampling import KINDS, SamplerConfig, kernels
+from negserve_server.index import known_lists
+from negserve_server.sampling import SamplerConfig, weights
+from negserve_server.sampling.kernels import corrupt, corrupt_chunks
 from negserve_server.warm_up import warm_up
+
+FILTER = {"filter_splits": ("training",)}
+OPTIONS: list[dict[str, object]] = [
+    {"kind": "basic", "corruption_scheme": ("head", "relation", "tail")},
+    {"kind": "basic", "distinct": True, "chunk_size": 2},
+    {"kind": "bernoulli", "candidates": (1, 2, 3), **FILTER},
+    {"kind": "bernoulli", "distinct": True, **FILTER},
+    {"kind": "pseudotyped", **FILTER},
+    {"kind": "typed", "filter_mode": "mask", **FILTER},
+    {"kind": "degree", "log_q": True, **FILTER},
+    {"kind": "degree", "chunk_size": 2},
+    {"kind": "mixture", "mixture": (("basic", 1), ("degree", 2)), "log_q": True},
+]
 
 
 def test_warm_up_compiles_all_that_requests_use():
     warm_up({})
     compiled = [
-        kernels.corrupt,
+        corrupt.corrupt,
+        corrupt_chunks.corrupt_chunks,
         index_kernels.contains_values,
         index_kernels.fill_table,
-        rank_directory._sizes,
-        rank_directory._fill,
+        index_kernels.find_one,
+        known_lists.place_lists,
+        known_lists.fill_lists,
+        weights._cumulate,
     ]
     before = [len(kernel.signatures) for kernel in compiled]
     assert all(before)
-    for num_entities, num_relations in itertools.product((5, 300, 70_000), (2, 300, 70_000)):
+    for num_entities, num_relations in itertools.product((5, 300, 70_000), (2, 300)):
         triples = np.array([[0, 0, 1], [1, 1, 2], [4, 1, 0]])
         factory = TriplesFactory(
             {"training": triples, "validation": triples[:1]},
             num_entities=num_entities,
             num_relations=num_relations,
+            type_constraints=TypeConstraints(heads=[(0, 0), (0, 3)], tails=[(1, 2)]),
         )
         factory.contains(triples, ("validation",))
-        for kind, splits in itertools.product(KINDS, ((), ("training",))):
-            scheme = ("head", "relation", "tail") if kind == "basic" else ("head", "tail")
-            config = SamplerConfig(
-                kind=kind, num_negs_per_pos=3, corruption_scheme=scheme, filter_splits=splits
-            )
+        for options in OPTIONS:
+            config = SamplerConfig(num_negs_per_pos=3, **options)  # type: ignore[arg-type]
             factory.sampler(config).sample(triples, 7)
     assert [len(kernel.signatures) for kernel in compiled] == before

@@ -66,9 +66,7 @@ class FilterIndex:
                 value = SLOTS.index(slot)
                 pair = [column for column in range(3) if column != value]
                 num_values = self.num_relations if slot == "relation" else self.num_entities
-                self._by_slot[slot] = PairIndex.build(
-                    self._triples[:, [*pair, value]], num_values
-                )
+                self._by_slot[slot] = PairIndex.build(self._triples[:, [*pair, value]], num_values)
             return self._by_slot[slot]
 
     def known_tails(self, head: int, relation: int) -> NDArray[np.uint32]:

@@ -9,7 +9,7 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
-from negserve_server.addresses import load_uint32, load_uint64, prefetch
+from negserve_server.addresses import load_uint64, prefetch
 from negserve_server.compiled import compiled
 from negserve_server.index.known_lists import count_below, first_value, is_at, may_hold
 

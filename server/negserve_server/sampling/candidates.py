@@ -13,9 +13,7 @@ from negserve_server.index import sort_unique_triples
 EVERY_ID = -1
 
 
-def distinct_pairs(
-    first: NDArray[np.integer], second: NDArray[np.integer]
-) -> NDArray[np.int64]:
+def distinct_pairs(first: NDArray[np.integer], second: NDArray[np.integer]) -> NDArray[np.int64]:
     """Sort pairs of ids and drop repetitions: shapes (n,), (n,) to (m, 2)."""
     rows = np.zeros((len(first), 3), dtype=np.int64)
     rows[:, 0] = first

@@ -146,7 +146,7 @@ class SamplerConfig:
         ):
             raise InvalidConfiguration("alpha", self.alpha, f"give a number from 0 to {MAX_ALPHA}")
         object.__setattr__(self, "alpha", float(self.alpha))
-        if self.alpha != 0.75 and "degree" not in dict(self.parts):  # noqa: PLR2004
+        if self.alpha != 0.75 and "degree" not in dict(self.parts):
             raise InvalidConfiguration(
                 "alpha", self.alpha, "it has no effect without kind degree; leave it out"
             )
@@ -251,8 +251,7 @@ class SamplerConfig:
             raise InvalidConfiguration(
                 "filter_mode",
                 "exact",
-                "one set of values can't avoid what is known of each positive of a chunk; "
-                "use mask",
+                "one set of values can't avoid what is known of each positive of a chunk; use mask",
             )
 
     @property
@@ -273,4 +272,4 @@ class SamplerConfig:
 
 def _shortened(values: object) -> str:
     text = repr(values)
-    return text if len(text) <= 80 else text[:77] + "..."  # noqa: PLR2004
+    return text if len(text) <= 80 else text[:77] + "..."

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from negserve_server.addresses import NOWHERE, address_of
+from negserve_server.addresses import address_of
 from negserve_server.errors import InvalidConfiguration
 from negserve_server.index import FilterIndex, PairIndex
-from negserve_server.sampling import places
 from negserve_server.sampling.batch import narrowest_dtype
 from negserve_server.sampling.candidates import Candidates, distinct_pairs
 from negserve_server.sampling.config import SLOTS, Kind, SamplerConfig
+from negserve_server.sampling.kernels import places
 from negserve_server.sampling.statistics import RelationStatistics
 from negserve_server.sampling.weights import Weights, degree_weights
 
@@ -93,7 +93,7 @@ class Domain:
 
     def _check(self, config: SamplerConfig) -> None:
         for slot in config.corruption_scheme:
-            if self.num_ids[SLOTS.index(slot)] < 2:  # noqa: PLR2004
+            if self.num_ids[SLOTS.index(slot)] < 2:
                 raise InvalidConfiguration(
                     "corruption_scheme",
                     config.corruption_scheme,
@@ -211,17 +211,17 @@ class Domain:
         num_parts = len(config.parts)
         widths = np.zeros((self._graph.num_relations, len(self.cells)), dtype=np.uint64)
         for part, (kind, shares) in enumerate(config.parts):
-            ends = self._slot_ends(config, kind, self.cells[part::num_parts])
+            ends = self._slot_ends(kind, self.cells[part::num_parts])
             width = np.diff(ends, axis=1, prepend=np.uint64(0))
             widths[:, part::num_parts] = width * np.uint64(shares)
         total = np.uint64(sum(shares for _, shares in config.parts))
         result: NDArray[np.uint64] = np.cumsum(widths, axis=1) // total
         return np.ascontiguousarray(result)
 
-    def _slot_ends(self, config: SamplerConfig, kind: Kind, cells: list[Cell]) -> NDArray[np.uint64]:
+    def _slot_ends(self, kind: Kind, cells: list[Cell]) -> NDArray[np.uint64]:
         """Where the slots of one kind end, in 2^-32, shape (num_relations, slots)."""
         num_relations = self._graph.num_relations
-        if kind == "bernoulli" and len(cells) == 2:  # noqa: PLR2004
+        if kind == "bernoulli" and len(cells) == 2:
             share = RelationStatistics.of(self._graph.training, num_relations).head_share
             return np.stack([share, np.full_like(share, 2**32)], axis=1)
         weights = np.ones((num_relations, len(cells)), dtype=np.uint64)

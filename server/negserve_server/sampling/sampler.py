@@ -6,13 +6,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from negserve_server.addresses import NOWHERE, address_of
-from negserve_server.errors import InvalidInput, PositionOutOfRange
+from negserve_server.errors import InvalidConfiguration, InvalidInput, PositionOutOfRange
 from negserve_server.index.filter_index import check_ids
 from negserve_server.sampling.batch import CorruptedBatch
 from negserve_server.sampling.config import SamplerConfig
-from negserve_server.sampling.corrupt import corrupt
-from negserve_server.sampling.corrupt_chunks import check_chunks, corrupt_chunks
 from negserve_server.sampling.domain import Domain
+from negserve_server.sampling.kernels.corrupt import corrupt
+from negserve_server.sampling.kernels.corrupt_chunks import corrupt_chunks
 
 
 def as_triples(triples: ArrayLike) -> NDArray[np.int64]:
@@ -22,7 +22,7 @@ def as_triples(triples: ArrayLike) -> NDArray[np.int64]:
     :raises InvalidInput: for another shape, or ids that are not integers
     """
     array = np.asarray(triples)
-    if array.dtype == np.int64 and array.ndim == 2 and array.shape[1] == 3:  # noqa: PLR2004
+    if array.dtype == np.int64 and array.ndim == 2 and array.shape[1] == 3:
         flags = array.flags
         if flags.c_contiguous and flags.writeable:
             return array
@@ -61,8 +61,13 @@ class Sampler:
     """
 
     def __init__(self, config: SamplerConfig, domain: Domain) -> None:
-        if config.chunk_size > 1:
-            check_chunks(config, domain)
+        num_candidates = int(domain.cells[0].candidates.counts[0])
+        if config.distinct and config.chunk_size > 1 and config.num_negs_per_pos > num_candidates:
+            raise InvalidConfiguration(
+                "num_negs_per_pos",
+                config.num_negs_per_pos,
+                f"the distinct values of a chunk are at most the {num_candidates} candidates",
+            )
         self.config = config
         self.domain = domain
 
@@ -98,19 +103,20 @@ class Sampler:
             domain.places,
             domain.num_ids,
         )
-        outputs = (
-            address_of(replaced),
-            np.uint64(replaced.itemsize),
-            counts,
-            is_saturated,
+        outputs = (address_of(replaced), np.uint64(replaced.itemsize), counts)
+        extras = (
             NOWHERE if mask is None else address_of(mask),
             NOWHERE if log_q is None else address_of(log_q),
         )
         if chunk > 1:
-            all_inside = corrupt_chunks(*arguments, np.uint64(chunk), config.distinct, *outputs)
+            all_inside = corrupt_chunks(
+                *arguments, np.uint64(chunk), config.distinct, *outputs, *extras
+            )
         else:
             is_exact = config.filter_mode == "exact"
-            all_inside = corrupt(*arguments, is_exact, config.distinct, *outputs)
+            all_inside = corrupt(
+                *arguments, is_exact, config.distinct, *outputs, is_saturated, *extras
+            )
         if not all_inside:
             check_ids(triples, domain.num_ids[0], domain.num_ids[1])
         if config.masked and mask is None:

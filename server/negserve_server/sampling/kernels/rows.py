@@ -23,8 +23,8 @@ from negserve_server.index.known_lists import (
     is_at,
     stand_in_of,
 )
-from negserve_server.sampling import places as at
-from negserve_server.sampling.units import (
+from negserve_server.sampling.kernels import places as at
+from negserve_server.sampling.kernels.units import (
     ALL_IDS,
     COUNT,
     FIRST,
@@ -161,9 +161,7 @@ def write_ids(ids: int, k: int, replaced: int, width: int, row: int) -> None:
 
 
 @nb.njit
-def write_log_q(
-    places: int, plans: int, num_cells: int, shares: int, ids: int, k: int, log_q: int
-) -> None:
+def write_log_q(places: int, plans: int, num_cells: int, shares: int, ids: int, log_q: int) -> None:
     """Write the log probabilities of the negatives of one positive.
 
     :param shares: address of uint64: share of each cell in 2^-32

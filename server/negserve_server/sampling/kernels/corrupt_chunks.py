@@ -17,14 +17,10 @@ from negserve_server.addresses import (
     store_uint32,
 )
 from negserve_server.compiled import compiled
-from negserve_server.errors import InvalidConfiguration
-from negserve_server.sampling import places as at
-from negserve_server.sampling.config import SamplerConfig
-from negserve_server.sampling.division import divide, settle_shares
-from negserve_server.sampling.domain import Domain
-from negserve_server.sampling.draws import draw_below, draw_distinct, table_size
-from negserve_server.sampling.philox import fill_words
-from negserve_server.sampling.plan import (
+from negserve_server.sampling.kernels import places as at
+from negserve_server.sampling.kernels.division import divide, settle_shares
+from negserve_server.sampling.kernels.draws import draw_below, draw_distinct, table_size
+from negserve_server.sampling.kernels.plan import (
     NOTE_COUNT,
     NOTE_LENGTH,
     NOTE_SIZE,
@@ -32,8 +28,14 @@ from negserve_server.sampling.plan import (
     find_list,
     original_of,
 )
-from negserve_server.sampling.rows import find_owners, flag_known, to_ids, write_ids, write_log_q
-from negserve_server.sampling.units import (
+from negserve_server.sampling.kernels.rows import (
+    find_owners,
+    flag_known,
+    to_ids,
+    write_ids,
+    write_log_q,
+)
+from negserve_server.sampling.kernels.units import (
     COUNT,
     LENGTH,
     NUM_COLUMNS,
@@ -45,25 +47,12 @@ from negserve_server.sampling.units import (
     put,
     unit_start,
 )
+from negserve_server.sampling.philox import fill_words
 
 _ZERO = np.uint64(0)
 _ONE = np.uint64(1)
 _4 = np.uint64(4)
 _2_32 = np.uint64(2**32)
-
-
-def check_chunks(config: SamplerConfig, domain: Domain) -> None:
-    """Refuse chunks that ask for more distinct values than there are candidates.
-
-    :raises InvalidConfiguration: naming both numbers
-    """
-    num_candidates = int(domain.cells[0].candidates.counts[0])
-    if config.distinct and config.num_negs_per_pos > num_candidates:
-        raise InvalidConfiguration(
-            "num_negs_per_pos",
-            config.num_negs_per_pos,
-            f"the distinct values of a chunk are at most the {num_candidates} candidates",
-        )
 
 
 @compiled
@@ -80,17 +69,17 @@ def corrupt_chunks(
     replaced: int,
     width: int,
     counts: NDArray[np.uint32],
-    is_saturated: NDArray[np.bool_],
     mask: int,
     log_q: int,
 ) -> bool:
     """Corrupt a batch, one set of values per chunk.
 
-    Parameters are those of :func:`negserve_server.sampling.corrupt.corrupt`, but for
+    Parameters are those of :func:`negserve_server.sampling.kernels.corrupt.corrupt`, but for
 
     :param chunk_size: uint64, positions that share a row
     :param replaced: address, written, shape (chunks, k)
-    :param is_saturated: not written: nothing is excluded
+
+    and ``is_exact`` and ``is_saturated``, which are not there, since nothing is excluded.
     """
     num_cells = np.uint64(cell_places.shape[0])
     places = np.uint64(cell_places.ctypes.data)
@@ -180,5 +169,5 @@ def corrupt_chunks(
 
         if log_q != NOWHERE:
             settle_shares(cell_ends, relation, places, plans, num_cells, shares)
-            write_log_q(places, plans, num_cells, shares, ids, k, log_q + _4 * np.uint64(i) * k)
+            write_log_q(places, plans, num_cells, shares, ids, log_q + _4 * np.uint64(i) * k)
     return True

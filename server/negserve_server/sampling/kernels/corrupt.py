@@ -19,11 +19,10 @@ from negserve_server.addresses import (
     store_uint8,
 )
 from negserve_server.compiled import compiled
-from negserve_server.sampling import places as at
-from negserve_server.sampling.division import divide, settle, settle_shares
-from negserve_server.sampling.draws import draw_below, draw_distinct, table_size
-from negserve_server.sampling.philox import fill_words
-from negserve_server.sampling.plan import (
+from negserve_server.sampling.kernels import places as at
+from negserve_server.sampling.kernels.division import divide, settle, settle_shares
+from negserve_server.sampling.kernels.draws import draw_below, draw_distinct, table_size
+from negserve_server.sampling.kernels.plan import (
     NOTE_COUNT,
     NOTE_LENGTH,
     NOTE_SIZE,
@@ -32,7 +31,7 @@ from negserve_server.sampling.plan import (
     original_of,
     plan_positive,
 )
-from negserve_server.sampling.rows import (
+from negserve_server.sampling.kernels.rows import (
     find_owners,
     flag_known,
     replace_excluded,
@@ -41,7 +40,8 @@ from negserve_server.sampling.rows import (
     write_ids,
     write_log_q,
 )
-from negserve_server.sampling.units import COUNT, LENGTH, NUM_COLUMNS, NUM_LEGAL, get, put
+from negserve_server.sampling.kernels.units import COUNT, LENGTH, NUM_COLUMNS, NUM_LEGAL, get, put
+from negserve_server.sampling.philox import fill_words
 
 _ZERO = np.uint64(0)
 _ONE = np.uint64(1)
@@ -220,9 +220,7 @@ def corrupt(
 
             if log_q != NOWHERE:
                 settle_shares(cell_ends, relation, places, plans, num_cells, shares)
-                write_log_q(
-                    places, plans, num_cells, shares, ranks, k, log_q + _4 * np.uint64(i) * k
-                )
+                write_log_q(places, plans, num_cells, shares, ranks, log_q + _4 * np.uint64(i) * k)
                 for j in range(begin, k):
                     store_float32(log_q + _4 * np.uint64(i) * k, j, np.float32(0.0))
     return True

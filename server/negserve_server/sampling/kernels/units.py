@@ -14,7 +14,7 @@ import numpy as np
 from negserve_server.addresses import NOWHERE, load_int64, load_uint32, load_uint64, store_uint64
 from negserve_server.index.kernels import is_known
 from negserve_server.index.known_lists import count_below, first_value, is_at, lower_bound
-from negserve_server.sampling import places as at
+from negserve_server.sampling.kernels import places as at
 
 _ZERO = np.uint64(0)
 _ONE = np.uint64(1)
@@ -180,7 +180,7 @@ def excluded_below(places: int, plans: int, cell: int, unit: int) -> int:
 
 @nb.njit
 def legal_unit(places: int, plans: int, cell: int, index: int) -> int:
-    """The legal unit with ``index`` legal ones before it."""
+    """Give the legal unit with ``index`` legal ones before it."""
     lists = at.column(places, cell, at.LISTS)
     start, length = get(plans, cell, START), get(plans, cell, LENGTH)
     first = first_value(lists, start, length)

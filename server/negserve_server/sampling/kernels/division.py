@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from negserve_server.addresses import load_uint64, store_uint64
-from negserve_server.sampling import places as at
-from negserve_server.sampling.plan import NOTE_COUNT, NOTE_SIZE
-from negserve_server.sampling.units import COUNT, NUM_LEGAL, get, put
+from negserve_server.sampling.kernels import places as at
+from negserve_server.sampling.kernels.plan import NOTE_COUNT, NOTE_SIZE
+from negserve_server.sampling.kernels.units import COUNT, NUM_LEGAL, get, put
 
 _ZERO = np.uint64(0)
 _ONE = np.uint64(1)

@@ -7,8 +7,8 @@ import numpy as np
 
 from negserve_server.addresses import load_uint64, prefetch, store_uint64
 from negserve_server.index.kernels import find_pair, pair_key, prefetch_pair
-from negserve_server.sampling import places as at
-from negserve_server.sampling.units import (
+from negserve_server.sampling.kernels import places as at
+from negserve_server.sampling.kernels.units import (
     ALL_IDS,
     COUNT,
     FIRST,
@@ -48,7 +48,7 @@ def _key(slot: int, head: int, relation: int, tail: int) -> int:
 
 @nb.njit(inline="always")
 def original_of(slot: int, head: int, relation: int, tail: int) -> int:
-    """The value that is replaced."""
+    """Give the value that is replaced."""
     if slot == _ZERO:
         return np.uint64(head)
     return np.uint64(tail) if slot == _2 else np.uint64(relation)
