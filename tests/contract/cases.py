@@ -8,7 +8,6 @@ from functools import cache
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
 import pytest
 
 from negserve.config import Kind
@@ -23,7 +22,6 @@ from negserve.sampling import (
     TypedNegativeSampler,
 )
 from negserve_server import graph
-from tests.support.oracle import known
 
 ENTITY_SLOTS = ("head", "tail")
 ALL_SLOTS = ("head", "relation", "tail")
@@ -84,17 +82,27 @@ class Case:
 
     def legal(
         self, of: graph.TriplesFactory, triple: tuple[int, int, int], splits: tuple[str, ...]
-    ) -> dict[int, set[int]]:
+    ) -> dict[int, frozenset[int]]:
         """Give the legal values of a triple by column of the scheme."""
         result = {}
         for column in (COLUMNS[slot] for slot in self.scheme):
-            drawable = self.drawable(of, triple[1], column) - {triple[column]}
-            values = np.array(sorted(drawable), dtype=np.int64)
-            rows = np.tile(np.array(triple, dtype=np.int64), (len(values), 1))
-            rows[:, column] = values
-            keep = ~known(of, rows, splits) if splits else np.ones(len(values), dtype=np.bool_)
-            result[column] = set(values[keep].tolist())
+            pair = tuple(triple[other] for other in range(3) if other != column)
+            known = _known_values(of, splits, column).get(pair, set()) if splits else set()
+            result[column] = self.drawable(of, triple[1], column) - {triple[column]} - known
         return result
+
+
+@cache
+def _known_values(
+    of: graph.TriplesFactory, splits: tuple[str, ...], column: int
+) -> Mapping[tuple[int, ...], set[int]]:
+    """Group the known values of a column by what stays, without the filter index."""
+    result: dict[tuple[int, ...], set[int]] = {}
+    others = [other for other in range(3) if other != column]
+    for split in splits:
+        for row in of.splits[split].tolist() if split in of.splits else ():
+            result.setdefault((row[others[0]], row[others[1]]), set()).add(row[column])
+    return result
 
 
 @cache

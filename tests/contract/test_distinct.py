@@ -79,7 +79,7 @@ def test_values_of_a_chunk_are_distinct(place: Place):
     k = place.graph.num_entities if place.graph.num_entities < 3000 else 1000
     batch = case.open(place.graph, place.factory, k).sample_compact(place.positives(30))
     assert all(len(set(row.tolist())) == k for row in batch.replaced)
-    with pytest.raises(ValueError, match="distinct|num_negs_per_pos"):
+    with pytest.raises(ValueError, match=r"distinct|num_negs_per_pos"):
         BernoulliNegativeSampler(
             place.factory, place.graph.num_entities + 1, distinct=True, chunk_size=7
         )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from negserve_server.addresses import load_uint64, prefetch
 from negserve_server.compiled import compiled
-from negserve_server.index.known_lists import count_below, first_value, is_at, may_hold
+from negserve_server.index.known_lists import count_below, first_value, is_at, is_exact, may_hold
 
 _HASH = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio: Fibonacci hashing
 _MIX = np.uint64(0xD6E8FEB86659FD93)
@@ -66,6 +66,8 @@ def is_known(lists: int, start: int, length: int, value: int) -> bool:
     """Whether a list of :func:`find_pair` holds a value."""
     if not may_hold(lists, start, length, value):
         return False
+    if is_exact(lists, start, length):
+        return True
     return is_at(lists, start, length, count_below(lists, start, length, value), value)
 
 

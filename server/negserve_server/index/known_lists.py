@@ -69,6 +69,12 @@ def may_hold(lists: int, start: int, length: int, value: int) -> bool:
 
 
 @nb.njit(inline="always")
+def is_exact(lists: int, start: int, length: int) -> bool:
+    """Whether :func:`may_hold` is the answer itself: there is a bitmap with a bit for each value."""
+    return length > _SHORT and load_uint32(lists, start) == np.uint32(0)
+
+
+@nb.njit(inline="always")
 def lower_bound(values: int, start: int, length: int, value: int) -> int:
     """How many of the ``length`` sorted values from ``start`` on are below ``value``.
 

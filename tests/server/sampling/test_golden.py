@@ -1,4 +1,4 @@
-"""Golden vectors: the bytes of algorithm version 1, pinned.
+"""Golden vectors: the bytes of algorithm version 2, pinned.
 
 A trainer that resumes after an upgrade relies on them. Where one changes, the sampling
 function has changed: raise the algorithm version, do not mend the vector.
@@ -16,27 +16,108 @@ from negserve_server.graph import TriplesFactory
 from negserve_server.sampling import SPLITS, CorruptedBatch
 from tests.support.graphs import load
 
-NO_SPLITS: tuple[str, ...] = ()
+TRAINING = ("training",)
+EVERY_SLOT = ("head", "relation", "tail")
+THIRD = tuple(range(0, 2571, 3))
+EVERY_SPLIT = ("training", "validation", "testing")
 
 # k = 10, seed 7, position 12345, every 50th training triple of `world`.
-WORLD = {
-    ("basic", NO_SPLITS): "35592dbed18ee57e1bab640a551a67ea6d867eedd43b32465dcb5e1c57504a16",
-    ("basic", SPLITS[:1]): "d841de7879b0684862c7f3c60dd31f108a01da3fe85b7dc0acddfd7b12e3ac81",
-    ("basic", SPLITS): "f8fd87d7428563a38fec02f08e5a5c8c9cf432673fa28456ebfda3bcb799c428",
-    ("bernoulli", NO_SPLITS): "7c77e96a7ce2f74141b55bf944408f9e95772754c26e0182d26fe844b6e50968",
-    ("bernoulli", SPLITS[:1]): "bffb2e6b1c355a4bb2a967c36b1586e5551b51b6fd99fad3430d95a14d86996c",
-    ("bernoulli", SPLITS): "69c2a5979be0c5c5d17fab214c0fefa496bf06128150eda6fad1f9083e14e20e",
-    ("pseudotyped", NO_SPLITS): "8ecd156a17a2d2b10bf5e6857e66f0ef3332fb7137622c7477bec9d1cf18a222",
-    ("pseudotyped", SPLITS[:1]): "585727447f107538aade665919ae78d233a4f4184666bfd7ba9f765eec03cc81",
-    ("pseudotyped", SPLITS): "ae0ff82af0577f6a085e26e770dc9ced5a30ace829c08243c96ec9b16697a2f7",
+WORLD: dict[str, tuple[dict[str, Any], str]] = {
+    "basic": (
+        {"kind": "basic"},
+        "2ea41b62be45c5aa120aca9a722d6d8af6bd167ca385af630b8d1d30cf458dba",
+    ),
+    "basic, exact": (
+        {"kind": "basic", "filter_splits": TRAINING},
+        "25304b47313d79baaaf6da32cf23ae27958c7722e22f6ce8740771ec75180970",
+    ),
+    "bernoulli": (
+        {"kind": "bernoulli"},
+        "c71ce727df0b995f84f1567eca539ebf5eb293a7ecfdb2bede5fc8927403a050",
+    ),
+    "bernoulli, exact": (
+        {"kind": "bernoulli", "filter_splits": TRAINING},
+        "fad86fc441316dd882a58e8fc441b13302033ed90cc857eafa9ab6e50f269381",
+    ),
+    "pseudotyped": (
+        {"kind": "pseudotyped"},
+        "4c9388128032fd5562f93b7d743b45924918f1d9c0fb508da66b2f9ff58d397e",
+    ),
+    "pseudotyped, exact": (
+        {"kind": "pseudotyped", "filter_splits": TRAINING},
+        "406bb2ec755e0b29c0401102067b3a7a59f286c9ffc43fe08cec3aac3963ba56",
+    ),
+    "typed": (
+        {"kind": "typed"},
+        "2805e2bcf6d72f8530ba42511812d494f543df7098000081c3c9d98451dcddb4",
+    ),
+    "typed, exact": (
+        {"kind": "typed", "filter_splits": TRAINING},
+        "730bdd42c1b04327bc7161f992f315d6350bd9dbf9db4418c3d58d1ae9d0fa18",
+    ),
+    "degree": (
+        {"kind": "degree"},
+        "4ef66f8d18fae6f788a8921c75737917209464d216ae4c1c45c22ccfd2ca942d",
+    ),
+    "degree, exact": (
+        {"kind": "degree", "filter_splits": TRAINING},
+        "3129428015ded12484d311aaac70f3797a2892a8780a41fa2f269987028c79c1",
+    ),
+    "bernoulli, exact over all splits": (
+        {"kind": "bernoulli", "filter_splits": EVERY_SPLIT},
+        "747804aa9c44e67447b650e3fac6ba045c14d49d30ca966587d54a04160fe79c",
+    ),
+    "bernoulli, mask": (
+        {"kind": "bernoulli", "filter_splits": EVERY_SPLIT, "filter_mode": "mask"},
+        "d7bba2765009120e1c54767590494549e702e4e57f4b078d375fdcff93ffb0fe",
+    ),
+    "basic, all slots, exact": (
+        {"corruption_scheme": EVERY_SLOT, "filter_splits": TRAINING},
+        "1af354fc36ff20830f8bacc7995ae4768e5b0479a1ec67906545f90f9c922b9f",
+    ),
+    "degree of relations, alpha 1": (
+        {"kind": "degree", "alpha": 1.0, "corruption_scheme": ("relation",)},
+        "026fc08331bdbaf72dd0fb1780850902e9fbb15ee48e30de894f4119ec9be7f7",
+    ),
+    "mixture, exact, log q": (
+        {
+            "kind": "mixture",
+            "mixture": (("bernoulli", 2), ("typed", 1), ("degree", 1)),
+            "filter_splits": TRAINING,
+            "log_q": True,
+        },
+        "743083c0ffc7264a3fac054c1d46394994b704cd9e2043d451af5181f33b996c",
+    ),
+    "every third entity, exact": (
+        {"candidates": THIRD, "filter_splits": TRAINING},
+        "99d3588f24e78b1f7a74e44612c7f1dc00c7b3f413df626db235833c1d558d4a",
+    ),
+    "bernoulli, distinct, exact": (
+        {"kind": "bernoulli", "distinct": True, "filter_splits": TRAINING},
+        "e42d1c81b2f44f355278396f8b29ef25a842e506ac3a0b4388e123a291145f5f",
+    ),
+    "bernoulli, chunks of 4, mask": (
+        {"kind": "bernoulli", "chunk_size": 4, "filter_splits": TRAINING, "filter_mode": "mask"},
+        "89a19e3339f5614561b73fa6532831176da91404363c73681e3296b373a15b6d",
+    ),
+    "basic, chunks of 4, distinct": (
+        {"chunk_size": 4, "distinct": True},
+        "e8358e88d03c5394b99a860bf1a689388e28fc01e8ae1a2fb76cc2856d79327c",
+    ),
+    "degree, chunks of 4, mask": (
+        {"kind": "degree", "chunk_size": 4, "filter_splits": TRAINING, "filter_mode": "mask"},
+        "63e198aa0205d0d337bfebdcb014b283b9742727107c1856fc0baa260a128f20",
+    ),
 }
 
 
 def digest(batch: CorruptedBatch) -> str:
-    """SHA-256 over the ids and where each slot's begin, all uint32, little-endian."""
+    """SHA-256 over ids, where each slot's begin (all uint32, little-endian), and flags."""
     sha = hashlib.sha256()
     for array in (batch.replaced, batch.head_counts, batch.relation_counts):
         sha.update(array.astype("<u4").tobytes())
+    if batch.mask is not None:
+        sha.update(np.packbits(batch.mask, bitorder="little").tobytes())
     return sha.hexdigest()
 
 
@@ -46,16 +127,12 @@ def world_batch(**options: Any) -> CorruptedBatch:
     return sampler.sample(factory.mapped_triples[::50], 12345)
 
 
-@pytest.mark.parametrize(("kind", "filter_splits"), WORLD)
-def test_negatives_of_world_are_pinned(kind: str, filter_splits: tuple[str, ...]) -> None:
-    batch = world_batch(kind=kind, filter_splits=filter_splits)
-    assert digest(batch) == WORLD[kind, filter_splits]
+@pytest.mark.parametrize("name", WORLD)
+def test_negatives_of_world_are_pinned(name: str) -> None:
+    options, expected = WORLD[name]
+    batch = world_batch(**options)
+    assert digest(batch) == expected
     assert batch.num_saturated == 0
-
-
-def test_negatives_of_all_three_slots_are_pinned() -> None:
-    batch = world_batch(corruption_scheme=("head", "relation", "tail"), filter_splits=("training",))
-    assert digest(batch) == "533d4319c5ddaed57d50ce686a1eed83bf503e5fb295913a3b39a97abc0128e3"
 
 
 # Five entities; relation 0 is one-to-many, relation 1 many-to-one.
@@ -64,13 +141,14 @@ POSITIVES = [(0, 0, 1), (3, 1, 4)]
 
 # Kind, filtered: per positive the ids in place of the head and in place of the tail.
 TOY_VECTORS = {
-    ("basic", False): [([4, 1, 3], [2, 2, 0]), ([4, 1, 2], [3, 2, 3])],
-    ("basic", True): [([4, 1, 3], [0, 0, 0]), ([4, 0, 4], [3, 2, 3])],
-    ("bernoulli", False): [([4, 1, 3, 2, 2], [0]), ([4, 1], [2, 3, 2, 3])],
-    ("bernoulli", True): [([4, 1, 3, 2, 2], [0]), ([4, 0], [2, 3, 2, 3])],
-    ("pseudotyped", False): [([], [3, 2, 3, 2, 2, 2]), ([2, 1, 2], [0, 0, 0])],
-    # All candidates are known: any id but the original, and masked.
-    ("pseudotyped", True): [([4, 1], [3, 2, 2, 0]), ([4, 1, 2], [3, 2, 3])],
+    ("basic", False): [([3, 4, 2], [4, 4, 0]), ([4, 1, 2], [3, 2, 3])],
+    ("basic", True): [([3, 4, 2], [0, 0, 0]), ([4, 0, 4], [2, 1, 2])],
+    ("bernoulli", False): [([3, 4, 2, 1, 1], [0]), ([4, 1], [2, 3, 2, 3])],
+    ("bernoulli", True): [([3, 4, 2, 1, 1], [0]), ([4, 0], [1, 2, 1, 2])],
+    ("degree", False): [([2, 1, 2], [4, 4, 4]), ([2, 0, 1], [1, 2, 1])],
+    ("pseudotyped", False): [([], [2, 3, 2, 3, 3, 3]), ([2, 1, 2], [0, 0, 0])],
+    # All candidates are known: any id but the original in place of the tail, and masked.
+    ("pseudotyped", True): [([], [3, 0, 2, 4, 4, 0]), ([], [3, 1, 2, 3, 2, 3])],
 }
 
 
@@ -101,6 +179,16 @@ def test_negatives_of_five_entities_are_pinned(kind: str, filtered: bool) -> Non
 def test_negatives_of_five_entities_and_all_slots_are_pinned() -> None:
     batch = toy_batch(corruption_scheme=("head", "relation", "tail"))
     # Two heads, two relations, two tails each.
-    assert batch.replaced.tolist() == [[4, 1, 1, 1, 2, 0], [4, 1, 0, 0, 2, 3]]
+    assert batch.replaced.tolist() == [[3, 4, 1, 1, 4, 0], [4, 1, 0, 0, 2, 3]]
     assert batch.head_counts.tolist() == [2, 2]
     assert batch.relation_counts.tolist() == [2, 2]
+
+
+def test_distinct_negatives_of_five_entities_are_pinned() -> None:
+    batch = toy_batch(distinct=True, filter_splits=("training",))
+    # Only five negatives of the second positive are legal: the sixth is any tail, and masked.
+    assert batch.replaced.tolist() == [[3, 1, 4, 2, 0, 4], [4, 0, 1, 2, 3, 3]]
+    assert batch.head_counts.tolist() == [4, 2]
+    assert batch.mask is not None
+    assert batch.mask.tolist() == [[True] * 6, [True] * 5 + [False]]
+    assert batch.num_saturated == 1
