@@ -8,6 +8,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 from rich.console import Console
@@ -16,37 +17,57 @@ from rich.table import Table
 
 RESULTS = Path(__file__).parent / "results"
 REPETITIONS = 5
-_MIN_SECONDS = 0.25
+SECONDS_PER_REPETITION = 0.25
 
-console = Console(width=110)
+#: One line of a results file: facts, and what was measured.
+Row = dict[str, object]
+#: What does some work and gives the number of its negatives.
+Step = Callable[[], int]
+#: What is measured: the facts of its row, and a step; or why there is none.
+Case = tuple[Mapping[str, object], Step | str]
+
+console = Console(width=140)
 
 
-def rates(cases: Mapping[str, Callable[[], int]], title: str) -> dict[str, list[float]]:
+def measure(
+    cases: Sequence[Case], title: str, seconds: float = SECONDS_PER_REPETITION
+) -> list[Row]:
     """Measure several systems in turn, so that a change of the machine's speed hits all alike.
 
-    :param cases: by name, what does some work and gives the number of its negatives
-    :return: negatives per second of each repetition, by name
+    :param seconds: how long a repetition of a case takes at least, and one step in any case
+    :return: a row per case, in that order; one that was not measured says why
     """
-    for case in cases.values():
-        case()
-    results: dict[str, list[float]] = {name: [] for name in cases}
-    rounds = [name for _ in range(REPETITIONS) for name in cases]
-    for name in track(rounds, description=title, console=console, transient=True):
+    steps = {at: step for at, (_, step) in enumerate(cases) if callable(step)}
+    for step in steps.values():
+        step()
+    results: dict[int, list[float]] = {at: [] for at in steps}
+    turns = [at for _ in range(REPETITIONS) for at in steps]
+    for at in track(turns, description=title, console=console, transient=True):
         count, begin = 0, time.perf_counter()
-        while (seconds := time.perf_counter() - begin) < _MIN_SECONDS:
-            count += cases[name]()
-        results[name].append(count / seconds)
-    return results
+        while (elapsed := time.perf_counter() - begin) < seconds:
+            count += steps[at]()
+        results[at].append(count / elapsed)
+    rows = []
+    for at, (facts, step_or_reason) in enumerate(cases):
+        if isinstance(step_or_reason, str):
+            what = ", ".join(map(str, facts.values()))
+            console.print(f"not measured: {what}: {step_or_reason}")
+            rows.append(_row(facts, (), step_or_reason))
+        else:
+            rows.append(_row(facts, results[at]))
+    return rows
 
 
-def row(values: Sequence[float], **facts: object) -> dict[str, object]:
-    """Make a result row: the facts, the median and the spread of negatives per second."""
+def _row(facts: Mapping[str, object], values: Sequence[float], skipped: str | None = None) -> Row:
+    median = statistics.median(values) if values else None
     return {
         **facts,
-        "negatives_per_second": statistics.median(values),
-        "lowest": min(values),
-        "highest": max(values),
+        "negatives_per_second": median,
+        "lowest": min(values, default=None),
+        "highest": max(values, default=None),
+        "ns_per_negative": None if median is None else 1e9 / median,
         "repetitions": len(values),
+        **({} if skipped is None else {"skipped": skipped}),
     }
 
 
@@ -62,18 +83,28 @@ def hardware() -> str:
     return f"{model}, {os.cpu_count()} cores, Python {platform.python_version()}"
 
 
-def report(name: str, rows: list[dict[str, object]], json_path: Path | None = None) -> None:
-    """Print the rows as a table and write them to ``results/NAME.json`` or another file."""
-    columns = [key for key in rows[0] if key not in {"repetitions"}]
-    table = Table(*columns, title=f"{name}: {hardware()}")
-    for each in rows:
-        table.add_row(*(_format(each[column]) for column in columns))
+def show(title: str, rows: Sequence[Row]) -> None:
+    """Print rows that have the same facts as a table."""
+    columns = [key for key in rows[0] if key not in {"repetitions", "skipped"}]
+    table = Table(*columns, title=f"{title}: {hardware()}")
+    for row in rows:
+        table.add_row(*(_format(column, row.get(column)) for column in columns))
     console.print(table)
+
+
+def write(name: str, rows: Sequence[Row], json_path: Path | None = None, **facts: object) -> None:
+    """Write rows, and facts about all of them, to ``results/NAME.json`` or another file."""
     path = json_path or RESULTS / f"{name}.json"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps({"hardware": hardware(), "rows": rows}, indent=1) + "\n")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    versions = {package: version(package) for package in ("numpy", "numba", "torch", "pykeen")}
+    content = {"hardware": hardware(), "versions": versions, **facts, "rows": rows}
+    path.write_text(json.dumps(content, indent=1) + "\n")
     console.print(f"written to {path}")
 
 
-def _format(value: object) -> str:
-    return f"{value / 1e6:.2f} M" if isinstance(value, float) else str(value)
+def _format(column: str, value: object) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.3g}" if column == "ns_per_negative" else f"{value / 1e6:.3g} M"
+    return str(value)

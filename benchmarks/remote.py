@@ -9,16 +9,17 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from benchmarks.engine import BATCH_SIZE, pykeen
+from benchmarks.engine import BATCH_SIZE
 from benchmarks.graphs import fb15k_237
-from benchmarks.measuring import rates, report, row
+from benchmarks.measuring import Case, Step, measure, show, write
+from benchmarks.systems import PYKEEN, Positives, PyKeen
 from negserve import Client
 from negserve.sampling import BernoulliNegativeSampler, TriplesFactory
 
@@ -44,9 +45,7 @@ def serving(path: Path) -> Iterator[str]:
         process.wait(30)
 
 
-def synchronous(
-    factory: TriplesFactory, triples: torch.Tensor, filtered: bool
-) -> Callable[[], int]:
+def synchronous(factory: TriplesFactory, triples: torch.Tensor, filtered: bool) -> Step:
     """Call ``sample`` for one batch after the other."""
     sampler = BernoulliNegativeSampler(factory, K, filtered)
     batches = torch.split(triples[torch.randperm(len(triples))], BATCH_SIZE)
@@ -70,29 +69,29 @@ def main(json_path: Path | None = None) -> None:
     try:
         with serving(folder) as target, Client(target) as client:
             triples = torch.from_numpy(graph.mapped_triples.copy())
+            positives = Positives(graph.mapped_triples, BATCH_SIZE)
+            pykeen = PyKeen(graph)
             remote = client.triples_factory("graph")
-            cases: dict[tuple[str, str, str], Callable[[], int]] = {
-                ("pykeen 1.11.1", "in process", "none"): pykeen(graph, "bernoulli", K, None),
-                ("pykeen 1.11.1", "in process", "bloom"): pykeen(graph, "bernoulli", K, "bloom"),
-                ("pykeen 1.11.1", "in process", "python-set"): pykeen(
-                    graph, "bernoulli", K, "pythonset"
-                ),
-                ("negserve", "in process", "none"): synchronous(graph, triples, False),
-                ("negserve", "in process", "exact"): synchronous(graph, triples, True),
-                ("negserve", "Sample, synchronous", "none"): synchronous(remote, triples, False),
-                ("negserve", "Sample, synchronous", "exact"): synchronous(remote, triples, True),
-            }
-            measured = rates({"|".join(key): case for key, case in cases.items()}, "remote")
+            cases: list[Case] = []
+
+            def add(system: str, path: str, mode: str, step: Step | str) -> None:
+                facts = {
+                    "system": system, "path": path, "filter": mode, "sampler": "bernoulli",
+                    "graph": name, "batch": BATCH_SIZE, "k": K,
+                }  # fmt: skip
+                cases.append((facts, step))
+
+            for mode in (None, "bloom", "python-set"):
+                step = pykeen.step(positives, "bernoulli", K, mode)
+                add(PYKEEN, "in process", mode or "none", step)
+            for path, factory in (("in process", graph), ("Sample, synchronous", remote)):
+                for mode in ("none", "exact"):
+                    add("negserve", path, mode, synchronous(factory, triples, mode == "exact"))
+            rows = measure(cases, "remote")
     finally:
         folder.unlink()
-    rows = [
-        row(
-            values, system=system, path=path, filter=mode, sampler="bernoulli", graph=name,
-            batch=BATCH_SIZE, k=K,
-        )
-        for (system, path, mode), values in zip(cases, measured.values(), strict=True)
-    ]  # fmt: skip
-    report("remote", rows, json_path)
+    show("remote", rows)
+    write("remote", rows, json_path)
 
 
 if __name__ == "__main__":

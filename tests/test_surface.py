@@ -17,8 +17,9 @@ SURFACE = {
     "RemoteTriplesFactory RequestError SamplerConfig ServerFaultError ServiceError StalledError "
     "UnavailableError UnknownDatasetError",
     negserve.sampling: "NEGATIVE_SAMPLERS BasicNegativeSampler BernoulliNegativeSampler "
-    "CompactBatch ConfiguredSampler NegativeSampler PseudoTypedNegativeSampler TriplesFactory "
-    "expand get_negative_sampler_cls",
+    "CompactBatch ConfiguredSampler DegreeNegativeSampler MixtureNegativeSampler NegativeSampler "
+    "PseudoTypedNegativeSampler SamplerOptions TriplesFactory TypedNegativeSampler expand "
+    "get_negative_sampler_cls",
     negserve_server.graph: "TriplesFactory Vocabulary graph_fingerprint split_fingerprint",
     negserve_server.index: "FilterIndex PairIndex sort_unique_triples",
     negserve_server.sampling: "ALGORITHM_VERSION KINDS MAX_NUM_NEGS_PER_POS SLOTS SPLITS "

@@ -64,7 +64,7 @@ class Case:
         self,
         of: graph.TriplesFactory,
         factory: TriplesFactory,
-        num_negs_per_pos: int,
+        num_negs_per_pos: int | None,
         filtered: bool = False,
         **options: Any,
     ) -> NegativeSampler:

@@ -64,6 +64,12 @@ def world(request: pytest.FixtureRequest, where: str) -> Place:
 
 
 @pytest.fixture
+def remote_world(request: pytest.FixtureRequest) -> Place:
+    """The embedded graph, over a real server only."""
+    return _place("world", "remote", request)
+
+
+@pytest.fixture
 def codex(request: pytest.FixtureRequest, where: str) -> Place:
     """CoDEx-S, which has hubs."""
     return _place("codex-s", where, request)

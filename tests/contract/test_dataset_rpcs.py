@@ -29,6 +29,8 @@ def test_counts_splits_and_fingerprint(remote_place: Place):
     assert factory.num_triples_per_split == {s: len(t) for s, t in graph.splits.items()}
     assert factory.num_unseen == graph.num_unseen
     assert factory.split_fingerprints == graph.split_fingerprints
+    assert factory.type_constraints_fingerprint == graph.type_constraints_fingerprint
+    assert (factory.name == "world") == (factory.type_constraints_fingerprint is not None)
     assert factory.limits.max_negatives_per_message == 2**19
 
 

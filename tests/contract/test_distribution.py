@@ -1,4 +1,4 @@
-"""Promise 3: uniform over the complement, and the Bernoulli side."""
+"""Promise 3: uniform over the complement, by frequency, by shares, and the Bernoulli side."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from scipy import stats
 from negserve.sampling import (
     BasicNegativeSampler,
     BernoulliNegativeSampler,
+    DegreeNegativeSampler,
+    MixtureNegativeSampler,
     PseudoTypedNegativeSampler,
+    TypedNegativeSampler,
 )
 from tests.contract.conftest import Place
 from tests.support.oracle import legal_values
@@ -83,6 +86,93 @@ def test_pseudo_typed_values_are_uniform_over_what_training_has(world: Place, fi
     heads, tails = (len(set(of_relation[:, column].tolist())) for column in (0, 2))
     share = (negatives[..., 0] != triple[0]).float().mean().item()
     assert share == pytest.approx(heads / (heads + tails), abs=0.002)
+
+
+@pytest.mark.parametrize("filtered", [False, True])
+def test_typed_values_are_uniform_over_what_is_allowed(world: Place, filtered: bool):
+    constraints = world.graph.type_constraints
+    assert constraints is not None
+    triple = hub(world, 2)
+    sampler = TypedNegativeSampler(world.factory, 500, filtered, seed=16)
+    negatives, _ = sampler.sample(torch.tensor([triple] * 200))
+    splits = ("training",) if filtered else ()
+    sizes = []
+    for column, pairs in ((0, constraints.heads), (2, constraints.tails)):
+        allowed = set(pairs[pairs[:, 0] == triple[1]][:, 1].tolist())
+        sizes.append(len(allowed))
+        drawn = negatives[..., column]
+        drawn = drawn[drawn != triple[column]]
+        assert_uniform(drawn, legal_values(world.graph, triple, column, splits) & allowed)
+    share = (negatives[..., 0] != triple[0]).float().mean().item()
+    assert share == pytest.approx(sizes[0] / sum(sizes), abs=0.002)
+
+
+@pytest.mark.parametrize("filtered", [False, True])
+@pytest.mark.parametrize("column", [0, 1, 2])
+@pytest.mark.parametrize("alpha", [0.0, 0.75, 1.0])
+def test_degree_values_follow_their_frequency(
+    codex: Place, column: int, filtered: bool, alpha: float
+):
+    slot = ("head", "relation", "tail")[column]
+    triple = hub(codex, column)
+    sampler = DegreeNegativeSampler(
+        codex.factory, 500, filtered, alpha=alpha, corruption_scheme=(slot,), seed=17
+    )
+    negatives, _ = sampler.sample(torch.tensor([triple] * 400))
+    legal = np.array(
+        sorted(legal_values(codex.graph, triple, column, ("training",) if filtered else ()))
+    )
+    size = codex.graph.num_relations if column == 1 else codex.graph.num_entities
+    frequency = np.bincount(codex.graph.mapped_triples[:, column], minlength=size)[legal]
+    weights = np.where(frequency > 0, frequency.astype(float) ** alpha, alpha == 0)
+    observed = np.bincount(negatives[..., column].flatten().numpy(), minlength=size)
+    assert observed.sum() == observed[legal].sum() == 200_000
+    observed = observed[legal]
+    assert not observed[weights == 0].any()
+    expected = weights / weights.sum() * observed.sum()
+    # Few draws each are put together: the test needs at least five.
+    rare = expected < 5
+    observed = np.append(observed[~rare], observed[rare].sum())
+    expected = np.append(expected[~rare], expected[rare].sum())
+    some = expected > 0
+    assert stats.chisquare(observed[some], expected[some]).pvalue > LEVEL
+
+
+def test_parts_of_a_mixture_have_their_shares(world: Place):
+    options = {"candidates": range(0, world.graph.num_entities, 2), "corruption_scheme": ("tail",)}
+    positives = world.positives(4000)
+    sampler = MixtureNegativeSampler(
+        world.factory, 7, mixture={"typed": 2, "basic": 3}, seed=18, **options
+    )
+    negatives, _ = sampler.sample(positives)
+    # Values that types forbid come from the other part, and from it evenly.
+    constraints = world.graph.type_constraints
+    assert constraints is not None
+    allowed = np.zeros((world.graph.num_relations, world.graph.num_entities), dtype=np.bool_)
+    allowed[constraints.tails[:, 0], constraints.tails[:, 1]] = True
+    allowed[~allowed.any(1)] = True
+    odd = np.arange(world.graph.num_entities) % 2 == 1
+    allowed[:, odd] = False
+    relations, tails = positives[:, 1].numpy(), positives[:, 2].numpy()
+    others = allowed[relations].sum(1) - allowed[relations, tails]
+    num_even = (~odd).sum() - (tails % 2 == 0)
+    usable = others > 0
+    forbidden = ~allowed[relations[:, None], negatives[..., 2].numpy()]
+    expected = 7 * 0.6 * (1 - others / num_even)
+    deviation = (forbidden.sum(1) - expected)[usable].mean() / np.sqrt(7 * 0.25 / usable.sum())
+    assert abs(deviation) < 4
+
+
+@pytest.mark.parametrize("filtered", [False, True])
+def test_values_are_uniform_over_candidates(codex: Place, filtered: bool):
+    triple = hub(codex, 0)
+    candidates = torch.arange(1, codex.graph.num_entities, 5)
+    sampler = BernoulliNegativeSampler(
+        codex.factory, 500, filtered, candidates=candidates, corruption_scheme=("head",), seed=19
+    )
+    negatives, _ = sampler.sample(torch.tensor([triple] * 200))
+    legal = legal_values(codex.graph, triple, 0, ("training",) if filtered else ())
+    assert_uniform(negatives[..., 0], legal & set(candidates.tolist()))
 
 
 @pytest.mark.parametrize("num_negs_per_pos", [1, 7])

@@ -12,9 +12,13 @@ from negserve.sampling import (
     NEGATIVE_SAMPLERS,
     BasicNegativeSampler,
     BernoulliNegativeSampler,
+    DegreeNegativeSampler,
+    MixtureNegativeSampler,
     PseudoTypedNegativeSampler,
+    TypedNegativeSampler,
     get_negative_sampler_cls,
 )
+from tests.contract.cases import CASES, SAMPLERS
 from tests.contract.conftest import ALL_SPLITS, Place
 from tests.support.oracle import known
 
@@ -77,16 +81,21 @@ def test_filter_negative_triples_takes_an_empty_batch(world: Place):
     assert mask.shape == (0,)
 
 
-@pytest.mark.parametrize("name", sorted(NEGATIVE_SAMPLERS))
+@pytest.mark.parametrize("name", SAMPLERS)
 def test_documented_members_of_every_sampler(world: Place, name: str):
-    sampler = NEGATIVE_SAMPLERS[name](world.factory)
+    sampler = SAMPLERS[name].open(world.graph, world.factory, None)
     assert sampler.num_entities == world.graph.num_entities
     assert sampler.num_relations == world.graph.num_relations
     assert sampler.num_negs_per_pos == 1
     assert sampler.filtered is False
+    assert sampler.filter_mode == "exact"
+    assert sampler.candidates is None
+    assert sampler.distinct is sampler.log_q is False
+    assert sampler.chunk_size == 1
     assert sampler.triples_factory is world.factory
-    assert sampler.get_normalized_name() == name
-    assert set(sampler.hpo_default) == {"num_negs_per_pos"}
+    assert sampler.get_normalized_name() == sampler.kind == name
+    expected = {"num_negs_per_pos", "alpha"} if name == "degree" else {"num_negs_per_pos"}
+    assert set(sampler.hpo_default) == expected
     assert get_negative_sampler_cls(name) is type(sampler)
     negatives, mask = sampler.sample(world.positives(4))
     assert negatives.shape == (4, 1, 3)
@@ -95,13 +104,39 @@ def test_documented_members_of_every_sampler(world: Place, name: str):
     assert sampler.sample(world.positives(4))[0].shape == (4, 1, 3)
 
 
+@pytest.mark.parametrize("name", CASES)
+def test_every_batch_shape_is_kept_by_every_case(world: Place, name: str):
+    case = CASES[name]
+    sampler = case.open(world.graph, world.factory, 6)
+    positives = world.positives(24)
+    flat, flat_mask = sampler.sample(positives, position=3)
+    negatives, mask = sampler.sample(positives.reshape(2, 1, 12, 3), position=3)
+    assert negatives.shape == (2, 1, 12, 6, 3)
+    assert torch.equal(negatives.reshape(24, 6, 3), flat)
+    assert (mask is None) == (flat_mask is None)
+    if mask is not None and flat_mask is not None:
+        assert torch.equal(mask.reshape(24, 6), flat_mask)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_sampler_is_pickled_with_its_options(remote_world: Place, name: str):
+    sampler = CASES[name].open(remote_world.graph, remote_world.factory, 6)
+    positives = remote_world.positives(10)
+    sampler.sample(positives)
+    copy = pickle.loads(pickle.dumps(sampler))
+    assert torch.equal(copy.sample(positives)[0], sampler.sample(positives)[0])
+
+
 def test_samplers_are_found_by_name_and_class():
     assert get_negative_sampler_cls() is BasicNegativeSampler
     assert get_negative_sampler_cls("Bernoulli") is BernoulliNegativeSampler
     assert get_negative_sampler_cls("pseudo-typed") is PseudoTypedNegativeSampler
+    assert get_negative_sampler_cls("Typed_Negative_Sampler") is TypedNegativeSampler
+    assert get_negative_sampler_cls("DEGREE") is DegreeNegativeSampler
+    assert get_negative_sampler_cls("mixture") is MixtureNegativeSampler
     assert get_negative_sampler_cls("BasicNegativeSampler") is BasicNegativeSampler
     assert get_negative_sampler_cls(BernoulliNegativeSampler) is BernoulliNegativeSampler
-    with pytest.raises(ValueError, match="choose from basic, bernoulli, pseudotyped"):
+    with pytest.raises(ValueError, match=", ".join(NEGATIVE_SAMPLERS)):
         get_negative_sampler_cls("word2vec")
     with pytest.raises(InvalidRequestError):
         get_negative_sampler_cls(int)  # type: ignore[arg-type]

@@ -70,7 +70,7 @@ def may_hold(lists: int, start: int, length: int, value: int) -> bool:
 
 @nb.njit(inline="always")
 def is_exact(lists: int, start: int, length: int) -> bool:
-    """Whether :func:`may_hold` is the answer itself: there is a bitmap with a bit for each value."""
+    """Whether :func:`may_hold` is the answer itself: each value has a bit of its own."""
     return length > _SHORT and load_uint32(lists, start) == np.uint32(0)
 
 

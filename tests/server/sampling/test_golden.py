@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from negserve_server.graph import TriplesFactory
-from negserve_server.sampling import SPLITS, CorruptedBatch
+from negserve_server.sampling import CorruptedBatch
 from tests.support.graphs import load
 
 TRAINING = ("training",)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from negserve_server.addresses import (
     NOWHERE,
+    is_held,
     load_uint32,
     load_uint64,
     store_float32,
@@ -223,4 +224,11 @@ def corrupt(
                 write_log_q(places, plans, num_cells, shares, ranks, log_q + _4 * np.uint64(i) * k)
                 for j in range(begin, k):
                     store_float32(log_q + _4 * np.uint64(i) * k, j, np.float32(0.0))
-    return True
+    return (
+        is_held(words_array)
+        and is_held(notes_array)
+        and is_held(rows_array)
+        and is_held(plans_array)
+        and is_held(shares_array)
+        and is_held(table_array)
+    )

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from negserve_server.addresses import (
     NOWHERE,
+    is_held,
     load_uint32,
     load_uint64,
     store_uint8,
@@ -170,4 +171,11 @@ def corrupt_chunks(
         if log_q != NOWHERE:
             settle_shares(cell_ends, relation, places, plans, num_cells, shares)
             write_log_q(places, plans, num_cells, shares, ids, log_q + _4 * np.uint64(i) * k)
-    return True
+    return (
+        is_held(words_array)
+        and is_held(notes_array)
+        and is_held(rows_array)
+        and is_held(plans_array)
+        and is_held(shares_array)
+        and is_held(table_array)
+    )

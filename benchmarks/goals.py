@@ -1,0 +1,84 @@
+"""What the engine is to reach, against what a run measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from rich.table import Table
+
+from benchmarks.measuring import Row, console
+from benchmarks.systems import PYKEEN
+
+_OURS = "negserve"
+Name = tuple[str, str, str, int]
+
+#: What is compared, and the least ratio; of negatives per second on FB15k-237.
+_RATIOS: tuple[tuple[str, Name, Name, float], ...] = (
+    (
+        "exact Bernoulli, times PyKEEN's exact one (Python set), k = 64",
+        (_OURS, "bernoulli", "exact", 64),
+        (PYKEEN, "bernoulli", "python-set", 64),
+        250,
+    ),
+    (
+        "exact Bernoulli, times PyKEEN's with a Bloom filter, k = 64",
+        (_OURS, "bernoulli", "exact", 64),
+        (PYKEEN, "bernoulli", "bloom", 64),
+        30,
+    ),
+    (
+        "exact Basic, times PyKEEN's unfiltered one, k = 64",
+        (_OURS, "basic", "exact", 64),
+        (PYKEEN, "basic", "none", 64),
+        1.5,
+    ),
+)
+#: Our samplers: unfiltered over exact, at most; negatives per second at k = 1, at least.
+_KINDS = ("bernoulli", "basic")
+_MOST_SLOWDOWN = 3.0
+_LEAST_RATE = 10e6
+
+
+def check(rows: Sequence[Row]) -> list[Mapping[str, str]]:
+    """Compare with the goals: goal, bound, measured, result; empty where nothing was measured."""
+    rates: dict[Name, float] = {}
+    for row in rows:
+        rate = row["negatives_per_second"]
+        if str(row["graph"]).endswith("fb15k-237") and isinstance(rate, float):
+            name = (str(row["system"]), str(row["sampler"]), str(row["filter"]), row["k"])
+            rates[name] = rate  # type: ignore[index]
+    lines: list[Mapping[str, str]] = []
+
+    def compare(goal: str, bound: str, measured: str, is_met: bool) -> None:
+        result = "met" if is_met else "missed"
+        lines.append({"goal": goal, "bound": bound, "measured": measured, "result": result})
+
+    for goal, ours, theirs, least in _RATIOS:
+        if ours in rates and theirs in rates:
+            ratio = rates[ours] / rates[theirs]
+            compare(goal, f"≥ {least:g} ×", f"{ratio:.3g} ×", ratio >= least)
+    for kind in _KINDS:
+        free, exact = ((_OURS, kind, mode, 64) for mode in ("none", "exact"))
+        if free in rates and exact in rates:
+            ratio = rates[free] / rates[exact]
+            goal = f"exact {kind.capitalize()}, slower than our unfiltered one by, k = 64"
+            compare(goal, f"≤ {_MOST_SLOWDOWN:g} ×", f"{ratio:.3g} ×", ratio <= _MOST_SLOWDOWN)
+    for kind in _KINDS:
+        if (one := (_OURS, kind, "exact", 1)) in rates:
+            goal = f"exact {kind.capitalize()}, negatives per second, k = 1"
+            rate = rates[one]
+            bound = f"≥ {_LEAST_RATE / 1e6:g} M/s"
+            compare(goal, bound, f"{rate / 1e6:.3g} M/s", rate >= _LEAST_RATE)
+    return lines
+
+
+def show(rows: Sequence[Row]) -> None:
+    """Print the goals and what came of them."""
+    lines = check(rows)
+    if not lines:
+        console.print("goals: they speak of fb15k-237, which was not measured")
+        return
+    table = Table(*lines[0], title="goals")
+    for line in lines:
+        table.add_row(*line.values())
+    console.print(table)

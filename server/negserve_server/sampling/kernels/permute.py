@@ -1,0 +1,73 @@
+"""The order of an epoch, compiled: an alternating Feistel network over Z_a x Z_b.
+
+``docs/sampling.md``, *Order of an epoch*, defines it.
+"""
+
+from __future__ import annotations
+
+import numba as nb
+import numpy as np
+from numpy.typing import NDArray
+
+from negserve_server.addresses import is_held, load_uint32, store_uint32
+from negserve_server.compiled import compiled
+
+#: Rounds, half of them per half: so many that even five items come in any order equally often.
+NUM_ROUNDS = 16
+_32 = np.uint64(32)
+
+
+@nb.njit(inline="always")
+def _mix(value: int) -> int:
+    """Hash 32 bits to 32 bits (C. Wellons' lowbias32)."""
+    value = np.uint32(value)
+    value = np.uint32((value ^ (value >> np.uint32(16))) * np.uint32(0x7FEB352D))
+    value = np.uint32((value ^ (value >> np.uint32(15))) * np.uint32(0x846CA68B))
+    return np.uint32(value ^ (value >> np.uint32(16)))
+
+
+@nb.njit(inline="always")
+def _turn(half: int, other: int, key: int, size: int) -> int:
+    """Move one half, below ``size``, by as much as the other one says: a round."""
+    step = (np.uint64(_mix(other ^ key)) * np.uint64(size)) >> _32
+    moved = np.uint32(half + np.uint32(step))
+    return np.uint32(moved - size) if moved >= size else moved
+
+
+@compiled
+def permute(
+    start: int, length: int, num_left: int, num_right: int, keys: int, out: NDArray[np.int64]
+) -> bool:
+    """Write the values at the positions from ``start`` on.
+
+    :param num_left: uint32, number of values of the left half; it times ``num_right`` is at
+        least the length
+    :param keys: address of uint32, shape (16,)
+    """
+    count = np.uint64(out.shape[0])
+    halves = np.empty(2 * out.shape[0], dtype=np.uint32)
+    lefts = np.uint64(halves.ctypes.data)
+    rights = lefts + np.uint64(4) * count
+    wide = np.uint64(num_right)
+    for i in range(count):
+        left = (start + i) // wide
+        store_uint32(lefts, i, np.uint32(left))
+        store_uint32(rights, i, np.uint32(start + i - left * wide))
+    for turn in range(0, NUM_ROUNDS, 2):
+        left_key, right_key = load_uint32(keys, turn), load_uint32(keys, turn + 1)
+        for i in range(count):
+            right = load_uint32(rights, i)
+            left = _turn(load_uint32(lefts, i), right, left_key, num_left)
+            store_uint32(lefts, i, left)
+            store_uint32(rights, i, _turn(right, left, right_key, num_right))
+    for i in range(count):
+        index = np.uint64(load_uint32(lefts, i)) * wide + np.uint64(load_uint32(rights, i))
+        while index >= length:
+            # Few, since the network permutes hardly more than the length: once more.
+            left, right = np.uint32(index // wide), np.uint32(index % wide)
+            for turn in range(0, NUM_ROUNDS, 2):
+                left = _turn(left, right, load_uint32(keys, turn), num_left)
+                right = _turn(right, left, load_uint32(keys, turn + 1), num_right)
+            index = np.uint64(left) * wide + np.uint64(right)
+        out[i] = np.int64(index)
+    return is_held(halves)
