@@ -142,7 +142,7 @@ def by_known_tails() -> Iterator[Case]:
                 )
                 num_pairs = len(set(triples[:, 0].tolist()))
                 yield case(
-                    "known tails", f"pairs with {known} known tails", step, sampler="basic",
+                    "known tails", "synthetic", step, sampler="basic",
                     mode=mode, known_tails=known, pairs=num_pairs,
                 )  # fmt: skip
 

@@ -84,9 +84,12 @@ def hardware() -> str:
 
 
 def show(title: str, rows: Sequence[Row]) -> None:
-    """Print rows that have the same facts as a table."""
-    columns = [key for key in rows[0] if key not in {"repetitions", "skipped"}]
-    table = Table(*columns, title=f"{title}: {hardware()}")
+    """Print rows that have the same facts as a table; what is the same in all is in its title."""
+    keys = [key for key in rows[0] if key not in {"repetitions", "skipped"}]
+    same = [key for key in keys if len(rows) > 1 and len({str(row.get(key)) for row in rows}) == 1]
+    columns = [key for key in keys if key not in same]
+    facts = [f"{key} {rows[0][key]}" for key in same]
+    table = Table(*columns, title=f"{title}: {', '.join([hardware(), *facts])}")
     for row in rows:
         table.add_row(*(_format(column, row.get(column)) for column in columns))
     console.print(table)

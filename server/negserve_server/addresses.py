@@ -28,10 +28,10 @@ def address_of(array: NDArray[Any]) -> np.uint64:
     return np.uint64(array.ctypes.data) if array.size else NOWHERE
 
 
-@nb.njit(inline="always")
+@nb.njit(inline="always")  # type: ignore[untyped-decorator]
 def is_held(array: NDArray[Any]) -> bool:
     """Keep an array alive until here: true, but numba does not know."""
-    return array.size >= 0  # type: ignore[no-any-return]
+    return array.size >= 0
 
 
 def _pointer(builder: Any, llvm_type: Any, address: Any, index: Any) -> Any:

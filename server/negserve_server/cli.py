@@ -8,18 +8,27 @@ import logging
 import os
 import signal
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import click
 
 from negserve_server.app import Server, load_datasets
 from negserve_server.config import DEFAULT_LISTEN, WORLD, ServerConfig
 from negserve_server.errors import NegserveServerError
-from negserve_server.graph import TriplesFactory
-from negserve_server.sampling import SLOTS
+from negserve_server.graph import FalseNegativeReport, TriplesFactory, false_negative_report
+from negserve_server.graph.false_negatives import REPORTED_KINDS
+from negserve_server.sampling import MAX_NUM_NEGS_PER_POS, SLOTS, SPLITS
+from negserve_server.sampling.config import Kind, Split
 from negserve_server.service import Limits
 
 _DEFAULTS = Limits()
+#: Relations in the tables of a report, unless told otherwise.
+_TOP = 20
+#: Seconds after which a command that is still at work says what it does.
+_PATIENCE = 2.0
 
 
 class _DatasetOption(click.ParamType[tuple[str, Path | None]]):
@@ -168,10 +177,7 @@ def inspect(path: Path | None, as_json: bool) -> None:
 
     PATH is what --dataset of `serve` takes; without it, the embedded graph.
     """
-    try:
-        factory = TriplesFactory.world() if path is None else TriplesFactory.from_path(path)
-    except (NegserveServerError, ValueError) as error:
-        raise click.ClickException(str(error)) from error
+    factory = _load(path)
     index = factory.filter_index(tuple(factory.splits))
     for slot in SLOTS:
         index.by_slot(slot)

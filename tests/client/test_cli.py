@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import fields
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from negserve import SamplerConfig
 from tests.support.graphs import load
 from tests.support.oracle import known
 from tests.support.server_process import ServerProcess
@@ -68,6 +71,77 @@ def test_sample_reads_ids_and_prints_json_lines(server: ServerProcess):
             assert negative[1] != line["positive"][1]
 
 
+def rows_of(result: subprocess.CompletedProcess[str]) -> list[list[str]]:
+    assert result.returncode == 0, result.stderr
+    return [line.split("\t") for line in result.stdout.splitlines()]
+
+
+def test_sample_draws_candidates_only(server: ServerProcess, tmp_path: Path):
+    path = tmp_path / "candidates.txt"
+    path.write_text("France\n\nSpain\r\nKenya\n")
+    rows = rows_of(run(server, "sample", "-k", "30", "--candidates", str(path), stdin=GERMANY))
+    drawn = {row[0] for row in rows} | {row[2] for row in rows}
+    assert drawn == {"Germany", "Berlin", "France", "Spain", "Kenya"}
+    path.write_text("7\n9\n")
+    options = ("sample", "-k", "30", "--ids", "--slot", "head", "--candidates", str(path))
+    assert {row[0] for row in rows_of(run(server, *options, stdin="5\t6\t7\n"))} == {"7", "9"}
+
+
+def test_sample_draws_a_mixture(server: ServerProcess):
+    graph = load("world")
+    constraints = graph.type_constraints
+    assert constraints is not None
+    capitals = constraints.tails[constraints.tails[:, 0] == graph.relation_to_id["has_capital"]]
+    allowed = {label for label, i in graph.entity_to_id.items() if i in set(capitals[:, 1])}
+
+    def num_forbidden(*options: str) -> int:
+        rows = rows_of(run(server, "sample", "-k", "40", "--slot", "tail", *options, stdin=GERMANY))
+        return sum(row[2] not in allowed for row in rows)
+
+    assert num_forbidden("--kind", "typed") == 0
+    assert 0 < num_forbidden("--mixture", "typed=1,basic=1") <= 20
+    assert num_forbidden("--kind", "mixture", "--mixture", "basic=3, typed=1") > 20
+
+
+def test_sample_masks_what_is_known(server: ServerProcess):
+    graph = load("world")
+    options = ("sample", "-k", "400", "--filtered", "--filter-mode", "mask", "--slot", "head")
+    result = run(server, *options, "--format", "jsonl", stdin=FRANCE)
+    line = json.loads(result.stdout)
+    entities, relations = graph.entity_to_id, graph.relation_to_id
+    triples = np.array([[entities[h], relations[r], entities[t]] for h, r, t in line["negatives"]])
+    is_known = known(graph, triples, ("training",))
+    assert is_known.any()
+    assert line["mask"] == (~is_known).tolist()
+    text = run(server, *options, stdin=FRANCE)
+    assert len(rows_of(text)) == 400 - is_known.sum()
+    for stderr in (result.stderr, text.stderr):
+        assert f"{is_known.sum()} negatives are not valid" in stderr
+
+
+def test_sample_draws_nothing_twice(server: ServerProcess):
+    options = ("sample", "-k", "2570", "--distinct", "--slot", "tail", "--ids")
+    rows = rows_of(run(server, *options, stdin="5\t6\t7\n"))
+    assert {int(row[2]) for row in rows} == set(range(2571)) - {7}
+
+
+def test_sample_shares_values_in_chunks(server: ServerProcess):
+    options = ("sample", "-k", "4", "--chunk-size", "2", "--slot", "tail", "--ids")
+    rows = rows_of(run(server, *options, stdin="5\t6\t7\n8\t6\t9\n1\t6\t2\n"))
+    tails = [[row[2] for row in rows[begin : begin + 4]] for begin in (0, 4, 8)]
+    assert tails[0] == tails[1] != tails[2]
+
+
+def test_sample_prints_log_probabilities(server: ServerProcess):
+    options = ("sample", "-k", "6", "--kind", "degree", "--alpha", "0", "--log-q", "--ids")
+    rows = rows_of(run(server, *options, stdin="5\t6\t7\n"))
+    expected = pytest.approx(np.log(0.5 / 2570), abs=1e-6)
+    assert [float(row[3]) for row in rows] == [expected] * 6
+    line = json.loads(run(server, *options, "--format", "jsonl", stdin="5\t6\t7\n").stdout)
+    assert line["log_q"] == [expected] * 6
+    assert [len(negative) for negative in line["negatives"]] == [3] * 6
+
+
 @pytest.mark.parametrize(
     ("options", "stdin", "told"),
     [
@@ -78,9 +152,24 @@ def test_sample_reads_ids_and_prints_json_lines(server: ServerProcess):
         (("-k", "0"), GERMANY, "num_negs_per_pos=0"),
         (("--dataset", "moon"), GERMANY, "there is no dataset 'moon'"),
         (("--sampler", "x"), GERMANY, "is not one of"),
+        (("--mixture", "typed"), GERMANY, "'typed' is not KIND=SHARES, such as typed=1"),
+        (("--mixture", "best=1"), GERMANY, "mixture 'best' is unknown"),
+        (("--kind", "mixture"), GERMANY, "give parts if and only if kind is mixture"),
+        (("--kind", "basic", "--mixture", "typed=1"), GERMANY, "if and only if kind is mixture"),
+        (("--alpha", "0.5"), GERMANY, "without kind degree"),
+        (("--filter-mode", "mask"), GERMANY, "nothing to flag"),
+        (("--chunk-size", "0"), GERMANY, "chunk_size=0"),
+        (("--distinct", "--log-q"), GERMANY, "log_q=True is not legal"),
+        (("--candidates", "{empty}"), GERMANY, "holds no candidates; give one a line"),
+        (("--candidates", "{atlantis}"), GERMANY, "line 2: candidate 'Atlantis' is not in the"),
+        (("--ids", "--candidates", "{atlantis}"), "1\t2\t3\n", "candidate 'France' is no id"),
     ],
 )
-def test_errors_are_one_clear_line(server: ServerProcess, options, stdin, told):  # type: ignore[no-untyped-def]
+def test_errors_are_one_clear_line(server: ServerProcess, tmp_path, options, stdin, told):  # type: ignore[no-untyped-def]
+    files = {"empty": tmp_path / "empty.txt", "atlantis": tmp_path / "atlantis.txt"}
+    files["empty"].write_text("\n")
+    files["atlantis"].write_text("France\nAtlantis\n")
+    options = [option.format(**files) for option in options]
     result = run(server, "sample", *options, stdin=stdin)
     assert result.returncode != 0
     assert told in result.stderr
@@ -104,3 +193,7 @@ def test_help_teaches(command: str):
         capture_output=True, text=True, timeout=60, check=True,
     )  # fmt: skip
     assert "NEGSERVE_TARGET" in result.stdout
+    if command == "sample":
+        for field in fields(SamplerConfig):
+            if field.name not in ("corruption_scheme", "filter_splits", "algorithm_version"):
+                assert "--" + field.name.replace("_", "-") in result.stdout

@@ -351,12 +351,14 @@ class Draws:
 
 def draws_of(batch: CorruptedBatch, rows: Ints | slice = slice(None)) -> Draws:
     """Take the negatives of some positives of a batch."""
-    ends = np.stack([batch.head_counts, batch.head_counts + batch.relation_counts]).astype(np.int64)
     places = np.arange(batch.replaced.shape[1])
     positions = np.arange(len(batch.head_counts))[rows]
+    heads, relations = batch.head_counts[positions], batch.relation_counts[positions]
+    is_behind_heads = places >= heads[:, None]
+    is_behind_relations = places >= (heads + relations)[:, None]
     in_replaced = (batch.position % batch.chunk_size + positions) // batch.chunk_size
     return Draws(
-        slots=(ends[:, positions, None] <= places).sum(axis=0),
+        slots=is_behind_heads.astype(np.int64) + is_behind_relations,
         values=batch.replaced[in_replaced].astype(np.int64),
         mask=None if batch.mask is None else batch.mask[positions],
         log_q=None if batch.log_q is None else batch.log_q[positions].astype(np.float64),
@@ -402,7 +404,8 @@ def check(law: Law, draws: Draws) -> dict[str, float]:
     report: dict[str, float] = {}
 
     # How many of each slot; in parts of the batch too, since place must not matter.
-    by_slot = np.stack([np.count_nonzero(draws.slots == s, axis=1) for s in range(3)], axis=1)
+    rows = 3 * np.arange(num_positions)[:, None]
+    by_slot = np.bincount((rows + draws.slots).ravel(), minlength=rows.size * 3).reshape(-1, 3)
     codes = by_slot[:, 0] * (k + 1) + by_slot[:, 1]
     chances = np.zeros((k + 1) ** 2)
     for (heads, relations, _), chance in law.counts().items():

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from negserve_server.errors import InvalidConfiguration
+from negserve_server.graph.epoch import Epoch, EpochConfig
 from negserve_server.graph.fingerprint import (
     graph_fingerprint,
     split_fingerprint,
@@ -252,6 +253,33 @@ class TriplesFactory:
         :raises InvalidConfiguration: for a split that the graph has not
         """
         return self.filter_index(splits).contains(as_triples(triples))
+
+    def subsampling_weights(self, triples: ArrayLike) -> NDArray[np.float32]:
+        """Weigh positives by how rare their pairs are in training.
+
+        1 / sqrt(n(h, r) + n(r, t)), with the numbers of training triples that share head and
+        relation, or relation and tail; as Sun et al. do ("RotatE", ICLR 2019), after word2vec's
+        subsampling, but without their smoothing. 0 for a triple that shares neither.
+
+        :param triples: shape (n, 3)
+        :return: float32, shape (n,)
+        :raises IdOutOfRange: if a triple has an id outside the id space
+        """
+        heads, relations, tails = as_triples(triples).T
+        check_ids(np.stack([heads, relations, tails], 1), self.num_entities, self.num_relations)
+        index = self.filter_index(("training",))
+        counts = index.by_slot("tail").count(heads, relations)
+        counts = counts + index.by_slot("head").count(relations, tails)
+        weights = np.zeros(len(counts), dtype=np.float32)
+        np.divide(1.0, np.sqrt(counts), out=weights, where=counts > 0, casting="same_kind")
+        return weights
+
+    def epoch(self, sampler: SamplerConfig, config: EpochConfig) -> Epoch:
+        """Make the batches of one rank in one epoch.
+
+        :raises InvalidConfiguration: if the graph can't serve one of the configurations
+        """
+        return Epoch(self, self.sampler(sampler), config)
 
     def open_sampler(self, **options: Any) -> Sampler:
         """Make the sampler of a configuration given by its fields.

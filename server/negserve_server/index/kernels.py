@@ -107,6 +107,21 @@ def contains_values(
 
 
 @compiled
+def count_values(
+    table: NDArray[np.uint64],
+    first: NDArray[np.int64],
+    second: NDArray[np.int64],
+    out: NDArray[np.int64],
+) -> None:
+    """Write how many values each pair has; all of shape (n,)."""
+    table_address = np.uint64(table.ctypes.data)
+    mask = np.uint64(table.shape[0] - 1)
+    for i in range(first.shape[0]):
+        _, length = find_pair(table_address, mask, pair_key(first[i], second[i]))
+        out[i] = np.int64(length)
+
+
+@compiled
 def find_one(table: NDArray[np.uint64], lists: NDArray[np.uint32], key: int) -> tuple[int, int]:
     """Index of the first value of a pair, and how many it has, for callers in Python."""
     start, length = find_pair(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from negserve_server.index.kernels import contains_values, fill_table, find_one
+from negserve_server.index.kernels import contains_values, count_values, fill_table, find_one
 from negserve_server.index.known_lists import fill_lists, place_lists
 
 #: The most words that the lists of an index take: a start is kept in 32 bits.
@@ -108,6 +108,15 @@ class PairIndex:
         """Give the sorted values known for a pair, shape (m,); empty if there are none."""
         start, length = find_one(self.table, self.lists, np.uint64(first << 32 | second))
         return self.lists[int(start) : int(start + length)]
+
+    def count(
+        self, first: NDArray[np.integer], second: NDArray[np.integer]
+    ) -> NDArray[np.int64]:
+        """Count the values known for each pair; all of shape (n,), ids below 2^32."""
+        out = np.empty(len(first), dtype=np.int64)
+        columns = [np.array(column, dtype=np.int64) for column in (first, second)]
+        count_values(self.table, *columns, out)
+        return out
 
     def contains(
         self,

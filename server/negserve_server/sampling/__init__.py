@@ -11,6 +11,7 @@ from negserve_server.sampling.config import (
     SamplerConfig,
 )
 from negserve_server.sampling.domain import Domain, Graph
+from negserve_server.sampling.permutation import Permutation
 from negserve_server.sampling.sampler import Sampler, as_triples
 from negserve_server.sampling.statistics import RelationStatistics
 
@@ -24,6 +25,7 @@ __all__ = [
     "CorruptedBatch",
     "Domain",
     "Graph",
+    "Permutation",
     "RelationStatistics",
     "Sampler",
     "SamplerConfig",

@@ -75,7 +75,7 @@ class FalseNegativeCounter:
             is_open[i] = legal > 0
             np.divide(known, legal, out=by_slot[i], where=is_open[i])
         widths = np.diff(domain.cell_ends.astype(np.float64), axis=1, prepend=0.0) / 2.0**32
-        shares = np.ascontiguousarray(widths[self.relations].T)
+        shares = np.stack([of_slot[self.relations] for of_slot in widths.T])
         is_saturated = _move_shares(shares, is_open)
         overall = (shares * by_slot).sum(axis=0)
         if is_saturated.any():
@@ -92,7 +92,7 @@ class FalseNegativeCounter:
         if slot not in self._pairs:
             first, second = (self._columns[column] for column in range(3) if column != slot)
             # Rows are sorted by relation and head: pairs of those are neighbours as it is.
-            self._pairs[slot] = _Pairs.of(first, second, is_sorted=slot == 2)
+            self._pairs[slot] = _Pairs.of(first, second, is_grouped=slot == 2)
         return self._pairs[slot].sums(units) - units
 
 
@@ -103,28 +103,29 @@ class _Pairs:
     :ivar order: int64, shape (n,): rows, those of a pair behind one another; None for all in
         their own order
     :ivar starts: int64, shape (pairs,): where each pair begins in that order
+    :ivar lengths: int64, shape (pairs,): how many rows each pair has
     """
 
     order: NDArray[np.intp] | None
     starts: NDArray[np.intp]
+    lengths: NDArray[np.intp]
 
     @classmethod
-    def of(cls, first: NDArray[np.int64], second: NDArray[np.int64], *, is_sorted: bool) -> _Pairs:
+    def of(cls, first: NDArray[np.int64], second: NDArray[np.int64], *, is_grouped: bool) -> _Pairs:
         keys = (first.astype(np.uint64) << np.uint64(32)) | second.astype(np.uint64)
         order = None
-        if not is_sorted:
+        if not is_grouped:
             order = np.argsort(keys)
             keys = keys[order]
         is_first = np.ones(len(keys), dtype=np.bool_)
         np.not_equal(keys[1:], keys[:-1], out=is_first[1:])
-        return cls(order, np.flatnonzero(is_first))
+        starts = np.flatnonzero(is_first)
+        return cls(order, starts, np.diff(starts, append=len(keys)))
 
     def sums(self, units: NDArray[np.int64]) -> NDArray[np.int64]:
         """Give each row the sum of its pair's rows; shape (n,) to (n,)."""
         in_order = units if self.order is None else units[self.order]
-        sums: NDArray[np.int64] = np.repeat(
-            np.add.reduceat(in_order, self.starts), np.diff(self.starts, append=len(units))
-        )
+        sums: NDArray[np.int64] = np.repeat(np.add.reduceat(in_order, self.starts), self.lengths)
         if self.order is None:
             return sums
         result = np.empty_like(sums)

@@ -482,6 +482,26 @@ def test_ids_of_the_largest_spaces_equal_the_reference(
         assert abs(expected.num_redraws - num_draws * share) < 6 * spread_of_count
 
 
+@pytest.mark.parametrize("num_entities", [2**31 + 20, 2**32 // 3 + 20])
+@pytest.mark.parametrize("options", [{}, {"filter_splits": ("training",)}, {"chunk_size": 2}])
+def test_distinct_draws_are_rejected_by_what_is_left_of_the_range(
+    num_entities: int, options: dict[str, Any]
+) -> None:
+    # Half or a third of all words, and less, are rejected until the range that shrinks with each
+    # draw divides 2^32 nearly; hardly any after that.
+    case = Case(
+        {"training": [(1, 0, 2), (3, 0, 2)]},
+        num_entities,
+        2,
+        {"distinct": True, "num_negs_per_pos": 40, "corruption_scheme": ("head",), **options},
+        [(1, 0, 2)] * 20,
+    )
+    made, expected = both(case)
+    assert_equal(made, expected)
+    rows = len(made.replaced)
+    assert 0.05 < expected.num_redraws / rows / 40 < 0.3
+
+
 @pytest.mark.parametrize("num_entities", LARGEST)
 @pytest.mark.parametrize("kind", ["basic", "pseudotyped"])
 @pytest.mark.parametrize("filter_mode", ["exact", "mask"])

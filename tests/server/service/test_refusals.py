@@ -157,13 +157,15 @@ BAD_POSITIVES = {
 def test_bad_positives(stub: SamplerServiceStub, case: str):
     requests, expected, expected_metadata = BAD_POSITIVES[case]
     answers = stub.Sample(iter([configuration(), positives(), *requests]), timeout=TIMEOUT)
-    assert next(answers).configured.sampler.algorithm_version == 1
+    assert next(answers).configured.sampler.algorithm_version == 2
     assert next(answers).batch.num_positives == 1, "what came before is answered"
     code, reason, metadata, details = refusal(answers)
     assert (code, reason) == expected
     assert metadata.items() >= expected_metadata.items()
     assert metadata["value"] in details, "the message names the value"
 
+
+PART = pb.MixturePart(kind=pb.SAMPLER_KIND_BASIC, shares=2)
 
 BAD_CONFIGURATIONS = {
     "positives first": (positives(), CODE.FAILED_PRECONDITION, "STREAM_OUT_OF_ORDER", "positives"),
@@ -233,10 +235,125 @@ BAD_CONFIGURATIONS = {
         "7",
     ),
     "future version": (
-        configuration(sampler={"algorithm_version": 2}),
+        configuration(sampler={"algorithm_version": 3}),
         CODE.INVALID_ARGUMENT,
         "INVALID_CONFIGURATION",
-        "2",
+        "3",
+    ),
+    "past version": (
+        configuration(sampler={"algorithm_version": 1}),
+        CODE.INVALID_ARGUMENT,
+        "INVALID_CONFIGURATION",
+        "1",
+    ),
+    "more slots than there are": (
+        configuration(sampler={"corruption_scheme": [pb.SLOT_HEAD] * 100_000}),
+        CODE.INVALID_ARGUMENT,
+        "INVALID_CONFIGURATION",
+        "100000 values",
+    ),
+    "more splits than there are": (
+        configuration(sampler={"filter_splits": [pb.SPLIT_TRAINING] * 100_000}),
+        CODE.INVALID_ARGUMENT,
+        "INVALID_CONFIGURATION",
+        "100000 values",
+    ),
+    "more parts than there are kinds": (
+        configuration(sampler={"kind": pb.SAMPLER_KIND_MIXTURE, "mixture": [PART] * 100_000}),
+        CODE.INVALID_ARGUMENT,
+        "INVALID_CONFIGURATION",
+        "100000 values",
+    ),
+    "a mixture of no kind": (
+        configuration(
+            sampler={"kind": pb.SAMPLER_KIND_MIXTURE, "mixture": [pb.MixturePart(shares=1)]}
+        ),
+        CODE.INVALID_ARGUMENT,
+        "INVALID_CONFIGURATION",
+        "0",
+    ),
+    "no shares": (
+        configuration(
+            sampler={
+                "kind": pb.SAMPLER_KIND_MIXTURE,
+                "mixture": [pb.MixturePart(kind=pb.SAMPLER_KIND_BASIC)],
+            }
+        ),
+        CODE.INVALID_ARGUMENT,
+        "INVALID_CONFIGURATION",
+        "(('basic', 0),)",
+    ),
+    "parts of another kind": (
+        configuration(sampler={"mixture": [PART]}),
+        CODE.INVALID_ARGUMENT,
+        "INVALID_CONFIGURATION",
+        "(('basic', 2),)",
+    ),
+    "alpha of another kind": (
+        configuration(sampler={"alpha": 0.5}),
+        CODE.INVALID_ARGUMENT,
+        "INVALID_CONFIGURATION",
+        "0.5",
+    ),
+    "alpha that is no number": (
+        configuration(sampler={"kind": pb.SAMPLER_KIND_DEGREE, "alpha": float("nan")}),
+        CODE.INVALID_ARGUMENT,
+        "INVALID_CONFIGURATION",
+        "nan",
+    ),
+    "candidates without ids": (
+        configuration(sampler={"candidates": pb.Ids()}),
+        CODE.INVALID_ARGUMENT,
+        "INVALID_CONFIGURATION",
+        "()",
+    ),
+    "candidates of an unknown width": (
+        configuration(sampler={"candidates": pb.Ids(data=b"abc", width=3)}),
+        CODE.INVALID_ARGUMENT,
+        "INVALID_ID_WIDTH",
+        "3",
+    ),
+    "half a candidate": (
+        configuration(sampler={"candidates": pb.Ids(data=b"abc", width=2)}),
+        CODE.INVALID_ARGUMENT,
+        "INVALID_ID_WIDTH",
+        "3",
+    ),
+    "a candidate outside the graph": (
+        configuration(sampler={"candidates": ids(5, 2571)}),
+        CODE.INVALID_ARGUMENT,
+        "INVALID_CONFIGURATION",
+        "2571",
+    ),
+    "a candidate of 64 bits": (
+        configuration(sampler={"candidates": ids(5, 2**64 - 1, width=8)}),
+        CODE.INVALID_ARGUMENT,
+        "INVALID_CONFIGURATION",
+        str(2**64 - 1),
+    ),
+    "an unknown filter mode": (
+        configuration(sampler={"filter_mode": 9, "filter_splits": [pb.SPLIT_TRAINING]}),
+        CODE.INVALID_ARGUMENT,
+        "INVALID_CONFIGURATION",
+        "9",
+    ),
+    "a mask of nothing": (
+        configuration(sampler={"filter_mode": pb.FILTER_MODE_MASK}),
+        CODE.INVALID_ARGUMENT,
+        "INVALID_CONFIGURATION",
+        "mask",
+    ),
+    "a huge chunk": (
+        configuration(sampler={"chunk_size": 2**32 - 1}),
+        CODE.INVALID_ARGUMENT,
+        "INVALID_CONFIGURATION",
+        str(2**32 - 1),
+    ),
+    "distinct draws with probabilities": (
+        configuration(sampler={"distinct": True, "log_q": True}),
+        CODE.INVALID_ARGUMENT,
+        "INVALID_CONFIGURATION",
+        "True",
     ),
 }
 
@@ -248,6 +365,35 @@ def test_bad_configuration(stub: SamplerServiceStub, case: str):
     code, reason, metadata, _ = refusal(stub.Sample(iter([request]), timeout=TIMEOUT))
     assert [code, reason] == expected
     assert metadata["value"] == value
+
+
+@pytest.mark.usefixtures("bystander")
+def test_log_probabilities_halve_the_limit(stub: SamplerServiceStub):
+    def batch(count: int) -> pb.SampleRequest:
+        return positives(*(ids(*[1] * count, width=1) for _ in range(3)))
+
+    with_log_q = configuration(sampler={"log_q": True})
+    requests = [with_log_q, batch(2**16), batch(2**16 + 1)]
+    answers = stub.Sample(iter(requests), timeout=TIMEOUT)
+    assert next(answers).configured.sampler.log_q
+    assert len(next(answers).batch.log_q) == 4 * 2**18
+    code, reason, metadata, _ = refusal(answers)
+    assert (code, reason) == (CODE.RESOURCE_EXHAUSTED, "LIMIT_EXCEEDED")
+    assert metadata == {"field": "negatives", "value": str(2**18 + 4), "limit": str(2**18)}
+
+
+def test_defaults_are_filled_in(stub: SamplerServiceStub):
+    degree = configuration(sampler={"kind": pb.SAMPLER_KIND_DEGREE, "candidates": ids(1, 2, 3)})
+    (answer,) = stub.Sample(iter([degree]), timeout=TIMEOUT)
+    assert answer.configured.sampler == pb.SamplerConfig(
+        kind=pb.SAMPLER_KIND_DEGREE,
+        num_negs_per_pos=4,
+        corruption_scheme=[pb.SLOT_HEAD, pb.SLOT_TAIL],
+        algorithm_version=2,
+        alpha=0.75,
+        filter_mode=pb.FILTER_MODE_EXACT,
+        chunk_size=1,
+    )
 
 
 @pytest.mark.usefixtures("bystander")

@@ -1,0 +1,205 @@
+"""The Markdown tables of ``docs/benchmarks.md``, from the rows in ``results/``.
+
+Run as ``python -m benchmarks.tables`` to print them; with ``--write`` to put each in its place in
+the document, between ``<!-- table NAME -->`` and ``<!-- end -->``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+if not __package__:
+    sys.path.insert(0, str(Path(__file__).parents[1]))  # for ``python benchmarks/tables.py``
+
+from benchmarks import goals
+from benchmarks.measuring import RESULTS, Row
+
+DOCUMENT = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+_PLACE = re.compile(r"(<!-- table (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+#: What a row has in a column.
+Read = Callable[[Row], str]
+
+
+def markdown(header: Sequence[str], lines: Iterable[Sequence[str]], num_texts: int) -> str:
+    """Write a table, its first columns to the left and the others to the right."""
+    first, *others = (f"| {' | '.join(cells)} |" for cells in [header, *lines])
+    rule = "|".join(["---"] * num_texts + ["---:"] * (len(header) - num_texts))
+    return "\n".join([first, f"|{rule}|", *others])
+
+
+def pivot(rows: Iterable[Row], texts: Mapping[str, Read], across: Read, value: Read) -> str:
+    """Make a table with a line per combination of texts and a column per value of ``across``."""
+    lines: dict[tuple[str, ...], dict[str, str]] = {}
+    columns: dict[str, None] = {}
+    for row in rows:
+        columns[across(row)] = None
+        line = tuple(read(row) for read in texts.values())
+        lines.setdefault(line, {})[across(row)] = value(row)
+    body = [[*line, *(cells.get(each, "–") for each in columns)] for line, cells in lines.items()]
+    return markdown([*texts, *columns], body, len(texts))
+
+
+def millions(row: Row) -> str:
+    """Negatives per second, in millions."""
+    return _rounded(row["negatives_per_second"], 1e6)
+
+
+def nanoseconds(row: Row) -> str:
+    """Nanoseconds per negative."""
+    return _rounded(row["ns_per_negative"], 1)
+
+
+def _rounded(value: object, unit: float) -> str:
+    if not isinstance(value, float):
+        return "–"
+    value /= unit
+    return f"{value:.3g}" if value < 999.5 else f"{value:,.0f}"
+
+
+def _texts(*names: str) -> dict[str, Read]:
+    return {name: lambda row, name=name: str(row[name]) for name in names}  # type: ignore[misc]
+
+
+def _k(row: Row) -> str:
+    return f"k = {row['k']}"
+
+
+def engine_tables(content: Mapping[str, Any]) -> dict[str, str]:
+    """Make the tables of the engine: against PyKEEN, against the floors, against the goals."""
+    rows: list[Row] = sorted(content["rows"], key=lambda row: (row["sampler"], row["system"]))
+    graphs: Mapping[str, Mapping[str, float]] = content["graphs"]
+    facts = [name.replace("_", " ") for name in next(iter(graphs.values()))]
+    lines = goals.check(rows)
+    result = {
+        "graphs": markdown(
+            ["graph", *facts],
+            [[name, *(f"{value:,}" for value in each.values())] for name, each in graphs.items()],
+            1,
+        ),
+        "goals": markdown([*lines[0]], [[*line.values()] for line in lines], 1) if lines else "",
+        "spread": _spread(rows),
+    }
+    for graph in graphs:
+        own = [row for row in rows if row["graph"] == graph]
+        systems = [row for row in own if row["system"] != "floor"]
+        floors = [row for row in own if row["system"] in {"negserve", "floor"}]
+        names, name = _texts("system", "sampler", "filter"), graph.removeprefix("synthetic like ")
+        result[f"engine {name}"] = pivot(systems, names, _k, millions)
+        result[f"floors {name}"] = pivot(floors, names, _k, nanoseconds)
+    return result
+
+
+def _spread(rows: Sequence[dict[str, Any]]) -> str:
+    measured = [row for row in rows if row["repetitions"]]
+    ways = sorted(
+        abs(row[end] / row["negatives_per_second"] - 1)
+        for row in measured
+        for end in ("lowest", "highest")
+    )
+    return (
+        f"Of {len(measured)} rows, lowest and highest repetition are {ways[len(ways) // 2]:.0%} "
+        f"from the median in the typical one, {ways[-1]:.0%} in the worst."
+    )
+
+
+def curve_tables(content: Mapping[str, Any]) -> dict[str, str]:
+    """Make the tables of how the cost grows: ns per negative, but for threads."""
+    curves: dict[str, list[Row]] = {}
+    for row in content["rows"]:
+        curves.setdefault(row["curve"], []).append(row)
+    for row in curves["graph"]:
+        facts = content["graphs"].get(row["graph"], {})
+        row["entities"], row["triples"] = (
+            f"{facts[name]:,}" if facts else "–" for name in ("entities", "triples")
+        )
+    for row in curves["known tails"]:
+        row["known tails"] = f"{row['known_tails']:,}" if row["filter"] != "none" else "no filter"
+    base = next(row for row in curves["option"])["ns_per_negative"]
+    options = [
+        [str(row["option"]), nanoseconds(row), _ratio(row["ns_per_negative"], base)]
+        for row in curves["option"]
+    ]
+    threads = [
+        [
+            _k(one), millions(one), millions(two),
+            _ratio(two["negatives_per_second"], one["negatives_per_second"]),
+        ]
+        for one, two in zip(curves["threads"][::2], curves["threads"][1::2], strict=True)
+    ]  # fmt: skip
+    names = _texts("system", "sampler", "filter")
+    return {
+        "curve k": pivot(curves["k"], names, _k, nanoseconds),
+        "curve batch": pivot(
+            curves["batch"], _texts("k", "filter"), lambda row: f"batch {row['batch']}", nanoseconds
+        ),
+        "curve graph": pivot(
+            curves["graph"],
+            _texts("graph", "entities", "triples"),
+            lambda row: f"{_k(row)}, {row['filter']}",
+            nanoseconds,
+        ),
+        "curve known tails": pivot(
+            curves["known tails"],
+            _texts("known tails"),
+            lambda row: "one pair" if row["pairs"] == 1 else "many pairs",
+            nanoseconds,
+        ),
+        "curve option": markdown(["option", "ns per negative", "times the first"], options, 1),
+        "curve threads": markdown(["k", "one thread", "two threads", "gain"], threads, 1),
+    }
+
+
+def _ratio(value: object, base: object) -> str:
+    is_known = isinstance(value, float) and isinstance(base, float)
+    return f"{value / base:.2f} ×" if is_known else "–"  # type: ignore[operator]
+
+
+def remote_tables(content: Mapping[str, Any]) -> dict[str, str]:
+    """Make the table of what a trainer gets."""
+    texts = _texts("system", "path", "filter")
+    return {"remote": pivot(content["rows"], texts, lambda _: "M negatives/s", millions)}
+
+
+MAKERS = {"engine": engine_tables, "curves": curve_tables, "remote": remote_tables}
+
+
+def main(results: Path = RESULTS, document: Path | None = None) -> None:
+    """Print all tables, or write those that have a place in the document."""
+    tables: dict[str, str] = {}
+    for name, make in MAKERS.items():
+        path = results / f"{name}.json"
+        if not path.exists():
+            print(f"{path} is missing: run python -m benchmarks.{name}", file=sys.stderr)
+            continue
+        content = json.loads(path.read_text())
+        software = ", ".join(f"{each} {number}" for each, number in content["versions"].items())
+        tables[f"machine {name}"] = f"{content['hardware']}, {software}."
+        tables |= make(content)
+    if document is None:
+        for name, table in tables.items():
+            print(f"{name}\n\n{table}\n")
+        return
+    text = document.read_text()
+    for name in {match[2] for match in _PLACE.finditer(text)} - set(tables):
+        print(f"no rows for table {name}: it stays as it is", file=sys.stderr)
+    document.write_text(_PLACE.sub(lambda match: _filled(match, tables), text))
+
+
+def _filled(match: re.Match[str], tables: Mapping[str, str]) -> str:
+    table = tables.get(match[2])
+    return match[0] if table is None else f"{match[1]}\n{table}\n\n{match[3]}"
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the JSON files")
+    parser.add_argument("--write", action="store_true", help=f"write them to {DOCUMENT.name}")
+    arguments = parser.parse_args()
+    main(arguments.results, DOCUMENT if arguments.write else None)

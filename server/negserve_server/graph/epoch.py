@@ -1,0 +1,177 @@
+"""Epochs: every training triple once, in an order that any replica knows at any position."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from negserve_server.errors import InvalidConfiguration, PositionOutOfRange
+from negserve_server.sampling import CorruptedBatch, Permutation, Sampler
+
+if TYPE_CHECKING:
+    from negserve_server.graph.triples_factory import TriplesFactory
+
+Tail = Literal["short", "drop", "wrap"]
+TAILS: tuple[Tail, ...] = ("short", "drop", "wrap")
+
+#: Largest batch of one rank, and most ranks.
+MAX_BATCH_SIZE = 2**20
+MAX_WORLD_SIZE = 2**16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochConfig:
+    """Which positives come in which order, and which of them are a rank's.
+
+    :ivar epoch: number of the epoch, from 0 on
+    :ivar batch_size: b, positives of one batch of one rank
+    :ivar rank: which rank, 0 to ``world_size`` - 1
+    :ivar world_size: w, how many ranks share the epoch
+    :ivar start: position within the epoch at which to begin; global batch g covers the
+        positions ``start + g * b * w`` to ``start + (g + 1) * b * w - 1``
+    :ivar tail: what becomes of the last positions, fewer than b * w: ``short`` (they are
+        divided among the ranks as evenly as can be), ``drop`` (they are left out) or ``wrap``
+        (the batch is filled from the epoch's beginning)
+    :ivar shuffle: whether the order is drawn by seed and epoch; else it is that of the triples
+    :ivar relations: only triples of these relations; None for all
+    :ivar weights: whether each positive comes with its subsampling weight
+    :raises InvalidConfiguration: naming the field, its value and what is legal
+    """
+
+    epoch: int = 0
+    batch_size: int = 1024
+    rank: int = 0
+    world_size: int = 1
+    start: int = 0
+    tail: Tail = "short"
+    shuffle: bool = True
+    relations: tuple[int, ...] | None = None
+    weights: bool = False
+
+    def __post_init__(self) -> None:
+        for field, lowest, highest in (
+            ("epoch", 0, 2**64 - 1),
+            ("batch_size", 1, MAX_BATCH_SIZE),
+            ("world_size", 1, MAX_WORLD_SIZE),
+            ("start", 0, 2**64 - 1),
+        ):
+            value = getattr(self, field)
+            if not lowest <= value <= highest:
+                raise InvalidConfiguration(
+                    field, value, f"give a number from {lowest} to {highest}"
+                )
+        if not 0 <= self.rank < self.world_size:
+            raise InvalidConfiguration(
+                "rank", self.rank, f"with world_size={self.world_size}, ranks are 0 to "
+                f"{self.world_size - 1}"
+            )  # fmt: skip
+        if self.tail not in TAILS:
+            raise InvalidConfiguration("tail", self.tail, f"choose from {', '.join(TAILS)}")
+        if self.relations is not None:
+            object.__setattr__(self, "relations", tuple(sorted(set(self.relations))))
+
+
+@dataclass(frozen=True, slots=True)
+class EpochBatch:
+    """One batch of one rank.
+
+    :ivar next_start: position within the epoch at which the next global batch begins
+    :ivar positives: int64, shape (m, 3); m may be 0 with tail ``short``
+    :ivar negatives: of the positives, whose positions in the stream of the seed are
+        ``epoch * num_positives + p`` for position p within the epoch
+    :ivar weights: float32, shape (m,): subsampling weights; None if not asked for
+    """
+
+    next_start: int
+    positives: NDArray[np.int64]
+    negatives: CorruptedBatch
+    weights: NDArray[np.float32] | None
+
+
+class Epoch:
+    """The batches of one rank in one epoch. Immutable: any batch can be made at any time.
+
+    :param factory: the graph
+    :param sampler: draws the negatives; its seed also draws the order
+    :param config: which positives
+    :raises InvalidConfiguration: for a start behind the end, relations that the graph has not,
+        or of which it has no training triples
+    :raises PositionOutOfRange: if positions of the epoch would pass 2^64 - 1
+    """
+
+    def __init__(self, factory: TriplesFactory, sampler: Sampler, config: EpochConfig) -> None:
+        self.config = config
+        self._sampler = sampler
+        self._factory = factory
+        self._triples = factory.mapped_triples
+        self._rows: NDArray[np.int64] | None = None
+        if config.relations is not None:
+            if config.relations and config.relations[-1] >= factory.num_relations:
+                raise InvalidConfiguration(
+                    "relations",
+                    config.relations[-1],
+                    f"the graph has {factory.num_relations}, ids 0 to {factory.num_relations - 1}",
+                )
+            self._rows = np.flatnonzero(np.isin(self._triples[:, 1], config.relations))
+        #: How many positives the epoch has.
+        self.num_positives = len(self._triples) if self._rows is None else len(self._rows)
+        if self.num_positives == 0:
+            raise InvalidConfiguration(
+                "relations", config.relations, "there are no training triples of them"
+            )
+        if config.start > self.num_positives:
+            raise InvalidConfiguration(
+                "start", config.start, f"the epoch has {self.num_positives} positions"
+            )
+        self._first = config.epoch * self.num_positives
+        last = self._first + self.num_positives + config.batch_size * config.world_size
+        if last > 2**64:
+            raise PositionOutOfRange(position=self._first, num_positives=self.num_positives)
+        self._order = Permutation(
+            self.num_positives, seed=sampler.config.seed, number=config.epoch
+        )
+
+    def __len__(self) -> int:
+        """Count the batches; the same for every rank."""
+        left = self.num_positives - self.config.start
+        step = self.config.batch_size * self.config.world_size
+        return left // step if self.config.tail == "drop" else -(-left // step)
+
+    def batch(self, index: int) -> EpochBatch:
+        """Make a batch of the rank.
+
+        :param index: g, 0 to ``len(self) - 1``
+        """
+        config = self.config
+        begin = config.start + index * config.batch_size * config.world_size
+        next_start = begin + config.batch_size * config.world_size
+        if config.tail == "wrap" or next_start <= self.num_positives:
+            begin += config.rank * config.batch_size
+            end = begin + config.batch_size
+        else:
+            left = self.num_positives - begin
+            end = begin + left * (config.rank + 1) // config.world_size
+            begin += left * config.rank // config.world_size
+        positives = self._positives(begin, end - begin)
+        return EpochBatch(
+            next_start=min(next_start, self.num_positives),
+            positives=positives,
+            negatives=self._sampler.sample(positives, self._first + begin),
+            weights=self._factory.subsampling_weights(positives) if config.weights else None,
+        )
+
+    def _positives(self, begin: int, count: int) -> NDArray[np.int64]:
+        """Positives at positions of the epoch; those behind the end are those of its beginning."""
+        pieces = []
+        while count > 0:
+            begin %= self.num_positives
+            here = min(count, self.num_positives - begin)
+            rows = np.arange(begin, begin + here)
+            if self.config.shuffle:
+                rows = self._order.at(begin, here)
+            pieces.append(self._triples[rows if self._rows is None else self._rows[rows]])
+            begin, count = begin + here, count - here
+        return np.concatenate(pieces) if pieces else np.empty((0, 3), dtype=np.int64)

@@ -1,0 +1,40 @@
+"""No answer with the default limits is larger than what a gRPC client takes by default."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from negserve.v1 import sampler_pb2 as pb
+from negserve_server.sampling import CorruptedBatch
+from negserve_server.service import Limits, wire
+
+GRPC_DEFAULT = 4 * 1024 * 1024
+LIMITS = Limits()
+
+
+@pytest.mark.parametrize("log_q", [False, True])
+@pytest.mark.parametrize("k", [1, 2, 3, 255, 256, 2**16])
+def test_the_largest_batch_fits(k: int, log_q: bool):
+    assert k <= LIMITS.negatives_per_positive(log_q)
+    n = min(LIMITS.negatives_per_message(log_q) // k, LIMITS.max_triples_per_message)
+    counts = np.full(n, max(k // 2, 1), dtype=np.uint32)
+    batch = CorruptedBatch(
+        position=2**64 - n,
+        replaced=np.full((n, k), 2**32 - 1, dtype=np.uint32),
+        head_counts=counts,
+        relation_counts=counts,
+        mask=np.zeros((n, k), dtype=np.bool_),
+        num_saturated=n,
+        log_q=np.ones((n, k), dtype=np.float32) if log_q else None,
+    )
+    message = pb.SampleResponse(batch=wire.encode_batch(batch))
+    assert message.ByteSize() <= GRPC_DEFAULT
+    assert bool(message.batch.log_q) == log_q
+
+
+@pytest.mark.parametrize("k", [10, 11])
+def test_a_positive_fits_a_message_with_log_probabilities(k: int):
+    limits = Limits(max_negatives_per_positive=20, max_negatives_per_message=21)
+    assert limits.negatives_per_positive(False) == 20
+    assert (k <= limits.negatives_per_positive(True)) == (k == 10)
