@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import platform
@@ -38,6 +39,10 @@ def measure(
     :return: a row per case, in that order; one that was not measured says why
     """
     steps = {at: step for at, (_, step) in enumerate(cases) if callable(step)}
+    # What was built is not looked through again when a step makes garbage: PyKEEN's Python set of
+    # 20 M triples would make its steps several times slower, at random.
+    gc.collect()
+    gc.freeze()
     for step in steps.values():
         step()
     results: dict[int, list[float]] = {at: [] for at in steps}
@@ -47,6 +52,7 @@ def measure(
         while (elapsed := time.perf_counter() - begin) < seconds:
             count += steps[at]()
         results[at].append(count / elapsed)
+    gc.unfreeze()
     rows = []
     for at, (facts, step_or_reason) in enumerate(cases):
         if isinstance(step_or_reason, str):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import time
 import warnings
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -96,30 +98,26 @@ def negserve_threads(
 class PyKeen:
     """PyKEEN's samplers of a graph: what is built from it is built once for every k.
 
-    :param factory: the graph
-    :param filters: which filters are wanted, of ``bloom`` and ``python-set``
+    :ivar seconds: how long building took
     """
 
-    def __init__(
-        self, factory: TriplesFactory, filters: tuple[str, ...] = ("bloom", "python-set")
-    ) -> None:
+    def __init__(self, factory: TriplesFactory) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             from pykeen.sampling import BasicNegativeSampler, BernoulliNegativeSampler
             from pykeen.sampling.filtering import BloomFilterer, PythonSetFilterer
         triples = torch.from_numpy(factory.mapped_triples.copy())
         sizes = {"num_entities": factory.num_entities, "num_relations": factory.num_relations}
+        self.seconds: dict[str, float] = {}
         self._samplers: dict[str, Any] = {}
         self._filterers: dict[str, Any] = {}
         for kind, sampler in (
             ("basic", BasicNegativeSampler),
             ("bernoulli", BernoulliNegativeSampler),
         ):
-            with _timed(f"PyKEEN's {kind} sampler of {len(triples):,} triples"):
+            with timed(f"{PYKEEN}: {kind} sampler", self.seconds):
                 self._samplers[kind] = sampler(mapped_triples=triples, **sizes)
         for name, filterer in (("bloom", BloomFilterer), ("python-set", PythonSetFilterer)):
-            if name not in filters:
-                continue
             needed, free = _SET_BYTES_PER_TRIPLE * len(triples), _available_memory()
             if name == "python-set" and needed > min(SET_BUDGET, free):
                 self._filterers[name] = (
@@ -127,7 +125,7 @@ class PyKeen:
                     f"to build; {free / 2**30:.1f} are free, the budget is {SET_BUDGET / 2**30:.0f}"
                 )
                 continue
-            with _timed(f"PyKEEN's {name} filter of {len(triples):,} triples"):
+            with timed(f"{PYKEEN}: {name} filter", self.seconds):
                 self._filterers[name] = filterer(mapped_triples=triples)
 
     def step(self, positives: Positives, kind: str, k: int, filterer: str | None) -> Step | str:
@@ -151,21 +149,14 @@ class PyKeen:
         return step
 
 
-class _timed:  # noqa: N801
-    """Show what is being built, and how long it took if that is worth a line."""
-
-    def __init__(self, what: str) -> None:
-        self._what = what
-        self._status = console.status(what)
-
-    def __enter__(self) -> None:
-        self._begin = time.perf_counter()
-        self._status.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._status.stop()
-        if (seconds := time.perf_counter() - self._begin) > 1:
-            console.print(f"{self._what}: {seconds:.0f} s")
+@contextmanager
+def timed(what: str, seconds: dict[str, float]) -> Iterator[None]:
+    """Show what is being built, and keep how long that took."""
+    begin = time.perf_counter()
+    with console.status(what):
+        yield
+    seconds[what] = time.perf_counter() - begin
+    console.print(f"{what}: {seconds[what]:.1f} s")
 
 
 def _available_memory() -> int:

@@ -83,6 +83,7 @@ def engine_tables(content: Mapping[str, Any]) -> dict[str, str]:
             [[name, *(f"{value:,}" for value in each.values())] for name, each in graphs.items()],
             1,
         ),
+        "build": _build(content["build_seconds"]),
         "goals": markdown([*lines[0]], [[*line.values()] for line in lines], 1) if lines else "",
         "spread": _spread(rows),
     }
@@ -94,6 +95,14 @@ def engine_tables(content: Mapping[str, Any]) -> dict[str, str]:
         result[f"engine {name}"] = pivot(systems, names, _k, millions)
         result[f"floors {name}"] = pivot(floors, names, _k, nanoseconds)
     return result
+
+
+def _build(seconds: Mapping[str, Mapping[str, float]]) -> str:
+    things = dict.fromkeys(thing for each in seconds.values() for thing in each)
+    lines = [
+        [thing, *(_rounded(each.get(thing), 1) for each in seconds.values())] for thing in things
+    ]
+    return markdown(["seconds to build", *seconds], lines, 1)
 
 
 def _spread(rows: Sequence[dict[str, Any]]) -> str:

@@ -15,9 +15,15 @@ from google.protobuf import json_format
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from negserve.corrupted_batch import CorruptedBatch, num_rows
 from negserve.v1 import errors_pb2
 from negserve.v1 import sampler_pb2 as pb
-from negserve_server.graph.fingerprint import graph_fingerprint, split_fingerprint
+from negserve_server.graph import TypeConstraints
+from negserve_server.graph.fingerprint import (
+    graph_fingerprint,
+    split_fingerprint,
+    type_constraints_fingerprint,
+)
 from negserve_server.service import SERVICE, Limits
 from negserve_server.service.refusal import DETAILS_KEY, DOMAIN, STATUS_OF_REASON
 from tests.support.graphs import REPOSITORY, load
@@ -122,7 +128,9 @@ def test_the_annotations_tell_the_values():
     configured = pb.SampleResponse.FromString(hex_dump("configured")).configured
     assert configured.fingerprint == graph.fingerprint
     assert list(configured.sampler.corruption_scheme) == [pb.SLOT_HEAD, pb.SLOT_TAIL]
-    assert configured.sampler.algorithm_version == 1
+    assert configured.sampler.algorithm_version == 2
+    assert configured.sampler.filter_mode == pb.FILTER_MODE_EXACT
+    assert configured.sampler.chunk_size == 1
     assert f"{graph.num_entities} entities and {graph.num_relations} relations" in DOCUMENT
     fields = {
         (field.number, field.name)
@@ -179,6 +187,33 @@ def test_the_rebuilt_negatives_are_those_of_the_bytes():
         assert f"| {POSITION + i} | {labels} | {', '.join(map(str, positive))} |" in DOCUMENT
 
 
+def test_the_table_of_rows_is_right():
+    for c, position, n, expected in rows("c"):
+        batch = CorruptedBatch(
+            position=int(position),
+            replaced=np.empty((0, 1), dtype=np.uint8),
+            head_counts=np.zeros(int(n), dtype=np.uint8),
+            relation_counts=np.zeros(int(n), dtype=np.uint8),
+            mask=None,
+            num_saturated=0,
+            chunk_size=int(c),
+        )
+        found = batch.row_of_positive().tolist()
+        assert found == [int(row) for row in expected.split()]
+        assert num_rows(int(position), int(n), int(c)) == found[-1] + 1
+    assert num_rows(7, 0, 3) == 0
+
+
+def test_the_log_probability_is_that_of_a_server(channel: grpc.Channel):
+    (value, data) = re.findall(r"= (-[\d.]+), bytes `([^`]+)`", DOCUMENT)[0]
+    sampler = pb.SamplerConfig(kind=pb.SAMPLER_KIND_BASIC, num_negs_per_pos=2, log_q=True)
+    configuration = pb.SampleConfiguration(dataset="world", sampler=sampler)
+    request = pb.SampleRequest(configuration=configuration).SerializeToString()
+    answer = pb.SampleResponse.FromString(sample(channel, request, hex_dump("positives"))[1])
+    assert answer.batch.log_q == bytes.fromhex(data) * 4
+    np.testing.assert_allclose(np.frombuffer(answer.batch.log_q, "<f4"), float(value), atol=5e-7)
+
+
 def test_the_table_of_reasons_is_complete_and_right():
     table = {row[0].strip("`"): row[1:] for row in rows("reason")}
     reasons = {name.removeprefix("ERROR_REASON_") for name in errors_pb2.ErrorReason.keys()}
@@ -197,13 +232,13 @@ def test_a_refusal_carries_what_the_document_says(channel: grpc.Channel):
     keys_of = {row[0].strip("`"): set(re.findall(r"`(\w+)`", row[2])) for row in rows("reason")}
     positives = pb.SampleRequest.FromString(hex_dump("positives"))
     positives.positives.triples.heads.data = b"\xff\xff\xff\xff"
-    configuration = hex_dump("configuration")
+    configuration, fingerprint = hex_dump("configuration"), load("world").fingerprint.encode()
     for requests, reason in (
         ([configuration, positives.SerializeToString()], "ENTITY_ID_OUT_OF_RANGE"),
         ([configuration, configuration], "STREAM_OUT_OF_ORDER"),
         ([b"\xff\xff\xff\xff"], "MALFORMED_MESSAGE"),
         ([configuration.replace(b"world", b"earth")], "UNKNOWN_DATASET"),
-        ([configuration.replace(b"23037b8b", b"00000000")], "FINGERPRINT_MISMATCH"),
+        ([configuration.replace(fingerprint, b"0" * 64)], "FINGERPRINT_MISMATCH"),
     ):
         with pytest.raises(grpc.RpcError) as caught:
             sample(channel, *requests)
@@ -253,9 +288,19 @@ def test_the_fingerprint_program_prints_the_fingerprints():
     assert printed.getvalue() == block("text")
     toy, sizes = names["toy"], (3, 2)
     splits = {name: split_fingerprint(np.array(rows), *sizes) for name, rows in toy.items()}
-    assert printed.getvalue().split() == [splits["training"], graph_fingerprint(splits)]
+    types = TypeConstraints(names["heads"], names["tails"])
+    typed = type_constraints_fingerprint(types.heads, types.tails, *sizes)
+    assert printed.getvalue().split() == [
+        splits["training"],
+        graph_fingerprint(splits),
+        graph_fingerprint(splits, typed),
+    ]
     graph = load("world")
     splits = {name: list(map(tuple, rows.tolist())) for name, rows in graph.splits.items()}
-    mine = names["dataset_fingerprint"](splits, graph.num_entities, graph.num_relations)
-    assert mine == graph.fingerprint
+    assert graph.type_constraints is not None
+    pairs = (graph.type_constraints.heads, graph.type_constraints.tails)
+    heads, tails = (list(map(tuple, rows.tolist())) for rows in pairs)
+    sizes = (graph.num_entities, graph.num_relations)
+    assert names["types_fingerprint"](heads, tails, *sizes) == graph.type_constraints_fingerprint
+    assert names["dataset_fingerprint"](splits, *sizes, heads, tails) == graph.fingerprint
     assert graph.fingerprint.encode() in hex_dump("configuration")

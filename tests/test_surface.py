@@ -20,10 +20,12 @@ SURFACE = {
     "CompactBatch ConfiguredSampler DegreeNegativeSampler MixtureNegativeSampler NegativeSampler "
     "PseudoTypedNegativeSampler SamplerOptions TriplesFactory TypedNegativeSampler expand "
     "get_negative_sampler_cls",
-    negserve_server.graph: "TriplesFactory Vocabulary graph_fingerprint split_fingerprint",
+    negserve_server.graph: "FalseNegativeReport TriplesFactory TypeConstraints Vocabulary "
+    "false_negative_report graph_fingerprint split_fingerprint",
     negserve_server.index: "FilterIndex PairIndex sort_unique_triples",
-    negserve_server.sampling: "ALGORITHM_VERSION KINDS MAX_NUM_NEGS_PER_POS SLOTS SPLITS "
-    "CorruptedBatch Domain RelationStatistics Sampler SamplerConfig as_triples",
+    negserve_server.sampling: "ALGORITHM_VERSION FILTER_MODES KINDS MAX_NUM_NEGS_PER_POS SLOTS "
+    "SPLITS CorruptedBatch Domain Graph Permutation RelationStatistics Sampler SamplerConfig "
+    "as_triples",
 }
 
 

@@ -11,14 +11,14 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import click
 
 from negserve_server.app import Server, load_datasets
 from negserve_server.config import DEFAULT_LISTEN, WORLD, ServerConfig
 from negserve_server.errors import NegserveServerError
-from negserve_server.graph import FalseNegativeReport, TriplesFactory, false_negative_report
+from negserve_server.graph import TriplesFactory, false_negative_report
 from negserve_server.graph.false_negatives import REPORTED_KINDS
 from negserve_server.sampling import MAX_NUM_NEGS_PER_POS, SLOTS, SPLITS
 from negserve_server.sampling.config import Kind, Split
@@ -207,6 +207,139 @@ def _type_constraint_facts(factory: TriplesFactory) -> dict[str, int]:
         "num_constrained_slots": constraints.num_constrained_slots,
         **({"num_unseen_constraints": unseen} if unseen else {}),
     }
+
+
+def _load(path: Path | None) -> TriplesFactory:
+    try:
+        return TriplesFactory.world() if path is None else TriplesFactory.from_path(path)
+    except (NegserveServerError, ValueError) as error:
+        raise click.ClickException(str(error)) from error
+
+
+@main.command()
+@click.argument("path", type=click.Path(path_type=Path), default=None, required=False)
+@click.option(
+    "--kind",
+    "kinds",
+    type=click.Choice(REPORTED_KINDS),
+    multiple=True,
+    help="Kind of sampler. Repeatable.  [default: all that the graph supports]",
+)
+@click.option(
+    "--split",
+    "splits",
+    type=click.Choice(SPLITS),
+    multiple=True,
+    help="A split whose triples are known. Repeatable.  [default: all of the graph]",
+)
+@click.option(
+    "-k",
+    "--num-negs-per-pos",
+    type=click.IntRange(1, MAX_NUM_NEGS_PER_POS),
+    default=1,
+    help="Negatives per training triple, for the expected numbers.",
+)
+@click.option(
+    "--top",
+    type=click.IntRange(min=0),
+    default=None,
+    help="Give so many relations, those with most false negatives; 0 for all.  "
+    f"[default: {_TOP}; all with --json]",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def report(
+    path: Path | None,
+    kinds: tuple[Kind, ...],
+    splits: tuple[Split, ...],
+    num_negs_per_pos: int,
+    top: int | None,
+    as_json: bool,
+) -> None:
+    """Tell how often negatives drawn without a filter are true.
+
+    A negative that is a known triple of the graph is a false negative: it teaches a model that a
+    fact is wrong. This prints how probable that is for each kind of sampler, overall and by
+    relation: exact numbers, computed from counts; nothing is drawn.
+
+    \b
+    probability  that a negative is known; its positive is any training triple,
+                 each as likely as the others
+    head, tail   the same for negatives with the head, or the tail, replaced
+    expected     false negatives of an epoch: -k negatives for each training triple
+    saturated    training triples for which the kind has no candidate in any
+                 slot, so that any entity is drawn
+
+    With a filter (filter_splits) none of them is drawn. Where the numbers are small, a filter
+    changes little; where they are large, a model without one learns from false negatives. A true
+    fact that is in no split is not known and not counted.
+
+    PATH is what --dataset of `serve` takes; without it, the embedded graph.
+
+    \b
+    Examples:
+      negserve-server report
+      negserve-server report data/fb15k-237 --kind bernoulli --split training -k 64
+      negserve-server report data/fb15k-237 --json
+    """  # noqa: D301
+    begin = time.monotonic()
+
+    def say(kind: Kind) -> None:
+        if sys.stderr.isatty() and time.monotonic() - begin > _PATIENCE:
+            click.echo(f"counting: {kind} ...", err=True)
+
+    factory = _load(path)
+    try:
+        reports = false_negative_report(
+            factory, kinds=kinds or None, splits=splits or None, progress=say
+        )
+    except NegserveServerError as error:
+        raise click.ClickException(str(error)) from error
+    labels = factory.relations.labels() if factory.relations is not None else None
+    if top is None:
+        top = 0 if as_json else _TOP
+    found = [one.to_dict(num_negs_per_pos, labels=labels, top=top) for one in reports.values()]
+    if as_json:
+        click.echo(json.dumps({"fingerprint": factory.fingerprint, "reports": found}))
+        return
+    for line in _tables(found, factory.num_relations):
+        click.echo(line)
+
+
+def _tables(reports: list[dict[str, Any]], num_relations: int) -> Iterator[str]:
+    """Lay out reports as their ``to_dict`` gives them: one table of all, then one of each."""
+    first = reports[0]
+    yield f"known      triples of {', '.join(first['splits'])}"
+    yield f"positives  {first['num_triples']:,} training triples"
+    yield f"negatives  {first['num_negs_per_pos']:,} for each"
+    yield ""
+    yield f"{'kind':<20}{'probability':>12}{'expected':>15}{'saturated':>12}"
+    for one in reports:
+        yield (
+            f"{_name(one):<20}{_percent(one['probability']):>12}"
+            f"{one['expected_false_negatives']:>15,.1f}{one['num_saturated']:>12,}"
+        )
+    for one in reports:
+        slots, rows = one["corruption_scheme"], one["relations"]
+        titles = "".join(f"{title:>12}" for title in (*slots, "probability"))
+        yield ""
+        yield f"{_name(one)}: {len(rows)} of {num_relations} relations"
+        yield f"{'triples':>12}{titles}{'expected':>15}  relation"
+        for row in rows:
+            of_slots = (row["slots"][slot]["probability"] for slot in slots)
+            shown = "".join(f"{_percent(value):>12}" for value in (*of_slots, row["probability"]))
+            # The name last, since some are long.
+            yield (
+                f"{row['num_triples']:>12,}{shown}{row['expected_false_negatives']:>15,.1f}"
+                f"  {row.get('relation', row['relation_id'])}"
+            )
+
+
+def _name(one: dict[str, Any]) -> str:
+    return f"{one['kind']} (alpha {one['alpha']:g})" if "alpha" in one else str(one["kind"])
+
+
+def _percent(probability: float) -> str:
+    return f"{100 * probability:.4f} %"
 
 
 if __name__ == "__main__":

@@ -105,7 +105,7 @@ def test_sample_draws_a_mixture(server: ServerProcess):
 
 def test_sample_masks_what_is_known(server: ServerProcess):
     graph = load("world")
-    options = ("sample", "-k", "400", "--filtered", "--filter-mode", "mask", "--slot", "head")
+    options = ("sample", "-k", "4000", "--filtered", "--filter-mode", "mask", "--slot", "head")
     result = run(server, *options, "--format", "jsonl", stdin=FRANCE)
     line = json.loads(result.stdout)
     entities, relations = graph.entity_to_id, graph.relation_to_id
@@ -114,7 +114,7 @@ def test_sample_masks_what_is_known(server: ServerProcess):
     assert is_known.any()
     assert line["mask"] == (~is_known).tolist()
     text = run(server, *options, stdin=FRANCE)
-    assert len(rows_of(text)) == 400 - is_known.sum()
+    assert len(rows_of(text)) == 4000 - is_known.sum()
     for stderr in (result.stderr, text.stderr):
         assert f"{is_known.sum()} negatives are not valid" in stderr
 

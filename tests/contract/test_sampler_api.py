@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from typing import Any
 
 import pytest
 import torch
@@ -46,10 +47,13 @@ def test_every_integer_dtype_is_taken(world: Place, dtype: torch.dtype):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_negatives_are_on_the_device_of_the_positives(world: Place):
+@pytest.mark.parametrize("chunk_size", [1, 7])
+def test_negatives_are_on_the_device_of_the_positives(world: Place, chunk_size: int):
     positives = world.positives(50)
-    expected, expected_mask = BasicNegativeSampler(world.factory, 5, True).sample(positives)
-    negatives, mask = BasicNegativeSampler(world.factory, 5, True).sample(positives.cuda())
+    options: Any = {"chunk_size": chunk_size, "filter_mode": "mask"}
+    sampler = BasicNegativeSampler(world.factory, 5, True, **options)
+    expected, expected_mask = sampler.sample(positives, position=3)
+    negatives, mask = sampler.sample(positives.cuda(), position=3)
     assert negatives.is_cuda
     assert mask is not None
     assert mask.is_cuda

@@ -173,7 +173,7 @@ class Law:
         self.width = max(graph.num_entities, graph.num_relations)
         relation = triple[1]
         total = sum(shares for _, shares in config.parts)
-        cells = []
+        cells: list[Cell] = []
         for slot in (SLOTS.index(name) for name in config.corruption_scheme):
             excluded = excluded_values(graph, config, triple, slot)
             for kind, shares in config.parts:

@@ -109,12 +109,14 @@ class Epoch:
         self._triples = factory.mapped_triples
         self._rows: NDArray[np.int64] | None = None
         if config.relations is not None:
-            if config.relations and config.relations[-1] >= factory.num_relations:
-                raise InvalidConfiguration(
-                    "relations",
-                    config.relations[-1],
-                    f"the graph has {factory.num_relations}, ids 0 to {factory.num_relations - 1}",
-                )
+            for relation in (*config.relations[:1], *config.relations[-1:]):
+                if not 0 <= relation < factory.num_relations:
+                    raise InvalidConfiguration(
+                        "relations",
+                        relation,
+                        f"the graph has {factory.num_relations}, ids 0 to "
+                        f"{factory.num_relations - 1}",
+                    )
             self._rows = np.flatnonzero(np.isin(self._triples[:, 1], config.relations))
         #: How many positives the epoch has.
         self.num_positives = len(self._triples) if self._rows is None else len(self._rows)
@@ -127,9 +129,12 @@ class Epoch:
                 "start", config.start, f"the epoch has {self.num_positives} positions"
             )
         self._first = config.epoch * self.num_positives
-        last = self._first + self.num_positives + config.batch_size * config.world_size
-        if last > 2**64:
-            raise PositionOutOfRange(position=self._first, num_positives=self.num_positives)
+        num_positions = self.num_positives
+        if config.tail == "wrap":
+            step = config.batch_size * config.world_size
+            num_positions = max(num_positions, config.start + len(self) * step)
+        if self._first + num_positions > 2**64:
+            raise PositionOutOfRange(position=self._first, num_positives=num_positions)
         self._order = Permutation(
             self.num_positives, seed=sampler.config.seed, number=config.epoch
         )
@@ -144,7 +149,10 @@ class Epoch:
         """Make a batch of the rank.
 
         :param index: g, 0 to ``len(self) - 1``
+        :raises IndexError: for another
         """
+        if not 0 <= index < len(self):
+            raise IndexError(f"batch {index} of {len(self)}")
         config = self.config
         begin = config.start + index * config.batch_size * config.world_size
         next_start = begin + config.batch_size * config.world_size

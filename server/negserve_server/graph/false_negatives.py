@@ -15,7 +15,7 @@ from negserve_server.sampling import SPLITS, SamplerConfig
 from negserve_server.sampling.config import Kind, Slot, Split
 from negserve_server.sampling.false_negatives import FalseNegativeCounter, Probabilities
 
-#: The kinds that a report speaks of; a mixture's figures lie between those of its parts.
+#: The kinds that a report speaks of; a mixture's figures are means of its parts'.
 REPORTED_KINDS: tuple[Kind, ...] = ("basic", "bernoulli", "pseudotyped", "typed", "degree")
 _DEFAULT_ALPHA = 0.75
 

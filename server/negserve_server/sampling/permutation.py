@@ -1,8 +1,8 @@
 """The order of an epoch: a keyed permutation that is evaluated at any position on its own.
 
 An alternating Feistel network over Z_a x Z_b, with a and b about the root of the length, so that
-nearly every position needs one pass (Black and Rogaway: "Ciphers with arbitrary finite
-domains", CT-RSA 2002, there with powers of two). ``docs/sampling.md`` defines it.
+nearly every position of a long epoch needs one pass (Black and Rogaway: "Ciphers with arbitrary
+finite domains", CT-RSA 2002, there with powers of two). ``docs/sampling.md`` defines it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from negserve_server.sampling.philox import blocks
 
 #: Second counter word of the words that key a permutation.
 PURPOSE_ORDER = 2
+#: Fewest values of a half: two rounds bring an order nearer to a uniform one by this factor.
+_FEWEST = 8
 
 
 class Permutation:
@@ -30,18 +32,24 @@ class Permutation:
 
     def __init__(self, length: int, *, seed: int, number: int) -> None:
         self.length = length
-        self._num_left = math.isqrt(max(length - 1, 0)) + 1
-        self._num_right = -(-length // self._num_left) or 1
+        self._num_left = max(math.isqrt(max(length - 1, 0)) + 1, _FEWEST)
+        self._num_right = max(-(-length // self._num_left), _FEWEST)
+        # Were both odd, each round would be an even permutation, and half of the orders missing.
+        self._num_right += self._num_left * self._num_right % 2
         halves = [number % 2**32, number // 2**32]
         counters = np.array([[i, PURPOSE_ORDER, *halves] for i in range(NUM_ROUNDS // 4)])
         key = np.array([[seed % 2**32, seed // 2**32]] * (NUM_ROUNDS // 4))
         self._keys = blocks(counters.astype(np.uint32), key.astype(np.uint32)).ravel()
 
     def at(self, start: int, count: int) -> NDArray[np.int64]:
-        """Give the values at positions ``start`` to ``start + count - 1``, all below the length.
+        """Give the values at positions ``start`` to ``start + count - 1``.
 
         :return: shape (count,)
+        :raises ValueError: for positions that are not below the length
         """
+        if not 0 <= start <= start + count <= self.length:
+            # From there, walking need not come to an end.
+            raise ValueError(f"{count} positions from {start} on, of {self.length}")
         out = np.empty(count, dtype=np.int64)
         permute(
             np.uint64(start),

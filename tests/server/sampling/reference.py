@@ -406,3 +406,52 @@ def _overflow(
                     excess -= moved
         homeless += excess
     return result, homeless
+
+
+def mix(x: int) -> int:
+    """Hash 32 bits to 32 bits."""
+    x = (x ^ x >> 16) * 0x7FEB352D % TWO_32
+    x = (x ^ x >> 15) * 0x846CA68B % TWO_32
+    return x ^ x >> 16
+
+
+class Order:
+    """The order of an epoch: which positive is at which position.
+
+    :param num_positives: n
+    :param rounds: 16; other numbers make another, worse permutation
+    """
+
+    def __init__(self, num_positives: int, seed: int, epoch: int, *, rounds: int = 16) -> None:
+        self.n = num_positives
+        self.a = max(8, math.isqrt(max(num_positives - 1, 0)) + 1)
+        self.b = max(8, -(-num_positives // self.a))
+        if self.a % 2 == self.b % 2 == 1:
+            self.b += 1
+        self.keys = [_block(i // 4, 2, epoch, seed)[i % 4] for i in range(rounds)]
+
+    def at(self, position: int) -> int:
+        """The number of the positive at a position."""
+        while True:
+            left, right = divmod(position, self.b)
+            for i, key in enumerate(self.keys):
+                if i % 2 == 0:
+                    left = (left + mix(right ^ key) * self.a // TWO_32) % self.a
+                else:
+                    right = (right + mix(left ^ key) * self.b // TWO_32) % self.b
+            position = left * self.b + right
+            if position < self.n:
+                return position
+
+    def position_of(self, number: int) -> int:
+        """The position of the positive with a number: all steps backwards."""
+        while True:
+            left, right = divmod(number, self.b)
+            for i, key in reversed(list(enumerate(self.keys))):
+                if i % 2 == 0:
+                    left = (left - mix(right ^ key) * self.a // TWO_32) % self.a
+                else:
+                    right = (right - mix(left ^ key) * self.b // TWO_32) % self.b
+            number = left * self.b + right
+            if number < self.n:
+                return number

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from negserve_server.addresses import is_held, load_uint32, store_uint32
 from negserve_server.compiled import compiled
 
-#: Rounds, half of them per half: so many that even five items come in any order equally often.
+#: Rounds, half of them per half: so many that few items come in any order equally often, too.
 NUM_ROUNDS = 16
 _32 = np.uint64(32)
 
