@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numba as nb
@@ -18,7 +21,7 @@ def compiled(function: Callable[..., Any]) -> Any:
     each process compiles for itself, which takes some seconds, and the log says so.
     """
     try:
-        return nb.njit(cache=True, nogil=True)(function)
+        kernel = nb.njit(cache=True, nogil=True)(function)
     except RuntimeError as error:
         logger.warning(
             "kernels are compiled again by each process, since they can't be kept: %s; "
@@ -26,3 +29,20 @@ def compiled(function: Callable[..., Any]) -> Any:
             error,
         )
         return nb.njit(nogil=True)(function)
+    # numba takes a kept kernel for current if the file of its function has not changed. But
+    # helpers of other files are inlined: after an upgrade, old code would read new tables.
+    kernel._cache._cache_file._source_stamp = _sources()
+    return kernel
+
+
+@cache
+def _sources() -> str:
+    """Hash everything that may be compiled into a kernel."""
+    package = Path(__file__).parent
+    folders = (package / "index", package / "sampling")
+    files = [file for folder in folders for file in folder.rglob("*.py")]
+    digest = hashlib.sha256()
+    for file in sorted([*files, package / "addresses.py", package / "compiled.py"]):
+        digest.update(f"{file.relative_to(package)}\n".encode())
+        digest.update(file.read_bytes())
+    return digest.hexdigest()

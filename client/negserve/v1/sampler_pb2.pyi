@@ -163,6 +163,40 @@ them, exactly. Refused without `filter_splits`.
 """
 Global___FilterMode: _TypeAlias = FilterMode  # noqa: Y015
 
+class _TailRule:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TailRuleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TailRule.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TAIL_RULE_UNSPECIFIED: _TailRule.ValueType  # 0
+    """Same as TAIL_RULE_SHORT."""
+    TAIL_RULE_SHORT: _TailRule.ValueType  # 1
+    """They are divided among the ranks as evenly as can be: every rank gets as
+    many batches, the last one is shorter, and may be empty.
+    """
+    TAIL_RULE_DROP: _TailRule.ValueType  # 2
+    """They are left out."""
+    TAIL_RULE_WRAP: _TailRule.ValueType  # 3
+    """The last batch is filled from the epoch's beginning."""
+
+class TailRule(_TailRule, metaclass=_TailRuleEnumTypeWrapper):
+    """What becomes of the last positions of an epoch, when they are fewer than
+    batch_size * world_size.
+    """
+
+TAIL_RULE_UNSPECIFIED: TailRule.ValueType  # 0
+"""Same as TAIL_RULE_SHORT."""
+TAIL_RULE_SHORT: TailRule.ValueType  # 1
+"""They are divided among the ranks as evenly as can be: every rank gets as
+many batches, the last one is shorter, and may be empty.
+"""
+TAIL_RULE_DROP: TailRule.ValueType  # 2
+"""They are left out."""
+TAIL_RULE_WRAP: TailRule.ValueType  # 3
+"""The last batch is filled from the epoch's beginning."""
+Global___TailRule: _TypeAlias = TailRule  # noqa: Y015
+
 @_typing.final
 class MixturePart(_message.Message):
     """A part of a mixture."""
@@ -620,6 +654,220 @@ class SampleResponse(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
 Global___SampleResponse: _TypeAlias = SampleResponse  # noqa: Y015
+
+@_typing.final
+class SampleEpochRequest(_message.Message):
+    """Asks for an epoch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATASET_FIELD_NUMBER: _builtins.int
+    EXPECTED_FINGERPRINT_FIELD_NUMBER: _builtins.int
+    SAMPLER_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    BATCH_SIZE_FIELD_NUMBER: _builtins.int
+    RANK_FIELD_NUMBER: _builtins.int
+    WORLD_SIZE_FIELD_NUMBER: _builtins.int
+    START_FIELD_NUMBER: _builtins.int
+    TAIL_FIELD_NUMBER: _builtins.int
+    KEEP_ORDER_FIELD_NUMBER: _builtins.int
+    RELATIONS_FIELD_NUMBER: _builtins.int
+    WEIGHTS_FIELD_NUMBER: _builtins.int
+    dataset: _builtins.str
+    """Name of the dataset, as `ListDatasets` gives it."""
+    expected_fingerprint: _builtins.str
+    """As in `SampleConfiguration`."""
+    epoch: _builtins.int
+    """Number of the epoch."""
+    batch_size: _builtins.int
+    """b, positives of one batch of one rank: at least 1, at most
+    `Limits.max_triples_per_message`, and such that b times k (twice that with
+    `log_q`) is at most `Limits.max_negatives_per_message`.
+    """
+    rank: _builtins.int
+    """Which rank: 0 to world_size - 1."""
+    world_size: _builtins.int
+    """w, how many ranks share the epoch, at most 65536. 0 means 1."""
+    start: _builtins.int
+    """Position within the epoch at which to begin, at most the number of its
+    positives. Global batch g covers the positions start + g * b * w to
+    start + (g + 1) * b * w - 1; rank r gets the r-th b of them.
+    """
+    tail: Global___TailRule.ValueType
+    """What becomes of the last positions."""
+    keep_order: _builtins.bool
+    """True: the order is that of the sorted triples, not a shuffled one."""
+    weights: _builtins.bool
+    """Whether each positive comes with its subsampling weight."""
+    @_builtins.property
+    def sampler(self) -> Global___SamplerConfig:
+        """What to draw. Its seed also draws the order."""
+
+    @_builtins.property
+    def relations(self) -> Global___Ids:
+        """Only training triples of these relations. Empty: all."""
+
+    def __init__(
+        self,
+        *,
+        dataset: _builtins.str = ...,
+        expected_fingerprint: _builtins.str = ...,
+        sampler: Global___SamplerConfig | None = ...,
+        epoch: _builtins.int = ...,
+        batch_size: _builtins.int = ...,
+        rank: _builtins.int = ...,
+        world_size: _builtins.int = ...,
+        start: _builtins.int = ...,
+        tail: Global___TailRule.ValueType = ...,
+        keep_order: _builtins.bool = ...,
+        relations: Global___Ids | None = ...,
+        weights: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["relations", b"relations", "sampler", b"sampler"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size", b"batch_size", "dataset", b"dataset", "epoch", b"epoch", "expected_fingerprint", b"expected_fingerprint", "keep_order", b"keep_order", "rank", b"rank", "relations", b"relations", "sampler", b"sampler", "start", b"start", "tail", b"tail", "weights", b"weights", "world_size", b"world_size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SampleEpochRequest: _TypeAlias = SampleEpochRequest  # noqa: Y015
+
+@_typing.final
+class EpochConfigured(_message.Message):
+    """The first message of a `SampleEpoch` stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FINGERPRINT_FIELD_NUMBER: _builtins.int
+    SAMPLER_FIELD_NUMBER: _builtins.int
+    NUM_POSITIVES_FIELD_NUMBER: _builtins.int
+    NUM_BATCHES_FIELD_NUMBER: _builtins.int
+    fingerprint: _builtins.str
+    """Fingerprint of the dataset, 64 hexadecimal digits."""
+    num_positives: _builtins.int
+    """n, how many positives the epoch has."""
+    num_batches: _builtins.int
+    """How many batches the stream will carry; the same for every rank."""
+    @_builtins.property
+    def sampler(self) -> Global___SamplerConfig:
+        """The configuration in full, as in `SampleConfigured`."""
+
+    def __init__(
+        self,
+        *,
+        fingerprint: _builtins.str = ...,
+        sampler: Global___SamplerConfig | None = ...,
+        num_positives: _builtins.int = ...,
+        num_batches: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["sampler", b"sampler"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fingerprint", b"fingerprint", "num_batches", b"num_batches", "num_positives", b"num_positives", "sampler", b"sampler"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EpochConfigured: _TypeAlias = EpochConfigured  # noqa: Y015
+
+@_typing.final
+class EpochBatch(_message.Message):
+    """One batch of one rank."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NEXT_START_FIELD_NUMBER: _builtins.int
+    POSITIVES_FIELD_NUMBER: _builtins.int
+    NEGATIVES_FIELD_NUMBER: _builtins.int
+    WEIGHTS_FIELD_NUMBER: _builtins.int
+    next_start: _builtins.int
+    """Position within the epoch at which the next global batch begins: where to
+    start again, if this was the last batch received.
+    """
+    weights: _builtins.bytes
+    """Subsampling weights 1 / sqrt(n(h, r) + n(r, t)) with counts of training
+    triples: float32, little-endian, shape (m,). Empty if not asked for.
+    """
+    @_builtins.property
+    def positives(self) -> Global___Triples:
+        """The positives, m of them; m may be 0 with TAIL_RULE_SHORT."""
+
+    @_builtins.property
+    def negatives(self) -> Global___CorruptedBatch:
+        """Their negatives. `negatives.position` is epoch * n + p with p the position
+        of the first positive within the epoch.
+        """
+
+    def __init__(
+        self,
+        *,
+        next_start: _builtins.int = ...,
+        positives: Global___Triples | None = ...,
+        negatives: Global___CorruptedBatch | None = ...,
+        weights: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["negatives", b"negatives", "positives", b"positives"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["negatives", b"negatives", "next_start", b"next_start", "positives", b"positives", "weights", b"weights"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EpochBatch: _TypeAlias = EpochBatch  # noqa: Y015
+
+@_typing.final
+class EpochBatches(_message.Message):
+    """A run of batches, in order. Several travel in one message where they are
+    small, because a message costs as much as some ten thousand negatives.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BATCHES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def batches(self) -> _containers.RepeatedCompositeFieldContainer[Global___EpochBatch]:
+        """At least one."""
+
+    def __init__(
+        self,
+        *,
+        batches: _abc.Iterable[Global___EpochBatch] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batches", b"batches"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EpochBatches: _TypeAlias = EpochBatches  # noqa: Y015
+
+@_typing.final
+class SampleEpochResponse(_message.Message):
+    """A message from `SampleEpoch`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONFIGURED_FIELD_NUMBER: _builtins.int
+    BATCHES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def configured(self) -> Global___EpochConfigured:
+        """The first message."""
+
+    @_builtins.property
+    def batches(self) -> Global___EpochBatches:
+        """All further messages."""
+
+    def __init__(
+        self,
+        *,
+        configured: Global___EpochConfigured | None = ...,
+        batches: Global___EpochBatches | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["batches", b"batches", "configured", b"configured", "message", b"message"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batches", b"batches", "configured", b"configured", "message", b"message"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["configured", "batches"]  # noqa: Y015
+    _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
+
+Global___SampleEpochResponse: _TypeAlias = SampleEpochResponse  # noqa: Y015
 
 @_typing.final
 class ContainsConfiguration(_message.Message):

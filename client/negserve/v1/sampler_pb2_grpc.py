@@ -55,6 +55,11 @@ class SamplerServiceStub:
                 request_serializer=negserve_dot_v1_dot_sampler__pb2.SampleRequest.SerializeToString,
                 response_deserializer=negserve_dot_v1_dot_sampler__pb2.SampleResponse.FromString,
                 _registered_method=True)
+        self.SampleEpoch = channel.unary_stream(
+                '/negserve.v1.SamplerService/SampleEpoch',
+                request_serializer=negserve_dot_v1_dot_sampler__pb2.SampleEpochRequest.SerializeToString,
+                response_deserializer=negserve_dot_v1_dot_sampler__pb2.SampleEpochResponse.FromString,
+                _registered_method=True)
         self.Contains = channel.stream_stream(
                 '/negserve.v1.SamplerService/Contains',
                 request_serializer=negserve_dot_v1_dot_sampler__pb2.ContainsRequest.SerializeToString,
@@ -111,6 +116,17 @@ class SamplerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SampleEpoch(self, request, context):
+        """Streams the batches of one rank in one epoch over the training split:
+        positives in a shuffled order, with their negatives. The first message
+        says what was configured, all others carry batches. Any server with the
+        same data continues an epoch at any `start`, so a stream that breaks is
+        opened again, anywhere, at the `next_start` of the last batch received.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Contains(self, request_iterator, context):
         """Tells for each triple whether it is known, exactly. The first message
         configures the stream (and is not answered); every further one carries
@@ -156,6 +172,11 @@ def add_SamplerServiceServicer_to_server(servicer, server):
                     servicer.Sample,
                     request_deserializer=negserve_dot_v1_dot_sampler__pb2.SampleRequest.FromString,
                     response_serializer=negserve_dot_v1_dot_sampler__pb2.SampleResponse.SerializeToString,
+            ),
+            'SampleEpoch': grpc.unary_stream_rpc_method_handler(
+                    servicer.SampleEpoch,
+                    request_deserializer=negserve_dot_v1_dot_sampler__pb2.SampleEpochRequest.FromString,
+                    response_serializer=negserve_dot_v1_dot_sampler__pb2.SampleEpochResponse.SerializeToString,
             ),
             'Contains': grpc.stream_stream_rpc_method_handler(
                     servicer.Contains,
@@ -226,6 +247,33 @@ class SamplerService:
             '/negserve.v1.SamplerService/Sample',
             negserve_dot_v1_dot_sampler__pb2.SampleRequest.SerializeToString,
             negserve_dot_v1_dot_sampler__pb2.SampleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SampleEpoch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/negserve.v1.SamplerService/SampleEpoch',
+            negserve_dot_v1_dot_sampler__pb2.SampleEpochRequest.SerializeToString,
+            negserve_dot_v1_dot_sampler__pb2.SampleEpochResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -55,6 +55,13 @@ class SamplerServiceStub:
     positives and is answered, in order, by one `CorruptedBatch`. Requests may
     be sent ahead of the answers.
     """
+    SampleEpoch: _grpc.UnaryStreamMultiCallable[_sampler_pb2.SampleEpochRequest, _sampler_pb2.SampleEpochResponse]
+    """Streams the batches of one rank in one epoch over the training split:
+    positives in a shuffled order, with their negatives. The first message
+    says what was configured, all others carry batches. Any server with the
+    same data continues an epoch at any `start`, so a stream that breaks is
+    opened again, anywhere, at the `next_start` of the last batch received.
+    """
     Contains: _grpc.StreamStreamMultiCallable[_sampler_pb2.ContainsRequest, _sampler_pb2.ContainsResponse]
     """Tells for each triple whether it is known, exactly. The first message
     configures the stream (and is not answered); every further one carries
@@ -97,6 +104,13 @@ class SamplerServiceAsyncStub(SamplerServiceStub):
     and is answered by one `SampleConfigured`; every further message carries
     positives and is answered, in order, by one `CorruptedBatch`. Requests may
     be sent ahead of the answers.
+    """
+    SampleEpoch: _aio.UnaryStreamMultiCallable[_sampler_pb2.SampleEpochRequest, _sampler_pb2.SampleEpochResponse]  # type: ignore[assignment]
+    """Streams the batches of one rank in one epoch over the training split:
+    positives in a shuffled order, with their negatives. The first message
+    says what was configured, all others carry batches. Any server with the
+    same data continues an epoch at any `start`, so a stream that breaks is
+    opened again, anywhere, at the `next_start` of the last batch received.
     """
     Contains: _aio.StreamStreamMultiCallable[_sampler_pb2.ContainsRequest, _sampler_pb2.ContainsResponse]  # type: ignore[assignment]
     """Tells for each triple whether it is known, exactly. The first message
@@ -143,6 +157,19 @@ class SamplerServiceServicer(metaclass=_abc_1.ABCMeta):
         and is answered by one `SampleConfigured`; every further message carries
         positives and is answered, in order, by one `CorruptedBatch`. Requests may
         be sent ahead of the answers.
+        """
+
+    @_abc_1.abstractmethod
+    def SampleEpoch(
+        self,
+        request: _sampler_pb2.SampleEpochRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_sampler_pb2.SampleEpochResponse], _abc.AsyncIterator[_sampler_pb2.SampleEpochResponse]]:
+        """Streams the batches of one rank in one epoch over the training split:
+        positives in a shuffled order, with their negatives. The first message
+        says what was configured, all others carry batches. Any server with the
+        same data continues an epoch at any `start`, so a stream that breaks is
+        opened again, anywhere, at the `next_start` of the last batch received.
         """
 
     @_abc_1.abstractmethod

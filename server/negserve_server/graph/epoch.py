@@ -135,9 +135,7 @@ class Epoch:
             num_positions = max(num_positions, config.start + len(self) * step)
         if self._first + num_positions > 2**64:
             raise PositionOutOfRange(position=self._first, num_positives=num_positions)
-        self._order = Permutation(
-            self.num_positives, seed=sampler.config.seed, number=config.epoch
-        )
+        self._order = Permutation(self.num_positives, seed=sampler.config.seed, number=config.epoch)
 
     def __len__(self) -> int:
         """Count the batches; the same for every rank."""

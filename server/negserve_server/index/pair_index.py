@@ -113,9 +113,7 @@ class PairIndex:
         start, length = find_one(self.table, self.lists, np.uint64(first << 32 | second))
         return self.lists[int(start) : int(start + length)]
 
-    def count(
-        self, first: NDArray[np.integer], second: NDArray[np.integer]
-    ) -> NDArray[np.int64]:
+    def count(self, first: NDArray[np.integer], second: NDArray[np.integer]) -> NDArray[np.int64]:
         """Count the values known for each pair; all of shape (n,), ids below 2^32."""
         out = np.empty(len(first), dtype=np.int64)
         columns = [np.array(column, dtype=np.int64) for column in (first, second)]

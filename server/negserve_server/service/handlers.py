@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 import grpc
@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 from negserve.v1 import sampler_pb2 as pb
 from negserve_server.service.refusal import refuse
 from negserve_server.service.servicer import SamplerServicer
-from negserve_server.service.stream import RequestStream, parse
+from negserve_server.service.stream import ServerStream, parse
 from negserve_server.service.streams import OpenStreams
 
 SERVICE = pb.DESCRIPTOR.services_by_name["SamplerService"]
@@ -26,6 +26,9 @@ def make_handler(servicer: SamplerServicer, streams: OpenStreams) -> grpc.Generi
     """
     handlers = {
         "Sample": _stream_stream(servicer.sample, pb.SampleRequest, streams),
+        "SampleEpoch": _admitted_unary_stream(
+            servicer.sample_epoch, pb.SampleEpochRequest, streams
+        ),
         "Contains": _stream_stream(servicer.contains, pb.ContainsRequest, streams),
         "ListDatasets": _unary_unary(servicer.list_datasets, pb.ListDatasetsRequest),
         "GetDataset": _unary_unary(servicer.get_dataset, pb.GetDatasetRequest),
@@ -55,7 +58,24 @@ def _unary_unary(method: Any, message_class: type[Message]) -> grpc.RpcMethodHan
 def _unary_stream(method: Any, message_class: type[Message]) -> grpc.RpcMethodHandler[Any, Any]:
     async def handle(data: bytes, context: _Context) -> None:
         try:
-            await _write_all(method(parse(message_class, data)), context)
+            async for answer in method(parse(message_class, data)):
+                await context.write(answer)
+        except Exception as error:
+            await refuse(context, error)
+
+    return grpc.unary_stream_rpc_method_handler(handle, response_serializer=_serialize)
+
+
+def _admitted_unary_stream(
+    method: Any, message_class: type[Message], streams: OpenStreams
+) -> grpc.RpcMethodHandler[Any, Any]:
+    async def handle(data: bytes, context: _Context) -> None:
+        stream = ServerStream(context, message_class)
+        try:
+            with streams.admit(stream):
+                async with aclosing(method(parse(message_class, data))) as answers:
+                    async for answer in answers:
+                        await stream.write(answer)
         except Exception as error:
             await refuse(context, error)
 
@@ -66,16 +86,12 @@ def _stream_stream(
     method: Any, message_class: type[Message], streams: OpenStreams
 ) -> grpc.RpcMethodHandler[Any, Any]:
     async def handle(_: object, context: _Context) -> None:
-        stream = RequestStream(context, message_class)
+        stream = ServerStream(context, message_class)
         try:
             with streams.admit(stream):
-                await _write_all(method(stream), context)
+                async for answer in method(stream):
+                    await stream.write(answer)
         except Exception as error:
             await refuse(context, error)
 
     return grpc.stream_stream_rpc_method_handler(handle, response_serializer=_serialize)
-
-
-async def _write_all(answers: AsyncIterator[Message], context: _Context) -> None:
-    async for answer in answers:
-        await context.write(answer)

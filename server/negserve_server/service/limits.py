@@ -16,8 +16,11 @@ class Limits:
     :ivar max_negatives_per_message: largest n * k of one message of positives; where log
         probabilities come along, which double the bytes, a negative counts twice
     :ivar max_triples_per_message: most triples in one message
-    :ivar max_streams: most open ``Sample`` and ``Contains`` streams
-    :ivar idle_timeout: seconds a client may leave an open stream without a message
+    :ivar max_streams: most open ``Sample``, ``SampleEpoch`` and ``Contains`` streams
+    :ivar idle_timeout: seconds a client may leave an open stream without a message, or without
+        taking one
+    :ivar max_stream_seconds: age at which a ``SampleEpoch`` stream is ended in order, so that
+        clients open it again and a balancer can move them
     """
 
     max_negatives_per_positive: int = 2**16
@@ -25,6 +28,7 @@ class Limits:
     max_triples_per_message: int = 2**18
     max_streams: int = 1024
     idle_timeout: float = 3600.0
+    max_stream_seconds: float = 1800.0
 
     def __post_init__(self) -> None:
         if not 1 <= self.max_negatives_per_positive <= MAX_NUM_NEGS_PER_POS:

@@ -10,15 +10,18 @@ from typing import TypeVar
 from negserve.v1 import sampler_pb2 as pb
 from negserve_server.errors import InvalidInput
 from negserve_server.graph import TriplesFactory
+from negserve_server.graph.epoch import Epoch
 from negserve_server.sampling import SPLITS, CorruptedBatch, Sampler
 from negserve_server.service import wire
 from negserve_server.service.limits import Limits, check_limit
-from negserve_server.service.stream import RequestStream
+from negserve_server.service.stream import ServerStream
 
 _T = TypeVar("_T")
 
 #: Below so many negatives (some 0.1 ms) a hop to another thread costs more than the work.
 _INLINE_NEGATIVES = 8192
+#: Messages of this size, and up to one batch more, move most bytes per second over loopback.
+_EPOCH_MESSAGE_BYTES = 384 * 1024
 _LABEL_BYTES_PER_MESSAGE = 256 * 1024
 
 
@@ -58,7 +61,7 @@ class SamplerServicer:
         return factory
 
     async def sample(
-        self, stream: RequestStream[pb.SampleRequest]
+        self, stream: ServerStream[pb.SampleRequest]
     ) -> AsyncIterator[pb.SampleResponse]:
         """Answer a ``Sample`` stream."""
         first = await stream.read()
@@ -81,6 +84,40 @@ class SamplerServicer:
     def _configure(self, factory: TriplesFactory, message: pb.SamplerConfig) -> Sampler:
         return factory.sampler(wire.decode_config(message, self._limits))
 
+    async def sample_epoch(
+        self, request: pb.SampleEpochRequest
+    ) -> AsyncIterator[pb.SampleEpochResponse]:
+        """Answer ``SampleEpoch``; the next message is made while the client takes the last one."""
+        factory = self._dataset(request.dataset, request.expected_fingerprint)
+        config = wire.decode_config(request.sampler, self._limits)
+        epoch_config = wire.decode_epoch(request, self._limits)
+        epoch = await self._in_thread(factory.epoch, config, epoch_config)
+        yield pb.SampleEpochResponse(
+            configured=pb.EpochConfigured(
+                fingerprint=factory.fingerprint,
+                sampler=wire.encode_config(config),
+                num_positives=epoch.num_positives,
+                num_batches=len(epoch),
+            )
+        )
+        loop = asyncio.get_running_loop()
+
+        def make(index: int) -> asyncio.Future[tuple[pb.SampleEpochResponse, int]]:
+            return asyncio.ensure_future(self._in_thread(_epoch_message, factory, epoch, index))
+
+        deadline = loop.time() + self._limits.max_stream_seconds
+        coming = make(0) if len(epoch) else None
+        try:
+            while coming is not None:
+                message, index = await coming
+                # Ended early, a stream is opened again by the client, on any replica.
+                is_last = index == len(epoch) or loop.time() > deadline
+                coming = None if is_last else make(index)
+                yield message
+        finally:
+            if coming is not None:
+                coming.cancel()
+
     async def _corrupt(self, sampler: Sampler, request: pb.Positives) -> CorruptedBatch:
         positives = wire.decode_triples(request.triples, self._limits)
         num_negatives = len(positives) * sampler.config.num_negs_per_pos
@@ -95,7 +132,7 @@ class SamplerServicer:
         return await self._in_thread(sampler.sample, positives, request.position)
 
     async def contains(
-        self, stream: RequestStream[pb.ContainsRequest]
+        self, stream: ServerStream[pb.ContainsRequest]
     ) -> AsyncIterator[pb.ContainsResponse]:
         """Answer a ``Contains`` stream."""
         first = await stream.read()
@@ -169,6 +206,20 @@ class SamplerServicer:
     async def _in_thread(self, function: Callable[..., _T], *arguments: object) -> _T:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._executor, function, *arguments)
+
+
+def _epoch_message(
+    factory: TriplesFactory, epoch: Epoch, index: int
+) -> tuple[pb.SampleEpochResponse, int]:
+    """Make a message of some batches from an index on; give it and the next index."""
+    batches = []
+    num_bytes = 0
+    while index < len(epoch) and num_bytes < _EPOCH_MESSAGE_BYTES:
+        batch = epoch.batch(index)
+        batches.append(wire.encode_epoch_batch(batch, factory.num_entities, factory.num_relations))
+        num_bytes += batches[-1].ByteSize()
+        index += 1
+    return pb.SampleEpochResponse(batches=pb.EpochBatches(batches=batches)), index
 
 
 def _expect(found: str | None, due: str) -> None:

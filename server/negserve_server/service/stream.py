@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable
 from typing import Any, Generic, TypeVar
 
 import grpc
@@ -12,6 +13,7 @@ from google.protobuf.message import DecodeError, Message
 from negserve_server.errors import InvalidInput
 
 _Request = TypeVar("_Request", bound=Message)
+_Result = TypeVar("_Result")
 
 
 def parse(message_class: type[_Request], data: bytes) -> _Request:
@@ -30,11 +32,11 @@ def parse(message_class: type[_Request], data: bytes) -> _Request:
         ) from error
 
 
-class RequestStream(Generic[_Request]):
-    """The requests of one call.
+class ServerStream(Generic[_Request]):
+    """One open call: parsed reads, writes that wait for the client, and an end in order.
 
     A stream that waits for its client is ended through :meth:`end`, by a server that drains
-    or a client that is silent for too long; one that works on a request first answers it.
+    or a client that is silent for too long; one that works first gives its answer.
     """
 
     def __init__(
@@ -51,20 +53,34 @@ class RequestStream(Generic[_Request]):
 
         :raises InvalidInput: if its bytes are not the message, or :meth:`end` was called
         """
+        data = await self._wait(self._context.read())
+        if data is grpc.aio.EOF:
+            return None
+        return parse(self._message_class, data)
+
+    async def write(self, message: Message) -> None:
+        """Send an answer, once the client has room for it.
+
+        :raises InvalidInput: if :meth:`end` was called
+        """
+        await self._wait(self._context.write(message))
         if self._ended_by is not None:
+            raise self._ended_by
+
+    async def _wait(self, what: Awaitable[_Result]) -> _Result:
+        if self._ended_by is not None:
+            if asyncio.iscoroutine(what):
+                what.close()
             raise self._ended_by
         self._waiting_since = time.monotonic()
         try:
-            data = await self._context.read()
+            return await what
         except asyncio.CancelledError:
             if self._ended_by is None:
                 raise
             raise self._ended_by from None
         finally:
             self._waiting_since = None
-        if data is grpc.aio.EOF:
-            return None
-        return parse(self._message_class, data)
 
     @property
     def idle_seconds(self) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 
 from negserve_server.errors import InvalidInput
 from negserve_server.service.limits import Limits
-from negserve_server.service.stream import RequestStream
+from negserve_server.service.stream import ServerStream
 
 _SWEEP_SECONDS = 1.0
 
@@ -19,7 +19,7 @@ class OpenStreams:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._open: set[RequestStream[Any]] = set()
+        self._open: set[ServerStream[Any]] = set()
         self._draining = False
 
     def __len__(self) -> int:
@@ -27,7 +27,7 @@ class OpenStreams:
         return len(self._open)
 
     @contextmanager
-    def admit(self, stream: RequestStream[Any]) -> Iterator[None]:
+    def admit(self, stream: ServerStream[Any]) -> Iterator[None]:
         """Hold a place for a stream.
 
         :raises InvalidInput: if the server drains, or has as many as it takes

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from negserve.v1 import sampler_pb2 as pb
 from negserve_server.errors import InvalidConfiguration, InvalidInput
+from negserve_server.graph.epoch import EpochBatch, EpochConfig, Tail
 from negserve_server.sampling import CorruptedBatch, SamplerConfig
 from negserve_server.sampling.batch import narrowest_dtype
 from negserve_server.sampling.config import FilterMode, Kind, Slot, Split
@@ -33,6 +34,12 @@ FILTER_MODES: dict[int, FilterMode] = {
     pb.FILTER_MODE_UNSPECIFIED: "exact",
     pb.FILTER_MODE_EXACT: "exact",
     pb.FILTER_MODE_MASK: "mask",
+}
+TAILS: dict[int, Tail] = {
+    pb.TAIL_RULE_UNSPECIFIED: "short",
+    pb.TAIL_RULE_SHORT: "short",
+    pb.TAIL_RULE_DROP: "drop",
+    pb.TAIL_RULE_WRAP: "wrap",
 }
 SLOT_VALUES = {name: value for value, name in SLOTS.items()}
 SPLIT_VALUES = {name: value for value, name in SPLITS.items()}
@@ -120,6 +127,59 @@ def decode_triples(triples: pb.Triples, limits: Limits) -> NDArray[np.int64]:
     for index, column in enumerate(columns):
         result[:, index] = column
     return result
+
+
+def encode_triples(triples: NDArray[np.int64], num_entities: int, num_relations: int) -> pb.Triples:
+    """Encode triples, shape (n, 3), as three columns in the narrowest widths."""
+    entity, relation = narrowest_dtype(num_entities), narrowest_dtype(num_relations)
+    return pb.Triples(
+        heads=encode_ids(triples[:, 0].astype(entity)),
+        relations=encode_ids(triples[:, 1].astype(relation)),
+        tails=encode_ids(triples[:, 2].astype(entity)),
+    )
+
+
+def decode_epoch(request: pb.SampleEpochRequest, limits: Limits) -> EpochConfig:
+    """Decode what a ``SampleEpoch`` request says of the epoch.
+
+    :raises InvalidConfiguration: naming the field, its value and what is legal
+    :raises InvalidInput: with ``LIMIT_EXCEEDED`` for a batch that no message holds
+    """
+    config = EpochConfig(
+        epoch=request.epoch,
+        batch_size=request.batch_size,
+        rank=request.rank,
+        world_size=request.world_size or 1,
+        start=request.start,
+        tail=_look_up(TAILS, request.tail, "tail"),
+        shuffle=not request.keep_order,
+        relations=(
+            tuple(_decode_unsigned(request.relations, "relations").tolist())
+            if request.HasField("relations")
+            else None
+        ),
+        weights=request.weights,
+    )
+    check_limit(
+        "batch_size * num_negs_per_pos",
+        config.batch_size * request.sampler.num_negs_per_pos,
+        limits.negatives_per_message(request.sampler.log_q),
+        "ask for smaller batches",
+    )
+    check_limit(
+        "batch_size", config.batch_size, limits.max_triples_per_message, "ask for smaller batches"
+    )
+    return config
+
+
+def encode_epoch_batch(batch: EpochBatch, num_entities: int, num_relations: int) -> pb.EpochBatch:
+    """Encode a batch of an epoch."""
+    return pb.EpochBatch(
+        next_start=batch.next_start,
+        positives=encode_triples(batch.positives, num_entities, num_relations),
+        negatives=encode_batch(batch.negatives),
+        weights=b"" if batch.weights is None else batch.weights.astype("<f4").tobytes(),
+    )
 
 
 def decode_splits(values: Sequence[int], field: str) -> tuple[Split, ...]:
