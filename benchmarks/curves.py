@@ -16,12 +16,11 @@ from typing import Any
 if not __package__:
     sys.path.insert(0, str(Path(__file__).parents[1]))  # for ``python benchmarks/curves.py``
 
-import torch
-
 from benchmarks import floors
 from benchmarks.graphs import facts_of, fb15k_237, from_data, with_known_tails, zipf_1m, zipf_20m
-from benchmarks.measuring import SECONDS_PER_REPETITION, Case, Row, measure, show, write
-from benchmarks.systems import Positives, negserve, negserve_threads
+from benchmarks.measuring import SECONDS_PER_REPETITION, Case, Row, Turn, measure, show, write
+from benchmarks.positives import Positives
+from benchmarks.systems import negserve, negserve_threads
 from negserve_server.graph import TriplesFactory
 
 BATCH_SIZE = 1024
@@ -64,7 +63,7 @@ OPTIONS: tuple[tuple[str, Mapping[str, Any]], ...] = (
 def case(
     curve: str,
     graph: str,
-    step: Any,
+    turn: Turn | str,
     *,
     system: str = "negserve",
     sampler: str = "bernoulli",
@@ -78,7 +77,7 @@ def case(
     return {
         "curve": curve, "system": system, "sampler": sampler, "filter": mode, "graph": graph,
         "batch": batch, "k": k, "threads": threads, **facts,
-    }, step  # fmt: skip
+    }, turn  # fmt: skip
 
 
 def by_k(name: str, factory: TriplesFactory) -> Iterator[Case]:
@@ -86,13 +85,13 @@ def by_k(name: str, factory: TriplesFactory) -> Iterator[Case]:
     positives = Positives(factory.mapped_triples, BATCH_SIZE)
     for k in NUM_NEGS_PER_POS:
         for mode, splits in MODES:
-            step = negserve(factory, positives, k, kind="bernoulli", filter_splits=splits)
-            yield case("k", name, step, mode=mode, k=k)
-        for floor, step in (
+            turn = negserve(factory, positives, k, kind="bernoulli", filter_splits=splits)
+            yield case("k", name, turn, mode=mode, k=k)
+        for floor, turn in (
             ("writing", floors.writing(factory, BATCH_SIZE, k)),
             ("random bits", floors.random_bits(BATCH_SIZE, k)),
         ):
-            yield case("k", name, step, system="floor", sampler=floor, mode="none", k=k)
+            yield case("k", name, turn, system="floor", sampler=floor, mode="none", k=k)
 
 
 def by_batch(name: str, factory: TriplesFactory) -> Iterator[Case]:
@@ -101,22 +100,21 @@ def by_batch(name: str, factory: TriplesFactory) -> Iterator[Case]:
         positives = Positives(factory.mapped_triples, batch)
         for k in (1, K):
             for mode, splits in MODES:
-                step = negserve(factory, positives, k, kind="bernoulli", filter_splits=splits)
-                yield case("batch", name, step, mode=mode, batch=batch, k=k)
+                turn = negserve(factory, positives, k, kind="bernoulli", filter_splits=splits)
+                yield case("batch", name, turn, mode=mode, batch=batch, k=k)
 
 
 def by_graph(graphs: Mapping[str, TriplesFactory | str]) -> Iterator[Case]:
     """Vary the graph."""
     for name, factory in graphs.items():
-        positives = None
-        if not isinstance(factory, str):
-            positives = Positives(factory.mapped_triples, BATCH_SIZE)
+        if isinstance(factory, str):
+            yield case("graph", name, factory)
+            continue
+        positives = Positives(factory.mapped_triples, BATCH_SIZE)
         for k in (1, K):
             for mode, splits in MODES:
-                step: Any = factory  # the reason why it is missing
-                if positives is not None and not isinstance(factory, str):
-                    step = negserve(factory, positives, k, kind="bernoulli", filter_splits=splits)
-                yield case("graph", name, step, mode=mode, k=k)
+                turn = negserve(factory, positives, k, kind="bernoulli", filter_splits=splits)
+                yield case("graph", name, turn, mode=mode, k=k)
 
 
 def by_known_tails() -> Iterator[Case]:
@@ -132,7 +130,7 @@ def by_known_tails() -> Iterator[Case]:
             for known, triples in positives.items():
                 if mode == "none" and known != 1:
                     continue  # the filter is all that looks at what is known
-                step = negserve(
+                turn = negserve(
                     factory,
                     Positives(triples, BATCH_SIZE),
                     K,
@@ -142,7 +140,7 @@ def by_known_tails() -> Iterator[Case]:
                 )
                 num_pairs = len(set(triples[:, 0].tolist()))
                 yield case(
-                    "known tails", "synthetic", step, sampler="basic",
+                    "known tails", "synthetic", turn, sampler="basic",
                     mode=mode, known_tails=known, pairs=num_pairs,
                 )  # fmt: skip
 
@@ -155,10 +153,10 @@ def by_option(name: str, factory: TriplesFactory) -> Iterator[Case]:
         if "candidates" in options:
             options["candidates"] = tuple(range(0, factory.num_entities, 2))
         mode = options.get("filter_mode", "exact") if options["filter_splits"] else "none"
-        step: Any = f"{name} has no type constraints"
+        turn: Turn | str = f"{name} has no type constraints"
         if options["kind"] != "typed" or factory.type_constraints is not None:
-            step = negserve(factory, positives, K, **options)
-        yield case("option", name, step, sampler=options["kind"], mode=mode, option=option)
+            turn = negserve(factory, positives, K, **options)
+        yield case("option", name, turn, sampler=options["kind"], mode=mode, option=option)
 
 
 def by_threads(name: str, factory: TriplesFactory) -> Iterator[Case]:
@@ -166,10 +164,10 @@ def by_threads(name: str, factory: TriplesFactory) -> Iterator[Case]:
     positives = Positives(factory.mapped_triples, BATCH_SIZE)
     for k in (1, K, 1000):
         for threads in THREADS:
-            step = negserve_threads(
+            turn = negserve_threads(
                 factory, positives, k, threads, kind="bernoulli", filter_splits=("training",)
             )
-            yield case("threads", name, step, k=k, threads=threads)
+            yield case("threads", name, turn, k=k, threads=threads)
 
 
 def _graphs(fb15k: tuple[str, TriplesFactory], quick: bool) -> dict[str, TriplesFactory | str]:
@@ -185,7 +183,6 @@ def main(
     json_path: Path | None = None, quick: bool = False, seconds: float = SECONDS_PER_REPETITION
 ) -> None:
     """Measure and report."""
-    torch.set_num_threads(1)
     fb15k = fb15k_237()
     rows: list[Row] = []
 

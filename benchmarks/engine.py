@@ -10,22 +10,24 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from functools import partial
 from pathlib import Path
 
 if not __package__:
     sys.path.insert(0, str(Path(__file__).parents[1]))  # for ``python benchmarks/engine.py``
 
-import torch
-
 from benchmarks import floors, goals
 from benchmarks.graphs import facts_of, fb15k_237, zipf_20m
 from benchmarks.measuring import SECONDS_PER_REPETITION, Case, Row, measure, show, write
-from benchmarks.systems import PYKEEN, Positives, PyKeen, negserve, timed
+from benchmarks.positives import Positives
+from benchmarks.pykeen_samplers import FILTERS, PYKEEN, PyKeen
+from benchmarks.systems import negserve
 from negserve_server.graph import TriplesFactory
 
 BATCH_SIZE = 1024
 NUM_NEGS_PER_POS = (1, 16, 64, 256, 1000)
+KINDS = ("basic", "bernoulli")
 GRAPHS = {"fb15k-237": fb15k_237, "zipf-20m": zipf_20m}
 
 
@@ -38,24 +40,28 @@ def measure_graph(
     """
     positives = Positives(factory.mapped_triples, BATCH_SIZE)
     built: dict[str, float] = {}
-    for kind in ("basic", "bernoulli"):
-        with timed(f"negserve: {kind} sampler, exact", built):
-            factory.open_sampler(kind=kind, filter_splits=("training",))
-    pykeen = PyKeen(factory)
+    for kind in KINDS:
+        begin = time.perf_counter()
+        factory.open_sampler(kind=kind, filter_splits=("training",))
+        built[f"negserve, {kind}, exact"] = time.perf_counter() - begin
     rows: list[Row] = []
-    for k in NUM_NEGS_PER_POS:
-        facts = partial(_facts, name, k)
-        cases: list[Case] = []
-        for kind in ("basic", "bernoulli"):
-            for mode, splits in (("none", ()), ("exact", ("training",))):
-                ours = negserve(factory, positives, k, kind=kind, filter_splits=splits)
-                cases.append((facts("negserve", kind, mode), ours))
-            for filterer in (None, "bloom", "python-set"):
-                theirs = pykeen.step(positives, kind, k, filterer)
-                cases.append((facts(PYKEEN, kind, filterer or "none"), theirs))
-        cases.append((facts("floor", "writing", "none"), floors.writing(factory, BATCH_SIZE, k)))
-        cases.append((facts("floor", "random bits", "none"), floors.random_bits(BATCH_SIZE, k)))
-        rows += measure(cases, f"{name}, k = {k}", seconds)
+    with PyKeen(factory, BATCH_SIZE, KINDS) as pykeen:
+        for k in NUM_NEGS_PER_POS:
+            facts = partial(_facts, name, k)
+            cases: list[Case] = []
+            for kind in KINDS:
+                for mode, splits in (("none", ()), ("exact", ("training",))):
+                    ours = negserve(factory, positives, k, kind=kind, filter_splits=splits)
+                    cases.append((facts("negserve", kind, mode), ours))
+                cases += [
+                    (facts(PYKEEN, kind, mode), pykeen.turn(kind, k, mode)) for mode in FILTERS
+                ]
+            for floor, turn in (
+                ("writing", floors.writing(factory, BATCH_SIZE, k)),
+                ("random bits", floors.random_bits(BATCH_SIZE, k)),
+            ):
+                cases.append((facts("floor", floor, "none"), turn))
+            rows += measure(cases, f"{name}, k = {k}", seconds)
     return rows, built | pykeen.seconds
 
 
@@ -77,7 +83,6 @@ def main(
     seconds: float = SECONDS_PER_REPETITION,
 ) -> None:
     """Measure and report; graphs one after the other, so that only one is in memory."""
-    torch.set_num_threads(1)
     rows: list[Row] = []
     graphs: dict[str, object] = {}
     build_seconds: dict[str, object] = {}

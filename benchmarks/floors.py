@@ -8,7 +8,7 @@ from __future__ import annotations
 import numba as nb
 import numpy as np
 
-from benchmarks.measuring import Step
+from benchmarks.measuring import Turn, repeated
 from negserve_server.addresses import address_of, store_uint8, store_uint16, store_uint32
 from negserve_server.graph import TriplesFactory
 from negserve_server.sampling.philox import fill_words
@@ -36,7 +36,7 @@ def _fill_words(words: int, num_blocks: int, num_positives: int, position: int, 
         fill_words(words, num_blocks, position + i, seed)
 
 
-def writing(factory: TriplesFactory, batch_size: int, k: int) -> Step:
+def writing(factory: TriplesFactory, batch_size: int, k: int) -> Turn:
     """Write as many ids, as wide, to as fresh an array as a sampler of this graph does."""
     dtype = factory.open_sampler(num_negs_per_pos=k).domain.dtype
     value = 0
@@ -53,10 +53,10 @@ def writing(factory: TriplesFactory, batch_size: int, k: int) -> Step:
         )
         return replaced.size
 
-    return step
+    return repeated(step)
 
 
-def random_bits(batch_size: int, k: int) -> Step:
+def random_bits(batch_size: int, k: int) -> Turn:
     """Make the words of every positive, k + 1 rounded up to whole blocks, and keep none."""
     words = np.empty(-(-(k + 1) // 4) * 4, dtype=np.uint32)
     position = 0
@@ -73,4 +73,4 @@ def random_bits(batch_size: int, k: int) -> Step:
         position += batch_size
         return batch_size * k
 
-    return step
+    return repeated(step)

@@ -18,8 +18,8 @@ import torch
 
 from benchmarks.engine import BATCH_SIZE
 from benchmarks.graphs import fb15k_237
-from benchmarks.measuring import Case, Step, measure, show, write
-from benchmarks.systems import PYKEEN, Positives, PyKeen
+from benchmarks.measuring import Case, Turn, measure, repeated, show, write
+from benchmarks.pykeen_samplers import FILTERS, PYKEEN, PyKeen
 from negserve import Client
 from negserve.sampling import BernoulliNegativeSampler, TriplesFactory
 
@@ -45,7 +45,7 @@ def serving(path: Path) -> Iterator[str]:
         process.wait(30)
 
 
-def synchronous(factory: TriplesFactory, triples: torch.Tensor, filtered: bool) -> Step:
+def synchronous(factory: TriplesFactory, triples: torch.Tensor, filtered: bool) -> Turn:
     """Call ``sample`` for one batch after the other."""
     sampler = BernoulliNegativeSampler(factory, K, filtered)
     batches = torch.split(triples[torch.randperm(len(triples))], BATCH_SIZE)
@@ -56,34 +56,36 @@ def synchronous(factory: TriplesFactory, triples: torch.Tensor, filtered: bool) 
         negatives, _ = sampler.sample(batches[state[0] % (len(batches) - 1)])
         return negatives.shape[0] * negatives.shape[1]
 
-    return step
+    return repeated(step)
 
 
 def main(json_path: Path | None = None) -> None:
     """Measure and report."""
     torch.manual_seed(0)
+    torch.set_num_threads(1)  # as PyKEEN has, and because the server needs the other core
     name, graph = fb15k_237()
     folder = Path(__file__).parent / "results" / ".graph.tsv"
     folder.parent.mkdir(exist_ok=True)
     np.savetxt(folder, graph.mapped_triples, fmt="%06d", delimiter="\t")
     try:
-        with serving(folder) as target, Client(target) as client:
+        with (
+            serving(folder) as target,
+            Client(target) as client,
+            PyKeen(graph, BATCH_SIZE, ("bernoulli",)) as pykeen,
+        ):
             triples = torch.from_numpy(graph.mapped_triples.copy())
-            positives = Positives(graph.mapped_triples, BATCH_SIZE)
-            pykeen = PyKeen(graph)
             remote = client.triples_factory("graph")
             cases: list[Case] = []
 
-            def add(system: str, path: str, mode: str, step: Step | str) -> None:
+            def add(system: str, path: str, mode: str, turn: Turn | str) -> None:
                 facts = {
                     "system": system, "path": path, "filter": mode, "sampler": "bernoulli",
                     "graph": name, "batch": BATCH_SIZE, "k": K,
                 }  # fmt: skip
-                cases.append((facts, step))
+                cases.append((facts, turn))
 
-            for mode in (None, "bloom", "python-set"):
-                step = pykeen.step(positives, "bernoulli", K, mode)
-                add(PYKEEN, "in process", mode or "none", step)
+            for mode in FILTERS:
+                add(PYKEEN, "in process", mode, pykeen.turn("bernoulli", K, mode))
             for path, factory in (("in process", graph), ("Sample, synchronous", remote)):
                 for mode in ("none", "exact"):
                     add("negserve", path, mode, synchronous(factory, triples, mode == "exact"))

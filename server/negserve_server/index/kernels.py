@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from negserve_server.addresses import load_uint64, prefetch
 from negserve_server.compiled import compiled
-from negserve_server.index.known_lists import count_below, first_value, is_at, is_exact, may_hold
+from negserve_server.index.known_lists import first_value, holds
 
 _HASH = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio: Fibonacci hashing
 _MIX = np.uint64(0xD6E8FEB86659FD93)
@@ -61,16 +61,6 @@ def find_pair(table: int, mask: int, key: int) -> tuple[int, int]:
         at = (at + _ONE) & mask
 
 
-@nb.njit(inline="always")
-def is_known(lists: int, start: int, length: int, value: int) -> bool:
-    """Whether a list of :func:`find_pair` holds a value."""
-    if not may_hold(lists, start, length, value):
-        return False
-    if is_exact(lists, start, length):
-        return True
-    return is_at(lists, start, length, count_below(lists, start, length, value), value)
-
-
 @compiled
 def fill_table(
     table: NDArray[np.uint64],
@@ -103,7 +93,7 @@ def contains_values(
     mask = np.uint64(table.shape[0] - 1)
     for i in range(first.shape[0]):
         start, length = find_pair(table_address, mask, pair_key(first[i], second[i]))
-        out[i] = is_known(lists_address, start, length, np.uint64(value[i]))
+        out[i] = holds(lists_address, start, length, np.uint64(value[i]))
 
 
 @compiled

@@ -45,7 +45,7 @@ SAMPLERS: dict[str, dict[str, Any]] = {
     "chunks of 3": {"chunk_size": 3},
     "chunks of 8, mask": {"chunk_size": 8, "filter_splits": TRAINING, "filter_mode": "mask"},
 }
-patient = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+patient = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def sampler_config(name: str, *, seed: int = 0, k: int = 3) -> SamplerConfig:

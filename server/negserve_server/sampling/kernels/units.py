@@ -12,8 +12,13 @@ import numba as nb
 import numpy as np
 
 from negserve_server.addresses import NOWHERE, load_int64, load_uint32, load_uint64, store_uint64
-from negserve_server.index.kernels import is_known
-from negserve_server.index.known_lists import count_below, first_value, is_at, lower_bound
+from negserve_server.index.known_lists import (
+    count_below,
+    first_value,
+    holds,
+    is_at,
+    lower_bound,
+)
 from negserve_server.sampling.kernels import places as at
 
 _ZERO = np.uint64(0)
@@ -152,7 +157,7 @@ def plan_legal(places: int, plans: int, cell: int, is_original_known: bool) -> N
 def is_in_list(places: int, plans: int, cell: int, rank: int) -> bool:
     """Whether the list of known values holds a rank."""
     lists = at.column(places, cell, at.LISTS)
-    return is_known(lists, get(plans, cell, START), get(plans, cell, LENGTH), rank)
+    return holds(lists, get(plans, cell, START), get(plans, cell, LENGTH), rank)
 
 
 @nb.njit

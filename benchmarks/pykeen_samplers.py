@@ -1,0 +1,136 @@
+"""PyKEEN's samplers, in a process of their own that takes turns with this one.
+
+With a Python set as its filter, PyKEEN makes a list per negative, and so sets off Python's garbage
+collector, which looks through all objects of the process. Those of numba's compiler alone
+take a third of its speed. In a process of its own it is as fast as PyKEEN alone can be.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from benchmarks.measuring import Turn, console
+from negserve_server.graph import TriplesFactory
+
+PYKEEN = "pykeen 1.11.1"
+
+#: The Python set when the collector is off, which PyKEEN leaves on.
+SET_WITHOUT_GC = "python-set, gc off"
+FILTERS = ("none", "bloom", "python-set", SET_WITHOUT_GC)
+
+#: Memory for building a Python set, as measured and some more, and the most that may be taken.
+_SET_BYTES_PER_TRIPLE = 400
+_SET_BUDGET = 12 * 2**30
+
+
+class PyKeen:
+    """PyKEEN's samplers of a graph. What is built from the graph is built once for every k.
+
+    :param factory: the graph
+    :param kinds: which samplers
+    :ivar seconds: how long building took, by what was built
+    """
+
+    def __init__(
+        self,
+        factory: TriplesFactory,
+        batch_size: int,
+        kinds: tuple[str, ...] = ("basic", "bernoulli"),
+    ) -> None:
+        self.seconds: dict[str, float] = {}
+        self._missing: dict[str, str] = {}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.pykeen_child"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=Path(__file__).parents[1],
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "triples.npy")
+            np.save(path, factory.mapped_triples)
+            self._ask(
+                path=str(path),
+                num_entities=factory.num_entities,
+                num_relations=factory.num_relations,
+                batch_size=batch_size,
+            )
+        if reason := _why_no_set(factory.num_triples):
+            self._missing = {"python-set": reason, SET_WITHOUT_GC: reason}
+        for what in (*kinds, "bloom", "python-set"):
+            if what not in self._missing:
+                with console.status(f"{PYKEEN}: {what}"):
+                    seconds = self._ask(do="build", what=what)["seconds"]
+                self.seconds[f"{PYKEEN}, {what}"] = seconds
+                console.print(f"{PYKEEN}, {what}: built in {seconds:.1f} s")
+
+    def turn(self, kind: str, k: int, filterer: str) -> Turn | str:
+        """Sample one batch after the other; or say why that is not possible.
+
+        The unit is the proposed negative: with a filter, fewer are valid.
+
+        :param filterer: one of :data:`FILTERS`
+        """
+        if filterer in self._missing:
+            return self._missing[filterer]
+        name = filterer.removesuffix(", gc off")
+        return partial(
+            self._turn,
+            kind=kind,
+            k=k,
+            filterer=None if name == "none" else name,
+            collects=name == filterer,
+        )
+
+    def _turn(self, seconds: float, **case: Any) -> float:
+        return self._ask(do="turn", seconds=seconds, **case)["rate"]
+
+    def _ask(self, **request: Any) -> dict[str, float]:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        if not answer:
+            raise RuntimeError(f"PyKEEN's process ended with {self._process.wait()}")
+        result: dict[str, float] = json.loads(answer)
+        return result
+
+    def __enter__(self) -> PyKeen:
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+
+def _why_no_set(num_triples: int) -> str | None:
+    needed, free = _SET_BYTES_PER_TRIPLE * num_triples / 2**30, _available_memory() / 2**30
+    if needed <= min(free, _SET_BUDGET / 2**30):
+        return None
+    return (
+        f"a Python set of {num_triples:,} triples takes some {needed:.1f} GiB to build; "
+        f"{free:.1f} GiB are available, and the budget is {_SET_BUDGET / 2**30:.0f}"
+    )
+
+
+def _available_memory() -> int:
+    meminfo = Path("/proc/meminfo")
+    for line in meminfo.read_text().splitlines() if meminfo.exists() else ():
+        if line.startswith("MemAvailable:"):
+            return 1024 * int(line.split()[1])
+    return _SET_BUDGET
