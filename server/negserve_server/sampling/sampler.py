@@ -129,7 +129,7 @@ class Sampler:
             head_counts=counts[0],
             relation_counts=counts[1],
             mask=mask,
-            num_saturated=int(is_saturated.sum()),
+            num_saturated=int(np.count_nonzero(is_saturated)),
             chunk_size=chunk,
             log_q=log_q,
         )

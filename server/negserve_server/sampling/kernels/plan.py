@@ -16,6 +16,7 @@ from negserve_server.sampling.kernels.units import (
     NUM_LEGAL,
     ORIGINAL,
     START,
+    exclude_original,
     get,
     is_in_list,
     plan_candidates,
@@ -122,11 +123,13 @@ def plan_positive(
         count = get(plans, cell, COUNT)
         if count == _ZERO and not with_all:
             continue
-        is_cell_known = is_known
-        if get(plans, cell, FIRST) != ALL_IDS:
-            original = get(plans, cell, ORIGINAL)
-            is_cell_known = original != at.NO_RANK and is_in_list(places, plans, cell, original)
-        plan_legal(places, plans, cell, is_cell_known)
+        plan_legal(places, plans, cell)
+        original = get(plans, cell, ORIGINAL)
+        if get(plans, cell, FIRST) == ALL_IDS:
+            if not is_known:
+                exclude_original(places, plans, cell)
+        elif original != at.NO_RANK and not is_in_list(places, plans, cell, original):
+            exclude_original(places, plans, cell)
         num_legal = get(plans, cell, NUM_LEGAL)
         is_enough &= count == _ZERO or (
             num_legal > _ZERO and (not is_distinct or count <= num_legal)

@@ -139,18 +139,25 @@ def plan_candidates(places: int, plans: int, cell: int, original: int, relation:
 
 
 @nb.njit(inline="always")
-def plan_legal(places: int, plans: int, cell: int, is_original_known: bool) -> None:
-    """Write how many units are legal, once list and candidates are written."""
-    original = get(plans, cell, ORIGINAL)
+def plan_legal(places: int, plans: int, cell: int) -> None:
+    """Write how many units are not known, once list and candidates are written."""
     start, length = get(plans, cell, START), get(plans, cell, LENGTH)
-    num_legal = unit_start(places, cell, get(plans, cell, NUM_RANKS))
-    num_legal -= units_before(places, cell, start, length, length)
-    is_extra = original != at.NO_RANK and not is_original_known
-    if is_extra:
-        num_legal -= unit_start(places, cell, original + _ONE)
-        num_legal += unit_start(places, cell, original)
-    put(plans, cell, IS_EXTRA, np.uint64(is_extra))
-    put(plans, cell, NUM_LEGAL, num_legal)
+    num_units = unit_start(places, cell, get(plans, cell, NUM_RANKS))
+    put(plans, cell, NUM_LEGAL, num_units - units_before(places, cell, start, length, length))
+    put(plans, cell, IS_EXTRA, _ZERO)
+
+
+@nb.njit
+def exclude_original(places: int, plans: int, cell: int) -> None:
+    """Take the original, which is a candidate and not known, from the legal units.
+
+    A function of its own, so that it is a branch: processors guess that originals are known, and
+    draw on before they have looked it up.
+    """
+    original = get(plans, cell, ORIGINAL)
+    num_units = unit_start(places, cell, original + _ONE) - unit_start(places, cell, original)
+    put(plans, cell, NUM_LEGAL, get(plans, cell, NUM_LEGAL) - num_units)
+    put(plans, cell, IS_EXTRA, _ONE)
 
 
 @nb.njit(inline="always")
