@@ -7,6 +7,8 @@ from negserve.client import Client
 from negserve.config import SamplerConfig
 from negserve.corrupted_batch import CorruptedBatch
 from negserve.dataset import Limits
+from negserve.epoch import EpochBatch, EpochConfig
+from negserve.epoch_stream import EpochStream
 from negserve.errors import (
     ClosedError,
     FingerprintMismatchError,
@@ -28,6 +30,9 @@ __all__ = [
     "Client",
     "ClosedError",
     "CorruptedBatch",
+    "EpochBatch",
+    "EpochConfig",
+    "EpochStream",
     "FingerprintMismatchError",
     "InvalidRequestError",
     "LimitExceededError",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
@@ -19,20 +20,39 @@ class Client:
     Thread-safe. Pickled, or carried over a fork, as its configuration: each process has a
     connection of its own.
 
-    :param target: ``HOST:PORT`` or ``unix:PATH``
+    :param target: ``HOST:PORT`` or ``unix:PATH``; several for replicas of the same data, of
+        which the next one takes over when one is lost
     :param timeout: seconds that a call, or a stream's next message, may take before it ends
-        with :class:`negserve.StalledError`; also how long a lost server is waited for
+        with :class:`negserve.StalledError`
+    :param patience: seconds that a lost server is waited for before a sampler or a stream gives
+        up; None for as long as ``timeout``
     """
 
-    def __init__(self, target: str = DEFAULT_TARGET, *, timeout: float = 30.0) -> None:
-        if timeout <= 0:
-            raise InvalidRequestError(f"timeout={timeout}; give a positive number of seconds")
-        self.target = target
+    def __init__(
+        self,
+        target: str | Sequence[str] = DEFAULT_TARGET,
+        *,
+        timeout: float = 30.0,
+        patience: float | None = None,
+    ) -> None:
+        for name, seconds in (("timeout", timeout), ("patience", patience)):
+            if seconds is not None and seconds <= 0:
+                raise InvalidRequestError(f"{name}={seconds}; give a positive number of seconds")
+        self.targets = (target,) if isinstance(target, str) else tuple(target)
+        if not self.targets:
+            raise InvalidRequestError("target is empty; give at least one address")
         self.timeout = timeout
-        self._connection = Connection(target, timeout)
+        self.patience = timeout if patience is None else patience
+        self._connection = Connection(self.targets, self.timeout, self.patience)
+
+    @property
+    def target(self) -> str:
+        """The replica in use."""
+        return self._connection.target
 
     def __repr__(self) -> str:
-        return f"Client({self.target!r}, timeout={self.timeout})"
+        targets = self.targets[0] if len(self.targets) == 1 else list(self.targets)
+        return f"Client({targets!r}, timeout={self.timeout}, patience={self.patience})"
 
     def __enter__(self) -> Self:
         return self
@@ -54,8 +74,7 @@ class Client:
 
         :raises NegserveError: typed by what the server said
         """
-        stub = self._connection.stub()
-        answer = self._connection.call(stub.ListDatasets, pb.ListDatasetsRequest())
+        answer = self._connection.call("ListDatasets", pb.ListDatasetsRequest())
         return [dataset.name for dataset in answer.datasets]
 
     def triples_factory(self, name: str) -> RemoteTriplesFactory:

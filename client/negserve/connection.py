@@ -5,16 +5,21 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import grpc
 
-from negserve.errors import ClosedError, NegserveError, StalledError, from_rpc_error
+from negserve.backoff import tries
+from negserve.errors import (
+    ClosedError,
+    NegserveError,
+    StalledError,
+    UnavailableError,
+    from_rpc_error,
+)
 from negserve.stall_timer import StallTimer
 from negserve.v1.sampler_pb2_grpc import SamplerServiceStub
-
-_T = TypeVar("_T")
 
 _SERVICE_CONFIG = {
     "methodConfig": [
@@ -33,6 +38,8 @@ _SERVICE_CONFIG = {
 _OPTIONS = (
     ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
     ("grpc.max_receive_message_length", 64 * 1024 * 1024),
+    # A new channel has to be a new connection, see fail_over.
+    ("grpc.use_local_subchannel_pool", 1),
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.initial_reconnect_backoff_ms", 100),
@@ -43,28 +50,38 @@ _OPTIONS = (
 class Connection:
     """Thread-safe; opened on first use in each process; pickled as its configuration.
 
-    :param target: ``HOST:PORT`` or ``unix:PATH``
+    :param targets: ``HOST:PORT`` or ``unix:PATH`` of replicas, at least one; they are used in
+        turn, the next one when :meth:`fail_over` says that one is lost
     :param timeout: seconds that a call, or a stream's next message, may take
+    :param patience: seconds that a lost server is waited for, all replicas together
     """
 
-    def __init__(self, target: str, timeout: float) -> None:
-        self.target = target
+    def __init__(self, targets: Sequence[str], timeout: float, patience: float) -> None:
+        self.targets = tuple(targets)
         self.timeout = timeout
+        self.patience = patience
         self._set_up()
 
     def _set_up(self) -> None:
         self._lock = threading.Lock()
+        self._current = 0
         self._process: int | None = None
         self._channel: grpc.Channel | None = None
         self._closed = False
         self.stall_timer = StallTimer()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"target": self.target, "timeout": self.timeout}
+        return {"targets": self.targets, "timeout": self.timeout, "patience": self.patience}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.target, self.timeout = state["target"], state["timeout"]
+        self.targets = state["targets"]
+        self.timeout, self.patience = state["timeout"], state["patience"]
         self._set_up()
+
+    @property
+    def target(self) -> str:
+        """The replica in use."""
+        return self.targets[self._current % len(self.targets)]
 
     def stub(self) -> SamplerServiceStub:
         """Give the service's stub on this process's channel.
@@ -84,15 +101,38 @@ class Connection:
                 self._process = os.getpid()
             return SamplerServiceStub(self._channel)
 
-    def call(self, method: Callable[..., _T], request: object) -> _T:
-        """Call a unary method with the deadline.
+    def fail_over(self, lost: str) -> None:
+        """Leave a replica: what comes next asks another, over a connection of its own.
 
+        With one replica only, that is the same one over a new connection: the old one may be
+        cut without having noticed. Calls that are under way on it go on.
+
+        :param lost: its target; nothing happens if it is no longer the one in use
+        """
+        with self._lock:
+            if self.target == lost:
+                self._current += 1
+                self._channel = None
+
+    def call(self, method: str, request: object) -> Any:
+        """Call a unary method with the deadline; if there are several replicas, ask them in turn.
+
+        :param method: its name
         :raises NegserveError: typed by what the server said
         """
-        try:
-            return method(request, timeout=self.timeout)
-        except grpc.RpcError as error:
-            raise self.translate(error) from error
+        last_error: UnavailableError | None = None
+        for _ in tries(self.patience):
+            target = self.target
+            try:
+                return getattr(self.stub(), method)(request, timeout=self.timeout)
+            except grpc.RpcError as error:
+                translated = self.translate(error)
+                if len(self.targets) == 1 or not isinstance(translated, UnavailableError):
+                    raise translated from error
+                last_error = translated
+                self.fail_over(target)
+        assert last_error is not None
+        raise last_error
 
     def messages(self, call: Any) -> Iterator[Any]:
         """Iterate over a stream's messages, none of which may take longer than the deadline.

@@ -17,7 +17,7 @@ from negserve.backoff import tries
 from negserve.config import SamplerConfig
 from negserve.corrupted_batch import CorruptedBatch
 from negserve.dataset import Dataset
-from negserve.errors import InvalidRequestError, UnavailableError
+from negserve.errors import InvalidRequestError, ServiceError, StalledError, UnavailableError
 from negserve.v1 import sampler_pb2 as pb
 
 #: Requests sent ahead of their answers: enough to hide a round trip.
@@ -59,8 +59,9 @@ class _Stream:
 class RemoteSampler:
     """Draws negatives on a server. Thread-safe; pickled as its configuration.
 
-    A stream that breaks (UNAVAILABLE) is opened again, for the connection's timeout, and
-    what was not answered is sent again: the same positions give the same negatives.
+    A stream that breaks (UNAVAILABLE) or stalls is opened again, on the next replica if there
+    are several, as long as the connection's patience lasts, and what was not answered is sent
+    again: the same positions give the same negatives.
 
     :param dataset: the dataset
     :param config: what to draw
@@ -134,15 +135,18 @@ class RemoteSampler:
         self, unanswered: deque[pb.SampleRequest], batches: list[CorruptedBatch]
     ) -> None:
         """Move requests from one list to answers in the other, over as many streams as it takes."""
-        last_error: UnavailableError | None = None
-        for _ in tries(self._dataset.connection.timeout):
+        connection = self._dataset.connection
+        last_error: ServiceError | None = None
+        for _ in tries(connection.patience):
+            target = connection.target
             try:
                 if self._stream is None:
                     self._stream = _Stream(self._dataset, self.config)
                 self._exchange(self._stream, unanswered, batches)
-            except UnavailableError as error:
+            except (UnavailableError, StalledError) as error:
                 last_error = error
                 self._drop_stream()
+                connection.fail_over(target)
             except BaseException:
                 self._drop_stream()
                 raise

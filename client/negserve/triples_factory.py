@@ -14,6 +14,8 @@ from negserve import wire
 from negserve.config import SamplerConfig
 from negserve.connection import Connection
 from negserve.dataset import Dataset, Limits
+from negserve.epoch import EpochConfig
+from negserve.epoch_stream import EpochStream
 from negserve.remote_sampler import RemoteSampler
 from negserve.v1 import sampler_pb2 as pb
 
@@ -49,7 +51,7 @@ class RemoteTriplesFactory:
     """
 
     def __init__(self, connection: Connection, name: str) -> None:
-        answer = connection.call(connection.stub().GetDataset, pb.GetDatasetRequest(dataset=name))
+        answer = connection.call("GetDataset", pb.GetDatasetRequest(dataset=name))
         dataset, limits = answer.dataset, answer.limits
         self._dataset = Dataset(
             connection=connection,
@@ -149,7 +151,7 @@ class RemoteTriplesFactory:
     def relation_statistics(self) -> RelationStatistics:
         """Per-relation statistics of the training triples."""
         answer = self._dataset.connection.call(
-            self._dataset.connection.stub().GetRelationStatistics,
+            "GetRelationStatistics",
             pb.GetRelationStatisticsRequest(
                 dataset=self.name, expected_fingerprint=self.fingerprint
             ),
@@ -167,6 +169,25 @@ class RemoteTriplesFactory:
         :raises NegserveError: typed by what the server said of the configuration
         """
         return RemoteSampler(self._dataset, SamplerConfig(**options))
+
+    def epochs(
+        self,
+        sampler: SamplerConfig,
+        config: EpochConfig | None = None,
+        *,
+        prefetch: int = 4,
+        digest: bool = False,
+    ) -> EpochStream:
+        """Stream the training triples with their negatives, epoch after epoch.
+
+        :param sampler: which negatives; its seed also draws the order
+        :param config: which positives; None for the defaults
+        :param prefetch: batches read ahead, at least 1
+        :param digest: whether a running SHA-256 of all batches is kept
+        """
+        return EpochStream(
+            self._dataset, sampler, config or EpochConfig(), prefetch=prefetch, digest=digest
+        )
 
     def contains(self, triples: ArrayLike, splits: Sequence[str]) -> NDArray[np.bool_]:
         """Tell for each triple whether it is in one of the splits, exactly.

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from negserve.config import SamplerConfig
 from negserve.corrupted_batch import CorruptedBatch, num_rows
+from negserve.epoch import EpochBatch, EpochConfig
 from negserve.errors import InvalidRequestError
 from negserve.v1 import sampler_pb2 as pb
 
@@ -39,6 +40,11 @@ _SCALARS = (
     "chunk_size",
     "log_q",
 )
+TAILS = {
+    "short": pb.TAIL_RULE_SHORT,
+    "drop": pb.TAIL_RULE_DROP,
+    "wrap": pb.TAIL_RULE_WRAP,
+}
 
 _Value = TypeVar("_Value")
 
@@ -190,6 +196,62 @@ def decode_batch(message: pb.CorruptedBatch, config: SamplerConfig) -> Corrupted
         num_saturated=message.num_saturated,
         chunk_size=config.chunk_size,
         log_q=log_q,
+    )
+
+
+def encode_epoch_request(
+    dataset: str,
+    fingerprint: str,
+    sampler: SamplerConfig,
+    config: EpochConfig,
+    epoch: int,
+    start: int,
+) -> pb.SampleEpochRequest:
+    """Encode a request for what an epoch has from a position on.
+
+    :raises InvalidRequestError: for a name, or a number, that the message can't hold
+    """
+    try:
+        request = pb.SampleEpochRequest(
+            dataset=dataset,
+            expected_fingerprint=fingerprint,
+            sampler=encode_config(sampler),
+            epoch=epoch,
+            batch_size=config.batch_size,
+            rank=config.rank,
+            world_size=config.world_size,
+            start=start,
+            tail=_look_up(TAILS, config.tail, "tail"),
+            keep_order=not config.shuffle,
+            weights=config.weights,
+            worker=config.worker,
+            num_workers=config.num_workers,
+        )
+        if config.relations is not None:
+            ids = np.asarray(config.relations, dtype="<u8")
+            request.relations.CopyFrom(pb.Ids(data=ids.tobytes(), width=8))
+    except (ValueError, TypeError, OverflowError) as error:
+        if isinstance(error, InvalidRequestError):
+            raise
+        raise InvalidRequestError(
+            f"{config} does not fit the message: {error}", reason="INVALID_CONFIGURATION"
+        ) from error
+    return request
+
+
+def decode_epoch_batch(
+    message: pb.EpochBatch, sampler: SamplerConfig, config: EpochConfig, epoch: int
+) -> EpochBatch:
+    """Decode one batch of an epoch."""
+    columns = (message.positives.heads, message.positives.relations, message.positives.tails)
+    positives = np.stack([decode_ids(column).astype(np.int64) for column in columns], axis=1)
+    weights = np.frombuffer(message.weights, dtype="<f4") if config.weights else None
+    return EpochBatch(
+        epoch=epoch,
+        next_start=message.next_start,
+        positives=positives,
+        negatives=decode_batch(message.negatives, sampler),
+        weights=weights,
     )
 
 

@@ -673,6 +673,8 @@ class SampleEpochRequest(_message.Message):
     KEEP_ORDER_FIELD_NUMBER: _builtins.int
     RELATIONS_FIELD_NUMBER: _builtins.int
     WEIGHTS_FIELD_NUMBER: _builtins.int
+    WORKER_FIELD_NUMBER: _builtins.int
+    NUM_WORKERS_FIELD_NUMBER: _builtins.int
     dataset: _builtins.str
     """Name of the dataset, as `ListDatasets` gives it."""
     expected_fingerprint: _builtins.str
@@ -699,6 +701,12 @@ class SampleEpochRequest(_message.Message):
     """True: the order is that of the sorted triples, not a shuffled one."""
     weights: _builtins.bool
     """Whether each positive comes with its subsampling weight."""
+    worker: _builtins.int
+    """Which of the rank's workers asks: 0 to num_workers - 1."""
+    num_workers: _builtins.int
+    """How many workers share the rank's batches, at most 65536: each gets every
+    num_workers-th batch, the first one from `worker` on. 0 means 1.
+    """
     @_builtins.property
     def sampler(self) -> Global___SamplerConfig:
         """What to draw. Its seed also draws the order."""
@@ -722,10 +730,12 @@ class SampleEpochRequest(_message.Message):
         keep_order: _builtins.bool = ...,
         relations: Global___Ids | None = ...,
         weights: _builtins.bool = ...,
+        worker: _builtins.int = ...,
+        num_workers: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["relations", b"relations", "sampler", b"sampler"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size", b"batch_size", "dataset", b"dataset", "epoch", b"epoch", "expected_fingerprint", b"expected_fingerprint", "keep_order", b"keep_order", "rank", b"rank", "relations", b"relations", "sampler", b"sampler", "start", b"start", "tail", b"tail", "weights", b"weights", "world_size", b"world_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size", b"batch_size", "dataset", b"dataset", "epoch", b"epoch", "expected_fingerprint", b"expected_fingerprint", "keep_order", b"keep_order", "num_workers", b"num_workers", "rank", b"rank", "relations", b"relations", "sampler", b"sampler", "start", b"start", "tail", b"tail", "weights", b"weights", "worker", b"worker", "world_size", b"world_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -746,7 +756,10 @@ class EpochConfigured(_message.Message):
     num_positives: _builtins.int
     """n, how many positives the epoch has."""
     num_batches: _builtins.int
-    """How many batches the stream will carry; the same for every rank."""
+    """How many batches the stream will carry, unless it is ended before: the same
+    for every rank. A server may end a stream in order after some of them, so
+    that a balancer can move it; it is opened again at the last `next_start`.
+    """
     @_builtins.property
     def sampler(self) -> Global___SamplerConfig:
         """The configuration in full, as in `SampleConfigured`."""

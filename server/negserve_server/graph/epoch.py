@@ -30,6 +30,9 @@ class EpochConfig:
     :ivar batch_size: b, positives of one batch of one rank
     :ivar rank: which rank, 0 to ``world_size`` - 1
     :ivar world_size: w, how many ranks share the epoch
+    :ivar worker: which of the rank's workers, 0 to ``num_workers`` - 1
+    :ivar num_workers: how many workers share the rank's batches: each takes every
+        ``num_workers``-th, the first one from ``worker`` on
     :ivar start: position within the epoch at which to begin; global batch g covers the
         positions ``start + g * b * w`` to ``start + (g + 1) * b * w - 1``
     :ivar tail: what becomes of the last positions, fewer than b * w: ``short`` (they are
@@ -45,6 +48,8 @@ class EpochConfig:
     batch_size: int = 1024
     rank: int = 0
     world_size: int = 1
+    worker: int = 0
+    num_workers: int = 1
     start: int = 0
     tail: Tail = "short"
     shuffle: bool = True
@@ -56,6 +61,7 @@ class EpochConfig:
             ("epoch", 0, 2**64 - 1),
             ("batch_size", 1, MAX_BATCH_SIZE),
             ("world_size", 1, MAX_WORLD_SIZE),
+            ("num_workers", 1, MAX_WORLD_SIZE),
             ("start", 0, 2**64 - 1),
         ):
             value = getattr(self, field)
@@ -63,11 +69,12 @@ class EpochConfig:
                 raise InvalidConfiguration(
                     field, value, f"give a number from {lowest} to {highest}"
                 )
-        if not 0 <= self.rank < self.world_size:
-            raise InvalidConfiguration(
-                "rank", self.rank, f"with world_size={self.world_size}, ranks are 0 to "
-                f"{self.world_size - 1}"
-            )  # fmt: skip
+        for field, of in (("rank", "world_size"), ("worker", "num_workers")):
+            value, number = getattr(self, field), getattr(self, of)
+            if not 0 <= value < number:
+                raise InvalidConfiguration(
+                    field, value, f"with {of}={number}, give a number from 0 to {number - 1}"
+                )
         if self.tail not in TAILS:
             raise InvalidConfiguration("tail", self.tail, f"choose from {', '.join(TAILS)}")
         if self.relations is not None:
@@ -138,20 +145,23 @@ class Epoch:
         self._order = Permutation(self.num_positives, seed=sampler.config.seed, number=config.epoch)
 
     def __len__(self) -> int:
-        """Count the batches; the same for every rank."""
+        """Count the batches of the worker; the same for every rank."""
         left = self.num_positives - self.config.start
         step = self.config.batch_size * self.config.world_size
-        return left // step if self.config.tail == "drop" else -(-left // step)
+        of_rank = left // step if self.config.tail == "drop" else -(-left // step)
+        return max(0, -(-(of_rank - self.config.worker) // self.config.num_workers))
 
     def batch(self, index: int) -> EpochBatch:
-        """Make a batch of the rank.
+        """Make a batch of the worker.
 
-        :param index: g, 0 to ``len(self) - 1``
+        :param index: 0 to ``len(self) - 1``; the global batch g is ``worker`` plus
+            ``num_workers`` times that
         :raises IndexError: for another
         """
         if not 0 <= index < len(self):
             raise IndexError(f"batch {index} of {len(self)}")
         config = self.config
+        index = config.worker + index * config.num_workers
         begin = config.start + index * config.batch_size * config.world_size
         next_start = begin + config.batch_size * config.world_size
         if config.tail == "wrap" or next_start <= self.num_positives:

@@ -150,6 +150,8 @@ def decode_epoch(request: pb.SampleEpochRequest, limits: Limits) -> EpochConfig:
         batch_size=request.batch_size,
         rank=request.rank,
         world_size=request.world_size or 1,
+        worker=request.worker,
+        num_workers=request.num_workers or 1,
         start=request.start,
         tail=_look_up(TAILS, request.tail, "tail"),
         shuffle=not request.keep_order,
