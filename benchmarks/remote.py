@@ -7,36 +7,39 @@ loopback; all systems take turns over five repetitions in one run.
 from __future__ import annotations
 
 import argparse
+import itertools
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import grpc
 import numpy as np
 import torch
 
 from benchmarks.engine import BATCH_SIZE
 from benchmarks.graphs import fb15k_237
 from benchmarks.measuring import Case, Turn, measure, repeated, show, write
+from benchmarks.plain_grpc import METHOD
 from benchmarks.pykeen_samplers import FILTERS, PYKEEN, PyKeen
-from negserve import Client
+from negserve import Client, EpochConfig, RemoteTriplesFactory, SamplerConfig
 from negserve.sampling import BernoulliNegativeSampler, TriplesFactory
+from negserve.sampling.expansion import expand
 
 K = 64
 
 
+#: Bytes of a message of ``SampleEpoch`` with the batches of this benchmark.
+_MESSAGE_BYTES = 3 * BATCH_SIZE * (K * 2 + 6)
+_SERVE = ("negserve_server.cli", "serve", "--log-level", "warning", "--listen", "127.0.0.1:0")
+
+
 @contextmanager
-def serving(path: Path) -> Iterator[str]:
-    """Run a server of one graph on a free port; gives its address."""
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "negserve_server.cli", "serve", "--log-level", "warning"),
-            *("--dataset", f"graph={path}", "--listen", "127.0.0.1:0"),
-        ],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+def running(*module: str) -> Iterator[str]:
+    """Run a module that serves on a free port; gives its address."""
+    process = subprocess.Popen([sys.executable, "-m", *module], stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
         yield process.stdout.readline().removeprefix("listening on ").strip()
@@ -59,6 +62,50 @@ def synchronous(factory: TriplesFactory, triples: torch.Tensor, filtered: bool) 
     return repeated(step)
 
 
+def pipelined(factory: TriplesFactory, triples: torch.Tensor) -> Turn:
+    """Call ``sample`` for so many positives at once that messages overlap."""
+    sampler = BernoulliNegativeSampler(factory, K, filtered=True)
+    shuffled = triples[torch.randperm(len(triples))]
+    batches = torch.split(shuffled, 32 * BATCH_SIZE)
+    state = [0]
+
+    def step() -> int:
+        state[0] += 1
+        negatives, _ = sampler.sample(batches[state[0] % (len(batches) - 1)])
+        return negatives.shape[0] * negatives.shape[1]
+
+    return repeated(step)
+
+
+def epochs(remote: RemoteTriplesFactory, whole_triples: bool) -> Turn:
+    """Take batches of an epoch, and expand them to whole triples or not."""
+    sampler = SamplerConfig(kind="bernoulli", num_negs_per_pos=K, filter_splits=("training",))
+    stream = remote.epochs(sampler, EpochConfig(batch_size=BATCH_SIZE, tail="drop"))
+    batches = (batch for _ in itertools.count() for batch in stream)
+
+    def step() -> int:
+        batch = next(batches)
+        if whole_triples:
+            expand(batch.negatives, torch.from_numpy(batch.positives))
+        return int(batch.negatives.replaced.size)
+
+    return repeated(step)
+
+
+def plain(target: str) -> Turn:
+    """Receive opaque bytes, and count what they would be as negatives."""
+    channel = grpc.insecure_channel(
+        target, options=[("grpc.max_receive_message_length", 64 * 1024 * 1024)]
+    )
+    stream: Any = channel.unary_stream(METHOD)
+    messages = stream(b"")
+
+    def step() -> int:
+        return len(next(messages)) * K // (K * 2 + 6)
+
+    return repeated(step)
+
+
 def main(json_path: Path | None = None) -> None:
     """Measure and report."""
     torch.manual_seed(0)
@@ -69,7 +116,8 @@ def main(json_path: Path | None = None) -> None:
     np.savetxt(folder, graph.mapped_triples, fmt="%06d", delimiter="\t")
     try:
         with (
-            serving(folder) as target,
+            running(*_SERVE, "--dataset", f"graph={folder}") as target,
+            running("benchmarks.plain_grpc", str(_MESSAGE_BYTES)) as plain_target,
             Client(target) as client,
             PyKeen(graph, BATCH_SIZE, ("bernoulli",)) as pykeen,
         ):
@@ -89,6 +137,10 @@ def main(json_path: Path | None = None) -> None:
             for path, factory in (("in process", graph), ("Sample, synchronous", remote)):
                 for mode in ("none", "exact"):
                     add("negserve", path, mode, synchronous(factory, triples, mode == "exact"))
+            add("negserve", "Sample, pipelined", "exact", pipelined(remote, triples))
+            add("negserve", "SampleEpoch", "exact", epochs(remote, whole_triples=True))
+            add("negserve", "SampleEpoch, compact", "exact", epochs(remote, whole_triples=False))
+            add("grpcio", "opaque bytes, as many", "-", plain(plain_target))
             rows = measure(cases, "remote")
     finally:
         folder.unlink()

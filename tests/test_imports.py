@@ -33,6 +33,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "negserve": (*_GRPC, "numpy"),
     "negserve.cli": ("negserve", "numpy", "click"),
     "negserve.sampling": ("negserve", "numpy", "torch"),
+    "negserve.data": ("negserve", "numpy", "torch"),
     "negserve_server.errors": (),
     "negserve_server.compiled": ("numba",),
     "negserve_server.addresses": ("numba", "llvmlite", "numpy"),

@@ -12,7 +12,8 @@ import negserve_server.index
 import negserve_server.sampling
 
 SURFACE = {
-    negserve: "Client ClosedError CorruptedBatch FingerprintMismatchError InvalidRequestError "
+    negserve: "Client ClosedError CorruptedBatch EpochBatch EpochConfig EpochStream "
+    "FingerprintMismatchError InvalidRequestError "
     "LimitExceededError Limits NegserveError OverloadedError RelationStatistics RemoteSampler "
     "RemoteTriplesFactory RequestError SamplerConfig ServerFaultError ServiceError StalledError "
     "UnavailableError UnknownDatasetError",

@@ -42,6 +42,7 @@ class _Reader:
         self._batches: queue.Queue[tuple[EpochBatch, bool] | BaseException | None] = queue.Queue(
             prefetch
         )
+        self._lock = threading.Lock()
         self._is_wanted = True
         self._call: Any = None
         self._thread = threading.Thread(target=self._run, name="negserve-epoch", daemon=True)
@@ -59,9 +60,10 @@ class _Reader:
 
     def close(self) -> None:
         """Stop reading and give everything back."""
-        self._is_wanted = False
-        if self._call is not None:
-            self._call.cancel()
+        with self._lock:
+            self._is_wanted = False
+            if self._call is not None:
+                self._call.cancel()
         self._thread.join()
 
     def _put(self, item: tuple[EpochBatch, bool] | BaseException | None) -> None:
@@ -88,8 +90,9 @@ class _Reader:
                 try:
                     if self._read_stream():
                         return
-                    last_error = None
-                    break  # ended in order, after some batches: at once again
+                    if self._start == start and self._is_wanted:
+                        raise UnavailableError(f"{target}: the stream was ended without a batch")
+                    # Ended in order, after some batches: at once again.
                 except (UnavailableError, StalledError) as error:
                     last_error = error
                     connection.fail_over(target)
@@ -102,7 +105,7 @@ class _Reader:
     def _read_stream(self) -> bool:
         """Read over one call; tell whether the epoch is at its end."""
         connection = self._dataset.connection
-        self._call = connection.stub().SampleEpoch(
+        call = connection.stub().SampleEpoch(
             wire.encode_epoch_request(
                 self._dataset.name,
                 self._dataset.fingerprint,
@@ -112,8 +115,13 @@ class _Reader:
                 self._start,
             )
         )
+        with self._lock:
+            if not self._is_wanted:
+                call.cancel()
+                return True
+            self._call = call
         num_left: int | None = None
-        for message in connection.messages(self._call):
+        for message in connection.messages(call):
             if num_left is None:
                 num_left = message.configured.num_batches
                 if num_left == 0:
@@ -127,7 +135,9 @@ class _Reader:
                 self._start = batch.next_start
                 # From here on, the first batch is another worker's, and the last one this one's.
                 self._config = replace(self._config, worker=self._config.num_workers - 1)
-        return num_left == 0 or not self._is_wanted
+            if num_left == 0:
+                return True  # whatever becomes of the call now
+        return not self._is_wanted
 
 
 class EpochStream:

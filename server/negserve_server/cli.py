@@ -102,6 +102,13 @@ def main() -> None:
     help="Seconds after which a stream without messages is ended.",
 )
 @click.option(
+    "--max-stream-seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    default=_DEFAULTS.max_stream_seconds,
+    help="Seconds after which a stream of an epoch is ended in order. Clients open it again where "
+    "it was, and a balancer in between can move it to another replica.",
+)
+@click.option(
     "--drain-seconds",
     type=click.FloatRange(min=0),
     default=10.0,
@@ -121,6 +128,7 @@ def serve(
     max_negatives_per_positive: int,
     max_negatives_per_message: int,
     idle_timeout: float,
+    max_stream_seconds: float,
     drain_seconds: float,
     log_level: str,
 ) -> None:
@@ -153,6 +161,7 @@ def serve(
                 max_negatives_per_message=max_negatives_per_message,
                 max_streams=max_streams,
                 idle_timeout=idle_timeout,
+                max_stream_seconds=max_stream_seconds,
             ),
             drain_seconds=drain_seconds,
             **({"threads": threads} if threads else {}),

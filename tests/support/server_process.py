@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 _START_SECONDS = 120  # the first start on a machine compiles the kernels
 
@@ -29,6 +30,25 @@ class ServerProcess:
         """The first address."""
         return self.addresses[0]
 
+    @property
+    def resident_bytes(self) -> int:
+        """How much memory it holds now."""
+        return int(self._stat("statm")[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    @property
+    def busy_seconds(self) -> float:
+        """How much time of all cores it has used."""
+        fields = self._stat("stat")
+        return (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK")
+
+    def _stat(self, name: str) -> list[str]:
+        return Path(f"/proc/{self.process.pid}/{name}").read_text().split()
+
+    def kill(self) -> None:
+        """End it at once (SIGKILL) and wait until it is gone."""
+        self.process.kill()
+        self.process.wait(30)
+
     def terminate(self) -> int:
         """Ask it to end (SIGTERM) and give its exit status."""
         self.process.send_signal(signal.SIGTERM)
@@ -39,7 +59,11 @@ class ServerProcess:
 def server_process(
     *options: str, listen: tuple[str, ...] = ("127.0.0.1:0",), env: dict[str, str] | None = None
 ) -> Iterator[ServerProcess]:
-    """Run ``negserve-server serve`` on free ports until the block ends."""
+    """Run ``negserve-server serve`` until the block ends.
+
+    :param listen: addresses; the default takes a free port, that of a server before can be had
+        again once that one is gone
+    """
     command = [sys.executable, "-m", "negserve_server.cli", "serve", *options]
     for address in listen:
         command += ["--listen", address]

@@ -212,14 +212,15 @@ def _epoch_message(
     factory: TriplesFactory, epoch: Epoch, index: int
 ) -> tuple[pb.SampleEpochResponse, int]:
     """Make a message of some batches from an index on; give it and the next index."""
-    batches = []
+    message = pb.SampleEpochResponse()
     num_bytes = 0
     while index < len(epoch) and num_bytes < _EPOCH_MESSAGE_BYTES:
         batch = epoch.batch(index)
-        batches.append(wire.encode_epoch_batch(batch, factory.num_entities, factory.num_relations))
-        num_bytes += batches[-1].ByteSize()
+        encoded = message.batches.batches.add()
+        wire.encode_epoch_batch(batch, factory.num_entities, factory.num_relations, encoded)
+        num_bytes += batch.negatives.replaced.nbytes
         index += 1
-    return pb.SampleEpochResponse(batches=pb.EpochBatches(batches=batches)), index
+    return message, index
 
 
 def _expect(found: str | None, due: str) -> None:

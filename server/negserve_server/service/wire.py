@@ -129,16 +129,6 @@ def decode_triples(triples: pb.Triples, limits: Limits) -> NDArray[np.int64]:
     return result
 
 
-def encode_triples(triples: NDArray[np.int64], num_entities: int, num_relations: int) -> pb.Triples:
-    """Encode triples, shape (n, 3), as three columns in the narrowest widths."""
-    entity, relation = narrowest_dtype(num_entities), narrowest_dtype(num_relations)
-    return pb.Triples(
-        heads=encode_ids(triples[:, 0].astype(entity)),
-        relations=encode_ids(triples[:, 1].astype(relation)),
-        tails=encode_ids(triples[:, 2].astype(entity)),
-    )
-
-
 def decode_epoch(request: pb.SampleEpochRequest, limits: Limits) -> EpochConfig:
     """Decode what a ``SampleEpoch`` request says of the epoch.
 
@@ -174,14 +164,18 @@ def decode_epoch(request: pb.SampleEpochRequest, limits: Limits) -> EpochConfig:
     return config
 
 
-def encode_epoch_batch(batch: EpochBatch, num_entities: int, num_relations: int) -> pb.EpochBatch:
-    """Encode a batch of an epoch."""
-    return pb.EpochBatch(
-        next_start=batch.next_start,
-        positives=encode_triples(batch.positives, num_entities, num_relations),
-        negatives=encode_batch(batch.negatives),
-        weights=b"" if batch.weights is None else batch.weights.astype("<f4").tobytes(),
-    )
+def encode_epoch_batch(
+    batch: EpochBatch, num_entities: int, num_relations: int, message: pb.EpochBatch
+) -> None:
+    """Encode a batch of an epoch into an empty message, without a copy of it in between."""
+    entity, relation = narrowest_dtype(num_entities), narrowest_dtype(num_relations)
+    message.next_start = batch.next_start
+    _fill_ids(message.positives.heads, batch.positives[:, 0].astype(entity))
+    _fill_ids(message.positives.relations, batch.positives[:, 1].astype(relation))
+    _fill_ids(message.positives.tails, batch.positives[:, 2].astype(entity))
+    encode_batch(batch.negatives, message.negatives)
+    if batch.weights is not None:
+        message.weights = batch.weights.astype("<f4", copy=False).tobytes()
 
 
 def decode_splits(values: Sequence[int], field: str) -> tuple[Split, ...]:
@@ -273,10 +267,10 @@ def encode_config(config: SamplerConfig) -> pb.SamplerConfig:
     return message
 
 
-def encode_ids(ids: NDArray[np.unsignedinteger]) -> pb.Ids:
+def _fill_ids(message: pb.Ids, ids: NDArray[np.unsignedinteger]) -> None:
     """Encode ids in their own width, row-major."""
-    little_endian = ids.astype(ids.dtype.newbyteorder("<"), copy=False)
-    return pb.Ids(data=little_endian.tobytes(), width=ids.dtype.itemsize)
+    message.data = ids.astype(ids.dtype.newbyteorder("<"), copy=False).tobytes()
+    message.width = ids.dtype.itemsize
 
 
 def encode_flags(flags: NDArray[np.bool_]) -> bytes:
@@ -284,19 +278,23 @@ def encode_flags(flags: NDArray[np.bool_]) -> bytes:
     return np.packbits(flags, bitorder="little").tobytes()
 
 
-def encode_batch(batch: CorruptedBatch) -> pb.CorruptedBatch:
-    """Encode a corrupted batch; what is the same everywhere is left empty."""
+def encode_batch(
+    batch: CorruptedBatch, message: pb.CorruptedBatch | None = None
+) -> pb.CorruptedBatch:
+    """Encode a corrupted batch; what is the same everywhere is left empty.
+
+    :param message: an empty message to fill, where it is a part of another; None for a new one
+    """
     count_dtype = narrowest_dtype(batch.replaced.shape[1] + 1)
-    message = pb.CorruptedBatch(
-        position=batch.position,
-        num_positives=len(batch.head_counts),
-        replaced=encode_ids(batch.replaced),
-        num_saturated=batch.num_saturated,
-    )
+    message = pb.CorruptedBatch() if message is None else message
+    message.position = batch.position
+    message.num_positives = len(batch.head_counts)
+    message.num_saturated = batch.num_saturated
+    _fill_ids(message.replaced, batch.replaced)
     if batch.head_counts.any():
-        message.head_counts.CopyFrom(encode_ids(batch.head_counts.astype(count_dtype)))
+        _fill_ids(message.head_counts, batch.head_counts.astype(count_dtype))
     if batch.relation_counts.any():
-        message.relation_counts.CopyFrom(encode_ids(batch.relation_counts.astype(count_dtype)))
+        _fill_ids(message.relation_counts, batch.relation_counts.astype(count_dtype))
     if batch.mask is not None and not batch.mask.all():
         message.mask = encode_flags(batch.mask)
     if batch.log_q is not None:

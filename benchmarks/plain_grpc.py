@@ -1,0 +1,39 @@
+"""A floor for streams: grpcio alone, streaming opaque bytes from a process of its own.
+
+Run as ``python -m benchmarks.plain_grpc BYTES``: serves one method that streams messages of that
+size for ever, and prints its address.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+
+METHOD = "/benchmarks.Plain/Stream"
+
+
+async def serve(num_bytes: int) -> None:
+    """Serve until the process is ended."""
+    message = bytes(num_bytes)
+
+    async def stream(_: bytes, __: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[bytes]:
+        while True:
+            yield message
+
+    handler = grpc.method_handlers_generic_handler(
+        "benchmarks.Plain", {"Stream": grpc.unary_stream_rpc_method_handler(stream)}
+    )
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers((handler,))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    print(f"listening on 127.0.0.1:{port}", flush=True)
+    await server.wait_for_termination()
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(int(sys.argv[1])))

@@ -1,0 +1,173 @@
+"""Batches of an epoch as tensors, whole or in compact form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from negserve.epoch import EpochBatch
+
+# torch computes little with unsigned types but uint8: the others travel as signed ones.
+_TRAVELS_AS: dict[int, type[np.generic]] = {1: np.uint8, 2: np.int16, 4: np.int32}
+_ALL_BITS = {torch.int16: 2**16 - 1, torch.int32: 2**32 - 1}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Batch:
+    """What both forms have in common.
+
+    :ivar mask: bool, shape (m, k), True where valid; None if no negative can be invalid
+    :ivar weights: float32, shape (m,): subsampling weights; None if not asked for
+    :ivar log_q: float32, shape (m, k): log probability of each negative; None if not asked for
+    :ivar epoch: number of the epoch
+    :ivar next_start: position within the epoch at which the next global batch begins
+    :ivar state: of the stream after this batch, for ``load_state_dict``; the same on every rank,
+        whatever the number of workers. This is what a checkpoint keeps.
+    """
+
+    mask: torch.Tensor | None
+    weights: torch.Tensor | None
+    log_q: torch.Tensor | None
+    epoch: int
+    next_start: int
+    state: dict[str, int]
+
+    def _mapped(self, function: Callable[[torch.Tensor], torch.Tensor]) -> Self:
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        tensors: dict[str, Any] = {
+            name: function(value)
+            for name, value in values.items()
+            if isinstance(value, torch.Tensor)
+        }
+        return replace(self, **tensors)
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Self:
+        """Give the batch with its tensors on a device.
+
+        :param non_blocking: whether to return before they are there; has an effect for pinned
+            tensors only
+        """
+        return self._mapped(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> Self:
+        """Give the batch with its tensors in pinned memory; a DataLoader calls it."""
+        return self._mapped(lambda tensor: tensor.pin_memory())
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TripleBatch(_Batch):
+    """Positives and their negatives as whole triples.
+
+    :ivar positives: int64, shape (m, 3); m may be 0 with tail ``short``
+    :ivar negatives: int64, shape (m, k, 3)
+    """
+
+    positives: torch.Tensor
+    negatives: torch.Tensor
+
+    def expand(self) -> TripleBatch:
+        """Give the batch itself: code for both forms may call it on either."""
+        return self
+
+    def as_tuple(self) -> tuple[torch.Tensor, ...]:
+        """Give positives and negatives, then those of mask, weights and log_q that there are."""
+        optional = (self.mask, self.weights, self.log_q)
+        return (self.positives, self.negatives, *(each for each in optional if each is not None))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CompactTripleBatch(_Batch):
+    """Positives and what was replaced in them, in narrow types: the form for transfers.
+
+    A bit pattern of ``replaced``, ``head_counts`` and ``relation_counts`` is an unsigned number.
+    The k negatives of a positive are grouped by slot, heads before relations before tails; with
+    chunks, positives share rows: see :class:`negserve.CorruptedBatch`.
+
+    :ivar positives: int16, int32 or int64, as the id spaces need, shape (m, 3)
+    :ivar replaced: new values, uint8, int16 or int32, shape (rows, k)
+    :ivar head_counts: uint8, int16 or int32, shape (m,)
+    :ivar relation_counts: uint8, int16 or int32, shape (m,)
+    :ivar position: of the first positive, in the stream of the seed
+    :ivar chunk_size: how many consecutive positions share a row
+    """
+
+    positives: torch.Tensor
+    replaced: torch.Tensor
+    head_counts: torch.Tensor
+    relation_counts: torch.Tensor
+    position: int
+    chunk_size: int
+
+    def expand(self) -> TripleBatch:
+        """Rebuild whole triples, on the device of the tensors."""
+        positives = self.positives.to(torch.int64)
+        device, num_positives = positives.device, len(positives)
+        replaced = _widened(self.replaced)
+        if self.chunk_size > 1:
+            first = self.position % self.chunk_size
+            rows = torch.arange(first, first + num_positives, device=device) // self.chunk_size
+            replaced = replaced[rows]
+        head_end = _widened(self.head_counts).unsqueeze(1)
+        relation_end = head_end + _widened(self.relation_counts).unsqueeze(1)
+        j = torch.arange(replaced.shape[1], device=device).unsqueeze(0)
+        is_head, is_tail = j < head_end, j >= relation_end
+        heads, relations, tails = (positives[:, column, None] for column in range(3))
+        negatives = torch.empty((*replaced.shape, 3), dtype=torch.int64, device=device)
+        negatives[..., 0] = torch.where(is_head, replaced, heads)
+        negatives[..., 1] = torch.where(is_head | is_tail, relations, replaced)
+        negatives[..., 2] = torch.where(is_tail, replaced, tails)
+        return TripleBatch(
+            positives=positives,
+            negatives=negatives,
+            mask=self.mask,
+            weights=self.weights,
+            log_q=self.log_q,
+            epoch=self.epoch,
+            next_start=self.next_start,
+            state=self.state,
+        )
+
+
+def compact_batch(batch: EpochBatch, largest_id: int, state: dict[str, int]) -> CompactTripleBatch:
+    """Make tensors of a batch.
+
+    :param largest_id: of the graph, whether an entity's or a relation's
+    :param state: of the stream after the batch
+    """
+    negatives = batch.negatives
+    width = next((bits for bits in (16, 32) if largest_id < 2 ** (bits - 1)), 64)
+    positives = batch.positives.astype(f"int{width}")
+    return CompactTripleBatch(
+        positives=torch.from_numpy(positives),
+        replaced=_narrow(negatives.replaced),
+        head_counts=_narrow(negatives.head_counts),
+        relation_counts=_narrow(negatives.relation_counts),
+        mask=_copied(negatives.mask),
+        weights=_copied(batch.weights),
+        log_q=_copied(negatives.log_q),
+        position=negatives.position,
+        chunk_size=negatives.chunk_size,
+        epoch=batch.epoch,
+        next_start=batch.next_start,
+        state=state,
+    )
+
+
+def _narrow(array: NDArray[np.unsignedinteger]) -> torch.Tensor:
+    # A copy: what comes from a message can't be written to, which tensors have no notion of.
+    return torch.from_numpy(array.copy().view(_TRAVELS_AS[array.dtype.itemsize]))
+
+
+def _copied(array: NDArray[Any] | None) -> torch.Tensor | None:
+    return None if array is None else torch.from_numpy(array.copy())
+
+
+def _widened(tensor: torch.Tensor) -> torch.Tensor:
+    wide = tensor.to(torch.int64)
+    bits = _ALL_BITS.get(tensor.dtype)
+    return wide if bits is None else torch.bitwise_and(wide, bits)

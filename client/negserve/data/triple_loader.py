@@ -1,0 +1,56 @@
+"""A DataLoader that knows how far it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from negserve.data.triple_batch import TripleBatch
+from negserve.data.triple_stream import TripleStream
+from negserve.errors import InvalidRequestError
+
+
+class TripleLoader:
+    """Iterates over a stream's epochs with workers, and brings the batches to a device.
+
+    Each pass gives what is left of an epoch, and the next pass the next one, with or without
+    workers, persistent or not. The stream's state is always behind the last batch that was taken,
+    so ``stream.state_dict()`` can be kept with a checkpoint at any time.
+
+    With a stream of form ``compact``, batches travel between processes and to the device in
+    compact form, and are expanded on the device.
+
+    :param stream: of form ``batch`` or ``compact``
+    :param device: where the batches are to be; None leaves them on the CPU
+    :param options: of :class:`torch.utils.data.DataLoader`, as ``num_workers``, ``pin_memory``,
+        ``persistent_workers``, ``multiprocessing_context``
+    :raises InvalidRequestError: for a stream of tuples, whose progress can't be seen
+    """
+
+    def __init__(
+        self, stream: TripleStream, *, device: torch.device | str | None = None, **options: Any
+    ) -> None:
+        if stream.form == "tuple":
+            raise InvalidRequestError("form='tuple'; give a stream of form batch or compact")
+        self.stream = stream
+        self.device = None if device is None else torch.device(device)
+        self._loader: DataLoader[Any] = DataLoader(stream, batch_size=None, **options)
+
+    def __iter__(self) -> Iterator[TripleBatch]:
+        """Iterate over what is left of the epoch.
+
+        :raises NegserveError: as :meth:`negserve.EpochStream.__iter__`
+        """
+        stream, epoch = self.stream, self.stream.epoch
+        stream.begin_pass()
+        for batch in self._loader:
+            # Before the batch is given: who keeps the state has seen the batch.
+            stream.note(batch.state)
+            if self.device is not None:
+                batch = batch.to(self.device, non_blocking=True)  # noqa: PLW2901
+            yield batch.expand()
+        if stream.epoch == epoch:
+            stream.note({"epoch": epoch + 1, "start": 0})  # there was nothing left

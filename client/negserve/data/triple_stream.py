@@ -1,0 +1,258 @@
+"""Epochs as a dataset for PyTorch's DataLoader."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+import torch
+from torch import distributed
+from torch.utils.data import IterableDataset, get_worker_info
+
+from negserve import wire
+from negserve.client import Client
+from negserve.config import SamplerConfig
+from negserve.data.triple_batch import CompactTripleBatch, TripleBatch, compact_batch
+from negserve.epoch import EpochConfig, Tail
+from negserve.epoch_stream import EpochStream
+from negserve.errors import InvalidRequestError
+from negserve.triples_factory import RemoteTriplesFactory
+
+Form = Literal["batch", "compact", "tuple"]
+Item = TripleBatch | CompactTripleBatch | tuple[torch.Tensor, ...]
+
+#: A DataLoader may have as many workers.
+MAX_NUM_WORKERS = 1024
+# Where the shared tensor has what; behind it, one number per worker.
+_EPOCH, _START, _VERSION, _BEGUN = range(4)
+
+
+class TripleStream(IterableDataset[Item]):
+    """The training triples of a dataset with their negatives, one epoch a pass.
+
+    ``DataLoader(stream, batch_size=None, num_workers=W)`` gives the same batches in the same order
+    for any W, forked or spawned: worker i takes every W-th batch from batch i on. Each process
+    opens a connection of its own when it first iterates, so none exists before a fork.
+
+    A pass gives what is left of the current epoch. Without workers the next pass gives the next
+    epoch. With workers, only :class:`negserve.data.TripleLoader` sees in the training process how
+    far it is; with a plain DataLoader call :meth:`set_epoch`, or :meth:`load_state_dict`, before
+    each pass: a pass that would repeat one is refused.
+
+    A checkpoint keeps ``batch.state`` of the last batch trained on. Any batch size, world size
+    and number of workers go on from it. Picklable.
+
+    :param source: address of the server or addresses of its replicas, a client, or a dataset of
+        one. Where workers are forked, give an address or an unused client
+    :param dataset: the dataset's name; not needed if ``source`` is a dataset
+    :param sampler: which negatives; its seed also draws the order
+    :param batch_size: b, positives of one batch of one rank
+    :param rank: which rank; None for torch.distributed's, 0 where that is not in use
+    :param world_size: how many ranks share the epoch; None likewise, 1 where it is not in use
+    :param tail: what becomes of the last positions of an epoch, see :class:`negserve.EpochConfig`
+    :param shuffle: whether the order is drawn by seed and epoch
+    :param relations: only triples of these relations; None for all
+    :param weights: whether each positive comes with its subsampling weight
+    :param form: ``batch`` gives :class:`TripleBatch`; ``compact`` gives
+        :class:`CompactTripleBatch`, for transfers to a device with the expansion there; ``tuple``
+        gives the tensors (positives, negatives), then those asked for of mask, weights and log_q
+    :param prefetch: batches read ahead, at least 1, in each worker
+    :raises InvalidRequestError: if ranks are given by halves, or torch.distributed has several
+        but is not initialised yet
+    """
+
+    def __init__(
+        self,
+        source: str | Sequence[str] | Client | RemoteTriplesFactory,
+        dataset: str | None = None,
+        sampler: SamplerConfig | None = None,
+        *,
+        batch_size: int = 1024,
+        rank: int | None = None,
+        world_size: int | None = None,
+        tail: Tail = "short",
+        shuffle: bool = True,
+        relations: Sequence[int] | None = None,
+        weights: bool = False,
+        form: Form = "batch",
+        prefetch: int = 4,
+    ) -> None:
+        if form not in {"batch", "compact", "tuple"}:
+            raise InvalidRequestError(f"form={form!r}; give batch, compact or tuple")
+        if prefetch < 1:
+            raise InvalidRequestError(f"prefetch={prefetch}; give at least 1 batch")
+        if isinstance(source, RemoteTriplesFactory):
+            if dataset not in {None, source.name}:
+                raise InvalidRequestError(f"dataset={dataset!r}; source is {source.name!r}")
+        elif dataset is None:
+            raise InvalidRequestError("dataset is missing; name one of the server's")
+        rank, world_size = _ranks(rank, world_size)
+        self._source = source
+        self._dataset = dataset
+        self.sampler = sampler or SamplerConfig()
+        self.form: Form = form
+        self.prefetch = prefetch
+        self.config = EpochConfig(
+            batch_size=batch_size,
+            rank=rank,
+            world_size=world_size,
+            tail=tail,
+            shuffle=shuffle,
+            relations=None if relations is None else tuple(relations),
+            weights=weights,
+        )
+        self._position = (0, 0)
+        # How the training process tells its workers where a pass begins, also living ones.
+        self._shared = torch.zeros(_BEGUN + MAX_NUM_WORKERS, dtype=torch.int64).share_memory_()
+        self._publish()
+        self._opened: tuple[int, RemoteTriplesFactory, int] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_opened": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._shared.share_memory_()  # does nothing in a spawned worker: there it is shared
+
+    def __iter__(self) -> Iterator[Item]:
+        """Iterate over what is left of the epoch, or over a worker's part of it.
+
+        :raises InvalidRequestError: in a worker, for a pass from where one has begun before
+        :raises NegserveError: as :meth:`negserve.EpochStream.__iter__`
+        """
+        info = get_worker_info()
+        if info is None:
+            return self._pass(*self._position, self.config, is_worker=False)
+        if info.num_workers > MAX_NUM_WORKERS:
+            raise InvalidRequestError(
+                f"num_workers={info.num_workers}; at most {MAX_NUM_WORKERS} are possible"
+            )
+        config = replace(self.config, worker=info.id, num_workers=info.num_workers)
+        epoch, start, version = (int(number) for number in self._shared[:_BEGUN])
+        if self._shared[_BEGUN + info.id] == version:
+            raise InvalidRequestError(
+                f"a pass from epoch={epoch}, start={start} has begun before; call set_epoch or "
+                f"load_state_dict before each pass over a DataLoader with workers, or use "
+                f"negserve.data.TripleLoader"
+            )
+        self._shared[_BEGUN + info.id] = version
+        return self._pass(epoch, start, config, is_worker=True)
+
+    def _pass(
+        self, epoch: int, start: int, config: EpochConfig, *, is_worker: bool
+    ) -> Iterator[Item]:
+        factory, num_positives = self._open()
+        largest_id = max(factory.num_entities, factory.num_relations) - 1
+        stream: EpochStream = factory.epochs(self.sampler, config, prefetch=self.prefetch)
+        stream.load_state_dict({"epoch": epoch, "start": start})
+        for batch in stream:
+            left = num_positives - batch.next_start
+            is_last = left < (config.batch_size * config.world_size if config.tail == "drop" else 1)
+            after = (epoch + 1, 0) if is_last else (epoch, batch.next_start)
+            if not is_worker:
+                # Before the batch is given: who keeps the state has seen the batch.
+                self._go_to(*after)
+            compact = compact_batch(batch, largest_id, {"epoch": after[0], "start": after[1]})
+            if self.form == "compact":
+                yield compact
+            elif self.form == "batch":
+                yield compact.expand()
+            else:
+                yield compact.expand().as_tuple()
+        if not is_worker and self._position[0] == epoch:
+            self._go_to(epoch + 1, 0)  # there was nothing left
+
+    def _open(self) -> tuple[RemoteTriplesFactory, int]:
+        """Give the dataset in this process, and how many positives its epochs have."""
+        if self._opened is None or self._opened[0] != os.getpid():
+            if isinstance(self._source, RemoteTriplesFactory):
+                factory = self._source
+            else:
+                client = self._source if isinstance(self._source, Client) else Client(self._source)
+                assert self._dataset is not None
+                factory = client.triples_factory(self._dataset)
+            num_positives = factory.num_triples
+            if self.config.relations is not None:
+                num_positives = self._ask_num_positives(factory)
+            self._opened = os.getpid(), factory, num_positives
+        return self._opened[1:]
+
+    def _ask_num_positives(self, factory: RemoteTriplesFactory) -> int:
+        dataset = factory._dataset
+        request = wire.encode_epoch_request(
+            dataset.name, dataset.fingerprint, self.sampler, self.config, 0, 0
+        )
+        call = dataset.connection.stub().SampleEpoch(request)
+        try:
+            return int(dataset.connection.next_message(call).configured.num_positives)
+        finally:
+            call.cancel()
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that the next pass is of."""
+        return self._position[0]
+
+    def set_epoch(self, epoch: int) -> None:
+        """Let the next pass be an epoch from its beginning. Not to be called during a pass."""
+        self.load_state_dict({"epoch": epoch, "start": 0})
+
+    def state_dict(self) -> dict[str, int]:
+        """Give ``epoch`` and ``start`` of the next pass.
+
+        Without workers, or with :class:`TripleLoader`, that is behind the last batch that was
+        taken. With a plain DataLoader, ``state`` of that batch tells it instead.
+        """
+        return {"epoch": self._position[0], "start": self._position[1]}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Let the next pass go on from a state. Not to be called during a pass.
+
+        :param state: of a batch, of :meth:`state_dict`, or of a :class:`negserve.EpochStream`
+        :raises InvalidRequestError: if the state is none
+        """
+        try:
+            epoch, start = int(state["epoch"]), int(state["start"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise InvalidRequestError(
+                f"{state!r} is no state of a stream; give a mapping with epoch and start"
+            ) from error
+        if epoch < 0 or start < 0:
+            raise InvalidRequestError(f"epoch={epoch}, start={start}; neither may be negative")
+        self._go_to(epoch, start)
+
+    def _go_to(self, epoch: int, start: int) -> None:
+        self._position = (epoch, start)
+        self._publish()
+
+    def note(self, state: Mapping[str, int]) -> None:
+        """Remember how far a pass of workers is, without telling them; for loaders."""
+        self._position = (state["epoch"], state["start"])
+
+    def begin_pass(self) -> None:
+        """Tell workers that the next pass begins where the last one was left; for loaders."""
+        self._publish()
+
+    def _publish(self) -> None:
+        self._shared[_EPOCH], self._shared[_START] = self._position
+        self._shared[_VERSION] += 1
+
+
+def _ranks(rank: int | None, world_size: int | None) -> tuple[int, int]:
+    if (rank is None) != (world_size is None):
+        raise InvalidRequestError(
+            f"rank={rank}, world_size={world_size}; give both, or neither for torch.distributed's"
+        )
+    if rank is not None and world_size is not None:
+        return rank, world_size
+    if distributed.is_available() and distributed.is_initialized():
+        return distributed.get_rank(), distributed.get_world_size()
+    launched = os.environ.get("WORLD_SIZE", "1")
+    if launched != "1":
+        raise InvalidRequestError(
+            f"WORLD_SIZE is {launched}, but torch.distributed is not initialised: call "
+            f"init_process_group first, or give rank and world_size"
+        )
+    return 0, 1
