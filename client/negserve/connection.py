@@ -24,7 +24,18 @@ from negserve.v1.sampler_pb2_grpc import SamplerServiceStub
 _SERVICE_CONFIG = {
     "methodConfig": [
         {
-            "name": [{"service": "negserve.v1.SamplerService"}],
+            # Sample and SampleEpoch are opened again by who reads them, as long as patience lasts;
+            # retries below them would hide what a server said until the stall timer strikes.
+            "name": [
+                {"service": "negserve.v1.SamplerService", "method": method}
+                for method in (
+                    "Contains",
+                    "GetDataset",
+                    "GetRelationStatistics",
+                    "GetVocabulary",
+                    "ListDatasets",
+                )
+            ],
             "retryPolicy": {
                 "maxAttempts": 5,
                 "initialBackoff": "0.1s",
@@ -164,6 +175,10 @@ class Connection:
         """Turn grpc's error into a typed one, naming the target."""
         if self._closed:
             return ClosedError(f"{self.target}: the client was closed during the call")
+        if error.code() is grpc.StatusCode.CANCELLED:
+            # No caller sees the end of a call that it cancels itself: a server that stops, a
+            # balancer in between, or the stall timer at the very last moment did it.
+            return UnavailableError(f"{self.target}: the call was ended: {error.details()}")
         return from_rpc_error(error, self.target)
 
     def close(self) -> None:

@@ -40,7 +40,11 @@ class _Stream:
                 )
             )
         )
-        self.receive()
+        try:
+            self.receive()
+        except BaseException:
+            self.close()  # else a thread of grpc waits for requests for ever
+            raise
 
     def send(self, request: pb.SampleRequest) -> None:
         self._requests.put(request)
@@ -137,23 +141,28 @@ class RemoteSampler:
         """Move requests from one list to answers in the other, over as many streams as it takes."""
         connection = self._dataset.connection
         last_error: ServiceError | None = None
-        for _ in tries(connection.patience):
-            target = connection.target
-            try:
-                if self._stream is None:
-                    self._stream = _Stream(self._dataset, self.config)
-                self._exchange(self._stream, unanswered, batches)
-            except (UnavailableError, StalledError) as error:
-                last_error = error
-                self._drop_stream()
-                connection.fail_over(target)
-            except BaseException:
-                self._drop_stream()
-                raise
+        while True:
+            num_answered = len(batches)
+            for _ in tries(connection.patience):
+                target = connection.target
+                try:
+                    if self._stream is None:
+                        self._stream = _Stream(self._dataset, self.config)
+                    self._exchange(self._stream, unanswered, batches)
+                except (UnavailableError, StalledError) as error:
+                    last_error = error
+                    self._drop_stream()
+                    connection.fail_over(target)
+                except BaseException:
+                    self._drop_stream()
+                    raise
+                else:
+                    return
+                if len(batches) > num_answered:
+                    break  # there was progress: patience begins anew
             else:
-                return
-        assert last_error is not None
-        raise last_error
+                assert last_error is not None
+                raise last_error
 
     def _exchange(
         self,

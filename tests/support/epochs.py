@@ -64,4 +64,3 @@ def undisturbed_digest(of: graph.TriplesFactory, sampler: SamplerConfig, number:
 def server_config(sampler: SamplerConfig) -> ServerSamplerConfig:
     """Give the same configuration in the server's words."""
     return ServerSamplerConfig(**{name: getattr(sampler, name) for name in sampler.__slots__})
-

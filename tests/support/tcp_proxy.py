@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 _CHUNK = 64 * 1024
-#: SO_LINGER that makes closing a reset, as the kernel does for a process that is killed.
-_RESET = struct.pack("ii", 1, 0)
 
 
 @dataclass
@@ -37,21 +34,21 @@ class _Connection:
     def _copy(self, source: socket.socket, sink: socket.socket, counts: bool) -> None:
         try:
             while data := source.recv(_CHUNK):
-                if counts:
-                    data = self._proxy.pass_on(data)
+                kept, fault = self._proxy.pass_on(data) if counts else (data, None)
                 if not self.is_silent:
-                    sink.sendall(data)
+                    sink.sendall(kept)
+                if fault is not None:
+                    self._proxy.strike(fault)
         except OSError:
             pass
         if not self.is_silent:  # a silent connection says nothing of an end, either
             self.drop()
 
     def drop(self) -> None:
-        """Reset both ends."""
+        """Close both ends."""
         for end in self._sockets:
             with contextlib.suppress(OSError):
-                end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-                end.shutdown(socket.SHUT_RDWR)
+                end.shutdown(socket.SHUT_RDWR)  # closing alone wakes no thread
             end.close()
 
 
@@ -84,7 +81,7 @@ class TcpProxy:
             self._is_silent = False
 
     def cut_after(self, num_bytes: int, then: Callable[[], object] | None = None) -> None:
-        """Reset all connections after so many more bytes to clients; no others are harmed.
+        """Close all connections after so many more bytes to clients; no others are harmed.
 
         :param then: called between the last byte and the cut
         """
@@ -105,14 +102,14 @@ class TcpProxy:
                 connection.is_silent = True
 
     def cut(self) -> None:
-        """Reset all connections."""
+        """Close all connections."""
         with self._lock:
             connections, self._connections = self._connections, []
         for connection in connections:
             connection.drop()
 
     def close(self) -> None:
-        """Reset all connections and take no more."""
+        """Close all connections and take no more."""
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)  # closing alone wakes no accept
         self._listener.close()
@@ -124,26 +121,28 @@ class TcpProxy:
             self.struck.clear()
             self._fault = fault
 
-    def pass_on(self, data: bytes) -> bytes:
-        """Give what of the data still reaches the client."""
+    def pass_on(self, data: bytes) -> tuple[bytes, _Fault | None]:
+        """Give what of the data still reaches the client, and the fault that is due after it."""
         with self._lock:
             self.num_bytes += len(data)
             fault = self._fault
             if fault is None:
-                return data
+                return data, None
             fault.num_bytes -= len(data)
             if fault.num_bytes > 0:
-                return data
+                return data, None
             self._fault = None
-            kept = data[: len(data) + fault.num_bytes]
-            if fault.then is not None:
-                fault.then()
-            if fault.silent:
-                self.silence()
-            else:
-                self.cut()
-            self.struck.set()
-            return kept
+            return data[: len(data) + fault.num_bytes], fault
+
+    def strike(self, fault: _Fault) -> None:
+        """Let a fault happen."""
+        if fault.then is not None:
+            fault.then()
+        if fault.silent:
+            self.silence()
+        else:
+            self.cut()
+        self.struck.set()
 
     def _accept(self) -> None:
         while True:

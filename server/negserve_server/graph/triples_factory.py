@@ -102,6 +102,7 @@ class TriplesFactory:
         self.num_unseen = {name: (num_unseen or {}).get(name, 0) for name in self._splits}
         self._type_constraints = type_constraints
         self._lock = threading.Lock()
+        self._making: dict[object, threading.Lock] = {}
         self._indexes: dict[tuple[str, ...], FilterIndex] = {}
         self._domains: dict[tuple[object, ...], Domain] = {}
 
@@ -302,21 +303,20 @@ class TriplesFactory:
                 "filter_splits", config.filter_splits, f"this graph has {', '.join(self._splits)}"
             )
         index = self.filter_index(config.filter_splits) if config.filtered else None
-        domain = self._once(
-            self._domains,
-            (
-                config.kind,
-                config.mixture,
-                config.alpha,
-                config.corruption_scheme,
-                config.candidates,
-                config.filter_splits,
-            ),
-            lambda: Domain(config, self._sampled_graph, index),
+        key = (
+            config.kind,
+            config.mixture,
+            config.alpha,
+            config.corruption_scheme,
+            config.candidates,
+            config.filter_splits,
         )
-        while len(self._domains) > _MAX_DOMAINS:
-            with self._lock:
-                self._domains.pop(next(iter(self._domains)), None)
+        domain = self._once(self._domains, key, lambda: Domain(config, self._sampled_graph, index))
+        with self._lock:
+            # The least recently used goes first; samplers that have it keep it.
+            self._domains[key] = self._domains.pop(key, domain)
+            while len(self._domains) > _MAX_DOMAINS:
+                del self._domains[next(iter(self._domains))]
         return Sampler(config, domain)
 
     @cached_property
@@ -331,10 +331,21 @@ class TriplesFactory:
         )
 
     def _once(self, cache: dict[Any, _T], key: object, make: Callable[[], _T]) -> _T:
+        """Give what a cache has of a key, made on first use; others wait only for the same key."""
         with self._lock:
-            if key not in cache:
-                cache[key] = make()
-            return cache[key]
+            made = cache.get(key)
+            lock = self._making.setdefault((id(cache), key), threading.Lock())
+        if made is not None:
+            return made
+        with lock:
+            with self._lock:
+                made = cache.get(key)
+            if made is None:
+                made = make()
+            with self._lock:
+                cache[key] = made
+                self._making.pop((id(cache), key), None)
+        return made
 
 
 def _size(arrays: Mapping[str, NDArray[np.int64]], columns: list[int]) -> int:

@@ -1,0 +1,119 @@
+"""What slow and leaving trainers cost: little, and nothing after they are gone."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+
+import pytest
+
+from negserve import Client, EpochConfig, OverloadedError, SamplerConfig
+from tests.faults.conftest import Servers, open_stream
+from tests.support.server_process import ServerProcess
+from tests.support.tcp_proxy import tcp_proxy
+
+MEGABYTE = 2**20
+
+
+def wait_until_idle(server: ServerProcess) -> None:
+    """Wait until the server has used no processor for a while."""
+    deadline = time.monotonic() + 60
+    before = -1.0
+    while server.busy_seconds - before > 0.011:  # a tick is for health checks and timers
+        assert time.monotonic() < deadline, "the server does not stop working"
+        before = server.busy_seconds
+        time.sleep(0.4)
+
+
+def test_a_slow_trainer_costs_a_bounded_number_of_batches(servers: Servers):
+    # 1 MB a batch, 169 MB an epoch.
+    sampler = SamplerConfig(num_negs_per_pos=16_000)
+    config = EpochConfig(batch_size=32)
+    server = servers.start()
+    with Client(server.target) as client:
+        factory = client.triples_factory("world")
+        for _ in range(2):  # the first time, buffers and arenas come into being
+            with_memory = server.resident_bytes
+            stream = iter(factory.epochs(sampler, config, prefetch=1))
+            next(stream)
+            wait_until_idle(server)
+            assert server.resident_bytes - with_memory < 40 * MEGABYTE
+            stream.close()  # type: ignore[attr-defined]
+            wait_until_idle(server)
+        stream = iter(factory.epochs(sampler, config, prefetch=1))
+        next(stream)
+        wait_until_idle(server)
+        idle = server.busy_seconds
+        assert sum(1 for _ in stream) == 168  # and it goes on where it was
+        wait_until_idle(server)
+        # Most of the work was still to be done.
+        assert server.busy_seconds - idle > 0.05
+
+
+def test_what_is_sent_ahead_is_bounded(servers: Servers):
+    server = servers.start()
+    with tcp_proxy(server.target) as proxy, Client(proxy.target) as client:
+        stream = iter(open_stream(client))
+        next(stream)
+        wait_until_idle(server)
+        assert proxy.num_bytes < 16 * MEGABYTE  # of 43
+        assert sum(1 for _ in stream) == 168
+        assert proxy.num_bytes > 40 * MEGABYTE
+
+
+def num_readers() -> int:
+    return sum(thread.name == "negserve-epoch" for thread in threading.enumerate())
+
+
+def test_closing_early_frees_the_stream_at_once_and_leaves_no_thread(servers: Servers):
+    server = servers.start("--max-streams", "1")
+    with Client(server.target, timeout=10) as client:
+        factory = client.triples_factory("world")
+        stream = open_stream(client)
+        for taken in (1, 2, 0, 1, 5, 3, 1):
+            deadline = time.monotonic() + 2
+            while True:
+                batches = iter(stream)
+                try:
+                    got = list(itertools.islice(batches, max(taken, 1)))
+                except OverloadedError:
+                    # The end of the one before travels to the server.
+                    assert time.monotonic() < deadline, "a closed stream holds its place"
+                    continue
+                break
+            assert len(got) == max(taken, 1)
+            assert num_readers() == 1
+            if taken:
+                batches.close()  # type: ignore[attr-defined]
+            else:
+                del batches  # a loop that is left by break
+            assert num_readers() == 0
+        assert factory.num_triples == 5408
+
+
+@pytest.mark.parametrize("harm", ["silence", "close"])
+def test_closing_while_the_server_is_silent_or_away_does_not_wait(steady: ServerProcess, harm: str):
+    with (
+        tcp_proxy(steady.target) as proxy,
+        Client(proxy.target, timeout=30, patience=60) as client,
+    ):
+        batches = iter(open_stream(client))
+        next(batches)
+        getattr(proxy, harm)()
+        begin = time.monotonic()
+        batches.close()  # type: ignore[attr-defined]
+        assert time.monotonic() - begin < 5
+        assert num_readers() == 0
+
+
+def test_many_epochs_leave_no_threads_behind(steady: ServerProcess):
+    with Client(steady.target) as client:
+        stream = client.triples_factory("world").epochs(
+            SamplerConfig(), EpochConfig(batch_size=2000)
+        )
+        list(stream)
+        before = threading.active_count()
+        for _ in range(20):
+            list(stream)
+        assert threading.active_count() <= before
