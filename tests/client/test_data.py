@@ -25,10 +25,12 @@ BATCH_SIZE = 400
 NUM_BATCHES = 14
 METHODS = ("fork", "spawn")
 
-# A forked test process has threads of the shared client, which no worker of these uses.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:This process .* is multi-threaded, use of fork:DeprecationWarning"
-)
+pytestmark = [
+    # The test process has threads of the shared client, which no forked worker uses.
+    pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
+    # Three workers are three also on a machine with fewer cores.
+    pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning"),
+]
 
 
 def stream_of(target: str, **options: Any) -> TripleStream:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import cache
 
@@ -17,6 +18,8 @@ from tests.support.server_process import ServerProcess, server_process
 SAMPLER = SamplerConfig(num_negs_per_pos=4000, filter_splits=("training",), seed=17)
 BATCH_SIZE = 32
 NUM_TRIPLES = len(load("world").mapped_triples)
+
+_QUIET = ("--threads", "1", "--log-level", "warning", "--drain-seconds", "0.5")
 
 
 @cache
@@ -43,9 +46,13 @@ class Servers:
 
     def start(self, *options: str, listen: str = "127.0.0.1:0") -> ServerProcess:
         """Start a server, on an address of one that is gone or on a free one."""
-        return self._stack.enter_context(
-            server_process("--threads", "1", "--log-level", "warning", *options, listen=(listen,))
-        )
+        return self._stack.enter_context(server_process(*_QUIET, *options, listen=(listen,)))
+
+    def start_two(self) -> tuple[ServerProcess, ServerProcess]:
+        """Start two at once."""
+        with ThreadPoolExecutor(2) as threads:
+            one, other = threads.map(lambda _: self.start(), range(2))
+        return one, other
 
 
 @pytest.fixture
@@ -54,8 +61,8 @@ def servers() -> Iterator[Servers]:
         yield Servers(stack)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def steady() -> Iterator[ServerProcess]:
     """A server that is never harmed; proxies before it are."""
-    with server_process("--threads", "1", "--log-level", "warning") as running:
+    with server_process(*_QUIET) as running:
         yield running

@@ -105,7 +105,8 @@ class TripleStream(IterableDataset[Item]):
         )
         self._position = (0, 0)
         # How the training process tells its workers where a pass begins, also living ones.
-        self._shared = torch.zeros(_BEGUN + MAX_NUM_WORKERS, dtype=torch.int64).share_memory_()
+        self._shared = torch.zeros(_BEGUN + MAX_NUM_WORKERS, dtype=torch.int64)
+        self._shared.share_memory_()  # type: ignore[no-untyped-call]
         self._publish()
         self._opened: tuple[int, RemoteTriplesFactory, int] | None = None
 
@@ -114,7 +115,8 @@ class TripleStream(IterableDataset[Item]):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._shared.share_memory_()  # does nothing in a spawned worker: there it is shared
+        # Does nothing in a spawned worker: there it is shared already.
+        self._shared.share_memory_()  # type: ignore[no-untyped-call]
 
     def __iter__(self) -> Iterator[Item]:
         """Iterate over what is left of the epoch, or over a worker's part of it.

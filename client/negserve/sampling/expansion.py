@@ -38,13 +38,18 @@ def expand(batch: CorruptedBatch, positives: torch.Tensor) -> torch.Tensor:
         replaced = replaced[rows]
     k = replaced.shape[1]
     head_end = _to_device(batch.head_counts, device).unsqueeze(1)
-    relation_end = head_end + _to_device(batch.relation_counts, device).unsqueeze(1)
     j = torch.arange(k, device=device).unsqueeze(0)
     is_head = j < head_end
-    is_tail = j >= relation_end
     heads, relations, tails = (positives[:, column, None] for column in range(3))
+    # Written where they belong at once: copies in between take as long as all else.
     negatives = torch.empty((*replaced.shape, 3), dtype=torch.int64, device=device)
-    negatives[..., 0] = torch.where(is_head, replaced, heads)
-    negatives[..., 1] = torch.where(is_head | is_tail, relations, replaced)
-    negatives[..., 2] = torch.where(is_tail, replaced, tails)
+    torch.where(is_head, replaced, heads, out=negatives[..., 0])
+    if batch.relation_counts.any():
+        relation_end = head_end + _to_device(batch.relation_counts, device).unsqueeze(1)
+        is_entity = is_head | (j >= relation_end)
+        torch.where(is_entity, relations, replaced, out=negatives[..., 1])
+        torch.where(j >= relation_end, replaced, tails, out=negatives[..., 2])
+    else:
+        negatives[..., 1] = relations
+        torch.where(is_head, tails, replaced, out=negatives[..., 2])
     return negatives

@@ -1,0 +1,270 @@
+"""Train an embedding model on several ranks that draw from one shared sampler.
+
+``torchrun --nproc-per-node 2 examples/train_ddp.py --target 127.0.0.1:7733 --checkpoint run.pt``
+
+Started again with the same arguments it goes on from the checkpoint, with the weights of a run
+that was never interrupted, bit by bit. See ``docs/training.md``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import os
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.progress import Progress
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from negserve import Client, RemoteTriplesFactory, SamplerConfig
+from negserve.data import TripleLoader, TripleStream
+
+Split = Literal["training", "validation", "testing"]
+SPLITS: tuple[Split, ...] = ("training", "validation", "testing")
+_STEMS = {"validation": "valid", "testing": "test"}
+#: Triples that are ranked at once.
+_RANKED_AT_ONCE = 32
+_EPSILON = 1e-9
+
+
+class Model(nn.Module):
+    """Embeddings and a score: the higher, the more likely.
+
+    :param dim: real numbers per embedding, even
+    :param seed: of the initial embeddings
+    """
+
+    def __init__(self, num_entities: int, num_relations: int, dim: int, seed: int) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        shapes = ((num_entities, dim), (num_relations, dim))
+        entities, relations = (torch.randn(s, generator=generator) / dim**0.5 for s in shapes)
+        self.entities = nn.Parameter(entities)
+        self.relations = nn.Parameter(relations)
+
+    def score(self, heads: Tensor, relations: Tensor, tails: Tensor) -> Tensor:
+        """Score embeddings of triples, float32, shapes (..., dim) to (...)."""
+        raise NotImplementedError
+
+    def forward(self, triples: Tensor) -> Tensor:
+        """Score triples, int64, shape (..., 3) to float32, shape (...)."""
+        heads, tails = self.entities[triples[..., 0]], self.entities[triples[..., 2]]
+        return self.score(heads, self.relations[triples[..., 1]], tails)
+
+    def score_all(self, triples: Tensor, column: int) -> Tensor:
+        """Score triples with every entity in a column, shape (n, 3) to (n, num_entities)."""
+        parts = [
+            self.entities[triples[:, 0, None]],
+            self.relations[triples[:, 1, None]],
+            self.entities[triples[:, 2, None]],
+        ]
+        parts[column] = self.entities[None]
+        return self.score(*parts)
+
+
+def _complex(embeddings: Tensor) -> tuple[Tensor, Tensor]:
+    real, imaginary = embeddings.chunk(2, dim=-1)
+    return real, imaginary
+
+
+class TransE(Model):
+    """Minus the L1 distance of head + relation and tail (Bordes et al. 2013)."""
+
+    def score(self, heads: Tensor, relations: Tensor, tails: Tensor) -> Tensor:
+        """Score embeddings."""
+        return -(heads + relations - tails).abs().sum(-1)
+
+
+class ComplEx(Model):
+    """Real part of head * relation * conjugate of tail (Trouillon et al. 2016)."""
+
+    def score(self, heads: Tensor, relations: Tensor, tails: Tensor) -> Tensor:
+        """Score embeddings."""
+        (a, b), (c, d), (e, f) = _complex(heads), _complex(relations), _complex(tails)
+        return ((a * c - b * d) * e + (a * d + b * c) * f).sum(-1)
+
+
+class RotatE(Model):
+    """Minus the distance of the head, turned by the relation, and the tail (Sun et al. 2019)."""
+
+    def score(self, heads: Tensor, relations: Tensor, tails: Tensor) -> Tensor:
+        """Score embeddings; of a relation's, the first half are the angles."""
+        (a, b), (angles, _), (e, f) = _complex(heads), _complex(relations), _complex(tails)
+        c, d = angles.cos(), angles.sin()
+        real, imaginary = a * c - b * d - e, a * d + b * c - f
+        return -(real * real + imaginary * imaginary + _EPSILON).sqrt().sum(-1)
+
+
+MODELS: dict[str, type[Model]] = {"transe": TransE, "complex": ComplEx, "rotate": RotatE}
+
+
+def held_out(factory: RemoteTriplesFactory, folder: Path, split: Split) -> NDArray[np.int64]:
+    """Read held-out triples, shape (n, 3): valid or test, as text, plain or gzip.
+
+    :raises SystemExit: if they are not the server's
+    """
+    paths = [folder / f"{_STEMS[split]}.txt{ending}" for ending in ("", ".gz")]
+    data = next(path for path in paths if path.exists()).read_bytes()
+    text = (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).decode()
+    rows = [line.split("\t") for line in text.splitlines()]
+    entities, relations = factory.entity_to_id, factory.relation_to_id
+    triples = np.array(
+        [
+            (entities[h], relations[r], entities[t])
+            for h, r, t in rows
+            if h in entities and r in relations and t in entities
+        ],
+        dtype=np.int64,
+    )
+    if not factory.contains(triples, [split]).all():
+        raise SystemExit(f"{folder} is not the data that the server has; give its --data")
+    return triples
+
+
+@torch.no_grad()
+def filtered_mrr(model: Model, factory: RemoteTriplesFactory, triples: NDArray[np.int64]) -> float:
+    """Rank held-out triples among all candidates for head and tail that are not known.
+
+    The server says which are known. Ties count half. Each rank of the group ranks a part.
+
+    :param triples: shape (n, 3)
+    """
+    entities = np.arange(factory.num_entities)
+    part = triples[distributed.get_rank() :: distributed.get_world_size()]
+    total = torch.zeros((), dtype=torch.float64)
+    for begin in range(0, len(part), _RANKED_AT_ONCE):
+        some = part[begin : begin + _RANKED_AT_ONCE]
+        for column in (0, 2):
+            candidates = np.repeat(some[:, None], len(entities), axis=1)
+            candidates[:, :, column] = entities
+            known = factory.contains(candidates.reshape(-1, 3), SPLITS)
+            scores = model.score_all(torch.from_numpy(some), column)
+            own = scores.gather(1, torch.from_numpy(some[:, column, None]))
+            others = ~torch.from_numpy(known).view(len(some), -1)
+            above = ((scores > own) & others).sum(1)
+            ties = ((scores == own) & others).sum(1)
+            total += (1 / (1 + above + ties / 2)).sum()
+    distributed.all_reduce(total)
+    return float(total) / (2 * len(triples))
+
+
+def loss_of(model: nn.Module, positives: Tensor, negatives: Tensor) -> Tensor:
+    """Sum over positives the cross entropy of each among its negatives, (m, 3) and (m, k, 3)."""
+    scores = model(torch.cat([positives.unsqueeze(1), negatives], dim=1))
+    return (scores.logsumexp(1) - scores[:, 0]).sum()
+
+
+def save(path: Path, checkpoint: dict[str, Any]) -> None:
+    """Write a checkpoint; a kill at any moment leaves it or the one before."""
+    temporary = path.with_suffix(".tmp")
+    torch.save(checkpoint, temporary)
+    os.replace(temporary, path)
+
+
+def arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--target", default="127.0.0.1:7733", help="address of the server")
+    parser.add_argument("--dataset", default="world", help="name of the dataset there")
+    parser.add_argument("--data", type=Path, help="folder of its files; default: world's")
+    parser.add_argument("--model", choices=MODELS, default="complex")
+    parser.add_argument("--epochs", type=int, default=100)
+    parser.add_argument("--dim", type=int, default=64, help="numbers per embedding, even")
+    parser.add_argument("--negatives", type=int, default=64, help="per positive")
+    parser.add_argument("--batch-size", type=int, default=256, help="positives of one rank")
+    parser.add_argument("--learning-rate", type=float, default=0.01)
+    parser.add_argument("--workers", type=int, default=0, help="processes that load, per rank")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--checkpoint", type=Path, help="written during training, gone on from")
+    parser.add_argument("--save-every", type=int, default=100, help="steps between checkpoints")
+    return parser.parse_args()
+
+
+def steps(loader: TripleLoader, epochs: int, seen: int) -> Iterator[tuple[int, Any]]:
+    """Give the batches up to an epoch's end, with the number of each."""
+    while loader.stream.epoch < epochs:
+        for batch in loader:
+            seen += 1
+            yield seen, batch
+
+
+def train(options: argparse.Namespace) -> None:
+    """Train on this rank."""
+    rank = distributed.get_rank()
+    folder = options.data or Path(str(resources.files("negserve_server.graph") / "world"))
+    with Client(options.target) as client:
+        factory = client.triples_factory(options.dataset)
+        model = MODELS[options.model](
+            factory.num_entities, factory.num_relations, options.dim, options.seed
+        )
+        sampler = SamplerConfig(
+            num_negs_per_pos=options.negatives, filter_splits=("training",), seed=options.seed
+        )
+        stream = TripleStream(
+            options.target,
+            options.dataset,
+            sampler,
+            batch_size=options.batch_size,
+            form="compact",
+        )
+        optimizer = torch.optim.Adam(model.parameters(), lr=options.learning_rate)
+        step = seen = 0
+        if options.checkpoint and options.checkpoint.exists():
+            checkpoint = torch.load(options.checkpoint, weights_only=True)
+            model.load_state_dict(checkpoint["model"])
+            optimizer.load_state_dict(checkpoint["optimizer"])
+            stream.load_state_dict(checkpoint["stream"])
+            step = seen = checkpoint["step"]
+        distributed.barrier()  # nobody writes a checkpoint before all have read it
+        # The process has a connection already, so that workers must not be forked from it.
+        more = {"multiprocessing_context": "spawn"} if options.workers else {}
+        loader = TripleLoader(stream, num_workers=options.workers, **more)
+        parallel = DistributedDataParallel(model)
+
+        def keep(state: dict[str, int]) -> None:
+            if options.checkpoint and rank == 0:
+                parts = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+                save(options.checkpoint, {**parts, "stream": state, "step": step})
+
+        with Progress(disable=rank != 0) as progress:
+            task = progress.add_task(options.model, total=options.epochs * factory.num_triples)
+            for step, batch in steps(loader, options.epochs, seen):
+                # A constant divisor: the last batches may be shorter on one rank than on another.
+                loss = loss_of(parallel, batch.positives, batch.negatives) / options.batch_size
+                optimizer.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+                state = batch.state
+                done = state["epoch"] * factory.num_triples + state["start"]
+                progress.update(
+                    task, completed=done, description=f"loss {float(loss.detach()):.3f}"
+                )
+                if step % options.save_every == 0:
+                    keep(state)
+        keep(stream.state_dict())
+        for split in SPLITS[1:]:
+            mrr = filtered_mrr(model, factory, held_out(factory, folder, split))
+            if rank == 0:
+                print(f"filtered MRR {split} {mrr:.4f}")
+
+
+def main() -> None:
+    """Set up what makes runs equal, and train."""
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    distributed.init_process_group("gloo")
+    try:
+        train(arguments())
+    finally:
+        distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()

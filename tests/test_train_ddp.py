@@ -1,0 +1,92 @@
+"""The training example: two ranks learn from one server, and survive a kill."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from tests.support.graphs import REPOSITORY
+from tests.support.server_process import ServerProcess
+
+#: 8 epochs of 11 steps.
+SHORT = ("--epochs", "8", "--dim", "32", "--negatives", "32", "--save-every", "5")
+#: What a short run reaches at least, see docs/training.md.
+LEAST_MRR = 0.10
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def start(server: ServerProcess, checkpoint: Path) -> subprocess.Popen[str]:
+    command = [
+        *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"),
+        *("--master-addr", "127.0.0.1", "--master-port", str(free_port())),
+        *(str(REPOSITORY / "examples" / "train_ddp.py"), "--target", server.target),
+        *("--checkpoint", str(checkpoint), *SHORT),
+    ]
+    return subprocess.Popen(
+        command,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> dict[str, float]:
+    stdout, stderr = process.communicate(timeout=120)
+    assert process.returncode == 0, stderr
+    found = re.findall(r"filtered MRR (\w+) (\d\.\d+)", stdout)
+    return {split: float(mrr) for split, mrr in found}
+
+
+def descendants(pid: int) -> list[int]:
+    """The launcher's ranks lead sessions of their own, so no process group holds all."""
+    parents = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            continue  # it ended meanwhile
+    found = [pid]
+    for each in found:
+        found += [child for child, parent in parents.items() if parent == each]
+    return found
+
+
+def kill_midway(process: subprocess.Popen[str], checkpoint: Path) -> int:
+    """Kill the launcher and its ranks once a checkpoint is there; gives the step it is of."""
+    until = time.monotonic() + 90
+    while not checkpoint.exists():
+        assert process.poll() is None
+        assert time.monotonic() < until
+        time.sleep(0.005)
+    for pid in descendants(process.pid):
+        os.kill(pid, signal.SIGKILL)
+    process.communicate(timeout=30)
+    return int(torch.load(checkpoint, weights_only=True)["step"])
+
+
+def test_a_killed_run_goes_on_to_the_same_weights(server: ServerProcess, tmp_path: Path):
+    paths = tmp_path / "whole.pt", tmp_path / "killed.pt"
+    mrr = finish(start(server, paths[0]))
+    assert set(mrr) == {"validation", "testing"}
+    assert min(mrr.values()) > LEAST_MRR
+    assert 0 < kill_midway(start(server, paths[1]), paths[1]) < 88
+    assert finish(start(server, paths[1])) == mrr
+    whole, resumed = (torch.load(path, weights_only=True) for path in paths)
+    assert whole["step"] == resumed["step"] == 88
+    assert whole["stream"] == resumed["stream"] == {"epoch": 8, "start": 0}
+    for name, weights in whole["model"].items():
+        assert torch.equal(weights, resumed["model"][name]), name
