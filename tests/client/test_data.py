@@ -242,12 +242,11 @@ def test_tuples(server: ServerProcess, client: Client):
 def test_pinned_and_on_the_device(server: ServerProcess, client: Client, num_workers: int):
     options: dict[str, Any] = {"multiprocessing_context": "spawn"} if num_workers else {}
     stream = stream_of(server.target, form="compact")
+    options["num_workers"] = num_workers
     batches = list(DataLoader(stream, batch_size=None, pin_memory=True, **options))
     assert all(batch.replaced.is_pinned() and batch.positives.is_pinned() for batch in batches)
     stream.set_epoch(0)
-    loader = TripleLoader(
-        stream, device="cuda", pin_memory=True, num_workers=num_workers, **options
-    )
+    loader = TripleLoader(stream, device="cuda", pin_memory=True, **options)
     batches = list(loader)
     assert all(batch.negatives.is_cuda for batch in batches)
     assert_equal([batch.to("cpu") for batch in batches], expected(client, 0))

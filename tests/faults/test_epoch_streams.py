@@ -118,7 +118,7 @@ def proxy(steady: ServerProcess) -> Iterator[TcpProxy]:
         yield opened
 
 
-@pytest.mark.parametrize("start", [0, 200, 100_000, 1_000_000])
+@pytest.mark.parametrize("start", [0, 200, 1_000_000])
 def test_a_connection_cut_in_the_middle_of_a_message(proxy: TcpProxy, start: int):
     with (
         Client(proxy.target, timeout=10, patience=PATIENCE) as client,
@@ -135,7 +135,7 @@ def test_a_connection_cut_in_the_middle_of_a_message(proxy: TcpProxy, start: int
         assert proxy.num_connections >= 3
 
 
-@pytest.mark.parametrize("num_bytes", [0, 200, 700_000])
+@pytest.mark.parametrize("num_bytes", [0, 700_000])
 def test_a_connection_that_goes_silent(proxy: TcpProxy, steady: ServerProcess, num_bytes: int):
     with (
         Client(proxy.target, timeout=0.5, patience=PATIENCE) as client,

@@ -9,7 +9,14 @@ from collections.abc import Callable
 
 import pytest
 
-from negserve import Client, NegserveError, ServiceError, StalledError, UnavailableError
+from negserve import (
+    Client,
+    InvalidRequestError,
+    NegserveError,
+    ServiceError,
+    StalledError,
+    UnavailableError,
+)
 from tests.faults.conftest import Servers, open_stream
 from tests.support.graphs import load
 from tests.support.server_process import ServerProcess
@@ -25,7 +32,8 @@ def assert_given_up(call: Callable[[], object], error: type[ServiceError], targe
     begin = time.monotonic()
     with pytest.raises(NegserveError) as caught:
         call()
-    assert PATIENCE / 2 < time.monotonic() - begin < PATIENCE + TIMEOUT + SLACK
+    # The last try is the last one whose pause would still end in time.
+    assert PATIENCE / 3 < time.monotonic() - begin < PATIENCE + TIMEOUT + SLACK
     assert type(caught.value) is error
     assert target in str(caught.value)
     return str(caught.value)
@@ -87,15 +95,13 @@ def test_only_silence_for_a_sampler(steady: ServerProcess):
         assert sampler.sample(positives, 0).replaced.tolist() == before.replaced.tolist()
 
 
-def test_a_sampler_that_can_not_be_opened_leaves_no_threads(servers: Servers):
-    server = servers.start()
-    with Client(server.target, timeout=TIMEOUT, patience=0.2) as client:
+def test_a_sampler_that_is_refused_leaves_no_threads(steady: ServerProcess):
+    with Client(steady.target) as client:
         factory = client.triples_factory("world")
-        server.kill()
         before = threading.active_count()
         for _ in range(5):
-            with pytest.raises(UnavailableError):
-                factory.open_sampler()
+            with pytest.raises(InvalidRequestError):
+                factory.open_sampler(num_negs_per_pos=0)
         deadline = time.monotonic() + 5
         while threading.active_count() > before + 1:  # the stall timer may be new
             assert time.monotonic() < deadline, threading.enumerate()
@@ -106,12 +112,12 @@ def test_patience_is_for_each_loss_not_for_all_together(steady: ServerProcess):
     """Many cuts, each with progress after it, cost a stream with little patience nothing."""
     with (
         tcp_proxy(steady.target) as proxy,
-        Client(proxy.target, timeout=10, patience=1.5) as client,
+        Client(proxy.target, timeout=10, patience=1) as client,
     ):
         batches = iter(open_stream(client))
         count = 0
         begin = time.monotonic()
-        while time.monotonic() - begin < 2.5 or not count:
+        while time.monotonic() - begin < 1.5 or not count:
             count += sum(1 for _ in itertools.islice(batches, 4))
             proxy.cut()
         assert count + sum(1 for _ in batches) == -(-5408 // 32)

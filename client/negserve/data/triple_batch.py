@@ -118,9 +118,10 @@ class CompactTripleBatch(_Batch):
         is_head, is_tail = j < head_end, j >= relation_end
         heads, relations, tails = (positives[:, column, None] for column in range(3))
         negatives = torch.empty((*replaced.shape, 3), dtype=torch.int64, device=device)
-        negatives[..., 0] = torch.where(is_head, replaced, heads)
-        negatives[..., 1] = torch.where(is_head | is_tail, relations, replaced)
-        negatives[..., 2] = torch.where(is_tail, replaced, tails)
+        # Written where they belong at once, as in negserve.sampling.expand.
+        torch.where(is_head, replaced, heads, out=negatives[..., 0])
+        torch.where(is_head | is_tail, relations, replaced, out=negatives[..., 1])
+        torch.where(is_tail, replaced, tails, out=negatives[..., 2])
         return TripleBatch(
             positives=positives,
             negatives=negatives,
