@@ -158,7 +158,8 @@ def filtered_mrr(model: Model, factory: RemoteTriplesFactory, triples: NDArray[n
 def loss_of(model: nn.Module, positives: Tensor, negatives: Tensor) -> Tensor:
     """Sum over positives the cross entropy of each among its negatives, (m, 3) and (m, k, 3)."""
     scores = model(torch.cat([positives.unsqueeze(1), negatives], dim=1))
-    return (scores.logsumexp(1) - scores[:, 0]).sum()
+    loss: Tensor = (scores.logsumexp(1) - scores[:, 0]).sum()
+    return loss
 
 
 def save(path: Path, checkpoint: dict[str, Any]) -> None:
@@ -239,7 +240,7 @@ def train(options: argparse.Namespace) -> None:
                 # A constant divisor: the last batches may be shorter on one rank than on another.
                 loss = loss_of(parallel, batch.positives, batch.negatives) / options.batch_size
                 optimizer.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
                 optimizer.step()
                 state = batch.state
                 done = state["epoch"] * factory.num_triples + state["start"]

@@ -713,7 +713,9 @@ class SampleEpochRequest(_message.Message):
 
     @_builtins.property
     def relations(self) -> Global___Ids:
-        """Only training triples of these relations. Empty: all."""
+        """Only training triples of these relations. Absent: all; present and empty is
+        refused.
+        """
 
     def __init__(
         self,

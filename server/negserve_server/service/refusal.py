@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Any, NoReturn
 
@@ -53,6 +54,10 @@ async def refuse(context: grpc.aio.ServicerContext[Any, Any], error: Exception) 
         await context.abort(
             STATUS_OF_REASON[error.reason], str(error), ((DETAILS_KEY, encode_status(error)),)
         )
+    if context.done():
+        # The client is gone: it hears no answer, and nobody needs to look into it.
+        logger.info("a call ended under way, its client is gone: %s", error)
+        raise asyncio.CancelledError from error
     logger.error("unforeseen error", exc_info=error)
     await context.abort(
         grpc.StatusCode.INTERNAL, f"unforeseen {type(error).__name__}; see the server's log"
