@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import negserve
+import negserve.data
 import negserve.sampling
 import negserve_server.graph
 import negserve_server.index
@@ -17,6 +18,7 @@ SURFACE = {
     "LimitExceededError Limits NegserveError OverloadedError RelationStatistics RemoteSampler "
     "RemoteTriplesFactory RequestError SamplerConfig ServerFaultError ServiceError StalledError "
     "UnavailableError UnknownDatasetError",
+    negserve.data: "CompactTripleBatch TripleBatch TripleLoader TripleStream",
     negserve.sampling: "NEGATIVE_SAMPLERS BasicNegativeSampler BernoulliNegativeSampler "
     "CompactBatch ConfiguredSampler DegreeNegativeSampler MixtureNegativeSampler NegativeSampler "
     "PseudoTypedNegativeSampler SamplerOptions TriplesFactory TypedNegativeSampler expand "

@@ -256,4 +256,7 @@ def chained_digest(before: str, batch: EpochBatch) -> str:
         sha.update(array.astype("<u4").tobytes())
     if negatives.mask is not None:
         sha.update(np.packbits(negatives.mask, bitorder="little").tobytes())
+    for floats in (negatives.log_q, batch.weights):
+        if floats is not None:
+            sha.update(floats.astype("<f4").tobytes())
     return sha.hexdigest()
