@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from negserve.epoch import EpochBatch
+from negserve.sampling.expansion import rebuild
 
 # torch computes little with unsigned types but uint8: the others travel as signed ones.
 _TRAVELS_AS: dict[int, type[np.generic]] = {1: np.uint8, 2: np.int16, 4: np.int32}
@@ -91,7 +92,7 @@ class CompactTripleBatch(_Batch):
     :ivar positives: int16, int32 or int64, as the id spaces need, shape (m, 3)
     :ivar replaced: new values, uint8, int16 or int32, shape (rows, k)
     :ivar head_counts: uint8, int16 or int32, shape (m,)
-    :ivar relation_counts: uint8, int16 or int32, shape (m,)
+    :ivar relation_counts: uint8, int16 or int32, shape (m,); None where no relation is replaced
     :ivar position: of the first positive, in the stream of the seed
     :ivar chunk_size: how many consecutive positions share a row
     """
@@ -99,29 +100,21 @@ class CompactTripleBatch(_Batch):
     positives: torch.Tensor
     replaced: torch.Tensor
     head_counts: torch.Tensor
-    relation_counts: torch.Tensor
+    relation_counts: torch.Tensor | None
     position: int
     chunk_size: int
 
     def expand(self) -> TripleBatch:
         """Rebuild whole triples, on the device of the tensors."""
         positives = self.positives.to(torch.int64)
-        device, num_positives = positives.device, len(positives)
-        replaced = _widened(self.replaced)
-        if self.chunk_size > 1:
-            first = self.position % self.chunk_size
-            rows = torch.arange(first, first + num_positives, device=device) // self.chunk_size
-            replaced = replaced[rows]
-        head_end = _widened(self.head_counts).unsqueeze(1)
-        relation_end = head_end + _widened(self.relation_counts).unsqueeze(1)
-        j = torch.arange(replaced.shape[1], device=device).unsqueeze(0)
-        is_head, is_tail = j < head_end, j >= relation_end
-        heads, relations, tails = (positives[:, column, None] for column in range(3))
-        negatives = torch.empty((*replaced.shape, 3), dtype=torch.int64, device=device)
-        # Written where they belong at once, as in negserve.sampling.expand.
-        torch.where(is_head, replaced, heads, out=negatives[..., 0])
-        torch.where(is_head | is_tail, relations, replaced, out=negatives[..., 1])
-        torch.where(is_tail, replaced, tails, out=negatives[..., 2])
+        negatives = rebuild(
+            positives,
+            _widened(self.replaced),
+            _widened(self.head_counts),
+            None if self.relation_counts is None else _widened(self.relation_counts),
+            position=self.position,
+            chunk_size=self.chunk_size,
+        )
         return TripleBatch(
             positives=positives,
             negatives=negatives,
@@ -147,7 +140,9 @@ def compact_batch(batch: EpochBatch, largest_id: int, state: dict[str, int]) -> 
         positives=torch.from_numpy(positives),
         replaced=_narrow(negatives.replaced),
         head_counts=_narrow(negatives.head_counts),
-        relation_counts=_narrow(negatives.relation_counts),
+        relation_counts=(
+            _narrow(negatives.relation_counts) if negatives.relation_counts.any() else None
+        ),
         mask=_copied(negatives.mask),
         weights=_copied(batch.weights),
         log_q=_copied(negatives.log_q),

@@ -21,6 +21,48 @@ def _to_device(ids: NDArray[np.unsignedinteger], device: torch.device) -> torch.
     return torch.bitwise_and(signed.to(torch.int64), 2 ** (8 * width) - 1)
 
 
+def rebuild(
+    positives: torch.Tensor,
+    replaced: torch.Tensor,
+    head_counts: torch.Tensor,
+    relation_counts: torch.Tensor | None,
+    *,
+    position: int,
+    chunk_size: int,
+) -> torch.Tensor:
+    """Rebuild whole negatives from tensors on one device.
+
+    :param positives: int64, shape (n, 3)
+    :param replaced: new values, int64, shape (rows, k): a row a positive, or one a chunk
+    :param head_counts: int64, shape (n,)
+    :param relation_counts: int64, shape (n,); None where no relation is replaced
+    :param position: of the first positive
+    :param chunk_size: how many consecutive positions share a row
+    :return: int64, shape (n, k, 3)
+    """
+    device = positives.device
+    if chunk_size > 1:
+        # The narrow rows have travelled once each; they are repeated where the positives are.
+        first = position % chunk_size
+        rows = torch.arange(first, first + len(positives), device=device) // chunk_size
+        replaced = replaced[rows]
+    j = torch.arange(replaced.shape[1], device=device).unsqueeze(0)
+    head_end = head_counts.unsqueeze(1)
+    is_head = j < head_end
+    heads, relations, tails = (positives[:, column, None] for column in range(3))
+    # Written where they belong at once: copies in between take as long as all else.
+    negatives = torch.empty((*replaced.shape, 3), dtype=torch.int64, device=device)
+    torch.where(is_head, replaced, heads, out=negatives[..., 0])
+    if relation_counts is None:
+        negatives[..., 1] = relations
+        torch.where(is_head, tails, replaced, out=negatives[..., 2])
+    else:
+        is_tail = j >= head_end + relation_counts.unsqueeze(1)
+        torch.where(is_head | is_tail, relations, replaced, out=negatives[..., 1])
+        torch.where(is_tail, replaced, tails, out=negatives[..., 2])
+    return negatives
+
+
 def expand(batch: CorruptedBatch, positives: torch.Tensor) -> torch.Tensor:
     """Rebuild whole negatives.
 
@@ -30,26 +72,12 @@ def expand(batch: CorruptedBatch, positives: torch.Tensor) -> torch.Tensor:
     :return: int64, shape (n, k, 3), on the device of the positives
     """
     device = positives.device
-    replaced = _to_device(batch.replaced, device)
-    if batch.chunk_size > 1:
-        # The narrow rows travel once each; they are repeated where the positives are.
-        first = batch.position % batch.chunk_size
-        rows = torch.arange(first, first + batch.num_positives, device=device) // batch.chunk_size
-        replaced = replaced[rows]
-    k = replaced.shape[1]
-    head_end = _to_device(batch.head_counts, device).unsqueeze(1)
-    j = torch.arange(k, device=device).unsqueeze(0)
-    is_head = j < head_end
-    heads, relations, tails = (positives[:, column, None] for column in range(3))
-    # Written where they belong at once: copies in between take as long as all else.
-    negatives = torch.empty((*replaced.shape, 3), dtype=torch.int64, device=device)
-    torch.where(is_head, replaced, heads, out=negatives[..., 0])
-    if batch.relation_counts.any():
-        relation_end = head_end + _to_device(batch.relation_counts, device).unsqueeze(1)
-        is_entity = is_head | (j >= relation_end)
-        torch.where(is_entity, relations, replaced, out=negatives[..., 1])
-        torch.where(j >= relation_end, replaced, tails, out=negatives[..., 2])
-    else:
-        negatives[..., 1] = relations
-        torch.where(is_head, tails, replaced, out=negatives[..., 2])
-    return negatives
+    relation_counts = batch.relation_counts
+    return rebuild(
+        positives,
+        _to_device(batch.replaced, device),
+        _to_device(batch.head_counts, device),
+        _to_device(relation_counts, device) if relation_counts.any() else None,
+        position=batch.position,
+        chunk_size=batch.chunk_size,
+    )
