@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any
 
@@ -71,13 +72,7 @@ def _admitted_unary_stream(
 ) -> grpc.RpcMethodHandler[Any, Any]:
     async def handle(data: bytes, context: _Context) -> None:
         stream = ServerStream(context, message_class)
-        try:
-            with streams.admit(stream):
-                async with aclosing(method(parse(message_class, data))) as answers:
-                    async for answer in answers:
-                        await stream.write(answer)
-        except Exception as error:
-            await refuse(context, error)
+        await _answer(stream, streams, context, lambda: method(parse(message_class, data)))
 
     return grpc.unary_stream_rpc_method_handler(handle, response_serializer=_serialize)
 
@@ -87,11 +82,22 @@ def _stream_stream(
 ) -> grpc.RpcMethodHandler[Any, Any]:
     async def handle(_: object, context: _Context) -> None:
         stream = ServerStream(context, message_class)
-        try:
-            with streams.admit(stream):
-                async for answer in method(stream):
-                    await stream.write(answer)
-        except Exception as error:
-            await refuse(context, error)
+        await _answer(stream, streams, context, lambda: method(stream))
 
     return grpc.stream_stream_rpc_method_handler(handle, response_serializer=_serialize)
+
+
+async def _answer(
+    stream: ServerStream[Any],
+    streams: OpenStreams,
+    context: _Context,
+    begin: Callable[[], AsyncGenerator[Message, None]],
+) -> None:
+    """Hold a place for a stream, and write all its answers."""
+    try:
+        with streams.admit(stream):
+            async with aclosing(begin()) as answers:
+                async for answer in answers:
+                    await stream.write(answer)
+    except Exception as error:
+        await refuse(context, error)
