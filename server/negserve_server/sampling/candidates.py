@@ -53,7 +53,12 @@ class Candidates:
 
     @classmethod
     def per_relation(
-        cls, pairs: NDArray[np.int64], num_relations: int, *, others: NDArray[np.integer] | None
+        cls,
+        pairs: NDArray[np.int64],
+        num_relations: int,
+        num_ids: int,
+        *,
+        others: NDArray[np.integer] | None,
     ) -> Candidates:
         """Take ids by relation.
 
@@ -67,17 +72,12 @@ class Candidates:
         ids = pairs[:, 1].astype(np.uint32)
         if others is None:
             starts[is_without] = EVERY_ID
+            counts[is_without] = num_ids
         else:
             starts[is_without] = len(ids)
             counts[is_without] = len(others)
             ids = np.concatenate([ids, others.astype(np.uint32)])
         return cls(starts.astype(np.int64), counts.astype(np.int64), ids)
-
-    def with_every_id_counted(self, num_ids: int) -> Candidates:
-        """Let relations that own every id count so many."""
-        counts = self.counts.copy()
-        counts[self.starts == EVERY_ID] = num_ids
-        return Candidates(self.starts, counts, self.ids)
 
     @property
     def is_every_id(self) -> bool:

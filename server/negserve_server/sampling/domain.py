@@ -145,12 +145,14 @@ class Domain:
             is_listed = np.bincount(pairs[:, 0], minlength=graph.num_relations) > 0
         if subset is not None:
             pairs = pairs[np.isin(pairs[:, 1], subset)]
-        candidates = Candidates.per_relation(pairs, graph.num_relations, others=others)
+        candidates = Candidates.per_relation(
+            pairs, graph.num_relations, self.num_ids[slot], others=others
+        )
         # A relation that is constrained to entities outside the subset has no candidates.
         is_emptied = is_listed & (np.bincount(pairs[:, 0], minlength=graph.num_relations) == 0)
         candidates.starts[is_emptied] = 0
         candidates.counts[is_emptied] = 0
-        return candidates.with_every_id_counted(self.num_ids[slot])
+        return candidates
 
     def _weights(self, slot: int, alpha: float, subset: NDArray[np.int64] | None) -> Weights:
         num_ids = self.num_ids[slot]

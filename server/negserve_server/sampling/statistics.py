@@ -7,17 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from negserve_server.index import sort_unique_triples
+from negserve_server.sampling.candidates import distinct_pairs
 
 
 def count_distinct(
     triples: NDArray[np.integer], column: int, num_relations: int
 ) -> NDArray[np.int64]:
     """Count, per relation, the distinct ids in a column of the triples; shape (num_relations,)."""
-    pairs = np.zeros((len(triples), 3), dtype=np.int64)
-    pairs[:, 0] = triples[:, 1]
-    pairs[:, 1] = triples[:, column]
-    return np.bincount(sort_unique_triples(pairs)[:, 0], minlength=num_relations)
+    pairs = distinct_pairs(triples[:, 1], triples[:, column])
+    return np.bincount(pairs[:, 0], minlength=num_relations)
 
 
 @dataclass(frozen=True, slots=True)

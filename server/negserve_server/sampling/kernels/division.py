@@ -17,7 +17,6 @@ from negserve_server.sampling.kernels.plan import NOTE_COUNT, NOTE_SIZE
 from negserve_server.sampling.kernels.units import COUNT, NUM_LEGAL, get, put
 
 _ZERO = np.uint64(0)
-_ONE = np.uint64(1)
 _32 = np.uint64(32)
 _ANY_NUMBER = np.uint64(2**63)
 

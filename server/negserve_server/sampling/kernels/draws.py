@@ -13,7 +13,6 @@ import numpy as np
 from negserve_server.addresses import load_uint32, load_uint64, store_uint32, store_uint64
 from negserve_server.sampling.philox import redraw
 
-_ZERO = np.uint64(0)
 _ONE = np.uint64(1)
 _32 = np.uint64(32)
 _2_32 = np.uint64(2**32)

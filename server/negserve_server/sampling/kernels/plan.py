@@ -25,7 +25,6 @@ from negserve_server.sampling.kernels.units import (
 )
 
 _ZERO = np.uint64(0)
-_ONE = np.uint64(1)
 _2 = np.uint64(2)
 _LINE = np.uint64(16)  # words of a cache line
 
