@@ -31,9 +31,6 @@ _BITS_PER_VALUE = 32
 #: Words of a long list before its bitmap.
 HEADER = 3
 
-#: Values that share a word of a bitmap, nearly always at most.
-_FEW = 4
-
 #: A long list begins with a cache line: this many words.
 _LINE = 16
 
@@ -80,50 +77,6 @@ def lower_bound(values: int, start: int, length: int, value: int) -> int:
 
 
 @nb.njit(inline="always")
-def _is_at(values: int, start: int, length: int, rank: int, value: int) -> bool:
-    return rank < length and load_uint32(values, start + rank) == np.uint32(value)
-
-
-@nb.njit(inline="always")
-def _is_among(lists: int, first: int, count: int, value: int, room: int) -> bool:
-    """Whether a value is among the ``count`` ones from ``first`` on, at most ``room``.
-
-    ``room`` is a constant: comparing so many in SIMD, some with what lies behind, is faster than
-    a loop of a length that can't be guessed. Behind the last list there is room to read.
-    """
-    is_hit = np.uint32(0)
-    for i in range(room):
-        is_equal = load_uint32(lists, first + np.uint64(i)) == np.uint32(value)
-        is_hit |= np.uint32(is_equal & (np.uint64(i) < count))
-    return is_hit != np.uint32(0)
-
-
-@nb.njit(inline="always")
-def holds(lists: int, start: int, length: int, value: int) -> bool:
-    """Whether a list holds a value below the number of values."""
-    if length <= _SHORT:
-        return _is_among(lists, start, length, value, SHORT_LIST)
-    shift = np.uint64(load_uint32(lists, start))
-    bit = np.uint64(value) >> shift
-    word = bit >> _5
-    bitmap = start + _HEADER
-    if (load_uint32(lists, bitmap + word) >> np.uint32(bit & _31)) & np.uint32(1) == np.uint32(0):
-        return False
-    if shift == _ZERO:
-        return True
-    num_words = np.uint64(load_uint32(lists, start + _ONE))
-    counts = bitmap + num_words
-    before = np.uint64(load_uint32(lists, counts + word))
-    here = np.uint64(load_uint32(lists, counts + word + _ONE)) - before
-    first = counts + num_words + _ONE + before
-    if _is_among(lists, first, here, value, _FEW):
-        return True
-    return here > np.uint64(_FEW) and _is_at(
-        lists, first, here, lower_bound(lists, first, here, value), value
-    )
-
-
-@nb.njit(inline="always")
 def count_below(lists: int, start: int, length: int, value: int) -> int:
     """How many values of a list are below a value, which may be beyond all that can be known."""
     if length <= _SHORT:
@@ -141,7 +94,22 @@ def count_below(lists: int, start: int, length: int, value: int) -> int:
 @nb.njit(inline="always")
 def is_at(lists: int, start: int, length: int, rank: int, value: int) -> bool:
     """Whether the value of a rank, which may be ``length``, is that value."""
-    return _is_at(lists, first_value(lists, start, length), length, rank, value)
+    return rank < length and load_uint32(
+        lists, first_value(lists, start, length) + rank
+    ) == np.uint32(value)
+
+
+@nb.njit(inline="always")
+def holds(lists: int, start: int, length: int, value: int) -> bool:
+    """Whether a list holds a value below the number of values."""
+    if length > _SHORT:
+        shift = np.uint64(load_uint32(lists, start))
+        bit = np.uint64(value) >> shift
+        word = load_uint32(lists, start + _HEADER + (bit >> _5))
+        is_set = (word >> np.uint32(bit & _31)) & np.uint32(1) != np.uint32(0)
+        if shift == _ZERO or not is_set:
+            return is_set
+    return is_at(lists, start, length, count_below(lists, start, length, value), value)
 
 
 @nb.njit(inline="always")
@@ -224,8 +192,6 @@ def place_lists(
 ) -> int:
     """Say where each list begins, in words, and how many words all take.
 
-    Behind the last one there are some words more, which may be read with it.
-
     :param lengths: values per list
     :param num_values: values of list i are below ``num_values[i]``
     :param starts: written
@@ -241,7 +207,7 @@ def place_lists(
             starts[i] = at
             num_bits = ((num_values[i] - 1) >> _shift_of(num_values[i], length)) + 1
             at += HEADER + 2 * ((num_bits + 31) >> 5) + 1 + length
-    return at + SHORT_LIST
+    return at
 
 
 @compiled

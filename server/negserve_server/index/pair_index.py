@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from negserve_server.index.kernels import contains_values, count_values, fill_table, find_one
-from negserve_server.index.known_lists import SHORT_LIST, fill_lists, place_lists
+from negserve_server.index.known_lists import fill_lists, place_lists
 
 #: The most words that the lists of an index take: a start is kept in 32 bits.
 MAX_WORDS = 2**32
@@ -101,7 +101,7 @@ class PairIndex:
     @classmethod
     def empty(cls) -> PairIndex:
         """Make an index that knows nothing."""
-        return cls(np.zeros((1, 2), dtype=np.uint64), np.zeros(SHORT_LIST, dtype=np.uint32), 0)
+        return cls(np.zeros((1, 2), dtype=np.uint64), np.zeros(1, dtype=np.uint32), 0)
 
     @property
     def nbytes(self) -> int:
