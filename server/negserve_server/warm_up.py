@@ -22,6 +22,7 @@ def warm_up(datasets: Mapping[str, TriplesFactory]) -> None:
     small.open_sampler(
         kind="degree", filter_splits=("training",), filter_mode="mask", chunk_size=2
     ).sample(positives, 0)
+    small.open_sampler(kind="basic", filter_splits=("training",)).sample(positives, 0)
     for factory in datasets.values():
         _exercise(factory)
 

@@ -9,9 +9,9 @@ import numpy as np
 from negserve_server.graph import TriplesFactory
 from negserve_server.graph.type_constraints import TypeConstraints
 from negserve_server.index import kernels as index_kernels
-from negserve_server.index import known_lists
+from negserve_server.index import known_lists, members
 from negserve_server.sampling import SamplerConfig, weights
-from negserve_server.sampling.kernels import corrupt, corrupt_chunks
+from negserve_server.sampling.kernels import corrupt, corrupt_chunks, corrupt_one
 from negserve_server.warm_up import warm_up
 
 FILTER = {"filter_splits": ("training",)}
@@ -33,11 +33,13 @@ def test_warm_up_compiles_all_that_requests_use():
     compiled = [
         corrupt.corrupt,
         corrupt_chunks.corrupt_chunks,
+        corrupt_one.corrupt_one,
         index_kernels.contains_values,
         index_kernels.fill_table,
         index_kernels.find_one,
         known_lists.place_lists,
         known_lists.fill_lists,
+        members.fill_members,
         weights._cumulate,
     ]
     before = [len(kernel.signatures) for kernel in compiled]
@@ -52,6 +54,7 @@ def test_warm_up_compiles_all_that_requests_use():
         )
         factory.contains(triples, ("validation",))
         for options in OPTIONS:
-            config = SamplerConfig(num_negs_per_pos=3, **options)  # type: ignore[arg-type]
-            factory.sampler(config).sample(triples, 7)
+            for k in (1, 3):
+                config = SamplerConfig(num_negs_per_pos=k, **options)  # type: ignore[arg-type]
+                factory.sampler(config).sample(triples, 7)
     assert [len(kernel.signatures) for kernel in compiled] == before

@@ -21,6 +21,9 @@ _ZERO = np.uint64(0)
 _ONE = np.uint64(1)
 _2 = np.uint64(2)
 
+#: Where no list begins, since lists take four words or more.
+NO_START = np.uint64(2**32 - 2)
+
 
 @nb.njit(inline="always")
 def pair_key(first: int, second: int) -> int:
@@ -43,7 +46,7 @@ def prefetch_pair(table: int, mask: int, key: int) -> None:
 
 @nb.njit(inline="always")
 def find_pair(table: int, mask: int, key: int) -> tuple[int, int]:
-    """Where the values of a pair lie: ``(start, length)``, length 0 if there are none.
+    """Where the values of a pair lie: ``(start, length)``, ``(NO_START, 0)`` if there are none.
 
     :param table: address of a uint64 array (capacity, 2); a row is the key and
         ``length << 32 | start``, so that a hit costs one cache line. A row whose length is 0
@@ -55,7 +58,7 @@ def find_pair(table: int, mask: int, key: int) -> tuple[int, int]:
         row = at + at
         entry = load_uint64(table, row + _ONE)
         if (entry >> _32) == _ZERO:
-            return _ZERO, _ZERO
+            return NO_START, _ZERO
         if load_uint64(table, row) == key:
             return entry & _MASK32, entry >> _32
         at = (at + _ONE) & mask

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from negserve_server.index.kernels import contains_values, count_values, fill_table, find_one
 from negserve_server.index.known_lists import fill_lists, place_lists
+from negserve_server.index.members import fill_members, make_members
 
 #: The most words that the lists of an index take: a start is kept in 32 bits.
 MAX_WORDS = 2**32
@@ -46,11 +48,11 @@ def sort_unique_triples(triples: NDArray[np.integer]) -> NDArray[np.int64]:
     return ordered[keep]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PairIndex:
     """Exact map from a pair of ids to the sorted values known for it.
 
-    :ivar table: uint64, shape (buckets, 2, 4): a hash table at most half full, see
+    :ivar table: uint64, shape (capacity, 2): a hash table at most half full, see
         :func:`kernels.find_pair`
     :ivar lists: uint32: the known values, see :mod:`.known_lists`
     """
@@ -103,10 +105,18 @@ class PairIndex:
         """Make an index that knows nothing."""
         return cls(np.zeros((1, 2), dtype=np.uint64), np.zeros(1, dtype=np.uint32), 0)
 
+    @cached_property
+    def members(self) -> NDArray[np.uint64]:
+        """The same as a set, uint64, shape (buckets, 8), see :mod:`.members`; made on first use."""
+        members = make_members(int((self.table[:, 1] >> np.uint64(32)).sum()))
+        fill_members(self.table, self.lists, members)
+        return members
+
     @property
     def nbytes(self) -> int:
         """Memory held, in bytes."""
-        return self.table.nbytes + self.lists.nbytes
+        members = self.__dict__.get("members")
+        return self.table.nbytes + self.lists.nbytes + (0 if members is None else members.nbytes)
 
     def known(self, first: int, second: int) -> NDArray[np.uint32]:
         """Give the sorted values known for a pair, shape (m,); empty if there are none."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,6 +89,10 @@ class Domain:
         self.cell_ends = self._make_ends(config)
         #: Where kernels find the cells' arrays, uint64, shape (cells, 14); see :mod:`.places`.
         self.places = np.stack([self._place(cell) for cell in self.cells])
+        #: Whether every id of its slot may be drawn in each cell, uniformly.
+        self.is_plain = all(
+            cell.candidates.is_every_id and cell.weights is None for cell in self.cells
+        )
         #: Narrowest dtype of any value that may be drawn.
         self.dtype = narrowest_dtype(max(self.num_ids[cell.slot] for cell in self.cells))
 
@@ -208,6 +213,15 @@ class Domain:
             place[places.GUIDE_STEPS] = cell.weights.guide_steps
             place[places.RANKS] = address_of(cell.weights.ranks)
         return place
+
+    @cached_property
+    def member_places(self) -> NDArray[np.uint64]:
+        """Where kernels find the cells' sets of known values, made on first use.
+
+        uint64, shape (cells, 2): address, and buckets; see :mod:`negserve_server.index.members`.
+        """
+        sets = [cell.known.members for cell in self.cells]
+        return np.array([(address_of(members), len(members)) for members in sets], dtype=np.uint64)
 
     def _make_ends(self, config: SamplerConfig) -> NDArray[np.uint64]:
         num_parts = len(config.parts)

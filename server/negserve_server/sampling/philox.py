@@ -70,6 +70,23 @@ def fill_words(words: int, num_blocks: int, position: int, seed: int) -> None:
 
 
 @nb.njit(inline="always")
+def fill_two_words(words: int, num_positions: int, position: int, seed: int) -> None:
+    """Write the first two words of ``num_positions`` (int64) positions from one on.
+
+    :param words: address of a uint32 array, two words a position
+    """
+    key_0 = np.uint32(seed)
+    key_1 = np.uint32(np.uint64(seed) >> _32)
+    for i in range(num_positions):
+        own = np.uint64(position) + np.uint64(i)
+        word_0, word_1, _, _ = philox4x32(
+            np.uint32(0), PURPOSE_DRAW, np.uint32(own), np.uint32(own >> _32), key_0, key_1
+        )
+        store_uint32(words, np.uint64(2) * np.uint64(i), word_0)
+        store_uint32(words, np.uint64(2) * np.uint64(i) + np.uint64(1), word_1)
+
+
+@nb.njit(inline="always")
 def redraw(index: int, num_values: int, position: int, seed: int) -> int:
     """Draw from 0 to ``num_values`` - 1 again, with 64 bits, for a rejected draw."""
     word_0, word_1, _, _ = philox4x32(

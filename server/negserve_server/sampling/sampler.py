@@ -13,6 +13,7 @@ from negserve_server.sampling.config import SamplerConfig
 from negserve_server.sampling.domain import Domain
 from negserve_server.sampling.kernels.corrupt import corrupt
 from negserve_server.sampling.kernels.corrupt_chunks import corrupt_chunks
+from negserve_server.sampling.kernels.corrupt_one import corrupt_one
 
 
 def as_triples(triples: ArrayLike) -> NDArray[np.int64]:
@@ -112,6 +113,8 @@ class Sampler:
             all_inside = corrupt_chunks(
                 *arguments, np.uint64(chunk), config.distinct, *outputs, *extras
             )
+        elif k == 1 and domain.is_plain and mask is None and log_q is None:
+            all_inside = corrupt_one(*arguments, domain.member_places, *outputs, is_saturated)
         else:
             is_exact = config.filter_mode == "exact"
             all_inside = corrupt(
