@@ -632,6 +632,44 @@ def test_lists_that_leave_few_values_equal_the_reference(num_entities: int, num_
             assert_equal(made, case.reference().sample(positives, case.position))
 
 
+@pytest.mark.parametrize("num_entities", [6, 200, 300, 70_000])
+@pytest.mark.parametrize("filtered", [False, True])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"kind": "basic"},
+        {"kind": "bernoulli"},
+        {"kind": "basic", "corruption_scheme": ("head", "relation", "tail")},
+        {"kind": "basic", "corruption_scheme": ("tail",)},
+        {"kind": "mixture", "mixture": (("basic", 2), ("bernoulli", 1))},
+    ],
+    ids=lambda options: "-".join(map(str, options.values())),
+)
+def test_one_negative_per_positive_equals_the_reference(
+    options: dict[str, Any], filtered: bool, num_entities: int
+) -> None:
+    # Few different positives, known or not, many times: so that what is rare happens, the original
+    # drawn, known values drawn, and pairs without a legal value. More than two blocks of 64.
+    rng = np.random.default_rng(num_entities)
+    hub = {t for t in range(num_entities) if num_entities < 1000 or t % 40}
+    known = [(0, 0, t) for t in hub] + [(h, 1, 3) for h in hub if h % 3]
+    known += [(1, r, 2) for r in range(3)] + [(h, 2, 2 * h) for h in range(3)]
+    few = [(0, 0, 1), (0, 1, 3), (3, 1, 3), (4, 1, 0), (1, 2, 2), (5, 2, 5), (1, 0, 2), (2, 0, 5)]
+    positives = [few[i] for i in rng.integers(0, len(few), 1500)]
+    case = Case(
+        {"training": known[::2], "validation": known[1::2]}, num_entities, 3,
+        {"num_negs_per_pos": 1, "seed": 8, **options}, positives, 2**32 - 700,
+    )  # fmt: skip
+    if filtered:
+        case.options["filter_splits"] = ("training", "validation")
+    made, expected = both(case)
+    assert_equal(made, expected)
+    if num_entities == 6:
+        is_saturated = filtered and options.get("corruption_scheme") == ("tail",)
+        assert (made.num_saturated > 0) == is_saturated
+    assert_equal(*both(replace(case, positives=positives[:1])))
+
+
 @pytest.mark.parametrize("known", [(0, 1, 2), (254, 255), (0, 255), tuple(range(128, 256)), ()])
 def test_known_values_at_the_ends_of_the_id_space(known: tuple[int, ...]) -> None:
     training = [(7, 0, value) for value in known] + [(9, 1, 9)]
