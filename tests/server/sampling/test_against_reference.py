@@ -632,7 +632,7 @@ def test_lists_that_leave_few_values_equal_the_reference(num_entities: int, num_
             assert_equal(made, case.reference().sample(positives, case.position))
 
 
-@pytest.mark.parametrize("num_entities", [6, 200, 300, 70_000])
+@pytest.mark.parametrize("num_entities", [6, 200, 3000])
 @pytest.mark.parametrize("filtered", [False, True])
 @pytest.mark.parametrize(
     "options",
@@ -655,10 +655,10 @@ def test_one_negative_per_positive_equals_the_reference(
     known = [(0, 0, t) for t in hub] + [(h, 1, 3) for h in hub if h % 3]
     known += [(1, r, 2) for r in range(3)] + [(h, 2, 2 * h) for h in range(3)]
     few = [(0, 0, 1), (0, 1, 3), (3, 1, 3), (4, 1, 0), (1, 2, 2), (5, 2, 5), (1, 0, 2), (2, 0, 5)]
-    positives = [few[i] for i in rng.integers(0, len(few), 1500)]
+    positives = [few[i] for i in rng.integers(0, len(few), 600)]
     case = Case(
         {"training": known[::2], "validation": known[1::2]}, num_entities, 3,
-        {"num_negs_per_pos": 1, "seed": 8, **options}, positives, 2**32 - 700,
+        {"num_negs_per_pos": 1, "seed": 8, **options}, positives, 2**32 - 300,
     )  # fmt: skip
     if filtered:
         case.options["filter_splits"] = ("training", "validation")
