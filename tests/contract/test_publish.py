@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -123,12 +124,16 @@ def test_forms_of_one_graph_are_one_graph(publisher: Client, log: Path):
 
 
 def test_many_at_once_cost_one_upload_and_one_build(publisher: Client, log: Path):
-    loaded = without_types("codex-s")
-    target = publisher.target
+    loaded = without_types("fb15k-237")
+    begin = threading.Barrier(64)
+    stages: set[str] = set()
 
-    def publish(rank: int) -> tuple[str, list[list[int]]]:
-        with Client(target) as client:
-            factory = client.publish("at-once", loaded.splits)
+    def publish(_: int) -> tuple[str, list[list[int]]]:
+        with Client(publisher.target) as client:
+            begin.wait(60)
+            factory = client.publish(
+                "at-once", loaded.splits, on_progress=lambda progress: stages.add(progress.stage)
+            )
             sampler = BernoulliNegativeSampler(factory, 4, filtered=True)
             return factory.fingerprint, sampler.sample(torch.tensor([[1, 2, 3]]))[0].tolist()
 
@@ -136,6 +141,7 @@ def test_many_at_once_cost_one_upload_and_one_build(publisher: Client, log: Path
         answers = list(threads.map(publish, range(64)))
     assert answers == answers[:1] * 64
     assert answers[0][0] == loaded.fingerprint
+    assert {"waiting", "uploading"} <= stages
     assert uploads(log, "at-once") == 1
 
 

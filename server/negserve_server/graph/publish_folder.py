@@ -101,7 +101,7 @@ class PublishFolder:
 
 def _load(file: Path) -> TriplesFactory:
     try:
-        with np.load(file, allow_pickle=False) as stored:
+        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as stored:
             if int(stored["version"]) != _VERSION:
                 raise ValueError(f"its version is {stored['version']}, not {_VERSION}")
             fingerprint = str(stored["fingerprint"])
