@@ -216,6 +216,7 @@ def test_a_server_killed_after_the_upload_has_all_or_nothing(
         names = ["big.npz"] if moment == "written" else ["big.npz", ".unfinished-"]
         while moment != "complete" and not any(f.startswith(tuple(names)) for f in files(tmp_path)):
             assert not end.done()
+            time.sleep(0.001)
         server.kill()
         end.exception(60)
     server = servers.start(*options, listen=server.target)

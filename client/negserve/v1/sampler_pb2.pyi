@@ -1002,7 +1002,7 @@ class ListDatasetsResponse(_message.Message):
     DATASETS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def datasets(self) -> _containers.RepeatedCompositeFieldContainer[Global___Dataset]:
-        """In the order in which they were configured."""
+        """In the order in which they were configured, then those that were published."""
 
     def __init__(
         self,
