@@ -127,6 +127,12 @@ def main() -> None:
     "are forgotten when the server ends.",
 )
 @click.option(
+    "--upload-idle-timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=_DEFAULTS.upload_idle_timeout,
+    help="Seconds after which an upload without messages is ended, as others may wait for it.",
+)
+@click.option(
     "--max-publish-triples",
     type=click.IntRange(min=1),
     default=_DEFAULTS.max_publish_triples,
@@ -162,6 +168,7 @@ def serve(
     drain_seconds: float,
     allow_publish: bool,
     publish_dir: Path | None,
+    upload_idle_timeout: float,
     max_publish_triples: int,
     max_publish_ids: int,
     max_publish_graphs: int,
@@ -198,6 +205,7 @@ def serve(
                 max_streams=max_streams,
                 idle_timeout=idle_timeout,
                 max_stream_seconds=max_stream_seconds,
+                upload_idle_timeout=upload_idle_timeout,
                 max_publish_triples=max_publish_triples,
                 max_publish_ids=max_publish_ids,
                 max_publish_graphs=max_publish_graphs,

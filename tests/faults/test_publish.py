@@ -234,7 +234,7 @@ def test_a_server_killed_after_the_upload_has_all_or_nothing(
 
 def test_a_silent_uploader_is_cut_and_another_goes_on(tmp_path: Path, triples: Triples):
     log = tmp_path / "log"
-    options = ("--allow-publish", "--threads", "1", "--idle-timeout", "2")
+    options = ("--allow-publish", "--threads", "1", "--upload-idle-timeout", "2")
     with (
         server_process(*options, log=log) as server,
         publisher(server.target, stops=True),
