@@ -217,6 +217,25 @@ def test_a_server_takes_nothing_unless_told_so(server: ServerProcess):
     assert "--allow-publish" in details
 
 
+@pytest.mark.parametrize("name", ["world", "taken"])
+def test_a_name_of_another_graph_is_refused(name: str):
+    with (
+        server_process("--allow-publish", "--threads", "1") as server,
+        Client(server.target) as client,
+        grpc.insecure_channel(server.target) as channel,
+    ):
+        taken = client.publish("taken", TRIPLES[:9])
+        stub = SamplerServiceStub(channel)
+        code, reason, metadata, details = refusal(
+            stub.Publish(iter([announcement(name=name)]), timeout=TIMEOUT)
+        )
+        assert (code, reason) == (CODE.FAILED_PRECONDITION, "FINGERPRINT_MISMATCH")
+        held = client.triples_factory(name).fingerprint
+        assert metadata == {"value": FINGERPRINT, "limit": held}
+        assert "use another name" in details
+        assert client.triples_factory("taken").fingerprint == taken.fingerprint
+
+
 def test_a_stream_without_messages_ends(stub: SamplerServiceStub):
     assert list(stub.Publish(iter([]), timeout=TIMEOUT)) == []
 
