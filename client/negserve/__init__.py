@@ -10,11 +10,13 @@ from negserve.dataset import Limits
 from negserve.epoch import EpochBatch, EpochConfig
 from negserve.epoch_stream import EpochStream
 from negserve.errors import (
+    ChecksumError,
     ClosedError,
     FingerprintMismatchError,
     InvalidRequestError,
     LimitExceededError,
     NegserveError,
+    NotAllowedError,
     OverloadedError,
     RequestError,
     ServerFaultError,
@@ -23,10 +25,12 @@ from negserve.errors import (
     UnavailableError,
     UnknownDatasetError,
 )
+from negserve.publish import PublishProgress
 from negserve.remote_sampler import RemoteSampler
 from negserve.triples_factory import RelationStatistics, RemoteTriplesFactory
 
 __all__ = [
+    "ChecksumError",
     "Client",
     "ClosedError",
     "CorruptedBatch",
@@ -38,7 +42,9 @@ __all__ = [
     "LimitExceededError",
     "Limits",
     "NegserveError",
+    "NotAllowedError",
     "OverloadedError",
+    "PublishProgress",
     "RelationStatistics",
     "RemoteSampler",
     "RemoteTriplesFactory",
