@@ -86,13 +86,20 @@ export class Client {
 
   /** Reads the labels of a dataset; none if it has no vocabulary. */
   async vocabulary(dataset: string): Promise<Vocabulary> {
-    const vocabulary: Vocabulary = { entities: [], relations: [] };
-    const call = this.#stub.getVocabulary({ dataset, expectedFingerprint: "" });
-    for await (const { kind, labels } of this.#messages(call)) {
-      const isEntity = kind === GetVocabularyResponse_Kind.KIND_ENTITY;
-      vocabulary[isEntity ? "entities" : "relations"].push(...labels);
+    const patience = new Patience(this.#waits.patienceMs);
+    for (;;) {
+      const vocabulary: Vocabulary = { entities: [], relations: [] };
+      const call = this.#stub.getVocabulary({ dataset, expectedFingerprint: "" });
+      try {
+        for await (const { kind, labels } of this.#messages(call)) {
+          const isEntity = kind === GetVocabularyResponse_Kind.KIND_ENTITY;
+          vocabulary[isEntity ? "entities" : "relations"].push(...labels);
+        }
+        return vocabulary;
+      } catch (error) {
+        await patience.wait(error);
+      }
     }
-    return vocabulary;
   }
 
   /**
