@@ -21,6 +21,7 @@ from tests.support.server_process import ServerProcess, server_process
 from tests.support.tcp_proxy import tcp_proxy
 
 _SECONDS = 100
+_NOWHERE = "127.0.0.1:1"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -186,9 +187,11 @@ def test_an_epoch_goes_on_when_servers_are_killed(tmp_path: Path):
                 output, "epoch", *options, "--out", str(out), target=proxy.target
             )
             assert proxy.struck.wait(_SECONDS)
-            # Again at the same address, then at another one.
+            # Again at the same address, then at another one. Nothing passes before a cut is due.
+            proxy.lead_to(_NOWHERE)
             with server_process(listen=(first.target,)) as second:
                 proxy.cut_after(kills[1], second.kill)
+                proxy.lead_to(second.target)
                 assert proxy.struck.wait(_SECONDS)
             with server_process() as third, server_process() as last:
                 proxy.cut_after(kills[2], third.kill)
@@ -233,6 +236,6 @@ def test_refusals(server: ServerProcess, arguments: list[str], reason: str, meta
 
 
 def test_no_server():
-    done = node("datasets", "--patience", "1", target="127.0.0.1:1")
+    done = node("datasets", "--patience", "1", target=_NOWHERE)
     assert done.returncode == 1
     assert done.stderr.startswith("UNAVAILABLE: ")
