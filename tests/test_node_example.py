@@ -148,6 +148,11 @@ EPOCHS: dict[str, tuple[list[str], SamplerConfig, EpochConfig]] = {
                       chunk_size=100, seed=3),
         EpochConfig(batch_size=100, rank=1, world_size=2, tail="wrap"),
     ),
+    "worker": (
+        ["-k", "200", "--batch-size", "64", "--worker", "1", "--num-workers", "3"],
+        SamplerConfig(num_negs_per_pos=200),
+        EpochConfig(batch_size=64, worker=1, num_workers=3),
+    ),
 }  # fmt: skip
 
 
@@ -172,7 +177,20 @@ def test_epochs(server: ServerProcess, tmp_path: Path, name: str, state: dict[st
     out = tmp_path / "epoch"
     printed = output("epoch", *options, *where, "--out", str(out), target=server.target)
     assert out.read_bytes() == expected(server.target, sampler, config, state)
-    assert " the next start is 5408" in printed
+    assert f"{len(out.read_bytes()) // (13 * sampler.num_negs_per_pos)} positives, " in printed
+
+
+@pytest.mark.parametrize(("name", "num_bytes"), [("chunks of a rank", 5_000), ("worker", 500_000)])
+def test_an_epoch_goes_on_when_a_connection_is_cut(
+    server: ServerProcess, tmp_path: Path, name: str, num_bytes: int
+):
+    options, sampler, config = EPOCHS[name]
+    out = tmp_path / "epoch"
+    with tcp_proxy(server.target) as proxy:
+        proxy.cut_after(num_bytes)
+        output("epoch", *options, "--out", str(out), target=proxy.target)
+        assert proxy.struck.is_set()
+    assert out.read_bytes() == expected(server.target, sampler, config, {"epoch": 0, "start": 0})
 
 
 def test_an_epoch_goes_on_when_servers_are_killed(tmp_path: Path):

@@ -47,6 +47,8 @@ Options of epoch:
   --batch-size N           [1024]
   --rank N                 [0]
   --world-size N           [1]
+  --worker N               of those that share the rank's batches [0]
+  --num-workers N          [1]
   --tail RULE              short, drop or wrap [short]
   --out FILE               for each batch of m positives: the rebuilt negatives, uint32
                            little-endian (m, k, 3), then their mask, a byte each`;
@@ -71,6 +73,8 @@ const OPTIONS = {
   "batch-size": { type: "string", default: "1024" },
   rank: { type: "string", default: "0" },
   "world-size": { type: "string", default: "1" },
+  worker: { type: "string", default: "0" },
+  "num-workers": { type: "string", default: "1" },
   tail: { type: "string", default: "short" },
   out: { type: "string" },
 } as const;
@@ -191,6 +195,8 @@ async function epoch(client: Client, options: Options): Promise<void> {
     batchSize: Number(integer(options["batch-size"], "batch-size")),
     rank: Number(integer(options.rank, "rank")),
     worldSize: Number(integer(options["world-size"], "world-size")),
+    worker: Number(integer(options.worker, "worker")),
+    numWorkers: Number(integer(options["num-workers"], "num-workers")),
     tail: value(TailRule, "TAIL_RULE_", options.tail),
   });
   const out = options.out === undefined ? undefined : createWriteStream(options.out);
