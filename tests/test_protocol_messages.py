@@ -7,9 +7,10 @@ import re
 from google.protobuf.descriptor import FieldDescriptor
 
 from negserve.v1 import sampler_pb2 as pb
+from tests.support.descriptors import messages_of_rpcs
 from tests.support.protocol_document import DOCUMENT, cells, rows
 
-#: Messages that have a section of their own, by the beginning of the name.
+#: RPCs whose section tells of their messages.
 ELSEWHERE = ("Publish",)
 
 _SCALARS = {
@@ -34,11 +35,7 @@ def test_every_message_has_a_table_of_all_its_fields():
     sections = dict(
         re.findall(r"^#### `(\w+)`\n(.*?)(?=^#)", DOCUMENT, flags=re.DOTALL | re.MULTILINE)
     )
-    messages = {
-        name: message
-        for name, message in pb.DESCRIPTOR.message_types_by_name.items()
-        if not name.startswith(ELSEWHERE)
-    }
+    messages = messages_of_rpcs(without=ELSEWHERE)
     assert set(sections) == set(messages)
     for name, message in messages.items():
         lines = "".join(re.findall(r"^\| \d[^\n]*\n", sections[name], flags=re.MULTILINE))

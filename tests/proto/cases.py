@@ -14,8 +14,11 @@ from tests.support.graphs import load
 #: RPCs that the golden files leave out, and why.
 WITHOUT_CASES = {"Publish": "changes what the server serves"}
 
-#: Reasons that no single request provokes.
+#: Reasons without a case, and why.
 WITHOUT_REASONS = {
+    "PUBLISH_NOT_ALLOWED": "is one of Publish",
+    "GRAPH_TOO_LARGE": "is one of Publish",
+    "CHECKSUM_MISMATCH": "is one of Publish",
     "TOO_MANY_STREAMS": "needs as many open streams as the server takes",
     "DRAINING": "needs a server that shuts down",
     "STREAM_IDLE": "needs an hour of silence",

@@ -21,10 +21,11 @@ from negserve.epoch import EpochConfig
 from negserve.v1 import sampler_pb2 as pb
 from negserve.wire import decode_batch, decode_epoch_batch, decode_ids
 from tests.proto.cases import CASES, MALFORMED, Case
+from tests.support.descriptors import SERVICE
 from tests.support.graphs import REPOSITORY, load
 
 FOLDER = REPOSITORY / "proto" / "testdata"
-SERVICE = pb.DESCRIPTOR.services_by_name["SamplerService"]
+
 METHODS: dict[str, MethodDescriptor] = {method.name: method for method in SERVICE.methods}
 _SECONDS = 20.0
 #: What a refusal's metadata say in the words of a library, not of the protocol.

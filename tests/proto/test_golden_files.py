@@ -14,9 +14,9 @@ from google.protobuf import json_format
 from google.protobuf.message_factory import GetMessageClass
 
 from negserve.v1 import errors_pb2
-from negserve.v1 import sampler_pb2 as pb
 from tests.proto.cases import CASES, WITHOUT_CASES, WITHOUT_REASONS
-from tests.proto.recording import FOLDER, METHODS, SERVICE, call, golden_files, refusal
+from tests.proto.recording import FOLDER, METHODS, call, golden_files, refusal
+from tests.support.descriptors import SERVICE, messages_of_rpcs
 from tests.support.graphs import load
 from tests.support.oracle import known
 from tests.support.server_process import server_process
@@ -137,12 +137,8 @@ def test_every_field_of_requests_and_answers_occurs():
                 if each["json"] is not None:
                     message_class = GetMessageClass(getattr(METHODS[rpc], kind))
                     visit(message_class.FromString(bytes.fromhex(each["hex"])))
-    expected = {
-        field.full_name
-        for name, message in pb.DESCRIPTOR.message_types_by_name.items()
-        for field in message.fields
-        if not any(without in name for without in WITHOUT_CASES)
-    }
+    messages = messages_of_rpcs(without=WITHOUT_CASES)
+    expected = {field.full_name for message in messages.values() for field in message.fields}
     # The graph has no triples with labels unseen in training, and few labels.
     assert expected - seen == {
         "negserve.v1.SplitSummary.num_unseen",
