@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
+from itertools import islice
 from typing import TypeVar
 
 from negserve.v1 import sampler_pb2 as pb
 from negserve_server.errors import InvalidInput
 from negserve_server.graph import TriplesFactory
-from negserve_server.graph.epoch import Epoch
+from negserve_server.graph.epoch import Epoch, EpochConfig
 from negserve_server.graph.upload import Upload
-from negserve_server.sampling import SPLITS, CorruptedBatch, Sampler
+from negserve_server.sampling import SPLITS, CorruptedBatch, Sampler, SamplerConfig
+from negserve_server.sampling.batch import narrowest_dtype
 from negserve_server.service import wire
 from negserve_server.service.datasets import Datasets
 from negserve_server.service.limits import Limits, check_limit
@@ -25,6 +28,8 @@ _T = TypeVar("_T")
 _INLINE_NEGATIVES = 8192
 #: Messages of this size, and up to one batch more, move most bytes per second over loopback.
 _EPOCH_MESSAGE_BYTES = 384 * 1024
+#: Messages of an epoch that are made while the client takes one: one a core of a small machine.
+_MESSAGES_AHEAD = 2
 _LABEL_BYTES_PER_MESSAGE = 256 * 1024
 #: A client that has to wait for a graph hears that often that it is on its way.
 _SIGN_OF_LIFE_SECONDS = 0.5
@@ -88,23 +93,26 @@ class SamplerServicer:
                 num_batches=len(epoch),
             )
         )
+        step = _batches_per_message(factory, config, epoch_config)
+
+        def make(index: int) -> asyncio.Future[pb.SampleEpochResponse]:
+            batches = range(index, min(index + step, len(epoch)))
+            return asyncio.ensure_future(self._in_thread(_epoch_message, factory, epoch, batches))
+
         loop = asyncio.get_running_loop()
-
-        def make(index: int) -> asyncio.Future[tuple[pb.SampleEpochResponse, int]]:
-            return asyncio.ensure_future(self._in_thread(_epoch_message, factory, epoch, index))
-
         deadline = loop.time() + self._limits.max_stream_seconds
-        coming = make(0) if len(epoch) else None
+        indices = iter(range(0, len(epoch), step))
+        coming = deque(make(index) for index in islice(indices, _MESSAGES_AHEAD))
         try:
-            while coming is not None:
-                message, index = await coming
+            while coming:
+                message = await coming.popleft()
                 # Ended early, a stream is opened again by the client, on any replica.
-                is_last = index == len(epoch) or loop.time() > deadline
-                coming = None if is_last else make(index)
+                if loop.time() <= deadline:
+                    coming.extend(make(index) for index in islice(indices, 1))
                 yield message
         finally:
-            if coming is not None:
-                coming.cancel()
+            for future in coming:
+                future.cancel()
 
     async def _corrupt(self, sampler: Sampler, request: pb.Positives) -> CorruptedBatch:
         positives = wire.decode_triples(request.triples, self._limits)
@@ -229,19 +237,24 @@ class SamplerServicer:
         return await loop.run_in_executor(self._executor, function, *arguments)
 
 
-def _epoch_message(
-    factory: TriplesFactory, epoch: Epoch, index: int
-) -> tuple[pb.SampleEpochResponse, int]:
-    """Make a message of some batches from an index on; give it and the next index."""
+def _batches_per_message(
+    factory: TriplesFactory, sampler: SamplerConfig, epoch: EpochConfig
+) -> int:
+    """Say how many batches travel together: so many of each message that several can be begun."""
+    num_negatives = epoch.batch_size * sampler.num_negs_per_pos
+    num_bytes = num_negatives * narrowest_dtype(factory.num_entities).itemsize
+    return max(1, -(-_EPOCH_MESSAGE_BYTES // num_bytes))
+
+
+def _epoch_message(factory: TriplesFactory, epoch: Epoch, indices: range) -> pb.SampleEpochResponse:
+    """Make a message of some batches."""
     message = pb.SampleEpochResponse()
-    num_bytes = 0
-    while index < len(epoch) and num_bytes < _EPOCH_MESSAGE_BYTES:
-        batch = epoch.batch(index)
+    for index in indices:
         encoded = message.batches.batches.add()
-        wire.encode_epoch_batch(batch, factory.num_entities, factory.num_relations, encoded)
-        num_bytes += batch.negatives.replaced.nbytes
-        index += 1
-    return message, index
+        wire.encode_epoch_batch(
+            epoch.batch(index), factory.num_entities, factory.num_relations, encoded
+        )
+    return message
 
 
 def _progress(publication: Publication, is_mine: bool) -> pb.PublishResponse:
