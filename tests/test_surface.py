@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import negserve
+import negserve.aio
 import negserve.data
 import negserve.sampling
 import negserve_server.graph
@@ -18,6 +19,7 @@ SURFACE = {
     "LimitExceededError Limits NegserveError OverloadedError RelationStatistics RemoteSampler "
     "RemoteTriplesFactory RequestError SamplerConfig ServerFaultError ServiceError StalledError "
     "UnavailableError UnknownDatasetError",
+    negserve.aio: "Client EpochStream RemoteSampler RemoteTriplesFactory",
     negserve.data: "CompactTripleBatch TripleBatch TripleLoader TripleStream",
     negserve.sampling: "NEGATIVE_SAMPLERS BasicNegativeSampler BernoulliNegativeSampler "
     "CompactBatch ConfiguredSampler DegreeNegativeSampler MixtureNegativeSampler NegativeSampler "

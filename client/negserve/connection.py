@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -35,6 +36,7 @@ class Connection(Replicas):
         self._lock = threading.Lock()
         self._process: int | None = None
         self._channel: grpc.Channel | None = None
+        self._calls: weakref.WeakSet[Call] = weakref.WeakSet()
         self._pauses = threading.Condition()
         self._stall_timer = StallTimer()
 
@@ -79,7 +81,10 @@ class Connection(Replicas):
         :raises ClosedError: after :meth:`close`
         """
         target, stub = self._stub()
-        return Call(self, self._stall_timer, target, getattr(stub, method), request)
+        call = Call(self, self._stall_timer, target, getattr(stub, method), request)
+        with self._lock:
+            self._calls.add(call)
+        return call
 
     def persist(
         self, attempt: Callable[[Budget], _T], is_wanted: Callable[[], bool] = lambda: True
@@ -114,7 +119,11 @@ class Connection(Replicas):
         """Close the channel; calls under way end with an error."""
         with self._lock:
             self.is_closed = True
-            if self._channel is not None and self._process == os.getpid():
-                self._channel.close()
-            self._channel = None
+            channel, self._channel = self._channel, None
+            calls = list(self._calls)  # also on the channels of replicas that were lost
+        if self._process == os.getpid():
+            for call in calls:
+                call.close()
+            if channel is not None:
+                channel.close()
         self.wake()

@@ -184,3 +184,20 @@ def test_contains_is_whole_after_a_cut(steady: ServerProcess):
         proxy.cut_after(20_000)
         np.testing.assert_array_equal(factory.contains(triples, ("training",)), known)
         assert proxy.struck.is_set()
+
+
+def test_closing_a_client_ends_its_streams_also_on_a_replica_that_it_left(
+    servers: Servers, steady: ServerProcess
+):
+    full = servers.start("--max-streams", "1")
+    client = Client([full.target, steady.target], timeout=10)
+    factory = client.triples_factory("world")
+    batches = iter(open_stream(client))
+    next(batches)
+    factory.open_sampler()
+    assert client.target == steady.target
+    client.close()
+    with pytest.raises(ClosedError):
+        list(batches)
+    with Client(full.target, patience=2) as other:
+        assert other.triples_factory("world").open_sampler().config.num_negs_per_pos == 1
