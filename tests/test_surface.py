@@ -14,9 +14,10 @@ import negserve_server.index
 import negserve_server.sampling
 
 SURFACE = {
-    negserve: "Client ClosedError CorruptedBatch EpochBatch EpochConfig EpochStream "
+    negserve: "ChecksumError Client ClosedError CorruptedBatch EpochBatch EpochConfig EpochStream "
     "FingerprintMismatchError InvalidRequestError "
-    "LimitExceededError Limits NegserveError OverloadedError RelationStatistics RemoteSampler "
+    "LimitExceededError Limits NegserveError NotAllowedError OverloadedError PublishProgress "
+    "RelationStatistics RemoteSampler "
     "RemoteTriplesFactory RequestError SamplerConfig ServerFaultError ServiceError StalledError "
     "UnavailableError UnknownDatasetError",
     negserve.aio: "Client EpochStream RemoteSampler RemoteTriplesFactory",

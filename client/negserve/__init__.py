@@ -11,11 +11,13 @@ from negserve.described_dataset import RelationStatistics
 from negserve.epoch import EpochBatch, EpochConfig
 from negserve.epoch_stream import EpochStream
 from negserve.errors import (
+    ChecksumError,
     ClosedError,
     FingerprintMismatchError,
     InvalidRequestError,
     LimitExceededError,
     NegserveError,
+    NotAllowedError,
     OverloadedError,
     RequestError,
     ServerFaultError,
@@ -24,10 +26,12 @@ from negserve.errors import (
     UnavailableError,
     UnknownDatasetError,
 )
+from negserve.publish import PublishProgress
 from negserve.remote_sampler import RemoteSampler
 from negserve.triples_factory import RemoteTriplesFactory
 
 __all__ = [
+    "ChecksumError",
     "Client",
     "ClosedError",
     "CorruptedBatch",
@@ -39,7 +43,9 @@ __all__ = [
     "LimitExceededError",
     "Limits",
     "NegserveError",
+    "NotAllowedError",
     "OverloadedError",
+    "PublishProgress",
     "RelationStatistics",
     "RemoteSampler",
     "RemoteTriplesFactory",

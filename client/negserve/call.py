@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import grpc
@@ -34,12 +34,16 @@ class Call:
         self.target = target
         self._replicas = replicas
         self._stall_timer = stall_timer
-        self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._call = method(iter(self._requests.get, None) if request is None else request)
+        self._requests: queue.SimpleQueue[Iterable[Any] | None] = queue.SimpleQueue()
+        self._call = method(_flattened(self._requests) if request is None else request)
 
     def send(self, request: Any) -> None:
         """Send a request, without waiting."""
-        self._requests.put(request)
+        self._requests.put([request])
+
+    def send_all(self, requests: Iterable[Any]) -> None:
+        """Send requests, without waiting; each is made when it is its turn."""
+        self._requests.put(requests)
 
     def next(self, seconds: float) -> Any:
         """Wait for the next message; None after the last.
@@ -92,3 +96,8 @@ class Call:
         """End the call."""
         self._requests.put(None)  # else a thread of grpc waits for requests for ever
         self._call.cancel()
+
+
+def _flattened(queued: queue.SimpleQueue[Iterable[Any] | None]) -> Iterator[Any]:
+    for requests in iter(queued.get, None):
+        yield from requests

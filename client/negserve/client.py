@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
 from negserve.connection import Connection
+from negserve.mapped_graph import MappedGraph, Publishable
+from negserve.publish import PublishProgress, confirmed, publish
 from negserve.triples_factory import RemoteTriplesFactory
 from negserve.v1 import sampler_pb2 as pb
 
@@ -81,3 +83,39 @@ class Client:
         :raises NegserveError: typed by what the server said
         """
         return RemoteTriplesFactory(self._connection, name)
+
+    def publish(
+        self,
+        name: str,
+        factory: Publishable,
+        *,
+        num_entities: int | None = None,
+        num_relations: int | None = None,
+        on_progress: Callable[[PublishProgress], object] | None = None,
+    ) -> RemoteTriplesFactory:
+        """Make a graph at hand a dataset of the server, or find that it is one.
+
+        Any number of processes may publish the same graph at once: it is uploaded and built once.
+        With several targets, each replica gets it; those that can't be reached are logged and
+        left out, unless that is all of them.
+
+        :param name: what the dataset shall be called: 1 to 100 of A-Z, a-z, 0-9, period, underscore
+            and hyphen, the first a letter or a digit
+        :param factory: integer ids of training triples, shape (n, 3), an array or a tensor; or
+            what has them as ``mapped_triples``, together with ``num_entities`` and
+            ``num_relations``, such as PyKEEN's triples factories; or a mapping from ``training``,
+            ``validation`` and ``testing`` to either. Labels and type constraints are not published
+        :param num_entities: size of the entity id space; None for that of ``factory``, which for
+            bare arrays is the largest id plus one
+        :param num_relations: likewise for relations
+        :param on_progress: called now and then, from this thread
+        :return: the dataset; its fingerprint is that of ``factory``
+        :raises FingerprintMismatchError: if the server has another graph of that name
+        :raises NotAllowedError: if the server has none, and runs without ``--allow-publish``
+        :raises LimitExceededError: if the server has no room for the graph
+        :raises InvalidRequestError: if ``factory`` holds no triples, or ids outside the id space
+        :raises NegserveError: typed by what the server said
+        """
+        graph = MappedGraph.of(factory, num_entities=num_entities, num_relations=num_relations)
+        publish(self._connection, name, graph, on_progress)
+        return confirmed(RemoteTriplesFactory(self._connection, name), graph)

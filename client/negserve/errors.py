@@ -10,6 +10,8 @@
     │   ├── UnavailableError (ConnectionError)    no server answers, or it shuts down
     │   ├── StalledError (TimeoutError)           a server is there, but the deadline passed
     │   ├── OverloadedError                       the server has as many streams as it takes
+    │   ├── NotAllowedError (PermissionError)     the server's operator does not allow it
+    │   ├── ChecksumError                         what arrived is not what was sent
     │   └── ServerFaultError                      the server failed; its log says why
     └── ClosedError                   the client was closed before the call
 
@@ -87,6 +89,14 @@ class OverloadedError(ServiceError):
     """The server has as many open streams as it takes."""
 
 
+class NotAllowedError(ServiceError, PermissionError):
+    """The server's operator does not allow it."""
+
+
+class ChecksumError(ServiceError):
+    """What arrived is not what was sent: a network, a proxy or a memory is broken."""
+
+
 class ServerFaultError(ServiceError):
     """The server failed in a way that it did not foresee; its log says why."""
 
@@ -107,6 +117,8 @@ _BY_CODE: Mapping[grpc.StatusCode, type[NegserveError]] = {
     grpc.StatusCode.FAILED_PRECONDITION: InvalidRequestError,
     grpc.StatusCode.NOT_FOUND: UnknownDatasetError,
     grpc.StatusCode.RESOURCE_EXHAUSTED: LimitExceededError,
+    grpc.StatusCode.PERMISSION_DENIED: NotAllowedError,
+    grpc.StatusCode.DATA_LOSS: ChecksumError,
     grpc.StatusCode.UNAVAILABLE: UnavailableError,
     grpc.StatusCode.DEADLINE_EXCEEDED: StalledError,
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -38,7 +38,7 @@ class Call:
         self._loop = asyncio.get_running_loop()
         self._replicas = replicas
         self._channel = channel
-        self._requests: asyncio.Queue[Any] = asyncio.Queue()
+        self._requests: asyncio.Queue[Iterable[Any]] = asyncio.Queue()
         self._call = method(*([] if request is None else [request]))
         if request is None:
             # Our own task, not grpc's: that one waits for ever if the call fails at once.
@@ -47,7 +47,11 @@ class Call:
 
     def send(self, request: Any) -> None:
         """Send a request, without waiting."""
-        self._requests.put_nowait(request)
+        self._requests.put_nowait([request])
+
+    def send_all(self, requests: Iterable[Any]) -> None:
+        """Send requests, without waiting; each is made when it is its turn."""
+        self._requests.put_nowait(requests)
 
     async def next(self, seconds: float) -> Any:
         """Wait for the next message; None after the last.
@@ -126,8 +130,9 @@ async def in_time(answer: Awaitable[_T], seconds: float, replicas: Replicas, tar
         ) from None
 
 
-async def _write_all(call: Any, requests: asyncio.Queue[Any]) -> None:
+async def _write_all(call: Any, queued: asyncio.Queue[Iterable[Any]]) -> None:
     # What goes wrong is told to who reads.
     with suppress(grpc.RpcError, asyncio.InvalidStateError):
         while True:
-            await call.write(await requests.get())
+            for request in await queued.get():
+                await call.write(request)

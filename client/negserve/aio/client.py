@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
 from negserve.aio.connection import Connection
+from negserve.aio.publish import publish
 from negserve.aio.triples_factory import RemoteTriplesFactory
 from negserve.client import DEFAULT_TARGET
+from negserve.mapped_graph import MappedGraph, Publishable
+from negserve.publish import PublishProgress, confirmed
 from negserve.v1 import sampler_pb2 as pb
 
 
@@ -78,3 +82,22 @@ class Client:
         """
         answer = await self._connection.call("GetDataset", pb.GetDatasetRequest(dataset=name))
         return RemoteTriplesFactory(self._connection, name, answer)
+
+    async def publish(
+        self,
+        name: str,
+        factory: Publishable,
+        *,
+        num_entities: int | None = None,
+        num_relations: int | None = None,
+        on_progress: Callable[[PublishProgress], object] | None = None,
+    ) -> RemoteTriplesFactory:
+        """Make a graph at hand a dataset of the server, or find that it is one.
+
+        Parameters, result and errors as of :meth:`negserve.Client.publish`.
+        """
+        graph = await asyncio.to_thread(
+            MappedGraph.of, factory, num_entities=num_entities, num_relations=num_relations
+        )
+        await publish(self._connection, name, graph, on_progress)
+        return confirmed(await self.triples_factory(name), graph)
