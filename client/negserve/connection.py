@@ -18,6 +18,7 @@ from negserve.stall_timer import StallTimer
 from negserve.v1.sampler_pb2_grpc import SamplerServiceStub
 
 _T = TypeVar("_T")
+_OF_PARENTS: list[object] = []
 
 
 class Connection(Replicas):
@@ -46,7 +47,9 @@ class Connection(Replicas):
         :raises ClosedError: after :meth:`close`
         """
         if self._process is not None and self._process != os.getpid():
-            # A forked child: the parent's channel, locks and timer are not its own.
+            # A forked child: the parent's channel, locks and timer are not its own. They are kept,
+            # because to end them here is to end the process.
+            _OF_PARENTS.append((self._channel, list(self._calls)))
             self._set_up()
         with self._lock:
             if self.is_closed:
