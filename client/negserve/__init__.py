@@ -7,6 +7,7 @@ from negserve.client import Client
 from negserve.config import SamplerConfig
 from negserve.corrupted_batch import CorruptedBatch
 from negserve.dataset import Limits
+from negserve.described_dataset import RelationStatistics
 from negserve.epoch import EpochBatch, EpochConfig
 from negserve.epoch_stream import EpochStream
 from negserve.errors import (
@@ -27,7 +28,7 @@ from negserve.errors import (
 )
 from negserve.publish import PublishProgress
 from negserve.remote_sampler import RemoteSampler
-from negserve.triples_factory import RelationStatistics, RemoteTriplesFactory
+from negserve.triples_factory import RemoteTriplesFactory
 
 __all__ = [
     "ChecksumError",

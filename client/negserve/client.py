@@ -7,9 +7,8 @@ from types import TracebackType
 from typing import Self
 
 from negserve.connection import Connection
-from negserve.errors import FingerprintMismatchError, InvalidRequestError
 from negserve.mapped_graph import MappedGraph, Publishable
-from negserve.publish import PublishProgress, publish
+from negserve.publish import PublishProgress, confirmed, publish
 from negserve.triples_factory import RemoteTriplesFactory
 from negserve.v1 import sampler_pb2 as pb
 
@@ -24,10 +23,12 @@ class Client:
 
     :param target: ``HOST:PORT`` or ``unix:PATH``; several for replicas of the same data, of
         which the next one takes over when one is lost
-    :param timeout: seconds that a call, or a stream's next message, may take before it ends
-        with :class:`negserve.StalledError`
-    :param patience: seconds that a lost server is waited for before a sampler or a stream gives
-        up; None for as long as ``timeout``
+    :param timeout: seconds that a call, or a stream's next message, may take before another
+        replica is asked, or the same one again
+    :param patience: seconds after which a call, or a stream without progress, gives up, counted
+        from its first failure, over all replicas; none of them takes more than its share. None
+        for ``timeout`` times the number of replicas
+    :raises InvalidRequestError: if there is no address, or a time is not positive
     """
 
     def __init__(
@@ -37,15 +38,12 @@ class Client:
         timeout: float = 30.0,
         patience: float | None = None,
     ) -> None:
-        for name, seconds in (("timeout", timeout), ("patience", patience)):
-            if seconds is not None and seconds <= 0:
-                raise InvalidRequestError(f"{name}={seconds}; give a positive number of seconds")
-        self.targets = (target,) if isinstance(target, str) else tuple(target)
-        if not self.targets:
-            raise InvalidRequestError("target is empty; give at least one address")
-        self.timeout = timeout
-        self.patience = timeout if patience is None else patience
-        self._connection = Connection(self.targets, self.timeout, self.patience)
+        self._connection = Connection(target, timeout, patience)
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The replicas."""
+        return self._connection.targets
 
     @property
     def target(self) -> str:
@@ -53,8 +51,7 @@ class Client:
         return self._connection.target
 
     def __repr__(self) -> str:
-        targets = self.targets[0] if len(self.targets) == 1 else list(self.targets)
-        return f"Client({targets!r}, timeout={self.timeout}, patience={self.patience})"
+        return repr(self._connection)
 
     def __enter__(self) -> Self:
         return self
@@ -121,12 +118,4 @@ class Client:
         """
         graph = MappedGraph.of(factory, num_entities=num_entities, num_relations=num_relations)
         publish(self._connection, name, graph, on_progress)
-        published = RemoteTriplesFactory(self._connection, name)
-        if published.fingerprint != graph.fingerprint:
-            raise FingerprintMismatchError(
-                f"{self.target}: dataset {name!r} has fingerprint {published.fingerprint}, the "
-                f"graph published by that name {graph.fingerprint}",
-                reason="FINGERPRINT_MISMATCH",
-                metadata={"value": graph.fingerprint, "limit": published.fingerprint},
-            )
-        return published
+        return confirmed(RemoteTriplesFactory(self._connection, name), graph)

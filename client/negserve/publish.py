@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import logging
-import queue
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 from negserve import wire
-from negserve.backoff import tries
+from negserve.budget import Budget
 from negserve.connection import Connection
-from negserve.errors import ServiceError, StalledError, UnavailableError
+from negserve.described_dataset import DescribedDataset
+from negserve.errors import (
+    FingerprintMismatchError,
+    ServiceError,
+    StalledError,
+    UnavailableError,
+)
 from negserve.mapped_graph import MappedGraph
 from negserve.v1 import sampler_pb2 as pb
+
+_Published = TypeVar("_Published", bound=DescribedDataset)
 
 logger = logging.getLogger(__name__)
 
 #: A chunk is half a megabyte or so: even over a slow network it is there before patience ends.
 _TRIPLES_PER_CHUNK = 2**16
-#: Exchanges that break after they got somewhere; then it is no accident any more.
+#: Streams that break after they got somewhere; then it is no accident any more.
 _MOST_BREAKS = 5
 
 Stage = Literal["waiting", "uploading", "building"]
@@ -47,20 +54,25 @@ class PublishProgress:
 
 
 class PublishDialogue:
-    """What a client says on one ``Publish`` stream; knows of no connection.
+    """What a client says on ``Publish`` streams, as many as it takes. Does no I/O.
 
     :ivar is_published: whether the server said that the graph is there
-    :ivar has_progressed: whether it said anything
     """
 
     def __init__(self, name: str, graph: MappedGraph) -> None:
         self._name = name
         self._graph = graph
+        self._num_streams = 0
         self.is_published = False
-        self.has_progressed = False
+
+    @property
+    def is_getting_on(self) -> bool:
+        """Tell whether an answer begins patience anew."""
+        return self._num_streams <= _MOST_BREAKS
 
     def announcement(self) -> pb.PublishRequest:
-        """Give the first message."""
+        """Give the first message of a stream."""
+        self._num_streams += 1
         return pb.PublishRequest(
             announcement=pb.PublishAnnouncement(
                 name=self._name,
@@ -78,7 +90,6 @@ class PublishDialogue:
         self, response: pb.PublishResponse
     ) -> tuple[Iterator[pb.PublishRequest], PublishProgress | None]:
         """Take an answer; give what has to be sent now, made while it is sent, and progress."""
-        self.has_progressed = True
         self.is_published = response.HasField("published")
         to_send: Iterator[pb.PublishRequest] = iter(())
         if response.HasField("upload"):
@@ -122,66 +133,62 @@ def publish(
     :raises NegserveError: typed by what the server said
     """
     if len(connection.targets) == 1:
-        _publish_on_one(connection, name, graph, on_progress)
+        _publish_on_one(connection, PublishDialogue(name, graph), on_progress)
         return
     lost: list[ServiceError] = []
     for target in connection.targets:
-        replica = Connection((target,), connection.timeout, connection.patience)
+        replica = Connection(target, connection.timeout, connection.patience)
         try:
-            _publish_on_one(replica, name, graph, on_progress)
+            _publish_on_one(replica, PublishDialogue(name, graph), on_progress)
         except (UnavailableError, StalledError) as error:
             lost.append(error)
         finally:
             replica.close()
-    if len(lost) == len(connection.targets):
+    tell_lost(name, lost, len(connection.targets))
+
+
+def _publish_on_one(
+    connection: Connection,
+    dialogue: PublishDialogue,
+    on_progress: Callable[[PublishProgress], object] | None,
+) -> None:
+    def converse(budget: Budget) -> None:
+        call = connection.open("Publish")
+        call.send(dialogue.announcement())
+        for response in call.messages(budget):
+            to_send, progress = dialogue.hear(response)
+            call.send_all(to_send)
+            if dialogue.is_getting_on:
+                budget.note_progress()
+            if progress is not None and on_progress is not None:
+                on_progress(progress)
+        if not dialogue.is_published:
+            raise connection.ended(call.target, "before the graph was published")
+
+    connection.persist(converse)
+
+
+def tell_lost(name: str, lost: Sequence[ServiceError], num_replicas: int) -> None:
+    """Log which replicas could not be reached.
+
+    :raises ServiceError: the last one's error if that is all of them
+    """
+    if len(lost) == num_replicas:
         raise lost[-1]
     for reason in lost:
         logger.warning("a replica did not get the dataset %s: %s", name, reason)
 
 
-def _publish_on_one(
-    connection: Connection,
-    name: str,
-    graph: MappedGraph,
-    on_progress: Callable[[PublishProgress], object] | None,
-) -> None:
-    last_error: ServiceError | None = None
-    for _ in range(_MOST_BREAKS):
-        for _ in tries(connection.patience):
-            dialogue = PublishDialogue(name, graph)
-            target = connection.target
-            try:
-                _exchange(connection, dialogue, on_progress)
-            except (UnavailableError, StalledError) as error:
-                last_error = error
-                connection.fail_over(target)
-            else:
-                return
-            if dialogue.has_progressed:
-                break  # patience begins anew
-        else:
-            break
-    assert last_error is not None
-    raise last_error
+def confirmed(published: _Published, graph: MappedGraph) -> _Published:
+    """Give a published dataset, once sure that it is the graph.
 
-
-def _exchange(
-    connection: Connection,
-    dialogue: PublishDialogue,
-    on_progress: Callable[[PublishProgress], object] | None,
-) -> None:
-    outbox: queue.SimpleQueue[Iterable[pb.PublishRequest] | None] = queue.SimpleQueue()
-    outbox.put([dialogue.announcement()])
-    call = connection.stub().Publish(
-        request for requests in iter(outbox.get, None) for request in requests
-    )
-    try:
-        for response in connection.messages(call):
-            to_send, progress = dialogue.hear(response)
-            outbox.put(to_send)
-            if progress is not None and on_progress is not None:
-                on_progress(progress)
-    finally:
-        outbox.put(None)  # else a thread of grpc waits for requests for ever
-    if not dialogue.is_published:
-        raise UnavailableError(f"{connection.target}: the stream was ended")
+    :raises FingerprintMismatchError: if it is another one
+    """
+    if published.fingerprint != graph.fingerprint:
+        raise FingerprintMismatchError(
+            f"dataset {published.name!r} has fingerprint {published.fingerprint}, the graph "
+            f"published by that name {graph.fingerprint}",
+            reason="FINGERPRINT_MISMATCH",
+            metadata={"value": graph.fingerprint, "limit": published.fingerprint},
+        )
+    return published

@@ -1,16 +1,18 @@
-"""Each contract case runs on every graph, in process and over a real server."""
+"""Each contract case runs on every graph: in process, and over a real server with both clients."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import torch
 
-from negserve import Client
+from negserve import Client, aio
 from negserve.sampling import TriplesFactory
 from negserve_server import graph
+from tests.support.event_loop import BlockingFactory, EventLoop
 from tests.support.graphs import GRAPHS, load
 
 
@@ -31,24 +33,50 @@ class Place:
         return triples[(torch.arange(count) * 7919) % len(triples)]
 
 
-@pytest.fixture(params=["in-process", "remote"])
+WAYS = ("in-process", "remote", "aio")
+
+
+@pytest.fixture(params=WAYS)
 def where(request: pytest.FixtureRequest) -> str:
-    """Where the sampler computes."""
+    """Where the sampler computes, and through which client it is reached."""
     return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def event_loop() -> Iterator[EventLoop]:
+    """A loop for clients that are to be awaited."""
+    loop = EventLoop()
+    yield loop
+    loop.close()
+
+
+def served(client: Client, where: str, name: str, request: pytest.FixtureRequest) -> TriplesFactory:
+    """Give a dataset of a server, through this client or one for asyncio."""
+    if where == "remote":
+        return client.triples_factory(name)
+    loop: EventLoop = request.getfixturevalue("event_loop")
+    awaited = aio.Client(client.target)
+    request.addfinalizer(lambda: loop.run(awaited.close()))
+    return BlockingFactory(loop, loop.run(awaited.triples_factory(name)))
 
 
 def _place(name: str, where: str, request: pytest.FixtureRequest) -> Place:
     loaded = load(name)
     if where == "in-process":
         return Place(loaded, loaded)
-    client: Client = request.getfixturevalue("client")
-    return Place(loaded, client.triples_factory(name))
+    return Place(loaded, served(request.getfixturevalue("client"), where, name, request))
 
 
-@pytest.fixture(params=GRAPHS)
-def place(request: pytest.FixtureRequest, where: str) -> Place:
+# Both clients share all that depends on the graph: for one of them one graph is enough.
+@pytest.fixture(
+    params=[
+        (name, where) for name in GRAPHS for where in WAYS if where != "aio" or name == "world"
+    ],
+    ids="-".join,
+)
+def place(request: pytest.FixtureRequest) -> Place:
     """Every graph."""
-    return _place(request.param, where, request)
+    return _place(*request.param, request)
 
 
 @pytest.fixture(params=GRAPHS)

@@ -11,11 +11,11 @@ import torch
 from torch import distributed
 from torch.utils.data import IterableDataset, get_worker_info
 
-from negserve import wire
 from negserve.client import Client
 from negserve.config import SamplerConfig
 from negserve.data.triple_batch import CompactTripleBatch, TripleBatch, compact_batch
 from negserve.epoch import EpochConfig, Tail
+from negserve.epoch_cursor import epoch_and_start
 from negserve.epoch_stream import EpochStream
 from negserve.errors import InvalidRequestError
 from negserve.triples_factory import RemoteTriplesFactory
@@ -26,7 +26,7 @@ Item = TripleBatch | CompactTripleBatch | tuple[torch.Tensor, ...]
 #: A DataLoader may have as many workers.
 MAX_NUM_WORKERS = 1024
 # Where the shared tensor has what; behind it, one number per worker.
-_EPOCH, _START, _VERSION, _BEGUN = range(4)
+_EPOCH, _START, _VERSION, _BY_LOADER, _BEGUN = range(5)
 
 
 class TripleStream(IterableDataset[Item]):
@@ -132,8 +132,10 @@ class TripleStream(IterableDataset[Item]):
                 f"num_workers={info.num_workers}; at most {MAX_NUM_WORKERS} are possible"
             )
         config = replace(self.config, worker=info.id, num_workers=info.num_workers)
-        epoch, start, version = (int(number) for number in self._shared[:_BEGUN])
-        if self._shared[_BEGUN + info.id] == version:
+        epoch, start, version = (int(number) for number in self._shared[:_BY_LOADER])
+        # A worker that is slow to start may see the next pass already and begin it twice; what came
+        # of the first time is dropped by the loader.
+        if self._shared[_BEGUN + info.id] == version and not self._shared[_BY_LOADER]:
             raise InvalidRequestError(
                 f"a pass from epoch={epoch}, start={start} has begun before; call set_epoch or "
                 f"load_state_dict before each pass over a DataLoader with workers, or use "
@@ -175,22 +177,9 @@ class TripleStream(IterableDataset[Item]):
                 client = self._source if isinstance(self._source, Client) else Client(self._source)
                 assert self._dataset is not None
                 factory = client.triples_factory(self._dataset)
-            num_positives = factory.num_triples
-            if self.config.relations is not None:
-                num_positives = self._ask_num_positives(factory)
+            num_positives = factory.num_positives(self.config.relations)
             self._opened = os.getpid(), factory, num_positives
         return self._opened[1:]
-
-    def _ask_num_positives(self, factory: RemoteTriplesFactory) -> int:
-        dataset = factory._dataset
-        request = wire.encode_epoch_request(
-            dataset.name, dataset.fingerprint, self.sampler, self.config, 0, 0
-        )
-        call = dataset.connection.stub().SampleEpoch(request)
-        try:
-            return int(dataset.connection.next_message(call).configured.num_positives)
-        finally:
-            call.cancel()
 
     @property
     def epoch(self) -> int:
@@ -215,15 +204,7 @@ class TripleStream(IterableDataset[Item]):
         :param state: of a batch, of :meth:`state_dict`, or of a :class:`negserve.EpochStream`
         :raises InvalidRequestError: if the state is none
         """
-        try:
-            epoch, start = int(state["epoch"]), int(state["start"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise InvalidRequestError(
-                f"{state!r} is no state of a stream; give a mapping with epoch and start"
-            ) from error
-        if epoch < 0 or start < 0:
-            raise InvalidRequestError(f"epoch={epoch}, start={start}; neither may be negative")
-        self._go_to(epoch, start)
+        self._go_to(*epoch_and_start(state))
 
     def _go_to(self, epoch: int, start: int) -> None:
         self._position = (epoch, start)
@@ -235,7 +216,12 @@ class TripleStream(IterableDataset[Item]):
 
     def begin_pass(self) -> None:
         """Tell workers that the next pass begins where the last one was left; for loaders."""
+        self._shared[_BY_LOADER] = 1
         self._publish()
+
+    def end_pass(self) -> None:
+        """Tell workers that no loader takes care of passes any more; for loaders."""
+        self._shared[_BY_LOADER] = 0
 
     def _publish(self) -> None:
         self._shared[_EPOCH], self._shared[_START] = self._position
