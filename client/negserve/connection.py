@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 
+from negserve import forks
 from negserve.backoff import tries
 from negserve.errors import (
     ClosedError,
@@ -76,7 +77,7 @@ class Connection:
     def _set_up(self) -> None:
         self._lock = threading.Lock()
         self._current = 0
-        self._process: int | None = None
+        self._process = os.getpid()
         self._channel: grpc.Channel | None = None
         self._closed = False
         self.stall_timer = StallTimer()
@@ -99,17 +100,16 @@ class Connection:
 
         :raises ClosedError: after :meth:`close`
         """
-        if self._process is not None and self._process != os.getpid():
-            # A forked child: the parent's channel, locks and timer are not its own.
+        if self._process != os.getpid():
+            # A forked child: the parent's locks and timer are not its own.
             closed = self._closed
             self._set_up()
             self._closed = closed
         with self._lock:
             if self._closed:
                 raise ClosedError(f"{self.target}: the client was closed; make another")
-            if self._channel is None:
-                self._channel = grpc.insecure_channel(self.target, options=_OPTIONS)
-                self._process = os.getpid()
+            if self._channel is None or not forks.is_open(self._channel):
+                self._channel = forks.open_channel(self.target, _OPTIONS)
             return SamplerServiceStub(self._channel)
 
     def fail_over(self, lost: str) -> None:

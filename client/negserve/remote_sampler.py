@@ -31,6 +31,9 @@ class _Stream:
         self._connection = dataset.connection
         self._requests: queue.SimpleQueue[pb.SampleRequest | None] = queue.SimpleQueue()
         self._call = self._connection.stub().Sample(iter(self._requests.get, None))
+        # Whatever ends the call, the thread of grpc that waits for requests ends with it.
+        if not self._call.add_callback(lambda: self._requests.put(None)):
+            self._requests.put(None)
         self.send(
             pb.SampleRequest(
                 configuration=pb.SampleConfiguration(
