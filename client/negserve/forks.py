@@ -73,6 +73,10 @@ def _thread_names() -> set[str]:
     return names
 
 
+def _release() -> None:
+    _lock.release()
+
+
 def _renew_lock() -> None:
     global _lock  # noqa: PLW0603
     _lock = threading.Lock()
@@ -83,6 +87,4 @@ def _register() -> None:
     # Once there is a channel: handlers that come last run first, and those of gRPC, which the first
     # channel brings, halt the threads that it takes to close one.
     if hasattr(os, "register_at_fork"):
-        os.register_at_fork(
-            before=_close_all, after_in_parent=lambda: _lock.release(), after_in_child=_renew_lock
-        )
+        os.register_at_fork(before=_close_all, after_in_parent=_release, after_in_child=_renew_lock)
