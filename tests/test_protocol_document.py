@@ -16,6 +16,8 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from negserve.corrupted_batch import CorruptedBatch, num_rows
+from negserve.mapped_graph import MappedGraph
+from negserve.publish import PublishDialogue
 from negserve.v1 import errors_pb2
 from negserve.v1 import sampler_pb2 as pb
 from negserve_server.graph import TypeConstraints
@@ -202,6 +204,18 @@ def test_the_table_of_rows_is_right():
         assert found == [int(row) for row in expected.split()]
         assert num_rows(int(position), int(n), int(c)) == found[-1] + 1
     assert num_rows(7, 0, 3) == 0
+
+
+def test_the_checksum_is_that_of_a_chunk():
+    (data, checksum) = re.findall(r"over the bytes `([^`]+)`, so (\d+)", DOCUMENT)[0]
+    graph = MappedGraph.of([(1, 0, 2), (3, 1, 0)])
+    dialogue = PublishDialogue("toy", graph)
+    upload = pb.PublishUpload(max_triples_per_chunk=9)
+    to_send, _ = dialogue.hear(pb.PublishResponse(upload=upload))
+    (chunk,) = (request.chunk for request in to_send)
+    columns = (chunk.triples.heads, chunk.triples.relations, chunk.triples.tails)
+    assert b"".join(column.data for column in columns) == bytes.fromhex(data)
+    assert chunk.crc32 == int(checksum)
 
 
 def test_the_log_probability_is_that_of_a_server(channel: grpc.Channel):

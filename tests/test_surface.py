@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import negserve
+import negserve.aio
 import negserve.data
 import negserve.sampling
 import negserve_server.graph
@@ -13,11 +14,13 @@ import negserve_server.index
 import negserve_server.sampling
 
 SURFACE = {
-    negserve: "Client ClosedError CorruptedBatch EpochBatch EpochConfig EpochStream "
+    negserve: "ChecksumError Client ClosedError CorruptedBatch EpochBatch EpochConfig EpochStream "
     "FingerprintMismatchError InvalidRequestError "
-    "LimitExceededError Limits NegserveError OverloadedError RelationStatistics RemoteSampler "
+    "LimitExceededError Limits NegserveError NotAllowedError OverloadedError PublishProgress "
+    "RelationStatistics RemoteSampler "
     "RemoteTriplesFactory RequestError SamplerConfig ServerFaultError ServiceError StalledError "
     "UnavailableError UnknownDatasetError",
+    negserve.aio: "Client EpochStream RemoteSampler RemoteTriplesFactory",
     negserve.data: "CompactTripleBatch TripleBatch TripleLoader TripleStream",
     negserve.sampling: "NEGATIVE_SAMPLERS BasicNegativeSampler BernoulliNegativeSampler "
     "CompactBatch ConfiguredSampler DegreeNegativeSampler MixtureNegativeSampler NegativeSampler "

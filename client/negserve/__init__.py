@@ -7,14 +7,17 @@ from negserve.client import Client
 from negserve.config import SamplerConfig
 from negserve.corrupted_batch import CorruptedBatch
 from negserve.dataset import Limits
+from negserve.described_dataset import RelationStatistics
 from negserve.epoch import EpochBatch, EpochConfig
 from negserve.epoch_stream import EpochStream
 from negserve.errors import (
+    ChecksumError,
     ClosedError,
     FingerprintMismatchError,
     InvalidRequestError,
     LimitExceededError,
     NegserveError,
+    NotAllowedError,
     OverloadedError,
     RequestError,
     ServerFaultError,
@@ -23,10 +26,12 @@ from negserve.errors import (
     UnavailableError,
     UnknownDatasetError,
 )
+from negserve.publish import PublishProgress
 from negserve.remote_sampler import RemoteSampler
-from negserve.triples_factory import RelationStatistics, RemoteTriplesFactory
+from negserve.triples_factory import RemoteTriplesFactory
 
 __all__ = [
+    "ChecksumError",
     "Client",
     "ClosedError",
     "CorruptedBatch",
@@ -38,7 +43,9 @@ __all__ = [
     "LimitExceededError",
     "Limits",
     "NegserveError",
+    "NotAllowedError",
     "OverloadedError",
+    "PublishProgress",
     "RelationStatistics",
     "RemoteSampler",
     "RemoteTriplesFactory",

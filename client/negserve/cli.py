@@ -21,6 +21,8 @@ from negserve.triples_factory import RemoteTriplesFactory
 from negserve.wire import FILTER_MODES, KINDS, SLOTS, SPLITS
 
 _LINES_PER_REQUEST = 1024
+#: Seconds for which a server that is away is waited for: a person waits, too.
+_PATIENCE = 5.0
 _COLUMNS = ("head", "relation", "tail")
 
 
@@ -68,7 +70,7 @@ def main() -> None:
 def info(target: str, timeout: float, dataset: str | None, as_json: bool) -> None:
     """Describe the server's datasets, or one DATASET with its relations."""
     try:
-        with Client(target, timeout=timeout) as client:
+        with Client(target, timeout=timeout, patience=min(timeout, _PATIENCE)) as client:
             names = [dataset] if dataset is not None else client.list_datasets()
             facts = [_describe(client.triples_factory(name), bool(dataset)) for name in names]
     except NegserveError as error:
@@ -229,7 +231,7 @@ def sample(
       negserve sample --chunk-size 256 -k 1000 --filtered --filter-mode mask train.tsv
     """  # noqa: D301
     try:
-        with Client(target, timeout=timeout) as client:
+        with Client(target, timeout=timeout, patience=min(timeout, _PATIENCE)) as client:
             factory = client.triples_factory(dataset)
             names = _Names(factory, ids)
             sampler = factory.open_sampler(

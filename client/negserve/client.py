@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
 from negserve.connection import Connection
-from negserve.errors import InvalidRequestError
+from negserve.mapped_graph import MappedGraph, Publishable
+from negserve.publish import PublishProgress, confirmed, publish
 from negserve.triples_factory import RemoteTriplesFactory
 from negserve.v1 import sampler_pb2 as pb
 
@@ -22,10 +23,12 @@ class Client:
 
     :param target: ``HOST:PORT`` or ``unix:PATH``; several for replicas of the same data, of
         which the next one takes over when one is lost
-    :param timeout: seconds that a call, or a stream's next message, may take before it ends
-        with :class:`negserve.StalledError`
-    :param patience: seconds that a lost server is waited for before a sampler or a stream gives
-        up; None for as long as ``timeout``
+    :param timeout: seconds that a call, or a stream's next message, may take before another
+        replica is asked, or the same one again
+    :param patience: seconds after which a call, or a stream without progress, gives up, counted
+        from its first failure, over all replicas; none of them takes more than its share. None
+        for ``timeout`` times the number of replicas
+    :raises InvalidRequestError: if there is no address, or a time is not positive
     """
 
     def __init__(
@@ -35,15 +38,12 @@ class Client:
         timeout: float = 30.0,
         patience: float | None = None,
     ) -> None:
-        for name, seconds in (("timeout", timeout), ("patience", patience)):
-            if seconds is not None and seconds <= 0:
-                raise InvalidRequestError(f"{name}={seconds}; give a positive number of seconds")
-        self.targets = (target,) if isinstance(target, str) else tuple(target)
-        if not self.targets:
-            raise InvalidRequestError("target is empty; give at least one address")
-        self.timeout = timeout
-        self.patience = timeout if patience is None else patience
-        self._connection = Connection(self.targets, self.timeout, self.patience)
+        self._connection = Connection(target, timeout, patience)
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The replicas."""
+        return self._connection.targets
 
     @property
     def target(self) -> str:
@@ -51,8 +51,7 @@ class Client:
         return self._connection.target
 
     def __repr__(self) -> str:
-        targets = self.targets[0] if len(self.targets) == 1 else list(self.targets)
-        return f"Client({targets!r}, timeout={self.timeout}, patience={self.patience})"
+        return repr(self._connection)
 
     def __enter__(self) -> Self:
         return self
@@ -84,3 +83,39 @@ class Client:
         :raises NegserveError: typed by what the server said
         """
         return RemoteTriplesFactory(self._connection, name)
+
+    def publish(
+        self,
+        name: str,
+        factory: Publishable,
+        *,
+        num_entities: int | None = None,
+        num_relations: int | None = None,
+        on_progress: Callable[[PublishProgress], object] | None = None,
+    ) -> RemoteTriplesFactory:
+        """Make a graph at hand a dataset of the server, or find that it is one.
+
+        Any number of processes may publish the same graph at once: it is uploaded and built once.
+        With several targets, each replica gets it; those that can't be reached are logged and
+        left out, unless that is all of them.
+
+        :param name: what the dataset shall be called: 1 to 100 of A-Z, a-z, 0-9, period, underscore
+            and hyphen, the first a letter or a digit
+        :param factory: integer ids of training triples, shape (n, 3), an array or a tensor; or
+            what has them as ``mapped_triples``, together with ``num_entities`` and
+            ``num_relations``, such as PyKEEN's triples factories; or a mapping from ``training``,
+            ``validation`` and ``testing`` to either. Labels and type constraints are not published
+        :param num_entities: size of the entity id space; None for that of ``factory``, which for
+            bare arrays is the largest id plus one
+        :param num_relations: likewise for relations
+        :param on_progress: called now and then, from this thread
+        :return: the dataset; its fingerprint is that of ``factory``
+        :raises FingerprintMismatchError: if the server has another graph of that name
+        :raises NotAllowedError: if the server has none, and runs without ``--allow-publish``
+        :raises LimitExceededError: if the server has no room for the graph
+        :raises InvalidRequestError: if ``factory`` holds no triples, or ids outside the id space
+        :raises NegserveError: typed by what the server said
+        """
+        graph = MappedGraph.of(factory, num_entities=num_entities, num_relations=num_relations)
+        publish(self._connection, name, graph, on_progress)
+        return confirmed(RemoteTriplesFactory(self._connection, name), graph)

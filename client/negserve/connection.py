@@ -2,189 +2,138 @@
 
 from __future__ import annotations
 
-import json
 import os
 import threading
-from collections.abc import Iterator, Sequence
-from typing import Any
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import grpc
 
 from negserve import forks
-from negserve.backoff import tries
-from negserve.errors import (
-    ClosedError,
-    NegserveError,
-    StalledError,
-    UnavailableError,
-    from_rpc_error,
-)
+from negserve.budget import Budget
+from negserve.call import Call
+from negserve.errors import NegserveError, ServiceError
+from negserve.replicas import CHANNEL_OPTIONS, Replicas
 from negserve.stall_timer import StallTimer
 from negserve.v1.sampler_pb2_grpc import SamplerServiceStub
 
-_SERVICE_CONFIG = {
-    "methodConfig": [
-        {
-            # Sample and SampleEpoch are opened again by who reads them, as long as patience lasts;
-            # retries below them would hide what a server said until the stall timer strikes.
-            "name": [
-                {"service": "negserve.v1.SamplerService", "method": method}
-                for method in (
-                    "Contains",
-                    "GetDataset",
-                    "GetRelationStatistics",
-                    "GetVocabulary",
-                    "ListDatasets",
-                )
-            ],
-            "retryPolicy": {
-                "maxAttempts": 5,
-                "initialBackoff": "0.1s",
-                "maxBackoff": "2s",
-                "backoffMultiplier": 2,
-                "retryableStatusCodes": ["UNAVAILABLE"],
-            },
-        }
-    ]
-}
-_OPTIONS = (
-    ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
-    ("grpc.max_receive_message_length", 64 * 1024 * 1024),
-    # A new channel has to be a new connection, see fail_over.
-    ("grpc.use_local_subchannel_pool", 1),
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 2_000),
-)
+_T = TypeVar("_T")
 
 
-class Connection:
+class Connection(Replicas):
     """Thread-safe; opened on first use in each process; pickled as its configuration.
 
-    :param targets: ``HOST:PORT`` or ``unix:PATH`` of replicas, at least one; they are used in
-        turn, the next one when :meth:`fail_over` says that one is lost
-    :param timeout: seconds that a call, or a stream's next message, may take
-    :param patience: seconds that a lost server is waited for, all replicas together
+    Parameters as of :class:`negserve.replicas.Replicas`.
     """
 
-    def __init__(self, targets: Sequence[str], timeout: float, patience: float) -> None:
-        self.targets = tuple(targets)
-        self.timeout = timeout
-        self.patience = patience
+    def __init__(
+        self, target: str | Sequence[str], timeout: float, patience: float | None = None
+    ) -> None:
+        super().__init__(target, timeout, patience)
         self._set_up()
 
     def _set_up(self) -> None:
         self._lock = threading.Lock()
-        self._current = 0
         self._process = os.getpid()
         self._channel: grpc.Channel | None = None
-        self._closed = False
-        self.stall_timer = StallTimer()
+        self._calls: weakref.WeakSet[Call] = weakref.WeakSet()
+        self._pauses = threading.Condition()
+        self._stall_timer = StallTimer()
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"targets": self.targets, "timeout": self.timeout, "patience": self.patience}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.targets = state["targets"]
-        self.timeout, self.patience = state["timeout"], state["patience"]
-        self._set_up()
-
-    @property
-    def target(self) -> str:
-        """The replica in use."""
-        return self.targets[self._current % len(self.targets)]
-
-    def stub(self) -> SamplerServiceStub:
-        """Give the service's stub on this process's channel.
+    def _stub(self) -> tuple[str, SamplerServiceStub]:
+        """Give the replica in use, and the service's stub on this process's channel to it.
 
         :raises ClosedError: after :meth:`close`
         """
         if self._process != os.getpid():
             # A forked child: the parent's locks and timer are not its own.
-            closed = self._closed
             self._set_up()
-            self._closed = closed
         with self._lock:
-            if self._closed:
-                raise ClosedError(f"{self.target}: the client was closed; make another")
+            if self.is_closed:
+                raise self.closed()
             if self._channel is None or not forks.is_open(self._channel):
-                self._channel = forks.open_channel(self.target, _OPTIONS)
-            return SamplerServiceStub(self._channel)
-
-    def fail_over(self, lost: str) -> None:
-        """Leave a replica: what comes next asks another, over a connection of its own.
-
-        With one replica only, that is the same one over a new connection: the old one may be
-        cut without having noticed. Calls that are under way on it go on.
-
-        :param lost: its target; nothing happens if it is no longer the one in use
-        """
-        with self._lock:
-            if self.target == lost:
-                self._current += 1
-                self._channel = None
+                self._channel = forks.open_channel(self.target, CHANNEL_OPTIONS)
+            return self.target, SamplerServiceStub(self._channel)
 
     def call(self, method: str, request: object) -> Any:
-        """Call a unary method with the deadline; if there are several replicas, ask them in turn.
+        """Call a unary method, on as many replicas as it takes.
 
         :param method: its name
         :raises NegserveError: typed by what the server said
         """
-        last_error: UnavailableError | None = None
-        for _ in tries(self.patience):
-            target = self.target
+
+        def ask(budget: Budget) -> Any:
+            target, stub = self._stub()
+            limit = budget.limit()
             try:
-                return getattr(self.stub(), method)(request, timeout=self.timeout)
+                return getattr(stub, method)(request, timeout=limit)
             except grpc.RpcError as error:
-                translated = self.translate(error)
-                if len(self.targets) == 1 or not isinstance(translated, UnavailableError):
-                    raise translated from error
-                last_error = translated
-                self.fail_over(target)
-        assert last_error is not None
-        raise last_error
+                raise self.translate(error, target) from error
+            except ValueError as error:
+                raise self._cut_off(target) from error
 
-    def messages(self, call: Any) -> Iterator[Any]:
-        """Iterate over a stream's messages, none of which may take longer than the deadline.
+        return self.persist(ask)
 
-        :raises NegserveError: typed by what the server said
+    def open(self, method: str, request: object = None) -> Call:
+        """Open a stream on the replica in use.
+
+        :param method: its name
+        :param request: the only request; None for a method that takes a stream of them
+        :raises ClosedError: after :meth:`close`
+        :raises UnavailableError: if a fork has closed the channel just now
         """
+        target, stub = self._stub()
         try:
-            while (message := self.next_message(call)) is not None:
-                yield message
-        finally:
-            call.cancel()
+            call = Call(self, self._stall_timer, target, getattr(stub, method), request)
+        except ValueError as error:
+            raise self._cut_off(target) from error
+        with self._lock:
+            self._calls.add(call)
+        return call
 
-    def next_message(self, call: Any) -> Any:
-        """Wait for a stream's next message, not longer than the deadline; None after the last.
+    def _cut_off(self, target: str) -> NegserveError:
+        """Give what it means that grpc says the channel is closed: with a ValueError."""
+        return self.closed() if self.is_closed else self.ended(target, "by a fork")
 
-        :raises NegserveError: typed by what the server said
+    def persist(
+        self, attempt: Callable[[Budget], _T], is_wanted: Callable[[], bool] = lambda: True
+    ) -> _T:
+        """Try until it succeeds, after a failure on the next replica, as the budget allows.
+
+        A replica that failed is left for a connection of its own also if it is the only one; calls
+        that are under way on the one before go on.
+
+        :param attempt: what to do, within a budget that it tells of its progress
+        :param is_wanted: if it says no, after :meth:`wake`, a pause between two tries is cut short
+        :raises ServiceError: the last one, when the budget is spent
         """
-        try:
-            with self.stall_timer.limit(call, self.timeout):
-                return next(call, None)
-        except TimeoutError as error:
-            raise StalledError(
-                f"{self.target}: {error}; is the server overloaded, or the network cut?"
-            ) from error
-        except grpc.RpcError as error:
-            raise self.translate(error) from error
+        budget = self.budget()
+        while True:
+            try:
+                return attempt(budget)
+            except ServiceError as error:
+                seconds = budget.pause_after(error)
+                with self._lock:
+                    if self.lose(error.target):
+                        self._channel = None
+            with self._pauses:
+                self._pauses.wait_for(lambda: self.is_closed or not is_wanted(), seconds)
 
-    def translate(self, error: grpc.RpcError) -> NegserveError:
-        """Turn grpc's error into a typed one, naming the target."""
-        if self._closed:
-            return ClosedError(f"{self.target}: the client was closed during the call")
-        if error.code() is grpc.StatusCode.CANCELLED:
-            # No caller sees the end of a call that it cancels itself: a server that stops, a
-            # balancer in between, or the stall timer at the very last moment did it.
-            return UnavailableError(f"{self.target}: the call was ended: {error.details()}")
-        return from_rpc_error(error, self.target)
+    def wake(self) -> None:
+        """Let all that pause look whether they are still wanted."""
+        with self._pauses:
+            self._pauses.notify_all()
 
     def close(self) -> None:
         """Close the channel; calls under way end with an error."""
         with self._lock:
-            self._closed = True
-            if self._channel is not None and self._process == os.getpid():
-                self._channel.close()
-            self._channel = None
+            self.is_closed = True
+            channel, self._channel = self._channel, None
+            calls = list(self._calls)  # also on the channels of replicas that were lost
+        if self._process == os.getpid():
+            for call in calls:
+                call.close()
+            if channel is not None:
+                channel.close()
+        self.wake()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from negserve.connection import Connection
-
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -32,7 +30,6 @@ class Limits:
 class Dataset:
     """A dataset as requests name it.
 
-    :ivar connection: how to reach the server
     :ivar name: the dataset's name there
     :ivar fingerprint: SHA-256 of id space, triples and type constraints, 64 hexadecimal digits
     :ivar num_entities: entity ids are 0 to num_entities - 1
@@ -40,7 +37,6 @@ class Dataset:
     :ivar limits: what one message may ask for
     """
 
-    connection: Connection
     name: str
     fingerprint: str
     num_entities: int

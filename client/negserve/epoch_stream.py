@@ -2,54 +2,40 @@
 
 from __future__ import annotations
 
-import hashlib
 import queue
 import threading
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
-from typing import Any
+from collections.abc import Iterator
 
-import numpy as np
-
-from negserve import wire
-from negserve.backoff import tries
+from negserve.budget import Budget
+from negserve.call import Call
 from negserve.config import SamplerConfig
+from negserve.connection import Connection
 from negserve.dataset import Dataset
 from negserve.epoch import EpochBatch, EpochConfig
-from negserve.errors import InvalidRequestError, ServiceError, StalledError, UnavailableError
+from negserve.epoch_cursor import EpochCursor
+from negserve.epoch_progress import EpochProgress
 
 #: How often a reader that waits for room looks whether it is still wanted.
 _LOOK_SECONDS = 0.05
+
+_Item = tuple[EpochBatch | None, bool]
 
 
 class _Reader:
     """A thread that reads ahead: what is left of one epoch, into a bounded queue."""
 
-    def __init__(
-        self,
-        dataset: Dataset,
-        sampler: SamplerConfig,
-        config: EpochConfig,
-        epoch: int,
-        start: int,
-        prefetch: int,
-    ) -> None:
-        self._dataset = dataset
-        self._sampler = sampler
-        self._config = config
-        self._epoch = epoch
-        self._start = start
-        self._batches: queue.Queue[tuple[EpochBatch, bool] | BaseException | None] = queue.Queue(
-            prefetch
-        )
+    def __init__(self, connection: Connection, progress: EpochProgress, prefetch: int) -> None:
+        self._connection = connection
+        self._progress = progress
+        self._batches: queue.Queue[_Item | BaseException] = queue.Queue(prefetch)
         self._lock = threading.Lock()
         self._is_wanted = True
-        self._call: Any = None
+        self._call: Call | None = None
         self._thread = threading.Thread(target=self._run, name="negserve-epoch", daemon=True)
         self._thread.start()
 
-    def next(self) -> tuple[EpochBatch, bool] | None:
-        """Wait for the next batch; with it, whether it is the last. None if there is none.
+    def next(self) -> _Item:
+        """Wait for the next batch, None if there is none; with it, whether it is the last.
 
         :raises NegserveError: what ended the stream
         """
@@ -63,10 +49,11 @@ class _Reader:
         with self._lock:
             self._is_wanted = False
             if self._call is not None:
-                self._call.cancel()
+                self._call.close()
+        self._connection.wake()
         self._thread.join()
 
-    def _put(self, item: tuple[EpochBatch, bool] | BaseException | None) -> None:
+    def _put(self, item: _Item | BaseException) -> None:
         while self._is_wanted:
             try:
                 self._batches.put(item, timeout=_LOOK_SECONDS)
@@ -76,71 +63,30 @@ class _Reader:
 
     def _run(self) -> None:
         try:
-            self._read_all()
+            self._connection.persist(self._read, lambda: self._is_wanted)
         except BaseException as error:
             self._put(error)
 
-    def _read_all(self) -> None:
-        connection = self._dataset.connection
-        while self._is_wanted:
-            last_error: ServiceError | None = None
-            start = self._start
-            for _ in tries(connection.patience):
-                target = connection.target
-                try:
-                    if self._read_stream():
-                        return
-                    if self._start == start and self._is_wanted:
-                        raise UnavailableError(f"{target}: the stream was ended without a batch")
-                    # Ended in order, after some batches: at once again.
-                except (UnavailableError, StalledError) as error:
-                    last_error = error
-                    connection.fail_over(target)
-                if self._start != start or not self._is_wanted:
-                    break  # there was progress: patience begins anew
-            else:
-                assert last_error is not None
-                raise last_error
-
-    def _read_stream(self) -> bool:
-        """Read over one call; tell whether the epoch is at its end."""
-        connection = self._dataset.connection
-        call = connection.stub().SampleEpoch(
-            wire.encode_epoch_request(
-                self._dataset.name,
-                self._dataset.fingerprint,
-                self._sampler,
-                self._config,
-                self._epoch,
-                self._start,
-            )
-        )
-        with self._lock:
-            if not self._is_wanted:
-                call.cancel()
-                return True
-            self._call = call
-        num_left: int | None = None
-        for message in connection.messages(call):
-            if num_left is None:
-                num_left = message.configured.num_batches
-                if num_left == 0:
-                    self._put(None)
-                    return True
-                continue
-            for encoded in message.batches.batches:
-                batch = wire.decode_epoch_batch(encoded, self._sampler, self._config, self._epoch)
-                num_left -= 1
-                self._put((batch, num_left == 0))
-                self._start = batch.next_start
-                # From here on, the first batch is another worker's, and the last one this one's.
-                self._config = replace(self._config, worker=self._config.num_workers - 1)
-            if num_left == 0:
-                return True  # whatever becomes of the call now
-        return not self._is_wanted
+    def _read(self, budget: Budget) -> None:
+        """Read to the end, over one stream after another as long as each gives something."""
+        while self._is_wanted and not self._progress.is_done:
+            call = self._connection.open("SampleEpoch", self._progress.request())
+            with self._lock:
+                self._call = call
+                if not self._is_wanted:
+                    call.close()
+                    return
+            for message in call.messages(budget):
+                for item in self._progress.take(message):
+                    self._put(item)
+                    budget.note_progress()
+                if self._progress.is_done:
+                    return  # whatever becomes of the call now
+            if self._is_wanted and not self._progress.has_begun:
+                raise self._connection.ended(call.target, "without a batch")
 
 
-class EpochStream:
+class EpochStream(EpochCursor):
     """The training triples of a dataset with their negatives, epoch after epoch.
 
     Iterating gives the batches of what is left of the current epoch, then moves on to the next
@@ -152,111 +98,43 @@ class EpochStream:
     with the model's checkpoint. Any batch size and world size go on from it, without loss or
     repetition. Not thread-safe; pickled as its configuration and state.
 
+    :param connection: to the dataset's server
     :param dataset: the dataset
     :param sampler: which negatives
-    :param config: which positives
+    :param config: which positives; None for the defaults
     :param prefetch: batches read ahead, at least 1
     :param digest: whether a running SHA-256 of all batches is kept, see :attr:`digest`
     """
 
     def __init__(
         self,
+        connection: Connection,
         dataset: Dataset,
         sampler: SamplerConfig,
-        config: EpochConfig,
+        config: EpochConfig | None = None,
         *,
         prefetch: int = 4,
         digest: bool = False,
     ) -> None:
-        if prefetch < 1:
-            raise InvalidRequestError(f"prefetch={prefetch}; give at least 1 batch")
-        self._dataset = dataset
-        self.sampler = sampler
-        self.config = config
-        self.prefetch = prefetch
-        self._epoch = 0
-        self._start = 0
-        self._digest: str | None = "" if digest else None
+        super().__init__(dataset, sampler, config, prefetch, digest)
+        self._connection = connection
 
     def __iter__(self) -> Iterator[EpochBatch]:
         """Iterate over what is left of the epoch.
 
         :raises UnavailableError: if no replica answered for as long as the client is patient
         :raises StalledError: if the last of them did not answer in time
+        :raises OverloadedError: if the last of them had no place for another stream
         :raises NegserveError: typed by what the server said
         """
-        reader = _Reader(
-            self._dataset, self.sampler, self.config, self._epoch, self._start, self.prefetch
-        )
+        reader = _Reader(self._connection, self._progress(), self.prefetch)
         try:
             is_last = False
             while not is_last:
-                item = reader.next()
-                if item is None:
-                    self._epoch, self._start = self._epoch + 1, 0
-                    return
-                batch, is_last = item
+                batch, is_last = reader.next()
                 # Before the batch is given: who keeps the state has seen the batch.
-                self._epoch += is_last
-                self._start = 0 if is_last else batch.next_start
-                if self._digest is not None:
-                    self._digest = chained_digest(self._digest, batch)
-                yield batch
+                self._advance(batch, is_last)
+                if batch is not None:
+                    yield batch
         finally:
             reader.close()
-
-    @property
-    def epoch(self) -> int:
-        """The epoch that the next batch is of."""
-        return self._epoch
-
-    @property
-    def digest(self) -> str | None:
-        """SHA-256 over all batches so far, each hashed with the digest before it.
-
-        64 hexadecimal digits, empty before the first batch; None if it is not kept. Equal for two
-        runs with equal batches, also if one of them was interrupted.
-        """
-        return self._digest
-
-    def state_dict(self) -> dict[str, Any]:
-        """Give the state after the last batch that was taken: ``epoch`` and ``start``."""
-        state: dict[str, Any] = {"epoch": self._epoch, "start": self._start}
-        if self._digest is not None:
-            state["digest"] = self._digest
-        return state
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state of :meth:`state_dict`; an iteration under way is not changed.
-
-        :raises InvalidRequestError: if the state is none
-        """
-        try:
-            epoch, start = int(state["epoch"]), int(state["start"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise InvalidRequestError(
-                f"{state!r} is no state of a stream; give a mapping with epoch and start"
-            ) from error
-        if epoch < 0 or start < 0:
-            raise InvalidRequestError(f"epoch={epoch}, start={start}; neither may be negative")
-        self._epoch, self._start = epoch, start
-        if self._digest is not None:
-            self._digest = str(state.get("digest", ""))
-
-
-def chained_digest(before: str, batch: EpochBatch) -> str:
-    """Hash a batch together with the digest of what came before it.
-
-    :param before: 64 hexadecimal digits, or an empty string
-    """
-    negatives = batch.negatives
-    sha = hashlib.sha256(before.encode("ascii"))
-    sha.update(batch.positives.astype("<i8").tobytes())
-    for array in (negatives.rows(), negatives.head_counts, negatives.relation_counts):
-        sha.update(array.astype("<u4").tobytes())
-    if negatives.mask is not None:
-        sha.update(np.packbits(negatives.mask, bitorder="little").tobytes())
-    for floats in (negatives.log_q, batch.weights):
-        if floats is not None:
-            sha.update(floats.astype("<f4").tobytes())
-    return sha.hexdigest()

@@ -10,8 +10,13 @@
     │   ├── UnavailableError (ConnectionError)    no server answers, or it shuts down
     │   ├── StalledError (TimeoutError)           a server is there, but the deadline passed
     │   ├── OverloadedError                       the server has as many streams as it takes
+    │   ├── NotAllowedError (PermissionError)     the server's operator does not allow it
+    │   ├── ChecksumError                         what arrived is not what was sent
     │   └── ServerFaultError                      the server failed; its log says why
     └── ClosedError                   the client was closed before the call
+
+The client itself tries again, as long as its patience lasts and on another replica if there are
+several, after the first three of ServiceError: what they tell of passes. No other error does.
 
 ``reason`` and ``metadata`` are those of the server's ``google.rpc.ErrorInfo``; the proto
 (``errors.proto``) lists them.
@@ -31,14 +36,21 @@ class NegserveError(Exception):
 
     :ivar reason: name of the server's reason, empty if the error arose on the client
     :ivar metadata: the offending value, the limit, and what else the reason documents
+    :ivar target: address of the server it is about, empty if the error arose on the client
     """
 
     def __init__(
-        self, message: str, *, reason: str = "", metadata: Mapping[str, str] | None = None
+        self,
+        message: str,
+        *,
+        reason: str = "",
+        metadata: Mapping[str, str] | None = None,
+        target: str = "",
     ) -> None:
         super().__init__(message)
         self.reason = reason
         self.metadata = dict(metadata or {})
+        self.target = target
 
 
 class RequestError(NegserveError):
@@ -66,7 +78,7 @@ class ServiceError(NegserveError):
 
 
 class UnavailableError(ServiceError, ConnectionError):
-    """No server answers at the target, or it shuts down. The only error that is retried."""
+    """No server answers at the target, or it shuts down."""
 
 
 class StalledError(ServiceError, TimeoutError):
@@ -75,6 +87,14 @@ class StalledError(ServiceError, TimeoutError):
 
 class OverloadedError(ServiceError):
     """The server has as many open streams as it takes."""
+
+
+class NotAllowedError(ServiceError, PermissionError):
+    """The server's operator does not allow it."""
+
+
+class ChecksumError(ServiceError):
+    """What arrived is not what was sent: a network, a proxy or a memory is broken."""
 
 
 class ServerFaultError(ServiceError):
@@ -97,6 +117,8 @@ _BY_CODE: Mapping[grpc.StatusCode, type[NegserveError]] = {
     grpc.StatusCode.FAILED_PRECONDITION: InvalidRequestError,
     grpc.StatusCode.NOT_FOUND: UnknownDatasetError,
     grpc.StatusCode.RESOURCE_EXHAUSTED: LimitExceededError,
+    grpc.StatusCode.PERMISSION_DENIED: NotAllowedError,
+    grpc.StatusCode.DATA_LOSS: ChecksumError,
     grpc.StatusCode.UNAVAILABLE: UnavailableError,
     grpc.StatusCode.DEADLINE_EXCEEDED: StalledError,
 }
@@ -115,4 +137,4 @@ def from_rpc_error(error: grpc.RpcError, target: str) -> NegserveError:
         if detail.Unpack(info):
             reason, metadata = info.reason, dict(info.metadata)
     error_class = _BY_REASON.get(reason) or _BY_CODE.get(code, ServerFaultError)
-    return error_class(f"{target}: {details}", reason=reason, metadata=metadata)
+    return error_class(f"{target}: {details}", reason=reason, metadata=metadata, target=target)

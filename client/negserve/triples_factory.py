@@ -2,116 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from negserve import wire
+from negserve.budget import Budget
 from negserve.config import SamplerConfig
 from negserve.connection import Connection
-from negserve.dataset import Dataset, Limits
+from negserve.contains_exchange import ContainsExchange
+from negserve.described_dataset import DescribedDataset, RelationStatistics
 from negserve.epoch import EpochConfig
 from negserve.epoch_stream import EpochStream
 from negserve.remote_sampler import RemoteSampler
 from negserve.v1 import sampler_pb2 as pb
-
-_SPLIT_NAMES = {value: name for name, value in wire.SPLITS.items()}
-
-
-@dataclass(frozen=True, slots=True)
-class RelationStatistics:
-    """Statistics of the training triples per relation id, float64, shape (num_relations,).
-
-    :ivar tails_per_head: tph; NaN for a relation without training triples
-    :ivar heads_per_tail: hpt; NaN likewise
-    :ivar head_probability: tph / (tph + hpt), with which Bernoulli sampling replaces the
-        head; 0.5 for a relation without training triples
-    """
-
-    tails_per_head: NDArray[np.float64]
-    heads_per_tail: NDArray[np.float64]
-    head_probability: NDArray[np.float64]
+from negserve.vocabulary_reader import VocabularyReader
 
 
-class RemoteTriplesFactory:
+class RemoteTriplesFactory(DescribedDataset):
     """Counts, vocabularies, statistics and samplers of a dataset, over RPC.
 
     Made by :meth:`negserve.Client.triples_factory`. What does not change is fetched once.
     Thread-safe; picklable.
-
-    :ivar num_triples_per_split: distinct triples by split name
-    :ivar num_unseen: triples left out for a label unseen in training, by split name
-    :ivar split_fingerprints: SHA-256 of id space and triples, by split name
-    :ivar type_constraints_fingerprint: SHA-256 of id space and type constraints; None for a
-        dataset without, which the kind ``typed`` can't serve
     """
 
     def __init__(self, connection: Connection, name: str) -> None:
         answer = connection.call("GetDataset", pb.GetDatasetRequest(dataset=name))
-        dataset, limits = answer.dataset, answer.limits
-        self._dataset = Dataset(
-            connection=connection,
-            name=name,
-            fingerprint=dataset.fingerprint,
-            num_entities=dataset.num_entities,
-            num_relations=dataset.num_relations,
-            limits=Limits(
-                limits.max_negatives_per_positive,
-                limits.max_negatives_per_message,
-                limits.max_triples_per_message,
-            ),
-        )
-        self.num_triples_per_split: Mapping[str, int] = {
-            _SPLIT_NAMES[split.split]: split.num_triples for split in dataset.splits
-        }
-        self.num_unseen: Mapping[str, int] = {
-            _SPLIT_NAMES[split.split]: split.num_unseen for split in dataset.splits
-        }
-        self.split_fingerprints: Mapping[str, str] = {
-            _SPLIT_NAMES[split.split]: split.fingerprint for split in dataset.splits
-        }
-        self.type_constraints_fingerprint: str | None = dataset.type_constraints_fingerprint or None
-
-    def __repr__(self) -> str:
-        return (
-            f"RemoteTriplesFactory({self.name!r} at {self._dataset.connection.target}, "
-            f"num_entities={self.num_entities}, num_relations={self.num_relations}, "
-            f"num_triples={self.num_triples}, fingerprint={self.fingerprint[:12]}...)"
-        )
-
-    @property
-    def name(self) -> str:
-        """The dataset's name on the server."""
-        return self._dataset.name
-
-    @property
-    def num_entities(self) -> int:
-        """Size of the entity id space."""
-        return self._dataset.num_entities
-
-    @property
-    def num_relations(self) -> int:
-        """Size of the relation id space."""
-        return self._dataset.num_relations
-
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 of id space, triples and type constraints, 64 hexadecimal digits."""
-        return self._dataset.fingerprint
-
-    @property
-    def limits(self) -> Limits:
-        """What one message may ask for."""
-        return self._dataset.limits
-
-    @property
-    def num_triples(self) -> int:
-        """How many distinct training triples there are."""
-        return self.num_triples_per_split["training"]
+        super().__init__(connection, name, answer)
+        self._connection = connection
 
     @property
     def entity_to_id(self) -> Mapping[str, int]:
@@ -135,32 +55,41 @@ class RemoteTriplesFactory:
 
     @cached_property
     def _vocabularies(self) -> tuple[dict[str, int], dict[str, int]]:
-        entities: dict[str, int] = {}
-        relations: dict[str, int] = {}
-        call = self._dataset.connection.stub().GetVocabulary(
-            pb.GetVocabularyRequest(dataset=self.name, expected_fingerprint=self.fingerprint)
-        )
-        for message in self._dataset.connection.messages(call):
-            is_entity = message.kind == pb.GetVocabularyResponse.KIND_ENTITY
-            vocabulary = entities if is_entity else relations
-            for i, label in enumerate(message.labels, start=message.first_id):
-                vocabulary[label] = i
-        return entities, relations
+        reader = VocabularyReader(self._dataset)
+
+        def read(budget: Budget) -> None:
+            for message in self._connection.open("GetVocabulary", reader.request).messages(budget):
+                if reader.take(message):
+                    budget.note_progress()
+
+        self._connection.persist(read)
+        return reader.result()
 
     @cached_property
     def relation_statistics(self) -> RelationStatistics:
         """Per-relation statistics of the training triples."""
-        answer = self._dataset.connection.call(
-            "GetRelationStatistics",
-            pb.GetRelationStatisticsRequest(
-                dataset=self.name, expected_fingerprint=self.fingerprint
-            ),
+        return RelationStatistics.decode(
+            self._connection.call("GetRelationStatistics", self._statistics_request())
         )
-        return RelationStatistics(
-            np.array(answer.tails_per_head),
-            np.array(answer.heads_per_tail),
-            np.array(answer.head_probability),
-        )
+
+    def num_positives(self, relations: Sequence[int] | None = None) -> int:
+        """Tell how many positives an epoch has: the training triples of these relations.
+
+        :param relations: relation ids; None for all, which needs no call
+        :raises NegserveError: typed by what the server said
+        """
+        if relations is None:
+            return self.num_triples
+        request = self._epoch_request(EpochConfig(relations=tuple(relations)))
+
+        def ask(budget: Budget) -> int:
+            call = self._connection.open("SampleEpoch", request)
+            try:
+                return int(call.answer(budget).configured.num_positives)
+            finally:
+                call.close()
+
+        return self._connection.persist(ask)
 
     def open_sampler(self, **options: Any) -> RemoteSampler:
         """Open a sampler.
@@ -168,7 +97,7 @@ class RemoteTriplesFactory:
         :param options: fields of :class:`negserve.SamplerConfig`
         :raises NegserveError: typed by what the server said of the configuration
         """
-        return RemoteSampler(self._dataset, SamplerConfig(**options))
+        return RemoteSampler(self._connection, self._dataset, SamplerConfig(**options))
 
     def epochs(
         self,
@@ -186,7 +115,7 @@ class RemoteTriplesFactory:
         :param digest: whether a running SHA-256 of all batches is kept
         """
         return EpochStream(
-            self._dataset, sampler, config or EpochConfig(), prefetch=prefetch, digest=digest
+            self._connection, self._dataset, sampler, config, prefetch=prefetch, digest=digest
         )
 
     def contains(self, triples: ArrayLike, splits: Sequence[str]) -> NDArray[np.bool_]:
@@ -197,31 +126,15 @@ class RemoteTriplesFactory:
         :return: shape (n,)
         :raises NegserveError: typed by what the server said
         """
-        array = wire.as_triples(triples)
-        configuration = pb.ContainsConfiguration(
-            dataset=self.name,
-            expected_fingerprint=self.fingerprint,
-            splits=wire.encode_splits(splits),
-        )
-        result = np.empty(len(array), dtype=np.bool_)
-        done = 0
-        call = self._dataset.connection.stub().Contains(
-            self._contains_requests(configuration, array)
-        )
-        for message in self._dataset.connection.messages(call):
-            known = wire.decode_flags(message.known, message.num_triples)
-            result[done : done + len(known)] = known
-            done += len(known)
-        return result
+        exchange = ContainsExchange(self._dataset, triples, splits)
 
-    def _contains_requests(
-        self, configuration: pb.ContainsConfiguration, triples: NDArray[np.int64]
-    ) -> Iterator[pb.ContainsRequest]:
-        yield pb.ContainsRequest(configuration=configuration)
-        step = self.limits.max_triples_per_message
-        for begin in range(0, len(triples), step):
-            yield pb.ContainsRequest(
-                triples=wire.encode_triples(
-                    triples[begin : begin + step], self.num_entities, self.num_relations
-                )
-            )
+        def ask(budget: Budget) -> None:
+            call = self._connection.open("Contains")
+            try:
+                call.send(exchange.configuration)
+                call.exchange(exchange, budget)
+            finally:
+                call.close()
+
+        self._connection.persist(ask)
+        return exchange.result

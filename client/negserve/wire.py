@@ -81,7 +81,9 @@ def encode_ids(column: NDArray[np.integer[Any]], num_ids: int) -> pb.Ids:
     return pb.Ids(data=column.astype(f"<u{width}").tobytes(), width=width)
 
 
-def encode_triples(triples: NDArray[np.int64], num_entities: int, num_relations: int) -> pb.Triples:
+def encode_triples(
+    triples: NDArray[np.integer[Any]], num_entities: int, num_relations: int
+) -> pb.Triples:
     """Encode triples, shape (n, 3), as three columns."""
     return pb.Triples(
         heads=encode_ids(triples[:, 0], num_entities),

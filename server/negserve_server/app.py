@@ -16,9 +16,18 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from negserve_server.config import ServerConfig
+from negserve_server.errors import MalformedFile
 from negserve_server.graph import TriplesFactory
-from negserve_server.service import SERVICE, OpenStreams, SamplerServicer, make_handler
-from negserve_server.warm_up import warm_up
+from negserve_server.graph.publish_folder import PublishFolder
+from negserve_server.service import (
+    SERVICE,
+    Datasets,
+    OpenStreams,
+    Publications,
+    SamplerServicer,
+    make_handler,
+)
+from negserve_server.warm_up import prepare, warm_up
 
 logger = logging.getLogger(__name__)
 
@@ -43,16 +52,32 @@ def load_datasets(paths: Mapping[str, Path | None]) -> dict[str, TriplesFactory]
         begin = time.monotonic()
         factory = TriplesFactory.world() if path is None else TriplesFactory.from_path(path)
         datasets[name] = factory
-        logger.info(
-            "dataset %s: %d entities, %d relations, %s triples, fingerprint %s, %.1f s",
-            name,
-            factory.num_entities,
-            factory.num_relations,
-            " + ".join(f"{len(triples)} {split}" for split, triples in factory.splits.items()),
-            factory.fingerprint,
-            time.monotonic() - begin,
-        )
+        logger.info("dataset %s: %s, %.1f s", name, factory.summary, time.monotonic() - begin)
     return datasets
+
+
+def load_published(
+    folder: PublishFolder, datasets: Mapping[str, TriplesFactory]
+) -> dict[str, TriplesFactory]:
+    """Load the graphs that were published before.
+
+    :param datasets: those that the operator gives; where both are the same graph, theirs is it
+    :raises MalformedFile: for a file that holds no graph, or another one of a name given
+    """
+    published = {}
+    for name, factory in folder.load().items():
+        given = datasets.get(name)
+        if given is None:
+            logger.info("published before: %s: %s", name, factory.summary)
+            published[name] = factory
+        elif given.fingerprint != factory.fingerprint:
+            raise MalformedFile(
+                folder.path,
+                None,
+                f"{name!r} was published with fingerprint {factory.fingerprint}, the dataset given "
+                f"by that name has {given.fingerprint}; rename the dataset, or remove the file",
+            )
+    return published
 
 
 class Server:
@@ -64,9 +89,13 @@ class Server:
 
     def __init__(self, config: ServerConfig, datasets: Mapping[str, TriplesFactory]) -> None:
         self._config = config
-        self._datasets = datasets
+        self._folder = PublishFolder(config.publish_dir) if config.publish_dir else None
+        self._published = load_published(self._folder, datasets) if self._folder else {}
+        self._datasets = Datasets({**datasets, **self._published})
         self._streams = OpenStreams(config.limits)
         self._executor = ThreadPoolExecutor(config.threads, thread_name_prefix="engine")
+        # A thread of its own: a build of minutes must not hold up those who sample.
+        self._builder = ThreadPoolExecutor(1, thread_name_prefix="build")
 
     async def serve(self, on_listening: Callable[[list[str]], None]) -> None:
         """Serve until SIGTERM or SIGINT, then drain.
@@ -82,9 +111,24 @@ class Server:
 
         await loop.run_in_executor(self._executor, warm_up, self._datasets)
         server = grpc.aio.server(options=_CHANNEL_OPTIONS)
-        servicer = SamplerServicer(self._datasets, self._config.limits, self._executor)
-        server.add_generic_rpc_handlers((make_handler(servicer, self._streams),))
         health_servicer = health.aio.HealthServicer()
+
+        async def announce(name: str) -> None:
+            await health_servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
+
+        publications = Publications(
+            self._datasets,
+            self._published,
+            self._config.limits,
+            allowed=self._config.allow_publish,
+            executor=self._builder,
+            keep=self._keep,
+            announce=announce,
+        )
+        servicer = SamplerServicer(
+            self._datasets, publications, self._config.limits, self._executor
+        )
+        server.add_generic_rpc_handlers((make_handler(servicer, self._streams),))
         health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
         reflection.enable_server_reflection(
             (SERVICE.full_name, health.SERVICE_NAME, reflection.SERVICE_NAME), server
@@ -92,7 +136,7 @@ class Server:
         addresses = [_bind(server, address) for address in self._config.listen]
         await server.start()
         for name in ("", SERVICE.full_name, *self._datasets):
-            await health_servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
+            await announce(name)
         sweeper = asyncio.create_task(self._streams.sweep())
         on_listening(addresses)
         try:
@@ -104,7 +148,13 @@ class Server:
         finally:
             sweeper.cancel()
             self._executor.shutdown(cancel_futures=True)
+            self._builder.shutdown(cancel_futures=True)
         logger.info("stopped")
+
+    def _keep(self, name: str, factory: TriplesFactory) -> None:
+        prepare(factory)
+        if self._folder is not None:
+            self._folder.save(name, factory)
 
 
 def _answers(path: str) -> bool:

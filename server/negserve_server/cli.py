@@ -115,6 +115,42 @@ def main() -> None:
     help="How long answers under way may take after SIGTERM.",
 )
 @click.option(
+    "--allow-publish",
+    is_flag=True,
+    help="Let clients publish graphs that they hold; whoever reaches the port can.",
+)
+@click.option(
+    "--publish-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=None,
+    help="Keep published graphs in this folder, and serve those that are there. Without it they "
+    "are forgotten when the server ends.",
+)
+@click.option(
+    "--upload-idle-timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=_DEFAULTS.upload_idle_timeout,
+    help="Seconds after which an upload without messages is ended, as others may wait for it.",
+)
+@click.option(
+    "--max-publish-triples",
+    type=click.IntRange(min=1),
+    default=_DEFAULTS.max_publish_triples,
+    help="Most triples of all published graphs together; each takes some 400 bytes of memory.",
+)
+@click.option(
+    "--max-publish-ids",
+    type=click.IntRange(min=2),
+    default=_DEFAULTS.max_publish_ids,
+    help="Largest id space of all published graphs together, entities and relations.",
+)
+@click.option(
+    "--max-publish-graphs",
+    type=click.IntRange(min=1),
+    default=_DEFAULTS.max_publish_graphs,
+    help="Most published graphs.",
+)
+@click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
     default="info",
@@ -130,6 +166,12 @@ def serve(
     idle_timeout: float,
     max_stream_seconds: float,
     drain_seconds: float,
+    allow_publish: bool,
+    publish_dir: Path | None,
+    upload_idle_timeout: float,
+    max_publish_triples: int,
+    max_publish_ids: int,
+    max_publish_graphs: int,
     log_level: str,
 ) -> None:
     """Load the graphs and answer until SIGTERM or Ctrl-C.
@@ -143,6 +185,7 @@ def serve(
       negserve-server serve
       negserve-server serve --dataset fb=data/fb15k-237 --dataset world --listen 0.0.0.0:7733
       negserve-server serve --listen unix:/run/negserve.sock
+      negserve-server serve --allow-publish --publish-dir /var/lib/negserve
     """  # noqa: D301
     logging.basicConfig(
         level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -162,8 +205,14 @@ def serve(
                 max_streams=max_streams,
                 idle_timeout=idle_timeout,
                 max_stream_seconds=max_stream_seconds,
+                upload_idle_timeout=upload_idle_timeout,
+                max_publish_triples=max_publish_triples,
+                max_publish_ids=max_publish_ids,
+                max_publish_graphs=max_publish_graphs,
             ),
             drain_seconds=drain_seconds,
+            allow_publish=allow_publish,
+            publish_dir=publish_dir,
             **({"threads": threads} if threads else {}),
         )
         server = Server(config, load_datasets(config.datasets))

@@ -24,6 +24,8 @@ class ServerConfig:
     :ivar limits: what callers may ask for
     :ivar drain_seconds: how long answers under way may take after SIGTERM
     :ivar threads: threads for the engine
+    :ivar allow_publish: whether clients may publish graphs
+    :ivar publish_dir: folder in which those survive a restart; None to forget them
     """
 
     datasets: Mapping[str, Path | None] = field(default_factory=lambda: {WORLD: None})
@@ -31,6 +33,8 @@ class ServerConfig:
     limits: Limits = field(default_factory=Limits)
     drain_seconds: float = 10.0
     threads: int = field(default_factory=lambda: os.cpu_count() or 1)
+    allow_publish: bool = False
+    publish_dir: Path | None = None
 
     def __post_init__(self) -> None:
         if not self.datasets:

@@ -17,16 +17,17 @@ def warm_up(datasets: Mapping[str, TriplesFactory]) -> None:
     each: widths, kinds and options are values, not types.
     """
     small = TriplesFactory({"training": np.array([[0, 0, 1], [1, 1, 2]])})
-    _exercise(small)
+    prepare(small)
     positives = small.mapped_triples[:1]
     small.open_sampler(
         kind="degree", filter_splits=("training",), filter_mode="mask", chunk_size=2
     ).sample(positives, 0)
     for factory in datasets.values():
-        _exercise(factory)
+        prepare(factory)
 
 
-def _exercise(factory: TriplesFactory) -> None:
+def prepare(factory: TriplesFactory) -> None:
+    """Build the usual index of a graph."""
     positives = factory.mapped_triples[:1]
     factory.contains(positives, ("training",))
     factory.filter_index(("training",)).known_tails(*positives[0, :2].tolist())

@@ -132,7 +132,7 @@ def test_a_server_that_does_not_answer_is_not_waited_for(silent: str):
         with pytest.raises(StalledError):
             client.list_datasets()
         sampler = client.triples_factory("x").open_sampler()
-        with pytest.raises(StalledError, match=r"no message for 0\.5 seconds"):
+        with pytest.raises(StalledError, match=r"no message for .* seconds.*; given up after"):
             sampler.sample(np.array([[1, 1, 1]]), 0)
         assert time.monotonic() - begin < 10
 

@@ -224,17 +224,17 @@ def test_closing_at_any_moment_ends_the_reader(scripted: tuple[Scripted, str]):
     servicer, target = scripted
     servicer.script = [silence]
     with Client(target, timeout=60) as client:
-        connection, stub = client._connection, client._connection.stub
+        connection, open_call = client._connection, client._connection.open
         opens, goes_on = threading.Event(), threading.Event()
 
-        def late_stub() -> Any:
+        def late_open(*arguments: Any) -> Any:
             opens.set()
             goes_on.wait(10)
-            return stub()
+            return open_call(*arguments)
 
         stream = open_stream(client)
-        connection.stub = late_stub  # type: ignore[method-assign]
-        reader = _Reader(stream._dataset, SAMPLER, stream.config, 0, 0, 1)
+        connection.open = late_open  # type: ignore[method-assign]
+        reader = _Reader(connection, stream._progress(), 1)
         assert opens.wait(5)
         closing = threading.Thread(target=reader.close)
         closing.start()

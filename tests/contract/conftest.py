@@ -1,17 +1,20 @@
-"""Each contract case runs on every graph, in process and over a real server."""
+"""Each contract case runs on every graph: in process, and over a real server with both clients."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import torch
 
-from negserve import Client
+from negserve import Client, aio
 from negserve.sampling import TriplesFactory
 from negserve_server import graph
+from tests.support.event_loop import BlockingFactory, EventLoop
 from tests.support.graphs import GRAPHS, load
+from tests.support.server_process import ServerProcess
 
 
 @dataclass(frozen=True)
@@ -31,16 +34,29 @@ class Place:
         return triples[(torch.arange(count) * 7919) % len(triples)]
 
 
-@pytest.fixture(params=["in-process", "remote"])
+@pytest.fixture(params=["in-process", "remote", "aio"])
 def where(request: pytest.FixtureRequest) -> str:
-    """Where the sampler computes."""
+    """Where the sampler computes, and through which client it is reached."""
     return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def event_loop_client(server: ServerProcess) -> Iterator[tuple[EventLoop, aio.Client]]:
+    """A client for asyncio of the shared server, and the loop that it lives in."""
+    loop = EventLoop()
+    client = aio.Client(server.target)
+    yield loop, client
+    loop.run(client.close())
+    loop.close()
 
 
 def _place(name: str, where: str, request: pytest.FixtureRequest) -> Place:
     loaded = load(name)
     if where == "in-process":
         return Place(loaded, loaded)
+    if where == "aio":
+        loop, aio_client = request.getfixturevalue("event_loop_client")
+        return Place(loaded, BlockingFactory(loop, loop.run(aio_client.triples_factory(name))))
     client: Client = request.getfixturevalue("client")
     return Place(loaded, client.triples_factory(name))
 

@@ -25,7 +25,7 @@ from negserve import (
     UnknownDatasetError,
 )
 from negserve.dataset import Dataset
-from negserve.epoch_stream import chained_digest
+from negserve.epoch_cursor import chained_digest
 from negserve_server.graph import epoch as server_epoch
 from tests.contract.cases import CASES
 from tests.contract.conftest import ALL_SPLITS, Place
@@ -370,7 +370,8 @@ def test_another_dataset_is_refused(
     error: type[NegserveError],
     reason: str,
 ):
-    stream = EpochStream(change(remote(remote_world)._dataset), SAMPLER, EpochConfig())
+    factory = remote(remote_world)
+    stream = EpochStream(factory._connection, change(factory._dataset), SAMPLER, EpochConfig())
     with pytest.raises(error) as caught:
         list(stream)
     assert caught.value.reason == reason

@@ -224,15 +224,15 @@ def test_streams_that_the_server_ends_for_their_age(servers: Servers):
         Client(proxy.target, timeout=10, patience=PATIENCE) as client,
     ):
         calls = 0
-        stub = client._connection.stub
+        open_call = client._connection.open
 
-        def counting():  # type: ignore[no-untyped-def]
+        def counting(*arguments):  # type: ignore[no-untyped-def]
             nonlocal calls
             calls += 1
-            return stub()
+            return open_call(*arguments)
 
         stream = open_stream(client)
-        client._connection.stub = counting  # type: ignore[method-assign]
+        client._connection.open = counting  # type: ignore[method-assign]
         assert_undisturbed(list(stream))
         assert calls > 20
         assert proxy.num_connections == 1  # no error, so no new connection

@@ -32,8 +32,8 @@ def assert_given_up(call: Callable[[], object], error: type[ServiceError], targe
     begin = time.monotonic()
     with pytest.raises(NegserveError) as caught:
         call()
-    # The last try is the last one whose pause would still end in time.
-    assert PATIENCE / 3 < time.monotonic() - begin < PATIENCE + TIMEOUT + SLACK
+    # All of the patience is used.
+    assert PATIENCE - 0.1 < time.monotonic() - begin < PATIENCE + TIMEOUT + SLACK
     assert type(caught.value) is error
     assert target in str(caught.value)
     return str(caught.value)
@@ -76,7 +76,8 @@ def test_only_silence(steady: ServerProcess, taken: int):
             next(batches)
         proxy.silence()
         told = assert_given_up(lambda: list(batches), StalledError, proxy.target)
-        assert "no message for 0.5 seconds" in told
+        assert "no message for" in told
+        assert "given up after" in told
         proxy.lead_to(steady.target)
         assert next(iter(stream)).next_start > 32 * taken
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,19 +57,28 @@ class ServerProcess:
 
 @contextmanager
 def server_process(
-    *options: str, listen: tuple[str, ...] = ("127.0.0.1:0",), env: dict[str, str] | None = None
+    *options: str,
+    listen: tuple[str, ...] = ("127.0.0.1:0",),
+    env: dict[str, str] | None = None,
+    log: Path | None = None,
 ) -> Iterator[ServerProcess]:
     """Run ``negserve-server serve`` until the block ends.
 
     :param listen: addresses; the default takes a free port, that of a server before can be had
         again once that one is gone
+    :param log: a file for what it logs; None for the standard error of the tests
     """
     command = [sys.executable, "-m", "negserve_server.cli", "serve", *options]
     for address in listen:
         command += ["--listen", address]
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, env={**os.environ, **(env or {})}
-    )
+    with ExitStack() as stack:
+        process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=None if log is None else stack.enter_context(log.open("a")),
+            text=True,
+            env={**os.environ, **(env or {})},
+        )
     stdout = process.stdout
     assert stdout is not None
     watchdog = threading.Timer(_START_SECONDS, process.kill)

@@ -11,11 +11,11 @@ import torch
 from torch import distributed
 from torch.utils.data import IterableDataset, get_worker_info
 
-from negserve import wire
 from negserve.client import Client
 from negserve.config import SamplerConfig
 from negserve.data.triple_batch import CompactTripleBatch, TripleBatch, compact_batch
 from negserve.epoch import EpochConfig, Tail
+from negserve.epoch_cursor import epoch_and_start
 from negserve.epoch_stream import EpochStream
 from negserve.errors import InvalidRequestError
 from negserve.triples_factory import RemoteTriplesFactory
@@ -175,22 +175,9 @@ class TripleStream(IterableDataset[Item]):
                 client = self._source if isinstance(self._source, Client) else Client(self._source)
                 assert self._dataset is not None
                 factory = client.triples_factory(self._dataset)
-            num_positives = factory.num_triples
-            if self.config.relations is not None:
-                num_positives = self._ask_num_positives(factory)
+            num_positives = factory.num_positives(self.config.relations)
             self._opened = os.getpid(), factory, num_positives
         return self._opened[1:]
-
-    def _ask_num_positives(self, factory: RemoteTriplesFactory) -> int:
-        dataset = factory._dataset
-        request = wire.encode_epoch_request(
-            dataset.name, dataset.fingerprint, self.sampler, self.config, 0, 0
-        )
-        call = dataset.connection.stub().SampleEpoch(request)
-        try:
-            return int(dataset.connection.next_message(call).configured.num_positives)
-        finally:
-            call.cancel()
 
     @property
     def epoch(self) -> int:
@@ -215,15 +202,7 @@ class TripleStream(IterableDataset[Item]):
         :param state: of a batch, of :meth:`state_dict`, or of a :class:`negserve.EpochStream`
         :raises InvalidRequestError: if the state is none
         """
-        try:
-            epoch, start = int(state["epoch"]), int(state["start"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise InvalidRequestError(
-                f"{state!r} is no state of a stream; give a mapping with epoch and start"
-            ) from error
-        if epoch < 0 or start < 0:
-            raise InvalidRequestError(f"epoch={epoch}, start={start}; neither may be negative")
-        self._go_to(epoch, start)
+        self._go_to(*epoch_and_start(state))
 
     def _go_to(self, epoch: int, start: int) -> None:
         self._position = (epoch, start)

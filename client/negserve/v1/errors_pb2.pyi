@@ -43,19 +43,21 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Metadata: `value`, `limit`.
     """
     ERROR_REASON_STREAM_OUT_OF_ORDER: _ErrorReason.ValueType  # 5
-    """FAILED_PRECONDITION. A stream's first message was not a configuration, or
-    a later one was. Metadata: `value` (what came), `limit` (what was due).
+    """FAILED_PRECONDITION. A stream's first message was not a configuration (or
+    announcement), or a later one was, or a chunk is not the next one.
+    Metadata: `value` (what came), `limit` (what was due).
     """
     ERROR_REASON_UNKNOWN_DATASET: _ErrorReason.ValueType  # 6
     """NOT_FOUND. No dataset of that name is served. Metadata: `value`,
     `limit` (the names that are served).
     """
     ERROR_REASON_FINGERPRINT_MISMATCH: _ErrorReason.ValueType  # 7
-    """FAILED_PRECONDITION. The dataset has another fingerprint than the caller
-    expects. Metadata: `value` (expected), `limit` (served).
+    """FAILED_PRECONDITION. The dataset, or a graph that was uploaded, has another
+    fingerprint than the caller says. Metadata: `value` (the caller's), `limit`
+    (the dataset's).
     """
     ERROR_REASON_INVALID_CONFIGURATION: _ErrorReason.ValueType  # 8
-    """INVALID_ARGUMENT. A field of the sampler configuration is not legal.
+    """INVALID_ARGUMENT. A field of a configuration or announcement is not legal.
     Metadata: `field`, `value`, `limit`.
     """
     ERROR_REASON_LIMIT_EXCEEDED: _ErrorReason.ValueType  # 9
@@ -82,6 +84,19 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """INVALID_ARGUMENT. A message's bytes are not the protobuf message that the
     method takes. Metadata: `value` (the message type), `limit` (the parser's
     complaint).
+    """
+    ERROR_REASON_PUBLISH_NOT_ALLOWED: _ErrorReason.ValueType  # 15
+    """PERMISSION_DENIED. The server holds no such dataset, and its operator does
+    not allow clients to publish one. Metadata: `value` (the name).
+    """
+    ERROR_REASON_GRAPH_TOO_LARGE: _ErrorReason.ValueType  # 16
+    """RESOURCE_EXHAUSTED. The server has no room for the graph that was announced
+    beside those that were published before. Metadata: `field`, `value`
+    (announced), `limit` (what is left).
+    """
+    ERROR_REASON_CHECKSUM_MISMATCH: _ErrorReason.ValueType  # 17
+    """DATA_LOSS. The checksum of a chunk is not that of its triples: they changed
+    on the way. Metadata: `value` (the chunk's), `limit` (of what arrived).
     """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
@@ -115,19 +130,21 @@ ERROR_REASON_SHAPE_MISMATCH: ErrorReason.ValueType  # 4
 Metadata: `value`, `limit`.
 """
 ERROR_REASON_STREAM_OUT_OF_ORDER: ErrorReason.ValueType  # 5
-"""FAILED_PRECONDITION. A stream's first message was not a configuration, or
-a later one was. Metadata: `value` (what came), `limit` (what was due).
+"""FAILED_PRECONDITION. A stream's first message was not a configuration (or
+announcement), or a later one was, or a chunk is not the next one.
+Metadata: `value` (what came), `limit` (what was due).
 """
 ERROR_REASON_UNKNOWN_DATASET: ErrorReason.ValueType  # 6
 """NOT_FOUND. No dataset of that name is served. Metadata: `value`,
 `limit` (the names that are served).
 """
 ERROR_REASON_FINGERPRINT_MISMATCH: ErrorReason.ValueType  # 7
-"""FAILED_PRECONDITION. The dataset has another fingerprint than the caller
-expects. Metadata: `value` (expected), `limit` (served).
+"""FAILED_PRECONDITION. The dataset, or a graph that was uploaded, has another
+fingerprint than the caller says. Metadata: `value` (the caller's), `limit`
+(the dataset's).
 """
 ERROR_REASON_INVALID_CONFIGURATION: ErrorReason.ValueType  # 8
-"""INVALID_ARGUMENT. A field of the sampler configuration is not legal.
+"""INVALID_ARGUMENT. A field of a configuration or announcement is not legal.
 Metadata: `field`, `value`, `limit`.
 """
 ERROR_REASON_LIMIT_EXCEEDED: ErrorReason.ValueType  # 9
@@ -154,5 +171,18 @@ ERROR_REASON_MALFORMED_MESSAGE: ErrorReason.ValueType  # 14
 """INVALID_ARGUMENT. A message's bytes are not the protobuf message that the
 method takes. Metadata: `value` (the message type), `limit` (the parser's
 complaint).
+"""
+ERROR_REASON_PUBLISH_NOT_ALLOWED: ErrorReason.ValueType  # 15
+"""PERMISSION_DENIED. The server holds no such dataset, and its operator does
+not allow clients to publish one. Metadata: `value` (the name).
+"""
+ERROR_REASON_GRAPH_TOO_LARGE: ErrorReason.ValueType  # 16
+"""RESOURCE_EXHAUSTED. The server has no room for the graph that was announced
+beside those that were published before. Metadata: `field`, `value`
+(announced), `limit` (what is left).
+"""
+ERROR_REASON_CHECKSUM_MISMATCH: ErrorReason.ValueType  # 17
+"""DATA_LOSS. The checksum of a chunk is not that of its triples: they changed
+on the way. Metadata: `value` (the chunk's), `limit` (of what arrived).
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -1002,7 +1002,7 @@ class ListDatasetsResponse(_message.Message):
     DATASETS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def datasets(self) -> _containers.RepeatedCompositeFieldContainer[Global___Dataset]:
-        """In the order in which they were configured."""
+        """In the order in which they were configured, then those that were published."""
 
     def __init__(
         self,
@@ -1333,3 +1333,302 @@ class GetVocabularyResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetVocabularyResponse: _TypeAlias = GetVocabularyResponse  # noqa: Y015
+
+@_typing.final
+class PublishAnnouncement(_message.Message):
+    """The first message of a `Publish` stream: which graph."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    FINGERPRINT_FIELD_NUMBER: _builtins.int
+    NUM_ENTITIES_FIELD_NUMBER: _builtins.int
+    NUM_RELATIONS_FIELD_NUMBER: _builtins.int
+    SPLITS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The name that the dataset shall have: 1 to 100 of the characters A-Z, a-z,
+    0-9, period, underscore and hyphen, beginning with a letter or a digit.
+    """
+    fingerprint: _builtins.str
+    """Fingerprint of the graph, 64 hexadecimal digits in lower case. The protocol
+    document says how it is computed.
+    """
+    num_entities: _builtins.int
+    """Entity ids are 0 to num_entities - 1: at least 1, at most 2^32."""
+    num_relations: _builtins.int
+    """Relation ids are 0 to num_relations - 1: at least 1, at most 2^32. How many
+    ids and triples a server takes is up to its operator.
+    """
+    @_builtins.property
+    def splits(self) -> _containers.RepeatedCompositeFieldContainer[Global___AnnouncedSplit]:
+        """The splits of the graph, each once, training among them."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        fingerprint: _builtins.str = ...,
+        num_entities: _builtins.int = ...,
+        num_relations: _builtins.int = ...,
+        splits: _abc.Iterable[Global___AnnouncedSplit] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fingerprint", b"fingerprint", "name", b"name", "num_entities", b"num_entities", "num_relations", b"num_relations", "splits", b"splits"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PublishAnnouncement: _TypeAlias = PublishAnnouncement  # noqa: Y015
+
+@_typing.final
+class AnnouncedSplit(_message.Message):
+    """A split that will be uploaded."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SPLIT_FIELD_NUMBER: _builtins.int
+    NUM_TRIPLES_FIELD_NUMBER: _builtins.int
+    split: Global___Split.ValueType
+    """Which."""
+    num_triples: _builtins.int
+    """How many triples will be sent of it, repetitions not counted; at least 1
+    for training, 0 is legal for the others.
+    """
+    def __init__(
+        self,
+        *,
+        split: Global___Split.ValueType = ...,
+        num_triples: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["num_triples", b"num_triples", "split", b"split"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AnnouncedSplit: _TypeAlias = AnnouncedSplit  # noqa: Y015
+
+@_typing.final
+class PublishChunk(_message.Message):
+    """A run of triples of one split."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SPLIT_FIELD_NUMBER: _builtins.int
+    FIRST_ROW_FIELD_NUMBER: _builtins.int
+    TRIPLES_FIELD_NUMBER: _builtins.int
+    CRC32_FIELD_NUMBER: _builtins.int
+    split: Global___Split.ValueType
+    """Which split. Those announced come in the order training, validation,
+    testing; one without triples has no chunk.
+    """
+    first_row: _builtins.int
+    """How many triples of this split were sent before."""
+    crc32: _builtins.int
+    """CRC-32 (that of zlib, gzip and PNG) of `triples.heads.data`, followed by
+    `triples.relations.data`, followed by `triples.tails.data`.
+    """
+    @_builtins.property
+    def triples(self) -> Global___Triples:
+        """The triples, in any order: at least 1, at most
+        `PublishUpload.max_triples_per_chunk`.
+        """
+
+    def __init__(
+        self,
+        *,
+        split: Global___Split.ValueType = ...,
+        first_row: _builtins.int = ...,
+        triples: Global___Triples | None = ...,
+        crc32: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["triples", b"triples"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["crc32", b"crc32", "first_row", b"first_row", "split", b"split", "triples", b"triples"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PublishChunk: _TypeAlias = PublishChunk  # noqa: Y015
+
+@_typing.final
+class PublishRequest(_message.Message):
+    """A message to `Publish`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ANNOUNCEMENT_FIELD_NUMBER: _builtins.int
+    CHUNK_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def announcement(self) -> Global___PublishAnnouncement:
+        """The first message, and only the first."""
+
+    @_builtins.property
+    def chunk(self) -> Global___PublishChunk:
+        """All further messages: only after `PublishResponse.upload`, and exactly as
+        many triples as were announced. Chunks may be sent ahead of the answers.
+        """
+
+    def __init__(
+        self,
+        *,
+        announcement: Global___PublishAnnouncement | None = ...,
+        chunk: Global___PublishChunk | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["announcement", b"announcement", "chunk", b"chunk", "message", b"message"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["announcement", b"announcement", "chunk", b"chunk", "message", b"message"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["announcement", "chunk"]  # noqa: Y015
+    _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
+
+Global___PublishRequest: _TypeAlias = PublishRequest  # noqa: Y015
+
+@_typing.final
+class PublishUpload(_message.Message):
+    """Asks for all triples of the graph."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAX_TRIPLES_PER_CHUNK_FIELD_NUMBER: _builtins.int
+    max_triples_per_chunk: _builtins.int
+    """Most triples of one chunk."""
+    def __init__(
+        self,
+        *,
+        max_triples_per_chunk: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_triples_per_chunk", b"max_triples_per_chunk"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PublishUpload: _TypeAlias = PublishUpload  # noqa: Y015
+
+@_typing.final
+class PublishProgress(_message.Message):
+    """How far the publication is. One answers each chunk; while the client has to
+    wait for something else, one comes at least every second.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Stage:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _StageEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[PublishProgress._Stage.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        STAGE_UNSPECIFIED: PublishProgress._Stage.ValueType  # 0
+        """Never sent."""
+        STAGE_WAITING: PublishProgress._Stage.ValueType  # 1
+        """Another client uploads the same graph; this one waits."""
+        STAGE_UPLOADING: PublishProgress._Stage.ValueType  # 2
+        """This client uploads."""
+        STAGE_BUILDING: PublishProgress._Stage.ValueType  # 3
+        """All triples are there; the server builds the index and keeps the graph."""
+
+    class Stage(_Stage, metaclass=_StageEnumTypeWrapper):
+        """What is being done."""
+
+    STAGE_UNSPECIFIED: PublishProgress.Stage.ValueType  # 0
+    """Never sent."""
+    STAGE_WAITING: PublishProgress.Stage.ValueType  # 1
+    """Another client uploads the same graph; this one waits."""
+    STAGE_UPLOADING: PublishProgress.Stage.ValueType  # 2
+    """This client uploads."""
+    STAGE_BUILDING: PublishProgress.Stage.ValueType  # 3
+    """All triples are there; the server builds the index and keeps the graph."""
+
+    STAGE_FIELD_NUMBER: _builtins.int
+    NUM_RECEIVED_FIELD_NUMBER: _builtins.int
+    NUM_TRIPLES_FIELD_NUMBER: _builtins.int
+    stage: Global___PublishProgress.Stage.ValueType
+    """What is being done."""
+    num_received: _builtins.int
+    """Triples that the server has, of all splits together."""
+    num_triples: _builtins.int
+    """Triples that were announced, of all splits together."""
+    def __init__(
+        self,
+        *,
+        stage: Global___PublishProgress.Stage.ValueType = ...,
+        num_received: _builtins.int = ...,
+        num_triples: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["num_received", b"num_received", "num_triples", b"num_triples", "stage", b"stage"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PublishProgress: _TypeAlias = PublishProgress  # noqa: Y015
+
+@_typing.final
+class Published(_message.Message):
+    """The end: the dataset is served."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATASET_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def dataset(self) -> Global___Dataset:
+        """The dataset. Its fingerprint is the one that was announced."""
+
+    @_builtins.property
+    def limits(self) -> Global___Limits:
+        """Limits of this server."""
+
+    def __init__(
+        self,
+        *,
+        dataset: Global___Dataset | None = ...,
+        limits: Global___Limits | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "limits", b"limits"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "limits", b"limits"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Published: _TypeAlias = Published  # noqa: Y015
+
+@_typing.final
+class PublishResponse(_message.Message):
+    """A message from `Publish`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UPLOAD_FIELD_NUMBER: _builtins.int
+    PROGRESS_FIELD_NUMBER: _builtins.int
+    PUBLISHED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def upload(self) -> Global___PublishUpload:
+        """The client is asked to send the triples now."""
+
+    @_builtins.property
+    def progress(self) -> Global___PublishProgress:
+        """A sign of life."""
+
+    @_builtins.property
+    def published(self) -> Global___Published:
+        """The last message."""
+
+    def __init__(
+        self,
+        *,
+        upload: Global___PublishUpload | None = ...,
+        progress: Global___PublishProgress | None = ...,
+        published: Global___Published | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "progress", b"progress", "published", b"published", "upload", b"upload"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "progress", b"progress", "published", b"published", "upload", b"upload"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["upload", "progress", "published"]  # noqa: Y015
+    _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
+
+Global___PublishResponse: _TypeAlias = PublishResponse  # noqa: Y015

@@ -85,6 +85,11 @@ class SamplerServiceStub:
                 request_serializer=negserve_dot_v1_dot_sampler__pb2.GetVocabularyRequest.SerializeToString,
                 response_deserializer=negserve_dot_v1_dot_sampler__pb2.GetVocabularyResponse.FromString,
                 _registered_method=True)
+        self.Publish = channel.stream_stream(
+                '/negserve.v1.SamplerService/Publish',
+                request_serializer=negserve_dot_v1_dot_sampler__pb2.PublishRequest.SerializeToString,
+                response_deserializer=negserve_dot_v1_dot_sampler__pb2.PublishResponse.FromString,
+                _registered_method=True)
 
 
 class SamplerServiceServicer:
@@ -165,6 +170,18 @@ class SamplerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Publish(self, request_iterator, context):
+        """Makes a graph that the client holds a dataset of this server. The first
+        message of the client announces name and fingerprint. A server that holds
+        that dataset answers `published` and ends the stream; else it asks one of
+        the clients that announce it for the triples, and the others wait for that
+        one. If its upload fails, another of them is asked. Nothing is kept of an
+        upload that is not complete.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SamplerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -202,6 +219,11 @@ def add_SamplerServiceServicer_to_server(servicer, server):
                     servicer.GetVocabulary,
                     request_deserializer=negserve_dot_v1_dot_sampler__pb2.GetVocabularyRequest.FromString,
                     response_serializer=negserve_dot_v1_dot_sampler__pb2.GetVocabularyResponse.SerializeToString,
+            ),
+            'Publish': grpc.stream_stream_rpc_method_handler(
+                    servicer.Publish,
+                    request_deserializer=negserve_dot_v1_dot_sampler__pb2.PublishRequest.FromString,
+                    response_serializer=negserve_dot_v1_dot_sampler__pb2.PublishResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -409,6 +431,33 @@ class SamplerService:
             '/negserve.v1.SamplerService/GetVocabulary',
             negserve_dot_v1_dot_sampler__pb2.GetVocabularyRequest.SerializeToString,
             negserve_dot_v1_dot_sampler__pb2.GetVocabularyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Publish(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/negserve.v1.SamplerService/Publish',
+            negserve_dot_v1_dot_sampler__pb2.PublishRequest.SerializeToString,
+            negserve_dot_v1_dot_sampler__pb2.PublishResponse.FromString,
             options,
             channel_credentials,
             insecure,

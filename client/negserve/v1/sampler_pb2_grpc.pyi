@@ -77,6 +77,14 @@ class SamplerServiceStub:
     """Streams the labels of all entities, then of all relations, in the order
     of their ids.
     """
+    Publish: _grpc.StreamStreamMultiCallable[_sampler_pb2.PublishRequest, _sampler_pb2.PublishResponse]
+    """Makes a graph that the client holds a dataset of this server. The first
+    message of the client announces name and fingerprint. A server that holds
+    that dataset answers `published` and ends the stream; else it asks one of
+    the clients that announce it for the triples, and the others wait for that
+    one. If its upload fails, another of them is asked. Nothing is kept of an
+    upload that is not complete.
+    """
 
 @_typing.type_check_only
 class SamplerServiceAsyncStub(SamplerServiceStub):
@@ -126,6 +134,14 @@ class SamplerServiceAsyncStub(SamplerServiceStub):
     GetVocabulary: _aio.UnaryStreamMultiCallable[_sampler_pb2.GetVocabularyRequest, _sampler_pb2.GetVocabularyResponse]  # type: ignore[assignment]
     """Streams the labels of all entities, then of all relations, in the order
     of their ids.
+    """
+    Publish: _aio.StreamStreamMultiCallable[_sampler_pb2.PublishRequest, _sampler_pb2.PublishResponse]  # type: ignore[assignment]
+    """Makes a graph that the client holds a dataset of this server. The first
+    message of the client announces name and fingerprint. A server that holds
+    that dataset answers `published` and ends the stream; else it asks one of
+    the clients that announce it for the triples, and the others wait for that
+    one. If its upload fails, another of them is asked. Nothing is kept of an
+    upload that is not complete.
     """
 
 class SamplerServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -215,6 +231,20 @@ class SamplerServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_sampler_pb2.GetVocabularyResponse], _abc.AsyncIterator[_sampler_pb2.GetVocabularyResponse]]:
         """Streams the labels of all entities, then of all relations, in the order
         of their ids.
+        """
+
+    @_abc_1.abstractmethod
+    def Publish(
+        self,
+        request_iterator: _MaybeAsyncIterator[_sampler_pb2.PublishRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_sampler_pb2.PublishResponse], _abc.AsyncIterator[_sampler_pb2.PublishResponse]]:
+        """Makes a graph that the client holds a dataset of this server. The first
+        message of the client announces name and fingerprint. A server that holds
+        that dataset answers `published` and ends the stream; else it asks one of
+        the clients that announce it for the triples, and the others wait for that
+        one. If its upload fails, another of them is asked. Nothing is kept of an
+        upload that is not complete.
         """
 
 def add_SamplerServiceServicer_to_server(servicer: SamplerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

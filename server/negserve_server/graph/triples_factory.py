@@ -182,6 +182,15 @@ class TriplesFactory:
         return len(self.mapped_triples)
 
     @property
+    def summary(self) -> str:
+        """Counts and fingerprint in one line."""
+        triples = " + ".join(f"{len(rows)} {split}" for split, rows in self._splits.items())
+        return (
+            f"{self.num_entities} entities, {self.num_relations} relations, {triples} triples, "
+            f"fingerprint {self.fingerprint}"
+        )
+
+    @property
     def type_constraints(self) -> TypeConstraints | None:
         """The entities that relations allow as heads and tails; None if that is not known."""
         return self._type_constraints

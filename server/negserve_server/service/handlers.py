@@ -37,6 +37,7 @@ def make_handler(servicer: SamplerServicer, streams: OpenStreams) -> grpc.Generi
             servicer.get_relation_statistics, pb.GetRelationStatisticsRequest
         ),
         "GetVocabulary": _unary_stream(servicer.get_vocabulary, pb.GetVocabularyRequest),
+        "Publish": _stream_stream(servicer.publish, pb.PublishRequest, streams),
     }
     return grpc.method_handlers_generic_handler(SERVICE.full_name, handlers)
 

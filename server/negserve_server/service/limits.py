@@ -16,11 +16,15 @@ class Limits:
     :ivar max_negatives_per_message: largest n * k of one message of positives; where log
         probabilities come along, which double the bytes, a negative counts twice
     :ivar max_triples_per_message: most triples in one message
-    :ivar max_streams: most open ``Sample``, ``SampleEpoch`` and ``Contains`` streams
+    :ivar max_streams: most open ``Sample``, ``SampleEpoch``, ``Contains`` and ``Publish`` streams
     :ivar idle_timeout: seconds a client may leave an open stream without a message, or without
         taking one
     :ivar max_stream_seconds: age at which a ``SampleEpoch`` stream is ended in order, so that
         clients open it again and a balancer can move them
+    :ivar upload_idle_timeout: as ``idle_timeout``, while other clients may wait for an upload
+    :ivar max_publish_triples: most triples of all graphs that clients publish, together
+    :ivar max_publish_ids: largest id space of those, entities and relations together
+    :ivar max_publish_graphs: most of those
     """
 
     max_negatives_per_positive: int = 2**16
@@ -29,6 +33,10 @@ class Limits:
     max_streams: int = 1024
     idle_timeout: float = 3600.0
     max_stream_seconds: float = 1800.0
+    upload_idle_timeout: float = 30.0
+    max_publish_triples: int = 2**24
+    max_publish_ids: int = 2**24
+    max_publish_graphs: int = 256
 
     def __post_init__(self) -> None:
         if not 1 <= self.max_negatives_per_positive <= MAX_NUM_NEGS_PER_POS:

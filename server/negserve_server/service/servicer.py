@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
 from typing import TypeVar
 
@@ -11,9 +11,12 @@ from negserve.v1 import sampler_pb2 as pb
 from negserve_server.errors import InvalidInput
 from negserve_server.graph import TriplesFactory
 from negserve_server.graph.epoch import Epoch
+from negserve_server.graph.upload import Upload
 from negserve_server.sampling import SPLITS, CorruptedBatch, Sampler
 from negserve_server.service import wire
+from negserve_server.service.datasets import Datasets
 from negserve_server.service.limits import Limits, check_limit
+from negserve_server.service.publications import Publication, Publications
 from negserve_server.service.stream import ServerStream
 
 _T = TypeVar("_T")
@@ -23,42 +26,27 @@ _INLINE_NEGATIVES = 8192
 #: Messages of this size, and up to one batch more, move most bytes per second over loopback.
 _EPOCH_MESSAGE_BYTES = 384 * 1024
 _LABEL_BYTES_PER_MESSAGE = 256 * 1024
+#: A client that has to wait for a graph hears that often that it is on its way.
+_SIGN_OF_LIFE_SECONDS = 0.5
+_STAGE = pb.PublishProgress.Stage
 
 
 class SamplerServicer:
     """Answers the RPCs of ``negserve.v1.SamplerService``.
 
-    :param datasets: the graphs by name, in the order in which they are listed
+    :param datasets: the graphs
+    :param publications: those that clients send
     :param limits: what may be asked for
     :param executor: threads for the engine, which releases the GIL
     """
 
     def __init__(
-        self, datasets: Mapping[str, TriplesFactory], limits: Limits, executor: Executor
+        self, datasets: Datasets, publications: Publications, limits: Limits, executor: Executor
     ) -> None:
-        self._datasets = dict(datasets)
+        self._datasets = datasets
+        self._publications = publications
         self._limits = limits
         self._executor = executor
-
-    def _dataset(self, name: str, expected_fingerprint: str = "") -> TriplesFactory:
-        factory = self._datasets.get(name)
-        if factory is None:
-            served = ", ".join(self._datasets)
-            raise InvalidInput(
-                f"there is no dataset {name!r}; this server has {served}",
-                reason="UNKNOWN_DATASET",
-                value=name,
-                limit=served,
-            )
-        if expected_fingerprint and expected_fingerprint != factory.fingerprint:
-            raise InvalidInput(
-                f"dataset {name!r} has fingerprint {factory.fingerprint}, not "
-                f"{expected_fingerprint}; load the same data on both sides",
-                reason="FINGERPRINT_MISMATCH",
-                value=expected_fingerprint,
-                limit=factory.fingerprint,
-            )
-        return factory
 
     async def sample(
         self, stream: ServerStream[pb.SampleRequest]
@@ -69,7 +57,7 @@ class SamplerServicer:
             return
         _expect(first.WhichOneof("message"), "configuration")
         configuration = first.configuration
-        factory = self._dataset(configuration.dataset, configuration.expected_fingerprint)
+        factory = self._datasets.find(configuration.dataset, configuration.expected_fingerprint)
         sampler = await self._in_thread(self._configure, factory, configuration.sampler)
         yield pb.SampleResponse(
             configured=pb.SampleConfigured(
@@ -88,7 +76,7 @@ class SamplerServicer:
         self, request: pb.SampleEpochRequest
     ) -> AsyncIterator[pb.SampleEpochResponse]:
         """Answer ``SampleEpoch``; the next message is made while the client takes the last one."""
-        factory = self._dataset(request.dataset, request.expected_fingerprint)
+        factory = self._datasets.find(request.dataset, request.expected_fingerprint)
         config = wire.decode_config(request.sampler, self._limits)
         epoch_config = wire.decode_epoch(request, self._limits)
         epoch = await self._in_thread(factory.epoch, config, epoch_config)
@@ -140,7 +128,7 @@ class SamplerServicer:
             return
         _expect(first.WhichOneof("message"), "configuration")
         configuration = first.configuration
-        factory = self._dataset(configuration.dataset, configuration.expected_fingerprint)
+        factory = self._datasets.find(configuration.dataset, configuration.expected_fingerprint)
         splits = wire.decode_splits(configuration.splits, "splits")
         index = await self._in_thread(factory.filter_index, splits)
         while (request := await stream.read()) is not None:
@@ -157,22 +145,16 @@ class SamplerServicer:
 
     def get_dataset(self, request: pb.GetDatasetRequest) -> pb.GetDatasetResponse:
         """Answer ``GetDataset``."""
-        factory = self._dataset(request.dataset)
-        limits = self._limits
+        factory = self._datasets.find(request.dataset)
         return pb.GetDatasetResponse(
-            dataset=_describe(request.dataset, factory),
-            limits=pb.Limits(
-                max_negatives_per_positive=limits.max_negatives_per_positive,
-                max_negatives_per_message=limits.max_negatives_per_message,
-                max_triples_per_message=limits.max_triples_per_message,
-            ),
+            dataset=_describe(request.dataset, factory), limits=wire.encode_limits(self._limits)
         )
 
     def get_relation_statistics(
         self, request: pb.GetRelationStatisticsRequest
     ) -> pb.GetRelationStatisticsResponse:
         """Answer ``GetRelationStatistics``."""
-        statistics = self._dataset(
+        statistics = self._datasets.find(
             request.dataset, request.expected_fingerprint
         ).relation_statistics
         return pb.GetRelationStatisticsResponse(
@@ -185,7 +167,7 @@ class SamplerServicer:
         self, request: pb.GetVocabularyRequest
     ) -> AsyncIterator[pb.GetVocabularyResponse]:
         """Answer ``GetVocabulary``."""
-        factory = self._dataset(request.dataset, request.expected_fingerprint)
+        factory = self._datasets.find(request.dataset, request.expected_fingerprint)
         for kind, vocabulary in (
             (pb.GetVocabularyResponse.KIND_ENTITY, factory.entities),
             (pb.GetVocabularyResponse.KIND_RELATION, factory.relations),
@@ -202,6 +184,45 @@ class SamplerServicer:
                 message.labels.append(label)
                 size += len(label) + 2
             yield message
+
+    async def publish(
+        self, stream: ServerStream[pb.PublishRequest]
+    ) -> AsyncIterator[pb.PublishResponse]:
+        """Answer a ``Publish`` stream."""
+        first = await stream.read()
+        if first is None:
+            return
+        _expect(first.WhichOneof("message"), "announcement")
+        announcement = wire.decode_announcement(first.announcement)
+        is_mine = False
+        while not self._publications.is_served(announcement):
+            publication = self._publications.join(announcement)
+            if not publication.has_uploader:
+                is_mine = True
+                with self._publications.uploading(publication) as upload:
+                    yield pb.PublishResponse(
+                        upload=pb.PublishUpload(
+                            max_triples_per_chunk=self._limits.max_triples_per_message
+                        )
+                    )
+                    stream.idle_timeout = self._limits.upload_idle_timeout
+                    while not upload.is_complete:
+                        request = await stream.read() or pb.PublishRequest()
+                        _expect(request.WhichOneof("message"), "chunk")
+                        await self._in_thread(self._take, upload, request.chunk)
+                        yield _progress(publication, is_mine)
+            else:
+                yield _progress(publication, is_mine)
+            await publication.wait(_SIGN_OF_LIFE_SECONDS, is_mine)
+        yield pb.PublishResponse(
+            published=pb.Published(
+                dataset=_describe(announcement.name, self._datasets[announcement.name]),
+                limits=wire.encode_limits(self._limits),
+            )
+        )
+
+    def _take(self, upload: Upload, chunk: pb.PublishChunk) -> None:
+        upload.add(*wire.decode_chunk(chunk, self._limits))
 
     async def _in_thread(self, function: Callable[..., _T], *arguments: object) -> _T:
         loop = asyncio.get_running_loop()
@@ -223,11 +244,22 @@ def _epoch_message(
     return message, index
 
 
+def _progress(publication: Publication, is_mine: bool) -> pb.PublishResponse:
+    stage = _STAGE.STAGE_UPLOADING if is_mine else _STAGE.STAGE_WAITING
+    return pb.PublishResponse(
+        progress=pb.PublishProgress(
+            stage=_STAGE.STAGE_BUILDING if publication.is_building else stage,
+            num_received=publication.upload.num_received,
+            num_triples=publication.announcement.total,
+        )
+    )
+
+
 def _expect(found: str | None, due: str) -> None:
     if found != due:
         raise InvalidInput(
             f"the message holds {found or 'nothing'} where {due} is due: a stream begins with "
-            f"one configuration, and only that",
+            f"one configuration or announcement, and only that",
             reason="STREAM_OUT_OF_ORDER",
             value=found or "nothing",
             limit=due,

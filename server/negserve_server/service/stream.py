@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable
 from typing import Any, Generic, TypeVar
@@ -37,6 +38,8 @@ class ServerStream(Generic[_Request]):
 
     A stream that waits for its client is ended through :meth:`end`, by a server that drains
     or a client that is silent for too long; one that works first gives its answer.
+
+    :ivar idle_timeout: seconds that this one may be silent, where others have longer
     """
 
     def __init__(
@@ -44,6 +47,7 @@ class ServerStream(Generic[_Request]):
     ) -> None:
         self._context = context
         self._message_class = message_class
+        self.idle_timeout = math.inf
         self._task = asyncio.current_task()
         self._ended_by: InvalidInput | None = None
         self._waiting_since: float | None = None

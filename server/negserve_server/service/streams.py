@@ -56,10 +56,10 @@ class OpenStreams:
 
     async def sweep(self) -> None:
         """End, for ever, the streams whose clients are silent for too long."""
-        limit = self._limits.idle_timeout
         while True:
-            await asyncio.sleep(min(_SWEEP_SECONDS, limit))
+            await asyncio.sleep(min(_SWEEP_SECONDS, self._limits.idle_timeout))
             for stream in list(self._open):
+                limit = min(self._limits.idle_timeout, stream.idle_timeout)
                 if stream.idle_seconds > limit:
                     stream.end(
                         InvalidInput(

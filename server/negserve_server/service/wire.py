@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from negserve.v1 import sampler_pb2 as pb
 from negserve_server.errors import InvalidConfiguration, InvalidInput
 from negserve_server.graph.epoch import EpochBatch, EpochConfig, Tail
+from negserve_server.graph.upload import Announcement
 from negserve_server.sampling import CorruptedBatch, SamplerConfig
 from negserve_server.sampling.batch import narrowest_dtype
 from negserve_server.sampling.config import FilterMode, Kind, Slot, Split
@@ -129,6 +131,45 @@ def decode_triples(triples: pb.Triples, limits: Limits) -> NDArray[np.int64]:
     return result
 
 
+def decode_announcement(message: pb.PublishAnnouncement) -> Announcement:
+    """Decode what a client says of a graph that it publishes.
+
+    :raises InvalidConfiguration: naming the field, its value and what is legal
+    """
+    splits = decode_splits([split.split for split in message.splits], "splits")
+    counts = dict(zip(splits, (split.num_triples for split in message.splits), strict=True))
+    if len(counts) < len(splits):
+        raise InvalidConfiguration("splits", splits, "give each split once")
+    return Announcement(
+        name=message.name,
+        fingerprint=message.fingerprint,
+        num_entities=message.num_entities,
+        num_relations=message.num_relations,
+        num_triples={split: counts[split] for split in SPLITS.values() if split in counts},
+    )
+
+
+def decode_chunk(message: pb.PublishChunk, limits: Limits) -> tuple[Split, int, NDArray[np.int64]]:
+    """Decode split, first row and triples of a chunk.
+
+    :raises InvalidConfiguration: for a value that is no split
+    :raises InvalidInput: for a wrong checksum, or triples that :func:`decode_triples` refuses
+    """
+    checksum = 0
+    for column in (message.triples.heads, message.triples.relations, message.triples.tails):
+        checksum = zlib.crc32(column.data, checksum)
+    if checksum != message.crc32:
+        raise InvalidInput(
+            f"the CRC-32 of what arrived is {checksum}, the chunk says {message.crc32}: it changed "
+            f"on the way; publish again, and if it recurs look for broken hardware or a proxy",
+            reason="CHECKSUM_MISMATCH",
+            value=message.crc32,
+            limit=checksum,
+        )
+    split = _look_up(SPLITS, message.split, "split")
+    return split, message.first_row, decode_triples(message.triples, limits)
+
+
 def decode_epoch(request: pb.SampleEpochRequest, limits: Limits) -> EpochConfig:
     """Decode what a ``SampleEpoch`` request says of the epoch.
 
@@ -162,6 +203,15 @@ def decode_epoch(request: pb.SampleEpochRequest, limits: Limits) -> EpochConfig:
         "batch_size", config.batch_size, limits.max_triples_per_message, "ask for smaller batches"
     )
     return config
+
+
+def encode_limits(limits: Limits) -> pb.Limits:
+    """Encode what one message may ask for."""
+    return pb.Limits(
+        max_negatives_per_positive=limits.max_negatives_per_positive,
+        max_negatives_per_message=limits.max_negatives_per_message,
+        max_triples_per_message=limits.max_triples_per_message,
+    )
 
 
 def encode_epoch_batch(

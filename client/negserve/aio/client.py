@@ -1,0 +1,103 @@
+"""The client: a server's datasets."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Self
+
+from negserve.aio.connection import Connection
+from negserve.aio.publish import publish
+from negserve.aio.triples_factory import RemoteTriplesFactory
+from negserve.client import DEFAULT_TARGET
+from negserve.mapped_graph import MappedGraph, Publishable
+from negserve.publish import PublishProgress, confirmed
+from negserve.v1 import sampler_pb2 as pb
+
+
+class Client:
+    """Connects to a server, on first use and once per event loop, as :class:`negserve.Client`.
+
+    One client may serve loops in several threads; a sampler or a stream belongs to the loop that
+    it was made in. Pickled as its configuration. gRPC's asyncio does not survive a fork: in a
+    forked process use the client only if the parent has not.
+
+    :param target: ``HOST:PORT`` or ``unix:PATH``; several for replicas of the same data
+    :param timeout: as of :class:`negserve.Client`
+    :param patience: as of :class:`negserve.Client`
+    :raises InvalidRequestError: if there is no address, or a time is not positive
+    """
+
+    def __init__(
+        self,
+        target: str | Sequence[str] = DEFAULT_TARGET,
+        *,
+        timeout: float = 30.0,
+        patience: float | None = None,
+    ) -> None:
+        self._connection = Connection(target, timeout, patience)
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The replicas."""
+        return self._connection.targets
+
+    @property
+    def target(self) -> str:
+        """The replica in use."""
+        return self._connection.target
+
+    def __repr__(self) -> str:
+        return repr(self._connection)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connection; calls under way, and all later ones, end with an error."""
+        await self._connection.close()
+
+    async def list_datasets(self) -> list[str]:
+        """Name the datasets that the server holds.
+
+        :raises NegserveError: typed by what the server said
+        """
+        answer = await self._connection.call("ListDatasets", pb.ListDatasetsRequest())
+        return [dataset.name for dataset in answer.datasets]
+
+    async def triples_factory(self, name: str) -> RemoteTriplesFactory:
+        """Give a dataset.
+
+        :raises UnknownDatasetError: if the server does not hold it
+        :raises NegserveError: typed by what the server said
+        """
+        answer = await self._connection.call("GetDataset", pb.GetDatasetRequest(dataset=name))
+        return RemoteTriplesFactory(self._connection, name, answer)
+
+    async def publish(
+        self,
+        name: str,
+        factory: Publishable,
+        *,
+        num_entities: int | None = None,
+        num_relations: int | None = None,
+        on_progress: Callable[[PublishProgress], object] | None = None,
+    ) -> RemoteTriplesFactory:
+        """Make a graph at hand a dataset of the server, or find that it is one.
+
+        Parameters, result and errors as of :meth:`negserve.Client.publish`.
+        """
+        graph = await asyncio.to_thread(
+            MappedGraph.of, factory, num_entities=num_entities, num_relations=num_relations
+        )
+        await publish(self._connection, name, graph, on_progress)
+        return confirmed(await self.triples_factory(name), graph)

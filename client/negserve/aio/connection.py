@@ -1,0 +1,135 @@
+"""A connection to a server: one channel per event loop, deadlines, typed errors."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import weakref
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import grpc
+
+from negserve.aio.call import Call, in_time
+from negserve.budget import Budget
+from negserve.errors import ServiceError
+from negserve.replicas import CHANNEL_OPTIONS, Replicas
+from negserve.v1.sampler_pb2_grpc import SamplerServiceStub
+
+_T = TypeVar("_T")
+
+
+@dataclass
+class _Line:
+    """An event loop's way to the replica in use."""
+
+    target: str
+    num_lost: int
+    channel: grpc.aio.Channel
+    closed: asyncio.Event
+    calls: weakref.WeakSet[Call]  # also on the channels of replicas that were lost
+
+    async def close(self) -> None:
+        self.closed.set()
+        for call in list(self.calls):
+            call.close()
+        await self.channel.close()
+
+
+class Connection(Replicas):
+    """Opened on first use in each event loop; pickled as its configuration.
+
+    Parameters as of :class:`negserve.replicas.Replicas`.
+    """
+
+    def __init__(
+        self, target: str | Sequence[str], timeout: float, patience: float | None = None
+    ) -> None:
+        super().__init__(target, timeout, patience)
+        self._lock = threading.Lock()  # loops may run in several threads
+        self._lines: dict[asyncio.AbstractEventLoop, _Line] = {}
+
+    def _line(self) -> _Line:
+        """Give the way of the running loop.
+
+        :raises ClosedError: after :meth:`close`
+        """
+        loop = asyncio.get_running_loop()
+        with self._lock:
+            if self.is_closed:
+                raise self.closed()
+            line = self._lines.get(loop)
+            if line is None or line.num_lost != self.num_lost:
+                for other in [other for other in self._lines if other.is_closed()]:
+                    del self._lines[other]
+                channel = grpc.aio.insecure_channel(self.target, options=CHANNEL_OPTIONS)
+                line = self._lines[loop] = _Line(
+                    self.target,
+                    self.num_lost,
+                    channel,
+                    asyncio.Event() if line is None else line.closed,
+                    weakref.WeakSet() if line is None else line.calls,
+                )
+            return line
+
+    async def call(self, method: str, request: object) -> Any:
+        """Call a unary method, on as many replicas as it takes.
+
+        :param method: its name
+        :raises NegserveError: typed by what the server said
+        """
+
+        async def ask(budget: Budget) -> Any:
+            line = self._line()
+            answer = getattr(SamplerServiceStub(line.channel), method)(request)
+            return await in_time(answer, budget.limit(), self, line.target)
+
+        return await self.persist(ask)
+
+    def open(self, method: str, request: object = None) -> Call:
+        """Open a stream on the replica in use.
+
+        :param method: its name
+        :param request: the only request; None for a method that takes a stream of them
+        :raises ClosedError: after :meth:`close`
+        """
+        line = self._line()
+        stub = SamplerServiceStub(line.channel)
+        call = Call(self, line.target, line.channel, getattr(stub, method), request)
+        line.calls.add(call)
+        return call
+
+    async def persist(self, attempt: Callable[[Budget], Awaitable[_T]]) -> _T:
+        """Try until it succeeds, after a failure on the next replica, as the budget allows.
+
+        A replica that failed is left for a connection of its own also if it is the only one; calls
+        that are under way on the one before go on.
+
+        :param attempt: what to do, within a budget that it tells of its progress
+        :raises ServiceError: the last one, when the budget is spent
+        """
+        budget = self.budget()
+        while True:
+            try:
+                return await attempt(budget)
+            except ServiceError as error:
+                seconds = budget.pause_after(error)
+                with self._lock:
+                    self.lose(error.target)
+            closed = self._line().closed
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await closed.wait()
+
+    async def close(self) -> None:
+        """Close the channels; calls under way end with an error."""
+        with self._lock:
+            self.is_closed = True
+            lines, self._lines = self._lines, {}
+        for loop, line in lines.items():
+            if loop is asyncio.get_running_loop():
+                await line.close()
+            elif loop.is_running():
+                asyncio.run_coroutine_threadsafe(line.close(), loop)

@@ -1,0 +1,53 @@
+"""Triples to be looked up, as an exchange over a ``Contains`` stream."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from negserve import wire
+from negserve.dataset import Dataset
+from negserve.exchange import Exchange
+from negserve.v1 import sampler_pb2 as pb
+
+
+class ContainsExchange(Exchange[pb.ContainsRequest, pb.ContainsResponse]):
+    """One question, cut into messages within the server's limits.
+
+    :ivar configuration: the first message of each stream
+    :ivar result: bool, shape (n,), once done
+    :param triples: integer ids, shape (n, 3), any n
+    :param splits: names of splits, at least one
+    :raises InvalidRequestError: for another shape, or a name that is no split
+    """
+
+    def __init__(self, dataset: Dataset, triples: ArrayLike, splits: Sequence[str]) -> None:
+        array = wire.as_triples(triples)
+        self.configuration = pb.ContainsRequest(
+            configuration=pb.ContainsConfiguration(
+                dataset=dataset.name,
+                expected_fingerprint=dataset.fingerprint,
+                splits=wire.encode_splits(splits),
+            )
+        )
+        self.result: NDArray[np.bool_] = np.empty(len(array), dtype=np.bool_)
+        self._num_known = 0
+        super().__init__(_requests(dataset, array))
+
+    def _keep(self, response: pb.ContainsResponse) -> None:
+        known = wire.decode_flags(response.known, response.num_triples)
+        self.result[self._num_known : self._num_known + len(known)] = known
+        self._num_known += len(known)
+
+
+def _requests(dataset: Dataset, triples: NDArray[np.int64]) -> Iterator[pb.ContainsRequest]:
+    step = dataset.limits.max_triples_per_message
+    # Also no triples are asked about: the configuration may be refused.
+    for begin in range(0, max(len(triples), 1), step):
+        yield pb.ContainsRequest(
+            triples=wire.encode_triples(
+                triples[begin : begin + step], dataset.num_entities, dataset.num_relations
+            )
+        )

@@ -1,0 +1,62 @@
+"""Requests and their answers, in order, over as many streams as it takes."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Generic, TypeVar
+
+#: Requests sent ahead of their answers: enough to hide a round trip.
+_AHEAD = 4
+
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+
+
+class Exchange(ABC, Generic[Request, Response]):
+    """What was asked, and what is still to be answered. Does no I/O.
+
+    Whoever has a stream sends :meth:`due`, gives each answer to :meth:`take`, and does so until
+    :attr:`is_done`. On another stream, after :meth:`restart`, what was not answered is due again.
+
+    :param requests: each with one answer
+    """
+
+    def __init__(self, requests: Iterable[Request]) -> None:
+        self._coming = iter(requests)
+        self._unanswered: deque[Request] = deque()
+        self._num_sent = 0
+        self._fill()
+
+    def _fill(self) -> None:
+        while len(self._unanswered) < _AHEAD:
+            try:
+                self._unanswered.append(next(self._coming))
+            except StopIteration:
+                return
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all requests are answered."""
+        return not self._unanswered
+
+    def restart(self) -> None:
+        """Forget what was sent: there is another stream."""
+        self._num_sent = 0
+
+    def due(self) -> Iterator[Request]:
+        """Iterate over the requests that are to be sent now."""
+        while self._num_sent < len(self._unanswered):
+            self._num_sent += 1
+            yield self._unanswered[self._num_sent - 1]
+
+    def take(self, response: Response) -> None:
+        """Take the answer of the first unanswered request."""
+        self._keep(response)
+        self._unanswered.popleft()
+        self._num_sent -= 1
+        self._fill()
+
+    @abstractmethod
+    def _keep(self, response: Response) -> None: ...

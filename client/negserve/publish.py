@@ -1,0 +1,194 @@
+"""Publishing a graph: what is said, and over which connections."""
+
+from __future__ import annotations
+
+import logging
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+from negserve import wire
+from negserve.budget import Budget
+from negserve.connection import Connection
+from negserve.described_dataset import DescribedDataset
+from negserve.errors import (
+    FingerprintMismatchError,
+    ServiceError,
+    StalledError,
+    UnavailableError,
+)
+from negserve.mapped_graph import MappedGraph
+from negserve.v1 import sampler_pb2 as pb
+
+_Published = TypeVar("_Published", bound=DescribedDataset)
+
+logger = logging.getLogger(__name__)
+
+#: A chunk is half a megabyte or so: even over a slow network it is there before patience ends.
+_TRIPLES_PER_CHUNK = 2**16
+#: Streams that break after they got somewhere; then it is no accident any more.
+_MOST_BREAKS = 5
+
+Stage = Literal["waiting", "uploading", "building"]
+_STAGES: dict[int, Stage] = {
+    pb.PublishProgress.STAGE_WAITING: "waiting",
+    pb.PublishProgress.STAGE_UPLOADING: "uploading",
+    pb.PublishProgress.STAGE_BUILDING: "building",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PublishProgress:
+    """How far a publication is.
+
+    :ivar stage: ``waiting`` for another client that uploads the same graph, ``uploading``, or
+        ``building`` on the server
+    :ivar num_received: triples that the server has, of all splits together
+    :ivar num_triples: triples of the graph, of all splits together
+    """
+
+    stage: Stage
+    num_received: int
+    num_triples: int
+
+
+class PublishDialogue:
+    """What a client says on ``Publish`` streams, as many as it takes. Does no I/O.
+
+    :ivar is_published: whether the server said that the graph is there
+    """
+
+    def __init__(self, name: str, graph: MappedGraph) -> None:
+        self._name = name
+        self._graph = graph
+        self._num_streams = 0
+        self.is_published = False
+
+    @property
+    def is_getting_on(self) -> bool:
+        """Tell whether an answer begins patience anew."""
+        return self._num_streams <= _MOST_BREAKS
+
+    def announcement(self) -> pb.PublishRequest:
+        """Give the first message of a stream."""
+        self._num_streams += 1
+        return pb.PublishRequest(
+            announcement=pb.PublishAnnouncement(
+                name=self._name,
+                fingerprint=self._graph.fingerprint,
+                num_entities=self._graph.num_entities,
+                num_relations=self._graph.num_relations,
+                splits=[
+                    pb.AnnouncedSplit(split=wire.SPLITS[split], num_triples=len(triples))
+                    for split, triples in self._graph.splits.items()
+                ],
+            )
+        )
+
+    def hear(
+        self, response: pb.PublishResponse
+    ) -> tuple[Iterator[pb.PublishRequest], PublishProgress | None]:
+        """Take an answer; give what has to be sent now, made while it is sent, and progress."""
+        self.is_published = response.HasField("published")
+        to_send: Iterator[pb.PublishRequest] = iter(())
+        if response.HasField("upload"):
+            to_send = self._chunks(response.upload.max_triples_per_chunk)
+        progress = response.progress
+        stage = _STAGES.get(progress.stage)
+        if stage is None:
+            return to_send, None
+        return to_send, PublishProgress(stage, progress.num_received, progress.num_triples)
+
+    def _chunks(self, limit: int) -> Iterator[pb.PublishRequest]:
+        step = min(_TRIPLES_PER_CHUNK, limit)
+        for split, triples in self._graph.splits.items():
+            for begin in range(0, len(triples), step):
+                encoded = wire.encode_triples(
+                    triples[begin : begin + step],
+                    self._graph.num_entities,
+                    self._graph.num_relations,
+                )
+                checksum = 0
+                for column in (encoded.heads, encoded.relations, encoded.tails):
+                    checksum = zlib.crc32(column.data, checksum)
+                yield pb.PublishRequest(
+                    chunk=pb.PublishChunk(
+                        split=wire.SPLITS[split],
+                        first_row=begin,
+                        triples=encoded,
+                        crc32=checksum,
+                    )
+                )
+
+
+def publish(
+    connection: Connection,
+    name: str,
+    graph: MappedGraph,
+    on_progress: Callable[[PublishProgress], object] | None = None,
+) -> None:
+    """Publish a graph on all replicas of a connection.
+
+    :raises NegserveError: typed by what the server said
+    """
+    if len(connection.targets) == 1:
+        _publish_on_one(connection, PublishDialogue(name, graph), on_progress)
+        return
+    lost: list[ServiceError] = []
+    for target in connection.targets:
+        replica = Connection(target, connection.timeout, connection.patience)
+        try:
+            _publish_on_one(replica, PublishDialogue(name, graph), on_progress)
+        except (UnavailableError, StalledError) as error:
+            lost.append(error)
+        finally:
+            replica.close()
+    tell_lost(name, lost, len(connection.targets))
+
+
+def _publish_on_one(
+    connection: Connection,
+    dialogue: PublishDialogue,
+    on_progress: Callable[[PublishProgress], object] | None,
+) -> None:
+    def converse(budget: Budget) -> None:
+        call = connection.open("Publish")
+        call.send(dialogue.announcement())
+        for response in call.messages(budget):
+            to_send, progress = dialogue.hear(response)
+            call.send_all(to_send)
+            if dialogue.is_getting_on:
+                budget.note_progress()
+            if progress is not None and on_progress is not None:
+                on_progress(progress)
+        if not dialogue.is_published:
+            raise connection.ended(call.target, "before the graph was published")
+
+    connection.persist(converse)
+
+
+def tell_lost(name: str, lost: Sequence[ServiceError], num_replicas: int) -> None:
+    """Log which replicas could not be reached.
+
+    :raises ServiceError: the last one's error if that is all of them
+    """
+    if len(lost) == num_replicas:
+        raise lost[-1]
+    for reason in lost:
+        logger.warning("a replica did not get the dataset %s: %s", name, reason)
+
+
+def confirmed(published: _Published, graph: MappedGraph) -> _Published:
+    """Give a published dataset, once sure that it is the graph.
+
+    :raises FingerprintMismatchError: if it is another one
+    """
+    if published.fingerprint != graph.fingerprint:
+        raise FingerprintMismatchError(
+            f"dataset {published.name!r} has fingerprint {published.fingerprint}, the graph "
+            f"published by that name {graph.fingerprint}",
+            reason="FINGERPRINT_MISMATCH",
+            metadata={"value": graph.fingerprint, "limit": published.fingerprint},
+        )
+    return published

@@ -1,0 +1,75 @@
+"""Positives to be corrupted, as an exchange over a ``Sample`` stream."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from negserve import wire
+from negserve.config import SamplerConfig
+from negserve.corrupted_batch import CorruptedBatch
+from negserve.dataset import Dataset
+from negserve.errors import InvalidRequestError
+from negserve.exchange import Exchange
+from negserve.v1 import sampler_pb2 as pb
+
+
+class SampleExchange(Exchange[pb.SampleRequest, pb.SampleResponse]):
+    """One call of a sampler, cut into messages within the server's limits.
+
+    :param positives: integer ids, shape (n, 3), any n
+    :param position: position of the first positive in the stream of the seed
+    :raises InvalidRequestError: for another shape, or positions beyond 2^64 - 1
+    """
+
+    def __init__(
+        self, dataset: Dataset, config: SamplerConfig, positives: ArrayLike, position: int
+    ) -> None:
+        triples = wire.as_triples(positives)
+        if not 0 <= position <= 2**64 - max(len(triples), 1):
+            raise InvalidRequestError(
+                f"{len(triples)} positives from position {position} on leave the range 0 to "
+                f"{2**64 - 1}; start at a smaller position",
+                reason="POSITION_OUT_OF_RANGE",
+            )
+        self._config = config
+        self._batches: list[CorruptedBatch] = []
+        super().__init__(_requests(dataset, config, triples, position))
+
+    def _keep(self, response: pb.SampleResponse) -> None:
+        self._batches.append(wire.decode_batch(response.batch, self._config))
+
+    def result(self) -> CorruptedBatch:
+        """Give the negatives of all positives, once done."""
+        return wire.concatenate(self._batches)
+
+
+def _requests(
+    dataset: Dataset, config: SamplerConfig, triples: NDArray[np.int64], position: int
+) -> Iterator[pb.SampleRequest]:
+    step = dataset.limits.positives_per_message(config.num_negs_per_pos, config.log_q)
+    for begin in range(0, max(len(triples), 1), step):
+        yield pb.SampleRequest(
+            positives=pb.Positives(
+                position=position + begin,
+                triples=wire.encode_triples(
+                    triples[begin : begin + step], dataset.num_entities, dataset.num_relations
+                ),
+            )
+        )
+
+
+def configuration(dataset: Dataset, config: SamplerConfig) -> pb.SampleRequest:
+    """Give the first message of a stream.
+
+    :raises InvalidRequestError: for a name, or a number, that the message can't hold
+    """
+    return pb.SampleRequest(
+        configuration=pb.SampleConfiguration(
+            dataset=dataset.name,
+            expected_fingerprint=dataset.fingerprint,
+            sampler=wire.encode_config(config),
+        )
+    )

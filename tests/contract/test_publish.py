@@ -1,0 +1,166 @@
+"""A graph that a client publishes is the graph that it holds, whoever publishes it, at any time."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from negserve import Client, EpochConfig, FingerprintMismatchError, SamplerConfig
+from negserve.sampling import BernoulliNegativeSampler
+from negserve_server import graph
+from tests.contract.cases import CASES
+from tests.contract.conftest import ALL_SPLITS
+from tests.support.graphs import GRAPHS, load
+from tests.support.server_process import server_process
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the server logs."""
+    return tmp_path_factory.mktemp("publish") / "log"
+
+
+@pytest.fixture(scope="module")
+def publisher(log: Path) -> Iterator[Client]:
+    """A client of a server that takes graphs and has only its own."""
+    with (
+        server_process("--allow-publish", "--threads", "2", log=log) as server,
+        Client(server.target) as client,
+    ):
+        yield client
+
+
+def uploads(log: Path, name: str) -> int:
+    """Count how often a graph was uploaded and built."""
+    return len(re.findall(rf": published {re.escape(name)}: ", log.read_text()))
+
+
+def without_types(name: str) -> graph.TriplesFactory:
+    """Give a graph as a client can publish it: without labels and type constraints."""
+    loaded = load(name)
+    return graph.TriplesFactory(
+        loaded.splits, num_entities=loaded.num_entities, num_relations=loaded.num_relations
+    )
+
+
+@pytest.mark.covers("Publish")
+@pytest.mark.parametrize("name", GRAPHS)
+def test_it_serves_the_same_negatives_as_the_graph_itself(publisher: Client, name: str):
+    loaded = without_types(name)
+    sizes = {"num_entities": loaded.num_entities, "num_relations": loaded.num_relations}
+    factory = publisher.publish(f"{name}.published", loaded.splits, **sizes)
+    assert factory.fingerprint == loaded.fingerprint
+    assert factory.split_fingerprints == loaded.split_fingerprints
+    assert factory.num_triples_per_split == {s: len(t) for s, t in loaded.splits.items()}
+    assert (factory.entity_to_id, factory.type_constraints_fingerprint) == ({}, None)
+    triples = torch.from_numpy(loaded.mapped_triples[:: max(1, loaded.num_triples // 500)].copy())
+    for case in CASES.values():
+        if "typed" in case.parts:
+            continue
+        ours, theirs = (
+            case.open(loaded, place, 5, filtered=True, filter_splits=ALL_SPLITS, seed=9)
+            if not case.options.get("chunk_size")
+            else case.open(loaded, place, 5, seed=9)
+            for place in (loaded, factory)
+        )
+        for expected, found in zip(
+            ours.sample(triples, position=11), theirs.sample(triples, position=11), strict=True
+        ):
+            assert (expected is None) == (found is None)
+            assert expected is None or torch.equal(expected, found)
+    np.testing.assert_array_equal(
+        factory.relation_statistics.head_probability, loaded.relation_statistics.head_probability
+    )
+    assert factory.contains(loaded.splits["testing"], ("testing",)).all()
+
+
+def test_its_epochs_are_those_of_the_graph(publisher: Client):
+    loaded = without_types("world")
+    factory = publisher.publish("epochs", loaded.splits)
+    config = SamplerConfig(num_negs_per_pos=3, filter_splits=("training",), seed=4)
+    epoch = iter(factory.epochs(config, EpochConfig(batch_size=700)))
+    served = list(epoch)
+    assert np.concatenate([batch.positives for batch in served]).shape == (5408, 3)
+    sampler = loaded.open_sampler(num_negs_per_pos=3, filter_splits=("training",), seed=4)
+    begin = 0
+    for batch in served:
+        expected = sampler.sample(batch.positives, begin)
+        np.testing.assert_array_equal(batch.negatives.replaced, expected.replaced)
+        begin += len(batch.positives)
+
+
+def test_forms_of_one_graph_are_one_graph(publisher: Client, log: Path):
+    training = load("world").mapped_triples
+    validation = load("world").splits["validation"]
+    sizes = {
+        "num_entities": load("world").num_entities,
+        "num_relations": load("world").num_relations,
+    }
+    held = SimpleNamespace(mapped_triples=torch.from_numpy(training.copy()), **sizes)
+    fingerprints = {
+        publisher.publish("forms", factory, **given).fingerprint
+        for factory, given in (
+            (held, {}),
+            (training, sizes),
+            (training[::-1].astype(np.int32), sizes),
+            (torch.from_numpy(np.concatenate([training, training[:9]])), sizes),
+            ({"training": held}, {}),
+            ({"training": training.tolist()}, sizes),
+        )
+    }
+    assert len(fingerprints) == 1
+    assert uploads(log, "forms") == 1
+    with pytest.raises(FingerprintMismatchError, match="forms") as caught:
+        publisher.publish("forms", {"training": held, "validation": validation})
+    assert caught.value.metadata["limit"] == fingerprints.pop()
+
+
+def test_many_at_once_cost_one_upload_and_one_build(publisher: Client, log: Path):
+    loaded = without_types("fb15k-237")
+    begin = threading.Barrier(64)
+    stages: set[str] = set()
+
+    def publish(_: int) -> tuple[str, list[list[int]]]:
+        with Client(publisher.target) as client:
+            begin.wait(60)
+            factory = client.publish(
+                "at-once", loaded.splits, on_progress=lambda progress: stages.add(progress.stage)
+            )
+            sampler = BernoulliNegativeSampler(factory, 4, filtered=True)
+            return factory.fingerprint, sampler.sample(torch.tensor([[1, 2, 3]]))[0].tolist()
+
+    with ThreadPoolExecutor(64) as threads:
+        answers = list(threads.map(publish, range(64)))
+    assert answers == answers[:1] * 64
+    assert answers[0][0] == loaded.fingerprint
+    assert {"waiting", "uploading"} <= stages
+    assert uploads(log, "at-once") == 1
+
+
+def test_a_graph_that_is_served_from_files_is_found(client: Client):
+    """Also by a server that takes none."""
+    loaded = load("umls")
+    factory = client.publish("umls", loaded.splits)
+    assert factory.entity_to_id == loaded.entity_to_id
+    with pytest.raises(FingerprintMismatchError) as caught:
+        client.publish("umls", loaded.mapped_triples)
+    assert caught.value.metadata["limit"] == loaded.fingerprint
+
+
+def test_progress_is_told(publisher: Client):
+    loaded = load("fb15k-237")
+    seen = []
+    publisher.publish("progress", loaded.splits, on_progress=seen.append)
+    uploading = [progress.num_received for progress in seen if progress.stage == "uploading"]
+    assert uploading == sorted(uploading)
+    assert len(uploading) > 3
+    assert {progress.num_triples for progress in seen} == {310_079}
+    assert seen[-1].num_received == 310_079

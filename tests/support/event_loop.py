@@ -1,0 +1,65 @@
+"""The client for asyncio, as code that awaits nothing sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from negserve import CorruptedBatch, aio
+
+_T = TypeVar("_T")
+_SECONDS = 120
+
+
+class EventLoop:
+    """A loop in a thread of its own."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+
+    def run(self, work: Coroutine[Any, Any, _T]) -> _T:
+        """Wait for what a coroutine gives."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(_SECONDS)
+
+    def close(self) -> None:
+        """End the loop."""
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(_SECONDS)
+        self._loop.close()
+
+
+class BlockingSampler:
+    """A sampler for asyncio that satisfies ``negserve.sampling.ConfiguredSampler``."""
+
+    def __init__(self, loop: EventLoop, sampler: aio.RemoteSampler) -> None:
+        self._loop = loop
+        self._sampler = sampler
+
+    def sample(self, positives: ArrayLike, position: int) -> CorruptedBatch:
+        return self._loop.run(self._sampler.sample(positives, position))
+
+    def close(self) -> None:
+        self._loop.run(self._sampler.close())
+
+
+class BlockingFactory:
+    """A factory for asyncio that satisfies ``negserve.sampling.TriplesFactory``."""
+
+    def __init__(self, loop: EventLoop, factory: aio.RemoteTriplesFactory) -> None:
+        self._loop = loop
+        self._factory = factory
+        self.num_entities = factory.num_entities
+        self.num_relations = factory.num_relations
+
+    def open_sampler(self, **options: Any) -> BlockingSampler:
+        return BlockingSampler(self._loop, self._loop.run(self._factory.open_sampler(**options)))
+
+    def contains(self, triples: ArrayLike, splits: Sequence[str]) -> NDArray[np.bool_]:
+        return self._loop.run(self._factory.contains(triples, splits))
