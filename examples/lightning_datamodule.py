@@ -45,11 +45,11 @@ class EpochLoader:
 
     def state_dict(self) -> dict[str, int]:
         """Give the state behind the last batch taken; the same on every rank."""
-        return self._loader.stream.state_dict()
+        return self._loader.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a state."""
-        self._loader.stream.load_state_dict(state)
+        self._loader.load_state_dict(state)
 
 
 class TripleDataModule(lightning.LightningDataModule):

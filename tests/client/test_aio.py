@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from negserve import (
     FingerprintMismatchError,
     InvalidRequestError,
     LimitExceededError,
+    NotAllowedError,
     OverloadedError,
     RelationStatistics,
     RemoteTriplesFactory,
@@ -502,5 +504,51 @@ def test_no_more_is_read_ahead_than_asked_for(
                 # Those that were taken, those in the queue, and one that waits for room there.
                 assert decoded == taken + prefetch + 1
             await batches.aclose()  # type: ignore[attr-defined]
+
+    run(main)
+
+
+def test_a_graph_is_published(tmp_path: Path):
+    options = ("--allow-publish", "--publish-dir", str(tmp_path), "--threads", "1")
+    with server_process(*options) as one, server_process("--allow-publish") as other:
+
+        async def main() -> None:
+            stages: list[str] = []
+            async with aio.Client([one.target, other.target], timeout=10) as client:
+                sizes = {"num_entities": WORLD.num_entities, "num_relations": WORLD.num_relations}
+                found, same = await asyncio.gather(
+                    client.publish(
+                        "mine", WORLD.splits, **sizes, on_progress=lambda p: stages.append(p.stage)
+                    ),
+                    client.publish("mine", WORLD.splits, **sizes),
+                )
+                assert found.fingerprint == same.fingerprint
+                assert (await found.contains(POSITIVES, ("training",))).all()
+                sampler = await found.open_sampler(seed=5)
+                assert_same(
+                    await sampler.sample(POSITIVES, 0),
+                    WORLD.open_sampler(seed=5).sample(POSITIVES, 0),
+                )
+                assert set(stages) >= {"uploading"}
+                with pytest.raises(FingerprintMismatchError):
+                    await client.publish("mine", POSITIVES[:50])
+            for target in (one.target, other.target):
+                with Client(target) as theirs:
+                    assert theirs.list_datasets() == ["world", "mine"]
+
+        run(main)
+
+
+def test_publishing_that_is_not_allowed_or_cancelled(server: ServerProcess):
+    async def main() -> None:
+        async with aio.Client(server.target) as client:
+            with pytest.raises(NotAllowedError):
+                await client.publish("mine", POSITIVES)
+        with tcp_proxy(server.target) as proxy:
+            proxy.silence()
+            async with aio.Client(proxy.target) as client:
+                with pytest.raises(TimeoutError):
+                    async with asyncio.timeout(0.3):
+                        await client.publish("mine", POSITIVES)
 
     run(main)

@@ -14,7 +14,6 @@ from negserve.sampling import TriplesFactory
 from negserve_server import graph
 from tests.support.event_loop import BlockingFactory, EventLoop
 from tests.support.graphs import GRAPHS, load
-from tests.support.server_process import ServerProcess
 
 
 @dataclass(frozen=True)
@@ -34,37 +33,50 @@ class Place:
         return triples[(torch.arange(count) * 7919) % len(triples)]
 
 
-@pytest.fixture(params=["in-process", "remote", "aio"])
+WAYS = ("in-process", "remote", "aio")
+
+
+@pytest.fixture(params=WAYS)
 def where(request: pytest.FixtureRequest) -> str:
     """Where the sampler computes, and through which client it is reached."""
     return str(request.param)
 
 
 @pytest.fixture(scope="session")
-def event_loop_client(server: ServerProcess) -> Iterator[tuple[EventLoop, aio.Client]]:
-    """A client for asyncio of the shared server, and the loop that it lives in."""
+def event_loop() -> Iterator[EventLoop]:
+    """A loop for clients that are to be awaited."""
     loop = EventLoop()
-    client = aio.Client(server.target)
-    yield loop, client
-    loop.run(client.close())
+    yield loop
     loop.close()
+
+
+def served(client: Client, where: str, name: str, request: pytest.FixtureRequest) -> TriplesFactory:
+    """Give a dataset of a server, through this client or one for asyncio."""
+    if where == "remote":
+        return client.triples_factory(name)
+    loop: EventLoop = request.getfixturevalue("event_loop")
+    awaited = aio.Client(client.target)
+    request.addfinalizer(lambda: loop.run(awaited.close()))
+    return BlockingFactory(loop, loop.run(awaited.triples_factory(name)))
 
 
 def _place(name: str, where: str, request: pytest.FixtureRequest) -> Place:
     loaded = load(name)
     if where == "in-process":
         return Place(loaded, loaded)
-    if where == "aio":
-        loop, aio_client = request.getfixturevalue("event_loop_client")
-        return Place(loaded, BlockingFactory(loop, loop.run(aio_client.triples_factory(name))))
-    client: Client = request.getfixturevalue("client")
-    return Place(loaded, client.triples_factory(name))
+    return Place(loaded, served(request.getfixturevalue("client"), where, name, request))
 
 
-@pytest.fixture(params=GRAPHS)
-def place(request: pytest.FixtureRequest, where: str) -> Place:
+# Both clients share all that depends on the graph: for one of them one graph is enough.
+@pytest.fixture(
+    params=[
+        (name, where) for name in GRAPHS for where in WAYS if where != "aio" or name == "world"
+    ],
+    ids="-".join,
+)
+def place(request: pytest.FixtureRequest) -> Place:
     """Every graph."""
-    return _place(request.param, where, request)
+    return _place(*request.param, request)
 
 
 @pytest.fixture(params=GRAPHS)

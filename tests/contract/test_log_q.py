@@ -14,7 +14,7 @@ from negserve import Client
 from negserve.sampling import BasicNegativeSampler, TriplesFactory
 from negserve_server import graph
 from tests.contract.cases import CASES, CHUNKS, OWN, Case
-from tests.contract.conftest import Place
+from tests.contract.conftest import Place, served
 from tests.support.server_process import server_process
 
 ENTITIES = "abcdefghijkl"
@@ -59,8 +59,7 @@ def factory(
 ) -> TriplesFactory:
     if where == "in-process":
         return toy
-    client: Client = request.getfixturevalue("toy_client")
-    return client.triples_factory("toy")
+    return served(request.getfixturevalue("toy_client"), where, "toy", request)
 
 
 def triple(of: graph.TriplesFactory, head: str, relation: str, tail: str) -> tuple[int, int, int]:

@@ -11,6 +11,7 @@ import torch
 from negserve import Client
 from negserve.sampling import BasicNegativeSampler, PseudoTypedNegativeSampler, TriplesFactory
 from negserve_server import graph
+from tests.contract.conftest import served
 from tests.support.server_process import server_process
 
 ENTITIES = "abcd"
@@ -44,8 +45,7 @@ def saturated_client(folder: Path) -> Iterator[Client]:
 def factory(request: pytest.FixtureRequest, where: str, folder: Path) -> TriplesFactory:
     if where == "in-process":
         return graph.TriplesFactory.from_path(folder)
-    client: Client = request.getfixturevalue("saturated_client")
-    return client.triples_factory("toy")
+    return served(request.getfixturevalue("saturated_client"), where, "toy", request)
 
 
 def triple(head: str, relation: str, tail: str) -> torch.Tensor:

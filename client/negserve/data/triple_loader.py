@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -17,8 +17,8 @@ class TripleLoader:
     """Iterates over a stream's epochs with workers, and brings the batches to a device.
 
     Each pass gives what is left of an epoch, and the next pass the next one, with or without
-    workers, persistent or not. The stream's state is always behind the last batch that was taken,
-    so ``stream.state_dict()`` can be kept with a checkpoint at any time.
+    workers, persistent or not. The state is always behind the last batch that was taken, whatever
+    the workers have read ahead, so :meth:`state_dict` can be kept with a checkpoint at any time.
 
     With a stream of form ``compact``, batches travel between processes and to the device in
     compact form, and are expanded on the device.
@@ -46,11 +46,26 @@ class TripleLoader:
         """
         stream, epoch = self.stream, self.stream.epoch
         stream.begin_pass()
-        for batch in self._loader:
-            # Before the batch is given: who keeps the state has seen the batch.
-            stream.note(batch.state)
-            if self.device is not None:
-                batch = batch.to(self.device, non_blocking=True)  # noqa: PLW2901
-            yield batch.expand()
+        try:
+            for batch in self._loader:
+                # Before the batch is given: who keeps the state has seen the batch.
+                stream.note(batch.state)
+                if self.device is not None:
+                    batch = batch.to(self.device, non_blocking=True)  # noqa: PLW2901
+                yield batch.expand()
+        finally:
+            stream.end_pass()
         if stream.epoch == epoch:
             stream.note({"epoch": epoch + 1, "start": 0})  # there was nothing left
+
+    def state_dict(self) -> dict[str, int]:
+        """Give ``epoch`` and ``start``: where the next pass begins."""
+        return self.stream.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Let the next pass go on from a state. Not to be called during a pass.
+
+        :param state: of :meth:`state_dict`, or of a batch
+        :raises InvalidRequestError: if the state is none
+        """
+        self.stream.load_state_dict(state)

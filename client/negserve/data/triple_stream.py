@@ -26,7 +26,7 @@ Item = TripleBatch | CompactTripleBatch | tuple[torch.Tensor, ...]
 #: A DataLoader may have as many workers.
 MAX_NUM_WORKERS = 1024
 # Where the shared tensor has what; behind it, one number per worker.
-_EPOCH, _START, _VERSION, _BEGUN = range(4)
+_EPOCH, _START, _VERSION, _BY_LOADER, _BEGUN = range(5)
 
 
 class TripleStream(IterableDataset[Item]):
@@ -132,8 +132,10 @@ class TripleStream(IterableDataset[Item]):
                 f"num_workers={info.num_workers}; at most {MAX_NUM_WORKERS} are possible"
             )
         config = replace(self.config, worker=info.id, num_workers=info.num_workers)
-        epoch, start, version = (int(number) for number in self._shared[:_BEGUN])
-        if self._shared[_BEGUN + info.id] == version:
+        epoch, start, version = (int(number) for number in self._shared[:_BY_LOADER])
+        # A worker that is slow to start may see the next pass already and begin it twice; what came
+        # of the first time is dropped by the loader.
+        if self._shared[_BEGUN + info.id] == version and not self._shared[_BY_LOADER]:
             raise InvalidRequestError(
                 f"a pass from epoch={epoch}, start={start} has begun before; call set_epoch or "
                 f"load_state_dict before each pass over a DataLoader with workers, or use "
@@ -214,7 +216,12 @@ class TripleStream(IterableDataset[Item]):
 
     def begin_pass(self) -> None:
         """Tell workers that the next pass begins where the last one was left; for loaders."""
+        self._shared[_BY_LOADER] = 1
         self._publish()
+
+    def end_pass(self) -> None:
+        """Tell workers that no loader takes care of passes any more; for loaders."""
+        self._shared[_BY_LOADER] = 0
 
     def _publish(self) -> None:
         self._shared[_EPOCH], self._shared[_START] = self._position
