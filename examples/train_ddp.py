@@ -224,9 +224,7 @@ def train(options: argparse.Namespace) -> None:
             stream.load_state_dict(checkpoint["stream"])
             step = seen = checkpoint["step"]
         distributed.barrier()  # nobody writes a checkpoint before all have read it
-        # The process has a connection already, so that workers must not be forked from it.
-        more = {"multiprocessing_context": "spawn"} if options.workers else {}
-        loader = TripleLoader(stream, num_workers=options.workers, **more)
+        loader = TripleLoader(stream, num_workers=options.workers)
         parallel = DistributedDataParallel(model)
 
         def keep(state: dict[str, int]) -> None:

@@ -36,6 +36,14 @@ class Call:
         self._stall_timer = stall_timer
         self._requests: queue.SimpleQueue[Iterable[Any] | None] = queue.SimpleQueue()
         self._call = method(_flattened(self._requests) if request is None else request)
+        # Whatever ends the call, a fork for one, ends the thread of grpc that waits for requests.
+        if not self._call.add_callback(self._end_requests):
+            self._end_requests()
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the call has not ended."""
+        return bool(self._call.is_active())
 
     def send(self, request: Any) -> None:
         """Send a request, without waiting."""
@@ -94,8 +102,11 @@ class Call:
 
     def close(self) -> None:
         """End the call."""
-        self._requests.put(None)  # else a thread of grpc waits for requests for ever
+        self._end_requests()
         self._call.cancel()
+
+    def _end_requests(self) -> None:
+        self._requests.put(None)
 
 
 def _flattened(queued: queue.SimpleQueue[Iterable[Any] | None]) -> Iterator[Any]:

@@ -10,15 +10,15 @@ from typing import Any, TypeVar
 
 import grpc
 
+from negserve import forks
 from negserve.budget import Budget
 from negserve.call import Call
-from negserve.errors import ServiceError
+from negserve.errors import NegserveError, ServiceError
 from negserve.replicas import CHANNEL_OPTIONS, Replicas
 from negserve.stall_timer import StallTimer
 from negserve.v1.sampler_pb2_grpc import SamplerServiceStub
 
 _T = TypeVar("_T")
-_OF_PARENTS: list[object] = []
 
 
 class Connection(Replicas):
@@ -35,7 +35,7 @@ class Connection(Replicas):
 
     def _set_up(self) -> None:
         self._lock = threading.Lock()
-        self._process: int | None = None
+        self._process = os.getpid()
         self._channel: grpc.Channel | None = None
         self._calls: weakref.WeakSet[Call] = weakref.WeakSet()
         self._pauses = threading.Condition()
@@ -46,17 +46,14 @@ class Connection(Replicas):
 
         :raises ClosedError: after :meth:`close`
         """
-        if self._process is not None and self._process != os.getpid():
-            # A forked child: the parent's channel, locks and timer are not its own. They are kept,
-            # because to end them here is to end the process.
-            _OF_PARENTS.append((self._channel, list(self._calls)))
+        if self._process != os.getpid():
+            # A forked child: the parent's locks and timer are not its own.
             self._set_up()
         with self._lock:
             if self.is_closed:
                 raise self.closed()
-            if self._channel is None:
-                self._channel = grpc.insecure_channel(self.target, options=CHANNEL_OPTIONS)
-                self._process = os.getpid()
+            if self._channel is None or not forks.is_open(self._channel):
+                self._channel = forks.open_channel(self.target, CHANNEL_OPTIONS)
             return self.target, SamplerServiceStub(self._channel)
 
     def call(self, method: str, request: object) -> Any:
@@ -73,6 +70,8 @@ class Connection(Replicas):
                 return getattr(stub, method)(request, timeout=limit)
             except grpc.RpcError as error:
                 raise self.translate(error, target) from error
+            except ValueError as error:
+                raise self._cut_off(target) from error
 
         return self.persist(ask)
 
@@ -82,12 +81,20 @@ class Connection(Replicas):
         :param method: its name
         :param request: the only request; None for a method that takes a stream of them
         :raises ClosedError: after :meth:`close`
+        :raises UnavailableError: if a fork has closed the channel just now
         """
         target, stub = self._stub()
-        call = Call(self, self._stall_timer, target, getattr(stub, method), request)
+        try:
+            call = Call(self, self._stall_timer, target, getattr(stub, method), request)
+        except ValueError as error:
+            raise self._cut_off(target) from error
         with self._lock:
             self._calls.add(call)
         return call
+
+    def _cut_off(self, target: str) -> NegserveError:
+        """Give what it means that grpc says the channel is closed: with a ValueError."""
+        return self.closed() if self.is_closed else self.ended(target, "by a fork")
 
     def persist(
         self, attempt: Callable[[Budget], _T], is_wanted: Callable[[], bool] = lambda: True

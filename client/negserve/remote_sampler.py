@@ -86,7 +86,7 @@ class RemoteSampler:
             self._drop()
 
     def _opened(self, budget: Budget) -> Call:
-        if self._call is None:
+        if self._call is None or not self._call.is_active:
             first = configuration(self._dataset, self.config)
             call = self._connection.open("Sample")
             try:

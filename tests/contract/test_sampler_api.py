@@ -17,6 +17,7 @@ from negserve.sampling import (
     MixtureNegativeSampler,
     PseudoTypedNegativeSampler,
     TypedNegativeSampler,
+    expand,
     get_negative_sampler_cls,
 )
 from tests.contract.cases import CASES, SAMPLERS
@@ -44,6 +45,23 @@ def test_every_integer_dtype_is_taken(world: Place, dtype: torch.dtype):
     expected, _ = BasicNegativeSampler(world.factory, 5).sample(positives)
     negatives, _ = BasicNegativeSampler(world.factory, 5).sample(positives.to(dtype))
     assert torch.equal(negatives, expected)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"chunk_size": 7},
+        {"corruption_scheme": ("head", "relation", "tail")},
+    ],
+)
+def test_no_step_of_the_expansion_leaves_the_device(world: Place, options: dict[str, Any]):
+    positives = world.positives(50)
+    batch = BasicNegativeSampler(world.factory, 300, **options).sample_compact(positives)
+    # torch refuses to compute on this device with anything that is on another one.
+    negatives = expand(batch, positives.to("meta"))
+    assert negatives.is_meta
+    assert negatives.shape == (50, 300, 3)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

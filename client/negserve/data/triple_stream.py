@@ -34,7 +34,7 @@ class TripleStream(IterableDataset[Item]):
 
     ``DataLoader(stream, batch_size=None, num_workers=W)`` gives the same batches in the same order
     for any W, forked or spawned: worker i takes every W-th batch from batch i on. Each process
-    opens a connection of its own when it first iterates, so none exists before a fork.
+    opens a connection of its own when it first iterates.
 
     A pass gives what is left of the current epoch. Without workers the next pass gives the next
     epoch. With workers, only :class:`negserve.data.TripleLoader` sees in the training process how
@@ -45,7 +45,7 @@ class TripleStream(IterableDataset[Item]):
     and number of workers go on from it. Picklable.
 
     :param source: address of the server or addresses of its replicas, a client, or a dataset of
-        one. Where workers are forked, give an address or an unused client
+        one
     :param dataset: the dataset's name; not needed if ``source`` is a dataset
     :param sampler: which negatives; its seed also draws the order
     :param batch_size: b, positives of one batch of one rank

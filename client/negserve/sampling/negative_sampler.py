@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
+from torch.utils.data import get_worker_info
 
 from negserve.config import FilterMode, Kind, Slot, Split
 from negserve.corrupted_batch import CorruptedBatch
@@ -16,12 +17,19 @@ from negserve.sampling.expansion import expand
 from negserve.sampling.protocol import TriplesFactory
 
 _SUFFIX = "NegativeSampler"
+#: Consecutive seeds times this are far from each other modulo 2^64: it is 2^64 / golden ratio.
+_SPREAD = 0x9E3779B97F4A7C15
+_NUM_POSITIONS = 2**64
 
 
 class NegativeSampler(ABC):
     """Draws negatives of positives: one slot replaced, never by the original value.
 
     Thread-safe. Pickled together with its factory and its position.
+
+    In a worker of a DataLoader, forked or spawned, a sampler that is not told the position goes on
+    from one that depends on the worker's seed, so that no two workers and no two epochs draw at the
+    same positions. ``torch.manual_seed``, or the loader's ``generator``, makes it repeatable.
 
     :param triples_factory: the graph, remote or in process
     :param num_negs_per_pos: negatives per positive, k; None for 1
@@ -96,6 +104,7 @@ class NegativeSampler(ABC):
         )
         self._lock = threading.Lock()
         self._position = 0
+        self._worker_seed = _worker_seed()
 
     def _kind_options(self) -> Mapping[str, Any]:
         """Give what the kind adds to the configuration: fields of ``SamplerConfig``."""
@@ -134,14 +143,29 @@ class NegativeSampler(ABC):
     @property
     def position(self) -> int:
         """Position that the next call without an explicit one begins at; may be set."""
+        self._enter_worker()
         return self._position
 
     @position.setter
     def position(self, position: int) -> None:
+        self._enter_worker()
         with self._lock:
             self._position = position
 
+    def _enter_worker(self) -> None:
+        """Take a place of its own if this is another process than before."""
+        seed = _worker_seed()
+        if seed != self._worker_seed:
+            # A lock that another thread held when the worker was forked stays locked there.
+            self._lock = threading.Lock()
+            self._worker_seed = seed
+            if seed is not None:
+                # The lower half has room for all that a worker ever counts.
+                start = seed * _SPREAD % _NUM_POSITIONS // 2
+                self._position = start - start % self.chunk_size
+
     def _advance(self, count: int) -> int:
+        self._enter_worker()
         with self._lock:
             position = self._position
             self._position += count
@@ -243,3 +267,9 @@ class NegativeSampler(ABC):
     def close(self) -> None:
         """Give back what is held on the server."""
         self._sampler.close()
+
+
+def _worker_seed() -> int | None:
+    """Give the seed of the DataLoader's worker that this process is; None if it is none."""
+    info = get_worker_info()
+    return None if info is None else info.seed

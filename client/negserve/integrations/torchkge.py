@@ -1,0 +1,110 @@
+"""A negative sampler for TorchKGE."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torchkge.data_structures import KnowledgeGraph
+from torchkge.sampling import NegativeSampler as TorchKgeNegativeSampler
+
+from negserve.errors import InvalidRequestError
+from negserve.integrations.unmasked import check_unmasked
+from negserve.sampling import NegativeSampler, TriplesFactory, get_negative_sampler_cls
+
+_LIBRARY = "TorchKGE"
+
+
+class RemoteNegativeSampler(TorchKgeNegativeSampler):  # type: ignore[misc]  # it has no types
+    """Draws the negatives of a TorchKGE training from negserve.
+
+    TorchKGE has no mask: where filtering leaves a positive no legal value, its negatives are drawn
+    without filter.
+
+    :param kg: the training graph, with the ids of ``graph``: made with
+        ``ent2ix=graph.entity_to_id, rel2ix=graph.relation_to_id``
+    :param kg_val: validation graph, for ``corrupt_kg(which="val")``
+    :param kg_test: test graph, for ``corrupt_kg(which="test")``
+    :param n_neg: negatives per positive, k
+    :param graph: the same graph on a server, or in process
+    :param sampler: kind of negatives, by name or class of :mod:`negserve.sampling`
+    :param filtered: whether known triples are never drawn
+    :param options: further ones of that sampler, as ``seed``, ``filter_splits``, ``candidates``
+    :raises InvalidRequestError: if ``kg`` is another graph than ``graph``, for options whose
+        mask TorchKGE could not take, or for a scheme that replaces relations
+    """
+
+    def __init__(
+        self,
+        kg: KnowledgeGraph,
+        kg_val: KnowledgeGraph | None = None,
+        kg_test: KnowledgeGraph | None = None,
+        n_neg: int = 1,
+        *,
+        graph: TriplesFactory,
+        sampler: str | type[NegativeSampler] = "bernoulli",
+        filtered: bool = True,
+        **options: Any,
+    ) -> None:
+        super().__init__(kg, kg_val, kg_test, n_neg)
+        for of in (kg, kg_val, kg_test):
+            if of is not None and (of.n_ent, of.n_rel) != (graph.num_entities, graph.num_relations):
+                raise InvalidRequestError(
+                    f"the knowledge graph has {of.n_ent} entities and {of.n_rel} relations, "
+                    f"{graph!r} has {graph.num_entities} and {graph.num_relations}; {_REMEDY}"
+                )
+        triples = torch.stack([kg.head_idx, kg.relations, kg.tail_idx], dim=1)
+        num_unknown = int((~graph.contains(triples.cpu().numpy(), ["training"])).sum())
+        if num_unknown:
+            raise InvalidRequestError(
+                f"{num_unknown} of {len(triples)} facts of the knowledge graph are no training "
+                f"triples of {graph!r}; {_REMEDY}"
+            )
+        self._graph = graph
+        self._cls = get_negative_sampler_cls(sampler)
+        self._options = {"filtered": filtered, **options}
+        self._samplers: dict[int, NegativeSampler] = {}
+        first = self._sampler(n_neg)
+        check_unmasked(first, _LIBRARY)
+        if "relation" in first.corruption_scheme:
+            raise InvalidRequestError(
+                f"corruption_scheme={first.corruption_scheme}; TorchKGE takes replaced heads and "
+                f"tails only"
+            )
+
+    def _sampler(self, n_neg: int) -> NegativeSampler:
+        # TorchKGE's own loops ask one sampler for different numbers of negatives.
+        if n_neg not in self._samplers:
+            self._samplers[n_neg] = self._cls(self._graph, n_neg, **self._options)
+        return self._samplers[n_neg]
+
+    def corrupt_batch(
+        self,
+        heads: torch.Tensor,
+        tails: torch.Tensor,
+        relations: torch.Tensor | None = None,
+        n_neg: int | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Draw negatives of a batch, at the positions after those of the call before.
+
+        :param heads: ids, integer, shape (b,), any device
+        :param tails: likewise
+        :param relations: likewise; needed, though TorchKGE's interface makes it optional
+        :param n_neg: negatives per positive, k; None for that of the sampler
+        :return: heads and tails of the negatives, int64, shape (k * b,), on the device of the
+            heads: first one negative of each positive, then the next one of each
+        :raises InvalidRequestError: without relations, or for ids outside the graph
+        """
+        if relations is None:
+            raise InvalidRequestError("relations=None; give the relation of each positive")
+        first = self._sampler(self.n_neg)
+        position = first.position
+        sampler = first if n_neg is None else self._sampler(n_neg)
+        positives = torch.stack([heads, relations, tails], dim=1)
+        negatives, _ = sampler.sample(positives, position=position)
+        first.position = position + len(positives)
+        by_round = negatives.transpose(0, 1).reshape(-1, 3)
+        return by_round[:, 0], by_round[:, 2]
+
+
+_REMEDY = "make it with ent2ix=graph.entity_to_id, rel2ix=graph.relation_to_id, of the same triples"

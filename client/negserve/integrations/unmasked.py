@@ -1,0 +1,25 @@
+"""Which samplers serve a library that knows no mask."""
+
+from __future__ import annotations
+
+from negserve.errors import InvalidRequestError
+from negserve.sampling import NegativeSampler
+
+
+def check_unmasked(sampler: NegativeSampler, library: str) -> None:
+    """Refuse a sampler whose mask can't be ignored, because the library takes none.
+
+    :raises InvalidRequestError: for a sampler that masks known triples, is distinct or shares
+        values by chunks
+    """
+    masks = {
+        "filter_mode": (sampler.filter_mode, sampler.filtered and sampler.filter_mode == "mask"),
+        "distinct": (sampler.distinct, sampler.distinct),
+        "chunk_size": (sampler.chunk_size, sampler.chunk_size > 1),
+    }
+    for name, (value, is_masked) in masks.items():
+        if is_masked:
+            raise InvalidRequestError(
+                f"{name}={value!r} marks what is no negative by a mask, for which {library} has no "
+                f"place; leave it at its default"
+            )

@@ -1,0 +1,197 @@
+"""Train with Lightning on the negatives of a shared sampler.
+
+``python examples/lightning_datamodule.py --target 127.0.0.1:7733 --checkpoint run.ckpt``
+
+Started again with the same arguments it goes on from the checkpoint, at the batch behind the last
+one trained on. Needs ``pip install lightning``. See ``docs/ecosystem.md``.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import Tensor, nn
+
+from negserve import Client, SamplerConfig
+from negserve.data import TripleBatch, TripleLoader, TripleStream
+
+
+class EpochLoader:
+    """A loader with a length and a state, which Lightning keeps in its checkpoints.
+
+    Lightning fetches one batch ahead from a loader that has no length, and the state would be a
+    batch too far.
+
+    :param loader: over the stream of this rank
+    :param num_batches: of a whole epoch
+    """
+
+    def __init__(self, loader: TripleLoader, num_batches: int) -> None:
+        self._loader = loader
+        self._num_batches = num_batches
+
+    def __len__(self) -> int:
+        return self._num_batches
+
+    def __iter__(self) -> Iterator[TripleBatch]:
+        """Iterate over what is left of the epoch."""
+        return iter(self._loader)
+
+    def state_dict(self) -> dict[str, int]:
+        """Give the state behind the last batch taken; the same on every rank."""
+        return self._loader.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state."""
+        self._loader.load_state_dict(state)
+
+
+class TripleDataModule(lightning.LightningDataModule):
+    """The training triples of a dataset on a server, with their negatives.
+
+    :param target: address of the server
+    :param dataset: name of the dataset there
+    :param sampler: which negatives
+    :param batch_size: positives of one rank
+    :param num_workers: processes that load, per rank
+    """
+
+    def __init__(
+        self,
+        target: str,
+        dataset: str,
+        sampler: SamplerConfig,
+        *,
+        batch_size: int = 256,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__()
+        self.target = target
+        self.dataset = dataset
+        self.sampler = sampler
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        with Client(target) as client:
+            graph = client.triples_factory(dataset)
+            self.num_entities, self.num_relations = graph.num_entities, graph.num_relations
+            self.num_triples = graph.num_triples
+
+    def train_dataloader(self) -> EpochLoader:
+        """Give the loader of this rank; batches are expanded on the device of the training."""
+        assert self.trainer is not None
+        # Only now: torch.distributed knows the ranks once Lightning has started them.
+        stream = TripleStream(
+            self.target, self.dataset, self.sampler, batch_size=self.batch_size, form="compact"
+        )
+        device = self.trainer.strategy.root_device
+        loader = TripleLoader(
+            stream, device=device, num_workers=self.num_workers, pin_memory=device.type == "cuda"
+        )
+        global_batch = self.batch_size * stream.config.world_size
+        return EpochLoader(loader, -(-self.num_triples // global_batch))
+
+
+class TransE(lightning.LightningModule):
+    """Embeddings whose score is minus the L1 distance of head + relation and tail.
+
+    :param batch_size: positives of a batch, by which its loss is divided
+    """
+
+    def __init__(self, num_entities: int, num_relations: int, dim: int, batch_size: int) -> None:
+        super().__init__()
+        self.entities = nn.Embedding(num_entities, dim)
+        self.relations = nn.Embedding(num_relations, dim)
+        for embedding in (self.entities, self.relations):
+            nn.init.normal_(embedding.weight, std=dim**-0.5)
+        self.batch_size = batch_size
+        self.num_seen, self.total_loss = 0, 0.0
+
+    def forward(self, triples: Tensor) -> Tensor:
+        """Score triples, int64, shape (..., 3) to float32, shape (...)."""
+        heads, tails = self.entities(triples[..., 0]), self.entities(triples[..., 2])
+        distance: Tensor = (heads + self.relations(triples[..., 1]) - tails).abs().sum(-1)
+        return -distance
+
+    def training_step(self, batch: TripleBatch) -> Tensor:
+        """Sum over positives the cross entropy of each among its negatives."""
+        scores = self(torch.cat([batch.positives.unsqueeze(1), batch.negatives], dim=1))
+        # A constant divisor: the last batches may be shorter on one rank than on another.
+        loss: Tensor = (scores.logsumexp(1) - scores[:, 0]).sum() / self.batch_size
+        self.num_seen += len(batch.positives)
+        self.total_loss += float(loss.detach())
+        return loss
+
+    def on_train_epoch_end(self) -> None:
+        """Say how many triples all ranks together have seen."""
+        seen = self.all_gather(torch.tensor([float(self.num_seen), self.total_loss]))
+        assert isinstance(seen, Tensor)
+        num_seen, loss = seen.view(-1, 2).sum(0).tolist()
+        loss *= self.batch_size / num_seen
+        self.print(f"epoch {self.current_epoch}: {num_seen:.0f} triples, loss {loss:.4f}")
+        self.num_seen, self.total_loss = 0, 0.0
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Give the optimizer."""
+        return torch.optim.Adam(self.parameters(), lr=0.01)
+
+
+def main() -> None:
+    """Train, from the checkpoint on if there is one."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--target", default="127.0.0.1:7733", help="address of the server")
+    parser.add_argument("--dataset", default="world", help="name of the dataset there")
+    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--dim", type=int, default=64, help="numbers per embedding")
+    parser.add_argument("--negatives", type=int, default=32, help="per positive")
+    parser.add_argument("--batch-size", type=int, default=256, help="positives of one rank")
+    parser.add_argument("--workers", type=int, default=0, help="processes that load, per rank")
+    parser.add_argument("--accelerator", default="auto")
+    parser.add_argument("--devices", type=int, default=1, help="ranks")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--checkpoint", type=Path, default=Path("run.ckpt"))
+    parser.add_argument("--save-every", type=int, default=50, help="steps between checkpoints")
+    options = parser.parse_args()
+
+    lightning.seed_everything(options.seed, verbose=False)
+    sampler = SamplerConfig(
+        num_negs_per_pos=options.negatives, filter_splits=("training",), seed=options.seed
+    )
+    data = TripleDataModule(
+        options.target,
+        options.dataset,
+        sampler,
+        batch_size=options.batch_size,
+        num_workers=options.workers,
+    )
+    model = TransE(data.num_entities, data.num_relations, options.dim, options.batch_size)
+    path = options.checkpoint.resolve()
+    trainer = lightning.Trainer(
+        accelerator=options.accelerator,
+        devices=options.devices,
+        strategy="ddp" if options.devices > 1 else "auto",
+        max_epochs=options.epochs,
+        deterministic=True,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[
+            ModelCheckpoint(
+                dirpath=path.parent,
+                filename=path.stem,
+                every_n_train_steps=options.save_every,
+                enable_version_counter=False,
+            )
+        ],
+    )
+    trainer.fit(model, data, ckpt_path=str(path) if path.exists() else None)
+    trainer.save_checkpoint(path)
+
+
+if __name__ == "__main__":
+    main()
