@@ -1,0 +1,44 @@
+// The client: a server's datasets, and what can be had of them.
+//
+// Configurations are the messages of the interface (negserve/v1/sampler.proto), which says what
+// each field means. Errors are in errors.h.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "negserve/connection.h"
+#include "negserve/epoch_stream.h"
+#include "negserve/errors.h"
+#include "negserve/sampler.h"
+#include "negserve/v1/sampler.pb.h"
+
+namespace negserve {
+
+// Connects on first use. Thread-safe; the streams and samplers that it gives are not, and may
+// outlive it.
+class Client {
+ public:
+  explicit Client(Options options);
+
+  // The datasets that the server holds, in the order of its options.
+  //
+  // Throws an Error, as all methods do.
+  std::vector<v1::Dataset> datasets();
+
+  // Counts, splits, fingerprint and limits of one dataset.
+  v1::GetDatasetResponse dataset(const std::string& name);
+
+  // What an epoch has from `start` on. Without a fingerprint the request gets that of the dataset
+  // as it is now, so that no other graph goes on with it.
+  EpochStream epoch(v1::SampleEpochRequest request);
+
+  // A sampler over a dataset.
+  Sampler sampler(const std::string& dataset, v1::SamplerConfig config);
+
+ private:
+  std::shared_ptr<Connection> connection_;
+};
+
+}  // namespace negserve
