@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CONSTRAINTS := deploy/constraints.txt
 
-.PHONY: help demo serve test lint types pytest bench stubs test-containers clean
+.PHONY: help demo serve test lint types pytest bench golden stubs test-containers clean
 
 help: ## Show this.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -40,6 +40,9 @@ pytest: $(VENV)/developers
 
 bench: $(VENV)/developers ## The tables behind every published number.
 	$(BIN)/python -m benchmarks.run_all
+
+golden: $(VENV)/developers ## Record the golden files of proto/testdata again.
+	NEGSERVE_WRITE_GOLDEN=1 $(BIN)/python -m pytest tests/proto
 
 stubs: $(VENV)/developers ## Write the stubs of proto/ again.
 	$(BIN)/python proto/generate.py

@@ -1,0 +1,178 @@
+"""Golden files: calls made on a real server, and the text that they are kept as."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+import numpy as np
+from google.protobuf import json_format
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+from negserve.config import SamplerConfig
+from negserve.corrupted_batch import CorruptedBatch
+from negserve.epoch import EpochConfig
+from negserve.v1 import sampler_pb2 as pb
+from negserve.wire import decode_batch, decode_epoch_batch, decode_ids
+from tests.proto.cases import CASES, MALFORMED, Case
+from tests.support.graphs import REPOSITORY, load
+
+FOLDER = REPOSITORY / "proto" / "testdata"
+SERVICE = pb.DESCRIPTOR.services_by_name["SamplerService"]
+METHODS: dict[str, MethodDescriptor] = {method.name: method for method in SERVICE.methods}
+_SECONDS = 20.0
+#: What a refusal's metadata say in the words of a library, not of the protocol.
+_FREE_TEXT = {"MALFORMED_MESSAGE": "limit"}
+
+
+def call(channel: grpc.Channel, rpc: str, requests: list[bytes]) -> tuple[list[bytes], Any]:
+    """Make a call with raw bytes; gives the answers, and the error that ended it or None."""
+    method = METHODS[rpc]
+    path = f"/{SERVICE.full_name}/{rpc}"
+    kind = {
+        (False, False): channel.unary_unary,
+        (False, True): channel.unary_stream,
+        (True, True): channel.stream_stream,
+    }[method.client_streaming, method.server_streaming]
+    request: Any = iter(requests) if method.client_streaming else requests[0]
+    answers: list[bytes] = []
+    try:
+        answer = kind(path)(request, timeout=_SECONDS)
+        if method.server_streaming:
+            answers.extend(answer)
+        else:
+            answers.append(answer)
+    except grpc.RpcError as error:
+        return answers, error
+    return answers, None
+
+
+def refusal(error: grpc.RpcError) -> dict[str, Any]:
+    """Describe how a call was refused."""
+    status = rpc_status.from_call(error)
+    assert status is not None, f"{error.code()}: {error.details()} carries no details"
+    info = error_details_pb2.ErrorInfo()
+    assert status.details[0].Unpack(info)
+    # The entries of a map have no order; here they have one, so that a file changes for a reason.
+    status.details[0].Pack(info, deterministic=True)
+    metadata: dict[str, str | None] = dict(sorted(info.metadata.items()))
+    if info.reason in _FREE_TEXT:
+        metadata[_FREE_TEXT[info.reason]] = None
+    return {
+        "domain": info.domain,
+        "reason": info.reason,
+        "metadata": metadata,
+        "grpc-status-details-bin": status.SerializeToString(deterministic=True).hex(),
+    }
+
+
+def record(channel: grpc.Channel, rpc: str, case: Case) -> dict[str, Any]:
+    """Make the call of a case and describe all of it."""
+    method = METHODS[rpc]
+    request_class = GetMessageClass(method.input_type)
+    response_class = GetMessageClass(method.output_type)
+    requests = [each if isinstance(each, bytes) else _bytes(each) for each in case.requests]
+    answers, error = call(channel, rpc, requests)
+    responses = [response_class.FromString(answer) for answer in answers]
+    recorded: dict[str, Any] = {
+        "name": case.name,
+        "about": case.about,
+        "requests": [_describe(request_class, data) for data in requests],
+        "responses": [_describe(response_class, data) for data in answers],
+        "status": "OK" if error is None else error.code().name,
+    }
+    if error is not None:
+        recorded["error"] = refusal(error)
+    rebuild = {"Sample": _sample_batches, "SampleEpoch": _epoch_batches}.get(rpc)
+    if rebuild is not None:
+        messages = [request_class.FromString(each) for each in requests if each != MALFORMED]
+        recorded["batches"] = [_rebuilt(*batch) for batch in rebuild(messages, responses)]
+    return recorded
+
+
+def _bytes(message: Message) -> bytes:
+    return message.SerializeToString(deterministic=True)
+
+
+def _describe(message_class: type[Message], data: bytes) -> dict[str, Any]:
+    if data == MALFORMED:
+        return {"json": None, "hex": data.hex()}
+    message = json_format.MessageToDict(message_class.FromString(data))
+    return {"json": message, "hex": data.hex()}
+
+
+def _config(message: pb.SamplerConfig) -> SamplerConfig:
+    """Give what decoding a batch depends on."""
+    return SamplerConfig(
+        num_negs_per_pos=message.num_negs_per_pos,
+        filter_splits=("training",) if message.filter_splits else (),
+        distinct=message.distinct,
+        chunk_size=message.chunk_size or 1,
+        log_q=message.log_q,
+    )
+
+
+def _sample_batches(requests: list[Any], responses: list[Any]) -> Iterator[tuple[Any, Any]]:
+    for request, response in zip(requests[1:], responses[1:], strict=False):
+        config = _config(requests[0].configuration.sampler)
+        columns = request.positives.triples
+        positives = [decode_ids(each) for each in (columns.heads, columns.relations, columns.tails)]
+        yield np.stack(positives, axis=1), decode_batch(response.batch, config)
+
+
+def _epoch_batches(requests: list[Any], responses: list[Any]) -> Iterator[tuple[Any, Any]]:
+    for response in responses[1:]:
+        (request,) = requests
+        config = EpochConfig(weights=request.weights)
+        for message in response.batches.batches:
+            batch = decode_epoch_batch(message, _config(request.sampler), config, request.epoch)
+            yield batch.positives, batch.negatives
+
+
+def _rebuilt(positives: Any, batch: CorruptedBatch) -> dict[str, Any]:
+    """Give what a client makes of a batch: whole triples, and one flag for each."""
+    triples = batch.triples(positives)
+    mask = np.ones(triples.shape[:2], dtype=np.bool_) if batch.mask is None else batch.mask
+    return {"negatives": triples.tolist(), "mask": mask.astype(int).tolist()}
+
+
+def golden_files(channel: grpc.Channel) -> dict[str, str]:
+    """Make all golden files on a server of the embedded graph; text by name."""
+    fingerprint = load("world").fingerprint
+    texts = {}
+    for rpc, cases in CASES.items():
+        head = {"service": SERVICE.full_name, "rpc": rpc, "fingerprint": fingerprint}
+        recorded = [record(channel, rpc, case) for case in cases]
+        texts[f"{rpc}.json"] = _text(head, recorded)
+    return texts
+
+
+def _text(head: dict[str, str], cases: list[dict[str, Any]]) -> str:
+    """Write JSON with one message, batch or scalar a line."""
+    lines = [
+        "{",
+        *(f" {_json(key)}: {_json(value)}," for key, value in head.items()),
+        ' "cases": [',
+    ]
+    for case in cases:
+        fields = []
+        for key, value in case.items():
+            if isinstance(value, list) and value:
+                items = ",\n".join(f"    {_json(item)}" for item in value)
+                fields.append(f"   {_json(key)}: [\n{items}\n   ]")
+            else:
+                fields.append(f"   {_json(key)}: {_json(value)}")
+        lines.append(
+            "  {\n" + ",\n".join(fields) + "\n  }" + ("," if case is not cases[-1] else "")
+        )
+    return "\n".join([*lines, " ]", "}"]) + "\n"
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -1,0 +1,154 @@
+"""The golden files of ``proto/testdata``: complete, small, current, and what a server answers."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from google.protobuf import json_format
+from google.protobuf.message_factory import GetMessageClass
+
+from negserve.v1 import errors_pb2
+from negserve.v1 import sampler_pb2 as pb
+from tests.proto.cases import CASES, WITHOUT_CASES, WITHOUT_REASONS
+from tests.proto.recording import FOLDER, METHODS, SERVICE, call, golden_files, refusal
+from tests.support.graphs import load
+from tests.support.oracle import known
+from tests.support.server_process import server_process
+
+_MOST_BYTES = 300_000
+
+
+@pytest.fixture(scope="module")
+def channel() -> Iterator[grpc.Channel]:
+    """A server of the embedded graph alone: ``ListDatasets`` has one answer."""
+    with server_process() as server, grpc.insecure_channel(server.target) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module", autouse=True)
+def written(channel: grpc.Channel) -> None:
+    """Write the files where that is what this run is for: ``make golden``."""
+    if os.environ.get("NEGSERVE_WRITE_GOLDEN") == "1":
+        FOLDER.mkdir(exist_ok=True)
+        for path in FOLDER.glob("*.json"):
+            path.unlink()
+        for name, text in golden_files(channel).items():
+            (FOLDER / name).write_text(text, encoding="utf-8")
+
+
+def files() -> dict[str, Any]:
+    return {path.stem: json.loads(path.read_text("utf-8")) for path in FOLDER.glob("*.json")}
+
+
+def cases() -> Iterator[tuple[str, dict[str, Any]]]:
+    for rpc, file in files().items():
+        for case in file["cases"]:
+            yield rpc, case
+
+
+def test_the_files_are_current(channel: grpc.Channel):
+    texts = {path.name: path.read_text("utf-8") for path in FOLDER.glob("*.json")}
+    assert texts == golden_files(channel), "look into the change; if it is meant, `make golden`"
+
+
+def test_a_server_answers_every_request_with_the_same_bytes(channel: grpc.Channel):
+    for rpc, case in cases():
+        requests = [bytes.fromhex(request["hex"]) for request in case["requests"]]
+        answers, error = call(channel, rpc, requests)
+        assert [answer.hex() for answer in answers] == [
+            each["hex"] for each in case["responses"]
+        ], f"{rpc}: {case['name']}"
+        assert case["status"] == ("OK" if error is None else error.code().name)
+        assert ("error" in case) == (error is not None)
+        if error is not None:
+            assert refusal(error) == case["error"]
+
+
+def test_json_and_bytes_are_the_same_messages():
+    for rpc, case in cases():
+        for key, kind in (("requests", "input_type"), ("responses", "output_type")):
+            message_class = GetMessageClass(getattr(METHODS[rpc], kind))
+            for each in case[key]:
+                if each["json"] is None:
+                    assert case["error"]["reason"] == "MALFORMED_MESSAGE"
+                    continue
+                parsed = json_format.ParseDict(each["json"], message_class())
+                assert parsed.SerializeToString(deterministic=True).hex() == each["hex"]
+
+
+def test_the_rebuilt_negatives_keep_the_promises():
+    graph = load("world")
+    for rpc, case in cases():
+        for batch in case.get("batches", []):
+            negatives, mask = np.array(batch["negatives"]), np.array(batch["mask"], dtype=bool)
+            assert negatives.shape[:2] == mask.shape
+            splits = filter_splits(rpc, case)
+            if splits and negatives.size:
+                assert not known(graph, negatives[mask], splits).any(), case["name"]
+
+
+def filter_splits(rpc: str, case: dict[str, Any]) -> tuple[str, ...]:
+    request = case["requests"][0]["json"]
+    config = (request["configuration"] if rpc == "Sample" else request)["sampler"]
+    return tuple(name.removeprefix("SPLIT_").lower() for name in config.get("filterSplits", []))
+
+
+def test_every_rpc_has_cases():
+    assert (
+        set(files())
+        == set(CASES)
+        == {method.name for method in SERVICE.methods} - set(WITHOUT_CASES)
+    )
+    for rpc, file in files().items():
+        assert file["service"] == SERVICE.full_name
+        assert file["rpc"] == rpc
+        assert file["fingerprint"] == load("world").fingerprint
+        names = [case["name"] for case in file["cases"]]
+        assert len(set(names)) == len(names)
+        assert "OK" in {case["status"] for case in file["cases"]}
+
+
+def test_every_reason_has_a_case():
+    found = {case["error"]["reason"] for _, case in cases() if "error" in case}
+    reasons = {name.removeprefix("ERROR_REASON_") for name in errors_pb2.ErrorReason.keys()}
+    assert found == reasons - {"UNSPECIFIED"} - set(WITHOUT_REASONS)
+
+
+def test_every_field_of_requests_and_answers_occurs():
+    """A decoder that forgets a field is found out."""
+    seen: set[str] = set()
+
+    def visit(message: Any) -> None:
+        for field, value in message.ListFields():
+            seen.add(field.full_name)
+            if field.message_type is not None:
+                for each in value if field.is_repeated else [value]:
+                    visit(each)
+
+    for rpc, case in cases():
+        for key, kind in (("requests", "input_type"), ("responses", "output_type")):
+            for each in case[key]:
+                if each["json"] is not None:
+                    message_class = GetMessageClass(getattr(METHODS[rpc], kind))
+                    visit(message_class.FromString(bytes.fromhex(each["hex"])))
+    expected = {
+        field.full_name
+        for name, message in pb.DESCRIPTOR.message_types_by_name.items()
+        for field in message.fields
+        if not any(without in name for without in WITHOUT_CASES)
+    }
+    # The graph has no triples with labels unseen in training, and few labels.
+    assert expected - seen == {
+        "negserve.v1.SplitSummary.num_unseen",
+        "negserve.v1.GetVocabularyResponse.first_id",
+    }
+
+
+def test_the_files_are_small():
+    assert sum(path.stat().st_size for path in FOLDER.iterdir()) < _MOST_BYTES
