@@ -22,6 +22,7 @@ Server:
   --target T[,T...]   HOST:PORT or unix:PATH, several for replicas (127.0.0.1:7733)
   --timeout SECONDS   that a call, or a stream's next message, may take (30)
   --patience SECONDS  that a lost server is waited for (30)
+  --fingerprint F     that the dataset must have (any)
 
 Which negatives:
   --kind KIND         basic, bernoulli, pseudotyped, typed, degree or mixture (basic)
@@ -164,6 +165,7 @@ std::map<std::string, Option> options_into(Arguments& arguments) {
       {"--target", {true, [&](Text text) { options.targets = split(text, ','); }}},
       {"--timeout", {true, [&](Text text) { options.timeout = seconds(text); }}},
       {"--patience", {true, [&](Text text) { options.patience = seconds(text); }}},
+      {"--fingerprint", {true, [&](Text text) { request.set_expected_fingerprint(text); }}},
 
       {"--kind", {true, [&](Text text) { config.set_kind(look_up(kKinds, text)); }}},
       {"--mixture", {true, [&](Text text) {

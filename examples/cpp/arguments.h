@@ -28,7 +28,7 @@ struct Arguments {
   // `datasets`, `epoch`, `sample` or `help`.
   std::string command;
   negserve::Options options;
-  // Of command `epoch`; its dataset and sampler are also those of `sample`.
+  // Of command `epoch`; its dataset, fingerprint and sampler are also those of `sample`.
   negserve::v1::SampleEpochRequest request;
   // Of command `epoch`: the most batches to take.
   std::optional<std::uint64_t> most_batches;

@@ -2,6 +2,7 @@
 #include <cstdint>
 #include <exception>
 #include <iostream>
+#include <utility>
 
 #include "arguments.h"
 #include "negserve/client.h"
@@ -52,8 +53,11 @@ void sample(negserve::Client& client, const Arguments& arguments) {
   Output output(arguments.outputs);
   const negserve::Triples positives =
       arguments.input.empty() ? arguments.positives : read_triples(arguments.input);
-  negserve::Sampler sampler =
-      client.sampler(arguments.request.dataset(), arguments.request.sampler());
+  negserve::v1::SampleConfiguration configuration;
+  configuration.set_dataset(arguments.request.dataset());
+  configuration.set_expected_fingerprint(arguments.request.expected_fingerprint());
+  *configuration.mutable_sampler() = arguments.request.sampler();
+  negserve::Sampler sampler = client.sampler(std::move(configuration));
   const negserve::Negatives negatives = sampler.sample(positives, arguments.position);
   output.write(positives, negatives, {});
   output.flush();

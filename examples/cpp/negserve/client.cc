@@ -25,8 +25,12 @@ EpochStream Client::epoch(v1::SampleEpochRequest request) {
   return EpochStream(connection_, std::move(request));
 }
 
-Sampler Client::sampler(const std::string& name, v1::SamplerConfig config) {
-  return Sampler(connection_, dataset(name), std::move(config));
+Sampler Client::sampler(v1::SampleConfiguration configuration) {
+  const v1::GetDatasetResponse answer = dataset(configuration.dataset());
+  if (configuration.expected_fingerprint().empty()) {
+    configuration.set_expected_fingerprint(answer.dataset().fingerprint());
+  }
+  return Sampler(connection_, std::move(configuration), answer.limits());
 }
 
 }  // namespace negserve

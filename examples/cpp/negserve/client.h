@@ -30,12 +30,14 @@ class Client {
   // Counts, splits, fingerprint and limits of one dataset.
   v1::GetDatasetResponse dataset(const std::string& name);
 
-  // What an epoch has from `start` on. Without a fingerprint the request gets that of the dataset
-  // as it is now, so that no other graph goes on with it.
+  // What an epoch has from `start` on.
+  //
+  // Without an expected fingerprint it is the dataset's of now that every server has to have, so
+  // that no other graph goes on with the epoch.
   EpochStream epoch(v1::SampleEpochRequest request);
 
-  // A sampler over a dataset.
-  Sampler sampler(const std::string& dataset, v1::SamplerConfig config);
+  // A sampler over a dataset; the expected fingerprint likewise.
+  Sampler sampler(v1::SampleConfiguration configuration);
 
  private:
   std::shared_ptr<Connection> connection_;

@@ -69,14 +69,11 @@ class Sampler::Call final
   std::deque<v1::SampleRequest> outgoing_;
 };
 
-Sampler::Sampler(std::shared_ptr<Connection> connection, const v1::GetDatasetResponse& dataset,
-                 v1::SamplerConfig config)
+Sampler::Sampler(std::shared_ptr<Connection> connection, v1::SampleConfiguration configuration,
+                 const v1::Limits& limits)
     : connection_(std::move(connection)),
-      step_(positives_per_message(dataset.limits(), config)) {
-  configuration_.set_dataset(dataset.dataset().name());
-  configuration_.set_expected_fingerprint(dataset.dataset().fingerprint());
-  *configuration_.mutable_sampler() = std::move(config);
-}
+      configuration_(std::move(configuration)),
+      step_(positives_per_message(limits, configuration_.sampler())) {}
 
 Sampler::~Sampler() = default;
 Sampler::Sampler(Sampler&&) noexcept = default;

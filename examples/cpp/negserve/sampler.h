@@ -20,9 +20,10 @@ namespace negserve {
 // again: the same positions give the same negatives. Not thread-safe.
 class Sampler {
  public:
-  // dataset: as the server described it; every server has to have its fingerprint
-  Sampler(std::shared_ptr<Connection> connection, const v1::GetDatasetResponse& dataset,
-          v1::SamplerConfig config);
+  // configuration: with the fingerprint that every server has to have
+  // limits: of the server
+  Sampler(std::shared_ptr<Connection> connection, v1::SampleConfiguration configuration,
+          const v1::Limits& limits);
   ~Sampler();
   Sampler(Sampler&&) noexcept;
   Sampler& operator=(Sampler&&) noexcept;
