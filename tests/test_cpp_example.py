@@ -89,6 +89,21 @@ def test_the_golden_files_without_a_server(cpp_program: Path):
     assert (int(num_cases) > 50, word) == (True, "cases")
 
 
+def test_the_example_of_the_readme_compiles(cpp_program: Path):
+    readme = (REPOSITORY / "examples" / "cpp" / "README.md").read_text("utf-8")
+    (code,) = re.findall(r"^```cpp\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL)
+    include, body = code.split("\n", 1)
+    folders = f"-I{REPOSITORY / 'examples' / 'cpp'}", f"-I{cpp_program.parent / 'stubs'}"
+    done = subprocess.run(
+        ["c++", "-std=c++17", "-fsyntax-only", *folders, "-x", "c++", "-"],
+        input=f"{include}\nint main() {{\n{body}}}\n",
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_datasets(cpp_program: Path, server: ServerProcess, client: Client):
     result = run(cpp_program, "datasets", "--target", server.target)
     assert result.status == 0, result.stderr

@@ -27,7 +27,7 @@ def missing() -> str | None:
     """Tell what a build needs and this machine lacks."""
     tools = [
         tool
-        for tool in ("cmake", "make", "c++", "protoc", "grpc_cpp_plugin")
+        for tool in ("cmake", "make", "c++", "pkg-config", "protoc", "grpc_cpp_plugin")
         if shutil.which(tool) is None
     ]
     if tools:
