@@ -304,10 +304,20 @@ def refused(client: Client, arguments: tuple[str, ...]) -> NegserveError:
     return caught.value
 
 
+def test_bench_goes_from_epoch_to_epoch(cpp_program: Path, server: ServerProcess):
+    result = run(
+        cpp_program, "bench", "world", "--target", server.target, "-k", 32, "--seconds", 0.5
+    )
+    assert result.status == 0, result.stderr
+    rate, _, unit = result.stdout.decode().strip().partition(" ")
+    assert unit == "negatives per second"
+    assert int(rate) * 0.5 > 2 * load("world").num_triples * 32, "not even two epochs"
+
+
 def test_usage(cpp_program: Path):
     help_text = run(cpp_program, "--help")
     assert help_text.status == 0
-    for command in ("datasets", "epoch DATASET", "sample DATASET"):
+    for command in ("datasets", "epoch DATASET", "bench DATASET", "sample DATASET"):
         assert f"negserve-cpp {command}" in help_text.stdout.decode()
     for arguments in ([], ["dance"], ["epoch"], ["epoch", "world", "-k", "1e3"],
                       ["sample", "world"], ["sample", "world", "1,2"],

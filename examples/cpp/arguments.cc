@@ -16,6 +16,7 @@ A client of negserve in C++.
 
   negserve-cpp datasets                         names, counts, fingerprints
   negserve-cpp epoch DATASET                    the training triples with their negatives
+  negserve-cpp bench DATASET                    how many come a second as whole triples
   negserve-cpp sample DATASET H,R,T [H,R,T...]  negatives for triples of your choice
 
 Server:
@@ -37,7 +38,7 @@ Which negatives:
   --distinct          values of a positive and slot are pairwise different
   --chunk-size N      positives that share one set of values (1)
 
-epoch:
+epoch and bench:
   --epoch N           number of the epoch (0)
   --start P           position within it at which to begin (0)
   --batches N         end after so many batches
@@ -46,6 +47,9 @@ epoch:
   --tail RULE         short, drop or wrap: what becomes of the last positions (short)
   --keep-order        the order of the triples, not a shuffled one
   --relations ID,...  only triples of these relations (all)
+
+bench:
+  --seconds S         that it takes (3)
 
 sample:
   --input FILE        positives as raw int64, in place of triples on the command line
@@ -207,6 +211,8 @@ std::map<std::string, Option> options_into(Arguments& arguments) {
       {"--keep-order", {false, [&](Text) { request.set_keep_order(true); }}},
       {"--relations", {true, [&](Text text) { encode_ids(text, *request.mutable_relations()); }}},
 
+      {"--seconds", {true, [&](Text text) { arguments.duration = seconds(text); }}},
+
       {"--input", {true, [&](Text text) { arguments.input = text; }}},
       {"--position", {true, [&](Text text) { arguments.position = number<std::uint64_t>(text); }}},
 
@@ -252,11 +258,11 @@ Arguments parse_arguments(int argc, char** argv) {
       throw UsageError(word + ": " + error.what());
     }
   }
-  if (words.empty()) throw UsageError("no command; give datasets, epoch or sample");
+  if (words.empty()) throw UsageError("no command; give datasets, epoch, bench or sample");
   arguments.command = words[0];
-  const bool is_sample = arguments.command == "sample";
-  if (!is_sample && arguments.command != "epoch" && arguments.command != "datasets") {
-    throw UsageError("no command " + words[0] + "; give datasets, epoch or sample");
+  const bool is_sample = words[0] == "sample";
+  if (!is_sample && words[0] != "datasets" && words[0] != "epoch" && words[0] != "bench") {
+    throw UsageError("no command " + words[0] + "; give datasets, epoch, bench or sample");
   }
   std::size_t num_read = 1;
   if (arguments.command != "datasets") {

@@ -1,6 +1,7 @@
 // What the command line asks for.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <stdexcept>
@@ -25,13 +26,15 @@ struct OutputPaths {
 };
 
 struct Arguments {
-  // `datasets`, `epoch`, `sample` or `help`.
+  // `datasets`, `epoch`, `bench`, `sample` or `help`.
   std::string command;
   negserve::Options options;
-  // Of command `epoch`; its dataset, fingerprint and sampler are also those of `sample`.
+  // Of commands `epoch` and `bench`; its dataset, fingerprint and sampler are also those of `sample`.
   negserve::v1::SampleEpochRequest request;
   // Of command `epoch`: the most batches to take.
   std::optional<std::uint64_t> most_batches;
+  // Of command `bench`.
+  std::chrono::milliseconds duration{3'000};
   // Of command `sample`.
   std::uint64_t position = 0;
   negserve::Triples positives;

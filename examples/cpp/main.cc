@@ -1,4 +1,5 @@
 // The command-line program: parse, ask, write.
+#include <chrono>
 #include <cstdint>
 #include <exception>
 #include <iostream>
@@ -49,6 +50,29 @@ void stream_epoch(negserve::Client& client, const Arguments& arguments) {
   std::cerr << totals << ", next start " << epoch.next_start() << '\n';
 }
 
+// Rebuilds the negatives of epoch after epoch for a while, and tells how many that were a second.
+void bench(negserve::Client& client, const Arguments& arguments) {
+  using Clock = std::chrono::steady_clock;
+  negserve::v1::SampleEpochRequest request = arguments.request;
+  negserve::EpochStream epoch = client.epoch(request);
+  negserve::EpochBatch batch;
+  epoch.next(batch);  // connecting is not counted
+  std::uint64_t num_negatives = 0;
+  const Clock::time_point begin = Clock::now();
+  std::chrono::duration<double> elapsed{};
+  do {
+    if (epoch.next(batch)) {
+      num_negatives += batch.negatives.size();
+    } else {
+      request.set_epoch(request.epoch() + 1);
+      epoch = client.epoch(request);
+    }
+    elapsed = Clock::now() - begin;
+  } while (elapsed < arguments.duration);
+  std::cout << static_cast<std::uint64_t>(num_negatives / elapsed.count())
+            << " negatives per second\n";
+}
+
 void sample(negserve::Client& client, const Arguments& arguments) {
   Output output(arguments.outputs);
   const negserve::Triples positives =
@@ -73,6 +97,7 @@ void run(Arguments arguments) {
   negserve::Client client(arguments.options);
   if (arguments.command == "datasets") return list_datasets(client);
   if (arguments.command == "epoch") return stream_epoch(client, arguments);
+  if (arguments.command == "bench") return bench(client, arguments);
   sample(client, arguments);
 }
 
