@@ -52,3 +52,4 @@ test-containers: ## Build the images and check them with the Docker engine that 
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf examples/node/node_modules examples/node/build examples/node/src/generated

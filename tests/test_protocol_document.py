@@ -27,9 +27,9 @@ from negserve_server.graph.fingerprint import (
 from negserve_server.service import SERVICE, Limits
 from negserve_server.service.refusal import DETAILS_KEY, DOMAIN, STATUS_OF_REASON
 from tests.support.graphs import REPOSITORY, load
+from tests.support.protocol_document import DOCUMENT, block, rows
 from tests.support.server_process import ServerProcess
 
-DOCUMENT = (REPOSITORY / "docs" / "protocol.md").read_text(encoding="utf-8")
 PROTO = (REPOSITORY / "proto" / "negserve" / "v1" / "errors.proto").read_text(encoding="utf-8")
 SAMPLE = f"/{SERVICE.full_name}/Sample"
 SEED, K, POSITION = 42, 4, 7
@@ -39,23 +39,9 @@ POSITIVES = [
 ]
 
 
-def block(info: str) -> str:
-    """Give the one fenced block with that info string."""
-    (text,) = re.findall(rf"^```{info}\n(.*?)^```$", DOCUMENT, flags=re.DOTALL | re.MULTILINE)
-    return str(text)
-
-
 def hex_dump(name: str) -> bytes:
     lines = [line.partition("#")[0] for line in block(f"hex {name}").splitlines()]
     return bytes.fromhex(" ".join(lines))
-
-
-def rows(first_column: str) -> list[list[str]]:
-    """Give the cells of the one table whose header begins with that column."""
-    (text,) = re.findall(
-        rf"^\| {first_column} \|[^\n]*\n\|[-|]+\|\n((?:\|[^\n]*\n)+)", DOCUMENT, flags=re.MULTILINE
-    )
-    return [[cell.strip() for cell in row.strip("|").split("|")] for row in text.splitlines()]
 
 
 def expected_positives() -> np.ndarray[Any, np.dtype[np.int64]]:

@@ -141,11 +141,16 @@ void replay_refusal(const Struct& one_case) {
       {"NOT_FOUND", grpc::StatusCode::NOT_FOUND},
       {"FAILED_PRECONDITION", grpc::StatusCode::FAILED_PRECONDITION},
       {"RESOURCE_EXHAUSTED", grpc::StatusCode::RESOURCE_EXHAUSTED},
+      {"PERMISSION_DENIED", grpc::StatusCode::PERMISSION_DENIED},
+      {"DATA_LOSS", grpc::StatusCode::DATA_LOSS},
   };
   static const std::map<std::string, std::string> names = {
       {"UNKNOWN_DATASET", "UnknownDatasetError"},
       {"FINGERPRINT_MISMATCH", "FingerprintMismatchError"},
       {"LIMIT_EXCEEDED", "LimitExceededError"},
+      {"GRAPH_TOO_LARGE", "LimitExceededError"},
+      {"PUBLISH_NOT_ALLOWED", "NotAllowedError"},
+      {"CHECKSUM_MISMATCH", "ServerFaultError"},
   };
   const Struct& refusal = at(one_case, "error").struct_value();
   const std::string& reason = at(refusal, "reason").string_value();
@@ -155,7 +160,7 @@ void replay_refusal(const Struct& one_case) {
       code->second, "", from_hex(at(refusal, "grpc-status-details-bin").string_value()));
   try {
     negserve::throw_status(status, "target");
-  } catch (const negserve::RequestError& error) {
+  } catch (const negserve::Error& error) {
     const auto name = names.find(reason);
     check(error.name() == (name == names.end() ? "InvalidRequestError" : name->second),
           std::string("it is taken for ") + error.name());

@@ -154,3 +154,17 @@ def test_samples_over_connections_that_are_cut(
     assert result.status == 0, result.stderr
     assert result.stderr.count("trying again after UnavailableError") == 2
     assert result.stdout == expected.triples(positives).tobytes()
+
+
+@pytest.mark.parametrize(
+    "command", [("datasets",), ("sample", "world", "1055,8,623"), ("epoch", "world")], ids=" ".join
+)
+def test_a_silent_replica_leaves_time_for_the_other(
+    cpp_program: Path, server: ServerProcess, proxy: TcpProxy, command: tuple[str, ...]
+):
+    proxy.silence()
+    targets = f"{proxy.target},{server.target}"
+    result = run(cpp_program, *command, "--target", targets, "--timeout", 1, "--patience", 1)
+    assert result.status == 0, result.stderr
+    assert result.stdout == run(cpp_program, *command, "--target", server.target).stdout
+    assert f"trying again after StalledError: {proxy.target}" in result.stderr

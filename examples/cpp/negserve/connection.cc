@@ -33,6 +33,16 @@ std::shared_ptr<Replica> Connection::replica() {
   return replica_;
 }
 
+Budget Connection::budget() const {
+  return Budget(options_.timeout, options_.patience, options_.targets.size());
+}
+
+void Connection::pause_after(const PassingError& error, const Replica& failed, Budget& budget) {
+  fail_over(failed);
+  if (options_.on_retry) options_.on_retry(error);
+  if (!budget.pause()) throw;
+}
+
 void Connection::fail_over(const Replica& lost) {
   const std::lock_guard lock(mutex_);
   if (replica_.get() != &lost) return;

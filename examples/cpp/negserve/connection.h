@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "negserve/backoff.h"
+#include "negserve/budget.h"
 #include "negserve/errors.h"
 #include "negserve/v1/sampler.grpc.pb.h"
 
@@ -22,7 +22,7 @@ struct Options {
   std::vector<std::string> targets = {"127.0.0.1:7733"};
   // What a call, or a stream's next message, may take.
   std::chrono::milliseconds timeout{30'000};
-  // How long a lost server is waited for, all replicas together, without any progress.
+  // How long it is tried again after a failure, on all replicas together, without any progress.
   std::chrono::milliseconds patience{30'000};
   // Told of each error after which a stream or a call is tried again; may be empty. Called by
   // the thread that waits.
@@ -45,46 +45,43 @@ class Connection {
   // The replica in use. Connected on first use.
   std::shared_ptr<Replica> replica();
 
-  // Leaves a replica: what comes next asks another. With one target only, that is the same one
-  // over a new connection: the old one may be cut without having noticed. Calls under way go on.
-  //
-  // Nothing happens if `lost` is no longer the one in use.
-  void fail_over(const Replica& lost);
+  // A budget for tries at something.
+  Budget budget() const;
 
-  // Lets a lost server be asked again, after a wait.
-  //
-  // Throws `error` if patience is at its end.
-  template <class LostError>
-  void wait(Backoff& backoff, const LostError& error) {
-    if (options_.on_retry) options_.on_retry(error);
-    if (!backoff.wait()) throw error;
-  }
+  // To be called where a try is caught to have failed: leaves the replica, and pauses before the
+  // next try. Throws the error that is handled if the budget is spent.
+  void pause_after(const PassingError& error, const Replica& failed, Budget& budget);
 
-  // Calls a unary method, until a server answers.
+  // Calls a unary method, on as many replicas as it takes.
   //
   // Throws an Error, typed by what the server said.
   template <class Request, class Response>
   Response call(grpc::Status (v1::SamplerService::Stub::*method)(grpc::ClientContext*,
                                                                  const Request&, Response*),
                 const Request& request) {
-    Backoff backoff(options_.patience);
+    Budget tries = budget();
     for (;;) {
       const std::shared_ptr<Replica> asked = replica();
       grpc::ClientContext context;
-      context.set_deadline(std::chrono::system_clock::now() + options_.timeout);
+      context.set_deadline(std::chrono::system_clock::now() + tries.limit());
       Response response;
       const grpc::Status status = ((*asked->stub).*method)(&context, request, &response);
       if (status.ok()) return response;
       try {
         throw_status(status, asked->target);
-      } catch (const UnavailableError& error) {
-        fail_over(*asked);
-        wait(backoff, error);
+      } catch (const PassingError& error) {
+        pause_after(error, *asked, tries);
       }
     }
   }
 
  private:
+  // Leaves a replica: what comes next asks another. With one target only, that is the same one
+  // over a new connection: the old one may be cut without having noticed. Calls under way go on.
+  //
+  // Nothing happens if `lost` is no longer the one in use.
+  void fail_over(const Replica& lost);
+
   const Options options_;
   std::mutex mutex_;
   std::size_t current_ = 0;

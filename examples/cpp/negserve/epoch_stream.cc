@@ -35,7 +35,7 @@ class EpochStream::Call final
 EpochStream::EpochStream(std::shared_ptr<Connection> connection, v1::SampleEpochRequest request)
     : connection_(std::move(connection)),
       request_(std::move(request)),
-      backoff_(connection_->options().patience) {}
+      budget_(connection_->budget()) {}
 
 EpochStream::~EpochStream() = default;
 EpochStream::EpochStream(EpochStream&&) noexcept = default;
@@ -53,13 +53,8 @@ bool EpochStream::next(EpochBatch& batch) {
 }
 
 bool EpochStream::receive() {
-  const auto lost = [&](const auto& error, const std::shared_ptr<Replica>& replica) {
-    call_.reset();
-    connection_->fail_over(*replica);
-    connection_->wait(backoff_, error);
-  };
   // The time between two calls of next() is the caller's.
-  backoff_.reset();
+  budget_.note_progress();
   bool is_started = false;
   for (;;) {
     if (call_ && call_->is_configured && num_left_ == 0) return false;
@@ -69,7 +64,7 @@ bool EpochStream::receive() {
         call_ = std::make_unique<Call>(replica, request_);
         is_started = true;
       }
-      if (!call_->next(message_, connection_->options().timeout)) {
+      if (!call_->next(message_, budget_.limit())) {
         // Ended in order before all batches came: at once again, but not for ever.
         call_.reset();
         if (is_started) {
@@ -77,11 +72,9 @@ bool EpochStream::receive() {
         }
         continue;
       }
-    } catch (const UnavailableError& error) {
-      lost(error, replica);
-      continue;
-    } catch (const StalledError& error) {
-      lost(error, replica);
+    } catch (const PassingError& error) {
+      call_.reset();
+      connection_->pause_after(error, *replica, budget_);
       continue;
     }
     num_taken_ = 0;

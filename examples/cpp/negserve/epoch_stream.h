@@ -6,7 +6,7 @@
 #include <memory>
 #include <vector>
 
-#include "negserve/backoff.h"
+#include "negserve/budget.h"
 #include "negserve/connection.h"
 #include "negserve/negatives.h"
 #include "negserve/triples.h"
@@ -39,8 +39,7 @@ class EpochStream {
 
   // Reads the next batch into `batch`, whose memory is used again. False at the epoch's end.
   //
-  // Throws UnavailableError or StalledError if no server answered for as long as the connection
-  // is patient, else an Error typed by what the server said.
+  // Throws a PassingError if no server answered for as long as the connection is patient, else an Error typed by what the server said.
   bool next(EpochBatch& batch);
 
   // Where to go on after the last batch: with the number of the epoch, all the state of a trainer.
@@ -56,7 +55,7 @@ class EpochStream {
 
   std::shared_ptr<Connection> connection_;
   v1::SampleEpochRequest request_;
-  Backoff backoff_;
+  Budget budget_;
   std::unique_ptr<Call> call_;
   // What came last, and how many of its batches were taken.
   v1::SampleEpochResponse message_;

@@ -59,6 +59,8 @@ void throw_status(const grpc::Status& status, const std::string& target) {
       throw UnavailableError(message, reason, metadata);
     case grpc::StatusCode::DEADLINE_EXCEEDED:
       throw StalledError(message, reason, metadata);
+    case grpc::StatusCode::PERMISSION_DENIED:
+      throw NotAllowedError(message, reason, metadata);
     default:
       throw ServerFaultError(message, reason, metadata);
   }

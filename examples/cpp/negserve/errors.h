@@ -7,9 +7,11 @@
 //     │   ├── UnknownDatasetError       no dataset of that name
 //     │   └── FingerprintMismatchError  that name holds another graph
 //     └── ServiceError                  the operator must act, or the caller tries later
-//         ├── UnavailableError          no server answers, or it shuts down; what is retried
-//         ├── StalledError              a server is there, but did not answer in time
-//         ├── OverloadedError           the server has as many streams as it takes
+//         ├── PassingError              the client itself tries again, within its patience
+//         │   ├── UnavailableError      no server answers, or it shuts down
+//         │   ├── StalledError          a server is there, but did not answer in time
+//         │   └── OverloadedError       the server has as many streams as it takes
+//         ├── NotAllowedError           the server's operator does not allow it
 //         └── ServerFaultError          the server failed; its log says why
 #pragma once
 
@@ -47,6 +49,9 @@ struct RequestError : Error {
 struct ServiceError : Error {
   using Error::Error;
 };
+struct PassingError : ServiceError {
+  using ServiceError::ServiceError;
+};
 
 struct InvalidRequestError : RequestError {
   using RequestError::RequestError;
@@ -64,17 +69,21 @@ struct FingerprintMismatchError : RequestError {
   using RequestError::RequestError;
   const char* name() const override { return "FingerprintMismatchError"; }
 };
-struct UnavailableError : ServiceError {
-  using ServiceError::ServiceError;
+struct UnavailableError : PassingError {
+  using PassingError::PassingError;
   const char* name() const override { return "UnavailableError"; }
 };
-struct StalledError : ServiceError {
-  using ServiceError::ServiceError;
+struct StalledError : PassingError {
+  using PassingError::PassingError;
   const char* name() const override { return "StalledError"; }
 };
-struct OverloadedError : ServiceError {
-  using ServiceError::ServiceError;
+struct OverloadedError : PassingError {
+  using PassingError::PassingError;
   const char* name() const override { return "OverloadedError"; }
+};
+struct NotAllowedError : ServiceError {
+  using ServiceError::ServiceError;
+  const char* name() const override { return "NotAllowedError"; }
 };
 struct ServerFaultError : ServiceError {
   using ServiceError::ServiceError;

@@ -5,7 +5,6 @@
 #include <limits>
 #include <utility>
 
-#include "negserve/backoff.h"
 #include "negserve/stream_reader.h"
 
 namespace negserve {
@@ -89,27 +88,19 @@ Negatives Sampler::sample(const Triples& positives, std::uint64_t position) {
   }
   Negatives negatives;
   negatives.reset(positives.size(), configuration_.sampler());
-  Backoff backoff(connection_->options().patience);
+  Budget budget = connection_->budget();
   std::size_t num_answered = 0;
   for (;;) {
     const std::shared_ptr<Replica> replica = call_ ? call_->replica() : connection_->replica();
-    const std::size_t num_before = num_answered;
-    const auto lost = [&](const auto& error) {
-      call_.reset();
-      connection_->fail_over(*replica);
-      if (num_answered > num_before) backoff.reset();
-      connection_->wait(backoff, error);
-    };
     try {
       if (!call_) {
-        call_ = std::make_unique<Call>(replica, configuration_, connection_->options().timeout);
+        call_ = std::make_unique<Call>(replica, configuration_, budget.limit());
       }
-      exchange(positives, position, negatives, num_answered);
+      exchange(positives, position, negatives, num_answered, budget);
       return negatives;
-    } catch (const UnavailableError& error) {
-      lost(error);
-    } catch (const StalledError& error) {
-      lost(error);
+    } catch (const PassingError& error) {
+      call_.reset();
+      connection_->pause_after(error, *replica, budget);
     } catch (...) {
       call_.reset();
       throw;
@@ -118,7 +109,7 @@ Negatives Sampler::sample(const Triples& positives, std::uint64_t position) {
 }
 
 void Sampler::exchange(const Triples& positives, std::uint64_t position, Negatives& negatives,
-                       std::size_t& num_answered) {
+                       std::size_t& num_answered, Budget& budget) {
   // None at all is one message, too: the server says whether the configuration is legal.
   const std::size_t num_parts = std::max<std::size_t>((positives.size() + step_ - 1) / step_, 1);
   std::size_t num_sent = num_answered;
@@ -127,7 +118,7 @@ void Sampler::exchange(const Triples& positives, std::uint64_t position, Negativ
     for (; num_sent < std::min(num_answered + kAhead, num_parts); ++num_sent) {
       call_->send(request(positives, position, num_sent));
     }
-    call_->receive(response, connection_->options().timeout);
+    call_->receive(response, budget.limit());
     const std::size_t begin = num_answered * step_;
     const std::size_t due = std::min(step_, positives.size() - begin);
     if (response.batch().num_positives() != due) {
@@ -135,6 +126,7 @@ void Sampler::exchange(const Triples& positives, std::uint64_t position, Negativ
     }
     expand(response.batch(), configuration_.sampler(), positives, begin, negatives);
     ++num_answered;
+    budget.note_progress();
   }
 }
 

@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 
+#include "negserve/budget.h"
 #include "negserve/connection.h"
 #include "negserve/negatives.h"
 #include "negserve/triples.h"
@@ -39,7 +40,7 @@ class Sampler {
 
   // Exchanges messages of positives for negatives, and counts what was answered.
   void exchange(const Triples& positives, std::uint64_t position, Negatives& negatives,
-                std::size_t& num_answered);
+                std::size_t& num_answered, Budget& budget);
   v1::SampleRequest request(const Triples& positives, std::uint64_t position,
                             std::size_t part) const;
 

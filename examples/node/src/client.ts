@@ -1,0 +1,284 @@
+/** A client of negserve: datasets, vocabularies, negatives of given positives, epochs. */
+
+import { credentials, Metadata, status, type CallOptions, type ClientReadableStream } from "@grpc/grpc-js";
+import { NegserveError, typed } from "./errors.js";
+import { rebuild, type Negatives } from "./negatives.js";
+import { Patience } from "./patience.js";
+import {
+  GetVocabularyResponse_Kind,
+  SamplerServiceClient,
+  type CorruptedBatch,
+  type Dataset,
+  type EpochBatch,
+  type GetDatasetResponse,
+  type ListDatasetsResponse,
+  type Positives,
+  type SampleConfiguration,
+  type SampleEpochRequest,
+} from "./generated/negserve/v1/sampler.js";
+import { decodeFloats, decodeTriples, encodeTriples, type TripleColumns } from "./tensors.js";
+
+/** Messages sent ahead of the answers; a few hide the round trip. */
+const MESSAGES_AHEAD = 4;
+
+const CHANNEL_OPTIONS = {
+  "grpc.max_receive_message_length": 64 * 1024 * 1024,
+  "grpc.keepalive_time_ms": 30_000,
+  "grpc.keepalive_timeout_ms": 10_000,
+  "grpc.initial_reconnect_backoff_ms": 100,
+  "grpc.max_reconnect_backoff_ms": 2_000,
+};
+
+/** How long things may take, in milliseconds. */
+export interface Waits {
+  /** A call, or a stream's next message. */
+  timeoutMs: number;
+  /** A lost server, without progress. */
+  patienceMs: number;
+}
+
+/** Labels in the order of ids. */
+export interface Vocabulary {
+  entities: string[];
+  relations: string[];
+}
+
+/** A batch of an epoch. */
+export interface Batch {
+  /** Where to start again, if this was the last batch received. */
+  nextStart: bigint;
+  /** m of them, maybe none. */
+  positives: TripleColumns;
+  negatives: Negatives;
+  /** Subsampling weights, shape (m,); empty if not asked for. */
+  weights: Float32Array;
+}
+
+/** A server, or several replicas: gRPC takes `ipv4:127.0.0.1:1,127.0.0.1:2` as a target, too. */
+export class Client {
+  readonly #stub: SamplerServiceClient;
+  readonly #waits: Waits;
+
+  constructor(target: string, waits: Partial<Waits> = {}) {
+    this.#stub = new SamplerServiceClient(target, credentials.createInsecure(), CHANNEL_OPTIONS);
+    this.#waits = { timeoutMs: 30_000, patienceMs: 60_000, ...waits };
+  }
+
+  /** Closes the connection. */
+  close(): void {
+    this.#stub.close();
+  }
+
+  /** Lists the datasets that the server holds. */
+  async listDatasets(): Promise<Dataset[]> {
+    const answer = await this.#unary<ListDatasetsResponse>((options, done) =>
+      this.#stub.listDatasets({}, new Metadata(), options, done),
+    );
+    return answer.datasets;
+  }
+
+  /** Asks for counts, fingerprints and limits of a dataset. */
+  async getDataset(dataset: string): Promise<GetDatasetResponse> {
+    return this.#unary<GetDatasetResponse>((options, done) =>
+      this.#stub.getDataset({ dataset }, new Metadata(), options, done),
+    );
+  }
+
+  /** Reads the labels of a dataset; none if it has no vocabulary. */
+  async vocabulary(dataset: string): Promise<Vocabulary> {
+    const patience = new Patience(this.#waits.patienceMs);
+    for (;;) {
+      const vocabulary: Vocabulary = { entities: [], relations: [] };
+      const call = this.#stub.getVocabulary({ dataset, expectedFingerprint: "" });
+      try {
+        for await (const { kind, labels } of this.#messages(call)) {
+          const isEntity = kind === GetVocabularyResponse_Kind.KIND_ENTITY;
+          vocabulary[isEntity ? "entities" : "relations"].push(...labels);
+        }
+        return vocabulary;
+      } catch (error) {
+        await patience.wait(error);
+      }
+    }
+  }
+
+  /**
+   * Draws negatives.
+   *
+   * A stream that breaks is opened again, and what was not answered is sent again: the same
+   * positions give the same negatives.
+   *
+   * @param configuration of the stream: dataset, fingerprint, sampler
+   * @param position of the first positive
+   * @param positives any number of them
+   * @returns one entry for each message that the positives had to be divided into
+   */
+  async sample(
+    configuration: SampleConfiguration,
+    position: bigint,
+    positives: TripleColumns,
+  ): Promise<Negatives[]> {
+    const messages = await this.#divide(configuration, position, positives);
+    const answers: Negatives[] = [];
+    const patience = new Patience(this.#waits.patienceMs);
+    while (answers.length < messages.length) {
+      try {
+        for await (const batch of this.#corrupt(configuration, messages.slice(answers.length))) {
+          const request = messages[answers.length]!;
+          const columns = decodeTriples(request.triples);
+          answers.push(rebuild(batch, columns, configuration.sampler!));
+          patience.renew();
+        }
+        if (answers.length < messages.length) {
+          throw new NegserveError(status.UNAVAILABLE, "the stream was ended before its last answer");
+        }
+      } catch (error) {
+        await patience.wait(error);
+      }
+    }
+    return answers;
+  }
+
+  /** Cuts positives into messages within the server's limits. */
+  async #divide(
+    configuration: SampleConfiguration,
+    position: bigint,
+    positives: TripleColumns,
+  ): Promise<Positives[]> {
+    const { numNegsPerPos = 0, logQ = false } = configuration.sampler ?? {};
+    const limits = (await this.getDataset(configuration.dataset)).limits!;
+    const most = Math.floor(limits.maxNegativesPerMessage / (logQ ? 2 : 1));
+    const fitting = Math.floor(most / Math.max(1, numNegsPerPos));
+    const step = Math.max(1, Math.min(fitting, limits.maxTriplesPerMessage));
+    const messages = [];
+    for (let begin = 0; begin < positives.heads.length; begin += step) {
+      const triples = encodeTriples(positives, begin, begin + step);
+      messages.push({ position: position + BigInt(begin), triples });
+    }
+    return messages;
+  }
+
+  /** Sends messages over one stream, a few ahead of the answers. */
+  async *#corrupt(
+    configuration: SampleConfiguration,
+    messages: Positives[],
+  ): AsyncGenerator<CorruptedBatch> {
+    const call = this.#stub.sample();
+    let numSent = 0;
+    const send = (): void => {
+      if (numSent < messages.length) {
+        call.write({ message: { $case: "positives", value: messages[numSent]! } });
+      } else if (numSent === messages.length) {
+        call.end();
+      }
+      numSent++;
+    };
+    call.write({ message: { $case: "configuration", value: configuration } });
+    for (let i = 0; i < MESSAGES_AHEAD; i++) {
+      send();
+    }
+    for await (const { message } of this.#messages(call)) {
+      if (message?.$case === "batch") {
+        send();
+        yield message.value;
+      }
+    }
+  }
+
+  /**
+   * Streams what an epoch has from `request.start` on.
+   *
+   * A stream that breaks, stalls or is ended by a server that shuts down is opened again at the
+   * `nextStart` of the last batch. No batch is lost or repeated, and the bytes are the same.
+   */
+  async *epoch(request: SampleEpochRequest): AsyncGenerator<Batch> {
+    let due = request;
+    const patience = new Patience(this.#waits.patienceMs);
+    for (;;) {
+      let numLeft: bigint | undefined;
+      try {
+        for await (const { message } of this.#messages(this.#stub.sampleEpoch(due))) {
+          if (message?.$case === "configured") {
+            numLeft = message.value.numBatches;
+          } else if (message?.$case === "batches" && numLeft !== undefined) {
+            for (const encoded of message.value.batches) {
+              const batch = decodeBatch(encoded, request);
+              numLeft--;
+              // From here on the first batch is another worker's, and the last one this one's.
+              const worker = Math.max(1, due.numWorkers) - 1;
+              due = { ...due, start: batch.nextStart, worker };
+              patience.renew();
+              yield batch;
+            }
+          }
+          if (numLeft === 0n) {
+            return;
+          }
+        }
+        throw new NegserveError(status.UNAVAILABLE, "the stream was ended before its last batch");
+      } catch (error) {
+        await patience.wait(error);
+      }
+    }
+  }
+
+  /** Makes a unary call, again while no server is there. */
+  async #unary<Answer>(
+    start: (
+      options: CallOptions,
+      done: (error: Error | null, answer: Answer) => void,
+    ) => unknown,
+  ): Promise<Answer> {
+    const patience = new Patience(this.#waits.patienceMs);
+    for (;;) {
+      try {
+        return await new Promise<Answer>((resolve, reject) => {
+          const deadline = Date.now() + this.#waits.timeoutMs;
+          start({ deadline }, (error, answer) => (error ? reject(typed(error)) : resolve(answer)));
+        });
+      } catch (error) {
+        await patience.wait(error);
+      }
+    }
+  }
+
+  /** Reads a stream, none of whose messages may take longer than the timeout. */
+  async *#messages<Message>(call: ClientReadableStream<Message>): AsyncGenerator<Message> {
+    const { timeoutMs } = this.#waits;
+    let isStalled = false;
+    const stall = (): NodeJS.Timeout =>
+      setTimeout(() => {
+        isStalled = true;
+        call.cancel();
+      }, timeoutMs);
+    let timer = stall();
+    // Errors reach the iteration below; one that comes when it is over concerns nobody.
+    call.on("error", () => undefined);
+    try {
+      for await (const message of call) {
+        // The time that the caller takes for a message is its own.
+        clearTimeout(timer);
+        yield message as Message;
+        timer = stall();
+      }
+    } catch (error) {
+      if (isStalled) {
+        throw new NegserveError(status.UNAVAILABLE, `no message for ${timeoutMs} ms`);
+      }
+      throw typed(error);
+    } finally {
+      clearTimeout(timer);
+      call.cancel();
+    }
+  }
+}
+
+function decodeBatch(encoded: EpochBatch, request: SampleEpochRequest): Batch {
+  const positives = decodeTriples(encoded.positives);
+  return {
+    nextStart: encoded.nextStart,
+    positives,
+    negatives: rebuild(encoded.negatives!, positives, request.sampler!),
+    weights: decodeFloats(encoded.weights),
+  };
+}

@@ -1,0 +1,57 @@
+/** From compact batches to whole triples: docs/protocol.md, Rebuilding negatives. */
+
+import type { CorruptedBatch, SamplerConfig } from "./generated/negserve/v1/sampler.js";
+import { decodeFlags, decodeFloats, decodeIds, type TripleColumns } from "./tensors.js";
+
+/** The negatives of n positives, k each. */
+export interface Negatives {
+  /** Of the first positive. */
+  position: bigint;
+  /** n */
+  numPositives: number;
+  /** Head, relation, tail; head, relation, ...: shape (n, k, 3), row-major. */
+  triples: Uint32Array;
+  /** 1 for a valid negative; shape (n, k), row-major. */
+  mask: Uint8Array;
+  /** Positives with fewer legal values than they need. */
+  numSaturated: number;
+  /** Log probabilities, shape (n, k), row-major; empty if not asked for. */
+  logQ: Float32Array;
+}
+
+/** Rebuilds the negatives of a batch. */
+export function rebuild(
+  batch: CorruptedBatch,
+  positives: TripleColumns,
+  sampler: Pick<SamplerConfig, "numNegsPerPos" | "chunkSize">,
+): Negatives {
+  const n = batch.numPositives;
+  const k = sampler.numNegsPerPos;
+  const replaced = decodeIds(batch.replaced);
+  const headCounts = decodeIds(batch.headCounts);
+  const relationCounts = decodeIds(batch.relationCounts);
+  const chunkSize = BigInt(sampler.chunkSize || 1);
+  const withinChunk = Number(batch.position % chunkSize);
+  const triples = new Uint32Array(n * k * 3);
+  for (let i = 0; i < n; i++) {
+    const row = Math.floor((withinChunk + i) / Number(chunkSize));
+    const headEnd = headCounts.length === 0 ? 0 : headCounts[i]!;
+    const relationEnd = headEnd + (relationCounts.length === 0 ? 0 : relationCounts[i]!);
+    for (let j = 0; j < k; j++) {
+      const slot = j < headEnd ? 0 : j < relationEnd ? 1 : 2;
+      const at = (i * k + j) * 3;
+      triples[at] = positives.heads[i]!;
+      triples[at + 1] = positives.relations[i]!;
+      triples[at + 2] = positives.tails[i]!;
+      triples[at + slot] = replaced[row * k + j]!;
+    }
+  }
+  return {
+    position: batch.position,
+    numPositives: n,
+    triples,
+    mask: decodeFlags(batch.mask, n * k),
+    numSaturated: batch.numSaturated,
+    logQ: decodeFloats(batch.logQ),
+  };
+}

@@ -1,0 +1,36 @@
+/** How long a lost server is waited for. */
+
+import { setTimeout as sleep } from "node:timers/promises";
+import { NegserveError } from "./errors.js";
+
+const FIRST_MS = 50;
+const LONGEST_MS = 2_000;
+
+/** Growing, jittered waits between tries, within a budget that progress renews. */
+export class Patience {
+  #ceiling = FIRST_MS;
+  #deadline: number;
+
+  constructor(private readonly budgetMs: number) {
+    this.#deadline = performance.now() + budgetMs;
+  }
+
+  /** Begins anew. */
+  renew(): void {
+    this.#ceiling = FIRST_MS;
+    this.#deadline = performance.now() + this.budgetMs;
+  }
+
+  /** Waits before another try, or throws the error: if trying again is no use, or takes too long. */
+  async wait(error: unknown): Promise<void> {
+    if (!(error instanceof NegserveError && error.isTransient)) {
+      throw error;
+    }
+    const wait = (0.5 + Math.random() / 2) * this.#ceiling;
+    if (performance.now() + wait > this.#deadline) {
+      throw error;
+    }
+    await sleep(wait);
+    this.#ceiling = Math.min(2 * this.#ceiling, LONGEST_MS);
+  }
+}

@@ -1,0 +1,241 @@
+"""The client of ``examples/node`` against real servers: the same bytes as the Python client's."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from negserve import Client, EpochConfig, SamplerConfig
+from tests.support.graphs import load
+from tests.support.node import FOLDER, require_node_modules
+from tests.support.server_process import ServerProcess, server_process
+from tests.support.tcp_proxy import tcp_proxy
+
+_SECONDS = 100
+_NOWHERE = "127.0.0.1:1"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def built() -> None:
+    """Generate the stubs and compile, into folders that git ignores."""
+    require_node_modules()
+    done = subprocess.run(
+        ["npm", "run", "--silent", "build"],
+        cwd=FOLDER, capture_output=True, text=True, timeout=_SECONDS,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def node(*arguments: str, target: str = "", stdin: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["node", FOLDER / "build" / "src" / "main.js", *arguments],
+        input=stdin, capture_output=True, text=True, timeout=_SECONDS,
+        env={"PATH": os.environ["PATH"], "NEGSERVE_TARGET": target},
+    )  # fmt: skip
+
+
+def output(*arguments: str, target: str, stdin: str = "") -> str:
+    done = node(*arguments, target=target, stdin=stdin)
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr
+    return done.stdout
+
+
+def test_its_unit_tests_pass():
+    done = subprocess.run(
+        ["node", "--test", "--test-reporter=tap", "build/test/"],
+        cwd=FOLDER, capture_output=True, text=True, timeout=_SECONDS,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    (passed,) = [line for line in done.stdout.splitlines() if line.startswith("# pass ")]
+    assert int(passed.removeprefix("# pass ")) > 10
+
+
+def test_datasets(server: ServerProcess, client: Client):
+    lines = output("datasets", target=server.target).splitlines()
+    assert [line.split("\t")[0] for line in lines] == client.list_datasets()
+    world = load("world")
+    assert f"{world.num_entities} entities" in lines[0]
+    assert lines[0].endswith(world.fingerprint)
+
+
+@pytest.fixture(scope="module")
+def narrow() -> Iterator[ServerProcess]:
+    """A server that makes clients divide their batches."""
+    limits = ("--max-negatives-per-positive", "100", "--max-negatives-per-message", "2000")
+    with server_process(*limits) as running:
+        yield running
+
+
+SAMPLERS: dict[str, tuple[list[str], dict[str, Any]]] = {
+    "bernoulli": (
+        ["--kind", "bernoulli", "--split", "training", "--seed", str(2**64 - 1)],
+        {"kind": "bernoulli", "filter_splits": ("training",), "seed": 2**64 - 1},
+    ),
+    "three slots": (
+        ["--slot", "head", "--slot", "relation", "--slot", "tail"],
+        {"corruption_scheme": ("head", "relation", "tail")},
+    ),
+    "mask": (
+        ["--kind", "pseudo-typed", "--split", "training", "--split", "testing", "--mask"],
+        {
+            "kind": "pseudotyped",
+            "filter_splits": ("training", "testing"),
+            "filter_mode": "mask",
+        },
+    ),
+    "distinct": (["--kind", "typed", "--distinct"], {"kind": "typed", "distinct": True}),
+    "chunks": (
+        ["--kind", "degree", "--chunk-size", "7"],
+        {"kind": "degree", "chunk_size": 7},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_samples(narrow: ServerProcess, name: str):
+    options, fields = SAMPLERS[name]
+    graph, k, position = load("world"), 90, 2**63 + 5
+    entities, relations = list(graph.entity_to_id), list(graph.relation_to_id)
+    positives = graph.splits["testing"]
+
+    def labels(triple: list[int]) -> list[str]:
+        return [entities[triple[0]], relations[triple[1]], entities[triple[2]]]
+
+    stdin = "".join("\t".join(labels(row)) + "\n" for row in positives.tolist())
+    with tcp_proxy(narrow.target) as proxy:
+        # The labels come first, in some 27,000 bytes, then negatives in 14 messages.
+        proxy.cut_after(35_000)
+        lines = output(
+            "sample", "-k", str(k), "--position", str(position), *options,
+            target=proxy.target, stdin=stdin,
+        ).splitlines()  # fmt: skip
+        assert proxy.struck.is_set()
+    with Client(narrow.target) as client:
+        sampler = client.triples_factory("world").open_sampler(num_negs_per_pos=k, **fields)
+        batch = sampler.sample(positives, position)
+    mask = np.ones((len(positives), k), dtype=np.bool_) if batch.mask is None else batch.mask
+    assert [json.loads(line) for line in lines] == [
+        {
+            "position": position + i,
+            "positive": labels(positives[i].tolist()),
+            "negatives": [labels(triple) for triple in negatives],
+            "mask": mask[i].tolist(),
+        }
+        for i, negatives in enumerate(batch.triples(positives).tolist())
+    ]
+
+
+EPOCHS: dict[str, tuple[list[str], SamplerConfig, EpochConfig]] = {
+    "filtered": (
+        ["--kind", "bernoulli", "-k", "128", "--split", "training", "--batch-size", "64"],
+        SamplerConfig(kind="bernoulli", num_negs_per_pos=128, filter_splits=("training",)),
+        EpochConfig(batch_size=64),
+    ),
+    "chunks of a rank": (
+        ["-k", "40", "--split", "training", "--mask", "--chunk-size", "100", "--seed", "3",
+         "--rank", "1", "--world-size", "2", "--tail", "wrap", "--batch-size", "100"],
+        SamplerConfig(num_negs_per_pos=40, filter_splits=("training",), filter_mode="mask",
+                      chunk_size=100, seed=3),
+        EpochConfig(batch_size=100, rank=1, world_size=2, tail="wrap"),
+    ),
+}  # fmt: skip
+
+
+def expected(target: str, sampler: SamplerConfig, config: EpochConfig, state: Any) -> bytes:
+    """Give what ``--out`` has to hold, from the Python client."""
+    with Client(target) as client:
+        stream = client.triples_factory("world").epochs(sampler, config)
+        stream.load_state_dict(state)
+        pieces = []
+        for batch in stream:
+            negatives, mask = batch.negative_triples(), batch.negatives.mask
+            pieces.append(negatives.astype("<u4").tobytes())
+            pieces.append(np.ones(negatives.shape[:2], "u1") if mask is None else mask)
+        return b"".join(bytes(piece) for piece in pieces)
+
+
+@pytest.mark.parametrize("name", EPOCHS)
+@pytest.mark.parametrize("state", [{"epoch": 0, "start": 0}, {"epoch": 2**40, "start": 3001}])
+def test_epochs(server: ServerProcess, tmp_path: Path, name: str, state: dict[str, int]):
+    options, sampler, config = EPOCHS[name]
+    where = [text for key, value in state.items() for text in (f"--{key}", str(value))]
+    out = tmp_path / "epoch"
+    printed = output("epoch", *options, *where, "--out", str(out), target=server.target)
+    assert out.read_bytes() == expected(server.target, sampler, config, state)
+    assert " the next start is 5408" in printed
+
+
+def test_an_epoch_goes_on_when_servers_are_killed(tmp_path: Path):
+    options, sampler, config = EPOCHS["filtered"]
+    out = tmp_path / "epoch"
+    kills = (700, 300_000, 500_000)
+    with server_process() as first, tcp_proxy(first.target) as proxy:
+        undisturbed = expected(first.target, sampler, config, {"epoch": 0, "start": 0})
+        proxy.cut_after(kills[0], first.kill)
+        with ThreadPoolExecutor(1) as threads:
+            running = threads.submit(
+                output, "epoch", *options, "--out", str(out), target=proxy.target
+            )
+            assert proxy.struck.wait(_SECONDS)
+            # Again at the same address, then at another one. Nothing passes before a cut is due.
+            proxy.lead_to(_NOWHERE)
+            with server_process(listen=(first.target,)) as second:
+                proxy.cut_after(kills[1], second.kill)
+                proxy.lead_to(second.target)
+                assert proxy.struck.wait(_SECONDS)
+            with server_process() as third, server_process() as last:
+                proxy.cut_after(kills[2], third.kill)
+                proxy.lead_to(third.target)
+                assert proxy.struck.wait(_SECONDS)
+                proxy.lead_to(last.target)
+                running.result(_SECONDS)
+    assert out.read_bytes() == undisturbed
+    assert proxy.num_connections > len(kills)
+
+
+def test_an_epoch_goes_on_when_a_connection_falls_silent(server: ServerProcess, tmp_path: Path):
+    options, sampler, config = EPOCHS["filtered"]
+    out = tmp_path / "epoch"
+    with tcp_proxy(server.target) as proxy, ThreadPoolExecutor(1) as threads:
+        proxy.silence_after(600_000)
+        arguments = ("epoch", *options, "--timeout", "1", "--out", str(out))
+        running = threads.submit(output, *arguments, target=proxy.target)
+        assert proxy.struck.wait(_SECONDS)
+        time.sleep(1.5)  # longer than the stall timer; new connections are silent as well
+        proxy.lead_to(server.target)
+        proxy.cut()
+        running.result(_SECONDS)
+    assert out.read_bytes() == expected(server.target, sampler, config, {"epoch": 0, "start": 0})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason", "metadata"),
+    [
+        (["epoch", "--dataset", "moon"], "UNKNOWN_DATASET", {"value": "moon"}),
+        (["epoch", "-k", "100000"], "LIMIT_EXCEEDED", {"value": "100000"}),
+        (["epoch", "--start", "5409"], "INVALID_CONFIGURATION", {"field": "start"}),
+        (["sample", "-k", "0"], "INVALID_CONFIGURATION", {"field": "num_negs_per_pos"}),
+    ],
+)
+def test_refusals(server: ServerProcess, arguments: list[str], reason: str, metadata: Any):
+    stdin = "Germany\thas_capital\tBerlin\n"
+    done = node(*arguments, target=server.target, stdin=stdin)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"{reason}: ")
+    assert json.loads("{" + done.stderr.partition("{")[2]).items() >= metadata.items()
+
+
+def test_no_server():
+    done = node("datasets", "--patience", "1", target=_NOWHERE)
+    assert done.returncode == 1
+    assert done.stderr.startswith("UNAVAILABLE: ")
