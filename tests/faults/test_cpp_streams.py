@@ -168,3 +168,20 @@ def test_a_silent_replica_leaves_time_for_the_other(
     assert result.status == 0, result.stderr
     assert result.stdout == run(cpp_program, *command, "--target", server.target).stdout
     assert f"trying again after StalledError: {proxy.target}" in result.stderr
+
+
+def test_a_full_replica_is_left_for_the_other(
+    cpp_program: Path, server: ServerProcess, servers: Servers
+):
+    full = servers.start("--max-streams", "1")
+    command = ("sample", "world", "1055,8,623", "--timeout", 5, "--patience", 1, "--target")
+    with Client(full.target) as client:
+        held = client.triples_factory("world").open_sampler()
+        refused = run(cpp_program, *command, full.target)
+        assert refused.status == 1
+        assert f"\nOverloadedError: {full.target}: " in refused.stderr
+        assert "  reason: TOO_MANY_STREAMS" in refused.stderr
+        result = run(cpp_program, *command, f"{full.target},{server.target}")
+        assert result.status == 0, result.stderr
+        held.close()
+    assert result.stdout == run(cpp_program, *command, server.target).stdout
