@@ -92,6 +92,29 @@ def epochs(remote: RemoteTriplesFactory, whole_triples: bool) -> Turn:
     return repeated(step)
 
 
+def in_cpp(target: str) -> Turn | str:
+    """Let the client in C++ take epochs, and rebuild whole triples as columns."""
+    program = Path(__file__).parents[1] / "examples" / "cpp" / "build" / "negserve-cpp"
+    if not program.exists():
+        return "examples/cpp/README.md says how to build it"
+    command = [
+        *(str(program), "bench", "graph", "--target", target, "--kind", "bernoulli"),
+        *("-k", str(K), "--filter", "training", "--batch-size", str(BATCH_SIZE), "--tail", "drop"),
+    ]
+
+    def turn(seconds: float) -> float:
+        done = subprocess.run(
+            [*command, "--seconds", str(max(seconds, 0.001))],
+            capture_output=True,
+            check=True,
+            text=True,
+            timeout=60,
+        )
+        return float(done.stdout.split()[0])
+
+    return turn
+
+
 def plain(target: str) -> Turn:
     """Receive opaque bytes, and count what they would be as negatives."""
     channel = grpc.insecure_channel(
@@ -140,6 +163,7 @@ def main(json_path: Path | None = None) -> None:
             add("negserve", "Sample, pipelined", "exact", pipelined(remote, triples))
             add("negserve", "SampleEpoch", "exact", epochs(remote, whole_triples=True))
             add("negserve", "SampleEpoch, compact", "exact", epochs(remote, whole_triples=False))
+            add("negserve, C++", "SampleEpoch", "exact", in_cpp(target))
             add("grpcio", "opaque bytes, as many", "-", plain(plain_target))
             rows = measure(cases, "remote")
     finally:

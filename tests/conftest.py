@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from negserve import Client
+from tests.support import cpp_example
 from tests.support.graphs import DATA, GRAPHS
 from tests.support.server_process import ServerProcess, server_process
 
@@ -27,3 +29,9 @@ def client(server: ServerProcess) -> Iterator[Client]:
     """A client of that server."""
     with Client(server.target) as connected:
         yield connected
+
+
+@pytest.fixture(scope="session")
+def cpp_program() -> Path:
+    """The command-line program of the client in C++, built once."""
+    return cpp_example.build()

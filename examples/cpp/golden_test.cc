@@ -1,0 +1,224 @@
+// Replays the golden files of proto/testdata without a server: what came is rebuilt, and refusals
+// are told apart, as the files say.
+//
+//   golden_test FOLDER
+#include <google/protobuf/struct.pb.h>
+#include <google/protobuf/util/json_util.h>
+#include <grpcpp/support/status.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+#include <iterator>
+#include <map>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "negserve/errors.h"
+#include "negserve/negatives.h"
+#include "negserve/triples.h"
+#include "negserve/v1/sampler.pb.h"
+
+namespace {
+
+namespace v1 = negserve::v1;
+using google::protobuf::Struct;
+using google::protobuf::Value;
+
+void check(bool holds, const std::string& what) {
+  if (!holds) throw std::runtime_error(what);
+}
+
+const Value& at(const Struct& object, const std::string& key) {
+  const auto found = object.fields().find(key);
+  check(found != object.fields().end(), "no key " + key);
+  return found->second;
+}
+
+std::string from_hex(const std::string& text) {
+  std::string bytes;
+  for (std::size_t i = 0; i < text.size(); i += 2) {
+    bytes.push_back(static_cast<char>(std::stoi(text.substr(i, 2), nullptr, 16)));
+  }
+  return bytes;
+}
+
+// The messages of a case's requests or responses.
+template <class Message>
+std::vector<Message> messages(const Struct& one_case, const std::string& key) {
+  std::vector<Message> result;
+  for (const Value& each : at(one_case, key).list_value().values()) {
+    result.emplace_back();
+    check(result.back().ParseFromString(
+              from_hex(at(each.struct_value(), "hex").string_value())),
+          key + " can't be parsed");
+  }
+  return result;
+}
+
+struct Batch {
+  negserve::Triples positives;
+  v1::CorruptedBatch encoded;
+};
+
+// Rebuilds batches and compares them with those of the file.
+void compare(const Struct& one_case, const v1::SamplerConfig& config,
+             const std::vector<Batch>& batches) {
+  const auto& expected = at(one_case, "batches").list_value().values();
+  check(static_cast<std::size_t>(expected.size()) == batches.size(), "another number of batches");
+  for (std::size_t b = 0; b < batches.size(); ++b) {
+    negserve::Negatives negatives;
+    negatives.reset(batches[b].positives.size(), config);
+    negserve::expand(batches[b].encoded, config, batches[b].positives, 0, negatives);
+    const Struct& object = expected[b].struct_value();
+    std::size_t index = 0;
+    for (const Value& row : at(object, "negatives").list_value().values()) {
+      for (const Value& triple : row.list_value().values()) {
+        const auto& ids = triple.list_value().values();
+        check(index < negatives.size() &&
+                  ids[0].number_value() == static_cast<double>(negatives.triples.heads[index]) &&
+                  ids[1].number_value() == static_cast<double>(negatives.triples.relations[index]) &&
+                  ids[2].number_value() == static_cast<double>(negatives.triples.tails[index]),
+              "negative " + std::to_string(index) + " of batch " + std::to_string(b) + " differs");
+        ++index;
+      }
+    }
+    check(index == negatives.size(), "another number of negatives");
+    index = 0;
+    for (const Value& row : at(object, "mask").list_value().values()) {
+      for (const Value& flag : row.list_value().values()) {
+        check((flag.number_value() == 1) == negatives.is_valid(index++), "the mask differs");
+      }
+    }
+    check(index == negatives.size(), "another number of flags");
+  }
+}
+
+void replay_sample(const Struct& one_case) {
+  const auto requests = messages<v1::SampleRequest>(one_case, "requests");
+  const auto responses = messages<v1::SampleResponse>(one_case, "responses");
+  check(responses.size() <= requests.size(), "more responses than requests");
+  std::vector<Batch> batches;
+  for (std::size_t i = 1; i < responses.size(); ++i) {
+    batches.emplace_back();
+    const v1::Triples& sent = requests[i].positives().triples();
+    negserve::decode(sent, batches.back().positives);
+    batches.back().encoded = responses[i].batch();
+    // What this client would send says the same.
+    v1::Triples encoded;
+    negserve::encode(batches.back().positives, 0, batches.back().positives.size(), encoded);
+    negserve::Triples decoded;
+    negserve::decode(encoded, decoded);
+    check(decoded.heads == batches.back().positives.heads &&
+              decoded.relations == batches.back().positives.relations &&
+              decoded.tails == batches.back().positives.tails,
+          "triples change when they are encoded");
+  }
+  // A stream may end before it began.
+  compare(one_case, requests.empty() ? v1::SamplerConfig() : requests[0].configuration().sampler(),
+          batches);
+}
+
+void replay_epoch(const Struct& one_case) {
+  const auto requests = messages<v1::SampleEpochRequest>(one_case, "requests");
+  check(requests.size() == 1, "not one request");
+  std::vector<Batch> batches;
+  for (const auto& response : messages<v1::SampleEpochResponse>(one_case, "responses")) {
+    for (const v1::EpochBatch& encoded : response.batches().batches()) {
+      batches.emplace_back();
+      negserve::decode(encoded.positives(), batches.back().positives);
+      batches.back().encoded = encoded.negatives();
+    }
+  }
+  compare(one_case, requests[0].sampler(), batches);
+}
+
+void replay_refusal(const Struct& one_case) {
+  static const std::map<std::string, grpc::StatusCode> codes = {
+      {"INVALID_ARGUMENT", grpc::StatusCode::INVALID_ARGUMENT},
+      {"NOT_FOUND", grpc::StatusCode::NOT_FOUND},
+      {"FAILED_PRECONDITION", grpc::StatusCode::FAILED_PRECONDITION},
+      {"RESOURCE_EXHAUSTED", grpc::StatusCode::RESOURCE_EXHAUSTED},
+      {"PERMISSION_DENIED", grpc::StatusCode::PERMISSION_DENIED},
+      {"DATA_LOSS", grpc::StatusCode::DATA_LOSS},
+  };
+  static const std::map<std::string, std::string> names = {
+      {"UNKNOWN_DATASET", "UnknownDatasetError"},
+      {"FINGERPRINT_MISMATCH", "FingerprintMismatchError"},
+      {"LIMIT_EXCEEDED", "LimitExceededError"},
+      {"GRAPH_TOO_LARGE", "LimitExceededError"},
+      {"PUBLISH_NOT_ALLOWED", "NotAllowedError"},
+      {"CHECKSUM_MISMATCH", "ServerFaultError"},
+  };
+  const Struct& refusal = at(one_case, "error").struct_value();
+  const std::string& reason = at(refusal, "reason").string_value();
+  const auto code = codes.find(at(one_case, "status").string_value());
+  check(code != codes.end(), "a status that no refusal has");
+  const grpc::Status status(
+      code->second, "", from_hex(at(refusal, "grpc-status-details-bin").string_value()));
+  try {
+    negserve::throw_status(status, "target");
+  } catch (const negserve::Error& error) {
+    const auto name = names.find(reason);
+    check(error.name() == (name == names.end() ? "InvalidRequestError" : name->second),
+          std::string("it is taken for ") + error.name());
+    check(error.reason() == reason, "its reason is taken for " + error.reason());
+    const auto& metadata = at(refusal, "metadata").struct_value().fields();
+    check(metadata.size() == error.metadata().size(), "another number of metadata");
+    for (const auto& [key, value] : metadata) {
+      const auto found = error.metadata().find(key);
+      check(found != error.metadata().end(), "no metadata " + key);
+      check(value.has_null_value() || found->second == value.string_value(),
+            "metadata " + key + " differ");
+    }
+  }
+}
+
+// Replays the cases of one file; gives how many there were.
+int replay(const std::string& path) {
+  std::ifstream file(path);
+  const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  Struct golden;
+  check(google::protobuf::util::JsonStringToMessage(text, &golden).ok(), path + " is no JSON");
+  const std::string& rpc = at(golden, "rpc").string_value();
+  for (const Value& each : at(golden, "cases").list_value().values()) {
+    const Struct& one_case = each.struct_value();
+    try {
+      const bool is_refused = at(one_case, "status").string_value() != "OK";
+      if (is_refused) {
+        replay_refusal(one_case);
+      } else if (rpc == "Sample") {
+        replay_sample(one_case);
+      } else if (rpc == "SampleEpoch") {
+        replay_epoch(one_case);
+      }
+    } catch (const std::exception& error) {
+      throw std::runtime_error(rpc + ", " + at(one_case, "name").string_value() + ": " +
+                               error.what());
+    }
+  }
+  return at(golden, "cases").list_value().values_size();
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc != 2) {
+    std::cerr << "usage: golden_test FOLDER\n";
+    return 2;
+  }
+  try {
+    int num_cases = 0;
+    for (const auto& file : std::filesystem::directory_iterator(argv[1])) {
+      if (file.path().extension() == ".json") num_cases += replay(file.path());
+    }
+    check(num_cases > 0, "no golden files");
+    std::cout << num_cases << " cases\n";
+    return 0;
+  } catch (const std::exception& error) {
+    std::cerr << error.what() << '\n';
+    return 1;
+  }
+}

@@ -1,0 +1,60 @@
+#include "negserve/budget.h"
+
+#include <algorithm>
+#include <thread>
+
+namespace negserve {
+namespace {
+
+using Seconds = std::chrono::duration<double>;
+
+constexpr Seconds kFirstPause(0.05);
+constexpr Seconds kLongestPause(2.0);
+// With less than that left, nothing is tried any more.
+constexpr std::chrono::milliseconds kLeast(50);
+
+}  // namespace
+
+Budget::Budget(std::chrono::milliseconds timeout, std::chrono::milliseconds patience,
+               std::size_t num_replicas)
+    : timeout_(timeout),
+      patience_(patience),
+      num_replicas_(num_replicas),
+      random_(std::random_device{}()) {
+  note_progress();
+}
+
+void Budget::note_progress() {
+  num_unasked_ = num_replicas_;
+  first_failure_.reset();
+  longest_pause_ = kFirstPause;
+}
+
+std::chrono::milliseconds Budget::limit() const {
+  if (!first_failure_) return timeout_;
+  const auto share = left() / static_cast<std::chrono::milliseconds::rep>(num_unasked_);
+  return std::min(timeout_, std::max(share, kLeast));
+}
+
+bool Budget::pause() {
+  if (!first_failure_) first_failure_ = Clock::now();
+  const Seconds longest = longest_pause_;
+  if (--num_unasked_ == 0) {
+    num_unasked_ = num_replicas_;
+    longest_pause_ = std::min(2 * longest, kLongestPause);
+  }
+  const std::chrono::milliseconds remaining = left();
+  if (remaining <= kLeast) return false;
+  const double jitter = std::uniform_real_distribution<double>(0.5, 1.0)(random_);
+  // Pauses never use up what is left: the last tries come closer and closer together.
+  std::this_thread::sleep_for(std::min<Seconds>(
+      jitter * longest, Seconds(remaining) / (2.0 * static_cast<double>(num_unasked_))));
+  return true;
+}
+
+std::chrono::milliseconds Budget::left() const {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(*first_failure_ + patience_ -
+                                                               Clock::now());
+}
+
+}  // namespace negserve

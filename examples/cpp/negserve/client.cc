@@ -1,0 +1,36 @@
+#include "negserve/client.h"
+
+#include <utility>
+
+namespace negserve {
+
+Client::Client(Options options) : connection_(std::make_shared<Connection>(std::move(options))) {}
+
+std::vector<v1::Dataset> Client::datasets() {
+  const v1::ListDatasetsResponse answer =
+      connection_->call(&v1::SamplerService::Stub::ListDatasets, v1::ListDatasetsRequest());
+  return {answer.datasets().begin(), answer.datasets().end()};
+}
+
+v1::GetDatasetResponse Client::dataset(const std::string& name) {
+  v1::GetDatasetRequest request;
+  request.set_dataset(name);
+  return connection_->call(&v1::SamplerService::Stub::GetDataset, request);
+}
+
+EpochStream Client::epoch(v1::SampleEpochRequest request) {
+  if (request.expected_fingerprint().empty()) {
+    request.set_expected_fingerprint(dataset(request.dataset()).dataset().fingerprint());
+  }
+  return EpochStream(connection_, std::move(request));
+}
+
+Sampler Client::sampler(v1::SampleConfiguration configuration) {
+  const v1::GetDatasetResponse answer = dataset(configuration.dataset());
+  if (configuration.expected_fingerprint().empty()) {
+    configuration.set_expected_fingerprint(answer.dataset().fingerprint());
+  }
+  return Sampler(connection_, std::move(configuration), answer.limits());
+}
+
+}  // namespace negserve

@@ -1,0 +1,53 @@
+#include "negserve/connection.h"
+
+#include <utility>
+
+namespace negserve {
+namespace {
+
+constexpr int kMaxMessageBytes = 64 * 1024 * 1024;
+
+std::shared_ptr<Replica> connect(const std::string& target) {
+  grpc::ChannelArguments arguments;
+  arguments.SetMaxReceiveMessageSize(kMaxMessageBytes);
+  // A new channel has to be a new connection, see fail_over.
+  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 30'000);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
+  auto replica = std::make_shared<Replica>();
+  replica->target = target;
+  replica->stub = v1::SamplerService::NewStub(
+      grpc::CreateCustomChannel(target, grpc::InsecureChannelCredentials(), arguments));
+  return replica;
+}
+
+}  // namespace
+
+Connection::Connection(Options options) : options_(std::move(options)) {
+  if (options_.targets.empty()) throw InvalidRequestError("no target; give at least one");
+}
+
+std::shared_ptr<Replica> Connection::replica() {
+  const std::lock_guard lock(mutex_);
+  if (!replica_) replica_ = connect(options_.targets[current_ % options_.targets.size()]);
+  return replica_;
+}
+
+Budget Connection::budget() const {
+  return Budget(options_.timeout, options_.patience, options_.targets.size());
+}
+
+void Connection::pause_after(const PassingError& error, const Replica& failed, Budget& budget) {
+  fail_over(failed);
+  if (options_.on_retry) options_.on_retry(error);
+  if (!budget.pause()) throw;
+}
+
+void Connection::fail_over(const Replica& lost) {
+  const std::lock_guard lock(mutex_);
+  if (replica_.get() != &lost) return;
+  replica_.reset();
+  ++current_;
+}
+
+}  // namespace negserve

@@ -1,0 +1,117 @@
+#include "negserve/epoch_stream.h"
+
+#include <utility>
+
+#include "negserve/stream_reader.h"
+#include "negserve/tensors.h"
+
+namespace negserve {
+namespace {
+
+// A message holds some 400 KB of small batches, or one batch.
+constexpr std::size_t kReadAhead = 4;
+
+}  // namespace
+
+// One open call.
+class EpochStream::Call final
+    : public StreamReader<grpc::ClientReadReactor<v1::SampleEpochResponse>,
+                          v1::SampleEpochResponse> {
+ public:
+  Call(std::shared_ptr<Replica> replica, const v1::SampleEpochRequest& request)
+      : StreamReader(std::move(replica), kReadAhead), request_(request) {
+    this->replica()->stub->async()->SampleEpoch(&context_, &request_, this);
+    start();
+  }
+  ~Call() override { close(); }
+
+  // Whether the server said how many batches are due.
+  bool is_configured = false;
+
+ private:
+  const v1::SampleEpochRequest request_;
+};
+
+EpochStream::EpochStream(std::shared_ptr<Connection> connection, v1::SampleEpochRequest request)
+    : connection_(std::move(connection)),
+      request_(std::move(request)),
+      budget_(connection_->budget()) {}
+
+EpochStream::~EpochStream() = default;
+EpochStream::EpochStream(EpochStream&&) noexcept = default;
+EpochStream& EpochStream::operator=(EpochStream&&) noexcept = default;
+
+bool EpochStream::next(EpochBatch& batch) {
+  if (is_at_end_) return false;
+  if (num_taken_ == message_.batches().batches_size() && !receive()) {
+    is_at_end_ = true;
+    call_.reset();
+    return false;
+  }
+  take(batch);
+  return true;
+}
+
+bool EpochStream::receive() {
+  // The time between two calls of next() is the caller's.
+  budget_.note_progress();
+  bool is_started = false;
+  for (;;) {
+    if (call_ && call_->is_configured && num_left_ == 0) return false;
+    const std::shared_ptr<Replica> replica = call_ ? call_->replica() : connection_->replica();
+    try {
+      if (!call_) {
+        call_ = std::make_unique<Call>(replica, request_);
+        is_started = true;
+      }
+      if (!call_->next(message_, budget_.limit())) {
+        // Ended in order before all batches came: at once again, but not for ever.
+        call_.reset();
+        if (is_started) {
+          throw UnavailableError(replica->target + ": the stream was ended without a batch");
+        }
+        continue;
+      }
+    } catch (const PassingError& error) {
+      call_.reset();
+      connection_->pause_after(error, *replica, budget_);
+      continue;
+    }
+    num_taken_ = 0;
+    if (!call_->is_configured) {
+      if (!message_.has_configured()) throw ServerFaultError("a stream began without configuration");
+      num_left_ = message_.configured().num_batches();
+      call_->is_configured = true;
+    } else if (message_.batches().batches_size() > 0) {
+      return true;
+    }
+  }
+}
+
+void EpochStream::take(EpochBatch& batch) {
+  const v1::EpochBatch& encoded = message_.batches().batches(num_taken_);
+  if (num_left_ == 0) throw ServerFaultError("more batches came than were due");
+  batch.next_start = encoded.next_start();
+  decode(encoded.positives(), batch.positives);
+  const std::size_t num_positives = batch.positives.size();
+  if (encoded.negatives().num_positives() != num_positives) {
+    throw ServerFaultError("a batch came whose positives and negatives are not equally many");
+  }
+  batch.negatives.reset(num_positives, request_.sampler());
+  expand(encoded.negatives(), request_.sampler(), batch.positives, 0, batch.negatives);
+  const std::size_t num_weights = request_.weights() ? num_positives : 0;
+  if (encoded.weights().size() != 4 * num_weights) {
+    throw ServerFaultError("weights came that are not as many as the positives");
+  }
+  batch.weights.resize(num_weights);
+  for (std::size_t i = 0; i < num_weights; ++i) {
+    batch.weights[i] = load_float(encoded.weights().data() + 4 * i);
+  }
+  ++num_taken_;
+  --num_left_;
+  request_.set_start(batch.next_start);
+  // From here on, the first batch is another worker's, and the last one this one's.
+  if (request_.num_workers() > 1) request_.set_worker(request_.num_workers() - 1);
+}
+
+}  // namespace negserve

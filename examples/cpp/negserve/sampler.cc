@@ -1,0 +1,143 @@
+#include "negserve/sampler.h"
+
+#include <algorithm>
+#include <deque>
+#include <limits>
+#include <utility>
+
+#include "negserve/stream_reader.h"
+
+namespace negserve {
+namespace {
+
+// Requests sent ahead of their answers: enough to hide a round trip.
+constexpr std::size_t kAhead = 4;
+
+std::size_t positives_per_message(const v1::Limits& limits, const v1::SamplerConfig& config) {
+  const std::size_t most = limits.max_negatives_per_message() / (config.log_q() ? 2 : 1);
+  const std::size_t fitting = most / std::max<std::size_t>(config.num_negs_per_pos(), 1);
+  return std::clamp<std::size_t>(fitting, 1, std::max(limits.max_triples_per_message(), 1u));
+}
+
+}  // namespace
+
+// One open call.
+class Sampler::Call final
+    : public StreamReader<grpc::ClientBidiReactor<v1::SampleRequest, v1::SampleResponse>,
+                          v1::SampleResponse> {
+ public:
+  // Throws an Error, typed by what the server said of the configuration.
+  Call(std::shared_ptr<Replica> asked, const v1::SampleConfiguration& configuration,
+       std::chrono::milliseconds timeout)
+      : StreamReader(std::move(asked), kAhead) {
+    replica()->stub->async()->Sample(&context_, this);
+    start();
+    try {
+      v1::SampleRequest request;
+      *request.mutable_configuration() = configuration;
+      send(std::move(request));
+      v1::SampleResponse response;
+      receive(response, timeout);
+    } catch (...) {
+      close();
+      throw;
+    }
+  }
+  ~Call() override { close(); }
+
+  void send(v1::SampleRequest request) {
+    const std::lock_guard lock(mutex_);
+    if (!is_held_) return;  // the stream is over; receive() says why
+    outgoing_.push_back(std::move(request));
+    if (outgoing_.size() == 1) StartWrite(&outgoing_.front());
+  }
+
+  void receive(v1::SampleResponse& response, std::chrono::milliseconds timeout) {
+    if (!next(response, timeout)) throw UnavailableError(target() + ": the stream was ended");
+  }
+
+ private:
+  void OnWriteDone(bool ok) override {
+    const std::lock_guard lock(mutex_);
+    if (!ok || !is_held_) return;
+    outgoing_.pop_front();
+    if (!outgoing_.empty()) StartWrite(&outgoing_.front());
+  }
+
+  // What is being sent, and what is sent after it.
+  std::deque<v1::SampleRequest> outgoing_;
+};
+
+Sampler::Sampler(std::shared_ptr<Connection> connection, v1::SampleConfiguration configuration,
+                 const v1::Limits& limits)
+    : connection_(std::move(connection)),
+      configuration_(std::move(configuration)),
+      step_(positives_per_message(limits, configuration_.sampler())) {}
+
+Sampler::~Sampler() = default;
+Sampler::Sampler(Sampler&&) noexcept = default;
+Sampler& Sampler::operator=(Sampler&&) noexcept = default;
+
+Negatives Sampler::sample(const Triples& positives, std::uint64_t position) {
+  const std::uint64_t last = std::numeric_limits<std::uint64_t>::max();
+  if (positives.size() > 0 && position > last - (positives.size() - 1)) {
+    throw InvalidRequestError(std::to_string(positives.size()) + " positives from position " +
+                                  std::to_string(position) + " on leave the range 0 to " +
+                                  std::to_string(last) + "; start at a smaller position",
+                              "POSITION_OUT_OF_RANGE");
+  }
+  Negatives negatives;
+  negatives.reset(positives.size(), configuration_.sampler());
+  Budget budget = connection_->budget();
+  std::size_t num_answered = 0;
+  for (;;) {
+    const std::shared_ptr<Replica> replica = call_ ? call_->replica() : connection_->replica();
+    try {
+      if (!call_) {
+        call_ = std::make_unique<Call>(replica, configuration_, budget.limit());
+      }
+      exchange(positives, position, negatives, num_answered, budget);
+      return negatives;
+    } catch (const PassingError& error) {
+      call_.reset();
+      connection_->pause_after(error, *replica, budget);
+    } catch (...) {
+      call_.reset();
+      throw;
+    }
+  }
+}
+
+void Sampler::exchange(const Triples& positives, std::uint64_t position, Negatives& negatives,
+                       std::size_t& num_answered, Budget& budget) {
+  // None at all is one message, too: the server says whether the configuration is legal.
+  const std::size_t num_parts = std::max<std::size_t>((positives.size() + step_ - 1) / step_, 1);
+  std::size_t num_sent = num_answered;
+  v1::SampleResponse response;
+  while (num_answered < num_parts) {
+    for (; num_sent < std::min(num_answered + kAhead, num_parts); ++num_sent) {
+      call_->send(request(positives, position, num_sent));
+    }
+    call_->receive(response, budget.limit());
+    const std::size_t begin = num_answered * step_;
+    const std::size_t due = std::min(step_, positives.size() - begin);
+    if (response.batch().num_positives() != due) {
+      throw ServerFaultError("a batch came of another number of positives than was sent");
+    }
+    expand(response.batch(), configuration_.sampler(), positives, begin, negatives);
+    ++num_answered;
+    budget.note_progress();
+  }
+}
+
+v1::SampleRequest Sampler::request(const Triples& positives, std::uint64_t position,
+                                   std::size_t part) const {
+  const std::size_t begin = part * step_;
+  const std::size_t end = std::min(begin + step_, positives.size());
+  v1::SampleRequest request;
+  request.mutable_positives()->set_position(position + begin);
+  encode(positives, begin, end, *request.mutable_positives()->mutable_triples());
+  return request;
+}
+
+}  // namespace negserve

@@ -1,0 +1,54 @@
+// Negatives for positives of the caller's choice, over one stream.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "negserve/budget.h"
+#include "negserve/connection.h"
+#include "negserve/negatives.h"
+#include "negserve/triples.h"
+#include "negserve/v1/sampler.pb.h"
+
+namespace negserve {
+
+// Draws negatives on a server.
+//
+// A stream that breaks or stalls is opened again, on the next replica if there are several, as
+// long as the connection's patience lasts without progress, and what was not answered is sent
+// again: the same positions give the same negatives. Not thread-safe.
+class Sampler {
+ public:
+  // configuration: with the fingerprint that every server has to have
+  // limits: of the server
+  Sampler(std::shared_ptr<Connection> connection, v1::SampleConfiguration configuration,
+          const v1::Limits& limits);
+  ~Sampler();
+  Sampler(Sampler&&) noexcept;
+  Sampler& operator=(Sampler&&) noexcept;
+
+  // Corrupts positives, any number: many travel in several messages.
+  //
+  // position: of the first positive in the stream of the seed; the i-th has position + i
+  // Throws an Error, typed by what the server said.
+  Negatives sample(const Triples& positives, std::uint64_t position);
+
+ private:
+  class Call;
+
+  // Exchanges messages of positives for negatives, and counts what was answered.
+  void exchange(const Triples& positives, std::uint64_t position, Negatives& negatives,
+                std::size_t& num_answered, Budget& budget);
+  v1::SampleRequest request(const Triples& positives, std::uint64_t position,
+                            std::size_t part) const;
+
+  std::shared_ptr<Connection> connection_;
+  v1::SampleConfiguration configuration_;
+  // Positives of one message.
+  std::size_t step_;
+  std::unique_ptr<Call> call_;
+};
+
+}  // namespace negserve

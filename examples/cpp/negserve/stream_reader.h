@@ -1,0 +1,134 @@
+// Reading a stream of messages, ahead of who takes them.
+#pragma once
+
+#include <grpcpp/grpcpp.h>
+
+#include <chrono>
+#include <condition_variable>
+#include <cstddef>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
+
+#include "negserve/connection.h"
+#include "negserve/errors.h"
+
+namespace negserve {
+
+// A call that answers with a stream. Threads of grpc receive and parse messages into a bounded
+// queue, so the next ones come while the caller works on one; HTTP/2 holds the server back when
+// the queue is full.
+//
+// Base: grpc's reactor of the call. Whoever derives from this starts the call in its constructor
+// by start(), and calls close() in its destructor.
+template <class Base, class Response>
+class StreamReader : public Base {
+ public:
+  StreamReader(const StreamReader&) = delete;
+  StreamReader& operator=(const StreamReader&) = delete;
+
+  // Waits for the next message, not longer than the timeout. False: the server ended the stream
+  // in order.
+  //
+  // Throws StalledError if nothing came in time, or an Error typed by what the server said.
+  bool next(Response& message, std::chrono::milliseconds timeout) {
+    std::unique_lock lock(mutex_);
+    if (!changed_.wait_for(lock, timeout, [&] { return !messages_.empty() || is_done_; })) {
+      throw StalledError(target() + ": no message for " + std::to_string(timeout.count()) +
+                         " ms; is the server overloaded, or the network cut?");
+    }
+    if (messages_.empty()) {
+      if (status_.ok()) return false;
+      throw_status(status_, target());
+    }
+    message.Swap(&messages_.front());
+    messages_.pop_front();
+    read_ahead();
+    return true;
+  }
+
+  const std::shared_ptr<Replica>& replica() const { return replica_; }
+
+ protected:
+  // read_ahead: messages kept at most for the caller
+  StreamReader(std::shared_ptr<Replica> replica, std::size_t read_ahead)
+      : replica_(std::move(replica)), most_messages_(read_ahead) {}
+
+  // Begins; the stub's method was called with the context and this.
+  void start() {
+    // Until the stream's end grpc must not consider the call done just because nothing is being
+    // read at the moment.
+    this->AddHold();
+    {
+      const std::lock_guard lock(mutex_);
+      read_ahead();
+    }
+    this->StartCall();
+  }
+
+  // Cancels the call, and waits until grpc has let go of this object.
+  void close() {
+    context_.TryCancel();
+    release_hold();
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return is_done_; });
+  }
+
+  const std::string& target() const { return replica_->target; }
+
+  grpc::ClientContext context_;
+  std::mutex mutex_;
+  // Whether reads and writes may be started. Guarded by the mutex.
+  bool is_held_ = true;
+
+ private:
+  void OnReadDone(bool ok) final {
+    if (ok) {
+      const std::lock_guard lock(mutex_);
+      is_reading_ = false;
+      messages_.emplace_back();
+      messages_.back().Swap(&incoming_);
+      read_ahead();
+      changed_.notify_all();
+    } else {
+      release_hold();  // there is no more; OnDone comes with the status
+    }
+  }
+
+  void OnDone(const grpc::Status& status) final {
+    const std::lock_guard lock(mutex_);
+    status_ = status;
+    is_done_ = true;
+    changed_.notify_all();
+  }
+
+  // With the mutex locked.
+  void read_ahead() {
+    if (is_held_ && !is_reading_ && messages_.size() < most_messages_) {
+      is_reading_ = true;
+      this->StartRead(&incoming_);
+    }
+  }
+
+  void release_hold() {
+    {
+      const std::lock_guard lock(mutex_);
+      if (!is_held_) return;
+      is_held_ = false;
+    }
+    this->RemoveHold();
+  }
+
+  const std::shared_ptr<Replica> replica_;
+  const std::size_t most_messages_;
+  std::condition_variable changed_;
+  Response incoming_;
+  std::deque<Response> messages_;
+  bool is_reading_ = false;
+  bool is_done_ = false;
+  grpc::Status status_;
+};
+
+}  // namespace negserve
