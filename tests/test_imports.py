@@ -34,6 +34,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "negserve.cli": ("negserve", "numpy", "click"),
     "negserve.sampling": ("negserve", "numpy", "torch"),
     "negserve.data": ("negserve", "numpy", "torch"),
+    "negserve.integrations": ("negserve", "numpy", "torch"),
+    "negserve.integrations.pykeen": ("negserve", "numpy", "torch", "pykeen"),
     "negserve_server.errors": (),
     "negserve_server.compiled": ("numba",),
     "negserve_server.addresses": ("numba", "llvmlite", "numpy"),

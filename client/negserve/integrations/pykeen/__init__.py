@@ -1,0 +1,34 @@
+"""Samplers and a filterer for PyKEEN's training loops, pipeline and HPO. Needs ``pykeen``.
+
+Importing this package makes PyKEEN's resolvers know their names: ``remotebasic``,
+``remotebernoulli``, ``remotepseudotyped`` and ``remote`` as negative samplers, ``remote`` as a
+filterer. PyKEEN imports it by itself, through an entry point.
+"""
+
+from pykeen.sampling import negative_sampler_resolver
+from pykeen.sampling.filtering import filterer_resolver
+
+from negserve.integrations.pykeen.filterer import RemoteFilterer
+from negserve.integrations.pykeen.negative_samplers import (
+    RemoteBasicNegativeSampler,
+    RemoteBernoulliNegativeSampler,
+    RemoteNegativeSampler,
+    RemotePseudoTypedNegativeSampler,
+)
+
+__all__ = [
+    "RemoteBasicNegativeSampler",
+    "RemoteBernoulliNegativeSampler",
+    "RemoteFilterer",
+    "RemoteNegativeSampler",
+    "RemotePseudoTypedNegativeSampler",
+]
+
+for _cls in (
+    RemoteBasicNegativeSampler,
+    RemoteBernoulliNegativeSampler,
+    RemotePseudoTypedNegativeSampler,
+    RemoteNegativeSampler,
+):
+    negative_sampler_resolver.register(_cls)
+filterer_resolver.register(RemoteFilterer)

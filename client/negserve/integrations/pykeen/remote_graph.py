@@ -1,0 +1,230 @@
+"""The graph that a trainer holds, on a server."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from negserve.client import DEFAULT_TARGET, Client
+from negserve.errors import FingerprintMismatchError, NotAllowedError, UnknownDatasetError
+from negserve.mapped_graph import MappedGraph
+from negserve.sampling import NegativeSampler
+from negserve.triples_factory import RemoteTriplesFactory
+
+
+@dataclass(frozen=True, slots=True)
+class OpenGraph:
+    """A dataset of a server, in this process.
+
+    :ivar factory: the dataset
+    :ivar inverted: whether the trainer's relation ids are those of PyKEEN's inverse triples: 2 r
+        for relation r of the dataset, 2 r + 1 for its inverse
+    """
+
+    factory: RemoteTriplesFactory
+    inverted: bool
+
+    def to_dataset(self, triples: torch.Tensor) -> torch.Tensor:
+        r"""Give the dataset's triples for those of the trainer, shape (\*batch, 3)."""
+        if not self.inverted:
+            return triples
+        inverse = triples[..., 1:2] % 2 == 1
+        triples = torch.where(inverse, triples.flip(-1), triples)
+        return torch.cat([triples[..., :1], triples[..., 1:2] // 2, triples[..., 2:]], dim=-1)
+
+    def to_trainer(self, triples: torch.Tensor, relations: torch.Tensor) -> torch.Tensor:
+        r"""Undo :meth:`to_dataset`.
+
+        :param triples: shape (\*batch, 3)
+        :param relations: the trainer's relation ids, shape (\*batch)
+        """
+        if not self.inverted:
+            return triples
+        triples = torch.where((relations % 2 == 1).unsqueeze(-1), triples.flip(-1), triples)
+        return torch.cat([triples[..., :1], relations.unsqueeze(-1), triples[..., 2:]], dim=-1)
+
+
+class RemoteGraph:
+    """The graph of mapped triples, on a server that has it or takes it.
+
+    Nothing is sent before the first :meth:`open`; each process has a connection of its own.
+    Thread-safe; pickled without the connection.
+
+    :param mapped_triples: integer ids of the training triples, shape (n, 3)
+    :param num_entities: size of the entity id space; None for that of the dataset
+    :param num_relations: size of the relation id space; None for that of the dataset
+    :param target: ``HOST:PORT`` or ``unix:PATH``, or several of replicas; None for the
+        environment variable ``NEGSERVE_TARGET``, and without it for ``127.0.0.1:7733``
+    :param dataset: name on the server; None to find it by its fingerprint, or else to publish it
+    :param splits: the splits that are needed, if the server has the graph with and without them
+    :param with_relations: whether relations are replaced, which needs the inverse ones too
+    :param timeout: as for :class:`negserve.Client`
+    :param patience: as for :class:`negserve.Client`
+    :raises InvalidRequestError: if there are no triples, or ids outside the id space
+    """
+
+    def __init__(
+        self,
+        mapped_triples: torch.Tensor,
+        num_entities: int | None = None,
+        num_relations: int | None = None,
+        *,
+        target: str | Sequence[str] | None,
+        dataset: str | None,
+        splits: Sequence[str],
+        with_relations: bool = False,
+        timeout: float,
+        patience: float | None,
+    ) -> None:
+        if target is None:
+            target = os.environ.get("NEGSERVE_TARGET", DEFAULT_TARGET)
+        self.dataset = dataset
+        self._client_options = {"target": target, "timeout": timeout, "patience": patience}
+        self._splits = tuple(splits)
+        self._sizes_known = num_entities is not None and num_relations is not None
+        self._graph = MappedGraph.of(
+            mapped_triples.cpu(), num_entities=num_entities, num_relations=num_relations
+        )
+        self._without_inverses = None if with_relations else without_inverses(self._graph)
+        # Wrong options are refused here, although nothing is sent.
+        self.targets = Client(**self._client_options).targets  # type: ignore[arg-type]
+        self._set_up()
+
+    def _set_up(self) -> None:
+        self._lock = threading.Lock()
+        self._process = os.getpid()
+        self._open: OpenGraph | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = self.__dict__.copy()
+        for name in ("_lock", "_process", "_open"):
+            del state[name]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._set_up()
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What tells whether two of them are the same."""
+        return self.targets, self.dataset, self._graph.split_fingerprints["training"]
+
+    def open(self) -> OpenGraph:
+        """Give the dataset, in this process.
+
+        :raises FingerprintMismatchError: if the dataset of that name is another graph
+        :raises UnknownDatasetError: if there is none of that name, or none was named, the server
+            has no such graph and does not take it either
+        :raises NegserveError: typed by what the server said
+        """
+        if self._process != os.getpid():
+            self._set_up()
+        with self._lock:
+            if self._open is None:
+                client = Client(**self._client_options)  # type: ignore[arg-type]
+                try:
+                    self._open = self._find(client) if self.dataset is None else self._named(client)
+                except BaseException:
+                    client.close()
+                    raise
+                weakref.finalize(self, close_in_process, client, os.getpid())
+            return self._open
+
+    def _named(self, client: Client) -> OpenGraph:
+        assert self.dataset is not None
+        factory = client.triples_factory(self.dataset)
+        for found in self._matches(factory):
+            return found
+        expected = factory.split_fingerprints["training"]
+        value = self._graph.split_fingerprints["training"]
+        raise FingerprintMismatchError(
+            f"{client.target}: dataset {factory.name!r} is another graph: its training split has "
+            f"{factory.num_triples} triples, {factory.num_entities} entities and "
+            f"{factory.num_relations} relations, fingerprint {expected}; mapped_triples have "
+            f"{self._size()}, fingerprint {value}; name the dataset of these triples, or none",
+            reason="FINGERPRINT_MISMATCH",
+            metadata={"dataset": factory.name, "value": value, "limit": expected},
+        )
+
+    def _find(self, client: Client) -> OpenGraph:
+        found: list[OpenGraph] = []
+        for name in client.list_datasets():
+            try:
+                found += self._matches(client.triples_factory(name))
+            except UnknownDatasetError:
+                continue  # gone since it was listed
+        if found:
+            # The first of those that have all splits, if there is one.
+            return min(found, key=lambda match: not self._has_splits(match.factory))
+        graph = self._without_inverses or self._graph
+        fingerprint = graph.split_fingerprints["training"]
+        try:
+            factory = client.publish(
+                f"mapped-triples-{fingerprint[:16]}",
+                graph.splits,
+                num_entities=graph.num_entities,
+                num_relations=graph.num_relations,
+            )
+        except NotAllowedError as error:
+            raise UnknownDatasetError(
+                f"{client.target}: no dataset has these training triples ({self._size()}, "
+                f"fingerprint {fingerprint}), and the server takes none; serve the files that the "
+                f"ids are from, or run the server with --allow-publish",
+                reason="UNKNOWN_DATASET",
+                metadata={"value": fingerprint},
+            ) from error
+        return OpenGraph(factory, graph is self._without_inverses)
+
+    def _matches(self, factory: RemoteTriplesFactory) -> Iterator[OpenGraph]:
+        for graph, inverted in ((self._graph, False), (self._without_inverses, True)):
+            if graph is None or factory.num_triples != len(graph.splits["training"]):
+                continue
+            sizes = {"num_entities": factory.num_entities, "num_relations": factory.num_relations}
+            fits = graph.num_entities <= factory.num_entities and (
+                graph.num_relations <= factory.num_relations
+            )
+            if fits and not self._sizes_known:
+                graph = MappedGraph.of(graph.splits, **sizes)  # noqa: PLW2901
+            if factory.split_fingerprints["training"] == graph.split_fingerprints["training"]:
+                yield OpenGraph(factory, inverted)
+
+    def _has_splits(self, factory: RemoteTriplesFactory) -> bool:
+        return set(self._splits) <= set(factory.split_fingerprints)
+
+    def _size(self) -> str:
+        graph = self._graph
+        return (
+            f"{len(graph.splits['training'])} triples, {graph.num_entities} entities and "
+            f"{graph.num_relations} relations"
+        )
+
+
+def without_inverses(graph: MappedGraph) -> MappedGraph | None:
+    """Undo PyKEEN's ``create_inverse_triples``; None for a graph that it has not made."""
+    triples = graph.splits["training"]
+    inverse = triples[:, 1] % 2 == 1
+    if graph.num_relations % 2 or 2 * np.count_nonzero(inverse) != len(triples):
+        return None
+    halves = [
+        MappedGraph.of(
+            half // [1, 2, 1],
+            num_entities=graph.num_entities,
+            num_relations=graph.num_relations // 2,
+        )
+        for half in (triples[~inverse], triples[inverse][:, ::-1])
+    ]
+    return halves[0] if halves[0].fingerprint == halves[1].fingerprint else None
+
+
+def close_in_process(resource: Client | NegativeSampler, process: int) -> None:
+    """Close what a process has opened, if this is still that process, and no fork of it."""
+    if os.getpid() == process:
+        resource.close()
