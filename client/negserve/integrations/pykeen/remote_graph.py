@@ -13,7 +13,12 @@ import numpy as np
 import torch
 
 from negserve.client import DEFAULT_TARGET, Client
-from negserve.errors import FingerprintMismatchError, NotAllowedError, UnknownDatasetError
+from negserve.errors import (
+    FingerprintMismatchError,
+    InvalidRequestError,
+    NotAllowedError,
+    UnknownDatasetError,
+)
 from negserve.mapped_graph import MappedGraph
 from negserve.sampling import NegativeSampler
 from negserve.triples_factory import RemoteTriplesFactory
@@ -129,6 +134,7 @@ class RemoteGraph:
             self._set_up()
         with self._lock:
             if self._open is None:
+                _refuse_forks_of_users()
                 client = Client(**self._client_options)  # type: ignore[arg-type]
                 try:
                     self._open = self._find(client) if self.dataset is None else self._named(client)
@@ -222,6 +228,29 @@ def without_inverses(graph: MappedGraph) -> MappedGraph | None:
         for half in (triples[~inverse], triples[inverse][:, ::-1])
     ]
     return halves[0] if halves[0].fingerprint == halves[1].fingerprint else None
+
+
+#: The process in which a connection was first opened.
+_first_user: int | None = None
+
+
+def _refuse_forks_of_users() -> None:
+    global _first_user  # noqa: PLW0603
+    if _first_user is None:
+        _first_user = os.getpid()
+    supported = os.environ.get("GRPC_ENABLE_FORK_SUPPORT", "").lower() in {
+        "1",
+        "t",
+        "true",
+        "y",
+        "yes",
+    }
+    if _first_user != os.getpid() and not supported:
+        raise InvalidRequestError(
+            f"process {os.getpid()} was forked from {_first_user}, which has used a server before: "
+            f"gRPC would hang here; start workers by spawn, or set GRPC_ENABLE_FORK_SUPPORT=1 "
+            f"before Python starts"
+        )
 
 
 def close_in_process(resource: Client | NegativeSampler, process: int) -> None:
