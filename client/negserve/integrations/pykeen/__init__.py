@@ -2,13 +2,15 @@
 
 Importing this package makes PyKEEN's resolvers know their names: ``remotebasic``,
 ``remotebernoulli``, ``remotepseudotyped`` and ``remote`` as negative samplers, ``remote`` as a
-filterer. PyKEEN imports it by itself, through an entry point.
+filterer. PyKEEN imports this package by itself, through the entry point of :func:`negserve`, which
+loads a server's training triples for the path ``negserve:DATASET``.
 """
 
 from pykeen.sampling import negative_sampler_resolver
 from pykeen.sampling.filtering import filterer_resolver
 
 from negserve.integrations.pykeen.filterer import RemoteFilterer
+from negserve.integrations.pykeen.labeled_triples import negserve
 from negserve.integrations.pykeen.negative_samplers import (
     RemoteBasicNegativeSampler,
     RemoteBernoulliNegativeSampler,
@@ -22,6 +24,7 @@ __all__ = [
     "RemoteFilterer",
     "RemoteNegativeSampler",
     "RemotePseudoTypedNegativeSampler",
+    "negserve",
 ]
 
 for _cls in (

@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 
+from negserve.integrations.pykeen.inverse_triples import with_inverse, without_inverse
 from negserve.integrations.pykeen.positions import Positions
-from negserve.integrations.pykeen.remote_graph import OpenGraph, RemoteGraph, close_in_process
+from negserve.integrations.remote_graph import OpenGraph, RemoteGraph, close_in_process
 from negserve.sampling import NegativeSampler, get_negative_sampler_cls
 
 
@@ -59,9 +60,11 @@ class Draws:
         if position is None:
             with self._lock:
                 position = self._positions.take(positive_batch.shape[:-1].numel())
-        negatives, mask = sampler.sample(graph.to_dataset(positive_batch), position)
+        if not graph.inverted:
+            return sampler.sample(positive_batch, position)
+        negatives, mask = sampler.sample(without_inverse(positive_batch), position)
         relations = positive_batch[..., 1].unsqueeze(-1).expand(negatives.shape[:-1])
-        return graph.to_trainer(negatives, relations), mask
+        return with_inverse(negatives, relations), mask
 
     def _opened(self) -> tuple[OpenGraph, NegativeSampler]:
         if self._process != os.getpid():

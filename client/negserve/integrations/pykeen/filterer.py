@@ -10,7 +10,8 @@ from pykeen.sampling.filtering import Filterer
 
 from negserve.config import Split
 from negserve.errors import InvalidRequestError
-from negserve.integrations.pykeen.remote_graph import RemoteGraph
+from negserve.integrations.pykeen.inverse_triples import without_inverse
+from negserve.integrations.remote_graph import RemoteGraph
 
 
 class RemoteFilterer(Filterer):  # type: ignore[misc]
@@ -46,7 +47,7 @@ class RemoteFilterer(Filterer):  # type: ignore[misc]
         super().__init__()
         self.filter_splits = tuple(filter_splits)
         self.graph = RemoteGraph(
-            mapped_triples,
+            mapped_triples.cpu(),
             num_entities,
             num_relations,
             target=target,
@@ -83,7 +84,9 @@ class RemoteFilterer(Filterer):  # type: ignore[misc]
                 f"batch has shape {tuple(batch.shape)}; give (*batch, 3)", reason="SHAPE_MISMATCH"
             )
         opened = self.graph.open()
-        rows = opened.to_dataset(batch.reshape(-1, 3).cpu())
+        rows = batch.reshape(-1, 3).cpu()
+        if opened.inverted:
+            rows = without_inverse(rows)
         factory = opened.factory
         sizes = torch.tensor([factory.num_entities, factory.num_relations, factory.num_entities])
         inside = ((rows >= 0) & (rows < sizes)).all(dim=-1)

@@ -14,7 +14,7 @@ from negserve.errors import InvalidRequestError
 from negserve.integrations.pykeen.draws import Draws
 from negserve.integrations.pykeen.filterer import RemoteFilterer
 from negserve.integrations.pykeen.positions import Positions
-from negserve.integrations.pykeen.remote_graph import RemoteGraph
+from negserve.integrations.remote_graph import RemoteGraph
 
 _SEEDS = 2**64
 #: As PyKEEN's resolver takes it.
@@ -62,7 +62,7 @@ def _set_up(
         "patience": patience,
     }
     graph = RemoteGraph(
-        mapped_triples,
+        mapped_triples.cpu(),
         sampler.num_entities,
         sampler.num_relations,
         splits=filter_splits,

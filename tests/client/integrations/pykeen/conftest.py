@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import warnings
 from collections.abc import Iterator
 from importlib.resources import files
@@ -15,6 +16,14 @@ with warnings.catch_warnings():
     from pykeen.triples import TriplesFactory
 
 from tests.support.server_process import ServerProcess, server_process
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quick_collections() -> Iterator[None]:
+    """Leave what was imported out of collections: PyKEEN asks for one in every epoch."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")

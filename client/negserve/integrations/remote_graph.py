@@ -7,20 +7,19 @@ import threading
 import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
-import torch
+from numpy.typing import ArrayLike
 
 from negserve.client import DEFAULT_TARGET, Client
 from negserve.errors import (
     FingerprintMismatchError,
-    InvalidRequestError,
     NotAllowedError,
     UnknownDatasetError,
 )
+from negserve.integrations.helper_process import HelperTriplesFactory
 from negserve.mapped_graph import MappedGraph
-from negserve.sampling import NegativeSampler
 from negserve.triples_factory import RemoteTriplesFactory
 
 
@@ -33,33 +32,16 @@ class OpenGraph:
         for relation r of the dataset, 2 r + 1 for its inverse
     """
 
-    factory: RemoteTriplesFactory
+    factory: RemoteTriplesFactory | HelperTriplesFactory
     inverted: bool
-
-    def to_dataset(self, triples: torch.Tensor) -> torch.Tensor:
-        r"""Give the dataset's triples for those of the trainer, shape (\*batch, 3)."""
-        if not self.inverted:
-            return triples
-        inverse = triples[..., 1:2] % 2 == 1
-        triples = torch.where(inverse, triples.flip(-1), triples)
-        return torch.cat([triples[..., :1], triples[..., 1:2] // 2, triples[..., 2:]], dim=-1)
-
-    def to_trainer(self, triples: torch.Tensor, relations: torch.Tensor) -> torch.Tensor:
-        r"""Undo :meth:`to_dataset`.
-
-        :param triples: shape (\*batch, 3)
-        :param relations: the trainer's relation ids, shape (\*batch)
-        """
-        if not self.inverted:
-            return triples
-        triples = torch.where((relations % 2 == 1).unsqueeze(-1), triples.flip(-1), triples)
-        return torch.cat([triples[..., :1], relations.unsqueeze(-1), triples[..., 2:]], dim=-1)
 
 
 class RemoteGraph:
     """The graph of mapped triples, on a server that has it or takes it.
 
-    Nothing is sent before the first :meth:`open`; each process has a connection of its own.
+    Nothing is sent before the first :meth:`open`; each process has a connection of its own. gRPC
+    does not survive a fork of a process that has used it: there, a helper process has the
+    connection, which the fork starts.
     Thread-safe; pickled without the connection.
 
     :param mapped_triples: integer ids of the training triples, shape (n, 3)
@@ -77,7 +59,7 @@ class RemoteGraph:
 
     def __init__(
         self,
-        mapped_triples: torch.Tensor,
+        mapped_triples: ArrayLike,
         num_entities: int | None = None,
         num_relations: int | None = None,
         *,
@@ -95,7 +77,7 @@ class RemoteGraph:
         self._splits = tuple(splits)
         self._sizes_known = num_entities is not None and num_relations is not None
         self._graph = MappedGraph.of(
-            mapped_triples.cpu(), num_entities=num_entities, num_relations=num_relations
+            mapped_triples, num_entities=num_entities, num_relations=num_relations
         )
         self._without_inverses = None if with_relations else without_inverses(self._graph)
         # Wrong options are refused here, although nothing is sent.
@@ -134,15 +116,23 @@ class RemoteGraph:
             self._set_up()
         with self._lock:
             if self._open is None:
-                _refuse_forks_of_users()
-                client = Client(**self._client_options)  # type: ignore[arg-type]
-                try:
-                    self._open = self._find(client) if self.dataset is None else self._named(client)
-                except BaseException:
-                    client.close()
-                    raise
-                weakref.finalize(self, close_in_process, client, os.getpid())
+                self._open = self._open_here() if _may_use_grpc() else self._open_elsewhere()
             return self._open
+
+    def _open_here(self) -> OpenGraph:
+        client = Client(**self._client_options)  # type: ignore[arg-type]
+        try:
+            opened = self._find(client) if self.dataset is None else self._named(client)
+        except BaseException:
+            client.close()
+            raise
+        weakref.finalize(self, close_in_process, client, os.getpid())
+        return opened
+
+    def _open_elsewhere(self) -> OpenGraph:
+        factory = HelperTriplesFactory(self)
+        weakref.finalize(self, close_in_process, factory, os.getpid())
+        return OpenGraph(factory, factory.inverted)
 
     def _named(self, client: Client) -> OpenGraph:
         assert self.dataset is not None
@@ -161,15 +151,18 @@ class RemoteGraph:
         )
 
     def _find(self, client: Client) -> OpenGraph:
-        found: list[OpenGraph] = []
+        without_splits: OpenGraph | None = None
         for name in client.list_datasets():
             try:
-                found += self._matches(client.triples_factory(name))
+                factory = client.triples_factory(name)
             except UnknownDatasetError:
                 continue  # gone since it was listed
-        if found:
-            # The first of those that have all splits, if there is one.
-            return min(found, key=lambda match: not self._has_splits(match.factory))
+            for found in self._matches(factory):
+                if set(self._splits) <= set(factory.split_fingerprints):
+                    return found
+                without_splits = without_splits or found
+        if without_splits is not None:
+            return without_splits  # it will be told what it lacks
         graph = self._without_inverses or self._graph
         fingerprint = graph.split_fingerprints["training"]
         try:
@@ -202,9 +195,6 @@ class RemoteGraph:
             if factory.split_fingerprints["training"] == graph.split_fingerprints["training"]:
                 yield OpenGraph(factory, inverted)
 
-    def _has_splits(self, factory: RemoteTriplesFactory) -> bool:
-        return set(self._splits) <= set(factory.split_fingerprints)
-
     def _size(self) -> str:
         graph = self._graph
         return (
@@ -234,26 +224,22 @@ def without_inverses(graph: MappedGraph) -> MappedGraph | None:
 _first_user: int | None = None
 
 
-def _refuse_forks_of_users() -> None:
+def _may_use_grpc() -> bool:
+    """Tell whether gRPC works here: not in a fork of a process that has used it."""
     global _first_user  # noqa: PLW0603
     if _first_user is None:
         _first_user = os.getpid()
-    supported = os.environ.get("GRPC_ENABLE_FORK_SUPPORT", "").lower() in {
-        "1",
-        "t",
-        "true",
-        "y",
-        "yes",
-    }
-    if _first_user != os.getpid() and not supported:
-        raise InvalidRequestError(
-            f"process {os.getpid()} was forked from {_first_user}, which has used a server before: "
-            f"gRPC would hang here; start workers by spawn, or set GRPC_ENABLE_FORK_SUPPORT=1 "
-            f"before Python starts"
-        )
+    return _first_user == os.getpid()
 
 
-def close_in_process(resource: Client | NegativeSampler, process: int) -> None:
+class Closable(Protocol):
+    """What can be closed."""
+
+    def close(self) -> None:
+        """Close it."""
+
+
+def close_in_process(resource: Closable, process: int) -> None:
     """Close what a process has opened, if this is still that process, and no fork of it."""
     if os.getpid() == process:
         resource.close()
