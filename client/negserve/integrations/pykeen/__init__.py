@@ -3,7 +3,7 @@
 Importing this package makes PyKEEN's resolvers know their names: ``remotebasic``,
 ``remotebernoulli``, ``remotepseudotyped`` and ``remote`` as negative samplers, ``remote`` as a
 filterer. PyKEEN imports this package by itself, through the entry point of :func:`negserve`, which
-loads a server's training triples for the path ``negserve:DATASET``.
+loads a server's training triples for PyKEEN's ``load_triples("negserve:DATASET")``.
 """
 
 from pykeen.sampling import negative_sampler_resolver

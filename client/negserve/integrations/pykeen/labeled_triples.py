@@ -1,4 +1,4 @@
-"""A server's training triples as a file of PyKEEN's."""
+"""A server's training triples, with labels."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from negserve.errors import InvalidRequestError
 
 
 def negserve(dataset: str) -> NDArray[Any]:
-    """Load labelled training triples; PyKEEN calls it for the path ``negserve:DATASET``.
+    """Load labelled training triples, as PyKEEN's ``load_triples("negserve:DATASET")`` does.
 
-    PyKEEN gives a triples factory of them the ids of the server. The server's address is that of
+    ``TriplesFactory.from_labeled_triples`` gives them the ids of the server. The server's address is that of
     the environment variable ``NEGSERVE_TARGET``, and without it ``127.0.0.1:7733``.
 
     :param dataset: name on the server

@@ -1,4 +1,4 @@
-"""What PyKEEN finds without an import: names, and a path that names a server's graph."""
+"""What PyKEEN finds without an import: names, and a server's graph as labelled triples."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from tests.support.graphs import REPOSITORY
 from tests.support.server_process import ServerProcess
 
 _PROGRAM = """
-import sys
 from pykeen.pipeline import pipeline
 from pykeen.sampling import negative_sampler_resolver
 from pykeen.sampling.filtering import filterer_resolver
 from pykeen.triples import TriplesFactory
+from pykeen.triples.utils import load_triples
 
-training = TriplesFactory.from_path("negserve:world")
+training = TriplesFactory.from_labeled_triples(load_triples("negserve:world"))
 result = pipeline(
     training=training, testing=training, model="transe", model_kwargs={"embedding_dim": 4},
     negative_sampler="remotebernoulli", negative_sampler_kwargs={"filtered": True},
@@ -60,7 +60,7 @@ def test_pykeen_imports_it_by_itself(publisher: ServerProcess, tmp_path: Path):
     assert result.stdout.splitlines() == ["1 5408", "RemoteFilterer"]
 
 
-def test_a_path_loads_the_graph_with_the_servers_ids(
+def test_the_graph_is_loaded_with_the_servers_ids(
     publisher: ServerProcess, world_file: TriplesFactory, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("NEGSERVE_TARGET", publisher.target)
