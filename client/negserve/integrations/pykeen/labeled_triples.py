@@ -17,8 +17,8 @@ from negserve.errors import InvalidRequestError
 def negserve(dataset: str) -> NDArray[Any]:
     """Load labelled training triples, as PyKEEN's ``load_triples("negserve:DATASET")`` does.
 
-    ``TriplesFactory.from_labeled_triples`` gives them the ids of the server. The server's address is that of
-    the environment variable ``NEGSERVE_TARGET``, and without it ``127.0.0.1:7733``.
+    ``TriplesFactory.from_labeled_triples`` gives them the ids of the server. Its address is
+    that of the environment variable ``NEGSERVE_TARGET``, and without it ``127.0.0.1:7733``.
 
     :param dataset: name on the server
     :return: str, shape (n, 3), sorted by id
