@@ -37,6 +37,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "negserve.integrations": ("negserve", "numpy", "torch"),
     "negserve.integrations.torch_geometric": ("negserve", "torch", "torch_geometric"),
     "negserve.integrations.torchkge": ("negserve", "torch", "torchkge"),
+    "negserve.integrations.pykeen": ("negserve", "numpy", "torch", "pykeen"),
     "negserve_server.errors": (),
     "negserve_server.compiled": ("numba",),
     "negserve_server.addresses": ("numba", "llvmlite", "numpy"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import subprocess
@@ -49,8 +50,12 @@ def test_the_program_trains(server: ServerProcess, tmp_path: Path):
 def test_names_and_defaults_are_pykeens():
     from pykeen.sampling import negative_sampler_resolver as resolver
 
-    assert set(resolver.lookup_dict) <= set(sampling.NEGATIVE_SAMPLERS)
-    for name in resolver.lookup_dict:
+    # Not those that this project adds.
+    names = {
+        name for name, cls in resolver.lookup_dict.items() if cls.__module__.startswith("pykeen.")
+    }
+    assert {"basic", "bernoulli", "pseudotyped"} <= names <= set(sampling.NEGATIVE_SAMPLERS)
+    for name in names:
         theirs, cls = resolver.lookup(name), sampling.NEGATIVE_SAMPLERS[name]
         assert theirs.__name__ == cls.__name__
         assert theirs.get_normalized_name() == cls.get_normalized_name() == name
@@ -114,8 +119,81 @@ def test_quotes_are_kept_here_and_dropped_by_pandas(tmp_path: Path):
     assert set(TriplesFactory.from_path(path).entity_to_id) == {'"a"', "b", "c"}
 
 
+#: What the documentation page of PyKEEN 1.1 to 1.4 lists.
+PAGE = {
+    "triples_factory", "num_negs_per_pos", "filtered", "filter_negative_triples", "hpo_default",
+    "num_relations", "sample", "get_negative_sampler_cls",
+}  # fmt: skip
+
+
+def test_the_table_of_the_documented_api():
+    """Walks the table: each member of the page is there, and does what the page says."""
+    section = DOCUMENT.split("## The documented API")[1].split("\n## ")[0]
+    rows = dict(re.findall(r"^\| `(\w+)` \| `([\w.]+)` \|", section, flags=re.MULTILINE))
+    assert set(rows) == PAGE
+    world = graph()
+    signature = inspect.signature(sampling.NegativeSampler)
+    defaults = {name: it.default for name, it in list(signature.parameters.items())[:3]}
+    assert defaults == {
+        "triples_factory": inspect.Parameter.empty, "num_negs_per_pos": None, "filtered": False,
+    }  # fmt: skip
+    for cls in sampling.NEGATIVE_SAMPLERS.values():
+        if cls.kind in {"typed", "mixture"}:
+            continue  # they need more than the page's arguments
+        assert list(inspect.signature(cls).parameters)[:3] == list(defaults)
+        plain, sampler = cls(world), cls(world, 2, True)
+        values = {}
+        for member, ours in rows.items():
+            owner, _, attribute = ours.rpartition(".")
+            if owner:
+                assert attribute == member
+                values[member] = getattr(sampler, attribute)
+            else:
+                values[member] = getattr(sampling, ours)
+        assert values["triples_factory"] is world
+        assert (values["num_negs_per_pos"], plain.num_negs_per_pos) == (2, 1)
+        assert (values["filtered"], plain.filtered) == (True, False)
+        assert values["num_relations"] == 3
+        assert isinstance(inspect.getattr_static(cls, "num_relations"), property)
+        assert values["hpo_default"]["num_negs_per_pos"] == {
+            "type": int, "low": 1, "high": 100, "log": True,
+        }  # fmt: skip
+        negatives, mask = values["sample"](TRIPLES)
+        assert (negatives.shape, negatives.dtype, mask.shape) == ((4, 2, 3), torch.long, (4, 2))
+        assert plain.sample(TRIPLES)[1] is None
+        unknown = torch.tensor([[4, 0, 4]])
+        kept, flags = values["filter_negative_triples"](torch.cat([TRIPLES, unknown]))
+        assert (kept.tolist(), flags.tolist()) == (unknown.tolist(), [False] * 4 + [True])
+        look_up = values["get_negative_sampler_cls"]
+        assert look_up(cls.get_normalized_name()) is look_up(cls) is look_up(cls.__name__) is cls
+
+
+def test_the_page_has_these_members():
+    path = REPOSITORY.parent / "shared" / "negative-sampling-page.txt"
+    if not path.is_file():
+        pytest.skip(f"the page is not at {path}")
+    page = path.read_text(encoding="utf-8")
+    for member in PAGE - {"get_negative_sampler_cls"}:
+        assert re.search(rf"\b{member}\b", page), member
+    assert "Get the negative sampler class." in page
+
+
+@needs_pykeen
+@pytest.mark.filterwarnings("default")
+def test_the_table_of_names_is_that_of_the_classes():
+    from negserve.integrations import pykeen as integration
+
+    rows = re.findall(
+        r"^\| (?:filterer )?`(remote\w*)` \| `(Remote\w+)` \|", DOCUMENT, re.MULTILINE
+    )
+    assert {name for _, name in rows} == set(integration.__all__) - {"negserve"}
+    for short, name in rows:
+        assert name.lower().startswith(short)
+
+
 def test_every_name_of_negserve_in_the_table_exists():
-    column = [row.split(" | ")[1] for row in DOCUMENT.splitlines() if row.startswith("| ")]
+    table = DOCUMENT.split("## Call by call")[1].split("\n## ")[0]
+    column = [row.split(" | ")[1] for row in table.splitlines() if row.startswith("| ")]
     sampler = sampling.BasicNegativeSampler(graph())
     names = re.findall(r"sampler\.(\w+)", " ".join(column))
     assert {"sample", "sample_compact", "position", "filter_negative_triples"} <= set(names)

@@ -1,0 +1,37 @@
+"""Samplers and a filterer for PyKEEN's training loops, pipeline and HPO. Needs ``pykeen``.
+
+Importing this package makes PyKEEN's resolvers know their names: ``remotebasic``,
+``remotebernoulli``, ``remotepseudotyped`` and ``remote`` as negative samplers, ``remote`` as a
+filterer. PyKEEN imports this package by itself, through the entry point of :func:`negserve`, which
+loads a server's training triples for PyKEEN's ``load_triples("negserve:DATASET")``.
+"""
+
+from pykeen.sampling import negative_sampler_resolver
+from pykeen.sampling.filtering import filterer_resolver
+
+from negserve.integrations.pykeen.filterer import RemoteFilterer
+from negserve.integrations.pykeen.labeled_triples import negserve
+from negserve.integrations.pykeen.negative_samplers import (
+    RemoteBasicNegativeSampler,
+    RemoteBernoulliNegativeSampler,
+    RemoteNegativeSampler,
+    RemotePseudoTypedNegativeSampler,
+)
+
+__all__ = [
+    "RemoteBasicNegativeSampler",
+    "RemoteBernoulliNegativeSampler",
+    "RemoteFilterer",
+    "RemoteNegativeSampler",
+    "RemotePseudoTypedNegativeSampler",
+    "negserve",
+]
+
+for _cls in (
+    RemoteBasicNegativeSampler,
+    RemoteBernoulliNegativeSampler,
+    RemotePseudoTypedNegativeSampler,
+    RemoteNegativeSampler,
+):
+    negative_sampler_resolver.register(_cls)
+filterer_resolver.register(RemoteFilterer)

@@ -1,0 +1,97 @@
+"""A filterer that asks a server."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Self
+
+import torch
+from pykeen.sampling.filtering import Filterer
+
+from negserve.config import Split
+from negserve.errors import InvalidRequestError
+from negserve.integrations.pykeen.inverse_triples import without_inverse
+from negserve.integrations.remote_graph import RemoteGraph
+
+
+class RemoteFilterer(Filterer):  # type: ignore[misc]
+    """Tells exactly which triples are known: by a server, for any of PyKEEN's samplers.
+
+    Nothing is sent before the first batch. Picklable.
+
+    :param mapped_triples: integer ids of the training triples, shape (n, 3)
+    :param target: ``HOST:PORT`` or ``unix:PATH`` of the server, or several of replicas; None for
+        the environment variable ``NEGSERVE_TARGET``, and without it for ``127.0.0.1:7733``
+    :param dataset: the graph's name there, refused if it is another graph; None to find it by
+        the fingerprint of ``mapped_triples``, or to publish it where that is allowed
+    :param filter_splits: the splits whose triples count as known
+    :param num_entities: size of the entity id space; None for that of the dataset
+    :param num_relations: size of the relation id space; None for that of the dataset
+    :param timeout: as for :class:`negserve.Client`
+    :param patience: as for :class:`negserve.Client`
+    :raises InvalidRequestError: for ids, or an option, that is not legal
+    """
+
+    def __init__(
+        self,
+        mapped_triples: torch.Tensor,
+        *,
+        target: str | Sequence[str] | None = None,
+        dataset: str | None = None,
+        filter_splits: Sequence[Split] = ("training",),
+        num_entities: int | None = None,
+        num_relations: int | None = None,
+        timeout: float = 30.0,
+        patience: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.filter_splits = tuple(filter_splits)
+        self.graph = RemoteGraph(
+            mapped_triples.cpu(),
+            num_entities,
+            num_relations,
+            target=target,
+            dataset=dataset,
+            splits=filter_splits,
+            timeout=timeout,
+            patience=patience,
+        )
+
+    @classmethod
+    def of_graph(cls, graph: RemoteGraph, filter_splits: Sequence[Split]) -> Self:
+        """Make one that shares a sampler's graph."""
+        filterer = cls.__new__(cls)
+        Filterer.__init__(filterer)
+        filterer.filter_splits = tuple(filter_splits)
+        filterer.graph = graph
+        return filterer
+
+    def extra_repr(self) -> str:
+        """Say where the graph is, for ``repr``."""
+        return f"target={self.graph.targets}, dataset={self.graph.dataset!r}"
+
+    def contains(self, batch: torch.Tensor) -> torch.Tensor:
+        r"""Check for each triple whether it is known, exactly.
+
+        :param batch: integer ids, shape (\*batch, 3), any device; ids outside the graph are not
+            contained
+        :return: bool, shape (\*batch), on the device of the batch
+        :raises InvalidRequestError: for another shape
+        :raises NegserveError: as :meth:`RemoteGraph.open`, and typed by what the server said
+        """
+        if batch.ndim == 0 or batch.shape[-1] != 3:
+            raise InvalidRequestError(
+                f"batch has shape {tuple(batch.shape)}; give (*batch, 3)", reason="SHAPE_MISMATCH"
+            )
+        opened = self.graph.open()
+        rows = batch.reshape(-1, 3).cpu()
+        if opened.inverted:
+            rows = without_inverse(rows)
+        factory = opened.factory
+        sizes = torch.tensor([factory.num_entities, factory.num_relations, factory.num_entities])
+        inside = ((rows >= 0) & (rows < sizes)).all(dim=-1)
+        contained = torch.zeros(len(rows), dtype=torch.bool)
+        if inside.any():
+            known = factory.contains(rows[inside].numpy(), self.filter_splits)
+            contained[inside] = torch.from_numpy(known)
+        return contained.reshape(batch.shape[:-1]).to(batch.device)

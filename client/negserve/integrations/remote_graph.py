@@ -1,0 +1,245 @@
+"""The graph that a trainer holds, on a server."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from negserve.client import DEFAULT_TARGET, Client
+from negserve.errors import (
+    FingerprintMismatchError,
+    NotAllowedError,
+    UnknownDatasetError,
+)
+from negserve.integrations.helper_process import HelperTriplesFactory
+from negserve.mapped_graph import MappedGraph
+from negserve.triples_factory import RemoteTriplesFactory
+
+
+@dataclass(frozen=True, slots=True)
+class OpenGraph:
+    """A dataset of a server, in this process.
+
+    :ivar factory: the dataset
+    :ivar inverted: whether the trainer's relation ids are those of PyKEEN's inverse triples: 2 r
+        for relation r of the dataset, 2 r + 1 for its inverse
+    """
+
+    factory: RemoteTriplesFactory | HelperTriplesFactory
+    inverted: bool
+
+
+class RemoteGraph:
+    """The graph of mapped triples, on a server that has it or takes it.
+
+    Nothing is sent before the first :meth:`open`; each process has a connection of its own. gRPC
+    does not survive a fork of a process that has used it: there, a helper process has the
+    connection, which the fork starts.
+    Thread-safe; pickled without the connection.
+
+    :param mapped_triples: integer ids of the training triples, shape (n, 3)
+    :param num_entities: size of the entity id space; None for that of the dataset
+    :param num_relations: size of the relation id space; None for that of the dataset
+    :param target: ``HOST:PORT`` or ``unix:PATH``, or several of replicas; None for the
+        environment variable ``NEGSERVE_TARGET``, and without it for ``127.0.0.1:7733``
+    :param dataset: name on the server; None to find it by its fingerprint, or else to publish it
+    :param splits: the splits that are needed, if the server has the graph with and without them
+    :param with_relations: whether relations are replaced, which needs the inverse ones too
+    :param timeout: as for :class:`negserve.Client`
+    :param patience: as for :class:`negserve.Client`
+    :raises InvalidRequestError: if there are no triples, or ids outside the id space
+    """
+
+    def __init__(
+        self,
+        mapped_triples: ArrayLike,
+        num_entities: int | None = None,
+        num_relations: int | None = None,
+        *,
+        target: str | Sequence[str] | None,
+        dataset: str | None,
+        splits: Sequence[str],
+        with_relations: bool = False,
+        timeout: float,
+        patience: float | None,
+    ) -> None:
+        if target is None:
+            target = os.environ.get("NEGSERVE_TARGET", DEFAULT_TARGET)
+        self.dataset = dataset
+        self._client_options = {"target": target, "timeout": timeout, "patience": patience}
+        self._splits = tuple(splits)
+        self._sizes_known = num_entities is not None and num_relations is not None
+        self._graph = MappedGraph.of(
+            mapped_triples, num_entities=num_entities, num_relations=num_relations
+        )
+        self._without_inverses = None if with_relations else without_inverses(self._graph)
+        # Wrong options are refused here, although nothing is sent.
+        self.targets = Client(**self._client_options).targets  # type: ignore[arg-type]
+        self._set_up()
+
+    def _set_up(self) -> None:
+        self._lock = threading.Lock()
+        self._process = os.getpid()
+        self._open: OpenGraph | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = self.__dict__.copy()
+        for name in ("_lock", "_process", "_open"):
+            del state[name]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._set_up()
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What tells whether two of them are the same."""
+        return self.targets, self.dataset, self._graph.split_fingerprints["training"]
+
+    def open(self) -> OpenGraph:
+        """Give the dataset, in this process.
+
+        :raises FingerprintMismatchError: if the dataset of that name is another graph
+        :raises UnknownDatasetError: if there is none of that name, or none was named, the server
+            has no such graph and does not take it either
+        :raises NegserveError: typed by what the server said
+        """
+        if self._process != os.getpid():
+            self._set_up()
+        with self._lock:
+            if self._open is None:
+                self._open = self._open_here() if _may_use_grpc() else self._open_elsewhere()
+            return self._open
+
+    def _open_here(self) -> OpenGraph:
+        client = Client(**self._client_options)  # type: ignore[arg-type]
+        try:
+            opened = self._find(client) if self.dataset is None else self._named(client)
+        except BaseException:
+            client.close()
+            raise
+        weakref.finalize(self, close_in_process, client, os.getpid())
+        return opened
+
+    def _open_elsewhere(self) -> OpenGraph:
+        factory = HelperTriplesFactory(self)
+        weakref.finalize(self, close_in_process, factory, os.getpid())
+        return OpenGraph(factory, factory.inverted)
+
+    def _named(self, client: Client) -> OpenGraph:
+        assert self.dataset is not None
+        factory = client.triples_factory(self.dataset)
+        for found in self._matches(factory):
+            return found
+        expected = factory.split_fingerprints["training"]
+        value = self._graph.split_fingerprints["training"]
+        raise FingerprintMismatchError(
+            f"{client.target}: dataset {factory.name!r} is another graph: its training split has "
+            f"{factory.num_triples} triples, {factory.num_entities} entities and "
+            f"{factory.num_relations} relations, fingerprint {expected}; mapped_triples have "
+            f"{self._size()}, fingerprint {value}; name the dataset of these triples, or none",
+            reason="FINGERPRINT_MISMATCH",
+            metadata={"dataset": factory.name, "value": value, "limit": expected},
+        )
+
+    def _find(self, client: Client) -> OpenGraph:
+        without_splits: OpenGraph | None = None
+        for name in client.list_datasets():
+            try:
+                factory = client.triples_factory(name)
+            except UnknownDatasetError:
+                continue  # gone since it was listed
+            for found in self._matches(factory):
+                if set(self._splits) <= set(factory.split_fingerprints):
+                    return found
+                without_splits = without_splits or found
+        if without_splits is not None:
+            return without_splits  # it will be told what it lacks
+        graph = self._without_inverses or self._graph
+        fingerprint = graph.split_fingerprints["training"]
+        try:
+            factory = client.publish(
+                f"mapped-triples-{fingerprint[:16]}",
+                graph.splits,
+                num_entities=graph.num_entities,
+                num_relations=graph.num_relations,
+            )
+        except NotAllowedError as error:
+            raise UnknownDatasetError(
+                f"{client.target}: no dataset has these training triples ({self._size()}, "
+                f"fingerprint {fingerprint}), and the server takes none; serve the files that the "
+                f"ids are from, or run the server with --allow-publish",
+                reason="UNKNOWN_DATASET",
+                metadata={"value": fingerprint},
+            ) from error
+        return OpenGraph(factory, graph is self._without_inverses)
+
+    def _matches(self, factory: RemoteTriplesFactory) -> Iterator[OpenGraph]:
+        for graph, inverted in ((self._graph, False), (self._without_inverses, True)):
+            if graph is None or factory.num_triples != len(graph.splits["training"]):
+                continue
+            sizes = {"num_entities": factory.num_entities, "num_relations": factory.num_relations}
+            fits = graph.num_entities <= factory.num_entities and (
+                graph.num_relations <= factory.num_relations
+            )
+            if fits and not self._sizes_known:
+                graph = MappedGraph.of(graph.splits, **sizes)  # noqa: PLW2901
+            if factory.split_fingerprints["training"] == graph.split_fingerprints["training"]:
+                yield OpenGraph(factory, inverted)
+
+    def _size(self) -> str:
+        graph = self._graph
+        return (
+            f"{len(graph.splits['training'])} triples, {graph.num_entities} entities and "
+            f"{graph.num_relations} relations"
+        )
+
+
+def without_inverses(graph: MappedGraph) -> MappedGraph | None:
+    """Undo PyKEEN's ``create_inverse_triples``; None for a graph that it has not made."""
+    triples = graph.splits["training"]
+    inverse = triples[:, 1] % 2 == 1
+    if graph.num_relations % 2 or 2 * np.count_nonzero(inverse) != len(triples):
+        return None
+    halves = [
+        MappedGraph.of(
+            half // [1, 2, 1],
+            num_entities=graph.num_entities,
+            num_relations=graph.num_relations // 2,
+        )
+        for half in (triples[~inverse], triples[inverse][:, ::-1])
+    ]
+    return halves[0] if halves[0].fingerprint == halves[1].fingerprint else None
+
+
+#: The process in which a connection was first opened.
+_first_user: int | None = None
+
+
+def _may_use_grpc() -> bool:
+    """Tell whether gRPC works here: not in a fork of a process that has used it."""
+    global _first_user  # noqa: PLW0603
+    if _first_user is None:
+        _first_user = os.getpid()
+    return _first_user == os.getpid()
+
+
+class Closable(Protocol):
+    """What can be closed."""
+
+    def close(self) -> None:
+        """Close it."""
+
+
+def close_in_process(resource: Closable, process: int) -> None:
+    """Close what a process has opened, if this is still that process, and no fork of it."""
+    if os.getpid() == process:
+        resource.close()

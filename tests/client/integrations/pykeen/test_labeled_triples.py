@@ -1,0 +1,86 @@
+"""What PyKEEN finds without an import: names, and a server's graph as labelled triples."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import torch
+from pykeen.triples import TriplesFactory
+
+from negserve import Client, InvalidRequestError, UnknownDatasetError
+from negserve.integrations.pykeen import negserve
+from tests.support.graphs import REPOSITORY
+from tests.support.server_process import ServerProcess
+
+_PROGRAM = """
+from pykeen.pipeline import pipeline
+from pykeen.sampling import negative_sampler_resolver
+from pykeen.sampling.filtering import filterer_resolver
+from pykeen.triples import TriplesFactory
+from pykeen.triples.utils import load_triples
+
+training = TriplesFactory.from_labeled_triples(load_triples("negserve:world"))
+result = pipeline(
+    training=training, testing=training, model="transe", model_kwargs={"embedding_dim": 4},
+    negative_sampler="remotebernoulli", negative_sampler_kwargs={"filtered": True},
+    training_kwargs={"num_epochs": 1, "use_tqdm": False, "batch_size": 1024},
+    evaluation_kwargs={"use_tqdm": False}, random_seed=1,
+)
+print(len(result.losses), training.num_triples)
+print(filterer_resolver.lookup("remote").__name__)
+"""
+
+
+def test_pykeen_imports_it_by_itself(publisher: ServerProcess, tmp_path: Path):
+    """The entry points are those of pyproject.toml, as an installation has them."""
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    information = tmp_path / "negserve-0.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: negserve\nVersion: 0\n")
+    lines = []
+    for group, entries in project["entry-points"].items():
+        lines += [f"[{group}]", *(f"{name} = {value}" for name, value in entries.items())]
+    (information / "entry_points.txt").write_text("\n".join(lines))
+    result = subprocess.run(
+        [sys.executable, "-c", _PROGRAM],
+        capture_output=True, text=True, timeout=150, check=False, cwd=tmp_path,
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, sys.path)]),
+            "PYKEEN_HOME": str(tmp_path),
+            "NEGSERVE_TARGET": publisher.target,
+        },
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines() == ["1 5408", "RemoteFilterer"]
+
+
+def test_the_graph_is_loaded_with_the_servers_ids(
+    publisher: ServerProcess, world_file: TriplesFactory, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("NEGSERVE_TARGET", publisher.target)
+    labels = negserve("world")
+    assert labels.shape == (5408, 3)
+    factory = TriplesFactory.from_labeled_triples(labels)
+    assert factory.entity_to_id == world_file.entity_to_id
+    assert factory.relation_to_id == world_file.relation_to_id
+    with Client(publisher.target) as client:
+        assert factory.entity_to_id == client.triples_factory("world").entity_to_id
+    assert torch.equal(
+        factory.mapped_triples.unique(dim=0), world_file.mapped_triples.unique(dim=0)
+    )
+
+
+def test_a_graph_without_labels_or_name(publisher: ServerProcess, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("NEGSERVE_TARGET", publisher.target)
+    with Client(publisher.target) as client:
+        client.publish("unlabelled", torch.tensor([[0, 0, 1], [1, 0, 0]]))
+    with pytest.raises(InvalidRequestError, match="no labels"):
+        negserve("unlabelled")
+    with pytest.raises(UnknownDatasetError):
+        negserve("nowhere")
