@@ -9,6 +9,10 @@ from contextlib import contextmanager
 from typing import Protocol
 
 
+#: Without waits for so long, the thread ends; the next wait starts another.
+_IDLE_SECONDS = 5.0
+
+
 class _Cancellable(Protocol):
     def cancel(self) -> object: ...
 
@@ -67,5 +71,7 @@ class StallTimer:
                 self._next_check = min(
                     (deadline for deadline, _ in self._waits.values()), default=float("inf")
                 )
-                # Without waits, look again now and then: a wait that begins notifies anyway.
-                self._condition.wait(min(self._next_check - now, 60.0))
+                if not self._condition.wait(min(self._next_check - now, _IDLE_SECONDS)):
+                    if not self._waits:
+                        self._thread = None
+                        return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import threading
 import time
@@ -107,3 +108,29 @@ def test_many_epochs_leave_no_threads_behind(steady: ServerProcess):
         while threading.active_count() > before:
             assert time.monotonic() < deadline, threading.enumerate()
             time.sleep(0.05)
+
+
+def test_samplers_that_nobody_holds_any_more_give_their_places_back(servers: Servers):
+    server = servers.start("--max-streams", "4")
+    positives = [[0, 0, 1]]
+    with Client(server.target, timeout=20) as client:
+        factory = client.triples_factory("world")
+        threads = threading.active_count()
+        for seed in range(40):
+            factory.open_sampler(seed=seed).sample(positives, 0)
+        gc.collect()
+        deadline = time.monotonic() + 20
+        while threading.active_count() > threads + 4:  # those of grpc that wait for requests
+            assert time.monotonic() < deadline, "threads are left behind"
+            time.sleep(0.02)
+
+
+def test_clients_leave_no_thread_behind(servers: Servers):
+    server = servers.start()
+    for _ in range(3):
+        with Client(server.target) as client:
+            client.triples_factory("world").open_sampler().sample([[0, 0, 1]], 0)
+    deadline = time.monotonic() + 20
+    while any(thread.name == "negserve-stall-timer" for thread in threading.enumerate()):
+        assert time.monotonic() < deadline, "timers without clients go on"
+        time.sleep(0.1)
