@@ -17,7 +17,7 @@ from pathlib import Path
 if not __package__:
     sys.path.insert(0, str(Path(__file__).parents[1]))  # for ``python benchmarks/engine.py``
 
-from benchmarks import floors, goals
+from benchmarks import floors, goals, order
 from benchmarks.graphs import facts_of, fb15k_237, zipf_20m
 from benchmarks.measuring import SECONDS_PER_REPETITION, Case, Row, measure, show, write
 from benchmarks.positives import Positives
@@ -84,19 +84,22 @@ def main(
 ) -> None:
     """Measure and report; graphs one after the other, so that only one is in memory."""
     rows: list[Row] = []
+    orders: list[Row] = []
     graphs: dict[str, object] = {}
     build_seconds: dict[str, object] = {}
     for each in GRAPHS if graph == "all" else [graph]:
         name, factory = GRAPHS[each]()
         graphs[name] = facts_of(factory)
         measured, build_seconds[name] = measure_graph(name, factory, seconds)
+        orders += order.measure_order(name, factory, BATCH_SIZE, seconds)
         del factory
         show(f"engine, {name}", measured)
         rows += measured
     goals.show(rows)
+    order.show(orders)
     write(
         "engine", rows, json_path,
-        seconds_per_repetition=seconds, graphs=graphs, build_seconds=build_seconds,
+        seconds_per_repetition=seconds, graphs=graphs, build_seconds=build_seconds, order=orders,
     )  # fmt: skip
 
 

@@ -33,7 +33,7 @@ K = 64
 
 #: Bytes of a message of ``SampleEpoch`` with the batches of this benchmark.
 _MESSAGE_BYTES = 3 * BATCH_SIZE * (K * 2 + 6)
-_SERVE = ("negserve_server.cli", "serve", "--log-level", "warning", "--listen", "127.0.0.1:0")
+_SERVE = ("serve", "--log-level", "warning", "--listen", "127.0.0.1:0")
 
 
 @contextmanager
@@ -139,9 +139,13 @@ def main(json_path: Path | None = None) -> None:
     np.savetxt(folder, graph.mapped_triples, fmt="%06d", delimiter="\t")
     try:
         with (
-            running(*_SERVE, "--dataset", f"graph={folder}") as target,
+            running("negserve_server.cli", *_SERVE, "--dataset", f"graph={folder}") as target,
+            running(
+                "benchmarks.without_engine", *_SERVE, "--dataset", f"graph={folder}"
+            ) as idle_target,
             running("benchmarks.plain_grpc", str(_MESSAGE_BYTES)) as plain_target,
             Client(target) as client,
+            Client(idle_target) as idle_client,
             PyKeen(graph, BATCH_SIZE, ("bernoulli",)) as pykeen,
         ):
             triples = torch.from_numpy(graph.mapped_triples.copy())
@@ -164,6 +168,8 @@ def main(json_path: Path | None = None) -> None:
             add("negserve", "SampleEpoch", "exact", epochs(remote, whole_triples=True))
             add("negserve", "SampleEpoch, compact", "exact", epochs(remote, whole_triples=False))
             add("negserve, C++", "SampleEpoch", "exact", in_cpp(target))
+            idle = epochs(idle_client.triples_factory("graph"), whole_triples=False)
+            add("negserve", "SampleEpoch, compact, engine left out", "exact", idle)
             add("grpcio", "opaque bytes, as many", "-", plain(plain_target))
             rows = measure(cases, "remote")
     finally:

@@ -86,6 +86,12 @@ def engine_tables(content: Mapping[str, Any]) -> dict[str, str]:
         "build": _build(content["build_seconds"]),
         "goals": markdown([*lines[0]], [[*line.values()] for line in lines], 1) if lines else "",
         "spread": _spread(rows),
+        "order": pivot(
+            content["order"],
+            {"nanoseconds per position": lambda row: str(row["what"])},
+            lambda row: str(row["graph"]),
+            lambda row: _rounded(row["ns_per_position"], 1),
+        ),
     }
     for graph in graphs:
         own = [row for row in rows if row["graph"] == graph]
