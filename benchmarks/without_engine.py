@@ -25,5 +25,5 @@ def _batch(epoch: Epoch, index: int) -> EpochBatch:
 
 
 if __name__ == "__main__":
-    Epoch.batch = _batch  # type: ignore[method-assign]
+    Epoch.batch = _batch  # type: ignore[assignment, method-assign]
     main(sys.argv[1:])

@@ -36,8 +36,8 @@ class Call:
         self._stall_timer = stall_timer
         self._requests: queue.SimpleQueue[Iterable[Any] | None] = queue.SimpleQueue()
         self._call = method(_flattened(self._requests) if request is None else request)
-        # Whatever ends the call, a fork for one, ends the thread of grpc that waits for requests. Not
-        # through self: grpc would hold it, and a call that nobody holds any more would stay open.
+        # Whatever ends the call, a fork for one, ends the thread of grpc that waits for requests.
+        # Not through self: grpc would hold it, and a call that nobody holds would stay open.
         requests = self._requests
         if not self._call.add_callback(lambda: requests.put(None)):
             self._end_requests()

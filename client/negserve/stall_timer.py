@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-
 #: Without waits for so long, the thread ends; the next wait starts another.
 _IDLE_SECONDS = 5.0
 
@@ -71,7 +70,7 @@ class StallTimer:
                 self._next_check = min(
                     (deadline for deadline, _ in self._waits.values()), default=float("inf")
                 )
-                if not self._condition.wait(min(self._next_check - now, _IDLE_SECONDS)):
-                    if not self._waits:
-                        self._thread = None
-                        return
+                was_called = self._condition.wait(min(self._next_check - now, _IDLE_SECONDS))
+                if not (was_called or self._waits):
+                    self._thread = None
+                    return
