@@ -71,9 +71,9 @@ def find_list(places: int, notes: int, cell: int, head: int, relation: int, tail
     store_uint64(notes, note + NOTE_START, start)
     store_uint64(notes, note + NOTE_LENGTH, length)
     lists = at.column(places, cell, at.LISTS)
+    # Both lines whatever the length, which nobody can guess: a wrong guess costs more than a line.
     prefetch(lists, start)
-    if length > _LINE:
-        prefetch(lists, start + _LINE)
+    prefetch(lists, start + _LINE)
 
 
 @nb.njit
