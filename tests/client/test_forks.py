@@ -92,4 +92,4 @@ def test_a_sampler_that_counts_by_itself_never_repeats_a_position_in_another_wor
     # Equal positives, so that equal rows of 5 of 2571 entities mean equal positions.
     assert len(torch.unique(negatives, dim=0)) == NUM_COPIES * NUM_EPOCHS
     _, again = run(server, "collate", fork_support, tmp_path)
-    assert torch.equal(again, negatives), "torch.manual_seed makes it repeatable"
+    assert torch.equal(again, negatives), "each run draws the same"
