@@ -13,14 +13,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from negserve import sampling
+from negserve import Client, sampling
 from negserve_server.graph import TriplesFactory
 from tests.support.graphs import REPOSITORY
-from tests.support.server_process import ServerProcess
+from tests.support.server_process import ServerProcess, server_process
 
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 DOCUMENT = (REPOSITORY / "docs" / "pykeen.md").read_text(encoding="utf-8")
 ADDRESS = "127.0.0.1:7733"
 TRIPLES = torch.tensor([[0, 0, 1], [1, 0, 2], [2, 1, 3], [3, 1, 0]])
+NUM_NATIONS = 1592
 NO_TRAINING = torch.tensor([[0, 2, 1]])
 
 needs_pykeen = pytest.mark.skipif(find_spec("pykeen") is None, reason="pykeen is not installed")
@@ -30,19 +32,44 @@ def graph() -> TriplesFactory:
     return TriplesFactory({"training": TRIPLES.numpy()}, num_entities=5, num_relations=3)
 
 
-@needs_pykeen
-def test_the_program_trains(server: ServerProcess, tmp_path: Path):
-    (program,) = re.findall(r"```python\n(.*?)```", DOCUMENT, flags=re.DOTALL)
+def program_with(part: str, document: str = DOCUMENT) -> str:
+    """Give the program of a document that has a part."""
+    programs = re.findall(r"```python\n(.*?)```", document, flags=re.DOTALL)
+    (program,) = (program for program in programs if part in program)
+    return program
+
+
+def run(program: str, server: ServerProcess, folder: Path) -> tuple[str, str]:
+    """Run a program as it stands, but for the server's address; gives both of its outputs."""
     assert program.count(ADDRESS) == 1
     result = subprocess.run(
         [sys.executable, "-c", program.replace(ADDRESS, server.target)],
-        capture_output=True, text=True, timeout=240, check=False, cwd=tmp_path,
-        env={**os.environ, "PYKEEN_HOME": str(tmp_path)},
+        capture_output=True, text=True, timeout=240, check=False, cwd=folder,
+        env={**os.environ, "PYKEEN_HOME": str(folder)},
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
-    losses = [float(x) for x in re.findall(r"^epoch \d: loss (\S+)$", result.stdout, re.MULTILINE)]
+    return result.stdout, result.stderr
+
+
+@needs_pykeen
+def test_the_program_trains(server: ServerProcess, tmp_path: Path):
+    said, _ = run(program_with("for epoch in range"), server, tmp_path)
+    losses = [float(x) for x in re.findall(r"^epoch \d: loss (\S+)$", said, re.MULTILINE)]
     assert len(losses) == 3
     assert losses[0] > losses[1] > losses[2]
+
+
+@needs_pykeen
+@pytest.mark.parametrize("document", [README, DOCUMENT], ids=["README", "guide"])
+def test_the_pipelines_train(tmp_path: Path, document: str):
+    """With a server that takes the graph, as they stand: PyKEEN finds the sampler by its name."""
+    with server_process("--allow-publish") as server:
+        _, said = run(program_with("pipeline(", document), server, tmp_path)
+        assert "Training epochs on" in said
+        assert "Evaluating on" in said
+        with Client(server.target) as client:
+            (name,) = (it for it in client.list_datasets() if it.startswith("mapped-triples-"))
+            assert client.triples_factory(name).num_triples == NUM_NATIONS
 
 
 @needs_pykeen

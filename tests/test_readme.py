@@ -39,7 +39,7 @@ def assert_negatives_of_the_capital(lines: list[list[str]]) -> None:
 
 
 def test_the_client_program(server: ServerProcess):
-    (program,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    program, _ = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
     assert len([line for line in program.splitlines() if line.strip()]) == 10
     assert ADDRESS in program
     lines = run([sys.executable, "-c", program.replace(ADDRESS, server.target)], server)

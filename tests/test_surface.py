@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib import import_module
+from importlib.util import find_spec
+
+import pytest
 
 import negserve
 import negserve.aio
@@ -40,6 +44,19 @@ def test_exported_names():
         assert sorted(module.__all__) == sorted(names.split()), module.__name__
         for name in names.split():
             assert getattr(module, name).__doc__ or name.isupper()
+
+
+@pytest.mark.skipif(find_spec("pykeen") is None, reason="pykeen is not installed")
+@pytest.mark.filterwarnings("default")  # PyKEEN's own
+def test_exported_names_for_pykeen():
+    module = import_module("negserve.integrations.pykeen")
+    names = (
+        "RemoteBasicNegativeSampler RemoteBernoulliNegativeSampler RemoteFilterer "
+        "RemoteNegativeSampler RemotePseudoTypedNegativeSampler negserve"
+    )
+    assert sorted(module.__all__) == names.split()
+    for name in module.__all__:
+        assert getattr(module, name).__doc__
 
 
 def test_the_client_needs_neither_torch_nor_the_server():

@@ -127,13 +127,14 @@ class Connection(Replicas):
 
     def close(self) -> None:
         """Close the channel; calls under way end with an error."""
+        if self._process != os.getpid():
+            self._set_up()  # the parent's calls are not this process's to close
         with self._lock:
             self.is_closed = True
             channel, self._channel = self._channel, None
             calls = list(self._calls)  # also on the channels of replicas that were lost
-        if self._process == os.getpid():
-            for call in calls:
-                call.close()
-            if channel is not None:
-                channel.close()
+        for call in calls:
+            call.close()
+        if channel is not None:
+            channel.close()
         self.wake()

@@ -82,6 +82,8 @@ class RemoteSampler:
 
     def close(self) -> None:
         """End the stream; a later :meth:`sample` opens another."""
+        if self._process != os.getpid():
+            self._set_up()
         with self._lock:
             self._drop()
 

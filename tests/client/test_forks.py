@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -92,4 +93,24 @@ def test_a_sampler_that_counts_by_itself_never_repeats_a_position_in_another_wor
     # Equal positives, so that equal rows of 5 of 2571 entities mean equal positions.
     assert len(torch.unique(negatives, dim=0)) == NUM_COPIES * NUM_EPOCHS
     _, again = run(server, "collate", fork_support, tmp_path)
-    assert torch.equal(again, negatives), "torch.manual_seed makes it repeatable"
+    assert torch.equal(again, negatives), "each run draws the same"
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_forked_process_may_close_what_threads_of_its_parent_use(server: ServerProcess):
+    with Client(server.target) as client:
+        sampler = client.triples_factory("world").open_sampler(num_negs_per_pos=5)
+        before = sampler.sample([POSITIVE], 0).replaced
+
+        def close() -> None:
+            sampler.close()
+            client.close()
+
+        process = multiprocessing.get_context("fork").Process(target=close)
+        with sampler._lock, client._connection._lock:  # as threads hold them now and then
+            process.start()
+        process.join(30)
+        status = process.exitcode
+        process.kill()
+        assert status == 0
+        np.testing.assert_array_equal(sampler.sample([POSITIVE], 0).replaced, before)

@@ -68,7 +68,6 @@ def collate(client: Client) -> Iterator[tuple[torch.Tensor, ...]]:
     """A sampler within the collate function, which counts by itself."""
     sampler = BernoulliNegativeSampler(client.triples_factory("world"), 5, seed=3)
     sampler.sample(torch.tensor([POSITIVE]))
-    torch.manual_seed(0)
 
     def with_negatives(rows: list[torch.Tensor]) -> tuple[torch.Tensor, ...]:
         positives = torch.stack(rows)

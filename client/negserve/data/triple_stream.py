@@ -18,13 +18,12 @@ from negserve.epoch import EpochConfig, Tail
 from negserve.epoch_cursor import epoch_and_start
 from negserve.epoch_stream import EpochStream
 from negserve.errors import InvalidRequestError
+from negserve.sampling.positions import MAX_NUM_WORKERS
 from negserve.triples_factory import RemoteTriplesFactory
 
 Form = Literal["batch", "compact", "tuple"]
 Item = TripleBatch | CompactTripleBatch | tuple[torch.Tensor, ...]
 
-#: A DataLoader may have as many workers.
-MAX_NUM_WORKERS = 1024
 # Where the shared tensor has what; behind it, one number per worker.
 _EPOCH, _START, _VERSION, _BY_LOADER, _BEGUN = range(5)
 

@@ -7,7 +7,7 @@ import threading
 import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -18,31 +18,28 @@ from negserve.errors import (
     NotAllowedError,
     UnknownDatasetError,
 )
-from negserve.integrations.helper_process import HelperTriplesFactory
 from negserve.mapped_graph import MappedGraph
 from negserve.triples_factory import RemoteTriplesFactory
 
 
 @dataclass(frozen=True, slots=True)
 class OpenGraph:
-    """A dataset of a server, in this process.
+    """A dataset of a server.
 
     :ivar factory: the dataset
     :ivar inverted: whether the trainer's relation ids are those of PyKEEN's inverse triples: 2 r
         for relation r of the dataset, 2 r + 1 for its inverse
     """
 
-    factory: RemoteTriplesFactory | HelperTriplesFactory
+    factory: RemoteTriplesFactory
     inverted: bool
 
 
 class RemoteGraph:
     """The graph of mapped triples, on a server that has it or takes it.
 
-    Nothing is sent before the first :meth:`open`; each process has a connection of its own. gRPC
-    does not survive a fork of a process that has used it: there, a helper process has the
-    connection, which the fork starts.
-    Thread-safe; pickled without the connection.
+    Nothing is sent before the first :meth:`open`. Thread-safe; pickled as not
+    opened.
 
     :param mapped_triples: integer ids of the training triples, shape (n, 3)
     :param num_entities: size of the entity id space; None for that of the dataset
@@ -73,21 +70,22 @@ class RemoteGraph:
         if target is None:
             target = os.environ.get("NEGSERVE_TARGET", DEFAULT_TARGET)
         self.dataset = dataset
-        self._client_options = {"target": target, "timeout": timeout, "patience": patience}
+        # Wrong options are refused here, although nothing is sent.
+        self._client = Client(target, timeout=timeout, patience=patience)
+        self.targets = self._client.targets
         self._splits = tuple(splits)
         self._sizes_known = num_entities is not None and num_relations is not None
         self._graph = MappedGraph.of(
             mapped_triples, num_entities=num_entities, num_relations=num_relations
         )
         self._without_inverses = None if with_relations else without_inverses(self._graph)
-        # Wrong options are refused here, although nothing is sent.
-        self.targets = Client(**self._client_options).targets  # type: ignore[arg-type]
         self._set_up()
 
     def _set_up(self) -> None:
         self._lock = threading.Lock()
         self._process = os.getpid()
         self._open: OpenGraph | None = None
+        weakref.finalize(self, self._client.close)
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
@@ -105,7 +103,7 @@ class RemoteGraph:
         return self.targets, self.dataset, self._graph.split_fingerprints["training"]
 
     def open(self) -> OpenGraph:
-        """Give the dataset, in this process.
+        """Give the dataset, which only the first call looks for.
 
         :raises FingerprintMismatchError: if the dataset of that name is another graph
         :raises UnknownDatasetError: if there is none of that name, or none was named, the server
@@ -113,48 +111,34 @@ class RemoteGraph:
         :raises NegserveError: typed by what the server said
         """
         if self._process != os.getpid():
-            self._set_up()
+            # A lock that another thread held when the process was forked stays locked here.
+            self._lock = threading.Lock()
+            self._process = os.getpid()
         with self._lock:
             if self._open is None:
-                self._open = self._open_here() if _may_use_grpc() else self._open_elsewhere()
+                self._open = self._find() if self.dataset is None else self._named(self.dataset)
             return self._open
 
-    def _open_here(self) -> OpenGraph:
-        client = Client(**self._client_options)  # type: ignore[arg-type]
-        try:
-            opened = self._find(client) if self.dataset is None else self._named(client)
-        except BaseException:
-            client.close()
-            raise
-        weakref.finalize(self, close_in_process, client, os.getpid())
-        return opened
-
-    def _open_elsewhere(self) -> OpenGraph:
-        factory = HelperTriplesFactory(self)
-        weakref.finalize(self, close_in_process, factory, os.getpid())
-        return OpenGraph(factory, factory.inverted)
-
-    def _named(self, client: Client) -> OpenGraph:
-        assert self.dataset is not None
-        factory = client.triples_factory(self.dataset)
+    def _named(self, dataset: str) -> OpenGraph:
+        factory = self._client.triples_factory(dataset)
         for found in self._matches(factory):
             return found
         expected = factory.split_fingerprints["training"]
         value = self._graph.split_fingerprints["training"]
         raise FingerprintMismatchError(
-            f"{client.target}: dataset {factory.name!r} is another graph: its training split has "
-            f"{factory.num_triples} triples, {factory.num_entities} entities and "
+            f"{self._client.target}: dataset {factory.name!r} is another graph: its training split "
+            f"has {factory.num_triples} triples, {factory.num_entities} entities and "
             f"{factory.num_relations} relations, fingerprint {expected}; mapped_triples have "
             f"{self._size()}, fingerprint {value}; name the dataset of these triples, or none",
             reason="FINGERPRINT_MISMATCH",
             metadata={"dataset": factory.name, "value": value, "limit": expected},
         )
 
-    def _find(self, client: Client) -> OpenGraph:
+    def _find(self) -> OpenGraph:
         without_splits: OpenGraph | None = None
-        for name in client.list_datasets():
+        for name in self._client.list_datasets():
             try:
-                factory = client.triples_factory(name)
+                factory = self._client.triples_factory(name)
             except UnknownDatasetError:
                 continue  # gone since it was listed
             for found in self._matches(factory):
@@ -166,7 +150,7 @@ class RemoteGraph:
         graph = self._without_inverses or self._graph
         fingerprint = graph.split_fingerprints["training"]
         try:
-            factory = client.publish(
+            factory = self._client.publish(
                 f"mapped-triples-{fingerprint[:16]}",
                 graph.splits,
                 num_entities=graph.num_entities,
@@ -174,7 +158,7 @@ class RemoteGraph:
             )
         except NotAllowedError as error:
             raise UnknownDatasetError(
-                f"{client.target}: no dataset has these training triples ({self._size()}, "
+                f"{self._client.target}: no dataset has these training triples ({self._size()}, "
                 f"fingerprint {fingerprint}), and the server takes none; serve the files that the "
                 f"ids are from, or run the server with --allow-publish",
                 reason="UNKNOWN_DATASET",
@@ -218,28 +202,3 @@ def without_inverses(graph: MappedGraph) -> MappedGraph | None:
         for half in (triples[~inverse], triples[inverse][:, ::-1])
     ]
     return halves[0] if halves[0].fingerprint == halves[1].fingerprint else None
-
-
-#: The process in which a connection was first opened.
-_first_user: int | None = None
-
-
-def _may_use_grpc() -> bool:
-    """Tell whether gRPC works here: not in a fork of a process that has used it."""
-    global _first_user  # noqa: PLW0603
-    if _first_user is None:
-        _first_user = os.getpid()
-    return _first_user == os.getpid()
-
-
-class Closable(Protocol):
-    """What can be closed."""
-
-    def close(self) -> None:
-        """Close it."""
-
-
-def close_in_process(resource: Closable, process: int) -> None:
-    """Close what a process has opened, if this is still that process, and no fork of it."""
-    if os.getpid() == process:
-        resource.close()

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import threading
 from abc import ABC
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
-from torch.utils.data import get_worker_info
 
 from negserve.config import FilterMode, Kind, Slot, Split
 from negserve.corrupted_batch import CorruptedBatch
 from negserve.errors import InvalidRequestError
 from negserve.sampling.expansion import expand
+from negserve.sampling.positions import Positions
 from negserve.sampling.protocol import TriplesFactory
 
 _SUFFIX = "NegativeSampler"
-#: Consecutive seeds times this are far from each other modulo 2^64: it is 2^64 / golden ratio.
-_SPREAD = 0x9E3779B97F4A7C15
-_NUM_POSITIONS = 2**64
 
 
 class NegativeSampler(ABC):
@@ -27,9 +23,9 @@ class NegativeSampler(ABC):
 
     Thread-safe. Pickled together with its factory and its position.
 
-    In a worker of a DataLoader, forked or spawned, a sampler that is not told the position goes on
-    from one that depends on the worker's seed, so that no two workers and no two epochs draw at the
-    same positions. ``torch.manual_seed``, or the loader's ``generator``, makes it repeatable.
+    A sampler that is not told the position counts: from 0, and in each worker of a DataLoader,
+    forked or spawned, from a position of that worker and epoch. So no two workers and no two epochs
+    draw at the same positions, and every run draws the same. ``docs/training.md`` says which.
 
     :param triples_factory: the graph, remote or in process
     :param num_negs_per_pos: negatives per positive, k; None for 1
@@ -102,22 +98,11 @@ class NegativeSampler(ABC):
             log_q=log_q,
             seed=seed,
         )
-        self._lock = threading.Lock()
-        self._position = 0
-        self._worker_seed = _worker_seed()
+        self._positions = Positions(chunk_size)
 
     def _kind_options(self) -> Mapping[str, Any]:
         """Give what the kind adds to the configuration: fields of ``SamplerConfig``."""
         return {}
-
-    def __getstate__(self) -> dict[str, Any]:
-        state = self.__dict__.copy()
-        del state["_lock"]
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._lock = threading.Lock()
 
     def __repr__(self) -> str:
         return (
@@ -143,33 +128,11 @@ class NegativeSampler(ABC):
     @property
     def position(self) -> int:
         """Position that the next call without an explicit one begins at; may be set."""
-        self._enter_worker()
-        return self._position
+        return self._positions.position
 
     @position.setter
     def position(self, position: int) -> None:
-        self._enter_worker()
-        with self._lock:
-            self._position = position
-
-    def _enter_worker(self) -> None:
-        """Take a place of its own if this is another process than before."""
-        seed = _worker_seed()
-        if seed != self._worker_seed:
-            # A lock that another thread held when the worker was forked stays locked there.
-            self._lock = threading.Lock()
-            self._worker_seed = seed
-            if seed is not None:
-                # The lower half has room for all that a worker ever counts.
-                start = seed * _SPREAD % _NUM_POSITIONS // 2
-                self._position = start - start % self.chunk_size
-
-    def _advance(self, count: int) -> int:
-        self._enter_worker()
-        with self._lock:
-            position = self._position
-            self._position += count
-        return position
+        self._positions.position = position
 
     def sample(
         self, positive_batch: torch.Tensor, position: int | None = None
@@ -224,7 +187,7 @@ class NegativeSampler(ABC):
             )
         flat = positive_batch.reshape(-1, 3).to(torch.int64)
         if position is None:
-            position = self._advance(len(flat))
+            position = self._positions.take(len(flat))
         drawn = self._sampler.sample(flat.cpu().numpy(), position)
         return (
             CorruptedBatch(
@@ -267,9 +230,3 @@ class NegativeSampler(ABC):
     def close(self) -> None:
         """Give back what is held on the server."""
         self._sampler.close()
-
-
-def _worker_seed() -> int | None:
-    """Give the seed of the DataLoader's worker that this process is; None if it is none."""
-    info = get_worker_info()
-    return None if info is None else info.seed

@@ -1,4 +1,4 @@
-"""Negatives of one configuration, in whichever process asks."""
+"""Negatives of one configuration, from the first batch on."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import Any
 import torch
 
 from negserve.integrations.pykeen.inverse_triples import with_inverse, without_inverse
-from negserve.integrations.pykeen.positions import Positions
-from negserve.integrations.remote_graph import OpenGraph, RemoteGraph, close_in_process
+from negserve.integrations.remote_graph import OpenGraph, RemoteGraph
 from negserve.sampling import NegativeSampler, get_negative_sampler_cls
+from negserve.sampling.positions import Positions
 
 
 class Draws:
-    """Draws negatives of a trainer's graph. Each process opens its own sampler at its first batch.
+    """Draws negatives of a trainer's graph, by a sampler that is opened at the first batch.
 
-    Thread-safe; pickled without the sampler.
+    Thread-safe; pickled as not opened.
 
     :param graph: the graph
     :param positions: what counts positions; shared by draws of one seed
@@ -58,8 +58,7 @@ class Draws:
         """Do as :meth:`negserve.sampling.NegativeSampler.sample`."""
         graph, sampler = self._opened()
         if position is None:
-            with self._lock:
-                position = self._positions.take(positive_batch.shape[:-1].numel())
+            position = self._positions.take(positive_batch.shape[:-1].numel())
         if not graph.inverted:
             return sampler.sample(positive_batch, position)
         negatives, mask = sampler.sample(without_inverse(positive_batch), position)
@@ -68,11 +67,13 @@ class Draws:
 
     def _opened(self) -> tuple[OpenGraph, NegativeSampler]:
         if self._process != os.getpid():
-            self._set_up()
+            # A lock that another thread held when the process was forked stays locked here.
+            self._lock = threading.Lock()
+            self._process = os.getpid()
         with self._lock:
             if self._open is None:
                 graph = self._graph.open()
                 sampler = self._cls(graph.factory, **self._options)
-                weakref.finalize(self, close_in_process, sampler, os.getpid())
+                weakref.finalize(self, sampler.close)
                 self._open = graph, sampler
             return self._open

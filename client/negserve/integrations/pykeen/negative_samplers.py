@@ -13,8 +13,8 @@ from negserve.config import FilterMode, Kind, Slot, Split
 from negserve.errors import InvalidRequestError
 from negserve.integrations.pykeen.draws import Draws
 from negserve.integrations.pykeen.filterer import RemoteFilterer
-from negserve.integrations.pykeen.positions import Positions
 from negserve.integrations.remote_graph import RemoteGraph
+from negserve.sampling.positions import Positions
 
 _SEEDS = 2**64
 #: As PyKEEN's resolver takes it.
@@ -90,7 +90,7 @@ def _set_up(
         "corruption_scheme": corruption_scheme,
         "seed": seed,
     }
-    positions = Positions()
+    positions = Positions(options.get("chunk_size", 1))
     sampler.graph, sampler.seed = graph, seed
     sampler.masks_itself = filters or own is None
     sampler.unfiltered = Draws(graph, positions, kind, options)
@@ -234,8 +234,7 @@ class RemotePseudoTypedNegativeSampler(NegativeSampler):  # type: ignore[misc]
 class RemoteNegativeSampler(NegativeSampler):  # type: ignore[misc]
     """Draws negatives of any configuration by a server.
 
-    Nothing is sent before the first batch: then the server is asked for the graph, in each
-    process. Picklable.
+    Nothing is sent before the first batch. Picklable.
 
     :param mapped_triples: integer ids of the training triples, shape (n, 3)
     :param num_entities: size of the entity id space; None for the largest id plus one

@@ -165,11 +165,10 @@ def draw_in_forks(options):
     instances = Tagged.from_triples_factory(
         Nations().training, batch_size=100, drop_last=False, **options
     )
-    loader = DataLoader(instances, batch_size=None, num_workers=2)
+    loader = DataLoader(instances, batch_size=None, num_workers=2, timeout=60)
     epochs = [list(loader) for _ in range(2)]
     check(instances, epochs, 0)
     print("workers drew at positions of their own")
-    # This process has used gRPC now, which forks of it can't.
     assert not instances.negative_sampler.filterer(instances.mapped_triples).any()
     check(instances, [list(loader)], 2)
     print("and after the training process had drawn, too")
@@ -201,20 +200,28 @@ if __name__ == "__main__":
 """
 
 
+_FORK_SUPPORT = "GRPC_ENABLE_FORK_SUPPORT"
+
+
 def run_program(path: Path, program: str, *arguments: str, **environment: str) -> str:
     path.write_text(program)
+    given = {name: value for name, value in os.environ.items() if name != _FORK_SUPPORT}
     result = subprocess.run(
         [sys.executable, str(path), *arguments],
         capture_output=True, text=True, timeout=150, check=False, cwd=path.parent,
-        env={**os.environ, "PYKEEN_HOME": str(path.parent), **environment},
+        env={**given, "PYKEEN_HOME": str(path.parent), **environment},
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     return result.stdout
 
 
+@pytest.mark.parametrize("environment", [{}, {_FORK_SUPPORT: "0"}, {_FORK_SUPPORT: "1"}], ids=str)
 @pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_workers_draw_and_train(publisher: ServerProcess, tmp_path: Path, method: str):
-    said = run_program(tmp_path / "workers.py", _WORKERS, method, publisher.target)
+def test_workers_draw_and_train(
+    publisher: ServerProcess, tmp_path: Path, method: str, environment: dict[str, str]
+):
+    path = tmp_path / "workers.py"
+    said = run_program(path, _WORKERS, method, publisher.target, **environment)
     if method == "fork":
         assert "workers drew at positions of their own" in said
         assert "after the training process had drawn" in said
