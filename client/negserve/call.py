@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import grpc
@@ -12,6 +12,7 @@ from negserve.budget import Budget
 from negserve.exchange import Exchange
 from negserve.replicas import Replicas
 from negserve.stall_timer import StallTimer
+from negserve.v1.sampler_pb2_grpc import SamplerServiceStub
 
 
 class Call:
@@ -19,7 +20,8 @@ class Call:
 
     :param replicas: whose errors it has
     :param target: the replica that answers
-    :param method: the stub's method
+    :param channel: to it
+    :param method: name of the method
     :param request: the only request; None for a method that takes a stream of them
     """
 
@@ -28,14 +30,17 @@ class Call:
         replicas: Replicas,
         stall_timer: StallTimer,
         target: str,
-        method: Callable[[Any], Any],
+        channel: grpc.Channel,
+        method: str,
         request: Any = None,
     ) -> None:
         self.target = target
+        self._channel = channel  # which lives as long, so that a fork closes it
         self._replicas = replicas
         self._stall_timer = stall_timer
         self._requests: queue.SimpleQueue[Iterable[Any] | None] = queue.SimpleQueue()
-        self._call = method(_flattened(self._requests) if request is None else request)
+        start = getattr(SamplerServiceStub(channel), method)
+        self._call = start(_flattened(self._requests) if request is None else request)
         # Whatever ends the call, a fork for one, ends the thread of grpc that waits for requests.
         # Not through self: grpc would hold it, and a call that nobody holds would stay open.
         requests = self._requests

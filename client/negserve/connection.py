@@ -41,8 +41,10 @@ class Connection(Replicas):
         self._pauses = threading.Condition()
         self._stall_timer = StallTimer()
 
-    def _stub(self) -> tuple[str, SamplerServiceStub]:
-        """Give the replica in use, and the service's stub on this process's channel to it.
+    def _open_channel(self) -> tuple[str, grpc.Channel]:
+        """Give the replica in use, and this process's channel to it.
+
+        Whoever uses it holds it, also after it was lost: only so does the next fork close it.
 
         :raises ClosedError: after :meth:`close`
         """
@@ -54,7 +56,7 @@ class Connection(Replicas):
                 raise self.closed()
             if self._channel is None or not forks.is_open(self._channel):
                 self._channel = forks.open_channel(self.target, CHANNEL_OPTIONS)
-            return self.target, SamplerServiceStub(self._channel)
+            return self.target, self._channel
 
     def call(self, method: str, request: object) -> Any:
         """Call a unary method, on as many replicas as it takes.
@@ -64,10 +66,10 @@ class Connection(Replicas):
         """
 
         def ask(budget: Budget) -> Any:
-            target, stub = self._stub()
+            target, channel = self._open_channel()
             limit = budget.limit()
             try:
-                return getattr(stub, method)(request, timeout=limit)
+                return getattr(SamplerServiceStub(channel), method)(request, timeout=limit)
             except grpc.RpcError as error:
                 raise self.translate(error, target) from error
             except ValueError as error:
@@ -83,9 +85,9 @@ class Connection(Replicas):
         :raises ClosedError: after :meth:`close`
         :raises UnavailableError: if a fork has closed the channel just now
         """
-        target, stub = self._stub()
+        target, channel = self._open_channel()
         try:
-            call = Call(self, self._stall_timer, target, getattr(stub, method), request)
+            call = Call(self, self._stall_timer, target, channel, method, request)
         except ValueError as error:
             raise self._cut_off(target) from error
         with self._lock:

@@ -26,6 +26,9 @@ _LOOK_SECONDS = 0.002
 _THREADS = Path("/proc/self/task")
 _GRPC_THREADS = frozenset({"event_engine", "grpc_global_tim", "lifeguard"})
 
+#: What Python calls a thread by the function that it runs.
+_PYTHON_THREAD = " (_run)"
+
 _channels: weakref.WeakSet[grpc.Channel] = weakref.WeakSet()
 # Held during a fork, so that no thread opens a channel meanwhile.
 _lock = threading.Lock()
@@ -51,16 +54,21 @@ def _close_all() -> None:
     _channels.clear()
     for channel in channels:
         channel.close()
-    if channels:
-        _wait_for_rest()
+    # Also without any: one that was let go ends later.
+    _wait_for_rest(_REST_SECONDS if channels else _REST_SECONDS / 5)
 
 
-def _wait_for_rest() -> None:
-    until = time.monotonic() + _REST_SECONDS
+def _wait_for_rest(seconds: float) -> None:
+    until = time.monotonic() + seconds
     while time.monotonic() < until:
-        time.sleep(_LOOK_SECONDS)
-        if _THREADS.is_dir() and not _GRPC_THREADS & _thread_names():
+        if _THREADS.is_dir() and not _GRPC_THREADS & _thread_names() and not _is_calling():
             return
+        time.sleep(_LOOK_SECONDS)
+
+
+def _is_calling() -> bool:
+    """Tell whether a thread that grpc's Python has for a channel or a call is there."""
+    return any(thread.name.endswith(_PYTHON_THREAD) for thread in threading.enumerate())
 
 
 def _thread_names() -> set[str]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
-import threading
+import subprocess
+import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,11 +15,10 @@ import pytest
 import torch
 
 from negserve import Client, EpochConfig, FingerprintMismatchError, SamplerConfig
-from negserve.sampling import BernoulliNegativeSampler
 from negserve_server import graph
 from tests.contract.cases import CASES
 from tests.contract.conftest import ALL_SPLITS
-from tests.support.graphs import GRAPHS, load
+from tests.support.graphs import GRAPHS, REPOSITORY, load
 from tests.support.server_process import server_process
 
 
@@ -123,25 +123,26 @@ def test_forms_of_one_graph_are_one_graph(publisher: Client, log: Path):
     assert caught.value.metadata["limit"] == fingerprints.pop()
 
 
-def test_many_at_once_cost_one_upload_and_one_build(publisher: Client, log: Path):
+def test_64_ranks_at_once_cost_one_upload_and_one_build(
+    publisher: Client, log: Path, tmp_path: Path
+):
     loaded = without_types("fb15k-237")
-    begin = threading.Barrier(64)
-    stages: set[str] = set()
-
-    def publish(_: int) -> tuple[str, list[list[int]]]:
-        with Client(publisher.target) as client:
-            begin.wait(60)
-            factory = client.publish(
-                "at-once", loaded.splits, on_progress=lambda progress: stages.add(progress.stage)
-            )
-            sampler = BernoulliNegativeSampler(factory, 4, filtered=True)
-            return factory.fingerprint, sampler.sample(torch.tensor([[1, 2, 3]]))[0].tolist()
-
-    with ThreadPoolExecutor(64) as threads:
-        answers = list(threads.map(publish, range(64)))
-    assert answers == answers[:1] * 64
-    assert answers[0][0] == loaded.fingerprint
-    assert {"waiting", "uploading"} <= stages
+    sizes = {"num_entities": loaded.num_entities, "num_relations": loaded.num_relations}
+    np.savez(tmp_path / "graph.npz", **loaded.splits, **sizes)  # type: ignore[arg-type]
+    command = (
+        sys.executable, "-m", "tests.support.publishing_ranks",
+        publisher.target, "at-once", str(tmp_path / "graph.npz"), "64",
+    )  # fmt: skip
+    done = subprocess.run(
+        command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    answers = json.loads(done.stdout)
+    sampler = loaded.open_sampler(num_negs_per_pos=4, filter_splits=("training",))
+    drawn = sampler.sample(np.array([[1, 2, 3]]), 0).replaced.tolist()
+    assert [answer[:2] for answer in answers] == [[loaded.fingerprint, drawn]] * 64
+    assert [("uploading" in stages) for _, _, stages in answers].count(True) == 1
+    assert any("waiting" in stages for _, _, stages in answers)
     assert uploads(log, "at-once") == 1
 
 

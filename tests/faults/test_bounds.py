@@ -6,12 +6,13 @@ import gc
 import itertools
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from negserve import Client, EpochConfig, SamplerConfig
 from tests.faults.conftest import Servers, open_stream
-from tests.support.server_process import ServerProcess
+from tests.support.server_process import ServerProcess, server_process
 from tests.support.tcp_proxy import tcp_proxy
 
 MEGABYTE = 2**20
@@ -134,3 +135,22 @@ def test_clients_leave_no_thread_behind(servers: Servers):
     while any(thread.name == "negserve-stall-timer" for thread in threading.enumerate()):
         assert time.monotonic() < deadline, "timers without clients go on"
         time.sleep(0.1)
+
+
+def test_clients_that_leave_are_no_errors_of_the_server(tmp_path: Path):
+    log = tmp_path / "log"
+    with server_process("--threads", "2", log=log) as server:
+        for _ in range(12):
+            with (
+                tcp_proxy(server.target) as proxy,
+                Client(proxy.target, timeout=5, patience=0.2) as client,
+            ):
+                streams = [iter(open_stream(client)) for _ in range(4)]
+                for stream in streams:
+                    next(stream)
+                proxy.cut()  # while the server writes
+        with Client(server.target) as client:
+            assert len(list(open_stream(client))) == 169
+    assert "its client is gone" in log.read_text()
+    assert "ERROR" not in log.read_text()
+    assert "Traceback" not in log.read_text()

@@ -136,10 +136,11 @@ def test_closing_during_a_pause_ends_it_at_once(
     before = set(threading.enumerate())
     with tcp_proxy(steady.target) as proxy:
         client = Client(proxy.target, timeout=10, patience=300)
+        # Amid the second message: before the reader has so much that it waits for the trainer.
+        proxy.cut_after(700_000, proxy.close)
         batches = iter(open_stream(client))
         next(batches)
         pauses = client._connection._pauses
-        proxy.close()
         deadline = time.monotonic() + 10
         while not pauses._waiters:  # type: ignore[attr-defined]
             assert time.monotonic() < deadline

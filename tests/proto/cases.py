@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from google.protobuf.message import Message
 
+from negserve.fingerprint import graph_fingerprint, split_fingerprint
 from negserve.v1 import sampler_pb2 as pb
 from tests.support.graphs import load
 
-#: RPCs that the golden files leave out, and why.
-WITHOUT_CASES = {"Publish": "changes what the server serves"}
-
 #: Reasons without a case, and why.
 WITHOUT_REASONS = {
-    "PUBLISH_NOT_ALLOWED": "is one of Publish",
-    "GRAPH_TOO_LARGE": "is one of Publish",
-    "CHECKSUM_MISMATCH": "is one of Publish",
+    "PUBLISH_NOT_ALLOWED": "needs a server that takes no graphs; that of Publish takes some",
     "TOO_MANY_STREAMS": "needs as many open streams as the server takes",
     "DRAINING": "needs a server that shuts down",
     "STREAM_IDLE": "needs an hour of silence",
@@ -374,6 +371,74 @@ def _cases_by_name(request_class: Any) -> list[Case]:
     ]  # fmt: skip
 
 
+_TOY_SIZES = 4, 2
+_TOY = {
+    "training": np.array([(0, 0, 1), (1, 1, 2), (3, 0, 0)]),
+    "testing": np.array([(0, 1, 2)]),
+}
+_TOY_FINGERPRINT = graph_fingerprint(
+    {name: split_fingerprint(rows, *_TOY_SIZES) for name, rows in _TOY.items()}
+)
+
+
+def _publish_cases() -> list[Case]:
+    """Make the cases of ``Publish``, which follow each other on a server of their own."""
+    splits = [
+        pb.AnnouncedSplit(split=pb.SPLIT_TRAINING, num_triples=3),
+        pb.AnnouncedSplit(split=pb.SPLIT_TESTING, num_triples=1),
+    ]
+
+    def announced(name: str = "toy", **changes: Any) -> Message:
+        fields = {
+            "name": name,
+            "fingerprint": _TOY_FINGERPRINT,
+            "num_entities": _TOY_SIZES[0],
+            "num_relations": _TOY_SIZES[1],
+            "splits": splits,
+            **changes,
+        }
+        return pb.PublishRequest(announcement=pb.PublishAnnouncement(**fields))
+
+    def chunk(split: str, begin: int, end: int, **changes: Any) -> Message:
+        heads, relations, tails = (ids(column, 1) for column in _TOY[split][begin:end].T)
+        fields = {
+            "split": pb.Split.Value(f"SPLIT_{split.upper()}"),
+            "first_row": begin,
+            "triples": pb.Triples(heads=heads, relations=relations, tails=tails),
+            "crc32": zlib.crc32(heads.data + relations.data + tails.data),
+            **changes,
+        }
+        return pb.PublishRequest(chunk=pb.PublishChunk(**fields))
+
+    first, second, third = chunk("training", 0, 2), chunk("training", 2, 3), chunk("testing", 0, 1)
+    outside = pb.Triples(heads=ids([4], 1), relations=ids([0], 1), tails=ids([1], 1))
+    return [
+        Case("checksum mismatch", "nothing is kept of it, and the name stays free",
+             [announced(), first, chunk("training", 2, 3, crc32=1)]),
+        Case("chunk out of order", "row 2 of training is due", [announced(), first, third]),
+        Case("end amid an upload", "two of four triples came", [announced(), first]),
+        Case("entity out of range", "there are 4",
+             [announced(), chunk("training", 0, 1, triples=outside,
+                                 crc32=zlib.crc32(b"\x04\x00\x01"))]),
+        Case("another graph than announced", "the triples have another fingerprint",
+             [announced(fingerprint="0" * 64), first, second, third]),
+        Case("uploaded", "three chunks of two splits", [announced(), first, second, third]),
+        Case("already held", "answered at once, nothing is asked for", [announced()]),
+        Case("embedded graph", "what is loaded from files is held, too",
+             [announced("world", fingerprint=load("world").fingerprint)]),
+        Case("name of a published graph", "another graph has it",
+             [announced(fingerprint="0" * 64)]),
+        Case("name of an embedded graph", "another graph has it", [announced("world")]),
+        Case("too large", "refused before a triple is sent",
+             [announced("large", splits=[pb.AnnouncedSplit(split=pb.SPLIT_TRAINING,
+                                                           num_triples=2**40)])]),
+        Case("no name", "a bad announcement", [announced("")]),
+        Case("chunk first", "the announcement is missing", [first]),
+        Case("no message", "a stream without messages ends well"),
+        Case("no message of protobuf", "refused", [MALFORMED]),
+    ]  # fmt: skip
+
+
 #: By RPC.
 CASES: dict[str, list[Case]] = {
     "Sample": [*_sample_cases(), *_sample_refusals()],
@@ -387,4 +452,5 @@ CASES: dict[str, list[Case]] = {
     ],
     "GetRelationStatistics": _cases_by_name(pb.GetRelationStatisticsRequest),
     "GetVocabulary": _cases_by_name(pb.GetVocabularyRequest),
+    "Publish": _publish_cases(),
 }

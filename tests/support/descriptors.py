@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 from google.protobuf.descriptor import Descriptor
 
 from negserve.v1 import sampler_pb2 as pb
@@ -11,11 +9,8 @@ from negserve.v1 import sampler_pb2 as pb
 SERVICE = pb.DESCRIPTOR.services_by_name["SamplerService"]
 
 
-def messages_of_rpcs(without: Collection[str] = ()) -> dict[str, Descriptor]:
-    """Give the messages that the RPCs carry, and all within them, by name.
-
-    :param without: RPCs left out, and so the messages that only they carry
-    """
+def messages_of_rpcs() -> dict[str, Descriptor]:
+    """Give the messages that the RPCs carry, and all within them, by name."""
     found: dict[str, Descriptor] = {}
 
     def visit(message: Descriptor) -> None:
@@ -26,7 +21,6 @@ def messages_of_rpcs(without: Collection[str] = ()) -> dict[str, Descriptor]:
                     visit(field.message_type)
 
     for method in SERVICE.methods:
-        if method.name not in without:
-            visit(method.input_type)
-            visit(method.output_type)
+        visit(method.input_type)
+        visit(method.output_type)
     return found

@@ -22,6 +22,8 @@ from negserve.sampling import BernoulliNegativeSampler
 SAMPLER = SamplerConfig(kind="bernoulli", num_negs_per_pos=5, filter_splits=("training",), seed=3)
 NUM_WORKERS = 3
 NUM_EPOCHS = 2
+NUM_THREADS = 2
+NUM_MORE_LOADERS = 10
 POSITIVE = (7, 3, 11)
 NUM_COPIES = 60
 
@@ -79,33 +81,45 @@ def collate(client: Client) -> Iterator[tuple[torch.Tensor, ...]]:
 
 
 def sampling_meanwhile(client: Client) -> Iterator[tuple[torch.Tensor, ...]]:
-    """A thread of the training process samples all the time while workers are forked."""
-    sampler = BernoulliNegativeSampler(client.triples_factory("world"), 5, filtered=True, seed=3)
+    """Threads of the training process sample all the time while workers are forked."""
+    world = client.triples_factory("world")
     positives = torch.tensor([POSITIVE] * 500)
-    wanted = sampler.sample(positives, position=0)[0]
     is_over = threading.Event()
-    count, errors = 0, []
+    counts, errors = [0] * NUM_THREADS, []
 
-    def keep_sampling() -> None:
-        nonlocal count
+    def keep_sampling(number: int) -> None:
         try:
+            sampler = BernoulliNegativeSampler(world, 5, filtered=True, seed=number)
+            wanted = sampler.sample(positives, position=0)[0]
             while not is_over.is_set():
                 assert torch.equal(sampler.sample(positives, position=0)[0], wanted)
-                count += 1
+                counts[number] += 1
         except BaseException as error:
             errors.append(error)
 
-    thread = threading.Thread(target=keep_sampling)
-    thread.start()
+    def wait_for_all() -> None:
+        """All threads must go on after each fork."""
+        seen = list(counts)
+        while any(now == then for now, then in zip(counts, seen, strict=True)) and not errors:
+            is_over.wait(0.001)
+
+    threads = [
+        threading.Thread(target=keep_sampling, args=(number,)) for number in range(NUM_THREADS)
+    ]
+    for thread in threads:
+        thread.start()
     try:
+        for _ in range(NUM_MORE_LOADERS):
+            stream = TripleStream(client.targets, "world", SAMPLER, batch_size=2000, form="tuple")
+            for _ in loader_of(stream, batch_size=None):
+                wait_for_all()
         for batch in stream_by_address(client):
-            seen = count
             yield batch
-            while count == seen and not errors:
-                is_over.wait(0.001)  # it must go on after each fork
+            wait_for_all()
     finally:
         is_over.set()
-        thread.join(30)
+        for thread in threads:
+            thread.join(30)
     if errors:
         raise errors[0]
 

@@ -57,8 +57,9 @@ async def refuse(context: grpc.aio.ServicerContext[Any, Any], error: Exception) 
         await context.abort(
             STATUS_OF_REASON[error.reason], str(error), ((DETAILS_KEY, encode_status(error)),)
         )
-    if context.done():
-        # The client is gone: it hears no answer, and nobody needs to look into it.
+    if context.done() or isinstance(error, grpc.aio.InternalError):
+        # The client is gone, which a write may know before the context does: it hears no answer,
+        # and nobody needs to look into it.
         logger.info("a call ended under way, its client is gone: %s", error)
         raise asyncio.CancelledError from error
     logger.error("unforeseen error", exc_info=error)

@@ -80,7 +80,7 @@ class SamplerServicer:
     async def sample_epoch(
         self, request: pb.SampleEpochRequest
     ) -> AsyncIterator[pb.SampleEpochResponse]:
-        """Answer ``SampleEpoch``; the next message is made while the client takes the last one."""
+        """Answer ``SampleEpoch``; further messages are made while the client takes the last one."""
         factory = self._datasets.find(request.dataset, request.expected_fingerprint)
         config = wire.decode_config(request.sampler, self._limits)
         epoch_config = wire.decode_epoch(request, self._limits)
