@@ -36,7 +36,7 @@ types: $(VENV)/developers
 	$(BIN)/mypy client/negserve server/negserve_server proto examples benchmarks deploy
 
 pytest: $(VENV)/developers
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 bench: $(VENV)/developers ## The tables behind every published number.
 	$(BIN)/python -m benchmarks.run_all

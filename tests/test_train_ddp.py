@@ -13,8 +13,8 @@ from pathlib import Path
 
 import torch
 
-from tests.support.graphs import REPOSITORY
-from tests.support.server_process import ServerProcess
+from tests.support.graphs import REPOSITORY, graph_path
+from tests.support.server_process import ServerProcess, server_process
 
 #: 8 epochs of 11 steps.
 SHORT = ("--epochs", "8", "--dim", "32", "--negatives", "32", "--save-every", "5")
@@ -28,12 +28,12 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def start(server: ServerProcess, checkpoint: Path) -> subprocess.Popen[str]:
+def start(server: ServerProcess, checkpoint: Path, *options: str) -> subprocess.Popen[str]:
     command = [
         *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"),
         *("--master-addr", "127.0.0.1", "--master-port", str(free_port())),
         *(str(REPOSITORY / "examples" / "train_ddp.py"), "--target", server.target),
-        *("--checkpoint", str(checkpoint), *SHORT),
+        *("--checkpoint", str(checkpoint), *SHORT, *options),
     ]
     return subprocess.Popen(
         command,
@@ -90,3 +90,11 @@ def test_a_killed_run_goes_on_to_the_same_weights(server: ServerProcess, tmp_pat
     assert whole["stream"] == resumed["stream"] == {"epoch": 8, "start": 0}
     for name, weights in whole["model"].items():
         assert torch.equal(weights, resumed["model"][name]), name
+
+
+def test_it_trains_on_a_benchmark_graph(tmp_path: Path):
+    folder = graph_path("codex-s")
+    with server_process("--dataset", f"codex-s={folder}") as server:
+        options = ("--dataset", "codex-s", "--data", str(folder), "--model", "transe")
+        mrr = finish(start(server, tmp_path / "run.pt", *options))
+    assert min(mrr.values()) > LEAST_MRR

@@ -71,6 +71,8 @@ class Connection(Replicas):
             try:
                 return getattr(SamplerServiceStub(channel), method)(request, timeout=limit)
             except grpc.RpcError as error:
+                if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+                    raise self.stalled(target, limit) from error
                 raise self.translate(error, target) from error
             except ValueError as error:
                 raise self._cut_off(target) from error
