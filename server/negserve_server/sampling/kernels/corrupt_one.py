@@ -170,9 +170,10 @@ def corrupt_one(
         for row in range(num_rows):
             if num_legals[row] == _ZERO:
                 i = block_begin + row
+                # Plain True would be a type of its own, and so another compilation.
                 corrupt(
                     positives[i : i + 1], first_position + np.uint64(row), seed, k,
-                    cell_ends, cell_places, num_ids, True, False,
+                    cell_ends, cell_places, num_ids, np.bool_(True), np.bool_(False),
                     replaced + np.uint64(i) * width, width, own_counts,
                     is_saturated[i : i + 1], NOWHERE, NOWHERE,
                 )  # fmt: skip
