@@ -2,15 +2,13 @@
 
 numba counts the references of every array that it passes to a helper, even to an inlined one.
 In a loop over positives that took longer than the work itself (`docs/benchmarks.md`). An
-address is a number: whoever calls a kernel keeps the arrays alive. A kernel that makes scratch
-arrays itself must mention them after their last use (:func:`is_held`), or numba frees them early.
+address is a number: whoever calls a kernel keeps the arrays alive.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import numba as nb
 import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
@@ -26,12 +24,6 @@ def address_of(array: NDArray[Any]) -> np.uint64:
     if not array.flags.c_contiguous:
         raise ValueError("only a C-contiguous array has its elements one behind the other")
     return np.uint64(array.ctypes.data) if array.size else NOWHERE
-
-
-@nb.njit(inline="always")  # type: ignore[untyped-decorator]
-def is_held(array: NDArray[Any]) -> bool:
-    """Keep an array alive until here: true, but numba does not know."""
-    return array.size >= 0
 
 
 def _pointer(builder: Any, llvm_type: Any, address: Any, index: Any) -> Any:

@@ -32,8 +32,11 @@ def test_warm_up_compiles_all_that_requests_use():
     warm_up({})
     compiled = [
         corrupt.corrupt,
+        corrupt.corrupt_scratch,
         corrupt_chunks.corrupt_chunks,
+        corrupt_chunks.chunks_scratch,
         corrupt_one.corrupt_one,
+        corrupt_one.one_scratch,
         index_kernels.contains_values,
         index_kernels.fill_table,
         index_kernels.find_one,

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from negserve_server.addresses import address_of
 from negserve_server.sampling.kernels.permute import NUM_ROUNDS, permute
 from negserve_server.sampling.philox import blocks
+from negserve_server.sampling.scratch import scratch
 
 #: Second counter word of the words that key a permutation.
 PURPOSE_ORDER = 2
@@ -58,5 +59,6 @@ class Permutation:
             np.uint32(self._num_right),
             address_of(self._keys),
             out,
+            scratch(8 * count),
         )
         return out

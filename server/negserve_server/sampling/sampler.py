@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -11,9 +13,10 @@ from negserve_server.index.filter_index import check_ids
 from negserve_server.sampling.batch import CorruptedBatch
 from negserve_server.sampling.config import SamplerConfig
 from negserve_server.sampling.domain import Domain
-from negserve_server.sampling.kernels.corrupt import corrupt
-from negserve_server.sampling.kernels.corrupt_chunks import corrupt_chunks
-from negserve_server.sampling.kernels.corrupt_one import corrupt_one
+from negserve_server.sampling.kernels.corrupt import corrupt, corrupt_scratch
+from negserve_server.sampling.kernels.corrupt_chunks import chunks_scratch, corrupt_chunks
+from negserve_server.sampling.kernels.corrupt_one import corrupt_one, one_scratch
+from negserve_server.sampling.scratch import scratch
 
 
 def as_triples(triples: ArrayLike) -> NDArray[np.int64]:
@@ -71,6 +74,36 @@ class Sampler:
             )
         self.config = config
         self.domain = domain
+        #: Whether each positive has one negative that is any id but an excluded one.
+        self._is_one = (
+            config.num_negs_per_pos == config.chunk_size == 1
+            and domain.is_plain
+            and config.filter_mode == "exact"
+            and not config.distinct
+            and not config.log_q
+        )
+        # What the kernels are told in each call; the domain keeps what is at the addresses.
+        self._arguments = (
+            np.uint64(config.seed),
+            np.uint64(config.num_negs_per_pos),
+            address_of(domain.cell_ends),
+            address_of(domain.places),
+            np.uint64(len(domain.cells)),
+            domain.num_ids,
+        )
+        self._scratch_size = self._find_scratch_size()
+
+    def _find_scratch_size(self) -> int:
+        config = self.config
+        num_cells, k = np.uint64(len(self.domain.cells)), np.uint64(config.num_negs_per_pos)
+        if self._is_one:
+            return int(one_scratch(num_cells)[-1])
+        find_places = chunks_scratch if config.chunk_size > 1 else corrupt_scratch
+        return int(find_places(num_cells, k, config.distinct)[-1])
+
+    @cached_property
+    def _sets(self) -> np.uint64:
+        return address_of(self.domain.member_places)
 
     def sample(self, positives: ArrayLike, position: int) -> CorruptedBatch:
         """Corrupt positives.
@@ -95,30 +128,24 @@ class Sampler:
         is_partly_masked = config.filter_mode == "mask" or config.distinct or chunk > 1
         mask = np.ones((n, k), dtype=np.bool_) if is_partly_masked else None
         log_q = np.empty((n, k), dtype=np.float32) if config.log_q else None
-        arguments = (
-            triples,
-            np.uint64(position),
-            np.uint64(config.seed),
-            np.uint64(k),
-            domain.cell_ends,
-            domain.places,
-            domain.num_ids,
-        )
+        arguments = (np.uint64(position), *self._arguments)
         outputs = (address_of(replaced), np.uint64(replaced.itemsize), counts)
+        own = scratch(self._scratch_size)
         extras = (
             NOWHERE if mask is None else address_of(mask),
             NOWHERE if log_q is None else address_of(log_q),
         )
         if chunk > 1:
             all_inside = corrupt_chunks(
-                *arguments, np.uint64(chunk), config.distinct, *outputs, *extras
+                triples, *arguments, np.uint64(chunk), config.distinct, *outputs, *extras, own
             )
-        elif k == 1 and domain.is_plain and mask is None and log_q is None:
-            all_inside = corrupt_one(*arguments, domain.member_places, *outputs, is_saturated)
+        elif self._is_one:
+            all_inside = corrupt_one(triples, *arguments, self._sets, *outputs, is_saturated, own)
         else:
             is_exact = config.filter_mode == "exact"
+            options = (is_exact, config.distinct)
             all_inside = corrupt(
-                *arguments, is_exact, config.distinct, *outputs, is_saturated, *extras
+                triples, 0, n, *arguments, *options, *outputs, is_saturated, *extras, own
             )
         if not all_inside:
             check_ids(triples, domain.num_ids[0], domain.num_ids[1])

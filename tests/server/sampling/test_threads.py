@@ -10,6 +10,7 @@ import numpy as np
 from tests.support.graphs import load
 
 SAMPLERS: list[dict[str, Any]] = [
+    {"kind": "basic", "num_negs_per_pos": 1},
     {"kind": "basic", "num_negs_per_pos": 7},
     {"kind": "bernoulli", "num_negs_per_pos": 200},
     {"kind": "degree", "num_negs_per_pos": 33},

@@ -8,16 +8,17 @@ slot (one line of the hash table, one or two of the list) cost their share of on
 
 from __future__ import annotations
 
+import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
 from negserve_server.addresses import (
     NOWHERE,
-    is_held,
     load_uint32,
     load_uint64,
     store_float32,
     store_uint8,
+    store_uint64,
 )
 from negserve_server.compiled import compiled
 from negserve_server.sampling.kernels import places as at
@@ -48,21 +49,51 @@ _ZERO = np.uint64(0)
 _ONE = np.uint64(1)
 _4 = np.uint64(4)
 _8 = np.uint64(8)
+_12 = np.uint64(12)
 _2_32 = np.uint64(2**32)
 
 #: Positives of a block at most, and bytes of its words at most: a part of the nearest cache.
-_BLOCK = 32
-_BLOCK_BYTES = 16384
+_BLOCK = np.uint64(32)
+_BLOCK_BYTES = np.uint64(16384)
+
+
+@nb.njit(inline="always")
+def _block_size(num_words: int) -> int:
+    """Give how many positives a block has."""
+    return max(_ONE, min(_BLOCK, _BLOCK_BYTES // (_4 * num_words)))
+
+
+@compiled
+def corrupt_scratch(num_cells: int, k: int, is_distinct: bool) -> tuple[int, ...]:
+    """Say where what is in the scratch memory, in bytes from its begin, and last where it ends.
+
+    :param num_cells: uint64
+    :param k: uint64, negatives per positive
+    :return: as uint64 each, the places of: words of a block, negatives of a positive, notes of a
+        block, plans, shares, table of distinct values; end
+    """
+    num_words = (k + _4) // _4 * _4  # one more than k, rounded up to whole blocks of four
+    block = _block_size(num_words)
+    rows = _4 * num_words * block
+    notes = rows + (_12 * k + _12) // _8 * _8
+    plans = notes + _8 * NOTE_SIZE * num_cells * block
+    shares = plans + _8 * np.uint64(NUM_COLUMNS) * num_cells
+    table = shares + _8 * num_cells
+    size = np.uint64(table_size(k)) if is_distinct else _ZERO
+    return rows, notes, plans, shares, table, table + _8 * size
 
 
 @compiled
 def corrupt(
     positives: NDArray[np.int64],
+    first_row: int,
+    end_row: int,
     position: int,
     seed: int,
     k: int,
-    cell_ends: NDArray[np.uint64],
-    cell_places: NDArray[np.uint64],
+    cell_ends: int,
+    places: int,
+    num_cells: int,
     num_ids: tuple[int, int, int],
     is_exact: bool,
     is_distinct: bool,
@@ -72,17 +103,21 @@ def corrupt(
     is_saturated: NDArray[np.bool_],
     mask: int,
     log_q: int,
+    scratch: int,
 ) -> bool:
     """Corrupt a batch, each positive on its own.
 
     :param positives: shape (n, 3)
-    :param position: uint64 position of the first positive; the i-th has ``position + i``
+    :param first_row: the first of them that is corrupted
+    :param end_row: the first after it that is not
+    :param position: uint64 position of ``positives[0]``; the i-th has ``position + i``
     :param seed: uint64 key of the generator
     :param k: uint64, negatives per positive
-    :param cell_ends: per relation, where each cell ends among all, as shares in 2^-32, shape
-        (num_relations, cells)
-    :param cell_places: where each cell's arrays are, shape (cells, 14), see :mod:`.places`; the
-        caller keeps them alive
+    :param cell_ends: address, uint64 of shape (num_relations, cells): where each cell ends among
+        all, as shares in 2^-32
+    :param places: address, uint64 of shape (cells, 14), where each cell's arrays are, see
+        :mod:`.places`
+    :param num_cells: uint64
     :param num_ids: how many ids each slot has
     :param is_exact: whether known values are excluded; else they are flagged in the mask
     :param is_distinct: whether the values of a cell are pairwise different
@@ -92,25 +127,23 @@ def corrupt(
     :param is_saturated: written, where some negative had no legal value, shape (n,)
     :param mask: address of flags, uint8 of shape (n, k), all 1; nowhere for none
     :param log_q: address, float32 of shape (n, k), written; nowhere for none
+    :param scratch: address of memory to write to, as much as :func:`corrupt_scratch` says
     :return: False, with nothing of use written, if an id is outside its id space
     """
-    num_cells = np.uint64(cell_places.shape[0])
-    places = np.uint64(cell_places.ctypes.data)
-    num_words = (k + _4) // _4 * _4  # one more than k, rounded up to whole blocks of four
-    block = max(1, min(_BLOCK, _BLOCK_BYTES // np.int64(_4 * num_words)))
-    # Scratch, held by these names and used by address.
-    words_array = np.empty(block * np.int64(num_words), dtype=np.uint32)
-    notes_array = np.zeros(block * np.int64(num_cells * NOTE_SIZE), dtype=np.uint64)
-    rows_array = np.empty(3 * np.int64(k) + 1, dtype=np.uint32)
-    plans_array = np.zeros(np.int64(num_cells) * NUM_COLUMNS, dtype=np.uint64)
-    shares_array = np.zeros(np.int64(num_cells), dtype=np.uint64)
-    table_array = np.zeros(table_size(k) if is_distinct else 2, dtype=np.uint64)
-    ranks = np.uint64(rows_array.ctypes.data)
+    num_words = (k + _4) // _4 * _4
+    block = _block_size(num_words)
+    rows_at, notes_at, plans_at, shares_at, table_at, end_at = corrupt_scratch(
+        num_cells, k, is_distinct
+    )
+    ranks = scratch + rows_at
     hits = ranks + _8 * k
-    plans = np.uint64(plans_array.ctypes.data)
-    shares = np.uint64(shares_array.ctypes.data)
-    table = np.uint64(table_array.ctypes.data)
-    table_mask = np.uint64(len(table_array) // 2 - 1)
+    all_notes = scratch + notes_at
+    plans = scratch + plans_at
+    shares = scratch + shares_at
+    table = scratch + table_at
+    table_mask = ((end_at - table_at) >> _4) - _ONE
+    for i in range((end_at - notes_at) // _8):
+        store_uint64(all_notes, i, _ZERO)
     tag = _ZERO
 
     with_all = log_q != NOWHERE  # the probability of a value concerns cells without negatives, too
@@ -120,8 +153,8 @@ def corrupt(
         is_filtered |= at.column(places, cell, at.TABLE_MASK) > _ZERO
         last_slot = at.column(places, cell, at.SLOT)
 
-    for block_begin in range(0, positives.shape[0], block):
-        block_end = min(block_begin + block, positives.shape[0])
+    for block_begin in range(np.uint64(first_row), np.uint64(end_row), block):
+        block_end = min(block_begin + block, np.uint64(end_row))
 
         # First, the words and the division, and ask for the pairs.
         for i in range(block_begin, block_end):
@@ -130,11 +163,11 @@ def corrupt(
                 0 <= head < num_ids[0] and 0 <= relation < num_ids[1] and 0 <= tail < num_ids[2]
             ):
                 return False
-            in_block = np.uint64(i - block_begin)
-            words = np.uint64(words_array.ctypes.data) + in_block * num_words * _4
-            notes = np.uint64(notes_array.ctypes.data) + in_block * num_cells * NOTE_SIZE * _8
+            in_block = i - block_begin
+            words = scratch + in_block * num_words * _4
+            notes = all_notes + in_block * num_cells * NOTE_SIZE * _8
             num_blocks = np.int64(num_words // _4)
-            fill_words(words, num_blocks, np.uint64(position) + np.uint64(i), seed)
+            fill_words(words, num_blocks, np.uint64(position) + i, seed)
             word = np.uint64(load_uint32(words, _ZERO))
             divide(cell_ends, relation, num_cells, k, word, notes)
             if is_filtered:
@@ -147,8 +180,8 @@ def corrupt(
         if is_filtered:
             for i in range(block_begin, block_end):
                 head, relation, tail = positives[i, 0], positives[i, 1], positives[i, 2]
-                in_block = np.uint64(i - block_begin)
-                notes = np.uint64(notes_array.ctypes.data) + in_block * num_cells * NOTE_SIZE * _8
+                in_block = i - block_begin
+                notes = all_notes + in_block * num_cells * NOTE_SIZE * _8
                 for cell in range(num_cells):
                     note = np.uint64(cell) * NOTE_SIZE
                     if with_all or load_uint64(notes, note + NOTE_COUNT) > _ZERO:
@@ -157,10 +190,10 @@ def corrupt(
         # Third, the draws.
         for i in range(block_begin, block_end):
             head, relation, tail = positives[i, 0], positives[i, 1], positives[i, 2]
-            in_block = np.uint64(i - block_begin)
-            words = np.uint64(words_array.ctypes.data) + in_block * num_words * _4
-            notes = np.uint64(notes_array.ctypes.data) + in_block * num_cells * NOTE_SIZE * _8
-            own_position = np.uint64(position) + np.uint64(i)
+            in_block = i - block_begin
+            words = scratch + in_block * num_words * _4
+            notes = all_notes + in_block * num_cells * NOTE_SIZE * _8
+            own_position = np.uint64(position) + i
             num_homeless = _ZERO
             if not plan_positive(
                 places, plans, notes, num_cells, head, relation, tail,
@@ -176,9 +209,9 @@ def corrupt(
                 num_homeless = settle(places, plans, num_cells, is_distinct)
             is_saturated[i] = num_homeless > _ZERO
 
-            own_mask = mask + np.uint64(i) * k if mask != NOWHERE else NOWHERE
+            own_mask = mask + i * k if mask != NOWHERE else NOWHERE
             for slot in range(3):
-                counts[slot, i] = 0
+                counts[slot, i] = np.uint32(0)
             begin = _ZERO
             for cell in range(num_cells):
                 count = get(plans, cell, COUNT)
@@ -221,14 +254,7 @@ def corrupt(
 
             if log_q != NOWHERE:
                 settle_shares(cell_ends, relation, places, plans, num_cells, shares)
-                write_log_q(places, plans, num_cells, shares, ranks, log_q + _4 * np.uint64(i) * k)
+                write_log_q(places, plans, num_cells, shares, ranks, log_q + _4 * i * k)
                 for j in range(begin, k):
-                    store_float32(log_q + _4 * np.uint64(i) * k, j, np.float32(0.0))
-    return (
-        is_held(words_array)
-        and is_held(notes_array)
-        and is_held(rows_array)
-        and is_held(plans_array)
-        and is_held(shares_array)
-        and is_held(table_array)
-    )
+                    store_float32(log_q + _4 * i * k, j, np.float32(0.0))
+    return True

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from negserve_server.addresses import (
     NOWHERE,
-    is_held,
     load_uint32,
     load_uint64,
     store_uint8,
     store_uint32,
+    store_uint64,
 )
 from negserve_server.compiled import compiled
 from negserve_server.sampling.kernels import places as at
@@ -53,7 +53,28 @@ from negserve_server.sampling.philox import fill_words
 _ZERO = np.uint64(0)
 _ONE = np.uint64(1)
 _4 = np.uint64(4)
+_8 = np.uint64(8)
+_16 = np.uint64(16)
 _2_32 = np.uint64(2**32)
+
+
+@compiled
+def chunks_scratch(num_cells: int, k: int, is_distinct: bool) -> tuple[int, ...]:
+    """Say where what is in the scratch memory, in bytes from its begin, and last where it ends.
+
+    :param num_cells: uint64
+    :param k: uint64, negatives per chunk
+    :return: as uint64 each, the places of: words, four rows of k, notes, plans, shares, table of
+        distinct values; end
+    """
+    num_words = (k + _4) // _4 * _4
+    rows = _4 * num_words
+    notes = rows + _16 * k + _8
+    plans = notes + _8 * NOTE_SIZE * num_cells
+    shares = plans + _8 * np.uint64(NUM_COLUMNS) * num_cells
+    table = shares + _8 * num_cells
+    size = np.uint64(table_size(k)) if is_distinct else _ZERO
+    return rows, notes, plans, shares, table, table + _8 * size
 
 
 @compiled
@@ -62,8 +83,9 @@ def corrupt_chunks(
     position: int,
     seed: int,
     k: int,
-    cell_ends: NDArray[np.uint64],
-    cell_places: NDArray[np.uint64],
+    cell_ends: int,
+    places: int,
+    num_cells: int,
     num_ids: tuple[int, int, int],
     chunk_size: int,
     is_distinct: bool,
@@ -72,6 +94,7 @@ def corrupt_chunks(
     counts: NDArray[np.uint32],
     mask: int,
     log_q: int,
+    scratch: int,
 ) -> bool:
     """Corrupt a batch, one set of values per chunk.
 
@@ -79,26 +102,26 @@ def corrupt_chunks(
 
     :param chunk_size: uint64, positions that share a row
     :param replaced: address, written, shape (chunks, k)
+    :param scratch: address of memory to write to, as much as :func:`chunks_scratch` says
 
     and ``is_exact`` and ``is_saturated``, which are not there, since nothing is excluded.
     """
-    num_cells = np.uint64(cell_places.shape[0])
-    places = np.uint64(cell_places.ctypes.data)
     num_words = (k + _4) // _4 * _4
-    words_array = np.empty(np.int64(num_words), dtype=np.uint32)
-    notes_array = np.zeros(np.int64(num_cells * NOTE_SIZE), dtype=np.uint64)
-    rows_array = np.empty(4 * np.int64(k) + 1, dtype=np.uint32)
-    plans_array = np.zeros(np.int64(num_cells) * NUM_COLUMNS, dtype=np.uint64)
-    shares_array = np.zeros(np.int64(num_cells), dtype=np.uint64)
-    table_array = np.zeros(table_size(k) if is_distinct else 2, dtype=np.uint64)
-    words = np.uint64(words_array.ctypes.data)
-    notes = np.uint64(notes_array.ctypes.data)
-    ranks = np.uint64(rows_array.ctypes.data)
+    rows_at, notes_at, plans_at, shares_at, table_at, end_at = chunks_scratch(
+        num_cells, k, is_distinct
+    )
+    words = scratch
+    ranks = scratch + rows_at
     units = ranks + _4 * k
     ids = units + _4 * k
     hits = ids + _4 * k
-    plans = np.uint64(plans_array.ctypes.data)
-    shares = np.uint64(shares_array.ctypes.data)
+    notes = scratch + notes_at
+    plans = scratch + plans_at
+    shares = scratch + shares_at
+    table = scratch + table_at
+    table_mask = ((end_at - table_at) >> _4) - _ONE
+    for i in range((end_at - notes_at) // _8):
+        store_uint64(notes, i, _ZERO)
     is_weighted = at.column(places, _ZERO, at.UNIT_STARTS) != NOWHERE
     tag = _ZERO
     row = -1
@@ -135,8 +158,7 @@ def corrupt_chunks(
                     tag += _2_32
                     draw_distinct(
                         words, ranks, begin, end, num_legal, chunk, seed,
-                        np.uint64(table_array.ctypes.data), np.uint64(len(table_array) // 2 - 1),
-                        tag,
+                        table, table_mask, tag,
                     )  # fmt: skip
                 elif end > begin:
                     draw_below(words, ranks, begin, end, num_legal, chunk, seed)
@@ -151,7 +173,7 @@ def corrupt_chunks(
         own_mask = mask + np.uint64(i) * k
         begin = _ZERO
         for slot in range(3):
-            counts[slot, i] = 0
+            counts[slot, i] = np.uint32(0)
         for cell in range(num_cells):
             count = get(plans, cell, COUNT)
             end = begin + count
@@ -171,11 +193,4 @@ def corrupt_chunks(
         if log_q != NOWHERE:
             settle_shares(cell_ends, relation, places, plans, num_cells, shares)
             write_log_q(places, plans, num_cells, shares, ids, log_q + _4 * np.uint64(i) * k)
-    return (
-        is_held(words_array)
-        and is_held(notes_array)
-        and is_held(rows_array)
-        and is_held(plans_array)
-        and is_held(shares_array)
-        and is_held(table_array)
-    )
+    return True

@@ -9,7 +9,7 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
-from negserve_server.addresses import is_held, load_uint32, store_uint32
+from negserve_server.addresses import load_uint32, store_uint32
 from negserve_server.compiled import compiled
 
 #: Rounds, half of them per half: so many that few items come in any order equally often, too.
@@ -36,17 +36,23 @@ def _turn(half: int, other: int, key: int, size: int) -> int:
 
 @compiled
 def permute(
-    start: int, length: int, num_left: int, num_right: int, keys: int, out: NDArray[np.int64]
-) -> bool:
+    start: int,
+    length: int,
+    num_left: int,
+    num_right: int,
+    keys: int,
+    out: NDArray[np.int64],
+    scratch: int,
+) -> None:
     """Write the values at the positions from ``start`` on.
 
     :param num_left: uint32, number of values of the left half; it times ``num_right`` is at
         least the length
     :param keys: address of uint32, shape (16,)
+    :param scratch: address of memory to write to, 8 bytes per position
     """
     count = np.uint64(out.shape[0])
-    halves = np.empty(2 * out.shape[0], dtype=np.uint32)
-    lefts = np.uint64(halves.ctypes.data)
+    lefts = np.uint64(scratch)
     rights = lefts + np.uint64(4) * count
     wide = np.uint64(num_right)
     for i in range(count):
@@ -70,4 +76,3 @@ def permute(
                 right = _turn(right, left, load_uint32(keys, turn + 1), num_right)
             index = np.uint64(left) * wide + np.uint64(right)
         out[i] = np.int64(index)
-    return is_held(halves)
