@@ -8,15 +8,14 @@ from typing import Any
 
 import grpc
 
-from negserve.budget import Budget
-from negserve.exchange import Exchange
+from negserve.open_call import OpenCall
 from negserve.replicas import Replicas
 from negserve.stall_timer import StallTimer
 from negserve.v1.sampler_pb2_grpc import SamplerServiceStub
 
 
-class Call:
-    """A stream of a server's messages, and of requests if the method takes some.
+class Call(OpenCall):
+    """A call that blocks the thread while it waits.
 
     :param replicas: whose errors it has
     :param target: the replica that answers
@@ -34,9 +33,8 @@ class Call:
         method: str,
         request: Any = None,
     ) -> None:
-        self.target = target
+        super().__init__(replicas, target)
         self._channel = channel  # which lives as long, so that a fork closes it
-        self._replicas = replicas
         self._stall_timer = stall_timer
         self._requests: queue.SimpleQueue[Iterable[Any] | None] = queue.SimpleQueue()
         start = getattr(SamplerServiceStub(channel), method)
@@ -52,19 +50,14 @@ class Call:
         """Whether the call has not ended."""
         return bool(self._call.is_active())
 
-    def send(self, request: Any) -> None:
-        """Send a request, without waiting."""
-        self._requests.put([request])
-
     def send_all(self, requests: Iterable[Any]) -> None:
         """Send requests, without waiting; each is made when it is its turn."""
         self._requests.put(requests)
 
-    def next(self, seconds: float) -> Any:
+    async def next(self, seconds: float) -> Any:
         """Wait for the next message; None after the last.
 
-        :raises StalledError: if it does not come in time
-        :raises NegserveError: typed by what the server said
+        :raises NegserveError: as :meth:`negserve.open_call.OpenCall.next`
         """
         try:
             with self._stall_timer.limit(self._call, seconds):
@@ -73,39 +66,6 @@ class Call:
             raise self._replicas.stalled(self.target, seconds) from error
         except grpc.RpcError as error:
             raise self._replicas.translate(error, self.target) from error
-
-    def messages(self, budget: Budget) -> Iterator[Any]:
-        """Iterate over the messages, each of which may take what the budget allows, then end.
-
-        :raises NegserveError: as :meth:`next`
-        """
-        try:
-            while (message := self.next(budget.limit())) is not None:
-                yield message
-        finally:
-            self.close()
-
-    def exchange(self, exchange: Exchange[Any, Any], budget: Budget) -> None:
-        """Send what is due and take the answers, until the exchange is done.
-
-        :raises NegserveError: as :meth:`next`
-        """
-        exchange.restart()
-        while not exchange.is_done:
-            for request in exchange.due():
-                self.send(request)
-            exchange.take(self.answer(budget))
-            budget.note_progress()
-
-    def answer(self, budget: Budget) -> Any:
-        """Wait for a message that has to come.
-
-        :raises NegserveError: as :meth:`next`
-        """
-        message = self.next(budget.limit())
-        if message is None:
-            raise self._replicas.ended(self.target, "before its answer")
-        return message
 
     def close(self) -> None:
         """End the call."""

@@ -14,7 +14,8 @@ except ImportError as error:  # pragma: no cover - a message, not a behaviour
 import numpy as np
 from numpy.typing import NDArray
 
-from negserve.client import DEFAULT_TARGET, Client
+from negserve.base_client import DEFAULT_TARGET
+from negserve.client import Client
 from negserve.corrupted_batch import CorruptedBatch
 from negserve.errors import NegserveError
 from negserve.triples_factory import RemoteTriplesFactory

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
+from negserve.base_client import BaseClient
+from negserve.blocking import run
 from negserve.connection import Connection
 from negserve.mapped_graph import MappedGraph, Publishable
 from negserve.publish import PublishProgress, confirmed, publish
 from negserve.triples_factory import RemoteTriplesFactory
 from negserve.v1 import sampler_pb2 as pb
 
-DEFAULT_TARGET = "127.0.0.1:7733"
 
-
-class Client:
+class Client(BaseClient[Connection]):
     """Connects to a server, on first use and once per process.
 
     Thread-safe. Pickled, or carried over a fork, as its configuration: each process has a
@@ -31,27 +31,7 @@ class Client:
     :raises InvalidRequestError: if there is no address, or a time is not positive
     """
 
-    def __init__(
-        self,
-        target: str | Sequence[str] = DEFAULT_TARGET,
-        *,
-        timeout: float = 30.0,
-        patience: float | None = None,
-    ) -> None:
-        self._connection = Connection(target, timeout, patience)
-
-    @property
-    def targets(self) -> tuple[str, ...]:
-        """The replicas."""
-        return self._connection.targets
-
-    @property
-    def target(self) -> str:
-        """The replica in use."""
-        return self._connection.target
-
-    def __repr__(self) -> str:
-        return repr(self._connection)
+    _connection_class = Connection
 
     def __enter__(self) -> Self:
         return self
@@ -66,14 +46,14 @@ class Client:
 
     def close(self) -> None:
         """Close the connection; calls under way, and all later ones, end with an error."""
-        self._connection.close()
+        run(self._connection.close())
 
     def list_datasets(self) -> list[str]:
         """Name the datasets that the server holds.
 
         :raises NegserveError: typed by what the server said
         """
-        answer = self._connection.call("ListDatasets", pb.ListDatasetsRequest())
+        answer = run(self._connection.call("ListDatasets", pb.ListDatasetsRequest()))
         return [dataset.name for dataset in answer.datasets]
 
     def triples_factory(self, name: str) -> RemoteTriplesFactory:
@@ -82,7 +62,8 @@ class Client:
         :raises UnknownDatasetError: if the server does not hold it
         :raises NegserveError: typed by what the server said
         """
-        return RemoteTriplesFactory(self._connection, name)
+        answer = run(self._connection.call("GetDataset", pb.GetDatasetRequest(dataset=name)))
+        return RemoteTriplesFactory(self._connection, name, answer)
 
     def publish(
         self,
@@ -117,5 +98,5 @@ class Client:
         :raises NegserveError: typed by what the server said
         """
         graph = MappedGraph.of(factory, num_entities=num_entities, num_relations=num_relations)
-        publish(self._connection, name, graph, on_progress)
-        return confirmed(RemoteTriplesFactory(self._connection, name), graph)
+        run(publish(self._connection, name, graph, on_progress))
+        return confirmed(self.triples_factory(name), graph)

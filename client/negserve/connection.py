@@ -5,33 +5,28 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import Any
 
 import grpc
 
 from negserve import forks
 from negserve.budget import Budget
 from negserve.call import Call
-from negserve.errors import NegserveError, ServiceError
-from negserve.replicas import CHANNEL_OPTIONS, Replicas
+from negserve.errors import NegserveError
+from negserve.replicas import CHANNEL_OPTIONS
 from negserve.stall_timer import StallTimer
+from negserve.transport import Transport
 from negserve.v1.sampler_pb2_grpc import SamplerServiceStub
 
-_T = TypeVar("_T")
 
-
-class Connection(Replicas):
+class Connection(Transport):
     """Thread-safe; opened on first use in each process; pickled as its configuration.
+
+    Its coroutines block the thread, and so never suspend: :func:`negserve.blocking.run` runs them.
 
     Parameters as of :class:`negserve.replicas.Replicas`.
     """
-
-    def __init__(
-        self, target: str | Sequence[str], timeout: float, patience: float | None = None
-    ) -> None:
-        super().__init__(target, timeout, patience)
-        self._set_up()
 
     def _set_up(self) -> None:
         self._lock = threading.Lock()
@@ -58,26 +53,17 @@ class Connection(Replicas):
                 self._channel = forks.open_channel(self.target, CHANNEL_OPTIONS)
             return self.target, self._channel
 
-    def call(self, method: str, request: object) -> Any:
-        """Call a unary method, on as many replicas as it takes.
-
-        :param method: its name
-        :raises NegserveError: typed by what the server said
-        """
-
-        def ask(budget: Budget) -> Any:
-            target, channel = self._open_channel()
-            limit = budget.limit()
-            try:
-                return getattr(SamplerServiceStub(channel), method)(request, timeout=limit)
-            except grpc.RpcError as error:
-                if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-                    raise self.stalled(target, limit) from error
-                raise self.translate(error, target) from error
-            except ValueError as error:
-                raise self._cut_off(target) from error
-
-        return self.persist(ask)
+    async def _ask(self, method: str, request: object, budget: Budget) -> Any:
+        target, channel = self._open_channel()
+        limit = budget.limit()
+        try:
+            return getattr(SamplerServiceStub(channel), method)(request, timeout=limit)
+        except grpc.RpcError as error:
+            if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+                raise self.stalled(target, limit) from error
+            raise self.translate(error, target) from error
+        except ValueError as error:
+            raise self._cut_off(target) from error
 
     def open(self, method: str, request: object = None) -> Call:
         """Open a stream on the replica in use.
@@ -100,36 +86,25 @@ class Connection(Replicas):
         """Give what it means that grpc says the channel is closed: with a ValueError."""
         return self.closed() if self.is_closed else self.ended(target, "by a fork")
 
-    def persist(
-        self, attempt: Callable[[Budget], _T], is_wanted: Callable[[], bool] = lambda: True
-    ) -> _T:
-        """Try until it succeeds, after a failure on the next replica, as the budget allows.
+    def _leave(self, target: str) -> None:
+        with self._lock:
+            if self.lose(target):
+                self._channel = None
 
-        A replica that failed is left for a connection of its own also if it is the only one; calls
-        that are under way on the one before go on.
+    async def pause(self, seconds: float, is_wanted: Callable[[], bool] = lambda: True) -> None:
+        """Wait; less if the client is closed meanwhile.
 
-        :param attempt: what to do, within a budget that it tells of its progress
-        :param is_wanted: if it says no, after :meth:`wake`, a pause between two tries is cut short
-        :raises ServiceError: the last one, when the budget is spent
+        :param is_wanted: if it says no, after :meth:`wake`, the pause is cut short too
         """
-        budget = self.budget()
-        while True:
-            try:
-                return attempt(budget)
-            except ServiceError as error:
-                seconds = budget.pause_after(error)
-                with self._lock:
-                    if self.lose(error.target):
-                        self._channel = None
-            with self._pauses:
-                self._pauses.wait_for(lambda: self.is_closed or not is_wanted(), seconds)
+        with self._pauses:
+            self._pauses.wait_for(lambda: self.is_closed or not is_wanted(), seconds)
 
     def wake(self) -> None:
         """Let all that pause look whether they are still wanted."""
         with self._pauses:
             self._pauses.notify_all()
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Close the channel; calls under way end with an error."""
         if self._process != os.getpid():
             self._set_up()  # the parent's calls are not this process's to close

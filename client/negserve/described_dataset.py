@@ -9,9 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from negserve import wire
-from negserve.config import SamplerConfig
 from negserve.dataset import Dataset, Limits
-from negserve.epoch import EpochConfig
 from negserve.replicas import Replicas
 from negserve.v1 import sampler_pb2 as pb
 
@@ -113,14 +111,3 @@ class DescribedDataset:
     def num_triples(self) -> int:
         """How many distinct training triples there are."""
         return self.num_triples_per_split["training"]
-
-    def _statistics_request(self) -> pb.GetRelationStatisticsRequest:
-        return pb.GetRelationStatisticsRequest(
-            dataset=self.name, expected_fingerprint=self.fingerprint
-        )
-
-    def _epoch_request(self, config: EpochConfig) -> pb.SampleEpochRequest:
-        """Give a request whose first answer tells how many positives an epoch has."""
-        return wire.encode_epoch_request(
-            self.name, self.fingerprint, SamplerConfig(), config, epoch=0, start=0
-        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -12,11 +12,17 @@ from negserve.config import SamplerConfig
 from negserve.dataset import Dataset
 from negserve.epoch import EpochBatch, EpochConfig
 from negserve.epoch_progress import EpochProgress
+from negserve.epoch_reader import EpochReader
 from negserve.errors import InvalidRequestError
+from negserve.transport import Transport
+
+_Connection = TypeVar("_Connection", bound=Transport)
 
 
-class EpochCursor:
-    """What a stream of epochs is about, and how far it is. Does no I/O.
+class EpochCursor(Generic[_Connection]):
+    """What a stream of epochs is about, and how far it is.
+
+    Parameters as of :class:`negserve.EpochStream`.
 
     :ivar sampler: which negatives
     :ivar config: which positives
@@ -25,14 +31,17 @@ class EpochCursor:
 
     def __init__(
         self,
+        connection: _Connection,
         dataset: Dataset,
         sampler: SamplerConfig,
-        config: EpochConfig | None,
-        prefetch: int,
-        digest: bool,
+        config: EpochConfig | None = None,
+        *,
+        prefetch: int = 4,
+        digest: bool = False,
     ) -> None:
         if prefetch < 1:
             raise InvalidRequestError(f"prefetch={prefetch}; give at least 1 batch")
+        self._connection = connection
         self._dataset = dataset
         self.sampler = sampler
         self.config = config or EpochConfig()
@@ -43,6 +52,15 @@ class EpochCursor:
 
     def _progress(self) -> EpochProgress:
         return EpochProgress(self._dataset, self.sampler, self.config, self._epoch, self._start)
+
+    async def _next(self, reader: EpochReader) -> EpochBatch | None:
+        """Take a batch and go behind it; None after the epoch's last."""
+        if reader.is_over:
+            return None
+        batch, is_last = await reader.next()
+        # Before the batch is given: who keeps the state has seen the batch.
+        self._advance(batch, is_last)
+        return batch
 
     def _advance(self, batch: EpochBatch | None, is_last: bool) -> None:
         """Go behind a batch; None if the epoch had none left."""

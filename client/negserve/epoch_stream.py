@@ -6,43 +6,29 @@ import queue
 import threading
 from collections.abc import Iterator
 
-from negserve.budget import Budget
-from negserve.call import Call
-from negserve.config import SamplerConfig
+from negserve.blocking import run
 from negserve.connection import Connection
-from negserve.dataset import Dataset
-from negserve.epoch import EpochBatch, EpochConfig
+from negserve.epoch import EpochBatch
 from negserve.epoch_cursor import EpochCursor
 from negserve.epoch_progress import EpochProgress
+from negserve.epoch_reader import EpochReader, Item
+from negserve.open_call import OpenCall
 
 #: How often a reader that waits for room looks whether it is still wanted.
 _LOOK_SECONDS = 0.05
 
-_Item = tuple[EpochBatch | None, bool]
 
-
-class _Reader:
-    """A thread that reads ahead: what is left of one epoch, into a bounded queue."""
+class _Reader(EpochReader):
+    """A thread that reads ahead, into a queue."""
 
     def __init__(self, connection: Connection, progress: EpochProgress, prefetch: int) -> None:
+        super().__init__(connection, progress)
         self._connection = connection
-        self._progress = progress
-        self._batches: queue.Queue[_Item | BaseException] = queue.Queue(prefetch)
+        self._batches: queue.Queue[Item | BaseException] = queue.Queue(prefetch)
         self._lock = threading.Lock()
-        self._is_wanted = True
-        self._call: Call | None = None
+        self._call: OpenCall | None = None
         self._thread = threading.Thread(target=self._run, name="negserve-epoch", daemon=True)
         self._thread.start()
-
-    def next(self) -> _Item:
-        """Wait for the next batch, None if there is none; with it, whether it is the last.
-
-        :raises NegserveError: what ended the stream
-        """
-        item = self._batches.get()
-        if isinstance(item, BaseException):
-            raise item
-        return item
 
     def close(self) -> None:
         """Stop reading and give everything back."""
@@ -53,7 +39,16 @@ class _Reader:
         self._connection.wake()
         self._thread.join()
 
-    def _put(self, item: _Item | BaseException) -> None:
+    def _run(self) -> None:
+        try:
+            run(self._connection.persist(self._read, self._pause))
+        except BaseException as error:
+            run(self._put(error))
+
+    async def _pause(self, seconds: float) -> None:
+        await self._connection.pause(seconds, lambda: self._is_wanted)
+
+    async def _put(self, item: Item | BaseException) -> None:
         while self._is_wanted:
             try:
                 self._batches.put(item, timeout=_LOOK_SECONDS)
@@ -61,32 +56,15 @@ class _Reader:
                 continue
             return
 
-    def _run(self) -> None:
-        try:
-            self._connection.persist(self._read, lambda: self._is_wanted)
-        except BaseException as error:
-            self._put(error)
+    async def _get(self) -> Item | BaseException:
+        return self._batches.get()
 
-    def _read(self, budget: Budget) -> None:
-        """Read to the end, over one stream after another as long as each gives something."""
-        while self._is_wanted and not self._progress.is_done:
-            call = self._connection.open("SampleEpoch", self._progress.request())
-            with self._lock:
-                self._call = call
-                if not self._is_wanted:
-                    call.close()
-                    return
-            for message in call.messages(budget):
-                for item in self._progress.take(message):
-                    self._put(item)
-                    budget.note_progress()
-                if self._progress.is_done:
-                    return  # whatever becomes of the call now
-            if self._is_wanted and not self._progress.has_begun:
-                raise self._connection.ended(call.target, "without a batch")
+    def _hold(self, call: OpenCall) -> None:
+        with self._lock:
+            self._call = call
 
 
-class EpochStream(EpochCursor):
+class EpochStream(EpochCursor[Connection]):
     """The training triples of a dataset with their negatives, epoch after epoch.
 
     Iterating gives the batches of what is left of the current epoch, then moves on to the next
@@ -106,19 +84,6 @@ class EpochStream(EpochCursor):
     :param digest: whether a running SHA-256 of all batches is kept, see :attr:`digest`
     """
 
-    def __init__(
-        self,
-        connection: Connection,
-        dataset: Dataset,
-        sampler: SamplerConfig,
-        config: EpochConfig | None = None,
-        *,
-        prefetch: int = 4,
-        digest: bool = False,
-    ) -> None:
-        super().__init__(dataset, sampler, config, prefetch, digest)
-        self._connection = connection
-
     def __iter__(self) -> Iterator[EpochBatch]:
         """Iterate over what is left of the epoch.
 
@@ -129,12 +94,7 @@ class EpochStream(EpochCursor):
         """
         reader = _Reader(self._connection, self._progress(), self.prefetch)
         try:
-            is_last = False
-            while not is_last:
-                batch, is_last = reader.next()
-                # Before the batch is given: who keeps the state has seen the batch.
-                self._advance(batch, is_last)
-                if batch is not None:
-                    yield batch
+            while (batch := run(self._next(reader))) is not None:
+                yield batch
         finally:
             reader.close()

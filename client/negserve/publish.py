@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 from negserve import wire
 from negserve.budget import Budget
-from negserve.connection import Connection
 from negserve.described_dataset import DescribedDataset
 from negserve.errors import (
     FingerprintMismatchError,
@@ -19,6 +18,7 @@ from negserve.errors import (
     UnavailableError,
 )
 from negserve.mapped_graph import MappedGraph
+from negserve.transport import Transport
 from negserve.v1 import sampler_pb2 as pb
 
 _Published = TypeVar("_Published", bound=DescribedDataset)
@@ -122,61 +122,53 @@ class PublishDialogue:
                 )
 
 
-def publish(
-    connection: Connection,
+async def publish(
+    transport: Transport,
     name: str,
     graph: MappedGraph,
     on_progress: Callable[[PublishProgress], object] | None = None,
 ) -> None:
-    """Publish a graph on all replicas of a connection.
+    """Publish a graph on all replicas.
 
     :raises NegserveError: typed by what the server said
     """
-    if len(connection.targets) == 1:
-        _publish_on_one(connection, PublishDialogue(name, graph), on_progress)
+    if len(transport.targets) == 1:
+        await _publish_on_one(transport, PublishDialogue(name, graph), on_progress)
         return
     lost: list[ServiceError] = []
-    for target in connection.targets:
-        replica = Connection(target, connection.timeout, connection.patience)
+    for target in transport.targets:
+        replica = transport.only(target)
         try:
-            _publish_on_one(replica, PublishDialogue(name, graph), on_progress)
+            await _publish_on_one(replica, PublishDialogue(name, graph), on_progress)
         except (UnavailableError, StalledError) as error:
             lost.append(error)
         finally:
-            replica.close()
-    tell_lost(name, lost, len(connection.targets))
-
-
-def _publish_on_one(
-    connection: Connection,
-    dialogue: PublishDialogue,
-    on_progress: Callable[[PublishProgress], object] | None,
-) -> None:
-    def converse(budget: Budget) -> None:
-        call = connection.open("Publish")
-        call.send(dialogue.announcement())
-        for response in call.messages(budget):
-            to_send, progress = dialogue.hear(response)
-            call.send_all(to_send)
-            if dialogue.is_getting_on:
-                budget.note_progress()
-            if progress is not None and on_progress is not None:
-                on_progress(progress)
-        if not dialogue.is_published:
-            raise connection.ended(call.target, "before the graph was published")
-
-    connection.persist(converse)
-
-
-def tell_lost(name: str, lost: Sequence[ServiceError], num_replicas: int) -> None:
-    """Log which replicas could not be reached.
-
-    :raises ServiceError: the last one's error if that is all of them
-    """
-    if len(lost) == num_replicas:
+            await replica.close()
+    if len(lost) == len(transport.targets):
         raise lost[-1]
     for reason in lost:
         logger.warning("a replica did not get the dataset %s: %s", name, reason)
+
+
+async def _publish_on_one(
+    transport: Transport,
+    dialogue: PublishDialogue,
+    on_progress: Callable[[PublishProgress], object] | None,
+) -> None:
+    async def converse(budget: Budget) -> None:
+        with transport.open("Publish") as call:
+            call.send(dialogue.announcement())
+            while (response := await call.next(budget.limit())) is not None:
+                to_send, progress = dialogue.hear(response)
+                call.send_all(to_send)
+                if dialogue.is_getting_on:
+                    budget.note_progress()
+                if progress is not None and on_progress is not None:
+                    on_progress(progress)
+        if not dialogue.is_published:
+            raise transport.ended(call.target, "before the graph was published")
+
+    await transport.persist(converse)
 
 
 def confirmed(published: _Published, graph: MappedGraph) -> _Published:

@@ -8,13 +8,13 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from negserve.budget import Budget
-from negserve.call import Call
+from negserve.blocking import run
 from negserve.config import SamplerConfig
 from negserve.connection import Connection
 from negserve.corrupted_batch import CorruptedBatch
 from negserve.dataset import Dataset
-from negserve.sample_exchange import SampleExchange, configuration
+from negserve.sample_exchange import SampleExchange
+from negserve.sample_stream import SampleStream
 
 
 class RemoteSampler:
@@ -36,11 +36,11 @@ class RemoteSampler:
         self.config = config
         self._set_up()
         with self._lock:
-            connection.persist(self._opened)
+            run(self._stream.open())
 
     def _set_up(self) -> None:
         self._lock = threading.Lock()
-        self._call: Call | None = None
+        self._stream = SampleStream(self._connection, self._dataset, self.config)
         self._process = os.getpid()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -67,17 +67,8 @@ class RemoteSampler:
         if self._process != os.getpid():
             self._set_up()
         exchange = SampleExchange(self._dataset, self.config, positives, position)
-
-        def draw(budget: Budget) -> None:
-            call = self._opened(budget)
-            try:
-                call.exchange(exchange, budget)
-            except BaseException:
-                self._drop()  # also after an interrupt: an answer may be under way
-                raise
-
         with self._lock:
-            self._connection.persist(draw)
+            run(self._stream.converse(exchange))
         return exchange.result()
 
     def close(self) -> None:
@@ -85,22 +76,4 @@ class RemoteSampler:
         if self._process != os.getpid():
             self._set_up()
         with self._lock:
-            self._drop()
-
-    def _opened(self, budget: Budget) -> Call:
-        if self._call is None or not self._call.is_active:
-            first = configuration(self._dataset, self.config)
-            call = self._connection.open("Sample")
-            try:
-                call.send(first)
-                call.answer(budget)
-            except BaseException:
-                call.close()
-                raise
-            self._call = call
-        return self._call
-
-    def _drop(self) -> None:
-        if self._call is not None:
-            self._call.close()
-            self._call = None
+            self._stream.close()

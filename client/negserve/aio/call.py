@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from typing import Any, TypeVar
 
 import grpc
 
-from negserve.budget import Budget
-from negserve.exchange import Exchange
+from negserve.open_call import OpenCall
 from negserve.replicas import Replicas
 
 _T = TypeVar("_T")
 
 
-class Call:
-    """A stream of a server's messages, and of requests if the method takes some.
+class Call(OpenCall):
+    """A call during whose waits other tasks go on.
 
     :param replicas: whose errors it has
     :param target: the replica that answers
@@ -34,9 +33,8 @@ class Call:
         method: Callable[[Any], Any],
         request: Any = None,
     ) -> None:
-        self.target = target
+        super().__init__(replicas, target)
         self._loop = asyncio.get_running_loop()
-        self._replicas = replicas
         self._channel = channel
         self._requests: asyncio.Queue[Iterable[Any]] = asyncio.Queue()
         self._call = method(*([] if request is None else [request]))
@@ -45,9 +43,10 @@ class Call:
             writer = asyncio.create_task(_write_all(self._call, self._requests))
             self._call.add_done_callback(lambda _: writer.cancel())
 
-    def send(self, request: Any) -> None:
-        """Send a request, without waiting."""
-        self._requests.put_nowait([request])
+    @property
+    def is_active(self) -> bool:
+        """Whether the call has not ended."""
+        return not self._call.done()
 
     def send_all(self, requests: Iterable[Any]) -> None:
         """Send requests, without waiting; each is made when it is its turn."""
@@ -56,44 +55,10 @@ class Call:
     async def next(self, seconds: float) -> Any:
         """Wait for the next message; None after the last.
 
-        :raises StalledError: if it does not come in time
-        :raises NegserveError: typed by what the server said
+        :raises NegserveError: as :meth:`negserve.open_call.OpenCall.next`
         """
         message = await in_time(self._call.read(), seconds, self._replicas, self.target)
         return None if message is grpc.aio.EOF else message
-
-    async def messages(self, budget: Budget) -> AsyncGenerator[Any, None]:
-        """Iterate over the messages, each of which may take what the budget allows, then end.
-
-        :raises NegserveError: as :meth:`next`
-        """
-        try:
-            while (message := await self.next(budget.limit())) is not None:
-                yield message
-        finally:
-            self.close()
-
-    async def exchange(self, exchange: Exchange[Any, Any], budget: Budget) -> None:
-        """Send what is due and take the answers, until the exchange is done.
-
-        :raises NegserveError: as :meth:`next`
-        """
-        exchange.restart()
-        while not exchange.is_done:
-            for request in exchange.due():
-                self.send(request)
-            exchange.take(await self.answer(budget))
-            budget.note_progress()
-
-    async def answer(self, budget: Budget) -> Any:
-        """Wait for a message that has to come.
-
-        :raises NegserveError: as :meth:`next`
-        """
-        message = await self.next(budget.limit())
-        if message is None:
-            raise self._replicas.ended(self.target, "before its answer")
-        return message
 
     def close(self) -> None:
         """End the call."""

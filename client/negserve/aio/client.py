@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
 from negserve.aio.connection import Connection
-from negserve.aio.publish import publish
 from negserve.aio.triples_factory import RemoteTriplesFactory
-from negserve.client import DEFAULT_TARGET
+from negserve.base_client import BaseClient
 from negserve.mapped_graph import MappedGraph, Publishable
-from negserve.publish import PublishProgress, confirmed
+from negserve.publish import PublishProgress, confirmed, publish
 from negserve.v1 import sampler_pb2 as pb
 
 
-class Client:
+class Client(BaseClient[Connection]):
     """Connects to a server, on first use and once per event loop, as :class:`negserve.Client`.
 
     One client may serve loops in several threads; a sampler or a stream belongs to the loop that
@@ -29,27 +28,7 @@ class Client:
     :raises InvalidRequestError: if there is no address, or a time is not positive
     """
 
-    def __init__(
-        self,
-        target: str | Sequence[str] = DEFAULT_TARGET,
-        *,
-        timeout: float = 30.0,
-        patience: float | None = None,
-    ) -> None:
-        self._connection = Connection(target, timeout, patience)
-
-    @property
-    def targets(self) -> tuple[str, ...]:
-        """The replicas."""
-        return self._connection.targets
-
-    @property
-    def target(self) -> str:
-        """The replica in use."""
-        return self._connection.target
-
-    def __repr__(self) -> str:
-        return repr(self._connection)
+    _connection_class = Connection
 
     async def __aenter__(self) -> Self:
         return self

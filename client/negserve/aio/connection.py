@@ -5,20 +5,17 @@ from __future__ import annotations
 import asyncio
 import threading
 import weakref
-from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import grpc
 
 from negserve.aio.call import Call, in_time
 from negserve.budget import Budget
-from negserve.errors import ServiceError
-from negserve.replicas import CHANNEL_OPTIONS, Replicas
+from negserve.replicas import CHANNEL_OPTIONS
+from negserve.transport import Transport
 from negserve.v1.sampler_pb2_grpc import SamplerServiceStub
-
-_T = TypeVar("_T")
 
 
 @dataclass
@@ -38,16 +35,13 @@ class _Line:
         await self.channel.close()
 
 
-class Connection(Replicas):
+class Connection(Transport):
     """Opened on first use in each event loop; pickled as its configuration.
 
     Parameters as of :class:`negserve.replicas.Replicas`.
     """
 
-    def __init__(
-        self, target: str | Sequence[str], timeout: float, patience: float | None = None
-    ) -> None:
-        super().__init__(target, timeout, patience)
+    def _set_up(self) -> None:
         self._lock = threading.Lock()  # loops may run in several threads
         self._lines: dict[asyncio.AbstractEventLoop, _Line] = {}
 
@@ -74,19 +68,10 @@ class Connection(Replicas):
                 )
             return line
 
-    async def call(self, method: str, request: object) -> Any:
-        """Call a unary method, on as many replicas as it takes.
-
-        :param method: its name
-        :raises NegserveError: typed by what the server said
-        """
-
-        async def ask(budget: Budget) -> Any:
-            line = self._line()
-            answer = getattr(SamplerServiceStub(line.channel), method)(request)
-            return await in_time(answer, budget.limit(), self, line.target)
-
-        return await self.persist(ask)
+    async def _ask(self, method: str, request: object, budget: Budget) -> Any:
+        line = self._line()
+        answer = getattr(SamplerServiceStub(line.channel), method)(request)
+        return await in_time(answer, budget.limit(), self, line.target)
 
     def open(self, method: str, request: object = None) -> Call:
         """Open a stream on the replica in use.
@@ -101,27 +86,19 @@ class Connection(Replicas):
         line.calls.add(call)
         return call
 
-    async def persist(self, attempt: Callable[[Budget], Awaitable[_T]]) -> _T:
-        """Try until it succeeds, after a failure on the next replica, as the budget allows.
+    def _leave(self, target: str) -> None:
+        with self._lock:
+            self.lose(target)
 
-        A replica that failed is left for a connection of its own also if it is the only one; calls
-        that are under way on the one before go on.
+    async def pause(self, seconds: float) -> None:
+        """Wait; less if the client is closed meanwhile.
 
-        :param attempt: what to do, within a budget that it tells of its progress
-        :raises ServiceError: the last one, when the budget is spent
+        :raises ClosedError: after :meth:`close`
         """
-        budget = self.budget()
-        while True:
-            try:
-                return await attempt(budget)
-            except ServiceError as error:
-                seconds = budget.pause_after(error)
-                with self._lock:
-                    self.lose(error.target)
-            closed = self._line().closed
-            with suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    await closed.wait()
+        closed = self._line().closed
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await closed.wait()
 
     async def close(self) -> None:
         """Close the channels; calls under way end with an error."""

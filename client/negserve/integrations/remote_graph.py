@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from negserve.client import DEFAULT_TARGET, Client
+from negserve.base_client import DEFAULT_TARGET
+from negserve.client import Client
 from negserve.errors import (
     FingerprintMismatchError,
     NotAllowedError,

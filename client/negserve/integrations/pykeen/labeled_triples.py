@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from negserve.client import DEFAULT_TARGET, Client
+from negserve.base_client import DEFAULT_TARGET
+from negserve.client import Client
 from negserve.config import SamplerConfig
 from negserve.epoch import EpochConfig
 from negserve.errors import InvalidRequestError

@@ -1,0 +1,79 @@
+"""One open call, and what is said over it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import Any, Self
+
+from negserve.budget import Budget
+from negserve.exchange import Exchange
+from negserve.replicas import Replicas
+
+
+class OpenCall(ABC):
+    """A stream of a server's messages, and of requests if the method takes some.
+
+    Whatever waits here is a coroutine. How it waits, and who else goes on meanwhile, is its
+    subclasses' matter. As a context manager it ends with the block.
+
+    :param replicas: whose errors it has
+    :ivar target: the replica that answers
+    """
+
+    def __init__(self, replicas: Replicas, target: str) -> None:
+        self.target = target
+        self._replicas = replicas
+
+    @property
+    @abstractmethod
+    def is_active(self) -> bool:
+        """Whether the call has not ended."""
+
+    @abstractmethod
+    def send_all(self, requests: Iterable[Any]) -> None:
+        """Send requests, without waiting; each is made when it is its turn."""
+
+    @abstractmethod
+    async def next(self, seconds: float) -> Any:
+        """Wait for the next message; None after the last.
+
+        :raises StalledError: if it does not come in time
+        :raises NegserveError: typed by what the server said
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """End the call."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def send(self, request: Any) -> None:
+        """Send a request, without waiting."""
+        self.send_all([request])
+
+    async def answer(self, budget: Budget) -> Any:
+        """Wait for a message that has to come.
+
+        :raises NegserveError: as :meth:`next`
+        """
+        message = await self.next(budget.limit())
+        if message is None:
+            raise self._replicas.ended(self.target, "before its answer")
+        return message
+
+    async def exchange(self, exchange: Exchange[Any, Any], budget: Budget) -> None:
+        """Send what is due and take the answers, until the exchange is done.
+
+        :raises NegserveError: as :meth:`next`
+        """
+        exchange.restart()
+        while not exchange.is_done:
+            for request in exchange.due():
+                self.send(request)
+            exchange.take(await self.answer(budget))
+            budget.note_progress()

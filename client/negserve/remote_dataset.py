@@ -1,0 +1,101 @@
+"""A graph that a server holds, and what is asked of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from negserve import wire
+from negserve.budget import Budget
+from negserve.config import SamplerConfig
+from negserve.contains_exchange import ContainsExchange
+from negserve.described_dataset import DescribedDataset, RelationStatistics
+from negserve.epoch import EpochConfig
+from negserve.epoch_cursor import EpochCursor
+from negserve.transport import Transport
+from negserve.v1 import sampler_pb2 as pb
+from negserve.vocabulary_reader import VocabularyReader
+
+_Connection = TypeVar("_Connection", bound=Transport)
+_Stream = TypeVar("_Stream", bound=EpochCursor[Any])
+
+
+class RemoteDataset(DescribedDataset, Generic[_Connection, _Stream]):
+    """What a server told of a dataset, and how it is asked for more.
+
+    Whatever waits here is a coroutine, as in :class:`negserve.transport.Transport`.
+    """
+
+    _stream_class: type[_Stream]
+
+    def __init__(self, connection: _Connection, name: str, answer: pb.GetDatasetResponse) -> None:
+        super().__init__(connection, name, answer)
+        self._connection = connection
+
+    def epochs(
+        self,
+        sampler: SamplerConfig,
+        config: EpochConfig | None = None,
+        *,
+        prefetch: int = 4,
+        digest: bool = False,
+    ) -> _Stream:
+        """Stream the training triples with their negatives, epoch after epoch.
+
+        :param sampler: which negatives; its seed also draws the order
+        :param config: which positives; None for the defaults
+        :param prefetch: batches read ahead, at least 1
+        :param digest: whether a running SHA-256 of all batches is kept
+        """
+        return self._stream_class(
+            self._connection, self._dataset, sampler, config, prefetch=prefetch, digest=digest
+        )
+
+    async def _read_vocabularies(self) -> tuple[dict[str, int], dict[str, int]]:
+        reader = VocabularyReader(self._dataset)
+
+        async def read(budget: Budget) -> None:
+            with self._connection.open("GetVocabulary", reader.request) as call:
+                while (message := await call.next(budget.limit())) is not None:
+                    if reader.take(message):
+                        budget.note_progress()
+
+        await self._connection.persist(read)
+        return reader.result()
+
+    async def _ask_relation_statistics(self) -> RelationStatistics:
+        request = pb.GetRelationStatisticsRequest(
+            dataset=self.name, expected_fingerprint=self.fingerprint
+        )
+        return RelationStatistics.decode(
+            await self._connection.call("GetRelationStatistics", request)
+        )
+
+    async def _ask_num_positives(self, relations: Sequence[int] | None) -> int:
+        if relations is None:
+            return self.num_triples
+        # Its first answer tells how many positives an epoch has.
+        config = EpochConfig(relations=tuple(relations))
+        request = wire.encode_epoch_request(
+            self.name, self.fingerprint, SamplerConfig(), config, epoch=0, start=0
+        )
+
+        async def ask(budget: Budget) -> int:
+            with self._connection.open("SampleEpoch", request) as call:
+                return int((await call.answer(budget)).configured.num_positives)
+
+        return await self._connection.persist(ask)
+
+    async def _look_up(self, triples: ArrayLike, splits: Sequence[str]) -> NDArray[np.bool_]:
+        exchange = ContainsExchange(self._dataset, triples, splits)
+
+        async def ask(budget: Budget) -> None:
+            with self._connection.open("Contains") as call:
+                call.send(exchange.configuration)
+                await call.exchange(exchange, budget)
+
+        await self._connection.persist(ask)
+        return exchange.result

@@ -1,0 +1,65 @@
+"""One sampler's stream, opened when it is needed."""
+
+from __future__ import annotations
+
+from negserve.budget import Budget
+from negserve.config import SamplerConfig
+from negserve.dataset import Dataset
+from negserve.open_call import OpenCall
+from negserve.sample_exchange import SampleExchange, configuration
+from negserve.transport import Transport
+
+
+class SampleStream:
+    """A ``Sample`` stream, for one exchange after the other.
+
+    :param transport: to the dataset's server
+    :param dataset: the dataset
+    :param config: what to draw
+    """
+
+    def __init__(self, transport: Transport, dataset: Dataset, config: SamplerConfig) -> None:
+        self._transport = transport
+        self._configuration = configuration(dataset, config)
+        self._call: OpenCall | None = None
+
+    async def open(self) -> None:
+        """Open the stream, so that the configuration is checked.
+
+        :raises NegserveError: typed by what the server said of the configuration
+        """
+        await self._transport.persist(self._opened)
+
+    async def converse(self, exchange: SampleExchange) -> None:
+        """Carry out an exchange, over as many streams as it takes.
+
+        :raises NegserveError: typed by what the server said
+        """
+
+        async def draw(budget: Budget) -> None:
+            call = await self._opened(budget)
+            try:
+                await call.exchange(exchange, budget)
+            except BaseException:
+                self.close()  # also after an interrupt: an answer may be under way
+                raise
+
+        await self._transport.persist(draw)
+
+    def close(self) -> None:
+        """End the stream; another one is opened when it is needed."""
+        if self._call is not None:
+            self._call.close()
+            self._call = None
+
+    async def _opened(self, budget: Budget) -> OpenCall:
+        if self._call is None or not self._call.is_active:
+            call = self._transport.open("Sample")
+            try:
+                call.send(self._configuration)
+                await call.answer(budget)
+            except BaseException:
+                call.close()
+                raise
+            self._call = call
+        return self._call

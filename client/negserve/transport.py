@@ -1,0 +1,93 @@
+"""How a server is asked, whoever waits for the answers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Self, TypeVar
+
+from negserve.budget import Budget
+from negserve.errors import ServiceError
+from negserve.open_call import OpenCall
+from negserve.replicas import Replicas
+
+_T = TypeVar("_T")
+
+
+class Transport(Replicas, ABC):
+    """Calls on the replica in use, and on the next one when it fails.
+
+    Whatever waits here is a coroutine, as in :class:`negserve.open_call.OpenCall`.
+
+    Parameters as of :class:`negserve.replicas.Replicas`.
+    """
+
+    def __init__(
+        self, target: str | Sequence[str], timeout: float, patience: float | None = None
+    ) -> None:
+        super().__init__(target, timeout, patience)
+        self._set_up()
+
+    @abstractmethod
+    def _set_up(self) -> None:
+        """Begin without a channel."""
+
+    @abstractmethod
+    def open(self, method: str, request: object = None) -> OpenCall:
+        """Open a stream on the replica in use.
+
+        :param method: its name
+        :param request: the only request; None for a method that takes a stream of them
+        :raises ClosedError: after :meth:`close`
+        """
+
+    @abstractmethod
+    async def _ask(self, method: str, request: object, budget: Budget) -> Any:
+        """Call a unary method on the replica in use."""
+
+    @abstractmethod
+    def _leave(self, target: str) -> None:
+        """Go on to the next replica, if this one is still in use, over another channel."""
+
+    @abstractmethod
+    async def pause(self, seconds: float) -> None:
+        """Wait; less if the client is closed meanwhile."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Close what is open; calls under way, and all later ones, end with an error."""
+
+    def only(self, target: str) -> Self:
+        """Give another connection, to one of the replicas."""
+        return type(self)(**{**self.__getstate__(), "target": target})
+
+    async def call(self, method: str, request: object) -> Any:
+        """Call a unary method, on as many replicas as it takes.
+
+        :param method: its name
+        :raises NegserveError: typed by what the server said
+        """
+        return await self.persist(lambda budget: self._ask(method, request, budget))
+
+    async def persist(
+        self,
+        attempt: Callable[[Budget], Awaitable[_T]],
+        pause: Callable[[float], Awaitable[None]] | None = None,
+    ) -> _T:
+        """Try until it succeeds, after a failure on the next replica, as the budget allows.
+
+        A replica that failed is left for a connection of its own also if it is the only one; calls
+        that are under way on the one before go on.
+
+        :param attempt: what to do, within a budget that it tells of its progress
+        :param pause: how to wait between two tries; None for :meth:`pause`
+        :raises ServiceError: the last one, when the budget is spent
+        """
+        budget = self.budget()
+        while True:
+            try:
+                return await attempt(budget)
+            except ServiceError as error:
+                seconds = budget.pause_after(error)
+                self._leave(error.target)
+            await (pause or self.pause)(seconds)
