@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import pickle
 import threading
@@ -48,9 +49,11 @@ SECONDS = 60
 
 
 def run(main: Callable[[], Awaitable[None]]) -> None:
-    """Run a coroutine, and see that it leaves nothing running."""
+    """Run a coroutine; see that it leaves nothing running, and no failure that nobody asked for."""
+    told: list[dict[str, Any]] = []
 
     async def watched() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
         async with asyncio.timeout(SECONDS):
             await main()
         deadline = time.monotonic() + 5
@@ -59,6 +62,8 @@ def run(main: Callable[[], Awaitable[None]]) -> None:
             await asyncio.sleep(0.01)
 
     asyncio.run(watched(), debug=True)
+    gc.collect()
+    assert told == []
 
 
 @pytest.fixture
