@@ -7,11 +7,13 @@ import threading
 from collections.abc import Iterator
 
 from negserve.blocking import run
+from negserve.budget import Budget
 from negserve.connection import Connection
 from negserve.epoch import EpochBatch
 from negserve.epoch_cursor import EpochCursor
 from negserve.epoch_progress import EpochProgress
 from negserve.epoch_reader import EpochReader, Item
+from negserve.errors import ServiceError
 from negserve.open_call import OpenCall
 
 #: How often a reader that waits for room looks whether it is still wanted.
@@ -41,9 +43,16 @@ class _Reader(EpochReader):
 
     def _run(self) -> None:
         try:
-            run(self._connection.persist(self._read, self._pause))
+            run(self._connection.persist(self._attempt, self._pause))
         except BaseException as error:
             run(self._put(error))
+
+    async def _attempt(self, budget: Budget) -> None:
+        try:
+            await self._read(budget)
+        except ServiceError:
+            if self._is_wanted:
+                raise  # else close() ended the call: the replica is not to blame
 
     async def _pause(self, seconds: float) -> None:
         await self._connection.pause(seconds, lambda: self._is_wanted)

@@ -303,6 +303,35 @@ def test_an_epoch_that_is_left_gives_its_place_back(narrow: ServerProcess, way: 
     run(main)
 
 
+def test_a_replica_is_not_left_for_a_stream_that_is(server: ServerProcess):
+    async def main() -> None:
+        async with aio.Client([server.target, "127.0.0.1:1"]) as client:
+            found = await client.triples_factory("world")
+            stream = found.epochs(LARGE, EpochConfig(batch_size=32), prefetch=1)
+            async with aclosing(aiter(stream)) as batches:  # type: ignore[type-var]
+                await anext(batches)
+            sampler = await found.open_sampler()
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0):
+                    await sampler.sample(POSITIVES, 0)
+            assert client.target == server.target
+
+    run(main)
+
+
+def test_a_stream_that_a_server_ended_is_opened_again_at_once():
+    async def main() -> None:
+        with server_process("--idle-timeout", "0.2") as server:
+            async with aio.Client([server.target, "127.0.0.1:1"]) as client:
+                sampler = await (await client.triples_factory("world")).open_sampler()
+                first = await sampler.sample(POSITIVES, 0)
+                await asyncio.sleep(1)
+                assert_same(await sampler.sample(POSITIVES, 0), first)
+                assert client.target == server.target
+
+    run(main)
+
+
 def test_a_cancelled_sample_gives_its_place_back_and_the_sampler_goes_on(narrow: ServerProcess):
     expected = WORLD.open_sampler(num_negs_per_pos=8).sample(POSITIVES, 40)
 

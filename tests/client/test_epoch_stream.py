@@ -219,6 +219,16 @@ def test_closing_ends_a_call_that_waits(scripted: tuple[Scripted, str]):
     assert not [t for t in threading.enumerate() if t.name == "negserve-epoch"]
 
 
+def test_a_replica_is_not_left_for_a_stream_that_is(scripted: tuple[Scripted, str]):
+    servicer, target = scripted
+    servicer.script = [some(1), silence]
+    with Client([target, "127.0.0.1:1"], timeout=60) as client:
+        batches = iter(open_stream(client))
+        next(batches)
+        batches.close()
+        assert client.target == target
+
+
 def test_closing_at_any_moment_ends_the_reader(scripted: tuple[Scripted, str]):
     """Also between the moment at which it decides to call, and the call."""
     servicer, target = scripted
