@@ -303,31 +303,33 @@ def test_an_epoch_that_is_left_gives_its_place_back(narrow: ServerProcess, way: 
     run(main)
 
 
-def test_a_replica_is_not_left_for_a_stream_that_is(server: ServerProcess):
+def test_a_connection_is_kept_when_a_stream_is_left(server: ServerProcess):
     async def main() -> None:
-        async with aio.Client([server.target, "127.0.0.1:1"]) as client:
-            found = await client.triples_factory("world")
-            stream = found.epochs(LARGE, EpochConfig(batch_size=32), prefetch=1)
-            async with aclosing(aiter(stream)) as batches:  # type: ignore[type-var]
-                await anext(batches)
-            sampler = await found.open_sampler()
-            with pytest.raises(TimeoutError):
-                async with asyncio.timeout(0):
-                    await sampler.sample(POSITIVES, 0)
-            assert client.target == server.target
+        with tcp_proxy(server.target) as proxy:
+            async with aio.Client(proxy.target) as client:
+                found = await client.triples_factory("world")
+                stream = found.epochs(LARGE, EpochConfig(batch_size=32), prefetch=1)
+                async with aclosing(aiter(stream)) as batches:  # type: ignore[type-var]
+                    await anext(batches)
+                sampler = await found.open_sampler()
+                with pytest.raises(TimeoutError):
+                    async with asyncio.timeout(0):
+                        await sampler.sample(POSITIVES, 0)
+                await sampler.sample(POSITIVES, 0)
+                assert proxy.num_connections == 1
 
     run(main)
 
 
-def test_a_stream_that_a_server_ended_is_opened_again_at_once():
+def test_a_connection_is_kept_when_a_server_ends_a_silent_stream():
     async def main() -> None:
-        with server_process("--idle-timeout", "0.2") as server:
-            async with aio.Client([server.target, "127.0.0.1:1"]) as client:
+        with server_process("--idle-timeout", "0.2") as server, tcp_proxy(server.target) as proxy:
+            async with aio.Client(proxy.target) as client:
                 sampler = await (await client.triples_factory("world")).open_sampler()
                 first = await sampler.sample(POSITIVES, 0)
                 await asyncio.sleep(1)
                 assert_same(await sampler.sample(POSITIVES, 0), first)
-                assert client.target == server.target
+                assert proxy.num_connections == 1
 
     run(main)
 
