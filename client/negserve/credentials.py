@@ -20,6 +20,7 @@ import os
 import re
 import ssl
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -85,14 +86,28 @@ class _BearingChannel:
         return make_bearing
 
 
+class _TokenFile:
+    """Gives the token that the file holds now."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._token = _read_token(path)
+
+    def __call__(self) -> str:
+        # A file that is just being written leaves it at the token before; if it is gone for good,
+        # the server will say so.
+        with suppress(CredentialsError):
+            self._token = _read_token(self._path)
+        return self._token
+
+
 def _token() -> Callable[[], str] | None:
     """Give what gives the token of a call; None without any."""
     token, path = _variable("NEGSERVE_TOKEN"), _variable("NEGSERVE_TOKEN_FILE")
     if token and path:
         raise CredentialsError("NEGSERVE_TOKEN and NEGSERVE_TOKEN_FILE are set; set one of them")
     if path:
-        _read_token(path)  # what is wrong is said before anything is sent
-        return lambda: _read_token(path)
+        return _TokenFile(path)
     if token:
         checked = _checked(token.strip(), "NEGSERVE_TOKEN")
         return lambda: checked
