@@ -1,8 +1,8 @@
 """Ask a server whether it serves: the health check of a container.
 
 ``python -m negserve_server.health_check [TARGET [SERVICE]]`` exits 0 if the answer to the RPC
-``grpc.health.v1.Health/Check`` is SERVING, and 1, with the reason, if not. It has no TLS: let a server
-with TLS listen on a unix socket, too, and ask there.
+``grpc.health.v1.Health/Check`` is SERVING, and 1, with the reason, if not. It has no TLS:
+let a server with TLS listen on a unix socket, too, and ask there.
 """
 
 from __future__ import annotations
