@@ -99,13 +99,13 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     on the way. Metadata: `value` (the chunk's), `limit` (of what arrived).
     """
     ERROR_REASON_CREDENTIALS_MISSING: _ErrorReason.ValueType  # 18
-    """UNAUTHENTICATED. The server wants a token with each call, and none came.
-    Metadata: `field` (where it is due: `authorization`), `limit` (what is due
-    there: `Bearer TOKEN`).
+    """UNAUTHENTICATED. The server wants a token in the metadata of each call,
+    `authorization: Bearer TOKEN`, and none came. Metadata: `field` (of the
+    call's metadata), `limit` (what is due in it).
     """
     ERROR_REASON_CREDENTIALS_INVALID: _ErrorReason.ValueType  # 19
-    """UNAUTHENTICATED. What came is none of the server's tokens; it is not
-    repeated. Metadata: `field`, `limit` (as above).
+    """UNAUTHENTICATED. What came in its place is none of the server's tokens; it
+    is not repeated. Metadata: `field`, `limit`.
     """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
@@ -195,12 +195,12 @@ ERROR_REASON_CHECKSUM_MISMATCH: ErrorReason.ValueType  # 17
 on the way. Metadata: `value` (the chunk's), `limit` (of what arrived).
 """
 ERROR_REASON_CREDENTIALS_MISSING: ErrorReason.ValueType  # 18
-"""UNAUTHENTICATED. The server wants a token with each call, and none came.
-Metadata: `field` (where it is due: `authorization`), `limit` (what is due
-there: `Bearer TOKEN`).
+"""UNAUTHENTICATED. The server wants a token in the metadata of each call,
+`authorization: Bearer TOKEN`, and none came. Metadata: `field` (of the
+call's metadata), `limit` (what is due in it).
 """
 ERROR_REASON_CREDENTIALS_INVALID: ErrorReason.ValueType  # 19
-"""UNAUTHENTICATED. What came is none of the server's tokens; it is not
-repeated. Metadata: `field`, `limit` (as above).
+"""UNAUTHENTICATED. What came in its place is none of the server's tokens; it
+is not repeated. Metadata: `field`, `limit`.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
