@@ -368,6 +368,20 @@ def test_who_does_not_know_the_server_is_told_why_in_time(
     assert time.monotonic() - begin < 8
 
 
+def test_public_authorities_are_those_of_grpc(tls: Tls):
+    """Of a process of its own: gRPC looks for them once."""
+    program = f"import negserve; print(negserve.Client({tls.server.target!r}).list_datasets())"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={
+            **os.environ, "NEGSERVE_TOKEN": NEW, "NEGSERVE_TLS": "1",
+            "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH": tls.authority.ca,
+        },
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert "['world']" in done.stdout, done.stderr
+
+
 def test_tls_to_a_server_without_ends_in_time(
     protected: ServerProcess, tls: Tls, monkeypatch: pytest.MonkeyPatch
 ):
