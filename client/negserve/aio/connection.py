@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 
 import grpc
 
+from negserve import credentials
 from negserve.aio.call import Call, in_time
 from negserve.budget import Budget
-from negserve.credentials import open_channel
 from negserve.errors import ServiceError
 from negserve.replicas import CHANNEL_OPTIONS, Replicas
 from negserve.v1.sampler_pb2_grpc import SamplerServiceStub
@@ -65,7 +65,7 @@ class Connection(Replicas):
             if line is None or line.num_lost != self.num_lost:
                 for other in [other for other in self._lines if other.is_closed()]:
                     del self._lines[other]
-                channel = open_channel(grpc.aio, self.target, CHANNEL_OPTIONS)
+                channel = credentials.open_channel(grpc.aio, self.target, CHANNEL_OPTIONS)
                 line = self._lines[loop] = _Line(
                     self.target,
                     self.num_lost,
