@@ -18,7 +18,8 @@ import negserve_server.index
 import negserve_server.sampling
 
 SURFACE = {
-    negserve: "ChecksumError Client ClosedError CorruptedBatch EpochBatch EpochConfig EpochStream "
+    negserve: "ChecksumError Client ClosedError CorruptedBatch CredentialsError EpochBatch "
+    "EpochConfig EpochStream "
     "FingerprintMismatchError InvalidRequestError "
     "LimitExceededError Limits NegserveError NotAllowedError OverloadedError PublishProgress "
     "RelationStatistics RemoteSampler "

@@ -13,6 +13,7 @@ from negserve.epoch_stream import EpochStream
 from negserve.errors import (
     ChecksumError,
     ClosedError,
+    CredentialsError,
     FingerprintMismatchError,
     InvalidRequestError,
     LimitExceededError,
@@ -35,6 +36,7 @@ __all__ = [
     "Client",
     "ClosedError",
     "CorruptedBatch",
+    "CredentialsError",
     "EpochBatch",
     "EpochConfig",
     "EpochStream",

@@ -61,7 +61,12 @@ def _target_option(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.group(context_settings={"show_default": True})
 @click.version_option(package_name="negserve")
 def main() -> None:
-    """Ask a negserve server: what it holds, and for negatives."""
+    """Ask a negserve server: what it holds, and for negatives.
+
+    Credentials come from the environment: NEGSERVE_TOKEN, or NEGSERVE_TOKEN_FILE, is the token for
+    servers that want one. NEGSERVE_CA_FILE (authorities, PEM), or NEGSERVE_TLS=1 for public
+    ones, turns TLS on; NEGSERVE_CERT_FILE and NEGSERVE_KEY_FILE are a certificate of your own.
+    """
 
 
 @main.command()

@@ -13,6 +13,8 @@
     │   ├── NotAllowedError (PermissionError)     the server's operator does not allow it
     │   ├── ChecksumError                         what arrived is not what was sent
     │   └── ServerFaultError                      the server failed; its log says why
+    ├── CredentialsError (PermissionError)        who runs the process must give its environment
+    │                                 others: see negserve.credentials
     └── ClosedError                   the client was closed before the call
 
 The client itself tries again, as long as its patience lasts and on another replica if there are
@@ -101,6 +103,10 @@ class ServerFaultError(ServiceError):
     """The server failed in a way that it did not foresee; its log says why."""
 
 
+class CredentialsError(NegserveError, PermissionError):
+    """The environment lacks a token or certificate that is good, and safe to send."""
+
+
 class ClosedError(NegserveError):
     """The client was closed before the call."""
 
@@ -118,6 +124,7 @@ _BY_CODE: Mapping[grpc.StatusCode, type[NegserveError]] = {
     grpc.StatusCode.NOT_FOUND: UnknownDatasetError,
     grpc.StatusCode.RESOURCE_EXHAUSTED: LimitExceededError,
     grpc.StatusCode.PERMISSION_DENIED: NotAllowedError,
+    grpc.StatusCode.UNAUTHENTICATED: CredentialsError,
     grpc.StatusCode.DATA_LOSS: ChecksumError,
     grpc.StatusCode.UNAVAILABLE: UnavailableError,
     grpc.StatusCode.DEADLINE_EXCEEDED: StalledError,
@@ -137,4 +144,7 @@ def from_rpc_error(error: grpc.RpcError, target: str) -> NegserveError:
         if detail.Unpack(info):
             reason, metadata = info.reason, dict(info.metadata)
     error_class = _BY_REASON.get(reason) or _BY_CODE.get(code, ServerFaultError)
+    if details and details.startswith("failed to connect") and details.endswith("Socket closed"):
+        # That is all that gRPC says when a server with TLS ends what is not its greeting.
+        details += "; if the server has TLS, see negserve.credentials for what it needs"
     return error_class(f"{target}: {details}", reason=reason, metadata=metadata, target=target)

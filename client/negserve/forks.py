@@ -19,6 +19,8 @@ from pathlib import Path
 
 import grpc
 
+from negserve import credentials
+
 #: gRPC needs some 10 ms to end its threads; where another library keeps them, nothing is gained by
 #: waiting.
 _REST_SECONDS = 0.5
@@ -37,7 +39,7 @@ _lock = threading.Lock()
 def open_channel(target: str, options: Sequence[tuple[str, str | int]]) -> grpc.Channel:
     """Open a channel that the next fork of the process closes; see :func:`is_open`."""
     with _lock:
-        channel = grpc.insecure_channel(target, options=options)
+        channel: grpc.Channel = credentials.open_channel(grpc, target, options)
         _channels.add(channel)
         _register()
         return channel

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
 import signal
 import socket
@@ -21,12 +22,15 @@ from negserve_server.graph import TriplesFactory
 from negserve_server.graph.publish_folder import PublishFolder
 from negserve_server.service import (
     SERVICE,
+    Authentication,
     Datasets,
     OpenStreams,
     Publications,
     SamplerServicer,
+    Tokens,
     make_handler,
 )
+from negserve_server.tls import server_credentials
 from negserve_server.warm_up import prepare, warm_up
 
 logger = logging.getLogger(__name__)
@@ -85,10 +89,17 @@ class Server:
 
     :param config: what to serve and where
     :param datasets: the loaded graphs, by name
+    :raises MalformedFile: for a file of tokens, certificates or published graphs that is none
     """
 
     def __init__(self, config: ServerConfig, datasets: Mapping[str, TriplesFactory]) -> None:
         self._config = config
+        self._tokens = Tokens(config.token_file) if config.token_file else None
+        self._credentials: grpc.ServerCredentials | None = None
+        if config.tls_cert and config.tls_key:
+            self._credentials = server_credentials(
+                config.tls_cert, config.tls_key, config.tls_client_ca
+            )
         self._folder = PublishFolder(config.publish_dir) if config.publish_dir else None
         self._published = load_published(self._folder, datasets) if self._folder else {}
         self._datasets = Datasets({**datasets, **self._published})
@@ -110,7 +121,8 @@ class Server:
             loop.add_signal_handler(number, stop.set)
 
         await loop.run_in_executor(self._executor, warm_up, self._datasets)
-        server = grpc.aio.server(options=_CHANNEL_OPTIONS)
+        interceptors = [Authentication(self._tokens)] if self._tokens else []
+        server = grpc.aio.server(interceptors=interceptors, options=_CHANNEL_OPTIONS)
         health_servicer = health.aio.HealthServicer()
 
         async def announce(name: str) -> None:
@@ -133,7 +145,10 @@ class Server:
         reflection.enable_server_reflection(
             (SERVICE.full_name, health.SERVICE_NAME, reflection.SERVICE_NAME), server
         )
-        addresses = [_bind(server, address) for address in self._config.listen]
+        addresses = [_bind(server, address, self._credentials) for address in self._config.listen]
+        if self._tokens is not None and self._credentials is None:
+            for address in addresses:
+                _warn_of_plain_text(address)
         await server.start()
         for name in ("", SERVICE.full_name, *self._datasets):
             await announce(name)
@@ -167,13 +182,33 @@ def _answers(path: str) -> bool:
     return True
 
 
-def _bind(server: grpc.aio.Server, address: str) -> str:
+def _warn_of_plain_text(address: str) -> None:
+    """Say so where tokens may pass a network that anybody reads."""
+    if address.startswith("unix:"):
+        return
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        is_loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        is_loopback = host == "localhost"
+    if not is_loopback:
+        logger.warning(
+            "%s takes tokens in plain text: who can read the network can read them, and use them. "
+            "Give --tls-cert and --tls-key, or let only a proxy with TLS reach it",
+            address,
+        )
+
+
+def _bind(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials | None) -> str:
     """Bind an address and give it with the port that was really taken."""
     if address.startswith("unix:") and _answers(address.removeprefix("unix:")):
         # grpc would take the path away from the server that listens there.
         raise OSError(f"can't listen on {address}: another server does; stop it first")
     try:
-        port = server.add_insecure_port(address)
+        if credentials is None or address.startswith("unix:"):
+            port = server.add_insecure_port(address)
+        else:
+            port = server.add_secure_port(address, credentials)
     except RuntimeError as error:
         raise OSError(
             f"can't listen on {address}: {error}; is another server there already?"

@@ -117,7 +117,8 @@ def main() -> None:
 @click.option(
     "--allow-publish",
     is_flag=True,
-    help="Let clients publish graphs that they hold; whoever reaches the port can.",
+    help="Let clients publish graphs that they hold; without --token-file, whoever reaches the "
+    "port can.",
 )
 @click.option(
     "--publish-dir",
@@ -151,6 +152,31 @@ def main() -> None:
     help="Most published graphs.",
 )
 @click.option(
+    "--token-file",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Answer only calls that bear one of the tokens in this file, one a line. Its changes "
+    "count without a restart. Health checks need none.",
+)
+@click.option(
+    "--tls-cert",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Speak TLS at the TCP addresses, with this certificate (PEM, with its chain).",
+)
+@click.option(
+    "--tls-key",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Its private key (PEM, not encrypted).",
+)
+@click.option(
+    "--tls-client-ca",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Answer only clients with a certificate of one of these authorities (PEM).",
+)
+@click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
     default="info",
@@ -172,6 +198,10 @@ def serve(
     max_publish_triples: int,
     max_publish_ids: int,
     max_publish_graphs: int,
+    token_file: Path | None,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    tls_client_ca: Path | None,
     log_level: str,
 ) -> None:
     """Load the graphs and answer until SIGTERM or Ctrl-C.
@@ -186,6 +216,8 @@ def serve(
       negserve-server serve --dataset fb=data/fb15k-237 --dataset world --listen 0.0.0.0:7733
       negserve-server serve --listen unix:/run/negserve.sock
       negserve-server serve --allow-publish --publish-dir /var/lib/negserve
+      negserve-server serve --listen 0.0.0.0:7733 --tls-cert cert.pem --tls-key key.pem \\
+        --token-file tokens
     """  # noqa: D301
     logging.basicConfig(
         level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -213,6 +245,10 @@ def serve(
             drain_seconds=drain_seconds,
             allow_publish=allow_publish,
             publish_dir=publish_dir,
+            token_file=token_file,
+            tls_cert=tls_cert,
+            tls_key=tls_key,
+            tls_client_ca=tls_client_ca,
             **({"threads": threads} if threads else {}),
         )
         server = Server(config, load_datasets(config.datasets))

@@ -26,6 +26,12 @@ class ServerConfig:
     :ivar threads: threads for the engine
     :ivar allow_publish: whether clients may publish graphs
     :ivar publish_dir: folder in which those survive a restart; None to forget them
+    :ivar token_file: file of the tokens that callers need, see
+        :class:`negserve_server.service.Tokens`; None to ask for none
+    :ivar tls_cert: file of the certificate, with its chain, of the TCP addresses; None for no TLS
+    :ivar tls_key: file of its private key
+    :ivar tls_client_ca: file of the authorities, one of which must have signed the certificate
+        of a client; None to ask clients for none
     """
 
     datasets: Mapping[str, Path | None] = field(default_factory=lambda: {WORLD: None})
@@ -35,6 +41,10 @@ class ServerConfig:
     threads: int = field(default_factory=lambda: os.cpu_count() or 1)
     allow_publish: bool = False
     publish_dir: Path | None = None
+    token_file: Path | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    tls_client_ca: Path | None = None
 
     def __post_init__(self) -> None:
         if not self.datasets:
@@ -43,3 +53,11 @@ class ServerConfig:
             raise ValueError("no address to listen on; give at least one")
         if self.threads < 1:
             raise ValueError(f"threads={self.threads}; give at least 1")
+        if (self.tls_cert is None) != (self.tls_key is None):
+            given, missing = ("cert", "key") if self.tls_key is None else ("key", "cert")
+            raise ValueError(f"--tls-{given} without --tls-{missing}; TLS needs both, or neither")
+        if self.tls_client_ca is not None and self.tls_cert is None:
+            raise ValueError(
+                "--tls-client-ca without --tls-cert and --tls-key; clients show certificates only "
+                "where the server has TLS"
+            )

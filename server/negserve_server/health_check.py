@@ -1,7 +1,8 @@
 """Ask a server whether it serves: the health check of a container.
 
 ``python -m negserve_server.health_check [TARGET [SERVICE]]`` exits 0 if the answer to the RPC
-``grpc.health.v1.Health/Check`` is SERVING, and 1, with the reason, if not.
+``grpc.health.v1.Health/Check`` is SERVING, and 1, with the reason, if not. It has no TLS:
+let a server with TLS listen on a unix socket, too, and ask there.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(
         prog="python -m negserve_server.health_check",
-        description="Exit 0 if the server answers SERVING, else 1.",
+        description="Exit 0 if the server answers SERVING, else 1. A server with TLS is asked at a "
+        "unix socket, where it has none: let it listen at one, too.",
     )
     parser.add_argument(
         "target",

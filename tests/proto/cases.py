@@ -19,6 +19,8 @@ WITHOUT_REASONS = {
     "TOO_MANY_STREAMS": "needs as many open streams as the server takes",
     "DRAINING": "needs a server that shuts down",
     "STREAM_IDLE": "needs an hour of silence",
+    "CREDENTIALS_MISSING": "needs a server that wants a token",
+    "CREDENTIALS_INVALID": "needs a server that wants a token",
 }
 
 MALFORMED = b"\xff\xff\xff\xff"

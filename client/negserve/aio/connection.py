@@ -11,6 +11,7 @@ from typing import Any
 
 import grpc
 
+from negserve import credentials
 from negserve.aio.call import Call, in_time
 from negserve.budget import Budget
 from negserve.replicas import CHANNEL_OPTIONS
@@ -58,7 +59,7 @@ class Connection(Transport):
             if line is None or line.num_lost != self.num_lost:
                 for other in [other for other in self._lines if other.is_closed()]:
                     del self._lines[other]
-                channel = grpc.aio.insecure_channel(self.target, options=CHANNEL_OPTIONS)
+                channel = credentials.open_channel(grpc.aio, self.target, CHANNEL_OPTIONS)
                 line = self._lines[loop] = _Line(
                     self.target,
                     self.num_lost,

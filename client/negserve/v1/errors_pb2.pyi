@@ -98,6 +98,15 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """DATA_LOSS. The checksum of a chunk is not that of its triples: they changed
     on the way. Metadata: `value` (the chunk's), `limit` (of what arrived).
     """
+    ERROR_REASON_CREDENTIALS_MISSING: _ErrorReason.ValueType  # 18
+    """UNAUTHENTICATED. The server wants a token in the metadata of each call,
+    `authorization: Bearer TOKEN`, and none came. Metadata: `field` (of the
+    call's metadata), `limit` (what is due in it).
+    """
+    ERROR_REASON_CREDENTIALS_INVALID: _ErrorReason.ValueType  # 19
+    """UNAUTHENTICATED. What came in its place is none of the server's tokens; it
+    is not repeated. Metadata: `field`, `limit`.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call was refused.
@@ -184,5 +193,14 @@ beside those that were published before. Metadata: `field`, `value`
 ERROR_REASON_CHECKSUM_MISMATCH: ErrorReason.ValueType  # 17
 """DATA_LOSS. The checksum of a chunk is not that of its triples: they changed
 on the way. Metadata: `value` (the chunk's), `limit` (of what arrived).
+"""
+ERROR_REASON_CREDENTIALS_MISSING: ErrorReason.ValueType  # 18
+"""UNAUTHENTICATED. The server wants a token in the metadata of each call,
+`authorization: Bearer TOKEN`, and none came. Metadata: `field` (of the
+call's metadata), `limit` (what is due in it).
+"""
+ERROR_REASON_CREDENTIALS_INVALID: ErrorReason.ValueType  # 19
+"""UNAUTHENTICATED. What came in its place is none of the server's tokens; it
+is not repeated. Metadata: `field`, `limit`.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

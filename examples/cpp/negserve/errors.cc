@@ -60,6 +60,7 @@ void throw_status(const grpc::Status& status, const std::string& target) {
     case grpc::StatusCode::DEADLINE_EXCEEDED:
       throw StalledError(message, reason, metadata);
     case grpc::StatusCode::PERMISSION_DENIED:
+    case grpc::StatusCode::UNAUTHENTICATED:
       throw NotAllowedError(message, reason, metadata);
     default:
       throw ServerFaultError(message, reason, metadata);

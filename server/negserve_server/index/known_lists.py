@@ -3,16 +3,17 @@
 A short list is its values, and the last one again up to a multiple of four, so that a draw is
 compared with four at a time. A long list is
 
-    shift, num_words, num_below, bitmap[0], ..., bitmap[num_words - 1],
-    counts[0], ..., counts[num_words], values[0], ..., values[length - 1]
+    shift, num_words, bitmap[0], ..., bitmap[num_words - 1], counts[0], ..., counts[num_words],
+    values[0], ..., values[length - 1], stand_ins[0], ..., stand_ins[length - 1]
 
 (uint32). Bit ``v >> shift`` of the bitmap is set for each value v, about one bit in 32 or fewer,
 and in the same word the bit ``v & 31``: a draw of which one of the two is not set is not known,
 after one look. (One bit alone lets through some 3 to 6 of 100 draws that are not known, both let
 through about one.) Where a range of values takes no more than 32 bits a value, the shift is 0, the
 two are one, and the bitmap is exact. ``counts[w]`` values have their bits in words before w, so a
-value that may be known is looked for among the one or two of its word.
-``num_below`` values are below the number of those that are not in the list.
+value that may be known is looked for among the one or two of its word. Of n values, M are not in
+the list. The i-th value below M that is in it has the i-th value from M on that is not as its
+stand-in; values from M on have none, and 0 there.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
-from negserve_server.addresses import load_uint32, store_uint32
+from negserve_server.addresses import load_uint32, store_uint64
 from negserve_server.compiled import compiled
 
 #: Longest list without a bitmap.
@@ -31,7 +32,7 @@ SHORT_LIST = 16
 _BITS_PER_VALUE = 32
 
 #: Words of a long list before its bitmap.
-HEADER = 3
+HEADER = 2
 
 #: A long list begins with a cache line: this many words.
 _LINE = 16
@@ -117,14 +118,15 @@ def holds(lists: int, start: int, length: int, value: int) -> bool:
 
 @nb.njit(inline="always")
 def find_hits(
-    draws: int, begin: int, end: int, lists: int, start: int, length: int, hits: int
+    draws: int, begin: int, end: int, lists: int, start: int, length: int, hits: int, tag: int
 ) -> int:
-    """Write the indices of the draws that the list may hold; give their number.
+    """Write the indices of the draws that the list may hold, plus a tag; give their number.
 
     Exact for a short list; for a long one, a draw among the hits need not be in the list.
 
     :param draws: address of uint32 values, those from ``begin`` to ``end`` - 1 are looked up
-    :param hits: address of uint32 with place for ``end - begin + 1``
+    :param hits: address of uint64 with place for ``end - begin + 1``
+    :param tag: uint64
     """
     num_hits = _ZERO
     if length > _SHORT:
@@ -135,7 +137,7 @@ def find_hits(
             bit = draw >> shift
             word = load_uint32(lists, bitmap + np.uint64(bit >> np.uint32(5)))
             is_set = (word >> (bit & np.uint32(31))) & (word >> (draw & np.uint32(31)))
-            store_uint32(hits, num_hits, np.uint32(j))
+            store_uint64(hits, num_hits, tag + j)
             num_hits += np.uint64(is_set & np.uint32(1))
         return num_hits
     is_any = np.uint32(0)
@@ -156,31 +158,22 @@ def find_hits(
             is_hit = np.uint32(0)
             for at in range(start, start + length):
                 is_hit |= np.uint32(draw == load_uint32(lists, at))
-            store_uint32(hits, num_hits, np.uint32(j))
+            store_uint64(hits, num_hits, tag + j)
             num_hits += np.uint64(is_hit)
     return num_hits
 
 
 @nb.njit(inline="always")
-def stand_in_of(lists: int, start: int, length: int, num_others: int, index: int) -> int:
-    """Value, of those not in a long list, that the list's value of an index stands for.
+def stand_in_of(lists: int, start: int, length: int, draw: int) -> int:
+    """Give the stand-in of a draw that is in a long list, and another draw itself.
 
-    The i-th value that is in the list stands for the i-th one, from ``num_others`` on, that is
-    not.
-
-    :param num_others: how many values are not in the list
+    :param draw: one of :func:`find_hits`, below the number of values that are not in the list
     """
-    first = first_value(lists, start, length)
-    low = np.uint64(load_uint32(lists, start + _2))
-    other = num_others - low + index  # so many are not in the list and come before
-    high = length
-    while low < high:
-        middle = (low + high) >> _ONE
-        if np.uint64(load_uint32(lists, first + middle)) - middle <= other:
-            low = middle + _ONE
-        else:
-            high = middle
-    return other + low
+    index = count_below(lists, start, length, draw)
+    at = first_value(lists, start, length) + index
+    # Both are loaded, whichever it will be: nobody can guess. Behind the last stand-in is room.
+    value, other = load_uint32(lists, at), np.uint64(load_uint32(lists, at + length))
+    return other if (index < length) & (np.uint64(value) == draw) else draw
 
 
 @nb.njit(inline="always")
@@ -211,8 +204,23 @@ def place_lists(
             at = (at + _LINE - 1) & ~(_LINE - 1)
             starts[i] = at
             num_bits = ((num_values[i] - 1) >> _shift_of(num_values[i], length)) + 1
-            at += HEADER + 2 * ((num_bits + 31) >> 5) + 1 + length
+            at += HEADER + 2 * ((num_bits + 31) >> 5) + 1 + 2 * length
     return at
+
+
+@nb.njit
+def _fill_stand_ins(lists: NDArray[np.uint32], first: int, length: int, num_others: int) -> None:
+    """Write the stand-ins of the values that begin at ``first``."""
+    num_below = 0
+    while num_below < length and lists[first + num_below] < num_others:
+        num_below += 1
+    above, other = num_below, num_others
+    for j in range(num_below):
+        while above < length and lists[first + above] == other:
+            above += 1
+            other += 1
+        lists[first + length + j] = other
+        other += 1
 
 
 @compiled
@@ -252,7 +260,7 @@ def fill_lists(
                 lists[bitmap + word] |= np.uint32(1) << np.uint32(value & 31)
                 lists[counts + word + 1] += np.uint32(1)
                 lists[first + j] = value
-                lists[start + 2] += np.uint32(value < num_values[i] - length)
+            _fill_stand_ins(lists, first, length, num_values[i] - length)
             for word in range(num_words):
                 lists[counts + word + 1] += lists[counts + word]
         source += length

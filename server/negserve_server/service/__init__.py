@@ -1,18 +1,22 @@
 """The gRPC service: validate, call, encode."""
 
+from negserve_server.service.authentication import Authentication
 from negserve_server.service.datasets import Datasets
 from negserve_server.service.handlers import SERVICE, make_handler
 from negserve_server.service.limits import Limits
 from negserve_server.service.publications import Publications
 from negserve_server.service.servicer import SamplerServicer
 from negserve_server.service.streams import OpenStreams
+from negserve_server.service.tokens import Tokens
 
 __all__ = [
     "SERVICE",
+    "Authentication",
     "Datasets",
     "Limits",
     "OpenStreams",
     "Publications",
     "SamplerServicer",
+    "Tokens",
     "make_handler",
 ]

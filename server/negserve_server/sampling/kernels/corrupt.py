@@ -1,9 +1,10 @@
 """The sampling function, compiled: positives and their positions in, negatives out.
 
 ``docs/sampling.md`` states it in prose and formulas. Positives are taken in blocks: the words
-of a block are made first, then the lists of known values of all its pairs are found, and only
-then is drawn. So the memory answers many questions at once, and the touches per positive and
-slot (one line of the hash table, one or two of the list) cost their share of one wait.
+of a block are made first, then the lists of known values of all its pairs are found, then is
+drawn and marked what may be known, and last the marked draws are looked up. So the memory answers
+many questions at once, and the touches per positive and slot (one line of the hash table, one or
+two of the list) cost their share of one wait.
 """
 
 from __future__ import annotations
@@ -37,19 +38,30 @@ from negserve_server.sampling.kernels.rows import (
     find_owners,
     flag_known,
     replace_excluded,
+    replace_late,
     replace_value,
+    tag_of,
     to_ids,
     write_ids,
     write_log_q,
 )
-from negserve_server.sampling.kernels.units import COUNT, LENGTH, NUM_COLUMNS, NUM_LEGAL, get, put
+from negserve_server.sampling.kernels.units import (
+    ALL_IDS,
+    COUNT,
+    FIRST,
+    LENGTH,
+    NUM_COLUMNS,
+    NUM_LEGAL,
+    get,
+    put,
+)
 from negserve_server.sampling.philox import fill_words
 
 _ZERO = np.uint64(0)
 _ONE = np.uint64(1)
 _4 = np.uint64(4)
+_7 = np.uint64(7)
 _8 = np.uint64(8)
-_12 = np.uint64(12)
 _2_32 = np.uint64(2**32)
 
 #: Positives of a block at most, and bytes of its words at most: a part of the nearest cache.
@@ -69,18 +81,21 @@ def corrupt_scratch(num_cells: int, k: int, is_distinct: bool) -> tuple[int, ...
 
     :param num_cells: uint64
     :param k: uint64, negatives per positive
-    :return: as uint64 each, the places of: words of a block, negatives of a positive, notes of a
-        block, plans, shares, table of distinct values; end
+    :return: as uint64 each, the places of: negatives of a block, before which are its words;
+        units of a positive; hits and notes of a block; plans; shares; table of distinct values;
+        end
     """
     num_words = (k + _4) // _4 * _4  # one more than k, rounded up to whole blocks of four
     block = _block_size(num_words)
     rows = _4 * num_words * block
-    notes = rows + (_12 * k + _12) // _8 * _8
+    units = rows + _4 * k * block
+    hits = (units + _4 * k + _7) // _8 * _8
+    notes = hits + _8 * (k * block + _ONE)
     plans = notes + _8 * NOTE_SIZE * num_cells * block
     shares = plans + _8 * np.uint64(NUM_COLUMNS) * num_cells
     table = shares + _8 * num_cells
     size = np.uint64(table_size(k)) if is_distinct else _ZERO
-    return rows, notes, plans, shares, table, table + _8 * size
+    return rows, units, hits, notes, plans, shares, table, table + _8 * size
 
 
 @compiled
@@ -132,11 +147,11 @@ def corrupt(
     """
     num_words = (k + _4) // _4 * _4
     block = _block_size(num_words)
-    rows_at, notes_at, plans_at, shares_at, table_at, end_at = corrupt_scratch(
+    ranks_at, units_at, hits_at, notes_at, plans_at, shares_at, table_at, end_at = corrupt_scratch(
         num_cells, k, is_distinct
     )
-    ranks = scratch + rows_at
-    hits = ranks + _8 * k
+    all_ranks = scratch + ranks_at
+    all_hits = scratch + hits_at
     all_notes = scratch + notes_at
     plans = scratch + plans_at
     shares = scratch + shares_at
@@ -187,12 +202,14 @@ def corrupt(
                     if with_all or load_uint64(notes, note + NOTE_COUNT) > _ZERO:
                         find_list(places, notes, cell, head, relation, tail)
 
-        # Third, the draws.
+        # Third, the draws, and which of them may be known.
+        num_hits = _ZERO
         for i in range(block_begin, block_end):
             head, relation, tail = positives[i, 0], positives[i, 1], positives[i, 2]
             in_block = i - block_begin
             words = scratch + in_block * num_words * _4
             notes = all_notes + in_block * num_cells * NOTE_SIZE * _8
+            ranks = all_ranks + in_block * k * _4
             own_position = np.uint64(position) + i
             num_homeless = _ZERO
             if not plan_positive(
@@ -230,9 +247,15 @@ def corrupt(
                     draw_below(words, ranks, begin, end, num_legal, own_position, seed)
                 units = ranks
                 if at.column(places, cell, at.UNIT_STARTS) != NOWHERE:
-                    units = ranks + _4 * k
+                    units = scratch + units_at
                     find_owners(places, cell, ranks, units, begin, end)
-                replace_excluded(places, plans, cell, ranks, units, begin, end, hits)
+                hits = all_hits + _8 * num_hits
+                # What comes after for the same row needs the final values.
+                may_wait = get(plans, cell, FIRST) == ALL_IDS and not with_all
+                num_hits += replace_excluded(
+                    places, plans, cell, ranks, units, begin, end, hits,
+                    tag_of(in_block, k, cell), may_wait,
+                )  # fmt: skip
                 if is_filtered and not is_exact:
                     note = np.uint64(cell) * NOTE_SIZE
                     put(plans, cell, LENGTH, load_uint64(notes, note + NOTE_LENGTH))
@@ -250,11 +273,15 @@ def corrupt(
                 for j in range(begin, k):
                     if mask != NOWHERE:
                         store_uint8(own_mask, j, np.uint8(0))
-            write_ids(ranks, k, replaced, width, i)
-
             if log_q != NOWHERE:
                 settle_shares(cell_ends, relation, places, plans, num_cells, shares)
                 write_log_q(places, plans, num_cells, shares, ranks, log_q + _4 * i * k)
                 for j in range(begin, k):
                     store_float32(log_q + _4 * i * k, j, np.float32(0.0))
+
+        # Last, what stands in for known draws: of all rows at once, so that neither their number
+        # has to be guessed for each row, nor one row waits for the memory of another.
+        replace_late(places, all_notes, num_cells, all_ranks, all_hits, num_hits)
+        num_values = (block_end - block_begin) * k
+        write_ids(all_ranks, num_values, replaced + block_begin * k * width, width, _ZERO)
     return True

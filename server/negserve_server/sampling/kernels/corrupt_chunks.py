@@ -53,8 +53,9 @@ from negserve_server.sampling.philox import fill_words
 _ZERO = np.uint64(0)
 _ONE = np.uint64(1)
 _4 = np.uint64(4)
+_7 = np.uint64(7)
 _8 = np.uint64(8)
-_16 = np.uint64(16)
+_12 = np.uint64(12)
 _2_32 = np.uint64(2**32)
 
 
@@ -64,17 +65,18 @@ def chunks_scratch(num_cells: int, k: int, is_distinct: bool) -> tuple[int, ...]
 
     :param num_cells: uint64
     :param k: uint64, negatives per chunk
-    :return: as uint64 each, the places of: words, four rows of k, notes, plans, shares, table of
-        distinct values; end
+    :return: as uint64 each, the places of: three rows of k, before which are the words; hits;
+        notes; plans; shares; table of distinct values; end
     """
     num_words = (k + _4) // _4 * _4
     rows = _4 * num_words
-    notes = rows + _16 * k + _8
+    hits = rows + (_12 * k + _7) // _8 * _8
+    notes = hits + _8 * (k + _ONE)
     plans = notes + _8 * NOTE_SIZE * num_cells
     shares = plans + _8 * np.uint64(NUM_COLUMNS) * num_cells
     table = shares + _8 * num_cells
     size = np.uint64(table_size(k)) if is_distinct else _ZERO
-    return rows, notes, plans, shares, table, table + _8 * size
+    return rows, hits, notes, plans, shares, table, table + _8 * size
 
 
 @compiled
@@ -107,14 +109,14 @@ def corrupt_chunks(
     and ``is_exact`` and ``is_saturated``, which are not there, since nothing is excluded.
     """
     num_words = (k + _4) // _4 * _4
-    rows_at, notes_at, plans_at, shares_at, table_at, end_at = chunks_scratch(
+    rows_at, hits_at, notes_at, plans_at, shares_at, table_at, end_at = chunks_scratch(
         num_cells, k, is_distinct
     )
     words = scratch
     ranks = scratch + rows_at
     units = ranks + _4 * k
     ids = units + _4 * k
-    hits = ids + _4 * k
+    hits = scratch + hits_at
     notes = scratch + notes_at
     plans = scratch + plans_at
     shares = scratch + shares_at

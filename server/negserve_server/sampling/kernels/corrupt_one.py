@@ -64,7 +64,7 @@ def one_scratch(num_cells: int) -> tuple[int, int, int]:
     """
     plans = np.uint64(9) * _COLUMN
     rest = plans + np.uint64(8 * NUM_COLUMNS) * num_cells
-    return plans, rest, rest + corrupt_scratch(num_cells, _ONE, np.bool_(False))[5]
+    return plans, rest, rest + corrupt_scratch(num_cells, _ONE, np.bool_(False))[-1]
 
 
 @compiled

@@ -18,12 +18,11 @@ from negserve_server.addresses import (
 )
 from negserve_server.index.known_lists import (
     SHORT_LIST,
-    count_below,
     find_hits,
-    is_at,
     stand_in_of,
 )
 from negserve_server.sampling.kernels import places as at
+from negserve_server.sampling.kernels.plan import NOTE_LENGTH, NOTE_SIZE, NOTE_START
 from negserve_server.sampling.kernels.units import (
     ALL_IDS,
     COUNT,
@@ -43,6 +42,10 @@ from negserve_server.sampling.kernels.units import (
 
 _ZERO = np.uint64(0)
 _ONE = np.uint64(1)
+_32 = np.uint64(32)
+_48 = np.uint64(48)
+_LOW_16 = np.uint64(2**16 - 1)
+_LOW = np.uint64(2**32 - 1)
 _SHORT = np.uint64(SHORT_LIST)
 _TWO_32 = 2.0**32
 
@@ -70,12 +73,24 @@ def replace_value(ranks: int, begin: int, end: int, value: int, replacement: int
 
 @nb.njit(inline="always")
 def replace_excluded(
-    places: int, plans: int, cell: int, ranks: int, units: int, begin: int, end: int, hits: int
-) -> None:
-    """Put what stands in for them in place of excluded draws.
+    places: int,
+    plans: int,
+    cell: int,
+    ranks: int,
+    units: int,
+    begin: int,
+    end: int,
+    hits: int,
+    tag: int,
+    may_wait: bool,
+) -> int:
+    """Put what stands in for them in place of excluded draws; or note the draws in question.
 
     :param units: address of the units that the ranks own; that of the ranks if uniform
-    :param hits: address of uint32, room to note draws
+    :param hits: address of uint64, room for as many draws and one more
+    :param tag: uint64, what is added to the index of a draw that waits
+    :param may_wait: whether draws may wait for :func:`replace_late`
+    :return: how many hits wait
     """
     length = get(plans, cell, LENGTH)
     if get(plans, cell, IS_EXTRA) != _ZERO:
@@ -93,23 +108,50 @@ def replace_excluded(
                     if load_uint32(ranks, j) == original:
                         unit = np.uint64(load_uint32(units, j))
                         store_uint32(ranks, j, np.uint32(stand_in(places, plans, cell, unit)))
-    if length > _ZERO:
-        lists, start = at.column(places, cell, at.LISTS), get(plans, cell, START)
-        num_hits = find_hits(ranks, begin, end, lists, start, length, hits)
-        is_plain = length > _SHORT and get(plans, cell, IS_EXTRA) == _ZERO and units == ranks
-        for i in range(num_hits):
-            j = np.uint64(load_uint32(hits, i))
-            rank = np.uint64(load_uint32(ranks, j))
-            if is_plain:
-                # The usual case, in a few steps: ranks are units and the list is all there is.
-                index = count_below(lists, start, length, rank)
-                if is_at(lists, start, length, index, rank):
-                    num_legal = get(plans, cell, NUM_LEGAL)
-                    stands = stand_in_of(lists, start, length, num_legal, index)
-                    store_uint32(ranks, j, np.uint32(stands))
-            elif is_in_list(places, plans, cell, rank):
-                unit = np.uint64(load_uint32(units, j))
-                store_uint32(ranks, j, np.uint32(stand_in(places, plans, cell, unit)))
+    if length == _ZERO:
+        return _ZERO
+    lists, start = at.column(places, cell, at.LISTS), get(plans, cell, START)
+    # The usual case: ranks are units and the list is all there is.
+    is_plain = length > _SHORT and get(plans, cell, IS_EXTRA) == _ZERO and units == ranks
+    waits = is_plain and may_wait
+    num_hits = find_hits(ranks, begin, end, lists, start, length, hits, tag if waits else _ZERO)
+    if waits:
+        return num_hits
+    for i in range(num_hits):
+        j = load_uint64(hits, i)
+        rank = np.uint64(load_uint32(ranks, j))
+        if is_plain:
+            store_uint32(ranks, j, np.uint32(stand_in_of(lists, start, length, rank)))
+        elif is_in_list(places, plans, cell, rank):
+            unit = np.uint64(load_uint32(units, j))
+            store_uint32(ranks, j, np.uint32(stand_in(places, plans, cell, unit)))
+    return _ZERO
+
+
+@nb.njit(inline="always")
+def tag_of(row: int, num_negatives: int, cell: int) -> int:
+    """Give the tag of a draw that waits: its row, its cell, and how many draws come before."""
+    return (row << _48) | (np.uint64(cell) << _32) | (row * num_negatives)
+
+
+@nb.njit(inline="always")
+def replace_late(
+    places: int, notes: int, num_cells: int, ranks: int, hits: int, num_hits: int
+) -> None:
+    """Put what stands in for them in place of the excluded ones of the draws that waited.
+
+    :param notes: address of the notes of a block, see :mod:`.plan`
+    :param ranks: address of the ranks of a block
+    """
+    for i in range(num_hits):
+        hit = load_uint64(hits, i)
+        j, cell = hit & _LOW, (hit >> _32) & _LOW_16
+        note = ((hit >> _48) * num_cells + cell) * NOTE_SIZE
+        start = load_uint64(notes, note + NOTE_START)
+        length = load_uint64(notes, note + NOTE_LENGTH)
+        lists = at.column(places, cell, at.LISTS)
+        rank = np.uint64(load_uint32(ranks, j))
+        store_uint32(ranks, j, np.uint32(stand_in_of(lists, start, length, rank)))
 
 
 @nb.njit(inline="always")
@@ -123,9 +165,9 @@ def flag_known(
     length = get(plans, cell, LENGTH)
     if length > _ZERO:
         lists = at.column(places, cell, at.LISTS)
-        num_hits = find_hits(ranks, begin, end, lists, get(plans, cell, START), length, hits)
+        num_hits = find_hits(ranks, begin, end, lists, get(plans, cell, START), length, hits, _ZERO)
         for i in range(num_hits):
-            j = np.uint64(load_uint32(hits, i))
+            j = load_uint64(hits, i)
             if is_in_list(places, plans, cell, np.uint64(load_uint32(ranks, j))):
                 store_uint8(mask, j, np.uint8(0))
 

@@ -1,0 +1,202 @@
+"""What a process may show a server, and how it knows the server: from its environment.
+
+    NEGSERVE_TOKEN        the token that each call bears
+    NEGSERVE_TOKEN_FILE   or a file: the first line that is neither blank nor begins with ``#``;
+                          read anew for each call, so that tokens can be exchanged
+    NEGSERVE_CA_FILE      TLS, with a server that these authorities vouch for (PEM)
+    NEGSERVE_TLS=1        TLS, with a server that a public authority vouches for: those that gRPC
+                          comes with, or of the file that GRPC_DEFAULT_SSL_ROOTS_FILE_PATH names
+    NEGSERVE_CERT_FILE    TLS, with a certificate of the client's own (PEM) and
+    NEGSERVE_KEY_FILE     its private key
+
+Nothing of it is an argument of a function, which a tracker might log, or is pickled: each process
+reads its own environment. A variable that is empty counts as not set. Unix sockets have no TLS.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import ssl
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from negserve.errors import CredentialsError
+
+_UNIX = ("unix:", "unix-abstract:")
+_SCHEMES = re.compile(r"^(ipv4:|ipv6:|dns:(///?)?)")
+
+
+def open_channel(library: Any, target: str, options: Sequence[tuple[str, str | int]]) -> Any:
+    """Open a channel as the environment says.
+
+    :param library: :mod:`grpc` or :mod:`grpc.aio`
+    :raises CredentialsError: if the environment contradicts itself, names a file that is no good,
+        or has a token that anybody on the way to the target could read
+    """
+    token = _token()
+    tls = None if target.startswith(_UNIX) else _tls()
+    if tls is not None:
+        channel = library.secure_channel(target, tls, options=options)
+    else:
+        if token is not None:
+            if not _is_on_this_machine(target):
+                raise CredentialsError(
+                    f"{target}: a token would cross the network in plain text; set "
+                    f"NEGSERVE_CA_FILE to the authority of the server's certificate, or "
+                    f"NEGSERVE_TLS=1 for a public one, or unset the token",
+                    target=target,
+                )
+            # Not over a proxy of the environment, which may be anywhere.
+            options = (*options, ("grpc.enable_http_proxy", 0))
+        channel = library.insecure_channel(target, options=options)
+    return channel if token is None else _BearingChannel(channel, token)
+
+
+class _BearingChannel:
+    """A channel, of either kind, each of whose calls bears a token.
+
+    gRPC's own call credentials need TLS, also within a machine, and its interceptors for asyncio
+    put a task between a call and its stream.
+    """
+
+    def __init__(self, channel: Any, token: Callable[[], str]) -> None:
+        self._channel = channel
+        self._token = token
+        self.close = channel.close
+
+    def __getattr__(self, name: str) -> Any:
+        """Give the channel's maker of methods, such as ``unary_stream``."""
+        make = getattr(self._channel, name)
+
+        def make_bearing(*args: Any, **kwargs: Any) -> Callable[..., Any]:
+            method = make(*args, **kwargs)
+
+            def call(*args: Any, **kwargs: Any) -> Any:
+                metadata = (("authorization", f"Bearer {self._token()}"),)
+                return method(*args, metadata=metadata, **kwargs)
+
+            return call
+
+        return make_bearing
+
+
+class _TokenFile:
+    """Gives the token that the file holds now."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._token = _read_token(path)
+
+    def __call__(self) -> str:
+        # A file that is just being written leaves it at the token before; if it is gone for good,
+        # the server will say so.
+        with suppress(CredentialsError):
+            self._token = _read_token(self._path)
+        return self._token
+
+
+def _token() -> Callable[[], str] | None:
+    """Give what gives the token of a call; None without any."""
+    token, path = _variable("NEGSERVE_TOKEN"), _variable("NEGSERVE_TOKEN_FILE")
+    if token and path:
+        raise CredentialsError("NEGSERVE_TOKEN and NEGSERVE_TOKEN_FILE are set; set one of them")
+    if path:
+        return _TokenFile(path)
+    if token:
+        checked = _checked(token.strip(), "NEGSERVE_TOKEN")
+        return lambda: checked
+    return None
+
+
+def _read_token(path: str) -> str:
+    for line in _read("NEGSERVE_TOKEN_FILE", path).decode("latin-1").splitlines():
+        token = line.strip()
+        if token and not token.startswith("#"):
+            return _checked(token, f"NEGSERVE_TOKEN_FILE={path}")
+    raise CredentialsError(f"NEGSERVE_TOKEN_FILE={path} holds no token; give one in a line")
+
+
+def _checked(token: str, source: str) -> str:
+    # gRPC would refuse it, too, and say what it is.
+    if not all("!" <= character <= "~" for character in token):
+        raise CredentialsError(
+            f"{source} has a character that is not printable ASCII, or a blank; give the token as "
+            f"the server's operator has it"
+        )
+    return token
+
+
+def _tls() -> grpc.ChannelCredentials | None:
+    ca = _variable("NEGSERVE_CA_FILE")
+    cert, key = _variable("NEGSERVE_CERT_FILE"), _variable("NEGSERVE_KEY_FILE")
+    public = _variable("NEGSERVE_TLS")
+    if public not in {"", "1"}:
+        raise CredentialsError(f"NEGSERVE_TLS={public}; set it to 1, or not at all")
+    if bool(cert) != bool(key):
+        raise CredentialsError(
+            "of NEGSERVE_CERT_FILE and NEGSERVE_KEY_FILE one is set; set both, or neither"
+        )
+    if not (ca or cert or public):
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    roots = private_key = chain = None
+    if ca:
+        roots = _read("NEGSERVE_CA_FILE", ca)
+        try:
+            context.load_verify_locations(ca)
+        except OSError as error:
+            raise CredentialsError(
+                f"NEGSERVE_CA_FILE={ca} holds no certificates in PEM: {error}"
+            ) from error
+    if cert:
+        chain, private_key = _read("NEGSERVE_CERT_FILE", cert), _read("NEGSERVE_KEY_FILE", key)
+        try:
+            context.load_cert_chain(cert, key, password=_no_password)
+        except (OSError, ValueError) as error:
+            raise CredentialsError(
+                f"NEGSERVE_CERT_FILE={cert} and NEGSERVE_KEY_FILE={key} are no certificate in PEM "
+                f"with its private key: {error}"
+            ) from error
+    return grpc.ssl_channel_credentials(roots, private_key, chain)
+
+
+def _no_password() -> str:
+    raise ValueError("the private key is encrypted; give one that is not")
+
+
+def _variable(name: str) -> str:
+    return os.environ.get(name, "")
+
+
+def _read(variable: str, path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise CredentialsError(f"{variable}={path} can't be read: {error.strerror}") from error
+
+
+def _is_on_this_machine(target: str) -> bool:
+    """Tell whether what is sent to a target never leaves this machine."""
+    if target.startswith(_UNIX):
+        return True
+    addresses = _SCHEMES.sub("", target).split(",")
+    return all(map(_is_loopback, addresses))
+
+
+def _is_loopback(address: str) -> bool:
+    host, separator, port = address.rpartition(":")
+    if not separator or port.endswith("]"):
+        host = address  # without a port
+    host = host.removeprefix("[").removesuffix("]")
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

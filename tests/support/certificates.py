@@ -1,0 +1,29 @@
+"""Certificates of an authority that a test makes up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import trustme
+
+
+class Authority:
+    """An authority, its certificates as files of a folder.
+
+    :ivar ca: file of its own certificate
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
+        self._folder = folder
+        self._authority = trustme.CA()
+        self.ca = str(folder / "ca.pem")
+        self._authority.cert_pem.write_to_path(self.ca)
+
+    def issue(self, name: str) -> tuple[str, str]:
+        """Issue a certificate; gives its file, and that of its key."""
+        issued = self._authority.issue_cert(name)
+        cert, key = (str(self._folder / f"{name}.{kind}.pem") for kind in ("cert", "key"))
+        issued.cert_chain_pems[0].write_to_path(cert)
+        issued.private_key_pem.write_to_path(key)
+        return cert, key
