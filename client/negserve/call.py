@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import grpc
 
+from negserve import forks
 from negserve.open_call import OpenCall
 from negserve.replicas import Replicas
 from negserve.stall_timer import StallTimer
-from negserve.v1.sampler_pb2_grpc import SamplerServiceStub
 
 
 class Call(OpenCall):
@@ -20,7 +20,7 @@ class Call(OpenCall):
     :param replicas: whose errors it has
     :param target: the replica that answers
     :param channel: to it
-    :param method: name of the method
+    :param start: starts a call of a method over it
     :param request: the only request; None for a method that takes a stream of them
     """
 
@@ -30,20 +30,20 @@ class Call(OpenCall):
         stall_timer: StallTimer,
         target: str,
         channel: grpc.Channel,
-        method: str,
+        start: Callable[[Any], Any],
         request: Any = None,
     ) -> None:
         super().__init__(replicas, target)
         self._channel = channel  # which lives as long, so that a fork closes it
         self._stall_timer = stall_timer
         self._requests: queue.SimpleQueue[Iterable[Any] | None] = queue.SimpleQueue()
-        start = getattr(SamplerServiceStub(channel), method)
-        self._call = start(_flattened(self._requests) if request is None else request)
         # Whatever ends the call, a fork for one, ends the thread of grpc that waits for requests.
         # Not through self: grpc would hold it, and a call that nobody holds would stay open.
         requests = self._requests
-        if not self._call.add_callback(lambda: requests.put(None)):
-            self._end_requests()
+        with forks.using():
+            self._call = start(_flattened(requests) if request is None else request)
+            if not self._call.add_callback(lambda: requests.put(None)):
+                self._end_requests()
 
     @property
     def is_active(self) -> bool:
@@ -60,7 +60,7 @@ class Call(OpenCall):
         :raises NegserveError: as :meth:`negserve.open_call.OpenCall.next`
         """
         try:
-            with self._stall_timer.limit(self._call, seconds):
+            with forks.using(), self._stall_timer.limit(self._call, seconds):
                 return next(self._call, None)
         except TimeoutError as error:
             raise self._replicas.stalled(self.target, seconds) from error
@@ -70,7 +70,8 @@ class Call(OpenCall):
     def close(self) -> None:
         """End the call."""
         self._end_requests()
-        self._call.cancel()
+        with forks.using():
+            self._call.cancel()
 
     def _end_requests(self) -> None:
         self._requests.put(None)

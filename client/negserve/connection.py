@@ -6,7 +6,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 
@@ -20,6 +20,14 @@ from negserve.transport import Transport
 from negserve.v1.sampler_pb2_grpc import SamplerServiceStub
 
 
+class _Line(NamedTuple):
+    """The way to a replica."""
+
+    target: str
+    channel: grpc.Channel
+    stub: SamplerServiceStub
+
+
 class Connection(Transport):
     """Thread-safe; opened on first use in each process; pickled as its configuration.
 
@@ -31,15 +39,16 @@ class Connection(Transport):
     def _set_up(self) -> None:
         self._lock = threading.Lock()
         self._process = os.getpid()
-        self._channel: grpc.Channel | None = None
+        self._line: _Line | None = None
         self._calls: weakref.WeakSet[Call] = weakref.WeakSet()
         self._pauses = threading.Condition()
         self._stall_timer = StallTimer()
 
-    def _open_channel(self) -> tuple[str, grpc.Channel]:
-        """Give the replica in use, and this process's channel to it.
+    def _open_line(self) -> _Line:
+        """Give this process's way to the replica in use.
 
-        Whoever uses it holds it, also after it was lost: only so does the next fork close it.
+        Whoever uses its channel holds it, also after it was lost: only so does the next fork close
+        it.
 
         :raises ClosedError: after :meth:`close`
         """
@@ -49,21 +58,23 @@ class Connection(Transport):
         with self._lock:
             if self.is_closed:
                 raise self.closed()
-            if self._channel is None or not forks.is_open(self._channel):
-                self._channel = forks.open_channel(self.target, CHANNEL_OPTIONS)
-            return self.target, self._channel
+            if self._line is None or not forks.is_open(self._line.channel):
+                opened = forks.open_channel(self.target, CHANNEL_OPTIONS, SamplerServiceStub)
+                self._line = _Line(self.target, *opened)
+            return self._line
 
     async def _ask(self, method: str, request: object, budget: Budget) -> Any:
-        target, channel = self._open_channel()
+        line = self._open_line()
         limit = budget.limit()
         try:
-            return getattr(SamplerServiceStub(channel), method)(request, timeout=limit)
+            with forks.using():
+                return getattr(line.stub, method)(request, timeout=limit)
         except grpc.RpcError as error:
             if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-                raise self.stalled(target, limit) from error
-            raise self.translate(error, target) from error
+                raise self.stalled(line.target, limit) from error
+            raise self.translate(error, line.target) from error
         except ValueError as error:
-            raise self._cut_off(target) from error
+            raise self._cut_off(line.target) from error
 
     def open(self, method: str, request: object = None) -> Call:
         """Open a stream on the replica in use.
@@ -73,11 +84,12 @@ class Connection(Transport):
         :raises ClosedError: after :meth:`close`
         :raises UnavailableError: if a fork has closed the channel just now
         """
-        target, channel = self._open_channel()
+        line = self._open_line()
+        start = getattr(line.stub, method)
         try:
-            call = Call(self, self._stall_timer, target, channel, method, request)
+            call = Call(self, self._stall_timer, line.target, line.channel, start, request)
         except ValueError as error:
-            raise self._cut_off(target) from error
+            raise self._cut_off(line.target) from error
         with self._lock:
             self._calls.add(call)
         return call
@@ -88,8 +100,11 @@ class Connection(Transport):
 
     def _leave(self, target: str) -> None:
         with self._lock:
+            line = self._line
             if self.lose(target):
-                self._channel = None
+                self._line = None
+        with forks.using():
+            del line  # maybe the last that holds the channel
 
     async def pause(self, seconds: float, is_wanted: Callable[[], bool] = lambda: True) -> None:
         """Wait; less if the client is closed meanwhile.
@@ -110,10 +125,11 @@ class Connection(Transport):
             self._set_up()  # the parent's calls are not this process's to close
         with self._lock:
             self.is_closed = True
-            channel, self._channel = self._channel, None
+            line, self._line = self._line, None
             calls = list(self._calls)  # also on the channels of replicas that were lost
         for call in calls:
             call.close()
-        if channel is not None:
-            channel.close()
+        if line is not None:
+            with forks.using():
+                line.channel.close()
         self.wake()

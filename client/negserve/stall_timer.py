@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+from negserve import forks
+
 #: Without waits for so long, the thread ends; the next wait starts another.
 _IDLE_SECONDS = 5.0
 
@@ -59,14 +61,12 @@ class StallTimer:
                 self._expired.discard(key)
 
     def _run(self) -> None:
-        with self._condition:
-            while True:
+        while True:
+            for call in self._expire():
+                with forks.using():
+                    call.cancel()
+            with self._condition:
                 now = time.monotonic()
-                for key, (deadline, call) in list(self._waits.items()):
-                    if deadline <= now:
-                        self._expired.add(key)
-                        del self._waits[key]
-                        call.cancel()
                 self._next_check = min(
                     (deadline for deadline, _ in self._waits.values()), default=float("inf")
                 )
@@ -74,3 +74,10 @@ class StallTimer:
                 if not (was_called or self._waits):
                     self._thread = None
                     return
+
+    def _expire(self) -> list[_Cancellable]:
+        with self._condition:
+            now = time.monotonic()
+            late = [key for key, (deadline, _) in self._waits.items() if deadline <= now]
+            self._expired.update(late)
+            return [self._waits.pop(key)[1] for key in late]
