@@ -10,6 +10,7 @@ of its own when it needs them: calls under way in other threads end as if the se
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -23,6 +24,8 @@ import grpc
 
 from negserve import credentials
 
+logger = logging.getLogger(__name__)
+
 _Stub = TypeVar("_Stub")
 
 #: gRPC needs some 10 ms to end its threads, more where processors are busy; where another library
@@ -30,7 +33,7 @@ _Stub = TypeVar("_Stub")
 _REST_SECONDS = 2.0
 _LOOK_SECONDS = 0.002
 #: A thread has its name only when it runs, so that one look may miss one that was just begun.
-_CALM_LOOKS = 2
+_CALM_LOOKS = 5
 _THREADS = Path("/proc/self/task")
 _GRPC_THREADS = frozenset({"event_engine", "grpc_global_tim", "grpc_shutdown", "lifeguard"})
 
@@ -96,6 +99,12 @@ def _wait_for_rest(seconds: float) -> None:
         is_calm = not (_users or _GRPC_THREADS & _thread_names() or _is_calling())
         num_calm = num_calm + 1 if is_calm else 0
         time.sleep(_LOOK_SECONDS)
+    if num_calm < _CALM_LOOKS and seconds == _REST_SECONDS:
+        logger.warning(
+            "gRPC is not at rest %g seconds after its channels were closed; the process that is "
+            "forked now may wait for ever when it connects",
+            seconds,
+        )
 
 
 def _is_calling() -> bool:
