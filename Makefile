@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 CONSTRAINTS := deploy/constraints.txt
+# One more than processors, since tests of faults wait a lot; more than four only disturb each other.
+WORKERS := $(shell cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores < 3 ? cores + 1 : 4)))
 
 .PHONY: help demo serve test lint types pytest bench golden stubs test-containers clean
 
@@ -36,7 +38,7 @@ types: $(VENV)/developers
 	$(BIN)/mypy client/negserve server/negserve_server proto examples benchmarks deploy
 
 pytest: $(VENV)/developers
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 
 bench: $(VENV)/developers ## The tables behind every published number.
 	$(BIN)/python -m benchmarks.run_all
