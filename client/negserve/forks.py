@@ -41,8 +41,9 @@ _GRPC_THREADS = frozenset({"event_engine", "grpc_global_tim", "grpc_shutdown", "
 _PYTHON_THREAD = " (_run)"
 
 _channels: weakref.WeakSet[grpc.Channel] = weakref.WeakSet()
-# Held during a fork, so that no thread begins anything with gRPC meanwhile.
-_lock = threading.Lock()
+# Held during a fork, so that no thread begins anything with gRPC meanwhile. Its holder may take it
+# again: the garbage collector may run at any time, and close what nobody holds.
+_lock = threading.RLock()
 _users: set[using] = set()
 
 
@@ -130,7 +131,7 @@ def _release() -> None:
 
 def _renew_lock() -> None:
     global _lock  # noqa: PLW0603
-    _lock = threading.Lock()
+    _lock = threading.RLock()
     _users.clear()  # threads that are not here
 
 

@@ -7,13 +7,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from negserve import Client, EpochConfig
+from negserve import Client, EpochConfig, forks
 from negserve.sampling import BernoulliNegativeSampler
 from tests.support.forking_trainer import NUM_COPIES, NUM_EPOCHS, POSITIVE, SAMPLER
 from tests.support.graphs import REPOSITORY, load
@@ -114,3 +115,20 @@ def test_a_forked_process_may_close_what_threads_of_its_parent_use(server: Serve
         process.kill()
         assert status == 0
         np.testing.assert_array_equal(sampler.sample([POSITIVE], 0).replaced, before)
+
+
+def test_a_client_may_be_collected_while_another_one_connects(server: ServerProcess):
+    """The garbage collector runs in any thread at any time, also amid the opening of a channel."""
+    collected = Client(server.target)
+    collected.list_datasets()
+    opened: list[object] = []
+
+    def connect() -> None:
+        opened.append(forks.open_channel(server.target, (), lambda _: collected.close()))
+
+    thread = threading.Thread(target=connect, daemon=True)
+    thread.start()
+    thread.join(10)
+    assert opened, "hung"
+    channel, _ = opened[0]  # type: ignore[misc]
+    channel.close()
