@@ -1,13 +1,19 @@
-"""No answer with the default limits is larger than what a gRPC client takes by default."""
+"""How large answers are: never more than a gRPC client takes by default, few bytes a negative."""
 
 from __future__ import annotations
 
+import grpc
 import numpy as np
 import pytest
 
+from negserve import EpochConfig, SamplerConfig
+from negserve import wire as client_wire
 from negserve.v1 import sampler_pb2 as pb
+from negserve.v1.sampler_pb2_grpc import SamplerServiceStub
 from negserve_server.sampling import CorruptedBatch
 from negserve_server.service import Limits, wire
+from tests.support.graphs import graph_path
+from tests.support.server_process import server_process
 
 GRPC_DEFAULT = 4 * 1024 * 1024
 LIMITS = Limits()
@@ -38,3 +44,18 @@ def test_a_positive_fits_a_message_with_log_probabilities(k: int):
     limits = Limits(max_negatives_per_positive=20, max_negatives_per_message=21)
     assert limits.negatives_per_positive(False) == 20
     assert (k <= limits.negatives_per_positive(True)) == (k == 10)
+
+
+def test_an_epoch_takes_few_bytes_a_negative():
+    """Positives, counts and all else of the messages included; ids of two bytes."""
+    sampler = SamplerConfig(kind="bernoulli", num_negs_per_pos=64, filter_splits=("training",))
+    config = EpochConfig(batch_size=1024)
+    request = client_wire.encode_epoch_request("fb15k-237", "", sampler, config, 0, 0)
+    options = ("--dataset", f"fb15k-237={graph_path('fb15k-237')}", "--log-level", "warning")
+    num_bytes = num_positives = 0
+    with server_process(*options) as server, grpc.insecure_channel(server.target) as channel:
+        for message in SamplerServiceStub(channel).SampleEpoch(request, timeout=120):
+            num_bytes += message.ByteSize()
+            num_positives = max(num_positives, message.configured.num_positives)
+    assert num_positives == 272_115
+    assert num_bytes / (64 * num_positives) <= 2.3
