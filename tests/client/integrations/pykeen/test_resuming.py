@@ -91,8 +91,8 @@ def test_a_second_training_draws_on(
     monkeypatch.setattr(SLCWATrainingLoop, "_process_batch_static", staticmethod(noting))
     training = Training(nations, 1, "remotebasic", target=publisher.target, seed=5)
     rows = []
-    for _ in range(2):
-        training.train(1, num_workers=num_workers)
+    for num_epochs in (1, 2):  # PyKEEN counts them from the first training on
+        training.train(num_epochs, num_workers=num_workers)
         # Before it, PyKEEN finds out what fits in memory.
         rows.append(torch.cat(drawn)[-nations.training.num_triples :])
         drawn.clear()
