@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from negserve import wire
 from negserve.budget import Budget
@@ -171,16 +171,49 @@ async def _publish_on_one(
     await transport.persist(converse)
 
 
-def confirmed(published: _Published, graph: MappedGraph) -> _Published:
-    """Give a published dataset, once sure that it is the graph.
+@dataclass(frozen=True, slots=True, eq=False)
+class Restoration:
+    """Publishes a graph again where it is lost. Picklable, with the graph.
+
+    :ivar name: what the dataset is called
+    :ivar fingerprint: of the graph
+    :ivar graph: a :class:`MappedGraph`, or what is to be made one when it is needed
+    :ivar sizes: of the id space, as far as they are given
+    """
+
+    name: str
+    fingerprint: str
+    graph: Any
+    sizes: Mapping[str, int | None]
+
+    async def __call__(self, replica: Transport) -> None:
+        """Publish the graph on a replica.
+
+        :raises FingerprintMismatchError: if the graph has changed, or the name is taken
+        :raises NegserveError: typed by what the server said
+        """
+        graph = self.graph
+        if not isinstance(graph, MappedGraph):
+            graph = MappedGraph.of(graph, **self.sizes)
+        _check_fingerprint(self.name, graph, self.fingerprint)
+        await _publish_on_one(replica, PublishDialogue(self.name, graph), None)
+
+
+def confirmed(published: _Published, graph: MappedGraph, restoration: Restoration) -> _Published:
+    """Give a published dataset, once sure that it is the graph, to be restored where it is lost.
 
     :raises FingerprintMismatchError: if it is another one
     """
-    if published.fingerprint != graph.fingerprint:
-        raise FingerprintMismatchError(
-            f"dataset {published.name!r} has fingerprint {published.fingerprint}, the graph "
-            f"published by that name {graph.fingerprint}",
-            reason="FINGERPRINT_MISMATCH",
-            metadata={"value": graph.fingerprint, "limit": published.fingerprint},
-        )
+    _check_fingerprint(published.name, graph, published.fingerprint)
+    published.keep_restorable(restoration)
     return published
+
+
+def _check_fingerprint(name: str, graph: MappedGraph, expected: str) -> None:
+    if graph.fingerprint != expected:
+        raise FingerprintMismatchError(
+            f"dataset {name!r} has fingerprint {expected}, the graph at hand {graph.fingerprint}; "
+            f"publish it by another name",
+            reason="FINGERPRINT_MISMATCH",
+            metadata={"value": graph.fingerprint, "limit": expected},
+        )
