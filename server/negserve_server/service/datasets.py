@@ -20,7 +20,7 @@ class Datasets(Mapping[str, TriplesFactory]):
     def __init__(self, graphs: Mapping[str, TriplesFactory]) -> None:
         self._graphs = dict(graphs)
         self._num_streams: Counter[str] = Counter()
-        self._last_used: dict[str, float] = {}
+        self._last_used = dict.fromkeys(graphs, time.monotonic())
 
     def __getitem__(self, name: str) -> TriplesFactory:
         return self._graphs[name]
@@ -62,7 +62,7 @@ class Datasets(Mapping[str, TriplesFactory]):
         """How long no stream was about a graph; 0 while one is."""
         if self._num_streams[name]:
             return 0.0
-        return time.monotonic() - self._last_used.get(name, 0.0)
+        return time.monotonic() - self._last_used[name]
 
     def note_use(self, name: str) -> None:
         """Count a graph as used just now."""
