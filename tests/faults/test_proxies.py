@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
+import numpy as np
 import pytest
 
-from negserve import Client, EpochConfig, NegserveError, aio
+from negserve import Client, EpochConfig, NegserveError, PublishProgress, aio
 from negserve.replicas import Replicas
 from tests.faults.conftest import BATCH_SIZE, SAMPLER, Servers
 from tests.support.graphs import load
@@ -298,3 +299,31 @@ def test_the_proxy_restarts(
         work.go_on()
         work.check(undisturbed)
     assert len(said.first_of_epochs()) == 2, said
+
+
+def test_a_graph_is_published_through_proxies_although_the_replica_is_killed(
+    servers: Servers, tmp_path: Path
+):
+    """An upload that is cut begins anew, at the replica that the proxy leads to then."""
+    rows = np.arange(1_000_000)
+    triples = np.stack([rows % 20_000, rows // 20_000, rows * 7 % 20_000], 1)
+    first, second = (servers.start("--allow-publish") for _ in range(2))
+    is_killed = False
+
+    with (
+        scene("envoy", first, second, tmp_path) as it,
+        Client(it.proxy.target, patience=PATIENCE) as client,
+    ):
+
+        def kill(progress: PublishProgress) -> None:
+            nonlocal is_killed
+            if progress.num_received > 300_000 and not is_killed:
+                is_killed = True
+                it.open()
+                first.kill()
+
+        published = client.publish("big", triples, num_relations=50, on_progress=kill)
+        assert is_killed
+        assert published.num_triples == len(triples)
+    with Client(second.target) as client:
+        assert client.triples_factory("big").fingerprint == published.fingerprint
