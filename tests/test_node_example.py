@@ -329,6 +329,21 @@ def test_refusals(server: ServerProcess, arguments: list[str], reason: str, meta
     assert json.loads("{" + done.stderr.partition("{")[2]).items() >= metadata.items()
 
 
+def test_a_place_on_a_full_server_is_waited_for():
+    with (
+        server_process("--max-streams", "1") as full,
+        Client(full.target) as client,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        held = client.triples_factory("world").open_sampler()
+        done = node("epoch", "--patience", "1", target=full.target)
+        assert done.stderr.startswith("TOO_MANY_STREAMS: ")
+        waiting = threads.submit(output, "epoch", target=full.target)
+        time.sleep(2)  # or so: it is refused meanwhile
+        held.close()
+        assert "5408 positives" in waiting.result(_SECONDS)
+
+
 def test_no_server():
     done = node("datasets", "--patience", "1", target=_NOWHERE)
     assert done.returncode == 1

@@ -177,8 +177,8 @@ def _from_the_way(code: grpc.StatusCode, details: str, target: str) -> NegserveE
     """Give what it means that gRPC or a proxy ended a call."""
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "message larger than max" in details:
         return LimitExceededError(
-            f"{target}: gRPC takes no such message: {details}; ask for less at once, or a "
-            f"server with a smaller --max-negatives-per-message",
+            f"{target}: gRPC takes no such message: {details}; send, or ask for, less at once (an "
+            f"answer is too large only if the server has a large --max-negatives-per-message)",
             target=target,
         )
     if details.startswith("failed to connect") and details.endswith("Socket closed"):
