@@ -169,7 +169,7 @@ def test_an_epoch_longer_than_a_proxy_allows(
             epoch.take(4_000_000)
             time.sleep(0.1)
         assert epoch.finish() == long_digest
-        assert epoch.stderr().count("a proxy on the way, ended the call") >= 2
+        assert epoch.stderr().count("a proxy on the way, ended the call") >= 1
 
 
 def test_samples_over_connections_that_are_cut(
