@@ -27,8 +27,9 @@ logger = logging.getLogger(__name__)
 
 #: A chunk is half a megabyte or so: even over a slow network it is there before patience ends.
 _TRIPLES_PER_CHUNK = 2**16
-#: Streams that break after they got somewhere; then it is no accident any more.
-_MOST_BREAKS = 5
+#: Uploads that are begun, each after a stream that broke amid the one before; then it is no
+#: accident any more. Streams that break while others upload, or the server builds, lose nothing.
+_MOST_UPLOADS = 5
 
 Stage = Literal["waiting", "uploading", "building"]
 _STAGES: dict[int, Stage] = {
@@ -62,17 +63,16 @@ class PublishDialogue:
     def __init__(self, name: str, graph: MappedGraph) -> None:
         self._name = name
         self._graph = graph
-        self._num_streams = 0
+        self._num_uploads = 0
         self.is_published = False
 
     @property
     def is_getting_on(self) -> bool:
         """Tell whether an answer begins patience anew."""
-        return self._num_streams <= _MOST_BREAKS
+        return self._num_uploads <= _MOST_UPLOADS
 
     def announcement(self) -> pb.PublishRequest:
         """Give the first message of a stream."""
-        self._num_streams += 1
         return pb.PublishRequest(
             announcement=pb.PublishAnnouncement(
                 name=self._name,
@@ -93,6 +93,7 @@ class PublishDialogue:
         self.is_published = response.HasField("published")
         to_send: Iterator[pb.PublishRequest] = iter(())
         if response.HasField("upload"):
+            self._num_uploads += 1
             to_send = self._chunks(response.upload.max_triples_per_chunk)
         progress = response.progress
         stage = _STAGES.get(progress.stage)

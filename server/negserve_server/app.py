@@ -169,8 +169,9 @@ class Server:
             await stop.wait()
             logger.info("draining: %d open streams", len(self._streams))
             await health_servicer.enter_graceful_shutdown()
-            self._streams.drain()
-            await server.stop(self._config.drain_seconds)
+            deadline = loop.time() + self._config.drain_seconds
+            await self._streams.drain(self._config.drain_seconds)
+            await server.stop(max(deadline - loop.time(), 0.0))
         finally:
             sweeper.cancel()
             self._executor.shutdown(cancel_futures=True)
