@@ -334,5 +334,10 @@ def _forget() -> None:
             set_handler(number, handler)
 
 
+#: During a fork: Python forgets what is raised in what it calls before and after.
+_fork = put_off()
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
+    os.register_at_fork(
+        before=_fork.__enter__, after_in_parent=_fork.__exit__, after_in_child=_forget
+    )

@@ -43,9 +43,11 @@ def handler() -> Iterator[None]:
 @pytest.fixture
 def silent() -> Iterator[Client]:
     """A client whose server takes connections and says nothing."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        with Client(f"127.0.0.1:{listener.getsockname()[1]}", timeout=LONG) as client:
-            yield client
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        Client(f"127.0.0.1:{listener.getsockname()[1]}", timeout=LONG) as client,
+    ):
+        yield client
 
 
 def after(seconds: float, number: int = signal.SIGUSR1) -> threading.Timer:
@@ -57,29 +59,26 @@ def after(seconds: float, number: int = signal.SIGUSR1) -> threading.Timer:
 
 def test_what_is_raised_comes_at_the_end_of_the_block():
     done = []
-    with pytest.raises(Raised) as caught:
+    with pytest.raises(Raised) as caught, held():
+        signal.raise_signal(signal.SIGUSR1)
         with held():
-            signal.raise_signal(signal.SIGUSR1)
-            with held():
-                done.append("all")
-            done.append("of it")
+            done.append("all")
+        done.append("of it")
     assert done == ["all", "of it"]
     assert caught.value.__context__ is None
     assert signal.getsignal(signal.SIGUSR1) is raising
 
 
 def test_an_interrupt_takes_the_place_of_another_error():
-    with pytest.raises(KeyboardInterrupt) as caught:
-        with held():
-            signal.raise_signal(signal.SIGINT)
-            raise ValueError("of a call that was cancelled")
+    with pytest.raises(KeyboardInterrupt) as caught, held():
+        signal.raise_signal(signal.SIGINT)
+        raise ValueError("of a call that was cancelled")
     assert caught.value.__context__ is None
 
 
 def test_errors_without_a_signal_pass():
-    with pytest.raises(ValueError, match="own"):
-        with held():
-            raise ValueError("own")
+    with pytest.raises(ValueError, match="own"), held():
+        raise ValueError("own")
 
 
 @pytest.mark.parametrize("block", [held, put_off])

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 from negserve.data.triple_batch import TripleBatch
 from negserve.data.triple_stream import TripleStream
 from negserve.errors import InvalidRequestError
+from negserve.interrupts import held
 
 
 class TripleLoader:
@@ -47,7 +48,9 @@ class TripleLoader:
         stream, epoch = self.stream, self.stream.epoch
         stream.begin_pass()
         try:
-            for batch in self._loader:
+            with held():  # Python forgets an interrupt while it forks
+                batches = iter(self._loader)
+            for batch in batches:
                 place = batch.state["epoch"], batch.state["start"]
                 if self.device is not None:
                     batch = batch.to(self.device, non_blocking=True)  # noqa: PLW2901
