@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, ParamSpec, TypeVar
 
+from negserve.interrupts import held
+
+_P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 
-def run(coroutine: Coroutine[Any, Any, _T]) -> _T:
-    """Run a coroutine whose every await blocks the thread, and so never suspends.
+def run(function: Callable[_P, Coroutine[Any, Any, _T]], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    """Call a coroutine function whose every await blocks the thread, and so never suspends.
 
-    Needs no event loop, and may be called where one runs.
+    Needs no event loop, and may be called where one runs. What signal handlers raise meanwhile
+    is raised once the coroutine has ended, see :mod:`negserve.interrupts`.
 
     :raises RuntimeError: if it suspends all the same
     """
-    try:
-        coroutine.send(None)
-    except StopIteration as done:
-        result: _T = done.value
-        return result
-    coroutine.close()
+    with held():
+        coroutine = function(*args, **kwargs)
+        try:
+            coroutine.send(None)
+        except StopIteration as done:
+            result: _T = done.value
+            return result
+        coroutine.close()
     raise RuntimeError("a coroutine suspended where nothing resumes it")

@@ -8,7 +8,9 @@ from typing import Any
 
 import grpc
 
-from negserve import forks
+from negserve import forks, interrupts
+from negserve.errors import NegserveError
+from negserve.keeper import Kept
 from negserve.open_call import OpenCall
 from negserve.replicas import Replicas
 from negserve.stall_timer import StallTimer
@@ -41,14 +43,14 @@ class Call(OpenCall):
         # Not through self: grpc would hold it, and a call that nobody holds would stay open.
         requests = self._requests
         with forks.using():
-            self._call = start(_flattened(requests) if request is None else request)
-            if not self._call.add_callback(lambda: requests.put(None)):
+            self._call = Kept(start(_flattened(requests) if request is None else request))
+            if not self._call().add_callback(lambda: requests.put(None)):
                 self._end_requests()
 
     @property
     def is_active(self) -> bool:
         """Whether the call has not ended."""
-        return bool(self._call.is_active())
+        return bool(self._call().is_active())
 
     def send_all(self, requests: Iterable[Any]) -> None:
         """Send requests, without waiting; each is made when it is its turn."""
@@ -59,22 +61,39 @@ class Call(OpenCall):
 
         :raises NegserveError: as :meth:`negserve.open_call.OpenCall.next`
         """
+        call = self._call()
         try:
-            with forks.using(), self._stall_timer.limit(self._call, seconds):
-                return next(self._call, None)
-        except TimeoutError as error:
-            raise self._replicas.stalled(self.target, seconds) from error
+            with (
+                interrupts.ending(call.cancel),
+                forks.using(),
+                self._stall_timer.limit(call, seconds),
+            ):
+                return next(call, None)
+        except TimeoutError:
+            failure: NegserveError = self._replicas.stalled(self.target, seconds)
         except grpc.RpcError as error:
-            raise self._replicas.translate(error, self.target) from error
+            failure = self._replicas.translate(error, self.target)
+            failure.__cause__ = detached(error)
+        raise failure
 
     def close(self) -> None:
         """End the call."""
         self._end_requests()
         with forks.using():
-            self._call.cancel()
+            self._call().cancel()
 
     def _end_requests(self) -> None:
         self._requests.put(None)
+
+
+def detached(error: grpc.RpcError) -> grpc.RpcError:
+    """Give what an error says, without the call.
+
+    The error of a call is the call itself. Who keeps one would let go of the call where signal
+    handlers run, see :mod:`negserve.keeper`.
+    """
+    error.__traceback__ = None  # whose frames hold the call
+    return grpc.RpcError(str(error))
 
 
 def _flattened(queued: queue.SimpleQueue[Iterable[Any] | None]) -> Iterator[Any]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from negserve.base_client import DEFAULT_TARGET
 from negserve.client import Client
+from negserve.command import Commands
 from negserve.corrupted_batch import CorruptedBatch
 from negserve.errors import NegserveError
 from negserve.triples_factory import RemoteTriplesFactory
@@ -58,7 +59,7 @@ def _target_option(command: Callable[..., Any]) -> Callable[..., Any]:
     )
 
 
-@click.group(context_settings={"show_default": True})
+@click.group(cls=Commands, context_settings={"show_default": True})
 @click.version_option(package_name="negserve")
 def main() -> None:
     """Ask a negserve server: what it holds, and for negatives.

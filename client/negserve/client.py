@@ -46,14 +46,14 @@ class Client(BaseClient[Connection]):
 
     def close(self) -> None:
         """Close the connection; calls under way, and all later ones, end with an error."""
-        run(self._connection.close())
+        run(self._connection.close)
 
     def list_datasets(self) -> list[str]:
         """Name the datasets that the server holds.
 
         :raises NegserveError: typed by what the server said
         """
-        answer = run(self._connection.call("ListDatasets", pb.ListDatasetsRequest()))
+        answer = run(self._connection.call, "ListDatasets", pb.ListDatasetsRequest())
         return [dataset.name for dataset in answer.datasets]
 
     def triples_factory(self, name: str) -> RemoteTriplesFactory:
@@ -62,7 +62,7 @@ class Client(BaseClient[Connection]):
         :raises UnknownDatasetError: if the server does not hold it
         :raises NegserveError: typed by what the server said
         """
-        answer = run(self._connection.call("GetDataset", pb.GetDatasetRequest(dataset=name)))
+        answer = run(self._connection.call, "GetDataset", pb.GetDatasetRequest(dataset=name))
         return RemoteTriplesFactory(self._connection, name, answer)
 
     def publish(
@@ -100,7 +100,7 @@ class Client(BaseClient[Connection]):
         :raises NegserveError: typed by what the server said
         """
         graph = MappedGraph.of(factory, num_entities=num_entities, num_relations=num_relations)
-        run(publish(self._connection, name, graph, on_progress))
+        run(publish, self._connection, name, graph, on_progress)
         sizes = {"num_entities": num_entities, "num_relations": num_relations}
         restoration = Restoration(name, graph.fingerprint, factory, sizes)
         return confirmed(self.triples_factory(name), graph, restoration)

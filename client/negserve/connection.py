@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 import grpc
 
-from negserve import forks
+from negserve import forks, interrupts
 from negserve.budget import Budget
-from negserve.call import Call
+from negserve.call import Call, detached
 from negserve.errors import NegserveError
 from negserve.replicas import CHANNEL_OPTIONS
 from negserve.stall_timer import StallTimer
@@ -68,13 +68,19 @@ class Connection(Transport):
         limit = budget.limit()
         try:
             with forks.using():
-                return getattr(line.stub, method)(request, timeout=limit)
+                # A future, which another thread can cancel.
+                call = getattr(line.stub, method).future(request, timeout=limit)
+                with interrupts.ending(call.cancel):
+                    return call.result()
         except grpc.RpcError as error:
             if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-                raise self.stalled(line.target, limit) from error
-            raise self.translate(error, line.target) from error
+                failure: NegserveError = self.stalled(line.target, limit)
+            else:
+                failure = self.translate(error, line.target)
+            failure.__cause__ = detached(error)
         except ValueError as error:
             raise self._cut_off(line.target) from error
+        raise failure
 
     def open(self, method: str, request: object = None) -> Call:
         """Open a stream on the replica in use.
@@ -111,8 +117,10 @@ class Connection(Transport):
 
         :param is_wanted: if it says no, after :meth:`wake`, the pause is cut short too
         """
-        with self._pauses:
-            self._pauses.wait_for(lambda: self.is_closed or not is_wanted(), seconds)
+        with interrupts.ending(self.wake), self._pauses:
+            self._pauses.wait_for(
+                lambda: self.is_closed or not is_wanted() or interrupts.is_raised(), seconds
+            )
 
     def wake(self) -> None:
         """Let all that pause look whether they are still wanted."""

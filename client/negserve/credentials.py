@@ -74,16 +74,28 @@ class _BearingChannel:
         """Give the channel's maker of methods, such as ``unary_stream``."""
         make = getattr(self._channel, name)
 
-        def make_bearing(*args: Any, **kwargs: Any) -> Callable[..., Any]:
-            method = make(*args, **kwargs)
-
-            def call(*args: Any, **kwargs: Any) -> Any:
-                metadata = (("authorization", f"Bearer {self._token()}"),)
-                return method(*args, metadata=metadata, **kwargs)
-
-            return call
+        def make_bearing(*args: Any, **kwargs: Any) -> _BearingMethod:
+            return _BearingMethod(make(*args, **kwargs), self._token)
 
         return make_bearing
+
+
+class _BearingMethod:
+    """A method whose calls bear a token."""
+
+    def __init__(self, method: Any, token: Callable[[], str]) -> None:
+        self._method = method
+        self._token = token
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._method(*args, metadata=self._metadata(), **kwargs)
+
+    def future(self, *args: Any, **kwargs: Any) -> Any:
+        """Begin a call that can be cancelled; of :mod:`grpc` only."""
+        return self._method.future(*args, metadata=self._metadata(), **kwargs)
+
+    def _metadata(self) -> tuple[tuple[str, str], ...]:
+        return (("authorization", f"Bearer {self._token()}"),)
 
 
 class _TokenFile:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -17,6 +17,19 @@ from negserve.errors import InvalidRequestError
 from negserve.transport import Transport
 
 _Connection = TypeVar("_Connection", bound=Transport)
+
+
+class Place(NamedTuple):
+    """Where a stream is: behind a batch, and so before the next.
+
+    :ivar epoch: of the next batch
+    :ivar start: the position within it at which the next batch begins
+    :ivar digest: see :attr:`EpochCursor.digest`
+    """
+
+    epoch: int
+    start: int
+    digest: str | None
 
 
 class EpochCursor(Generic[_Connection]):
@@ -46,33 +59,29 @@ class EpochCursor(Generic[_Connection]):
         self.sampler = sampler
         self.config = config or EpochConfig()
         self.prefetch = prefetch
-        self._epoch = 0
-        self._start = 0
-        self._digest: str | None = "" if digest else None
+        # One object: who is interrupted is behind a batch in all respects, or in none.
+        self._place = Place(0, 0, "" if digest else None)
 
     def _progress(self) -> EpochProgress:
-        return EpochProgress(self._dataset, self.sampler, self.config, self._epoch, self._start)
+        epoch, start, _ = self._place
+        return EpochProgress(self._dataset, self.sampler, self.config, epoch, start)
 
-    async def _next(self, reader: EpochReader) -> EpochBatch | None:
-        """Take a batch and go behind it; None after the epoch's last."""
-        if reader.is_over:
-            return None
+    async def _next(self, reader: EpochReader) -> tuple[EpochBatch | None, Place]:
+        """Take a batch, None if the epoch has none left, and give the place behind it.
+
+        Who gives the batch on goes there right before: who keeps the state has seen the batch.
+        """
         batch, is_last = await reader.next()
-        # Before the batch is given: who keeps the state has seen the batch.
-        self._advance(batch, is_last)
-        return batch
-
-    def _advance(self, batch: EpochBatch | None, is_last: bool) -> None:
-        """Go behind a batch; None if the epoch had none left."""
-        self._epoch += is_last
-        self._start = 0 if batch is None or is_last else batch.next_start
-        if self._digest is not None and batch is not None:
-            self._digest = chained_digest(self._digest, batch)
+        epoch, _, digest = self._place
+        start = 0 if batch is None or is_last else batch.next_start
+        if digest is not None and batch is not None:
+            digest = chained_digest(digest, batch)
+        return batch, Place(epoch + is_last, start, digest)
 
     @property
     def epoch(self) -> int:
         """The epoch that the next batch is of."""
-        return self._epoch
+        return self._place.epoch
 
     @property
     def digest(self) -> str | None:
@@ -81,13 +90,14 @@ class EpochCursor(Generic[_Connection]):
         64 hexadecimal digits, empty before the first batch; None if it is not kept. Equal for two
         runs with equal batches, also if one of them was interrupted.
         """
-        return self._digest
+        return self._place.digest
 
     def state_dict(self) -> dict[str, Any]:
         """Give the state after the last batch that was taken: ``epoch`` and ``start``."""
-        state: dict[str, Any] = {"epoch": self._epoch, "start": self._start}
-        if self._digest is not None:
-            state["digest"] = self._digest
+        epoch, start, digest = self._place
+        state: dict[str, Any] = {"epoch": epoch, "start": start}
+        if digest is not None:
+            state["digest"] = digest
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -95,9 +105,8 @@ class EpochCursor(Generic[_Connection]):
 
         :raises InvalidRequestError: if the state is none
         """
-        self._epoch, self._start = epoch_and_start(state)
-        if self._digest is not None:
-            self._digest = str(state.get("digest", ""))
+        digest = None if self._place.digest is None else str(state.get("digest", ""))
+        self._place = Place(*epoch_and_start(state), digest)
 
 
 def epoch_and_start(state: Mapping[str, Any]) -> tuple[int, int]:

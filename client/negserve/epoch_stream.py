@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 
 from negserve.blocking import run
 from negserve.budget import Budget
@@ -14,6 +15,7 @@ from negserve.epoch_cursor import EpochCursor
 from negserve.epoch_progress import EpochProgress
 from negserve.epoch_reader import EpochReader, Item
 from negserve.errors import ServiceError
+from negserve.interrupts import ending, held, put_off
 from negserve.open_call import OpenCall
 
 #: How often a reader that waits for room looks whether it is still wanted.
@@ -44,10 +46,13 @@ class _Reader(EpochReader):
     def _run(self) -> None:
         try:
             run(
-                self._connection.persist(self._attempt, self._pause, dataset=self._progress.dataset)
+                self._connection.persist,
+                self._attempt,
+                self._pause,
+                dataset=self._progress.dataset,
             )
         except BaseException as error:
-            run(self._put(error))
+            run(self._put, error)
 
     async def _attempt(self, budget: Budget) -> None:
         try:
@@ -68,7 +73,12 @@ class _Reader(EpochReader):
             return
 
     async def _get(self) -> Item | BaseException:
-        return self._batches.get()
+        with ending(self._wake_taker):
+            return self._batches.get()
+
+    def _wake_taker(self) -> None:
+        with suppress(queue.Full):  # then it is not waiting
+            self._batches.put_nowait((None, True))
 
     def _hold(self, call: OpenCall) -> None:
         with self._lock:
@@ -103,9 +113,16 @@ class EpochStream(EpochCursor[Connection]):
         :raises OverloadedError: if the last of them had no place for another stream
         :raises NegserveError: typed by what the server said
         """
-        reader = _Reader(self._connection, self._progress(), self.prefetch)
+        reader: _Reader | None = None
         try:
-            while (batch := run(self._next(reader))) is not None:
-                yield batch
+            with held():
+                reader = _Reader(self._connection, self._progress(), self.prefetch)
+            while not reader.is_over:
+                # Nothing can be raised between an interrupt's last chance in here and the yield.
+                batch, self._place = run(self._next, reader)
+                if batch is not None:
+                    yield batch
         finally:
-            reader.close()
+            with put_off():  # here Python forgets what is raised, if nobody holds the iterator
+                if reader is not None:
+                    reader.close()

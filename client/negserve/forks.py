@@ -23,6 +23,7 @@ from typing import TypeVar
 import grpc
 
 from negserve import credentials
+from negserve.interrupts import put_off
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +46,7 @@ _channels: weakref.WeakSet[grpc.Channel] = weakref.WeakSet()
 # again: the garbage collector may run at any time, and close what nobody holds.
 _lock = threading.RLock()
 _users: set[using] = set()
+_signals = put_off()  # during a fork
 
 
 def open_channel(
@@ -84,7 +86,11 @@ def is_open(channel: grpc.Channel) -> bool:
 
 
 def _close_all() -> None:
+    global _signals  # noqa: PLW0603
+    signals = put_off()  # what is raised in here, Python forgets
+    signals.__enter__()
     _lock.acquire()
+    _signals = signals
     channels = list(_channels)
     _channels.clear()
     for channel in channels:
@@ -126,7 +132,9 @@ def _thread_names() -> set[str]:
 
 
 def _release() -> None:
+    signals = _signals
     _lock.release()
+    signals.__exit__()
 
 
 def _renew_lock() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
-from negserve import wire
+from negserve import interrupts, wire
 from negserve.budget import Budget
 from negserve.described_dataset import DescribedDataset
 from negserve.errors import (
@@ -165,7 +165,8 @@ async def _publish_on_one(
                 if dialogue.is_getting_on:
                     budget.note_progress()
                 if progress is not None and on_progress is not None:
-                    on_progress(progress)
+                    with interrupts.released():
+                        on_progress(progress)
         if not dialogue.is_published:
             raise transport.ended(call.target, "before the graph was published")
 

@@ -13,6 +13,7 @@ from negserve.config import SamplerConfig
 from negserve.connection import Connection
 from negserve.corrupted_batch import CorruptedBatch
 from negserve.dataset import Dataset
+from negserve.interrupts import held
 from negserve.sample_exchange import SampleExchange
 from negserve.sample_stream import SampleStream
 
@@ -36,10 +37,11 @@ class RemoteSampler:
         self.config = config
         self._set_up()
         with self._lock:
-            run(self._stream.open())
+            run(self._stream.open)
 
     def _set_up(self) -> None:
-        self._lock = threading.Lock()
+        # A signal handler that closes the sampler may find the lock with its own thread.
+        self._lock = threading.RLock()
         self._stream = SampleStream(self._connection, self._dataset, self.config)
         self._process = os.getpid()
 
@@ -68,12 +70,12 @@ class RemoteSampler:
             self._set_up()
         exchange = SampleExchange(self._dataset, self.config, positives, position)
         with self._lock:
-            run(self._stream.converse(exchange))
+            run(self._stream.converse, exchange)
         return exchange.result()
 
     def close(self) -> None:
         """End the stream; a later :meth:`sample` opens another."""
         if self._process != os.getpid():
             self._set_up()
-        with self._lock:
+        with self._lock, held():
             self._stream.close()

@@ -49,12 +49,12 @@ class RemoteTriplesFactory(RemoteDataset[Connection, EpochStream]):
 
     @cached_property
     def _vocabularies(self) -> tuple[dict[str, int], dict[str, int]]:
-        return run(self._read_vocabularies())
+        return run(self._read_vocabularies)
 
     @cached_property
     def relation_statistics(self) -> RelationStatistics:
         """Per-relation statistics of the training triples."""
-        return run(self._ask_relation_statistics())
+        return run(self._ask_relation_statistics)
 
     def num_positives(self, relations: Sequence[int] | None = None) -> int:
         """Tell how many positives an epoch has: the training triples of these relations.
@@ -62,7 +62,7 @@ class RemoteTriplesFactory(RemoteDataset[Connection, EpochStream]):
         :param relations: relation ids; None for all, which needs no call
         :raises NegserveError: typed by what the server said
         """
-        return run(self._ask_num_positives(relations))
+        return run(self._ask_num_positives, relations)
 
     def open_sampler(self, **options: Any) -> RemoteSampler:
         """Open a sampler.
@@ -80,4 +80,4 @@ class RemoteTriplesFactory(RemoteDataset[Connection, EpochStream]):
         :return: shape (n,)
         :raises NegserveError: typed by what the server said
         """
-        return run(self._look_up(triples, splits))
+        return run(self._look_up, triples, splits)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+import os
 import signal
 import socket
 import time
@@ -16,6 +17,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from negserve_server.command import end_at_once
 from negserve_server.config import ServerConfig
 from negserve_server.errors import MalformedFile
 from negserve_server.graph import TriplesFactory
@@ -109,7 +111,9 @@ class Server:
         self._builder = ThreadPoolExecutor(1, thread_name_prefix="build")
 
     async def serve(self, on_listening: Callable[[list[str]], None]) -> None:
-        """Serve until SIGTERM or SIGINT, then drain.
+        """Serve until SIGTERM or SIGINT, then drain, which another SIGINT ends.
+
+        Before it serves, both end the process at once.
 
         :param on_listening: called with the addresses, free ports filled in, once every
             kernel is compiled and health says SERVING
@@ -117,8 +121,9 @@ class Server:
         """
         loop = asyncio.get_running_loop()
         stop = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
+        # Nobody is served yet: the threads that compile are not waited for.
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+        signal.signal(signal.SIGINT, end_at_once)
 
         await loop.run_in_executor(self._executor, warm_up, self._datasets)
         interceptors = [Authentication(self._tokens)] if self._tokens else []
@@ -160,6 +165,8 @@ class Server:
         if self._tokens is not None and self._credentials is None:
             for address in addresses:
                 _warn_of_plain_text(address)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, _stop, loop, stop)
         await server.start()
         for name in ("", SERVICE.full_name, *self._datasets):
             await announce(name)
@@ -189,6 +196,13 @@ class Server:
         prepare(factory)
         if self._folder is not None:
             self._folder.save(name, factory)
+
+
+def _stop(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    """Begin to drain, which one more Ctrl-C ends, also where the loop stands still."""
+    stop.set()
+    loop.remove_signal_handler(signal.SIGINT)
+    signal.signal(signal.SIGINT, end_at_once)
 
 
 def _answers(path: str) -> bool:

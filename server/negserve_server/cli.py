@@ -13,15 +13,18 @@ from pathlib import Path
 
 import click
 
-from negserve_server.app import Server, load_datasets
-from negserve_server.config import DEFAULT_LISTEN, WORLD, ServerConfig
-from negserve_server.errors import NegserveServerError
-from negserve_server.graph import TriplesFactory, false_negative_report
-from negserve_server.graph.false_negatives import REPORTED_KINDS
-from negserve_server.report_tables import report_tables
-from negserve_server.sampling import MAX_NUM_NEGS_PER_POS, SLOTS, SPLITS
-from negserve_server.sampling.config import Kind, Split
-from negserve_server.service import Limits
+from negserve_server.command import Commands, ending_at_once
+
+with ending_at_once():  # they take a second or so
+    from negserve_server.app import Server, load_datasets
+    from negserve_server.config import DEFAULT_LISTEN, WORLD, ServerConfig
+    from negserve_server.errors import NegserveServerError
+    from negserve_server.graph import TriplesFactory, false_negative_report
+    from negserve_server.graph.false_negatives import REPORTED_KINDS
+    from negserve_server.report_tables import report_tables
+    from negserve_server.sampling import MAX_NUM_NEGS_PER_POS, SLOTS, SPLITS
+    from negserve_server.sampling.config import Kind, Split
+    from negserve_server.service import Limits
 
 _DEFAULTS = Limits()
 #: Relations in the tables of a report, unless told otherwise.
@@ -46,7 +49,9 @@ class _DatasetOption(click.ParamType[tuple[str, Path | None]]):
         return name, Path(path)
 
 
-@click.group(context_settings={"auto_envvar_prefix": "NEGSERVE", "show_default": True})
+@click.group(
+    cls=Commands, context_settings={"auto_envvar_prefix": "NEGSERVE", "show_default": True}
+)
 @click.version_option(package_name="negserve")
 def main() -> None:
     """Serve exact, reproducible negatives of knowledge graphs over gRPC."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -62,6 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--timeout", type=float, default=2.0, metavar="SECONDS", help="default: %(default)s"
     )
     options = parser.parse_args(arguments)
+    if arguments is None:
+        signal.signal(signal.SIGINT, lambda *_: os._exit(130))
     try:
         status = check(options.target, options.service, options.timeout)
     except grpc.RpcError as error:

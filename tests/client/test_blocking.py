@@ -26,9 +26,9 @@ async def failing() -> int:
 
 
 def test_results_and_errors_come_out():
-    assert run(passed_on(seven())) == 7
+    assert run(passed_on, seven()) == 7
     with pytest.raises(ValueError, match="as it should") as caught:
-        run(passed_on(failing()))
+        run(passed_on, failing())
     assert caught.value.__cause__ is None
     assert caught.value.__context__ is None
 
@@ -43,7 +43,7 @@ def test_what_suspends_is_ended_and_refused():
             ended.append(True)
 
     with pytest.raises(RuntimeError, match="suspended"):
-        run(suspending())
+        run(suspending)
     assert ended == [True]
 
 

@@ -58,7 +58,9 @@ class EpochStream(EpochCursor[Connection]):
         """
         reader = _Reader(self._connection, self._progress(), self.prefetch)
         try:
-            while (batch := await self._next(reader)) is not None:
-                yield batch
+            while not reader.is_over:
+                batch, self._place = await self._next(reader)
+                if batch is not None:
+                    yield batch
         finally:
             await reader.close()

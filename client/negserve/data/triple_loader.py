@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 from negserve.data.triple_batch import TripleBatch
 from negserve.data.triple_stream import TripleStream
 from negserve.errors import InvalidRequestError
+from negserve.interrupts import held
 
 
 class TripleLoader:
@@ -47,16 +48,21 @@ class TripleLoader:
         stream, epoch = self.stream, self.stream.epoch
         stream.begin_pass()
         try:
-            for batch in self._loader:
-                # Before the batch is given: who keeps the state has seen the batch.
-                stream.note(batch.state)
+            with held():  # Python forgets an interrupt while it forks
+                batches = iter(self._loader)
+            for batch in batches:
+                place = batch.state["epoch"], batch.state["start"]
                 if self.device is not None:
                     batch = batch.to(self.device, non_blocking=True)  # noqa: PLW2901
-                yield batch.expand()
+                whole = batch.expand()
+                # Before the batch is given: who keeps the state has seen the batch. An interrupt
+                # comes before both or after both, as nothing is called in between.
+                stream.place = place
+                yield whole
         finally:
             stream.end_pass()
         if stream.epoch == epoch:
-            stream.note({"epoch": epoch + 1, "start": 0})  # there was nothing left
+            stream.place = epoch + 1, 0  # there was nothing left
 
     def state_dict(self) -> dict[str, int]:
         """Give ``epoch`` and ``start``: where the next pass begins."""

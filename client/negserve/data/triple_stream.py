@@ -58,6 +58,7 @@ class TripleStream(IterableDataset[Item]):
         :class:`CompactTripleBatch`, for transfers to a device with the expansion there; ``tuple``
         gives the tensors (positives, negatives), then those asked for of mask, weights and log_q
     :param prefetch: batches read ahead, at least 1, in each worker
+    :ivar place: epoch and start of the next pass; loaders set it behind what they give
     :raises InvalidRequestError: if ranks are given by halves, or torch.distributed has several
         but is not initialised yet
     """
@@ -102,11 +103,11 @@ class TripleStream(IterableDataset[Item]):
             relations=None if relations is None else tuple(relations),
             weights=weights,
         )
-        self._position = (0, 0)
+        self.place = (0, 0)
         # How the training process tells its workers where a pass begins, also living ones.
         self._shared = torch.zeros(_BEGUN + MAX_NUM_WORKERS, dtype=torch.int64)
         self._shared.share_memory_()  # type: ignore[no-untyped-call]
-        self._publish()
+        self._tell(*self.place)
         self._opened: tuple[int, RemoteTriplesFactory, int] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -125,7 +126,9 @@ class TripleStream(IterableDataset[Item]):
         """
         info = get_worker_info()
         if info is None:
-            return self._pass(*self._position, self.config, is_worker=False)
+            # A loader keeps the place itself, behind what it has given.
+            is_followed = bool(self._shared[_BY_LOADER])
+            return self._pass(*self.place, self.config, is_followed=is_followed)
         if info.num_workers > MAX_NUM_WORKERS:
             raise InvalidRequestError(
                 f"num_workers={info.num_workers}; at most {MAX_NUM_WORKERS} are possible"
@@ -141,10 +144,10 @@ class TripleStream(IterableDataset[Item]):
                 f"negserve.data.TripleLoader"
             )
         self._shared[_BEGUN + info.id] = version
-        return self._pass(epoch, start, config, is_worker=True)
+        return self._pass(epoch, start, config, is_followed=True)
 
     def _pass(
-        self, epoch: int, start: int, config: EpochConfig, *, is_worker: bool
+        self, epoch: int, start: int, config: EpochConfig, *, is_followed: bool
     ) -> Iterator[Item]:
         factory, num_positives = self._open()
         largest_id = max(factory.num_entities, factory.num_relations) - 1
@@ -154,17 +157,19 @@ class TripleStream(IterableDataset[Item]):
             left = num_positives - batch.next_start
             is_last = left < (config.batch_size * config.world_size if config.tail == "drop" else 1)
             after = (epoch + 1, 0) if is_last else (epoch, batch.next_start)
-            if not is_worker:
-                # Before the batch is given: who keeps the state has seen the batch.
-                self._go_to(*after)
             compact = compact_batch(batch, largest_id, {"epoch": after[0], "start": after[1]})
-            if self.form == "compact":
-                yield compact
-            elif self.form == "batch":
-                yield compact.expand()
-            else:
-                yield compact.expand().as_tuple()
-        if not is_worker and self._position[0] == epoch:
+            item: Item = compact
+            if self.form == "batch":
+                item = compact.expand()
+            elif self.form == "tuple":
+                item = compact.expand().as_tuple()
+            if not is_followed:
+                # Before the batch is given: who keeps the state has seen the batch. An interrupt
+                # comes before both or after both, as nothing is called in between.
+                self._tell(*after)
+                self.place = after
+            yield item
+        if not is_followed and self.place[0] == epoch:
             self._go_to(epoch + 1, 0)  # there was nothing left
 
     def _open(self) -> tuple[RemoteTriplesFactory, int]:
@@ -183,7 +188,7 @@ class TripleStream(IterableDataset[Item]):
     @property
     def epoch(self) -> int:
         """The epoch that the next pass is of."""
-        return self._position[0]
+        return self.place[0]
 
     def set_epoch(self, epoch: int) -> None:
         """Let the next pass be an epoch from its beginning. Not to be called during a pass."""
@@ -195,7 +200,7 @@ class TripleStream(IterableDataset[Item]):
         Without workers, or with :class:`TripleLoader`, that is behind the last batch that was
         taken. With a plain DataLoader, ``state`` of that batch tells it instead.
         """
-        return {"epoch": self._position[0], "start": self._position[1]}
+        return {"epoch": self.place[0], "start": self.place[1]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Let the next pass go on from a state. Not to be called during a pass.
@@ -206,24 +211,21 @@ class TripleStream(IterableDataset[Item]):
         self._go_to(*epoch_and_start(state))
 
     def _go_to(self, epoch: int, start: int) -> None:
-        self._position = (epoch, start)
-        self._publish()
-
-    def note(self, state: Mapping[str, int]) -> None:
-        """Remember how far a pass of workers is, without telling them; for loaders."""
-        self._position = (state["epoch"], state["start"])
+        self.place = (epoch, start)
+        self._tell(epoch, start)
 
     def begin_pass(self) -> None:
         """Tell workers that the next pass begins where the last one was left; for loaders."""
         self._shared[_BY_LOADER] = 1
-        self._publish()
+        self._tell(*self.place)
 
     def end_pass(self) -> None:
         """Tell workers that no loader takes care of passes any more; for loaders."""
         self._shared[_BY_LOADER] = 0
 
-    def _publish(self) -> None:
-        self._shared[_EPOCH], self._shared[_START] = self._position
+    def _tell(self, epoch: int, start: int) -> None:
+        """Tell workers where a pass begins."""
+        self._shared[_EPOCH], self._shared[_START] = epoch, start
         self._shared[_VERSION] += 1
 
 

@@ -1,0 +1,305 @@
+"""Ctrl-C at random moments: it arrives, and what was interrupted is of use afterwards."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from negserve import Client, EpochConfig, SamplerConfig
+from tests.support.interrupted_trainer import PARTS
+from tests.support.interrupting import interrupt, silent_target
+from tests.support.server_process import ServerProcess, server_process
+
+#: The last word on whether something hangs; a busy machine needs some of it.
+PATIENCE = 60.0
+_COUNT = 10
+
+
+@pytest.fixture(scope="module")
+def publishable() -> Iterator[ServerProcess]:
+    with server_process("--threads", "1", "--log-level", "warning", "--allow-publish") as running:
+        yield running
+
+
+def test_interrupts_at_random_moments(publishable: ServerProcess):
+    """``python -m tests.support.interrupting`` does so more often, and measures."""
+    seed = random.randrange(2**32)
+    with silent_target() as silent, ThreadPoolExecutor(4) as threads:
+        targets = [silent if part == "silent" else publishable.target for part in PARTS]
+        outcomes = list(
+            threads.map(lambda *case: interrupt(*case, _COUNT, seed, PATIENCE), PARTS, targets)
+        )
+    assert [failure for outcome in outcomes for failure in outcome.failures] == []
+    assert sum(len(outcome.seconds) for outcome in outcomes) == _COUNT * len(PARTS)
+
+
+class Program:
+    """A process group of its own that is interrupted as a terminal does it: all of it."""
+
+    def __init__(self, *command: str, stdin: int | None = None) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, *command],
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def read_line(self) -> str:
+        """Wait for a line of its output."""
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+    def interrupt(self) -> None:
+        os.killpg(self.process.pid, signal.SIGINT)
+
+    def end(self) -> tuple[int, str]:
+        """Wait for its end, and for that of all who have its output; gives status and errors."""
+        _, errors = self.process.communicate(timeout=PATIENCE)
+        return self.process.returncode, errors
+
+    def interrupt_and_end(self) -> tuple[int, str]:
+        self.interrupt()
+        return self.end()
+
+
+@pytest.fixture
+def run(request: pytest.FixtureRequest) -> type[Program]:
+    """Programs that are gone after the test, with all that they started."""
+
+    class Ended(Program):
+        def __init__(self, *command: str, stdin: int | None = None) -> None:
+            super().__init__(*command, stdin=stdin)
+            request.addfinalizer(self.clean_up)
+
+        def clean_up(self) -> None:
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.communicate(timeout=PATIENCE)
+
+    return Ended
+
+
+_WORKERS = """
+import sys
+from negserve.data import TripleLoader, TripleStream
+
+def main():
+    stream = TripleStream(sys.argv[1], "world", batch_size=16)
+    loader = TripleLoader(stream, num_workers=2, multiprocessing_context=sys.argv[2])
+    print("ready", flush=True)
+    try:
+        while True:
+            for batch in loader:
+                pass
+    except KeyboardInterrupt:
+        print("interrupted", stream.epoch >= 0, flush=True)
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+@pytest.mark.parametrize("context", ["fork", "spawn"])
+@pytest.mark.parametrize("delay", [0.0, 0.3, 3.0])
+def test_workers_end_with_the_training(
+    server: ServerProcess, run: type[Program], tmp_path: Path, context: str, delay: float
+):
+    (tmp_path / "training.py").write_text(_WORKERS)
+    training = run(str(tmp_path / "training.py"), server.target, context)
+    assert training.read_line() == "ready"
+    time.sleep(delay)  # a moment in it, whichever
+    training.interrupt()
+    assert training.read_line() == "interrupted True"
+    status, _ = training.end()  # the workers have its output, too: they are gone
+    assert status == 0
+
+
+_TASKS = """
+import asyncio, sys
+from negserve.aio import Client
+
+async def main():
+    async with Client(sys.argv[1], timeout=60) as client:
+        factory = await client.triples_factory("world")
+        sampler = await factory.open_sampler(num_negs_per_pos=4)
+        stream = factory.epochs(sampler.config)
+        print("ready", flush=True)
+        try:
+            while True:
+                await sampler.sample([[0, 0, 1]] * 64, 0)
+                async for batch in stream:
+                    if batch.next_start > 2000:
+                        break
+        except asyncio.CancelledError:
+            print("cancelled", flush=True)
+            raise
+try:
+    asyncio.run(main())
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+"""
+
+
+def test_tasks_are_cancelled(server: ServerProcess, run: type[Program]):
+    for delay in (0.0, 0.1, 0.5):
+        program = run("-c", _TASKS, server.target)
+        assert program.read_line() == "ready"
+        time.sleep(delay)
+        program.interrupt()
+        assert program.read_line() == "cancelled"
+        assert program.read_line() == "interrupted"
+        assert program.end() == (0, "")
+
+
+#: Runs a command as the console does, and says when it minds interrupts: after its imports.
+_COMMAND = """
+import signal, threading, time
+from {module} import main
+
+def say():
+    while signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        time.sleep(0.001)
+    print("ready", flush=True)
+
+threading.Thread(target=say, daemon=True).start()
+main()
+"""
+
+
+def command(run: type[Program], module: str, *arguments: str, stdin: int | None = None) -> Program:
+    program = run("-c", _COMMAND.format(module=module), *arguments, stdin=stdin)
+    assert program.read_line() == "ready"
+    return program
+
+
+@pytest.mark.parametrize("moment", range(5))
+def test_the_client_s_command_ends_with_130(
+    server: ServerProcess, run: type[Program], tmp_path: Path, moment: int
+):
+    facts = tmp_path / "facts.tsv"
+    facts.write_text("0\t0\t1\n" * 200_000)
+    for arguments in (
+        ("info", "--target", "127.0.0.1:1"),  # which is tried again and again
+        ("sample", "--target", server.target, "--ids", "-k", "64", str(facts)),
+    ):
+        program = command(run, "negserve.cli", *arguments)
+        time.sleep(random.random() * 0.1 * moment**2)
+        assert program.interrupt_and_end() == (130, "")
+
+
+def test_a_command_that_waits_for_a_silent_server_ends(run: type[Program]):
+    with silent_target() as silent:
+        program = command(run, "negserve.cli", "sample", "--target", silent, stdin=subprocess.PIPE)
+        time.sleep(1)
+        assert program.interrupt_and_end() == (130, "")
+
+
+def test_a_command_that_waits_for_its_input_ends(server: ServerProcess, run: type[Program]):
+    program = command(
+        run, "negserve.cli", "sample", "--target", server.target, stdin=subprocess.PIPE
+    )
+    time.sleep(1)
+    assert program.interrupt_and_end() == (130, "")
+
+
+@pytest.mark.parametrize("num_lines", [1, 200_000])
+def test_who_reads_the_head_only_sees_no_traceback(
+    server: ServerProcess, run: type[Program], tmp_path: Path, num_lines: int
+):
+    facts = tmp_path / "facts.tsv"
+    facts.write_text("0\t0\t1\n" * num_lines)
+    options = ("sample", "--target", server.target, "--ids", str(facts))
+    program = command(run, "negserve.cli", *options)
+    assert program.process.stdout is not None
+    program.process.stdout.close()
+    assert program.process.stderr is not None
+    assert program.process.stderr.read() == ""
+    program.process.wait(PATIENCE)
+
+
+@pytest.mark.parametrize(
+    "arguments", [("inspect",), ("report",), ("serve", "--listen", "127.0.0.1:0")]
+)
+@pytest.mark.parametrize("delay", [0.0, 0.2, 0.5])
+def test_the_server_s_commands_end_with_130(
+    run: type[Program],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    arguments: tuple[str, ...],
+    delay: float,
+):
+    """While they load and compile, which takes seconds: nothing compiled before is found."""
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    program = command(run, "negserve_server.cli", *arguments)
+    time.sleep(delay)
+    status, errors = program.interrupt_and_end()
+    assert status == 130
+    assert "Traceback" not in errors
+
+
+_IMPORTS = """
+import signal, threading, time
+import negserve_server.command
+
+def say():
+    while signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        time.sleep(0.001)
+    print("ready", flush=True)
+
+threading.Thread(target=say, daemon=True).start()
+import negserve_server.cli
+"""
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.1])
+def test_what_the_server_s_command_imports_is_interrupted_quietly(run: type[Program], delay: float):
+    program = run("-c", _IMPORTS)
+    assert program.read_line() == "ready"
+    time.sleep(delay)
+    assert program.interrupt_and_end() == (130, "")
+
+
+def test_an_interrupt_lets_a_server_drain_and_another_ends_it(run: type[Program]):
+    program = command(
+        run,
+        "negserve_server.cli",
+        *("serve", "--listen", "127.0.0.1:0", "--drain-seconds", "1000"),
+    )
+    target = program.read_line().removeprefix("listening on ")
+    with Client(target) as client:
+        # 43 MB, which nobody reads: the server has to wait.
+        sampler = SamplerConfig(num_negs_per_pos=4000)
+        stream = client.triples_factory("world").epochs(
+            sampler, EpochConfig(batch_size=32), prefetch=1
+        )
+        batches = iter(stream)
+        next(batches)
+        program.interrupt()
+        assert program.process.stderr is not None
+        while "draining" not in program.process.stderr.readline():
+            pass
+        assert program.process.poll() is None
+        status, errors = program.interrupt_and_end()
+        assert status == 130
+        assert "Traceback" not in errors
+        batches.close()  # type: ignore[attr-defined]
+
+
+def test_an_interrupt_ends_an_idle_server_in_order(run: type[Program]):
+    program = command(run, "negserve_server.cli", "serve", "--listen", "127.0.0.1:0")
+    program.read_line()
+    status, errors = program.interrupt_and_end()
+    assert status == 0
+    assert "stopped" in errors
