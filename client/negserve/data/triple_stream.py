@@ -13,7 +13,10 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from negserve.client import Client
 from negserve.config import SamplerConfig
+from negserve.data.pass_board import PassBoard
+from negserve.data.reader import Reader, find_reader
 from negserve.data.triple_batch import CompactTripleBatch, TripleBatch, compact_batch
+from negserve.data.worker_progress import WorkerProgress
 from negserve.epoch import EpochConfig, Tail
 from negserve.epoch_cursor import epoch_and_start
 from negserve.epoch_stream import EpochStream
@@ -24,8 +27,7 @@ from negserve.triples_factory import RemoteTriplesFactory
 Form = Literal["batch", "compact", "tuple"]
 Item = TripleBatch | CompactTripleBatch | tuple[torch.Tensor, ...]
 
-# Where the shared tensor has what; behind it, one number per worker.
-_EPOCH, _START, _VERSION, _BY_LOADER, _BEGUN = range(5)
+_NOT_THIS_RANK = "accelerate's dispatcher reads on the first rank only; this is another"
 
 
 class TripleStream(IterableDataset[Item]):
@@ -87,6 +89,8 @@ class TripleStream(IterableDataset[Item]):
                 raise InvalidRequestError(f"dataset={dataset!r}; source is {source.name!r}")
         elif dataset is None:
             raise InvalidRequestError("dataset is missing; name one of the server's")
+        # A share that was given by the caller is not for accelerate to give.
+        self._has_own_rank = rank is None and world_size is None
         rank, world_size = _ranks(rank, world_size)
         self._source = source
         self._dataset = dataset
@@ -103,69 +107,172 @@ class TripleStream(IterableDataset[Item]):
             weights=weights,
         )
         self._position = (0, 0)
-        # How the training process tells its workers where a pass begins, also living ones.
-        self._shared = torch.zeros(_BEGUN + MAX_NUM_WORKERS, dtype=torch.int64)
-        self._shared.share_memory_()  # type: ignore[no-untyped-call]
-        self._publish()
+        self._is_loaded = False  # and no pass has begun since
+        self._is_noted = False  # by a loader, which sees what workers give
+        self._is_read_ahead = False
+        self._board = PassBoard()
+        self._board.publish(0, 0)
+        # In workers only.
+        self._progress: WorkerProgress | None = None
+        self._handed_to: Reader | None = None
         self._opened: tuple[int, RemoteTriplesFactory, int] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_opened": None}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        # Does nothing in a spawned worker: there it is shared already.
-        self._shared.share_memory_()  # type: ignore[no-untyped-call]
+        # A spawned worker can't see who reads it: this is called for whoever starts it.
+        return {**self.__dict__, "_opened": None, "_handed_to": find_reader()}
 
     def __iter__(self) -> Iterator[Item]:
         """Iterate over what is left of the epoch, or over a worker's part of it.
 
-        :raises InvalidRequestError: in a worker, for a pass from where one has begun before
+        :raises InvalidRequestError: in a worker, for a pass from where one has begun before; for
+            a loader of another library that would lose or repeat batches
         :raises NegserveError: as :meth:`negserve.EpochStream.__iter__`
         """
         info = get_worker_info()
+        reader = find_reader() or (Reader() if info is None else self._handed_to or Reader())
+        self._check(reader)
+        if not reader.is_first:
+            self._is_read_ahead = True
+            return _unread()
         if info is None:
-            return self._pass(*self._position, self.config, is_worker=False)
+            if reader.num_ranks > 1:
+                self._share(reader, self._position[1])  # all ranks are told what is wrong
+            return self._pass_here()
         if info.num_workers > MAX_NUM_WORKERS:
             raise InvalidRequestError(
                 f"num_workers={info.num_workers}; at most {MAX_NUM_WORKERS} are possible"
             )
-        config = replace(self.config, worker=info.id, num_workers=info.num_workers)
-        epoch, start, version = (int(number) for number in self._shared[:_BY_LOADER])
-        # A worker that is slow to start may see the next pass already and begin it twice; what came
-        # of the first time is dropped by the loader.
-        if self._shared[_BEGUN + info.id] == version and not self._shared[_BY_LOADER]:
+        return self._pass_in_worker(self._begin(info.id, info.num_workers), reader)
+
+    def _check(self, reader: Reader) -> None:
+        if reader.refusal is not None:
+            raise InvalidRequestError(reader.refusal)
+        if reader.num_ranks == 1:
+            return
+        if self.form != "tuple":
             raise InvalidRequestError(
-                f"a pass from epoch={epoch}, start={start} has begun before; call set_epoch or "
-                f"load_state_dict before each pass over a DataLoader with workers, or use "
+                f"form={self.form!r}; accelerate's dispatcher splits tuples only: give "
+                f"form='tuple', or use negserve.data.TripleLoader"
+            )
+        if self.config.world_size > 1 and not self._has_own_rank:
+            raise InvalidRequestError(
+                f"rank={self.config.rank}, world_size={self.config.world_size}, of which "
+                f"accelerate's dispatcher would give each rank a part again; give neither, or use "
                 f"negserve.data.TripleLoader"
             )
-        self._shared[_BEGUN + info.id] = version
-        return self._pass(epoch, start, config, is_worker=True)
+        if self.config.tail == "wrap":
+            raise InvalidRequestError(
+                "tail='wrap'; accelerate's dispatcher fills the last batch in a way of its own: "
+                "give tail='drop', or use negserve.data.TripleLoader"
+            )
 
-    def _pass(
-        self, epoch: int, start: int, config: EpochConfig, *, is_worker: bool
-    ) -> Iterator[Item]:
-        factory, num_positives = self._open()
+    def _share(self, reader: Reader, start: int) -> tuple[EpochConfig, int]:
+        """Give what is to be streamed for a reader, and where the epoch ends for it."""
+        config, num_positives = self.config, self._open()[1]
+        left = max(num_positives - start, 0)
+        if start and reader.skips:
+            raise InvalidRequestError(
+                f"the stream's state is start={start}, and the loader would skip {reader.skips} "
+                f"batches more; use either load_state_dict or skip_first_batches"
+            )
+        if reader.num_ranks > 1:
+            config = replace(config, rank=0, world_size=1)
+            if left % reader.num_ranks and config.tail == "short":
+                raise InvalidRequestError(
+                    f"accelerate's dispatcher would repeat triples: {left} don't divide by "
+                    f"{reader.num_ranks} ranks; give tail='drop', or use "
+                    f"negserve.data.TripleLoader, which repeats none"
+                )
+        stride = config.batch_size * config.world_size * reader.num_ranks
+        return config, start + left // stride * stride if config.tail == "drop" else num_positives
+
+    def _pass_here(self) -> Iterator[Item]:
+        # Only now: a loader may be asked for its state, and be given another, before it reads.
+        reader = find_reader() or Reader()
+        self._check(reader)
+        epoch, start = place = self._position
+        config, end = self._share(reader, start)
+        self._is_read_ahead, self._is_loaded = reader.reads_ahead, False
+        for item, after in self._read(epoch, start, config, end):
+            self.check_place(place)
+            # Before the batch is given: who keeps the state has seen the batch.
+            place = after
+            self._go_to(*after)
+            yield item
+        if self._position == place and place[0] == epoch:
+            self._go_to(epoch + 1, 0)  # there was nothing left
+        self._is_read_ahead = False
+
+    def _begin(self, worker: int, num_workers: int) -> WorkerProgress:
+        """Give where a worker's pass begins: by its loader's state, or as all others do."""
+        loaded, self._progress = self._progress, None
+        if loaded is None or loaded.has_begun:
+            place = self._board.begin(worker)
+            loaded = self._worker_progress(
+                {"epoch": place.epoch, "start": place.start}, worker, num_workers
+            )
+        else:
+            self._board.resume(worker, loaded.epoch, loaded.is_over)
+        loaded.has_begun = True
+        self._progress = loaded
+        return loaded
+
+    def _worker_progress(
+        self, state: Mapping[str, Any], worker: int, num_workers: int
+    ) -> WorkerProgress:
+        stride = self.config.batch_size * self.config.world_size
+        return WorkerProgress.load(state, worker, num_workers, stride)
+
+    def _pass_in_worker(self, progress: WorkerProgress, reader: Reader) -> Iterator[Item]:
+        if progress.is_over:
+            return
+        told = self._board.place
+        config, end = self._share(reader, progress.start)
+        config = replace(config, worker=progress.worker, num_workers=progress.num_workers)
+        for item, _ in self._read(progress.epoch, progress.start, config, end):
+            now = self._board.place
+            if now.version != told.version and now[:2] != told[:2]:
+                raise InvalidRequestError(
+                    f"set_epoch or load_state_dict took the stream to epoch={now.epoch}, "
+                    f"start={now.start} when workers had begun; call it before the pass, and "
+                    f"before a loader that reads ahead is made"
+                )
+            progress.advance()
+            yield item
+        progress.is_over = True
+
+    def _read(
+        self, epoch: int, start: int, config: EpochConfig, end: int
+    ) -> Iterator[tuple[Item, tuple[int, int]]]:
+        """Iterate over batches, with each where it leads to."""
+        if start >= end:
+            return
+        factory = self._open()[0]
         largest_id = max(factory.num_entities, factory.num_relations) - 1
         stream: EpochStream = factory.epochs(self.sampler, config, prefetch=self.prefetch)
         stream.load_state_dict({"epoch": epoch, "start": start})
         for batch in stream:
-            left = num_positives - batch.next_start
-            is_last = left < (config.batch_size * config.world_size if config.tail == "drop" else 1)
-            after = (epoch + 1, 0) if is_last else (epoch, batch.next_start)
-            if not is_worker:
-                # Before the batch is given: who keeps the state has seen the batch.
-                self._go_to(*after)
+            if config.tail == "drop" and batch.next_start > end:
+                return  # of ranks that share what is read here, not all would get one
+            after = (epoch + 1, 0) if batch.next_start >= end else (epoch, batch.next_start)
             compact = compact_batch(batch, largest_id, {"epoch": after[0], "start": after[1]})
             if self.form == "compact":
-                yield compact
+                yield compact, after
             elif self.form == "batch":
-                yield compact.expand()
+                yield compact.expand(), after
             else:
-                yield compact.expand().as_tuple()
-        if not is_worker and self._position[0] == epoch:
-            self._go_to(epoch + 1, 0)  # there was nothing left
+                yield compact.expand().as_tuple(), after
+
+    def __len__(self) -> int:
+        """Tell how many batches a whole epoch has, of one rank; asks the server once."""
+        reader = find_reader() or Reader()
+        config, num_positives = self.config, self._open()[1]
+        if reader.num_ranks > 1:
+            config = replace(config, world_size=1)
+        stride = config.batch_size * config.world_size
+        if config.tail == "drop":
+            return num_positives // (stride * reader.num_ranks) * reader.num_ranks
+        return (num_positives + stride - 1) // stride
 
     def _open(self) -> tuple[RemoteTriplesFactory, int]:
         """Give the dataset in this process, and how many positives its epochs have."""
@@ -186,45 +293,134 @@ class TripleStream(IterableDataset[Item]):
         return self._position[0]
 
     def set_epoch(self, epoch: int) -> None:
-        """Let the next pass be an epoch from its beginning. Not to be called during a pass."""
-        self.load_state_dict({"epoch": epoch, "start": 0})
+        """Let the next pass be of an epoch. Not to be called during a pass.
+
+        It begins where a state of this epoch was loaded before, else at the epoch's beginning.
+
+        :raises InvalidRequestError: if a state of another epoch was loaded, and not gone on from;
+            for a loader of another library that would lose or repeat batches
+        """
+        self._check(find_reader() or Reader())
+        if self._is_loaded and not self._board.is_read and self._position != (epoch, 0):
+            if self._position[0] != epoch:
+                raise InvalidRequestError(
+                    f"set_epoch({epoch}), but the state that was loaded is of epoch="
+                    f"{self._position[0]}, start={self._position[1]}; call set_epoch("
+                    f"{self._position[0]}) of the loader to go on from it, or load_state_dict("
+                    f"{{'epoch': {epoch}, 'start': 0}}) to drop it"
+                )
+            return
+        self._go_to(*epoch_and_start({"epoch": epoch, "start": 0}))
+        self._is_read_ahead = False
 
     def state_dict(self) -> dict[str, int]:
         """Give ``epoch`` and ``start`` of the next pass.
 
         Without workers, or with :class:`TripleLoader`, that is behind the last batch that was
-        taken. With a plain DataLoader, ``state`` of that batch tells it instead.
+        taken. In a worker it is the state of the worker's part, which a loader with states
+        (torchdata's) keeps.
+
+        :raises InvalidRequestError: where the training process can't know it: for a DataLoader
+            with workers, or within a pass of a loader that reads ahead. ``state`` of the last
+            batch tells it there.
         """
+        info = get_worker_info()
+        if info is not None:
+            return self._state_in_worker(info.id, info.num_workers)
+        if self._is_read_ahead:
+            reader = find_reader() or Reader()
+            # accelerate asks before it reads ahead, and keeps the answer.
+            if not (reader.is_stateful and reader.epoch is not None):
+                raise InvalidRequestError(
+                    "the loader that reads this stream (accelerate's, Ray's, Lightning's) is ahead "
+                    "of the batch that is trained on; keep that batch's state, use "
+                    "negserve.data.TripleLoader, or ask when the epoch is over"
+                )
+        elif self._board.is_read and not self._is_noted:
+            raise InvalidRequestError(
+                "workers read this stream, and the training process does not see how far; keep "
+                "the state of the last batch trained on, or use negserve.data.TripleLoader"
+            )
         return {"epoch": self._position[0], "start": self._position[1]}
+
+    def _state_in_worker(self, worker: int, num_workers: int) -> dict[str, int]:
+        progress = self._progress
+        if progress is None:
+            place = self._board.place
+            progress = self._worker_progress(
+                {"epoch": place.epoch, "start": place.start}, worker, num_workers
+            )
+        return progress.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Let the next pass go on from a state. Not to be called during a pass.
 
         :param state: of a batch, of :meth:`state_dict`, or of a :class:`negserve.EpochStream`
-        :raises InvalidRequestError: if the state is none
+        :raises InvalidRequestError: if the state is none, or of a worker and this is none, or one
+            of another loader's; if the loader counts another epoch
         """
-        self._go_to(*epoch_and_start(state))
+        info = get_worker_info()
+        if info is not None:
+            self._progress = self._worker_progress(state, info.id, info.num_workers)
+            return
+        epoch, start = epoch_and_start(state)
+        if "num_workers" in state:
+            raise InvalidRequestError(
+                f"{state!r} is the state of a loader's worker; load it with that loader, or give "
+                f"a batch's state"
+            )
+        reader = find_reader() or Reader()
+        if reader.is_stateful and reader.epoch not in {None, epoch}:
+            raise InvalidRequestError(
+                f"the loader's state is of epoch={epoch}, but it counts epoch={reader.epoch}; call "
+                f"set_epoch({epoch}) of the loader before this pass"
+            )
+        self._go_to(epoch, start)
+        self._is_loaded, self._is_read_ahead = True, False
 
     def _go_to(self, epoch: int, start: int) -> None:
         self._position = (epoch, start)
-        self._publish()
+        self._is_loaded = self._is_noted = False
+        self._board.publish(epoch, start)
 
-    def note(self, state: Mapping[str, int]) -> None:
+    def note(self, state: Mapping[str, int]) -> tuple[int, int]:
         """Remember how far a pass of workers is, without telling them; for loaders."""
         self._position = (state["epoch"], state["start"])
+        self._is_loaded = False
+        return self._position
 
-    def begin_pass(self) -> None:
+    @property
+    def place(self) -> tuple[int, int]:
+        """Epoch and start of the next pass, also where a reader is ahead; for loaders."""
+        return self._position
+
+    def check_place(self, place: tuple[int, int]) -> None:
+        """Refuse to go on with a pass that was at a place, if the stream is elsewhere now.
+
+        :raises InvalidRequestError: then
+        """
+        if self._position != place:
+            raise InvalidRequestError(
+                f"this pass was at epoch={place[0]}, start={place[1]}, but another one, or "
+                f"set_epoch or load_state_dict, took the stream to epoch={self._position[0]}, "
+                f"start={self._position[1]}; iterate over it once at a time, or make two streams"
+            )
+
+    def begin_pass(self, *, reads_ahead: bool) -> None:
         """Tell workers that the next pass begins where the last one was left; for loaders."""
-        self._shared[_BY_LOADER] = 1
-        self._publish()
+        self._board.set_by_loader(True)
+        self._board.publish(*self._position)
+        self._is_noted, self._is_read_ahead = True, reads_ahead
 
-    def end_pass(self) -> None:
+    def end_pass(self, *, is_over: bool) -> None:
         """Tell workers that no loader takes care of passes any more; for loaders."""
-        self._shared[_BY_LOADER] = 0
+        self._board.set_by_loader(False)
+        self._is_read_ahead = self._is_read_ahead and not is_over
 
-    def _publish(self) -> None:
-        self._shared[_EPOCH], self._shared[_START] = self._position
-        self._shared[_VERSION] += 1
+
+def _unread() -> Iterator[Item]:
+    raise InvalidRequestError(_NOT_THIS_RANK)
+    yield
 
 
 def _ranks(rank: int | None, world_size: int | None) -> tuple[int, int]:
