@@ -12,6 +12,7 @@ _REMEDY = (
 )
 #: Of Ray, and of Lightning for loaders without a length.
 _AHEAD = {"_WrappedDataLoader", "_PrefetchDataFetcher"}
+_LOADERS = {*_AHEAD, "DataLoaderAdapter", "DataLoader", "IterableDatasetShard"}
 _FRAMEWORKS = {"accelerate", "lightning", "pytorch_lightning", "ray", "torch", "torchdata"}
 
 
@@ -76,7 +77,7 @@ def _owners(frame: FrameType | None) -> list[tuple[object, set[str]]]:
                 for base in type(owner).__mro__
                 if base.__module__.partition(".")[0] in _FRAMEWORKS
             }
-            if names & _AHEAD | {"DataLoaderAdapter", "DataLoader", "IterableDatasetShard"}:
+            if names & _LOADERS:
                 found.setdefault(id(owner), (owner, names))
         frame = frame.f_back
     return list(found.values())

@@ -131,18 +131,19 @@ class TripleStream(IterableDataset[Item]):
         info = get_worker_info()
         reader = find_reader() or (Reader() if info is None else self._handed_to or Reader())
         self._check(reader)
-        if not reader.is_first:
-            self._is_read_ahead = True
-            return _unread()
         if info is None:
             if reader.num_ranks > 1:
                 self._share(reader, self._position[1])  # all ranks are told what is wrong
-            return self._pass_here()
+            if reader.is_first:
+                return self._pass_here()
+            self._is_loaded, self._is_read_ahead = False, True
+            return _unread()
         if info.num_workers > MAX_NUM_WORKERS:
             raise InvalidRequestError(
                 f"num_workers={info.num_workers}; at most {MAX_NUM_WORKERS} are possible"
             )
-        return self._pass_in_worker(self._begin(info.id, info.num_workers), reader)
+        progress = self._begin(info.id, info.num_workers)
+        return self._pass_in_worker(progress, reader) if reader.is_first else _unread()
 
     def _check(self, reader: Reader) -> None:
         if reader.refusal is not None:
