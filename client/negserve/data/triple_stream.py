@@ -142,7 +142,7 @@ class TripleStream(IterableDataset[Item]):
             raise InvalidRequestError(
                 f"num_workers={info.num_workers}; at most {MAX_NUM_WORKERS} are possible"
             )
-        progress = self._begin(info.id, info.num_workers)
+        progress = self._begin(info.id, info.num_workers, reader)
         return self._pass_in_worker(progress, reader) if reader.is_first else _unread()
 
     def _check(self, reader: Reader) -> None:
@@ -204,7 +204,7 @@ class TripleStream(IterableDataset[Item]):
             self._go_to(epoch + 1, 0)  # there was nothing left
         self._is_read_ahead = False
 
-    def _begin(self, worker: int, num_workers: int) -> WorkerProgress:
+    def _begin(self, worker: int, num_workers: int, reader: Reader) -> WorkerProgress:
         """Give where a worker's pass begins: by its loader's state, or as all others do."""
         loaded, self._progress = self._progress, None
         if loaded is None or loaded.has_begun:
@@ -213,7 +213,8 @@ class TripleStream(IterableDataset[Item]):
                 {"epoch": place.epoch, "start": place.start}, worker, num_workers
             )
         else:
-            self._board.resume(worker, loaded.epoch, loaded.is_over)
+            _, end = self._share(reader, loaded.start)
+            self._board.resume(worker, loaded.epoch, loaded.is_over(end))
         loaded.has_begun = True
         self._progress = loaded
         return loaded
@@ -225,8 +226,6 @@ class TripleStream(IterableDataset[Item]):
         return WorkerProgress.load(state, worker, num_workers, stride)
 
     def _pass_in_worker(self, progress: WorkerProgress, reader: Reader) -> Iterator[Item]:
-        if progress.is_over:
-            return
         told = self._board.place
         config, end = self._share(reader, progress.start)
         config = replace(config, worker=progress.worker, num_workers=progress.num_workers)
@@ -240,7 +239,6 @@ class TripleStream(IterableDataset[Item]):
                 )
             progress.advance()
             yield item
-        progress.is_over = True
 
     def _read(
         self, epoch: int, start: int, config: EpochConfig, end: int

@@ -16,7 +16,6 @@ class WorkerProgress:
 
     :ivar epoch: number of the epoch
     :ivar start: where the epoch's rest begins of which it takes every ``num_workers``-th batch
-    :ivar is_over: whether there are none left for it
     :ivar worker: which worker
     :ivar num_workers: how many share the rank's batches
     :ivar stride: positions of one batch of all ranks
@@ -25,7 +24,6 @@ class WorkerProgress:
 
     epoch: int
     start: int
-    is_over: bool = False
     worker: int
     num_workers: int
     stride: int
@@ -40,7 +38,7 @@ class WorkerProgress:
         :raises InvalidRequestError: if it is none, or was made with other workers or batches
         """
         epoch, start = epoch_and_start(state)
-        own = {"worker": worker, "num_workers": num_workers, "stride": stride}
+        own: dict[str, Any] = {"worker": worker, "num_workers": num_workers, "stride": stride}
         for name, value in own.items():
             if state.get(name, value) != value:
                 raise InvalidRequestError(
@@ -48,14 +46,14 @@ class WorkerProgress:
                     f"on with the same number of workers, ranks and batch size, or keep a batch's "
                     f"state, from which any go on"
                 )
-        return cls(
-            epoch=epoch,
-            start=start,
-            is_over=bool(state.get("is_over", False)),
-            worker=worker,
-            num_workers=num_workers,
-            stride=stride,
-        )
+        return cls(epoch=epoch, start=start, **own)
+
+    def is_over(self, end: int) -> bool:
+        """Tell whether none are left for this worker.
+
+        :param end: where the epoch ends
+        """
+        return self.start + self.worker * self.stride >= end
 
     def advance(self) -> None:
         """Go behind one batch of each worker."""
@@ -63,6 +61,6 @@ class WorkerProgress:
 
     def state_dict(self) -> dict[str, int]:
         """Give what :meth:`load` reads."""
-        numbers = {name: int(value) for name, value in vars(self).items()}
-        del numbers["has_begun"]
-        return numbers
+        state = vars(self).copy()
+        del state["has_begun"]
+        return state
