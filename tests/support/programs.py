@@ -6,7 +6,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,7 @@ def run_program(
     *launcher: str,
     num_ranks: int,
     cases: tuple[str, ...] = (),
+    env: Mapping[str, str] | None = None,
 ) -> list[dict[str, Any]]:
     """Run a program of ``tests/frameworks/programs`` and give each rank's results.
 
@@ -71,6 +72,7 @@ def run_program(
             **os.environ,
             "ACCELERATE_USE_CPU": "true",
             "OMP_NUM_THREADS": "1",
+            **(env or {}),
             "PYTHONPATH": os.pathsep.join([str(REPOSITORY), *([before] if before else [])]),
         },
     )  # fmt: skip

@@ -12,7 +12,7 @@ _REMEDY = (
 )
 #: Of Ray, and of Lightning for loaders without a length.
 _AHEAD = {"_WrappedDataLoader", "_PrefetchDataFetcher"}
-_LOADERS = {*_AHEAD, "DataLoaderAdapter", "DataLoader", "IterableDatasetShard"}
+_LOADERS = {*_AHEAD, "DataLoaderAdapter", "DataLoader", "IterableDatasetShard", "_FitLoop"}
 _FRAMEWORKS = {"accelerate", "lightning", "pytorch_lightning", "ray", "torch", "torchdata"}
 
 
@@ -27,6 +27,7 @@ class Reader:
     :ivar reads_ahead: whether it takes a batch before the one at hand is trained on
     :ivar is_stateful: whether it is torchdata's loader, which keeps states
     :ivar skips: how many batches it drops at a pass's beginning
+    :ivar goes_on: whether it counts epochs or batches that were before (Lightning)
     :ivar refusal: why a stream can't be read like this, and what can be done; None if it can
     """
 
@@ -36,6 +37,7 @@ class Reader:
     reads_ahead: bool = False
     is_stateful: bool = False
     skips: int = 0
+    goes_on: bool = False
     refusal: str | None = None
 
 
@@ -57,6 +59,9 @@ def find_reader() -> Reader | None:
             facts["is_stateful"] = True
         if names & _AHEAD and getattr(owner, "length", None) is None:
             facts["reads_ahead"] = True
+        if "_FitLoop" in names:
+            batches = owner.epoch_loop.batch_progress.current.ready  # type: ignore[attr-defined]
+            facts["goes_on"] = owner.trainer.current_epoch > 0 or batches > 0  # type: ignore[attr-defined]
         if "DataLoaderDispatcher" in names:
             facts |= _ranks()
     refusals = (_refusal(owner, names, facts) for owner, names in owners)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from negserve.data.reader import find_reader
+from negserve.data.reader import Reader, find_reader
 from negserve.data.triple_batch import TripleBatch
 from negserve.data.triple_stream import TripleStream
 from negserve.errors import InvalidRequestError
@@ -48,10 +48,11 @@ class TripleLoader:
 
         :raises NegserveError: as :meth:`negserve.EpochStream.__iter__`
         """
-        stream, reader = self.stream, find_reader()
+        stream, reader = self.stream, find_reader() or Reader()
+        stream.check_begin(reader)
         epoch, _ = place = stream.place
         has_workers, is_over = self._loader.num_workers > 0, False
-        stream.begin_pass(reads_ahead=reader is not None and reader.reads_ahead)
+        stream.begin_pass(reads_ahead=reader.reads_ahead)
         try:
             for batch in self._loader:
                 if has_workers:  # without, the stream looks itself

@@ -15,6 +15,7 @@ from negserve.client import Client
 from negserve.config import SamplerConfig
 from negserve.data.pass_board import PassBoard
 from negserve.data.reader import Reader, find_reader
+from negserve.data.share import check_reader, num_batches, share_of
 from negserve.data.triple_batch import CompactTripleBatch, TripleBatch, compact_batch
 from negserve.data.worker_progress import WorkerProgress
 from negserve.epoch import EpochConfig, Tail
@@ -129,68 +130,32 @@ class TripleStream(IterableDataset[Item]):
         :raises NegserveError: as :meth:`negserve.EpochStream.__iter__`
         """
         info = get_worker_info()
-        reader = find_reader() or (Reader() if info is None else self._handed_to or Reader())
+        if info is not None:
+            try:
+                return self._begin_in_worker(info.id, info.num_workers)
+            except InvalidRequestError as error:
+                # Said when a batch is asked for: some loaders end workers that can't begin.
+                return _refused(error)
+        reader = find_reader() or Reader()
         self._check(reader)
-        if info is None:
-            if reader.num_ranks > 1:
-                self._share(reader, self._position[1])  # all ranks are told what is wrong
-            if reader.is_first:
-                return self._pass_here()
-            self._is_loaded, self._is_read_ahead = False, True
-            return _unread()
-        if info.num_workers > MAX_NUM_WORKERS:
-            raise InvalidRequestError(
-                f"num_workers={info.num_workers}; at most {MAX_NUM_WORKERS} are possible"
-            )
-        progress = self._begin(info.id, info.num_workers, reader)
-        return self._pass_in_worker(progress, reader) if reader.is_first else _unread()
+        if reader.num_ranks > 1:
+            self._share(reader, self._position[1])  # all ranks are told what is wrong
+        if reader.is_first:
+            return self._pass_here()
+        self._is_loaded, self._is_read_ahead = False, True
+        return _refused(InvalidRequestError(_NOT_THIS_RANK))
 
     def _check(self, reader: Reader) -> None:
-        if reader.refusal is not None:
-            raise InvalidRequestError(reader.refusal)
-        if reader.num_ranks == 1:
-            return
-        if self.form != "tuple":
-            raise InvalidRequestError(
-                f"form={self.form!r}; accelerate's dispatcher splits tuples only: give "
-                f"form='tuple', or use negserve.data.TripleLoader"
-            )
-        if self.config.world_size > 1 and not self._has_own_rank:
-            raise InvalidRequestError(
-                f"rank={self.config.rank}, world_size={self.config.world_size}, of which "
-                f"accelerate's dispatcher would give each rank a part again; give neither, or use "
-                f"negserve.data.TripleLoader"
-            )
-        if self.config.tail == "wrap":
-            raise InvalidRequestError(
-                "tail='wrap'; accelerate's dispatcher fills the last batch in a way of its own: "
-                "give tail='drop', or use negserve.data.TripleLoader"
-            )
+        check_reader(reader, self.config, self.form, has_own_rank=self._has_own_rank)
 
     def _share(self, reader: Reader, start: int) -> tuple[EpochConfig, int]:
-        """Give what is to be streamed for a reader, and where the epoch ends for it."""
-        config, num_positives = self.config, self._open()[1]
-        left = max(num_positives - start, 0)
-        if start and reader.skips:
-            raise InvalidRequestError(
-                f"the stream's state is start={start}, and the loader would skip {reader.skips} "
-                f"batches more; use either load_state_dict or skip_first_batches"
-            )
-        if reader.num_ranks > 1:
-            config = replace(config, rank=0, world_size=1)
-            if left % reader.num_ranks and config.tail == "short":
-                raise InvalidRequestError(
-                    f"accelerate's dispatcher would repeat triples: {left} don't divide by "
-                    f"{reader.num_ranks} ranks; give tail='drop', or use "
-                    f"negserve.data.TripleLoader, which repeats none"
-                )
-        stride = config.batch_size * config.world_size * reader.num_ranks
-        return config, start + left // stride * stride if config.tail == "drop" else num_positives
+        return share_of(reader, self.config, self._open()[1], start)
 
     def _pass_here(self) -> Iterator[Item]:
         # Only now: a loader may be asked for its state, and be given another, before it reads.
         reader = find_reader() or Reader()
         self._check(reader)
+        self.check_begin(reader)
         epoch, start = place = self._position
         config, end = self._share(reader, start)
         self._is_read_ahead, self._is_loaded = reader.reads_ahead, False
@@ -204,10 +169,17 @@ class TripleStream(IterableDataset[Item]):
             self._go_to(epoch + 1, 0)  # there was nothing left
         self._is_read_ahead = False
 
-    def _begin(self, worker: int, num_workers: int, reader: Reader) -> WorkerProgress:
-        """Give where a worker's pass begins: by its loader's state, or as all others do."""
+    def _begin_in_worker(self, worker: int, num_workers: int) -> Iterator[Item]:
+        """Begin a worker's pass: by its loader's state, or as all others do."""
+        reader = find_reader() or self._handed_to or Reader()
+        self._check(reader)
+        if num_workers > MAX_NUM_WORKERS:
+            raise InvalidRequestError(
+                f"num_workers={num_workers}; at most {MAX_NUM_WORKERS} are possible"
+            )
         loaded, self._progress = self._progress, None
         if loaded is None or loaded.has_begun:
+            self.check_begin(reader)
             place = self._board.begin(worker)
             loaded = self._worker_progress(
                 {"epoch": place.epoch, "start": place.start}, worker, num_workers
@@ -217,7 +189,9 @@ class TripleStream(IterableDataset[Item]):
             self._board.resume(worker, loaded.epoch, loaded.is_over(end))
         loaded.has_begun = True
         self._progress = loaded
-        return loaded
+        if not reader.is_first:
+            return _refused(InvalidRequestError(_NOT_THIS_RANK))
+        return self._pass_in_worker(loaded, reader)
 
     def _worker_progress(
         self, state: Mapping[str, Any], worker: int, num_workers: int
@@ -264,14 +238,7 @@ class TripleStream(IterableDataset[Item]):
 
     def __len__(self) -> int:
         """Tell how many batches a whole epoch has, of one rank; asks the server once."""
-        reader = find_reader() or Reader()
-        config, num_positives = self.config, self._open()[1]
-        if reader.num_ranks > 1:
-            config = replace(config, world_size=1)
-        stride = config.batch_size * config.world_size
-        if config.tail == "drop":
-            return num_positives // (stride * reader.num_ranks) * reader.num_ranks
-        return (num_positives + stride - 1) // stride
+        return num_batches(find_reader() or Reader(), self.config, self._open()[1])
 
     def _open(self) -> tuple[RemoteTriplesFactory, int]:
         """Give the dataset in this process, and how many positives its epochs have."""
@@ -405,6 +372,18 @@ class TripleStream(IterableDataset[Item]):
                 f"start={self._position[1]}; iterate over it once at a time, or make two streams"
             )
 
+    def check_begin(self, reader: Reader) -> None:
+        """Refuse to begin at the very beginning what a reader goes on with; for loaders.
+
+        :raises InvalidRequestError: then
+        """
+        if reader.goes_on and self._board.place.version == 1:
+            raise InvalidRequestError(
+                "Lightning goes on with a training, or makes its loaders anew, and this stream is "
+                "at its beginning; return negserve.data.TripleLoader from train_dataloader, whose "
+                "state Lightning keeps, or call set_epoch or load_state_dict of the stream"
+            )
+
     def begin_pass(self, *, reads_ahead: bool) -> None:
         """Tell workers that the next pass begins where the last one was left; for loaders."""
         self._board.set_by_loader(True)
@@ -417,8 +396,8 @@ class TripleStream(IterableDataset[Item]):
         self._is_read_ahead = self._is_read_ahead and not is_over
 
 
-def _unread() -> Iterator[Item]:
-    raise InvalidRequestError(_NOT_THIS_RANK)
+def _refused(error: InvalidRequestError) -> Iterator[Item]:
+    raise error
     yield
 
 
