@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import FrameType
+from typing import Any
 
 _REMEDY = (
     "leave the loader out of prepare(), or use negserve.data.TripleLoader, which prepare() gives "
@@ -12,7 +14,9 @@ _REMEDY = (
 )
 #: Of Ray, and of Lightning for loaders without a length.
 _AHEAD = {"_WrappedDataLoader", "_PrefetchDataFetcher"}
-_LOADERS = {*_AHEAD, "DataLoaderAdapter", "DataLoader", "IterableDatasetShard", "_FitLoop"}
+_LIGHTNING = {"_DataFetcher", "_EvaluationLoop"}
+_TORCH = {"DataLoader", "DataLoaderAdapter", "IterableDatasetShard"}
+_LOADERS = _AHEAD | _LIGHTNING | _TORCH | {"_FitLoop"}
 _FRAMEWORKS = {"accelerate", "lightning", "pytorch_lightning", "ray", "torch", "torchdata"}
 
 
@@ -57,14 +61,15 @@ def find_reader() -> Reader | None:
             facts["skips"] = getattr(owner, "skip_batches", 0)
         if "StatefulDataLoader" in names:
             facts["is_stateful"] = True
+        facts |= {name: True for name in names & _LIGHTNING}
         if names & _AHEAD and getattr(owner, "length", None) is None:
             facts["reads_ahead"] = True
         if "_FitLoop" in names:
-            batches = owner.epoch_loop.batch_progress.current.ready  # type: ignore[attr-defined]
-            facts["goes_on"] = owner.trainer.current_epoch > 0 or batches > 0  # type: ignore[attr-defined]
+            facts["goes_on"] = _is_going_on(owner, facts)
         if "DataLoaderDispatcher" in names:
             facts |= _ranks()
     refusals = (_refusal(owner, names, facts) for owner, names in owners)
+    facts = {name: fact for name, fact in facts.items() if name not in _LIGHTNING}
     facts["refusal"] = next((refusal for refusal in refusals if refusal), None)
     return Reader(**facts)  # type: ignore[arg-type]
 
@@ -86,6 +91,13 @@ def _owners(frame: FrameType | None) -> list[tuple[object, set[str]]]:
                 found.setdefault(id(owner), (owner, names))
         frame = frame.f_back
     return list(found.values())
+
+
+def _is_going_on(fit_loop: Any, facts: Mapping[str, object]) -> bool:
+    if "_EvaluationLoop" in facts or "_DataFetcher" not in facts:
+        return False  # something else in a training is read
+    batches = fit_loop.epoch_loop.batch_progress.current.ready
+    return bool(fit_loop.trainer.current_epoch > 0 or batches > 0)
 
 
 def _ranks() -> dict[str, object]:

@@ -43,6 +43,10 @@ class TripleStream(IterableDataset[Item]):
     far it is; with a plain DataLoader call :meth:`set_epoch`, or :meth:`load_state_dict`, before
     each pass: a pass that would repeat one is refused.
 
+    A stream notices loaders that shard it again, read ahead of the training or keep states, of
+    accelerate, torchdata, Lightning and Ray: ``docs/training.md`` says how each is used. What would
+    lose or repeat triples is refused.
+
     A checkpoint keeps ``batch.state`` of the last batch trained on. Any batch size, world size
     and number of workers go on from it. Picklable.
 

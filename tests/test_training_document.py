@@ -1,0 +1,60 @@
+"""What docs/training.md says: its programs run, on as many ranks as they are for."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.graphs import REPOSITORY
+from tests.support.programs import torchrun
+from tests.support.server_process import ServerProcess
+
+DOCUMENT = (REPOSITORY / "docs" / "training.md").read_text(encoding="utf-8")
+PROGRAMS = re.findall(r"```python\n(.*?)```", DOCUMENT, flags=re.DOTALL)
+FIRST, ACCELERATE, TORCHDATA, ASYNCIO = PROGRAMS
+ADDRESS = "127.0.0.1:7733"
+
+
+def run(program: str, server: ServerProcess, folder: Path, *launcher: str) -> list[str]:
+    assert program.count(ADDRESS) == 1
+    path = folder / "program.py"
+    path.write_text(program.replace(ADDRESS, server.target))
+    result = subprocess.run(
+        [sys.executable, *launcher, str(path)],
+        capture_output=True, text=True, timeout=240, check=False, cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    return sorted(result.stdout.splitlines())
+
+
+def test_the_first_program(server: ServerProcess, tmp_path: Path):
+    assert run(FIRST, server, tmp_path) == []
+
+
+def test_the_program_with_asyncio(server: ServerProcess, tmp_path: Path):
+    assert run(ASYNCIO, server, tmp_path) == []
+
+
+def test_the_program_with_accelerate(server: ServerProcess, tmp_path: Path):
+    left = (5408 - 4 * 2 * 512) // 2
+    assert run(ACCELERATE, server, tmp_path, *torchrun()) == [
+        f"{rank} goes on with {left} triples" for rank in (0, 1)
+    ]
+
+
+def test_the_program_with_torchdata(server: ServerProcess, tmp_path: Path):
+    assert run(TORCHDATA, server, tmp_path) == [
+        f"epoch 7 gives {5408 - 4 * 512} triples",
+        "epoch 8 gives 5408 triples",
+    ]
+
+
+@pytest.mark.parametrize("link", re.findall(r"\]\(([^)#:]+)[^)]*\)", DOCUMENT))
+def test_links_lead_somewhere(link: str):
+    assert (REPOSITORY / "docs" / link).exists()
