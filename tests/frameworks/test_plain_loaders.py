@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import deepcopy
 from itertools import islice
 from typing import Any
 
 import pytest
 from torch.utils.data import ChainDataset, DataLoader, IterableDataset
+from torch.utils.data.datapipes.iter import IterableWrapper
 
 from negserve import Client, InvalidRequestError
 from negserve.data import TripleLoader, TripleStream
@@ -95,6 +97,36 @@ class Outer(IterableDataset[Any]):
 @pytest.mark.parametrize("num_workers", [0, 3])
 def test_an_outer_dataset(server: ServerProcess, client: Client, num_workers: int):
     assert_same(pairs(loader_of(Outer(stream_of(server)), num_workers)), share(client, 0))
+
+
+@pytest.mark.filterwarnings("ignore:The input iterable can not be deepcopied:UserWarning")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_data_pipe_reads_the_stream_and_no_copy(
+    server: ServerProcess, client: Client, num_workers: int
+):
+    stream = stream_of(server)
+    loader = loader_of(IterableWrapper(stream), num_workers)
+    assert_same(pairs(loader), share(client, 0))
+    if num_workers:
+        stream.set_epoch(1)
+    assert_same(pairs(loader), share(client, 1))
+
+
+@pytest.mark.filterwarnings("ignore:The input iterable can not be deepcopied:UserWarning")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_data_pipe_that_shards_again_is_refused(server: ServerProcess):
+    pipe = IterableWrapper(stream_of(server)).sharding_filter()
+    with pytest.raises(InvalidRequestError, match="leave it out"):
+        list(loader_of(pipe, 2))
+
+
+def test_a_deep_copy_is_a_stream_of_its_own(server: ServerProcess, client: Client):
+    stream = stream_of(server)
+    next(iter(stream))
+    copied = deepcopy(stream)
+    for each in (stream, copied):
+        assert_same(pairs(each), share(client, 0)[1:])
 
 
 def test_a_prefetch_factor(server: ServerProcess, client: Client):

@@ -15,7 +15,8 @@ _REMEDY = (
 #: Of Ray, and of Lightning for loaders without a length.
 _AHEAD = {"_WrappedDataLoader", "_PrefetchDataFetcher"}
 _LIGHTNING = {"_DataFetcher", "_EvaluationLoop"}
-_TORCH = {"DataLoader", "DataLoaderAdapter", "IterableDatasetShard"}
+_PIPES = {"IterableWrapperIterDataPipe", "ShardingFilterIterDataPipe"}
+_TORCH = {"DataLoader", "DataLoaderAdapter", "IterableDatasetShard"} | _PIPES
 _LOADERS = _AHEAD | _LIGHTNING | _TORCH | {"_FitLoop"}
 _FRAMEWORKS = {"accelerate", "lightning", "pytorch_lightning", "ray", "torch", "torchdata"}
 
@@ -32,6 +33,7 @@ class Reader:
     :ivar is_stateful: whether it is torchdata's loader, which keeps states
     :ivar skips: how many batches it drops at a pass's beginning
     :ivar goes_on: whether it counts epochs or batches that were before (Lightning)
+    :ivar copies: whether it would read a copy (a data pipe of torch)
     :ivar refusal: why a stream can't be read like this, and what can be done; None if it can
     """
 
@@ -42,6 +44,7 @@ class Reader:
     is_stateful: bool = False
     skips: int = 0
     goes_on: bool = False
+    copies: bool = False
     refusal: str | None = None
 
 
@@ -61,7 +64,9 @@ def find_reader() -> Reader | None:
             facts["skips"] = getattr(owner, "skip_batches", 0)
         if "StatefulDataLoader" in names:
             facts["is_stateful"] = True
-        facts |= {name: True for name in names & _LIGHTNING}
+        if "IterableWrapperIterDataPipe" in names:
+            facts["copies"] = True
+        facts |= dict.fromkeys(names & _LIGHTNING, True)
         if names & _AHEAD and getattr(owner, "length", None) is None:
             facts["reads_ahead"] = True
         if "_FitLoop" in names:
@@ -111,6 +116,8 @@ def _refusal(owner: object, names: set[str], facts: dict[str, object]) -> str | 
         return (
             f"accelerate splits what each rank's stream gives (dispatch_batches=False); {_REMEDY}"
         )
+    if "ShardingFilterIterDataPipe" in names and getattr(owner, "num_of_instances", 1) > 1:
+        return "sharding_filter() takes a part of the part that a stream gives; leave it out"
     if "DataLoaderDispatcher" in names and facts["num_ranks"] != 1:
         if getattr(owner, "split_batches", False):
             return f"accelerate splits batches (split_batches=True); {_REMEDY}"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
 from torch import distributed
@@ -125,6 +126,15 @@ class TripleStream(IterableDataset[Item]):
     def __getstate__(self) -> dict[str, Any]:
         # A spawned worker can't see who reads it: this is called for whoever starts it.
         return {**self.__dict__, "_opened": None, "_handed_to": find_reader()}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        if (find_reader() or Reader()).copies:
+            # It would read a fresh copy in each pass, the same epoch; it takes the stream instead.
+            raise TypeError("a stream in a data pipe is not copied, as copies repeat each other")
+        copied = type(self).__new__(type(self))
+        memo[id(self)] = copied
+        copied.__dict__.update(deepcopy(self.__getstate__(), memo))
+        return copied
 
     def __iter__(self) -> Iterator[Item]:
         """Iterate over what is left of the epoch, or over a worker's part of it.
