@@ -21,19 +21,32 @@ import torch
 
 from benchmarks.engine import BATCH_SIZE
 from benchmarks.graphs import fb15k_237
-from benchmarks.measuring import Case, Turn, measure, repeated, show, write
+from benchmarks.measuring import RESULTS, Case, Turn, measure, repeated, show, write
 from benchmarks.plain_grpc import METHOD
 from benchmarks.pykeen_samplers import FILTERS, PYKEEN, PyKeen
 from negserve import Client, EpochConfig, RemoteTriplesFactory, SamplerConfig
 from negserve.sampling import BernoulliNegativeSampler, TriplesFactory
 from negserve.sampling.expansion import expand
+from negserve_server.graph import TriplesFactory as LocalTriplesFactory
 
 K = 64
 
 
 #: Bytes of a message of ``SampleEpoch`` with the batches of this benchmark.
 _MESSAGE_BYTES = 3 * BATCH_SIZE * (K * 2 + 6)
-_SERVE = ("serve", "--log-level", "warning", "--listen", "127.0.0.1:0")
+SERVE = ("serve", "--log-level", "warning", "--listen", "127.0.0.1:0")
+
+
+@contextmanager
+def written(graph: LocalTriplesFactory) -> Iterator[Path]:
+    """Write a graph to a file for servers, until the block ends."""
+    path = RESULTS / ".graph.tsv"
+    path.parent.mkdir(exist_ok=True)
+    np.savetxt(path, graph.mapped_triples, fmt="%06d", delimiter="\t")
+    try:
+        yield path
+    finally:
+        path.unlink()
 
 
 @contextmanager
@@ -48,9 +61,9 @@ def running(*module: str) -> Iterator[str]:
         process.wait(30)
 
 
-def synchronous(factory: TriplesFactory, triples: torch.Tensor, filtered: bool) -> Turn:
+def synchronous(factory: TriplesFactory, triples: torch.Tensor, filtered: bool, k: int = K) -> Turn:
     """Call ``sample`` for one batch after the other."""
-    sampler = BernoulliNegativeSampler(factory, K, filtered)
+    sampler = BernoulliNegativeSampler(factory, k, filtered)
     batches = torch.split(triples[torch.randperm(len(triples))], BATCH_SIZE)
     state = [0]
 
@@ -134,46 +147,39 @@ def main(json_path: Path | None = None) -> None:
     torch.manual_seed(0)
     torch.set_num_threads(1)  # as PyKEEN has, and because the server needs the other core
     name, graph = fb15k_237()
-    folder = Path(__file__).parent / "results" / ".graph.tsv"
-    folder.parent.mkdir(exist_ok=True)
-    np.savetxt(folder, graph.mapped_triples, fmt="%06d", delimiter="\t")
-    try:
-        with (
-            running("negserve_server.cli", *_SERVE, "--dataset", f"graph={folder}") as target,
-            running(
-                "benchmarks.without_engine", *_SERVE, "--dataset", f"graph={folder}"
-            ) as idle_target,
-            running("benchmarks.plain_grpc", str(_MESSAGE_BYTES)) as plain_target,
-            Client(target) as client,
-            Client(idle_target) as idle_client,
-            PyKeen(graph, BATCH_SIZE, ("bernoulli",)) as pykeen,
-        ):
-            triples = torch.from_numpy(graph.mapped_triples.copy())
-            remote = client.triples_factory("graph")
-            cases: list[Case] = []
+    with (
+        written(graph) as file,
+        running("negserve_server.cli", *SERVE, "--dataset", f"graph={file}") as target,
+        running("benchmarks.without_engine", *SERVE, "--dataset", f"graph={file}") as idle_target,
+        running("benchmarks.plain_grpc", str(_MESSAGE_BYTES)) as plain_target,
+        Client(target) as client,
+        Client(idle_target) as idle_client,
+        PyKeen(graph, BATCH_SIZE, ("bernoulli",)) as pykeen,
+    ):
+        triples = torch.from_numpy(graph.mapped_triples.copy())
+        remote = client.triples_factory("graph")
+        cases: list[Case] = []
 
-            def add(system: str, path: str, mode: str, turn: Turn | str) -> None:
-                facts = {
-                    "system": system, "path": path, "filter": mode, "sampler": "bernoulli",
-                    "graph": name, "batch": BATCH_SIZE, "k": K,
-                }  # fmt: skip
-                cases.append((facts, turn))
+        def add(system: str, path: str, mode: str, turn: Turn | str) -> None:
+            facts = {
+                "system": system, "path": path, "filter": mode, "sampler": "bernoulli",
+                "graph": name, "batch": BATCH_SIZE, "k": K,
+            }  # fmt: skip
+            cases.append((facts, turn))
 
-            for mode in FILTERS:
-                add(PYKEEN, "in process", mode, pykeen.turn("bernoulli", K, mode))
-            for path, factory in (("in process", graph), ("Sample, synchronous", remote)):
-                for mode in ("none", "exact"):
-                    add("negserve", path, mode, synchronous(factory, triples, mode == "exact"))
-            add("negserve", "Sample, pipelined", "exact", pipelined(remote, triples))
-            add("negserve", "SampleEpoch", "exact", epochs(remote, whole_triples=True))
-            add("negserve", "SampleEpoch, compact", "exact", epochs(remote, whole_triples=False))
-            add("negserve, C++", "SampleEpoch", "exact", in_cpp(target))
-            idle = epochs(idle_client.triples_factory("graph"), whole_triples=False)
-            add("negserve", "SampleEpoch, compact, engine left out", "exact", idle)
-            add("grpcio", "opaque bytes, as many", "-", plain(plain_target))
-            rows = measure(cases, "remote")
-    finally:
-        folder.unlink()
+        for mode in FILTERS:
+            add(PYKEEN, "in process", mode, pykeen.turn("bernoulli", K, mode))
+        for path, factory in (("in process", graph), ("Sample, synchronous", remote)):
+            for mode in ("none", "exact"):
+                add("negserve", path, mode, synchronous(factory, triples, mode == "exact"))
+        add("negserve", "Sample, pipelined", "exact", pipelined(remote, triples))
+        add("negserve", "SampleEpoch", "exact", epochs(remote, whole_triples=True))
+        add("negserve", "SampleEpoch, compact", "exact", epochs(remote, whole_triples=False))
+        add("negserve, C++", "SampleEpoch", "exact", in_cpp(target))
+        idle = epochs(idle_client.triples_factory("graph"), whole_triples=False)
+        add("negserve", "SampleEpoch, compact, engine left out", "exact", idle)
+        add("grpcio", "opaque bytes, as many", "-", plain(plain_target))
+        rows = measure(cases, "remote")
     show("remote", rows)
     write("remote", rows, json_path)
 

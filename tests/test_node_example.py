@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -17,6 +18,7 @@ import pytest
 from negserve import Client, EpochConfig, SamplerConfig
 from tests.support.graphs import load
 from tests.support.node import FOLDER, require_node_modules
+from tests.support.proxies import http_proxy
 from tests.support.server_process import ServerProcess, server_process
 from tests.support.tcp_proxy import tcp_proxy
 
@@ -236,6 +238,80 @@ def test_an_epoch_goes_on_when_a_connection_falls_silent(server: ServerProcess, 
     assert out.read_bytes() == expected(server.target, sampler, config, {"epoch": 0, "start": 0})
 
 
+#: 27 MB over the wire, far more than what node reads ahead.
+LONG = SamplerConfig(num_negs_per_pos=2500)
+LONG_EPOCH = EpochConfig(batch_size=32)
+LONG_OPTIONS = ("-k", "2500", "--batch-size", "32", "--patience", str(_SECONDS))
+
+
+class Piped:
+    """The program, which writes an epoch through a pipe: it waits when nobody takes its output."""
+
+    def __init__(self, folder: Path, target: str) -> None:
+        out = folder / "pipe"
+        os.mkfifo(out)
+        threads = ThreadPoolExecutor(1)
+        self._running = threads.submit(
+            output, "epoch", *LONG_OPTIONS, "--out", str(out), target=target
+        )
+        threads.shutdown(wait=False)
+        self._pipe = out.open("rb")
+        self._sha = hashlib.sha256()
+
+    def take(self, num_bytes: int) -> bool:
+        """Take so many bytes, and tell whether there were any left."""
+        data = self._pipe.read(num_bytes)
+        self._sha.update(data)
+        return bool(data)
+
+    def finish(self) -> str:
+        """Take the rest, and give the digest of all."""
+        while self.take(1 << 20):
+            pass
+        self._pipe.close()
+        self._running.result(_SECONDS)
+        return self._sha.hexdigest()
+
+
+@pytest.fixture(scope="module")
+def long_digest(client: Client) -> str:
+    sha = hashlib.sha256()
+    for batch in client.triples_factory("world").epochs(LONG, LONG_EPOCH):
+        negatives = batch.negative_triples()
+        sha.update(negatives.astype("<u4").tobytes())
+        sha.update(bytes([1]) * negatives.shape[0] * negatives.shape[1])
+    return sha.hexdigest()
+
+
+def test_an_epoch_goes_on_when_the_server_behind_a_proxy_is_killed(
+    server: ServerProcess, long_digest: str, tmp_path: Path
+):
+    with (
+        server_process("--log-level", "warning") as first,
+        tcp_proxy(_NOWHERE) as gate,
+        http_proxy("envoy", [first.target, gate.target], tmp_path) as proxy,
+    ):
+        epoch = Piped(tmp_path, proxy.target)
+        assert epoch.take(5_000_000)
+        gate.lead_to(server.target)
+        first.kill()
+        assert epoch.finish() == long_digest
+        assert gate.num_bytes > 2_000_000
+
+
+def test_an_epoch_is_longer_than_a_proxy_allows(long_digest: str, tmp_path: Path):
+    log = tmp_path / "server"
+    with (
+        server_process(log=log) as server,
+        http_proxy("envoy", [server.target], tmp_path, timeout=1) as proxy,
+    ):
+        epoch = Piped(tmp_path, proxy.target)
+        while epoch.take(4_000_000):
+            time.sleep(0.08)
+        assert epoch.finish() == long_digest
+        assert log.read_text().count("a call ended under way, its client is gone") >= 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason", "metadata"),
     [
@@ -251,6 +327,21 @@ def test_refusals(server: ServerProcess, arguments: list[str], reason: str, meta
     assert done.returncode == 1
     assert done.stderr.startswith(f"{reason}: ")
     assert json.loads("{" + done.stderr.partition("{")[2]).items() >= metadata.items()
+
+
+def test_a_place_on_a_full_server_is_waited_for():
+    with (
+        server_process("--max-streams", "1") as full,
+        Client(full.target) as client,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        held = client.triples_factory("world").open_sampler()
+        done = node("epoch", "--patience", "1", target=full.target)
+        assert done.stderr.startswith("TOO_MANY_STREAMS: ")
+        waiting = threads.submit(output, "epoch", target=full.target)
+        time.sleep(2)  # or so: it is refused meanwhile
+        held.close()
+        assert "5408 positives" in waiting.result(_SECONDS)
 
 
 def test_no_server():

@@ -29,8 +29,8 @@ SURFACE = {
     negserve.data: "CompactTripleBatch TripleBatch TripleLoader TripleStream",
     negserve.sampling: "NEGATIVE_SAMPLERS BasicNegativeSampler BernoulliNegativeSampler "
     "CompactBatch ConfiguredSampler DegreeNegativeSampler MixtureNegativeSampler NegativeSampler "
-    "PseudoTypedNegativeSampler SamplerOptions TriplesFactory TypedNegativeSampler expand "
-    "get_negative_sampler_cls",
+    "PseudoTypedNegativeSampler SamplerOptions TriplesFactory TypedNegativeSampler batch_position "
+    "expand get_negative_sampler_cls",
     negserve_server.graph: "FalseNegativeReport TriplesFactory TypeConstraints Vocabulary "
     "false_negative_report graph_fingerprint split_fingerprint",
     negserve_server.index: "FilterIndex PairIndex sort_unique_triples",

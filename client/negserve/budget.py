@@ -23,6 +23,7 @@ class Budget:
     replica never uses up what the others need: a try may take its equal share of what is left,
     among the replicas that were not asked yet in this round.
 
+    :ivar without_dataset: replicas that said so since there was progress
     :param timeout: seconds that a message may take
     :param patience: seconds from the first failure without progress to the last try's end
     :param num_replicas: among how many replicas the tries are shared
@@ -39,6 +40,7 @@ class Budget:
         self._first_failure: float | None = None
         self._num_failures = 0
         self._num_unasked = self._num_replicas
+        self.without_dataset: set[str] = set()
         self._longest_pause = _FIRST_PAUSE_SECONDS
 
     def limit(self) -> float:

@@ -10,7 +10,7 @@ from negserve.base_client import BaseClient
 from negserve.blocking import run
 from negserve.connection import Connection
 from negserve.mapped_graph import MappedGraph, Publishable
-from negserve.publish import PublishProgress, confirmed, publish
+from negserve.publish import PublishProgress, Restoration, confirmed, publish
 from negserve.triples_factory import RemoteTriplesFactory
 from negserve.v1 import sampler_pb2 as pb
 
@@ -90,7 +90,9 @@ class Client(BaseClient[Connection]):
             bare arrays is the largest id plus one
         :param num_relations: likewise for relations
         :param on_progress: called now and then, from this thread
-        :return: the dataset; its fingerprint is that of ``factory``
+        :return: the dataset; its fingerprint is that of ``factory``. It holds ``factory``, so that
+            a replica that has lost the graph, by a restart or for want of room, gets it again when
+            it is asked for it, within the client's patience
         :raises FingerprintMismatchError: if the server has another graph of that name
         :raises NotAllowedError: if the server has none, and runs without ``--allow-publish``
         :raises LimitExceededError: if the server has no room for the graph
@@ -99,4 +101,6 @@ class Client(BaseClient[Connection]):
         """
         graph = MappedGraph.of(factory, num_entities=num_entities, num_relations=num_relations)
         run(publish(self._connection, name, graph, on_progress))
-        return confirmed(self.triples_factory(name), graph)
+        sizes = {"num_entities": num_entities, "num_relations": num_relations}
+        restoration = Restoration(name, graph.fingerprint, factory, sizes)
+        return confirmed(self.triples_factory(name), graph, restoration)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,8 @@ class Dataset:
     :ivar num_entities: entity ids are 0 to num_entities - 1
     :ivar num_relations: relation ids are 0 to num_relations - 1
     :ivar limits: what one message may ask for
+    :ivar restore: publishes the graph again, on the replica that it is given; None where the caller
+        does not have the graph
     """
 
     name: str
@@ -42,3 +46,4 @@ class Dataset:
     num_entities: int
     num_relations: int
     limits: Limits
+    restore: Callable[[Any], Awaitable[None]] | None = field(default=None, compare=False)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,6 +82,13 @@ class DescribedDataset:
             f"num_entities={self.num_entities}, num_relations={self.num_relations}, "
             f"num_triples={self.num_triples}, fingerprint={self.fingerprint[:12]}...)"
         )
+
+    def keep_restorable(self, restore: Callable[[Any], Awaitable[None]]) -> None:
+        """Let replicas that lose the dataset get it again.
+
+        :param restore: publishes the graph, on the replica that it is given
+        """
+        self._dataset = replace(self._dataset, restore=restore)
 
     @property
     def name(self) -> str:

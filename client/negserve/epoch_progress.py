@@ -18,6 +18,7 @@ class EpochProgress:
     Whoever has a stream opens it with :meth:`request`, gives each message to :meth:`take`, and
     does so until :attr:`is_done`.
 
+    :ivar dataset: what the epoch is of
     :ivar is_done: whether the last batch was given
     :ivar has_begun: whether the stream at hand gave a batch, or said that none is left
     """
@@ -30,7 +31,7 @@ class EpochProgress:
         epoch: int,
         start: int,
     ) -> None:
-        self._dataset = dataset
+        self.dataset = dataset
         self._sampler = sampler
         self._config = config
         self._epoch = epoch
@@ -47,8 +48,8 @@ class EpochProgress:
         self._num_left = None
         self.has_begun = False
         return wire.encode_epoch_request(
-            self._dataset.name,
-            self._dataset.fingerprint,
+            self.dataset.name,
+            self.dataset.fingerprint,
             self._sampler,
             self._config,
             self._epoch,

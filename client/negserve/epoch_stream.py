@@ -43,7 +43,9 @@ class _Reader(EpochReader):
 
     def _run(self) -> None:
         try:
-            run(self._connection.persist(self._attempt, self._pause))
+            run(
+                self._connection.persist(self._attempt, self._pause, dataset=self._progress.dataset)
+            )
         except BaseException as error:
             run(self._put(error))
 

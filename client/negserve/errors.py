@@ -7,12 +7,13 @@
     │   ├── UnknownDatasetError (LookupError)     no dataset of that name
     │   └── FingerprintMismatchError              that name holds another graph
     ├── ServiceError                  the operator must act, or the caller tries later
-    │   ├── UnavailableError (ConnectionError)    no server answers, or it shuts down
+    │   ├── UnavailableError (ConnectionError)    no server answers, it shuts down, or what is on
+    │   │                                         the way to it, a proxy for one, ended the call
     │   ├── StalledError (TimeoutError)           a server is there, but the deadline passed
     │   ├── OverloadedError                       the server has as many streams as it takes
     │   ├── NotAllowedError (PermissionError)     the server's operator does not allow it
     │   ├── ChecksumError                         what arrived is not what was sent
-    │   └── ServerFaultError                      the server failed; its log says why
+    │   └── ServerFaultError                      the server itself failed; its log says why
     ├── CredentialsError (PermissionError)        who runs the process must give its environment
     │                                 others: see negserve.credentials
     └── ClosedError                   the client was closed before the call
@@ -21,7 +22,10 @@ The client itself tries again, as long as its patience lasts and on another repl
 several, after the first three of ServiceError: what they tell of passes. No other error does.
 
 ``reason`` and ``metadata`` are those of the server's ``google.rpc.ErrorInfo``; the proto
-(``errors.proto``) lists them.
+(``errors.proto``) lists them. A status without one was not given by a server of negserve, but by
+gRPC or a proxy on the way. Whatever its code, it is one of the errors that pass, since the same
+request may be answered elsewhere or later, and with the same bytes. Only a message that is too
+large for gRPC stays so: LimitExceededError.
 """
 
 from __future__ import annotations
@@ -29,8 +33,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import grpc
+from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
+
+#: Of every ErrorInfo of a server of negserve.
+_DOMAIN = "negserve.dev"
 
 
 class NegserveError(Exception):
@@ -80,7 +88,7 @@ class ServiceError(NegserveError):
 
 
 class UnavailableError(ServiceError, ConnectionError):
-    """No server answers at the target, or it shuts down."""
+    """No server answers at the target, it shuts down, or what is on the way ended the call."""
 
 
 class StalledError(ServiceError, TimeoutError):
@@ -118,6 +126,7 @@ _BY_REASON: Mapping[str, type[NegserveError]] = {
     "TOO_MANY_STREAMS": OverloadedError,
     "STREAM_IDLE": UnavailableError,  # the stream is gone, the server is not: open another
 }
+#: Of a status with a reason, if that alone does not decide; all others are faults.
 _BY_CODE: Mapping[grpc.StatusCode, type[NegserveError]] = {
     grpc.StatusCode.INVALID_ARGUMENT: InvalidRequestError,
     grpc.StatusCode.FAILED_PRECONDITION: InvalidRequestError,
@@ -127,7 +136,12 @@ _BY_CODE: Mapping[grpc.StatusCode, type[NegserveError]] = {
     grpc.StatusCode.UNAUTHENTICATED: CredentialsError,
     grpc.StatusCode.DATA_LOSS: ChecksumError,
     grpc.StatusCode.UNAVAILABLE: UnavailableError,
-    grpc.StatusCode.DEADLINE_EXCEEDED: StalledError,
+}
+#: What to look for when a status that no server of negserve gave recurs.
+_HINTS: Mapping[grpc.StatusCode, str] = {
+    grpc.StatusCode.PERMISSION_DENIED: "; does a proxy forbid it?",
+    grpc.StatusCode.UNAUTHENTICATED: "; does a proxy want credentials of its own?",
+    grpc.StatusCode.UNIMPLEMENTED: "; is that the address of a server of negserve, as new as this?",
 }
 
 
@@ -136,15 +150,44 @@ def from_rpc_error(error: grpc.RpcError, target: str) -> NegserveError:
 
     :param target: the server's address, named in the message
     """
-    code, details = error.code(), error.details()
-    reason, metadata = "", {}
-    status = rpc_status.from_call(error)
+    code, details = error.code(), error.details() or ""
+    info = _error_info(error)
+    if info is None:
+        return _from_the_way(code, details, target)
+    error_class = _BY_REASON.get(info.reason) or _BY_CODE.get(code, ServerFaultError)
+    return error_class(
+        f"{target}: {details}", reason=info.reason, metadata=dict(info.metadata), target=target
+    )
+
+
+def _error_info(error: grpc.RpcError) -> error_details_pb2.ErrorInfo | None:
+    """Give what a server of negserve said; None if the status is not one's."""
+    try:
+        status = rpc_status.from_call(error)
+    except (ValueError, DecodeError):  # somebody on the way changed half of it
+        return None
     for detail in status.details if status is not None else ():
         info = error_details_pb2.ErrorInfo()
-        if detail.Unpack(info):
-            reason, metadata = info.reason, dict(info.metadata)
-    error_class = _BY_REASON.get(reason) or _BY_CODE.get(code, ServerFaultError)
-    if details and details.startswith("failed to connect") and details.endswith("Socket closed"):
+        if detail.Unpack(info) and info.domain == _DOMAIN:
+            return info
+    return None
+
+
+def _from_the_way(code: grpc.StatusCode, details: str, target: str) -> NegserveError:
+    """Give what it means that gRPC or a proxy ended a call."""
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "message larger than max" in details:
+        return LimitExceededError(
+            f"{target}: gRPC takes no such message: {details}; send, or ask for, less at once (an "
+            f"answer is too large only if the server has a large --max-negatives-per-message)",
+            target=target,
+        )
+    if details.startswith("failed to connect") and details.endswith("Socket closed"):
         # That is all that gRPC says when a server with TLS ends what is not its greeting.
         details += "; if the server has TLS, see negserve.credentials for what it needs"
-    return error_class(f"{target}: {details}", reason=reason, metadata=metadata, target=target)
+    if code is not grpc.StatusCode.UNAVAILABLE or "http2 header with status" in details:
+        details = (
+            f"the network, or a proxy on the way, ended the call: {details or 'no words'} "
+            f"({code.name}){_HINTS.get(code, '')}"
+        )
+    error_class = StalledError if code is grpc.StatusCode.DEADLINE_EXCEEDED else UnavailableError
+    return error_class(f"{target}: {details}", target=target)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from negserve import wire
 from negserve.budget import Budget
@@ -27,8 +27,9 @@ logger = logging.getLogger(__name__)
 
 #: A chunk is half a megabyte or so: even over a slow network it is there before patience ends.
 _TRIPLES_PER_CHUNK = 2**16
-#: Streams that break after they got somewhere; then it is no accident any more.
-_MOST_BREAKS = 5
+#: Uploads that are begun, each after a stream that broke amid the one before; then it is no
+#: accident any more. Streams that break while others upload, or the server builds, lose nothing.
+_MOST_UPLOADS = 5
 
 Stage = Literal["waiting", "uploading", "building"]
 _STAGES: dict[int, Stage] = {
@@ -62,17 +63,16 @@ class PublishDialogue:
     def __init__(self, name: str, graph: MappedGraph) -> None:
         self._name = name
         self._graph = graph
-        self._num_streams = 0
+        self._num_uploads = 0
         self.is_published = False
 
     @property
     def is_getting_on(self) -> bool:
         """Tell whether an answer begins patience anew."""
-        return self._num_streams <= _MOST_BREAKS
+        return self._num_uploads <= _MOST_UPLOADS
 
     def announcement(self) -> pb.PublishRequest:
         """Give the first message of a stream."""
-        self._num_streams += 1
         return pb.PublishRequest(
             announcement=pb.PublishAnnouncement(
                 name=self._name,
@@ -93,6 +93,7 @@ class PublishDialogue:
         self.is_published = response.HasField("published")
         to_send: Iterator[pb.PublishRequest] = iter(())
         if response.HasField("upload"):
+            self._num_uploads += 1
             to_send = self._chunks(response.upload.max_triples_per_chunk)
         progress = response.progress
         stage = _STAGES.get(progress.stage)
@@ -171,16 +172,49 @@ async def _publish_on_one(
     await transport.persist(converse)
 
 
-def confirmed(published: _Published, graph: MappedGraph) -> _Published:
-    """Give a published dataset, once sure that it is the graph.
+@dataclass(frozen=True, slots=True, eq=False)
+class Restoration:
+    """Publishes a graph again where it is lost. Picklable, with the graph.
+
+    :ivar name: what the dataset is called
+    :ivar fingerprint: of the graph
+    :ivar graph: a :class:`MappedGraph`, or what is to be made one when it is needed
+    :ivar sizes: of the id space, as far as they are given
+    """
+
+    name: str
+    fingerprint: str
+    graph: Any
+    sizes: Mapping[str, int | None]
+
+    async def __call__(self, replica: Transport) -> None:
+        """Publish the graph on a replica.
+
+        :raises FingerprintMismatchError: if the graph has changed, or the name is taken
+        :raises NegserveError: typed by what the server said
+        """
+        graph = self.graph
+        if not isinstance(graph, MappedGraph):
+            graph = MappedGraph.of(graph, **self.sizes)
+        _check_fingerprint(self.name, graph, self.fingerprint)
+        await _publish_on_one(replica, PublishDialogue(self.name, graph), None)
+
+
+def confirmed(published: _Published, graph: MappedGraph, restoration: Restoration) -> _Published:
+    """Give a published dataset, once sure that it is the graph, to be restored where it is lost.
 
     :raises FingerprintMismatchError: if it is another one
     """
-    if published.fingerprint != graph.fingerprint:
-        raise FingerprintMismatchError(
-            f"dataset {published.name!r} has fingerprint {published.fingerprint}, the graph "
-            f"published by that name {graph.fingerprint}",
-            reason="FINGERPRINT_MISMATCH",
-            metadata={"value": graph.fingerprint, "limit": published.fingerprint},
-        )
+    _check_fingerprint(published.name, graph, published.fingerprint)
+    published.keep_restorable(restoration)
     return published
+
+
+def _check_fingerprint(name: str, graph: MappedGraph, expected: str) -> None:
+    if graph.fingerprint != expected:
+        raise FingerprintMismatchError(
+            f"dataset {name!r} has fingerprint {expected}, the graph at hand {graph.fingerprint}; "
+            f"publish it by another name",
+            reason="FINGERPRINT_MISMATCH",
+            metadata={"value": graph.fingerprint, "limit": expected},
+        )

@@ -63,7 +63,7 @@ class RemoteDataset(DescribedDataset, Generic[_Connection, _Stream]):
                     if reader.take(message):
                         budget.note_progress()
 
-        await self._connection.persist(read)
+        await self._connection.persist(read, dataset=self._dataset)
         return reader.result()
 
     async def _ask_relation_statistics(self) -> RelationStatistics:
@@ -71,7 +71,7 @@ class RemoteDataset(DescribedDataset, Generic[_Connection, _Stream]):
             dataset=self.name, expected_fingerprint=self.fingerprint
         )
         return RelationStatistics.decode(
-            await self._connection.call("GetRelationStatistics", request)
+            await self._connection.call("GetRelationStatistics", request, self._dataset)
         )
 
     async def _ask_num_positives(self, relations: Sequence[int] | None) -> int:
@@ -87,7 +87,7 @@ class RemoteDataset(DescribedDataset, Generic[_Connection, _Stream]):
             with self._connection.open("SampleEpoch", request) as call:
                 return int((await call.answer(budget)).configured.num_positives)
 
-        return await self._connection.persist(ask)
+        return await self._connection.persist(ask, dataset=self._dataset)
 
     async def _look_up(self, triples: ArrayLike, splits: Sequence[str]) -> NDArray[np.bool_]:
         exchange = ContainsExchange(self._dataset, triples, splits)
@@ -97,5 +97,5 @@ class RemoteDataset(DescribedDataset, Generic[_Connection, _Stream]):
                 call.send(exchange.configuration)
                 await call.exchange(exchange, budget)
 
-        await self._connection.persist(ask)
+        await self._connection.persist(ask, dataset=self._dataset)
         return exchange.result

@@ -82,13 +82,8 @@ class Replicas:
 
     def translate(self, error: grpc.RpcError, target: str) -> NegserveError:
         """Turn grpc's error into a typed one that names the replica."""
-        if self.is_closed:
-            return self.closed()
-        if error.code() is grpc.StatusCode.CANCELLED:
-            # No caller sees the end of a call that it cancels itself: a server that stops, a
-            # balancer in between, or the stall timer at the very last moment did it.
-            return self.ended(target, f"by the server: {error.details()}")
-        return from_rpc_error(error, target)
+        # No caller sees the end of a call that it cancels itself.
+        return self.closed() if self.is_closed else from_rpc_error(error, target)
 
     def closed(self) -> ClosedError:
         """Give what a call on a closed client ends with."""

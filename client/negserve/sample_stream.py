@@ -20,6 +20,7 @@ class SampleStream:
 
     def __init__(self, transport: Transport, dataset: Dataset, config: SamplerConfig) -> None:
         self._transport = transport
+        self._dataset = dataset
         self._configuration = configuration(dataset, config)
         self._call: OpenCall | None = None
 
@@ -28,7 +29,7 @@ class SampleStream:
 
         :raises NegserveError: typed by what the server said of the configuration
         """
-        await self._transport.persist(self._opened)
+        await self._transport.persist(self._opened, dataset=self._dataset)
 
     async def converse(self, exchange: SampleExchange) -> None:
         """Carry out an exchange, over as many streams as it takes.
@@ -44,7 +45,7 @@ class SampleStream:
                 self.close()  # also after an interrupt: an answer may be under way
                 raise
 
-        await self._transport.persist(draw)
+        await self._transport.persist(draw, dataset=self._dataset)
 
     def close(self) -> None:
         """End the stream; another one is opened when it is needed."""

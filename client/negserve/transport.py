@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Self, TypeVar
 
 from negserve.budget import Budget
-from negserve.errors import ServiceError
+from negserve.dataset import Dataset
+from negserve.errors import LimitExceededError, ServiceError, UnknownDatasetError
 from negserve.open_call import OpenCall
 from negserve.replicas import Replicas
 
 _T = TypeVar("_T")
+
+logger = logging.getLogger(__name__)
 
 
 class Transport(Replicas, ABC):
@@ -61,18 +65,23 @@ class Transport(Replicas, ABC):
         """Give another connection, to one of the replicas."""
         return type(self)(**{**self.__getstate__(), "target": target})
 
-    async def call(self, method: str, request: object) -> Any:
+    async def call(self, method: str, request: object, dataset: Dataset | None = None) -> Any:
         """Call a unary method, on as many replicas as it takes.
 
         :param method: its name
+        :param dataset: what it is about
         :raises NegserveError: typed by what the server said
         """
-        return await self.persist(lambda budget: self._ask(method, request, budget))
+        return await self.persist(
+            lambda budget: self._ask(method, request, budget), dataset=dataset
+        )
 
     async def persist(
         self,
         attempt: Callable[[Budget], Awaitable[_T]],
         pause: Callable[[float], Awaitable[None]] | None = None,
+        *,
+        dataset: Dataset | None = None,
     ) -> _T:
         """Try until it succeeds, after a failure on the next replica, as the budget allows.
 
@@ -81,13 +90,44 @@ class Transport(Replicas, ABC):
 
         :param attempt: what to do, within a budget that it tells of its progress
         :param pause: how to wait between two tries; None for :meth:`pause`
+        :param dataset: what it is about. A replica that has lost it gets it again, if the graph is
+            at hand
         :raises ServiceError: the last one, when the budget is spent
+        :raises UnknownDatasetError: if no replica has the dataset, or takes it
         """
         budget = self.budget()
         while True:
             try:
                 return await attempt(budget)
+            except UnknownDatasetError as error:
+                if await self._restore(dataset, error.target):
+                    # It has it now. Should it lose it again and again, patience ends.
+                    seconds = budget.pause_after(self.ended(error.target, f"as {error}"))
+                else:
+                    budget.without_dataset.add(error.target)
+                    if budget.without_dataset >= set(self.targets):
+                        raise
+                    self._leave(error.target)
+                    continue
             except ServiceError as error:
                 seconds = budget.pause_after(error)
                 self._leave(error.target)
             await (pause or self.pause)(seconds)
+
+    async def _restore(self, dataset: Dataset | None, target: str) -> bool:
+        """Publish a dataset again on a replica that has lost it, and tell whether it has it now.
+
+        :raises FingerprintMismatchError: if the graph at hand has changed, or its name is taken
+        """
+        if dataset is None or dataset.restore is None:
+            return False
+        replica = self.only(target)
+        try:
+            await dataset.restore(replica)
+        except (ServiceError, LimitExceededError) as error:
+            logger.warning("%s has lost the dataset %s: %s", target, dataset.name, error)
+            return False
+        finally:
+            await replica.close()
+        logger.warning("%s had lost the dataset %s; it was published again", target, dataset.name)
+        return True

@@ -128,6 +128,16 @@ class Server:
         async def announce(name: str) -> None:
             await health_servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
 
+        tasks: set[asyncio.Future[None]] = set()
+
+        def discard(name: str) -> None:
+            unknown = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+            telling = asyncio.ensure_future(health_servicer.set(name, unknown))
+            tasks.add(telling)
+            telling.add_done_callback(tasks.discard)
+            if self._folder is not None:
+                self._builder.submit(self._remove, self._folder, name)
+
         publications = Publications(
             self._datasets,
             self._published,
@@ -136,6 +146,7 @@ class Server:
             executor=self._builder,
             keep=self._keep,
             announce=announce,
+            discard=discard,
         )
         servicer = SamplerServicer(
             self._datasets, publications, self._config.limits, self._executor
@@ -158,13 +169,21 @@ class Server:
             await stop.wait()
             logger.info("draining: %d open streams", len(self._streams))
             await health_servicer.enter_graceful_shutdown()
-            self._streams.drain()
-            await server.stop(self._config.drain_seconds)
+            deadline = loop.time() + self._config.drain_seconds
+            await self._streams.drain(self._config.drain_seconds)
+            await server.stop(max(deadline - loop.time(), 0.0))
         finally:
             sweeper.cancel()
             self._executor.shutdown(cancel_futures=True)
             self._builder.shutdown(cancel_futures=True)
         logger.info("stopped")
+
+    def _remove(self, folder: PublishFolder, name: str) -> None:
+        if name not in self._datasets:  # else it was published again meanwhile
+            try:
+                folder.remove(name)
+            except OSError as error:
+                logger.warning("dataset %s is back at the next start: %s", name, error)
 
     def _keep(self, name: str, factory: TriplesFactory) -> None:
         prepare(factory)

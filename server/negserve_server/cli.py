@@ -151,6 +151,13 @@ def main() -> None:
     help="Most published graphs.",
 )
 @click.option(
+    "--publish-keep-seconds",
+    type=click.FloatRange(min=0),
+    default=_DEFAULTS.publish_keep_seconds,
+    help="How long no stream may have been about a published graph "
+    "before it gives way to another one that needs the room; the one idle for the longest first.",
+)
+@click.option(
     "--token-file",
     type=click.Path(path_type=Path),
     default=None,
@@ -197,6 +204,7 @@ def serve(
     max_publish_triples: int,
     max_publish_ids: int,
     max_publish_graphs: int,
+    publish_keep_seconds: float,
     token_file: Path | None,
     tls_cert: Path | None,
     tls_key: Path | None,
@@ -240,6 +248,7 @@ def serve(
                 max_publish_triples=max_publish_triples,
                 max_publish_ids=max_publish_ids,
                 max_publish_graphs=max_publish_graphs,
+                publish_keep_seconds=publish_keep_seconds,
             ),
             drain_seconds=drain_seconds,
             allow_publish=allow_publish,

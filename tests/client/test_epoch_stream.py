@@ -11,6 +11,9 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf import any_pb2
+from google.rpc import error_details_pb2, status_pb2
+from grpc_status import rpc_status
 
 from negserve import (
     Client,
@@ -94,12 +97,26 @@ def silence(start: int, context: grpc.ServicerContext) -> Iterator[pb.SampleEpoc
     yield from ()
 
 
-def failure(code: grpc.StatusCode) -> Callable[..., Iterator[pb.SampleEpochResponse]]:
+def failure(
+    code: grpc.StatusCode, reason: str = ""
+) -> Callable[..., Iterator[pb.SampleEpochResponse]]:
+    """Fail after two batches; with a reason as a server does, without as what is on the way."""
+
     def part(start: int, context: grpc.ServicerContext) -> Iterator[pb.SampleEpochResponse]:
         yield from some(2)(start, context)
+        if reason:
+            context.abort_with_status(rpc_status.to_status(status_of(code, reason)))
         context.abort(code, "as the script says")
 
     return part
+
+
+def status_of(
+    code: grpc.StatusCode, reason: str, domain: str = "negserve.dev"
+) -> status_pb2.Status:
+    info = any_pb2.Any()
+    info.Pack(error_details_pb2.ErrorInfo(reason=reason, domain=domain))
+    return status_pb2.Status(code=code.value[0], message="as the script says", details=[info])
 
 
 @pytest.fixture
@@ -165,16 +182,33 @@ def test_streams_that_end_in_order_are_opened_again_where_they_were(
 
 def test_streams_that_break_are_opened_again_where_they_were(scripted: tuple[Scripted, str]):
     servicer, target = scripted
-    servicer.script = [
-        failure(grpc.StatusCode.UNAVAILABLE),
-        nothing,
-        some(1),
-        failure(grpc.StatusCode.CANCELLED),  # as balancers, and servers that stop, may say
-        some(99),
-    ]
+    servicer.script = [failure(grpc.StatusCode.UNAVAILABLE), nothing, some(1), some(99)]
     with Client(target, timeout=5) as client:
         assert positions(open_stream(client)) == list(range(NUM_BATCHES))
-    assert servicer.starts == [0, 2, 2, 3, 5]
+    assert servicer.starts == [0, 2, 2, 3]
+
+
+@pytest.mark.parametrize("code", [code for code in grpc.StatusCode if code.value[0]])
+def test_a_status_that_no_server_of_ours_gave_passes(
+    scripted: tuple[Scripted, str], code: grpc.StatusCode
+):
+    servicer, target = scripted
+    servicer.script = [failure(code), some(99)]
+    with Client(target, timeout=5) as client:
+        assert positions(open_stream(client)) == list(range(NUM_BATCHES))
+    assert servicer.starts == [0, 2]
+
+
+def test_a_status_that_recurs_is_told_with_what_was_said(scripted: tuple[Scripted, str]):
+    servicer, target = scripted
+    servicer.script = [
+        lambda start, context: context.abort(grpc.StatusCode.UNAUTHENTICATED, "RBAC")
+    ]
+    with (
+        Client(target, timeout=5, patience=0.3) as client,
+        pytest.raises(UnavailableError, match=r"a proxy.*: RBAC \(UNAUTHENTICATED\).*given up aft"),
+    ):
+        positions(open_stream(client))
 
 
 def test_a_server_that_ends_streams_without_a_batch_is_unavailable(
@@ -194,9 +228,9 @@ def test_a_server_that_ends_streams_without_a_batch_is_unavailable(
         assert len(servicer.starts) < 20  # with a pause between them
 
 
-def test_what_is_not_unavailable_is_told_at_once(scripted: tuple[Scripted, str]):
+def test_a_fault_of_the_server_is_told_at_once(scripted: tuple[Scripted, str]):
     servicer, target = scripted
-    servicer.script = [failure(grpc.StatusCode.INTERNAL)]
+    servicer.script = [failure(grpc.StatusCode.INTERNAL, "INTERNAL_FAULT")]
     with Client(target, timeout=5) as client:
         stream = open_stream(client)
         batches = iter(stream)

@@ -123,3 +123,19 @@ def test_the_dialogue_sends_all_triples_once_in_order():
     )
     dialogue.hear(pb.PublishResponse(published=pb.Published()))
     assert dialogue.is_published
+
+
+def test_only_uploads_that_begin_again_and_again_are_no_progress():
+    dialogue = PublishDialogue("some", MappedGraph.of(TRIPLES))
+    building = pb.PublishResponse(
+        progress=pb.PublishProgress(stage=pb.PublishProgress.STAGE_BUILDING)
+    )
+    upload = pb.PublishResponse(upload=pb.PublishUpload(max_triples_per_chunk=1))
+    for _ in range(100):  # streams that a proxy ends after a while, each
+        dialogue.announcement()
+        dialogue.hear(building)
+        assert dialogue.is_getting_on
+    for i in range(10):
+        dialogue.announcement()
+        dialogue.hear(upload)
+        assert dialogue.is_getting_on == (i < 5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from negserve import Client, EpochConfig, SamplerConfig
 from tests.faults.conftest import Servers
 from tests.support.cpp_example import epoch_options, run, sample_of, sampler_options
 from tests.support.graphs import load
+from tests.support.proxies import http_proxy
 from tests.support.server_process import ServerProcess
 from tests.support.tcp_proxy import TcpProxy, tcp_proxy
 
@@ -137,6 +139,37 @@ def test_an_epoch_over_a_network_gone_silent(
         proxy.lead_to(server.target)
         assert epoch.finish() == long_digest
         assert "trying again after StalledError" in epoch.stderr()
+
+
+def test_an_epoch_over_a_server_killed_behind_a_proxy(
+    cpp_program: Path, servers: Servers, server: ServerProcess, long_digest: str, tmp_path: Path
+):
+    first = servers.start()
+    with (
+        tcp_proxy("127.0.0.1:1") as gate,
+        http_proxy("envoy", [first.target, gate.target], tmp_path) as behind,
+        long_epoch(cpp_program, tmp_path, behind.target) as epoch,
+    ):
+        epoch.take(1_000_000)
+        gate.lead_to(server.target)
+        first.kill()
+        assert epoch.finish() == long_digest
+        assert "a proxy on the way, ended the call" in epoch.stderr()
+        assert gate.num_bytes > 2_000_000
+
+
+def test_an_epoch_longer_than_a_proxy_allows(
+    cpp_program: Path, server: ServerProcess, long_digest: str, tmp_path: Path
+):
+    with (
+        http_proxy("envoy", [server.target], tmp_path, timeout=1) as behind,
+        long_epoch(cpp_program, tmp_path, behind.target) as epoch,
+    ):
+        for _ in range(40):
+            epoch.take(4_000_000)
+            time.sleep(0.1)
+        assert epoch.finish() == long_digest
+        assert epoch.stderr().count("a proxy on the way, ended the call") >= 1
 
 
 def test_samples_over_connections_that_are_cut(

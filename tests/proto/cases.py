@@ -21,6 +21,7 @@ WITHOUT_REASONS = {
     "STREAM_IDLE": "needs an hour of silence",
     "CREDENTIALS_MISSING": "needs a server that wants a token",
     "CREDENTIALS_INVALID": "needs a server that wants a token",
+    "INTERNAL_FAULT": "needs a server that fails",
 }
 
 MALFORMED = b"\xff\xff\xff\xff"

@@ -87,6 +87,27 @@ def test_sigterm_drains():
     assert (code, reason) == (grpc.StatusCode.UNAVAILABLE, "DRAINING")
 
 
+def test_connections_outlast_the_streams_that_sigterm_ends():
+    """A proxy whose client reads slowly drops what it has, once its server hangs up."""
+    ready = grpc.ChannelConnectivity.READY
+    with server_process() as server, grpc.insecure_channel(server.target) as channel:
+        requests: queue.SimpleQueue[pb.SampleRequest | None] = queue.SimpleQueue()
+        requests.put(configuration())
+        answers = SamplerServiceStub(channel).Sample(iter(requests.get, None), timeout=60)
+        assert next(answers).HasField("configured")
+        states: queue.SimpleQueue[grpc.ChannelConnectivity] = queue.SimpleQueue()
+        channel.subscribe(states.put)
+        while states.get(timeout=10) is not ready:
+            pass
+        server.process.terminate()
+        assert refusal(answers)[1] == "DRAINING"
+        requests.put(None)
+        with pytest.raises(queue.Empty):
+            states.get(timeout=1)
+        assert server.process.wait(30) == 0
+        assert states.get(timeout=10) is not ready
+
+
 def test_sigterm_while_a_graph_is_loading_ends_it(tmp_path: Path):
     fifo = tmp_path / "train.txt"
     os.mkfifo(fifo)  # nobody writes to it, so the load lasts

@@ -61,14 +61,16 @@ def server_process(
     listen: tuple[str, ...] = ("127.0.0.1:0",),
     env: dict[str, str] | None = None,
     log: Path | None = None,
+    module: str = "negserve_server.cli",
 ) -> Iterator[ServerProcess]:
     """Run ``negserve-server serve`` until the block ends.
 
     :param listen: addresses; the default takes a free port, that of a server before can be had
         again once that one is gone
+    :param module: what is run in place of the server
     :param log: a file for what it logs; None for the standard error of the tests
     """
-    command = [sys.executable, "-m", "negserve_server.cli", "serve", *options]
+    command = [sys.executable, "-m", module, "serve", *options]
     for address in listen:
         command += ["--listen", address]
     with ExitStack() as stack:

@@ -11,7 +11,7 @@ from negserve.aio.connection import Connection
 from negserve.aio.triples_factory import RemoteTriplesFactory
 from negserve.base_client import BaseClient
 from negserve.mapped_graph import MappedGraph, Publishable
-from negserve.publish import PublishProgress, confirmed, publish
+from negserve.publish import PublishProgress, Restoration, confirmed, publish
 from negserve.v1 import sampler_pb2 as pb
 
 
@@ -79,4 +79,6 @@ class Client(BaseClient[Connection]):
             MappedGraph.of, factory, num_entities=num_entities, num_relations=num_relations
         )
         await publish(self._connection, name, graph, on_progress)
-        return confirmed(await self.triples_factory(name), graph)
+        sizes = {"num_entities": num_entities, "num_relations": num_relations}
+        restoration = Restoration(name, graph.fingerprint, factory, sizes)
+        return confirmed(await self.triples_factory(name), graph, restoration)

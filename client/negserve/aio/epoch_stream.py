@@ -28,7 +28,7 @@ class _Reader(EpochReader):
 
     async def _run(self) -> None:
         try:
-            await self._transport.persist(self._read)
+            await self._transport.persist(self._read, dataset=self._progress.dataset)
         except Exception as error:
             await self._put(error)
 

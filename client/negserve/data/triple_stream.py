@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import Any, Literal, Self
 
 import torch
-from torch import distributed
 from torch.utils.data import IterableDataset, get_worker_info
 
 from negserve.client import Client
@@ -24,6 +23,7 @@ from negserve.epoch_cursor import epoch_and_start
 from negserve.epoch_stream import EpochStream
 from negserve.errors import InvalidRequestError
 from negserve.sampling.positions import MAX_NUM_WORKERS
+from negserve.sampling.ranks import find_rank
 from negserve.triples_factory import RemoteTriplesFactory
 
 Form = Literal["batch", "compact", "tuple"]
@@ -416,18 +416,16 @@ def _refused(error: InvalidRequestError) -> Iterator[Item]:
 
 
 def _ranks(rank: int | None, world_size: int | None) -> tuple[int, int]:
-    if (rank is None) != (world_size is None):
+    """Find the ranks that share an epoch.
+
+    :raises InvalidRequestError: where a launcher of any processes says so: whether they train
+        together, and so share an epoch, is then not known
+    """
+    found = find_rank(rank, world_size)
+    if found.source not in {"", "arguments", "torch.distributed", "RANK"}:
         raise InvalidRequestError(
-            f"rank={rank}, world_size={world_size}; give both, or neither for torch.distributed's"
+            f"{found.source} is {found.rank} of {found.world_size}, but torch.distributed is not "
+            f"initialised: call init_process_group first, or give rank and world_size; 0 and 1 for "
+            f"a process that trains on its own"
         )
-    if rank is not None and world_size is not None:
-        return rank, world_size
-    if distributed.is_available() and distributed.is_initialized():
-        return distributed.get_rank(), distributed.get_world_size()
-    launched = os.environ.get("WORLD_SIZE", "1")
-    if launched != "1":
-        raise InvalidRequestError(
-            f"WORLD_SIZE is {launched}, but torch.distributed is not initialised: call "
-            f"init_process_group first, or give rank and world_size"
-        )
-    return 0, 1
+    return found.rank, found.world_size

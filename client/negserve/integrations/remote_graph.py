@@ -16,10 +16,12 @@ from negserve.base_client import DEFAULT_TARGET
 from negserve.client import Client
 from negserve.errors import (
     FingerprintMismatchError,
+    InvalidRequestError,
     NotAllowedError,
     UnknownDatasetError,
 )
 from negserve.mapped_graph import MappedGraph
+from negserve.publish import Restoration
 from negserve.triples_factory import RemoteTriplesFactory
 
 
@@ -109,6 +111,7 @@ class RemoteGraph:
         :raises FingerprintMismatchError: if the dataset of that name is another graph
         :raises UnknownDatasetError: if there is none of that name, or none was named, the server
             has no such graph and does not take it either
+        :raises InvalidRequestError: if the dataset lacks one of the splits
         :raises NegserveError: typed by what the server said
         """
         if self._process != os.getpid():
@@ -117,8 +120,30 @@ class RemoteGraph:
             self._process = os.getpid()
         with self._lock:
             if self._open is None:
-                self._open = self._find() if self.dataset is None else self._named(self.dataset)
+                found = self._find() if self.dataset is None else self._named(self.dataset)
+                self._check_splits(found.factory)
+                self._open = found
             return self._open
+
+    def _check_splits(self, factory: RemoteTriplesFactory) -> None:
+        """Refuse a filter over splits that the server does not have.
+
+        :raises InvalidRequestError: saying how it gets them
+        """
+        lacking = [split for split in self._splits if split not in factory.split_fingerprints]
+        if lacking:
+            raise InvalidRequestError(
+                f"filter_splits={self._splits}; dataset {factory.name!r} at {self._client.target} "
+                f"has no {' and no '.join(lacking)} split. Publish the graph with all of them: "
+                f"negserve.Client(target).publish(name, {{'training': ..., '{lacking[0]}': ...}}), "
+                f"and give dataset=name",
+                reason="INVALID_CONFIGURATION",
+                metadata={
+                    "field": "filter_splits",
+                    "value": ", ".join(self._splits),
+                    "limit": ", ".join(factory.split_fingerprints),
+                },
+            )
 
     def _named(self, dataset: str) -> OpenGraph:
         factory = self._client.triples_factory(dataset)
@@ -178,6 +203,9 @@ class RemoteGraph:
             if fits and not self._sizes_known:
                 graph = MappedGraph.of(graph.splits, **sizes)  # noqa: PLW2901
             if factory.split_fingerprints["training"] == graph.split_fingerprints["training"]:
+                if factory.fingerprint == graph.fingerprint:
+                    # Whoever published it: what a replica has lost, it gets from here.
+                    factory.keep_restorable(Restoration(factory.name, graph.fingerprint, graph, {}))
                 yield OpenGraph(factory, inverted)
 
     def _size(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torchkge.sampling import NegativeSampler as TorchKgeNegativeSampler
 from negserve.errors import InvalidRequestError
 from negserve.integrations.unmasked import check_unmasked
 from negserve.sampling import NegativeSampler, TriplesFactory, get_negative_sampler_cls
+from negserve.sampling.positions import Positions
 
 _LIBRARY = "TorchKGE"
 
@@ -29,7 +31,8 @@ class RemoteNegativeSampler(TorchKgeNegativeSampler):  # type: ignore[misc]  # i
     :param graph: the same graph on a server, or in process
     :param sampler: kind of negatives, by name or class of :mod:`negserve.sampling`
     :param filtered: whether known triples are never drawn
-    :param options: further ones of that sampler, as ``seed``, ``filter_splits``, ``candidates``
+    :param options: further ones of that sampler, as ``seed``, ``filter_splits``, ``candidates``,
+        ``rank`` and ``world_size``
     :raises InvalidRequestError: if ``kg`` is another graph than ``graph``, for options whose
         mask TorchKGE could not take, or for a scheme that replaces relations
     """
@@ -63,6 +66,9 @@ class RemoteNegativeSampler(TorchKgeNegativeSampler):  # type: ignore[misc]  # i
         self._graph = graph
         self._cls = get_negative_sampler_cls(sampler)
         self._options = {"filtered": filtered, **options}
+        # TorchKGE's own loops ask one sampler for different numbers of negatives, of the same
+        # positives: all of them count together.
+        self._positions = Positions(1, options.get("rank"), options.get("world_size"))
         self._samplers: dict[int, NegativeSampler] = {}
         first = self._sampler(n_neg)
         check_unmasked(first, _LIBRARY)
@@ -73,10 +79,20 @@ class RemoteNegativeSampler(TorchKgeNegativeSampler):  # type: ignore[misc]  # i
             )
 
     def _sampler(self, n_neg: int) -> NegativeSampler:
-        # TorchKGE's own loops ask one sampler for different numbers of negatives.
         if n_neg not in self._samplers:
             self._samplers[n_neg] = self._cls(self._graph, n_neg, **self._options)
         return self._samplers[n_neg]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give the place, as :meth:`negserve.sampling.NegativeSampler.state_dict` does."""
+        return self._positions.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state of :meth:`state_dict`.
+
+        :raises InvalidRequestError: if the state is none, or in a worker of a DataLoader
+        """
+        self._positions.load_state_dict(state)
 
     def corrupt_batch(
         self,
@@ -97,12 +113,9 @@ class RemoteNegativeSampler(TorchKgeNegativeSampler):  # type: ignore[misc]  # i
         """
         if relations is None:
             raise InvalidRequestError("relations=None; give the relation of each positive")
-        first = self._sampler(self.n_neg)
-        position = first.position
-        sampler = first if n_neg is None else self._sampler(n_neg)
+        sampler = self._sampler(self.n_neg if n_neg is None else n_neg)
         positives = torch.stack([heads, relations, tails], dim=1)
-        negatives, _ = sampler.sample(positives, position=position)
-        first.position = position + len(positives)
+        negatives, _ = sampler.sample(positives, self._positions.take(len(positives)))
         by_round = negatives.transpose(0, 1).reshape(-1, 3)
         return by_round[:, 0], by_round[:, 2]
 

@@ -1,6 +1,7 @@
 """Negative samplers with PyKEEN's API, over a remote graph or one in process."""
 
 from negserve.sampling.basic_negative_sampler import BasicNegativeSampler
+from negserve.sampling.batch_position import batch_position
 from negserve.sampling.bernoulli_negative_sampler import BernoulliNegativeSampler
 from negserve.sampling.degree_negative_sampler import DegreeNegativeSampler
 from negserve.sampling.expansion import expand
@@ -25,6 +26,7 @@ __all__ = [
     "SamplerOptions",
     "TriplesFactory",
     "TypedNegativeSampler",
+    "batch_position",
     "expand",
     "get_negative_sampler_cls",
 ]

@@ -21,11 +21,12 @@ _SUFFIX = "NegativeSampler"
 class NegativeSampler(ABC):
     """Draws negatives of positives: one slot replaced, never by the original value.
 
-    Thread-safe. Pickled together with its factory and its position.
+    Thread-safe; picklable.
 
-    A sampler that is not told the position counts: from 0, and in each worker of a DataLoader,
-    forked or spawned, from a position of that worker and epoch. So no two workers and no two epochs
-    draw at the same positions, and every run draws the same. ``docs/training.md`` says which.
+    A sampler that is not told the position counts: from 0 in the training process of rank 0, and
+    from elsewhere in each other rank, worker of a DataLoader, epoch of a worker, and copy in
+    another process. So no two of them draw at the same position, and every run draws the same.
+    Copies within a process count on together. ``docs/training.md``, *Positions*, says more.
 
     :param triples_factory: the graph, remote or in process
     :param num_negs_per_pos: negatives per positive, k; None for 1
@@ -45,6 +46,9 @@ class NegativeSampler(ABC):
         of them do not suit it: the original and, if ``filtered``, what is known
     :param log_q: whether :attr:`negserve.CorruptedBatch.log_q` of :meth:`sample_compact` holds
         the log probability of each negative, as corrections of sampled losses need it
+    :param rank: which rank of a training this is; None for torch.distributed's where it is
+        initialised, else that of the launcher's variables (``RANK``, MPI's, SLURM's), else 0
+    :param world_size: how many ranks there are; given and left out together with ``rank``
     :raises ValueError: for an option that is not legal, or a combination that has no meaning;
         ``docs/sampling.md`` lists them
     """
@@ -71,7 +75,11 @@ class NegativeSampler(ABC):
         distinct: bool = False,
         chunk_size: int = 1,
         log_q: bool = False,
+        rank: int | None = None,
+        world_size: int | None = None,
     ) -> None:
+        # Wrong ranks are refused before the server is asked.
+        self._positions = Positions(chunk_size, rank, world_size)
         self.triples_factory = triples_factory
         self.num_negs_per_pos = 1 if num_negs_per_pos is None else num_negs_per_pos
         self.filtered = filtered
@@ -98,7 +106,6 @@ class NegativeSampler(ABC):
             log_q=log_q,
             seed=seed,
         )
-        self._positions = Positions(chunk_size)
 
     def _kind_options(self) -> Mapping[str, Any]:
         """Give what the kind adds to the configuration: fields of ``SamplerConfig``."""
@@ -133,6 +140,26 @@ class NegativeSampler(ABC):
     @position.setter
     def position(self, position: int) -> None:
         self._positions.position = position
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give the place of the sampler, to be kept with the model's checkpoint.
+
+        Integers, and a list of them. The same on every rank, if all ranks have drawn as much: one
+        rank may keep it for all.
+
+        :raises ValueError: in a worker of a DataLoader
+        """
+        return self._positions.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state of :meth:`state_dict`, in this process and in workers started later.
+
+        What was drawn after that state is drawn again, and equally. Workers go on behind all
+        that workers had begun.
+
+        :raises ValueError: if the state is none, or in a worker of a DataLoader
+        """
+        self._positions.load_state_dict(state)
 
     def sample(
         self, positive_batch: torch.Tensor, position: int | None = None

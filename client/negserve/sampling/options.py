@@ -21,3 +21,5 @@ class SamplerOptions(TypedDict, total=False):
     distinct: bool
     chunk_size: int
     log_q: bool
+    rank: int | None
+    world_size: int | None

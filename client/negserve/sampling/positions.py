@@ -1,62 +1,126 @@
-"""Positions of positives, none of them twice, in any number of DataLoader workers."""
+"""Positions of positives, none of them twice, in any number of ranks, workers and copies."""
 
 from __future__ import annotations
 
 import os
 import threading
-from typing import Any
+import uuid
+import weakref
+from collections.abc import Mapping
+from contextlib import suppress
+from multiprocessing.context import get_spawning_popen
+from typing import Any, Self
 
 import torch
 from torch.utils.data import get_worker_info
 
 from negserve.errors import InvalidRequestError
+from negserve.sampling.ranks import Rank, checked_rank, distributed_rank, launched_rank
 
 #: A DataLoader may have as many workers.
 MAX_NUM_WORKERS = 1024
+#: As many ranks may count by themselves.
+MAX_WORLD_SIZE = 2**12
 
-# A position is a lane (the training process, or a worker), one of its passes, and a number. The
-# training process has no passes: it counts through its lane.
-_NUMBER_BITS = 32
-_LANE_SHIFT = 53
-_PASSES = 2 ** (_LANE_SHIFT - _NUMBER_BITS)
+# A position is a rank (12 bits), a lane (11 bits) and a number (41 bits). Lane 0 is that of the
+# training process, lane i + 1 that of worker i, which divides it among its passes. The lanes that
+# are left are divided among the copies of the sampler in other processes.
+_RANK_SHIFT = 52
+_LANE_SHIFT = 41
+_PASS_SHIFT = 24
+_COPY_SHIFT = 34
+_NUM_PASSES = 2 ** (_LANE_SHIFT - _PASS_SHIFT)
+_COPIES_BEGIN = (MAX_NUM_WORKERS + 1) << _LANE_SHIFT
+_NUM_COPIES = (2**_RANK_SHIFT - _COPIES_BEGIN) >> _COPY_SHIFT
+
+#: All that live in this process, by their token.
+_living: weakref.WeakValueDictionary[str, Positions] = weakref.WeakValueDictionary()
+# Held while copies are numbered, so that no two get the same number.
+_numbering = threading.Lock()
 
 
 class Positions:
-    """Counts positions from 0 in the training process, and from elsewhere in every worker.
+    """Counts positions: from 0 in the training process of rank 0, from elsewhere in others.
 
-    Worker i of a DataLoader counts in a lane of its own, and begins a new pass p there when it is
-    started: from (i + 1) * 2^53 + p * 2^32, rounded up to a whole chunk. So workers of a loader
-    never share a position with each other, with the training process, or with the workers of an
-    epoch before, and each of them counts the same in every run. How many passes there were is in
+    Each rank, each worker of a DataLoader, each of its passes, and each copy of the sampler in
+    another process counts through positions of its own, the same ones in every run.
+    ``docs/training.md``, *Positions*, says which. The rank is the one that is given, else
+    torch.distributed's, else that of the launcher's variables, else 0.
+
+    Thread-safe. All copies within a process are this very object. Passes of workers are counted in
     shared memory, for as long as the loaders get this very object, forked or spawned.
 
-    Thread-safe. A pickled copy goes on where the original was.
-
-    :param chunk_size: a pass begins at a multiple of it
+    :param chunk_size: whoever counts begins at a multiple of it
+    :param rank: which rank; None to find it out when it is needed
+    :param world_size: how many ranks there are; None likewise
+    :raises InvalidRequestError: if ranks are given by halves, or the rank is not among them
     """
 
-    def __init__(self, chunk_size: int) -> None:
+    def __init__(
+        self, chunk_size: int = 1, rank: int | None = None, world_size: int | None = None
+    ) -> None:
         self._chunk_size = chunk_size
-        self._passes = torch.zeros(MAX_NUM_WORKERS, dtype=torch.int64)
-        self._next = 0
-        self._end: int | None = None
-        self._set_up()
+        self._rank = checked_rank(rank, world_size)
+        self._token = uuid.uuid4().hex
+        # Which copy of the original this is, how many copies lie between them, whether no other
+        # process can be the same copy, and whether the passes are those of the original.
+        self._copy = 0
+        self._depth = 0
+        self._is_unique = True
+        self._has_passes = True
+        self._passes = _no_passes()
+        self._num_copies = 0
+        info = get_worker_info()
+        if info is not None:
+            # Made by a worker: the next epoch's worker makes another one.
+            self._has_passes = False
+            self._enter_worker(info)
+            return
+        self._enter(_Section(0, 2**_LANE_SHIFT))
 
-    def _set_up(self) -> None:
-        # Does nothing in a spawned worker: there it is shared already.
-        self._passes.share_memory_()  # type: ignore[no-untyped-call]
+    def _enter_worker(self, info: Any) -> None:
+        if info.id >= MAX_NUM_WORKERS:
+            raise InvalidRequestError(
+                f"num_workers={info.num_workers}; at most {MAX_NUM_WORKERS} are possible"
+            )
+        self._enter(self._next_pass(info.id))
+
+    def _enter(self, section: _Section) -> None:
+        """Begin to count in this process."""
+        self._process: int | None = os.getpid()
         self._lock = threading.Lock()
-        self._process: int | None = None
+        self._section = section
+        self._number = 0
+        self._own: int | None = None
+        self._launched: Rank | None = None
+        _living[self._token] = self
 
-    def __getstate__(self) -> dict[str, Any]:
-        state = self.__dict__.copy()
-        for name in ("_lock", "_process"):
-            del state[name]
-        return state
+    def __copy__(self) -> Self:
+        return self
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._set_up()
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        self._enter_process()
+        # Only a process that is just being started gets what is pickled now, and nobody else.
+        is_started = get_spawning_popen() is not None
+        with _numbering:
+            self._num_copies += 1
+        found = self._find_rank()
+        state = {
+            "_chunk_size": self._chunk_size,
+            "_rank": found if found.world_size > 1 else self._rank,
+            "_token": self._token,
+            "_copy": self._num_copies - 1,
+            "_depth": self._depth,
+            "_is_unique": self._is_unique and is_started,
+            "_has_passes": is_started,
+            "_passes": self._passes if is_started else None,
+            "_num_copies": 0,
+            "_process": None,
+        }
+        return _restored, (type(self), state)
 
     @property
     def position(self) -> int:
@@ -65,51 +129,235 @@ class Positions:
         :raises InvalidRequestError: as :meth:`take`
         """
         self._enter_process()
-        return self._next
+        with self._lock:
+            return self._next()
 
     @position.setter
     def position(self, position: int) -> None:
+        if not 0 <= position < 2**64:
+            raise InvalidRequestError(
+                f"position={position}; give 0 to {2**64 - 1}", reason="POSITION_OUT_OF_RANGE"
+            )
         self._enter_process()
         with self._lock:
-            self._next, self._end = position, None
+            self._own = position
 
     def take(self, count: int) -> int:
         """Take as many positions and give the first of them.
 
-        :raises InvalidRequestError: if there are none left, or there are too many workers
+        :raises InvalidRequestError: if there are none left, there are too many workers or ranks,
+            or it can't be known whether other processes count alike
         """
         self._enter_process()
         with self._lock:
-            if self._end is not None and self._next + count > self._end:
-                self._begin_pass(count)
-            first = self._next
-            self._next += count
-        return first
+            first = self._next()
+            if self._own is not None:
+                # Where they leave the range, who draws there is told so.
+                self._own = first + count
+                return first
+            if self._number + count > self._room():
+                if self._section.worker is None:
+                    raise InvalidRequestError(
+                        f"{count} positives after {self._number}; {self._section.size} have room: "
+                        f"go on with another seed"
+                    )
+                self._section = self._next_pass(self._section.worker)
+                self._number = 0
+                first = self._next()
+                if count > self._room():
+                    raise InvalidRequestError(
+                        f"{count} positives at once; a worker takes at most {self._room()}: draw "
+                        f"smaller batches, or give positions"
+                    )
+            self._number += count
+            return first
+
+    def _next(self) -> int:
+        if self._own is not None:
+            return self._own
+        rank = self._find_rank()
+        self._check_uniqueness(rank)
+        begin = (rank.rank << _RANK_SHIFT) + self._section.begin
+        return begin + -begin % self._chunk_size + self._number
+
+    def _room(self) -> int:
+        return self._section.size - (self._chunk_size - 1)
+
+    def _check_uniqueness(self, rank: Rank) -> None:
+        if rank.rank >= MAX_WORLD_SIZE:
+            raise InvalidRequestError(
+                f"rank={rank.rank}; {MAX_WORLD_SIZE} ranks may count by themselves: give positions"
+            )
+        is_worker = self._section.worker is not None
+        if is_worker and not self._has_passes:
+            raise InvalidRequestError(
+                "this sampler was made in a worker, or came there without its counts: later epochs "
+                "of the worker would take the same positions. Make it in the training process, or "
+                "give positions"
+            )
+        is_ambiguous = (is_worker or not self._is_unique) and rank.world_size == 1
+        if self._depth > 1 or (self._depth == 1 and is_ambiguous):
+            raise InvalidRequestError(
+                "this sampler was copied from another process, and other copies may take the same "
+                "positions. Give positions, or rank and world_size, or make the sampler in this "
+                "process, or call load_state_dict where it takes the place of the one that was "
+                "copied"
+            )
+
+    def _find_rank(self) -> Rank:
+        found = self._rank
+        if found is None or found.source != "arguments":
+            found = distributed_rank() or found
+        if found is None:
+            if self._launched is None:
+                self._launched = launched_rank()
+            found = self._launched
+        return found
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give the place of this process and of the workers that it starts.
+
+        The same on every rank, if all of them have drawn as much.
+
+        :raises InvalidRequestError: in a worker of a DataLoader, which has no state of its own
+        """
+        self._enter_process()
+        self._refuse_worker("state_dict")
+        with self._lock:
+            passes = self._passes.tolist()
+            while passes and passes[-1] == 0:
+                passes.pop()
+            state = {"number": self._number, "passes": passes, "copies": self._num_copies}
+            return state if self._own is None else {**state, "position": self._own}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state of :meth:`state_dict`.
+
+        :raises InvalidRequestError: if the state is none, or in a worker of a DataLoader
+        """
+        self._enter_process()
+        self._refuse_worker("load_state_dict")
+        number, copies, passes, own = _checked_state(state)
+        with self._lock:
+            if self._depth > 1 or not self._is_unique:
+                # It takes the place of the one that it is a copy of.
+                self._depth, self._is_unique = 0, True
+                self._section = _Section(0, 2**_LANE_SHIFT)
+            self._number, self._num_copies, self._own = number, copies, own
+            self._passes.zero_()
+            self._passes[: len(passes)] = torch.tensor(passes, dtype=torch.int64)
+
+    def _refuse_worker(self, method: str) -> None:
+        if self._section.worker is not None:
+            raise InvalidRequestError(
+                f"{method} in a worker of a DataLoader; call it in the training process"
+            )
 
     def _enter_process(self) -> None:
         if self._process == os.getpid():
             return
-        # A lock that another thread held when the process was forked stays locked here.
-        self._lock = threading.Lock()
-        if get_worker_info() is not None:
-            self._begin_pass(0)
-        self._process = os.getpid()
-
-    def _begin_pass(self, count: int) -> None:
+        was_forked = self._process is not None
         info = get_worker_info()
-        assert info is not None
-        if info.id >= MAX_NUM_WORKERS:
+        if info is not None:
+            self._enter_worker(info)
+            return
+        if was_forked:
+            self._copy = self._num_copies - 1
+        self._num_copies = 0
+        self._depth += 1
+        # The workers of the original count their passes, those of this copy theirs.
+        self._passes, self._has_passes = _no_passes(), True
+        if self._copy >= _NUM_COPIES:
+            self._depth = 2  # there is no place for it
+        self._enter(_Section(_COPIES_BEGIN + (self._copy << _COPY_SHIFT), 2**_COPY_SHIFT))
+
+    def _next_pass(self, worker: int) -> _Section:
+        index = int(self._passes[worker])
+        if index >= _NUM_PASSES:
             raise InvalidRequestError(
-                f"num_workers={info.num_workers}; at most {MAX_NUM_WORKERS} are possible"
+                f"{index} passes in worker {worker}; there are no more: go on with another seed"
             )
-        index = int(self._passes[info.id])
-        begin = (info.id + 1) << _LANE_SHIFT | index << _NUMBER_BITS
-        self._end = begin + 2**_NUMBER_BITS
-        begin += -begin % self._chunk_size
-        if begin + count > self._end or index >= _PASSES:
-            raise InvalidRequestError(
-                f"{count} positives after {index} passes; there are {_PASSES} passes of "
-                f"{2**_NUMBER_BITS} positives in a worker: go on with another seed"
-            )
-        self._passes[info.id] += 1
-        self._next = begin
+        self._passes[worker] += 1
+        begin = ((worker + 1) << _LANE_SHIFT) + (index << _PASS_SHIFT)
+        return _Section(begin, 2**_PASS_SHIFT, worker)
+
+
+class _Section:
+    """A range of the positions of a rank.
+
+    :ivar begin: the first one, counted from the rank's first
+    :ivar size: how many there are
+    :ivar worker: whose pass it is; None if it is no worker's
+    """
+
+    __slots__ = ("begin", "size", "worker")
+
+    def __init__(self, begin: int, size: int, worker: int | None = None) -> None:
+        self.begin, self.size, self.worker = begin, size, worker
+
+
+def _no_passes() -> torch.Tensor:
+    passes = torch.zeros(MAX_NUM_WORKERS, dtype=torch.int64)
+    return passes.share_memory_()  # type: ignore[no-untyped-call, no-any-return]
+
+
+def _restored(cls: type[Positions], state: dict[str, Any]) -> Positions:
+    """Give what was pickled: the very object where it lives, else a copy."""
+    living = _living.get(state["_token"])
+    if living is not None:
+        return living
+    positions = cls.__new__(cls)
+    positions.__dict__.update(state)
+    if not positions._has_passes:
+        positions._passes = _no_passes()
+    _living[positions._token] = positions
+    return positions
+
+
+def _checked_state(state: Mapping[str, Any]) -> tuple[int, int, list[int], int | None]:
+    try:
+        number, copies = int(state["number"]), int(state["copies"])
+        passes = [int(index) for index in state["passes"]]
+        own = int(state["position"]) if "position" in state else None
+    except (KeyError, TypeError, ValueError) as error:
+        raise InvalidRequestError(
+            f"{state!r:.200} is no state of a sampler; give that of its state_dict"
+        ) from error
+    limits = ((number, 2**_LANE_SHIFT), (copies, 2**63), (own or 0, 2**64))
+    if (
+        not all(0 <= value <= most for value, most in limits)
+        or not all(0 <= index <= _NUM_PASSES for index in passes)
+        or len(passes) > MAX_NUM_WORKERS
+    ):
+        raise InvalidRequestError(
+            f"{state!r:.200} is no state of a sampler: number from 0 to {2**_LANE_SHIFT}, at most "
+            f"{_NUM_PASSES} passes of each of at most {MAX_NUM_WORKERS} workers"
+        )
+    return number, copies, passes, own
+
+
+def _before_fork() -> None:
+    """Count the copies that a fork makes; which of them is a worker shows later."""
+    _numbering.acquire()
+    for positions in list(_living.values()):
+        # An error of it comes again when positions are taken.
+        with suppress(InvalidRequestError):
+            positions._enter_process()
+        positions._num_copies += 1
+
+
+def _after_fork_in_parent() -> None:
+    _numbering.release()
+
+
+def _after_fork_in_child() -> None:
+    global _numbering  # noqa: PLW0603
+    _numbering = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=_after_fork_in_parent,
+        after_in_child=_after_fork_in_child,
+    )

@@ -107,15 +107,23 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """UNAUTHENTICATED. What came in its place is none of the server's tokens; it
     is not repeated. Metadata: `field`, `limit`.
     """
+    ERROR_REASON_INTERNAL_FAULT: _ErrorReason.ValueType  # 20
+    """INTERNAL. The server failed in a way that it did not foresee; its log has
+    more. Metadata: `value` (the kind of the fault).
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call was refused.
 
-    Every refusal carries, in the `grpc-status-details-bin` trailer, a
-    `google.rpc.Status` with one `google.rpc.ErrorInfo`. Its `domain` is
-    `negserve.dev`, its `reason` the name of one of these values without the
-    prefix `ERROR_REASON_`, and its `metadata` names the offending value and the
-    limit under the keys given at each value.
+    Every status but OK that the server gives carries, in the
+    `grpc-status-details-bin` trailer, a `google.rpc.Status` with one
+    `google.rpc.ErrorInfo`. Its `domain` is `negserve.dev`, its `reason` the name
+    of one of these values without the prefix `ERROR_REASON_`, and its `metadata`
+    names the offending value and the limit under the keys given at each value.
+
+    A status without that comes from gRPC or from a proxy on the way, whatever
+    its code: send the request again, as after UNAVAILABLE. Every RPC is pure or
+    repeatable.
     """
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
@@ -202,5 +210,9 @@ call's metadata), `limit` (what is due in it).
 ERROR_REASON_CREDENTIALS_INVALID: ErrorReason.ValueType  # 19
 """UNAUTHENTICATED. What came in its place is none of the server's tokens; it
 is not repeated. Metadata: `field`, `limit`.
+"""
+ERROR_REASON_INTERNAL_FAULT: ErrorReason.ValueType  # 20
+"""INTERNAL. The server failed in a way that it did not foresee; its log has
+more. Metadata: `value` (the kind of the fault).
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

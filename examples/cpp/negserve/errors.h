@@ -8,11 +8,16 @@
 //     │   └── FingerprintMismatchError  that name holds another graph
 //     └── ServiceError                  the operator must act, or the caller tries later
 //         ├── PassingError              the client itself tries again, within its patience
-//         │   ├── UnavailableError      no server answers, or it shuts down
+//         │   ├── UnavailableError      no server answers, it shuts down, or what is on the way to it,
+//         │   │                         a proxy for one, ended the call
 //         │   ├── StalledError          a server is there, but did not answer in time
 //         │   └── OverloadedError       the server has as many streams as it takes
 //         ├── NotAllowedError           the server's operator does not allow it
-//         └── ServerFaultError          the server failed; its log says why
+//         └── ServerFaultError          the server itself failed; its log says why
+//
+// The server's reason decides. A status without one was not given by a server of negserve, but by
+// gRPC or a proxy on the way, and passes, whatever its code. Only a message that is too large for
+// gRPC stays so: LimitExceededError.
 #pragma once
 
 #include <grpcpp/support/status.h>

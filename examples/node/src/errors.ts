@@ -6,6 +6,15 @@ import { ErrorInfo, Status } from "./generated/google/rpc/error.js";
 const DETAILS_KEY = "grpc-status-details-bin";
 const ERROR_INFO = "type.googleapis.com/google.rpc.ErrorInfo";
 const DOMAIN = "negserve.dev";
+/** Reasons of what passes, besides those that come with UNAVAILABLE. */
+const PASSING: ReadonlySet<string> = new Set(["TOO_MANY_STREAMS", "STREAM_IDLE"]);
+
+/** Codes that gRPC itself has good words for. */
+const PLAIN: ReadonlySet<status> = new Set([
+  status.UNAVAILABLE,
+  status.DEADLINE_EXCEEDED,
+  status.RESOURCE_EXHAUSTED,
+]);
 
 /** Why a call ended: docs/protocol.md, Errors, says what to do about each reason. */
 export class NegserveError extends Error {
@@ -28,7 +37,13 @@ export class NegserveError extends Error {
 
   /** Whether the same request, sent again, may well be answered. */
   get isTransient(): boolean {
-    return this.code === status.UNAVAILABLE || this.reason === "STREAM_IDLE";
+    if (this.reason !== "") {
+      return this.code === status.UNAVAILABLE || PASSING.has(this.reason);
+    }
+    // No server of negserve said it, but gRPC or a proxy on the way. Elsewhere or later all of it
+    // may pass, but for a message that is larger than gRPC takes.
+    const isTooLarge = this.details.includes("message larger than max");
+    return !(this.code === status.RESOURCE_EXHAUSTED && isTooLarge);
   }
 }
 
@@ -52,9 +67,11 @@ export function typed(error: unknown): unknown {
   }
   const [trailer] = error.metadata.get(DETAILS_KEY);
   const info = Buffer.isBuffer(trailer) ? errorInfo(trailer) : undefined;
-  // This client tells calls that it cancels itself apart; others were cut by a server or proxy.
-  const code = error.code === status.CANCELLED ? status.UNAVAILABLE : error.code;
-  return new NegserveError(code, error.details, info?.reason, info?.metadata);
+  if (info !== undefined) {
+    return new NegserveError(error.code, error.details, info.reason, info.metadata);
+  }
+  const ended = PLAIN.has(error.code) ? "" : "the network, or a proxy on the way, ended the call: ";
+  return new NegserveError(error.code, ended + error.details);
 }
 
 function isServiceError(error: unknown): error is ServiceError {

@@ -98,6 +98,13 @@ class PublishFolder:
         finally:
             os.close(folder)
 
+    def remove(self, name: str) -> None:
+        """Keep a graph no longer.
+
+        :raises OSError: if its file can't be removed
+        """
+        (self.path / f"{name}{_ENDING}").unlink(missing_ok=True)
+
 
 def _load(file: Path) -> TriplesFactory:
     try:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from negserve_server.errors import InvalidInput
 from negserve_server.graph import TriplesFactory
@@ -16,6 +19,8 @@ class Datasets(Mapping[str, TriplesFactory]):
 
     def __init__(self, graphs: Mapping[str, TriplesFactory]) -> None:
         self._graphs = dict(graphs)
+        self._num_streams: Counter[str] = Counter()
+        self._last_used = dict.fromkeys(graphs, time.monotonic())
 
     def __getitem__(self, name: str) -> TriplesFactory:
         return self._graphs[name]
@@ -34,6 +39,35 @@ class Datasets(Mapping[str, TriplesFactory]):
         if name in self._graphs:
             raise ValueError(f"there is a dataset {name!r} already")
         self._graphs[name] = factory
+        self._last_used[name] = time.monotonic()
+
+    def remove(self, name: str) -> None:
+        """Hold a graph no longer; streams that have it go on."""
+        del self._graphs[name]
+        self._last_used.pop(name, None)
+
+    @contextmanager
+    def in_use(self, name: str) -> Iterator[None]:
+        """Keep a graph from counting as idle while a stream is about it."""
+        self._num_streams[name] += 1
+        try:
+            yield
+        finally:
+            self._num_streams[name] -= 1
+            if not self._num_streams[name]:
+                del self._num_streams[name]
+            self.note_use(name)
+
+    def idle_seconds(self, name: str) -> float:
+        """How long no stream was about a graph; 0 while one is."""
+        if self._num_streams[name]:
+            return 0.0
+        return time.monotonic() - self._last_used[name]
+
+    def note_use(self, name: str) -> None:
+        """Count a graph as used just now."""
+        if name in self._graphs:
+            self._last_used[name] = time.monotonic()
 
     def find(self, name: str, expected_fingerprint: str = "") -> TriplesFactory:
         """Give a graph.

@@ -25,6 +25,8 @@ class Limits:
     :ivar max_publish_triples: most triples of all graphs that clients publish, together
     :ivar max_publish_ids: largest id space of those, entities and relations together
     :ivar max_publish_graphs: most of those
+    :ivar publish_keep_seconds: how long one of those has to be idle before it gives way to another
+        that needs the room
     """
 
     max_negatives_per_positive: int = 2**16
@@ -37,6 +39,7 @@ class Limits:
     max_publish_triples: int = 2**24
     max_publish_ids: int = 2**24
     max_publish_graphs: int = 256
+    publish_keep_seconds: float = 30.0
 
     def __post_init__(self) -> None:
         if not 1 <= self.max_negatives_per_positive <= MAX_NUM_NEGS_PER_POS:

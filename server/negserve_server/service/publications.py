@@ -62,6 +62,7 @@ class Publications:
     :param executor: one thread that builds, apart from those that draw
     :param keep: called there with name and graph: builds its index, and writes it down
     :param announce: called with the name of each graph that is served from now on
+    :param discard: called with the name of each graph that is not served any more
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Publications:
         executor: Executor,
         keep: Callable[[str, TriplesFactory], None],
         announce: Callable[[str], Awaitable[None]],
+        discard: Callable[[str], None],
     ) -> None:
         self._datasets = datasets
         self._limits = limits
@@ -81,6 +83,7 @@ class Publications:
         self._executor = executor
         self._keep = keep
         self._announce = announce
+        self._discard = discard
         self._under_way: dict[str, Publication] = {}
         self._builds: set[asyncio.Task[None]] = set()
         #: Triples and ids of each graph, published or under way.
@@ -98,6 +101,7 @@ class Publications:
         if announcement.name not in self._datasets:
             return False
         self._datasets.find(announcement.name, announcement.fingerprint)
+        self._datasets.note_use(announcement.name)
         return True
 
     def join(self, announcement: Announcement) -> Publication:
@@ -117,13 +121,48 @@ class Publications:
                 reason="PUBLISH_NOT_ALLOWED",
                 value=announcement.name,
             )
-        self._check_room(announcement)
+        self._make_room(announcement)
         publication = self._under_way[announcement.name] = Publication(announcement)
         self._sizes[announcement.name] = announcement.total, announcement.num_ids
         return publication
 
-    def _check_room(self, announcement: Announcement) -> None:
-        sizes = self._sizes.values()
+    def _make_room(self, announcement: Announcement) -> None:
+        """Let idle graphs give way, the one idle for the longest first, as far as it takes.
+
+        :raises InvalidInput: if there is no room even so; then none gives way
+        """
+        given_up: list[str] = []
+        for name in self._idle():
+            if self._lacking(announcement, given_up) is None:
+                break
+            given_up.append(name)
+        lacking = self._lacking(announcement, given_up)
+        if lacking is not None:
+            raise lacking
+        for name in given_up:
+            logger.warning(
+                "published dataset %s gives way to %s: no stream was about it for %.0f s",
+                name,
+                announcement.name,
+                self._datasets.idle_seconds(name),
+            )
+            self._datasets.remove(name)
+            del self._sizes[name]
+            self._discard(name)
+
+    def _idle(self) -> list[str]:
+        """Name the published graphs that may give way, the one idle for the longest first."""
+        idle = {
+            name: self._datasets.idle_seconds(name)
+            for name in self._sizes
+            if name not in self._under_way
+        }
+        limit = self._limits.publish_keep_seconds
+        return sorted((name for name in idle if idle[name] > limit), key=lambda name: -idle[name])
+
+    def _lacking(self, announcement: Announcement, given_up: list[str]) -> InvalidInput | None:
+        """Say what a graph has no room for, once others have given way; None if it fits."""
+        sizes = [size for name, size in self._sizes.items() if name not in given_up]
         for field, value, used, limit in (
             ("graphs", 1, len(sizes), self._limits.max_publish_graphs),
             (
@@ -141,15 +180,17 @@ class Publications:
         ):
             left = max(0, limit - used)
             if value > left:
-                raise InvalidInput(
+                return InvalidInput(
                     f"{field} is {value}, there is room for {left}: the server takes {limit} of "
-                    f"all published graphs together; ask its operator to raise "
-                    f"--max-publish-{field}, or to load the graph with --dataset",
+                    f"all published graphs together, and the others were used within "
+                    f"{self._limits.publish_keep_seconds:g} seconds. Try again later, or ask its "
+                    f"operator to raise --max-publish-{field}, or to load the graph with --dataset",
                     reason="GRAPH_TOO_LARGE",
                     field=field,
                     value=value,
                     limit=left,
                 )
+        return None
 
     @contextmanager
     def uploading(self, publication: Publication) -> Iterator[Upload]:

@@ -38,6 +38,7 @@ STATUS_OF_REASON = {
     "CHECKSUM_MISMATCH": grpc.StatusCode.DATA_LOSS,
     "CREDENTIALS_MISSING": grpc.StatusCode.UNAUTHENTICATED,
     "CREDENTIALS_INVALID": grpc.StatusCode.UNAUTHENTICATED,
+    "INTERNAL_FAULT": grpc.StatusCode.INTERNAL,
 }
 
 
@@ -56,16 +57,24 @@ def encode_status(error: InvalidInput) -> bytes:
 async def refuse(context: grpc.aio.ServicerContext[Any, Any], error: Exception) -> NoReturn:
     """End a call with the status of an error; an unforeseen one is logged and INTERNAL."""
     if isinstance(error, InvalidInput):
-        await context.abort(
-            STATUS_OF_REASON[error.reason], str(error), ((DETAILS_KEY, encode_status(error)),)
-        )
+        await _abort(context, error)
     if context.done() or isinstance(error, grpc.aio.InternalError):
         # The client is gone, which a write may know before the context does: it hears no answer,
         # and nobody needs to look into it.
         logger.info("a call ended under way, its client is gone: %s", error)
         raise asyncio.CancelledError from error
     logger.error("unforeseen error", exc_info=error)
+    kind = type(error).__name__
+    await _abort(
+        context,
+        InvalidInput(
+            f"unforeseen {kind}; see the server's log", reason="INTERNAL_FAULT", value=kind
+        ),
+    )
+
+
+async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: InvalidInput) -> NoReturn:
     await context.abort(
-        grpc.StatusCode.INTERNAL, f"unforeseen {type(error).__name__}; see the server's log"
+        STATUS_OF_REASON[error.reason], str(error), ((DETAILS_KEY, encode_status(error)),)
     )
     raise AssertionError("abort returned")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from concurrent.futures import Executor
+from contextlib import aclosing
 from itertools import islice
 from typing import TypeVar
 
@@ -63,16 +64,17 @@ class SamplerServicer:
         _expect(first.WhichOneof("message"), "configuration")
         configuration = first.configuration
         factory = self._datasets.find(configuration.dataset, configuration.expected_fingerprint)
-        sampler = await self._in_thread(self._configure, factory, configuration.sampler)
-        yield pb.SampleResponse(
-            configured=pb.SampleConfigured(
-                fingerprint=factory.fingerprint, sampler=wire.encode_config(sampler.config)
+        with self._datasets.in_use(configuration.dataset):
+            sampler = await self._in_thread(self._configure, factory, configuration.sampler)
+            yield pb.SampleResponse(
+                configured=pb.SampleConfigured(
+                    fingerprint=factory.fingerprint, sampler=wire.encode_config(sampler.config)
+                )
             )
-        )
-        while (request := await stream.read()) is not None:
-            _expect(request.WhichOneof("message"), "positives")
-            batch = await self._corrupt(sampler, request.positives)
-            yield pb.SampleResponse(batch=wire.encode_batch(batch))
+            while (request := await stream.read()) is not None:
+                _expect(request.WhichOneof("message"), "positives")
+                batch = await self._corrupt(sampler, request.positives)
+                yield pb.SampleResponse(batch=wire.encode_batch(batch))
 
     def _configure(self, factory: TriplesFactory, message: pb.SamplerConfig) -> Sampler:
         return factory.sampler(wire.decode_config(message, self._limits))
@@ -82,6 +84,14 @@ class SamplerServicer:
     ) -> AsyncIterator[pb.SampleEpochResponse]:
         """Answer ``SampleEpoch``; further messages are made while the client takes the last one."""
         factory = self._datasets.find(request.dataset, request.expected_fingerprint)
+        with self._datasets.in_use(request.dataset):
+            async with aclosing(self._epoch_messages(factory, request)) as messages:
+                async for message in messages:
+                    yield message
+
+    async def _epoch_messages(
+        self, factory: TriplesFactory, request: pb.SampleEpochRequest
+    ) -> AsyncGenerator[pb.SampleEpochResponse, None]:
         config = wire.decode_config(request.sampler, self._limits)
         epoch_config = wire.decode_epoch(request, self._limits)
         epoch = await self._in_thread(factory.epoch, config, epoch_config)
@@ -138,12 +148,13 @@ class SamplerServicer:
         configuration = first.configuration
         factory = self._datasets.find(configuration.dataset, configuration.expected_fingerprint)
         splits = wire.decode_splits(configuration.splits, "splits")
-        index = await self._in_thread(factory.filter_index, splits)
-        while (request := await stream.read()) is not None:
-            _expect(request.WhichOneof("message"), "triples")
-            triples = wire.decode_triples(request.triples, self._limits)
-            known = await self._in_thread(index.contains, triples)
-            yield pb.ContainsResponse(num_triples=len(known), known=wire.encode_flags(known))
+        with self._datasets.in_use(configuration.dataset):
+            index = await self._in_thread(factory.filter_index, splits)
+            while (request := await stream.read()) is not None:
+                _expect(request.WhichOneof("message"), "triples")
+                triples = wire.decode_triples(request.triples, self._limits)
+                known = await self._in_thread(index.contains, triples)
+                yield pb.ContainsResponse(num_triples=len(known), known=wire.encode_flags(known))
 
     def list_datasets(self, _: pb.ListDatasetsRequest) -> pb.ListDatasetsResponse:
         """Answer ``ListDatasets``."""

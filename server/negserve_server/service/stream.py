@@ -48,7 +48,9 @@ class ServerStream(Generic[_Request]):
         self._context = context
         self._message_class = message_class
         self.idle_timeout = math.inf
-        self._task = asyncio.current_task()
+        task = asyncio.current_task()
+        assert task is not None, "gRPC answers each call in a task of its own"
+        self._task: asyncio.Task[Any] = task
         self._ended_by: InvalidInput | None = None
         self._waiting_since: float | None = None
 
@@ -92,9 +94,13 @@ class ServerStream(Generic[_Request]):
         since = self._waiting_since
         return 0.0 if since is None else time.monotonic() - since
 
-    def end(self, error: InvalidInput) -> None:
-        """End the stream with an error: at once if it waits, else after the answer."""
+    def end(self, error: InvalidInput) -> asyncio.Task[Any]:
+        """End the stream with an error: at once if it waits, else after the answer.
+
+        Give the task that is done when the answer and the error are on their way.
+        """
         if self._ended_by is None:
             self._ended_by = error
-            if self._waiting_since is not None and self._task is not None:
+            if self._waiting_since is not None:
                 self._task.cancel()
+        return self._task

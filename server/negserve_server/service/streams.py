@@ -12,6 +12,9 @@ from negserve_server.service.limits import Limits
 from negserve_server.service.stream import ServerStream
 
 _SWEEP_SECONDS = 1.0
+#: How long connections stay open after the last stream's end. A proxy that has not passed all on
+#: yet, since its client reads slowly, drops the rest, the status too, when its server hangs up.
+_LINGER_SECONDS = 2.0
 
 
 class OpenStreams:
@@ -48,11 +51,18 @@ class OpenStreams:
         finally:
             self._open.discard(stream)
 
-    def drain(self) -> None:
-        """Take no more streams, and end the open ones after the answer they work on."""
+    async def drain(self, seconds: float) -> None:
+        """Take no more streams, end the open ones after the answer they work on, let it arrive.
+
+        :param seconds: after which it returns in any case
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
         self._draining = True
-        for stream in list(self._open):
-            stream.end(_draining())
+        ending = [stream.end(_draining()) for stream in list(self._open)]
+        if ending:
+            await asyncio.wait(ending, timeout=seconds)
+            await asyncio.sleep(min(_LINGER_SECONDS, max(deadline - loop.time(), 0.0)))
 
     async def sweep(self) -> None:
         """End, for ever, the streams whose clients are silent for too long."""

@@ -1,9 +1,10 @@
 """Samplers and a filterer for PyKEEN's training loops, pipeline and HPO. Needs ``pykeen``.
 
 Importing this package makes PyKEEN's resolvers know their names: ``remotebasic``,
-``remotebernoulli``, ``remotepseudotyped`` and ``remote`` as negative samplers, ``remote`` as a
-filterer. PyKEEN imports this package by itself, through the entry point of :func:`negserve`, which
-loads a server's training triples for PyKEEN's ``load_triples("negserve:DATASET")``.
+``remotebernoulli``, ``remotepseudotyped``, ``remotedegree`` and ``remote`` as negative samplers,
+``remote`` as a filterer. PyKEEN imports this package by itself, through the entry point of
+:func:`negserve`, which loads a server's training triples for PyKEEN's
+``load_triples("negserve:DATASET")``.
 """
 
 from pykeen.sampling import negative_sampler_resolver
@@ -14,6 +15,7 @@ from negserve.integrations.pykeen.labeled_triples import negserve
 from negserve.integrations.pykeen.negative_samplers import (
     RemoteBasicNegativeSampler,
     RemoteBernoulliNegativeSampler,
+    RemoteDegreeNegativeSampler,
     RemoteNegativeSampler,
     RemotePseudoTypedNegativeSampler,
 )
@@ -21,6 +23,7 @@ from negserve.integrations.pykeen.negative_samplers import (
 __all__ = [
     "RemoteBasicNegativeSampler",
     "RemoteBernoulliNegativeSampler",
+    "RemoteDegreeNegativeSampler",
     "RemoteFilterer",
     "RemoteNegativeSampler",
     "RemotePseudoTypedNegativeSampler",
@@ -30,6 +33,7 @@ __all__ = [
 for _cls in (
     RemoteBasicNegativeSampler,
     RemoteBernoulliNegativeSampler,
+    RemoteDegreeNegativeSampler,
     RemotePseudoTypedNegativeSampler,
     RemoteNegativeSampler,
 ):

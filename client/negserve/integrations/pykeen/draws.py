@@ -10,10 +10,14 @@ from typing import Any
 
 import torch
 
+from negserve.config import Slot
+from negserve.integrations.pykeen.drawn_positions import DrawnPositions
 from negserve.integrations.pykeen.inverse_triples import with_inverse, without_inverse
 from negserve.integrations.remote_graph import OpenGraph, RemoteGraph
 from negserve.sampling import NegativeSampler, get_negative_sampler_cls
-from negserve.sampling.positions import Positions
+
+COLUMNS: Mapping[Slot, int] = {"head": 0, "relation": 1, "tail": 2}
+_OPPOSITE: Mapping[Slot, Slot] = {"head": "tail", "tail": "head"}
 
 
 class Draws:
@@ -22,29 +26,35 @@ class Draws:
     Thread-safe; pickled as not opened.
 
     :param graph: the graph
-    :param positions: what counts positions; shared by draws of one seed
+    :param positions: where to draw
     :param kind: name of the sampler
-    :param options: what a :class:`negserve.sampling.NegativeSampler` of that name takes
+    :ivar options: what a :class:`negserve.sampling.NegativeSampler` of that name takes
     :raises InvalidRequestError: if there is no sampler of that name
     """
 
     def __init__(
-        self, graph: RemoteGraph, positions: Positions, kind: str, options: Mapping[str, Any]
+        self, graph: RemoteGraph, positions: DrawnPositions, kind: str, options: Mapping[str, Any]
     ) -> None:
         self._graph = graph
         self._positions = positions
         self._cls = get_negative_sampler_cls(kind)
-        self._options = dict(options)
+        self._kind = kind
+        self.options = dict(options)
         self._set_up()
+
+    def with_options(self, **options: Any) -> Draws:
+        """Give draws that differ in some options."""
+        return Draws(self._graph, self._positions, self._kind, {**self.options, **options})
 
     def _set_up(self) -> None:
         self._lock = threading.Lock()
         self._process = os.getpid()
         self._open: tuple[OpenGraph, NegativeSampler] | None = None
+        self._slots: dict[tuple[Slot, int], Draws] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
-        for name in ("_lock", "_process", "_open"):
+        for name in ("_lock", "_process", "_open", "_slots"):
             del state[name]
         return state
 
@@ -65,6 +75,34 @@ class Draws:
         relations = positive_batch[..., 1].unsqueeze(-1).expand(negatives.shape[:-1])
         return with_inverse(negatives, relations), mask
 
+    def sample_slot(
+        self, positive_batch: torch.Tensor, slot: Slot, num_negs: int
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        r"""Draw new values for one slot.
+
+        :param positive_batch: integer ids, shape (\*batch, 3)
+        :return: int64, shape (\*batch, num_negs), and the mask of that shape, or None
+        """
+        values, mask = self._sample_slot(positive_batch, slot, slot, num_negs)
+        if self._graph.open().inverted:
+            # In the inverse triple (t, 2 r + 1, h), the head is the tail that the graph knows.
+            inverse = (positive_batch[..., 1:2] % 2 == 1).expand(values.shape)
+            others, valid = self._sample_slot(positive_batch, _OPPOSITE[slot], slot, num_negs)
+            values = torch.where(inverse, others, values)
+            if mask is not None and valid is not None:
+                mask = torch.where(inverse, valid, mask)
+        return values, mask
+
+    def _sample_slot(
+        self, positive_batch: torch.Tensor, drawn: Slot, slot: Slot, num_negs: int
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        draws = self._slots.get((drawn, num_negs))
+        if draws is None:
+            draws = self.with_options(corruption_scheme=(drawn,), num_negs_per_pos=num_negs)
+            self._slots[drawn, num_negs] = draws
+        negatives, mask = draws.sample(positive_batch, None)
+        return negatives[..., COLUMNS[slot]], mask
+
     def _opened(self) -> tuple[OpenGraph, NegativeSampler]:
         if self._process != os.getpid():
             # A lock that another thread held when the process was forked stays locked here.
@@ -73,7 +111,7 @@ class Draws:
         with self._lock:
             if self._open is None:
                 graph = self._graph.open()
-                sampler = self._cls(graph.factory, **self._options)
+                sampler = self._cls(graph.factory, **self.options)
                 weakref.finalize(self, sampler.close)
                 self._open = graph, sampler
             return self._open

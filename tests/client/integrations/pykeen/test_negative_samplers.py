@@ -6,6 +6,7 @@ import copy
 import inspect
 import pickle
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -27,10 +28,12 @@ from negserve import (
 from negserve.integrations.pykeen import (
     RemoteBasicNegativeSampler,
     RemoteBernoulliNegativeSampler,
+    RemoteDegreeNegativeSampler,
     RemoteFilterer,
     RemoteNegativeSampler,
     RemotePseudoTypedNegativeSampler,
 )
+from negserve.integrations.pykeen.drawn_positions import DrawnPositions
 from negserve_server import graph
 from tests.support.server_process import ServerProcess
 
@@ -38,6 +41,7 @@ CLASSES: dict[str, type[NegativeSampler]] = {
     "remote": RemoteNegativeSampler,
     "remotebasic": RemoteBasicNegativeSampler,
     "remotebernoulli": RemoteBernoulliNegativeSampler,
+    "remotedegree": RemoteDegreeNegativeSampler,
     "remotepseudotyped": RemotePseudoTypedNegativeSampler,
 }
 NUM_NEGS = 10
@@ -84,7 +88,10 @@ def test_pykeen_finds_it_by_name(name: str):
     assert negative_sampler_resolver.lookup(name) is cls
     assert negative_sampler_resolver.lookup(cls.__name__) is cls
     assert cls.get_normalized_name() == name
-    assert cls.hpo_default == NegativeSampler.hpo_default
+    assert dict(cls.hpo_default) | NegativeSampler.hpo_default == cls.hpo_default
+    assert set(cls.hpo_default) - set(NegativeSampler.hpo_default) == (
+        {"alpha"} if name == "remotedegree" else set()
+    )
 
 
 @ANY
@@ -199,7 +206,8 @@ def test_it_draws_what_negserve_draws(
     cls = sampling.get_negative_sampler_cls(name)
     expected = cls(graph.TriplesFactory.world(), 3, True, seed=5)
     for batch in triples[:500].split(200):
-        (ours, mask), (theirs, valid) = sampler.sample(batch), expected.sample(batch)
+        ours, mask = sampler.sample(batch, position=expected.position)
+        theirs, valid = expected.sample(batch)
         assert torch.equal(ours, theirs)
         assert torch.equal(mask, valid)
     assert sampler.graph.open().factory.name == "world"
@@ -221,7 +229,7 @@ def test_any_configuration(publisher: ServerProcess, world_file: TriplesFactory)
         filter_splits=("training", "validation", "testing"),
     )  # fmt: skip
     positives = world_file.mapped_triples[:300]
-    negatives, mask = sampler.sample(positives)
+    negatives, mask = sampler.sample(positives, position=0)
     with Client(publisher.target) as client:
         batch = client.triples_factory("world").open_sampler(
             **{name: getattr(config, name) for name in config.__slots__}
@@ -241,31 +249,124 @@ def test_distinct_values_come_with_a_mask(make: Make, nations: Nations):
 def test_calls_differ_and_seeds_decide(make: Make, nations: Nations):
     positives = nations.training.mapped_triples[:50]
 
-    def draw(seed: int | None) -> list[torch.Tensor]:
-        sampler = make("remotebernoulli", seed=seed)
-        return [sampler.sample(positives)[0] for _ in range(2)]
+    def draw(torch_seed: int | None, **options: int) -> torch.Tensor:
+        if torch_seed is not None:
+            torch.manual_seed(torch_seed)
+        sampler = make("remotebernoulli", **options)
+        return torch.stack([sampler.sample(positives)[0] for _ in range(2)])
 
-    first, second = draw(7)
-    assert not torch.equal(first, second)
-    assert torch.equal(torch.stack(draw(7)), torch.stack([first, second]))
-    assert not torch.equal(draw(8)[0], first)
-    # Without one, PyKEEN's random seed decides, as it does for PyKEEN's samplers.
-    torch.manual_seed(3)
-    drawn, other = draw(None), draw(None)
-    torch.manual_seed(3)
-    assert torch.equal(torch.stack(draw(None)), torch.stack(drawn))
-    assert not torch.equal(other[0], drawn[0])
+    drawn = draw(3)
+    assert not torch.equal(*drawn)
+    assert torch.equal(draw(3), drawn), "the random seed decides, as for PyKEEN's samplers"
+    other_seed = draw(3, seed=7)
+    further = draw(None, seed=7)
+    assert torch.equal(draw(3, seed=7), other_seed)
+    for one, other in ((drawn, draw(4)), (drawn, other_seed), (other_seed, further)):
+        assert not torch.equal(one[0], other[0])
+        assert not torch.equal(one[1], other[1])
+
+
+def test_a_new_sampler_leaves_torchs_generator_alone(make: Make):
+    # Else a training that was resumed, which makes another sampler, would shuffle otherwise.
+    before = torch.get_rng_state()
+    make("remotebasic", filtered=True)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("chunk_size", [1, 1000])
+def test_positions_of_ranks_lie_apart(chunk_size: int):
+    taken = []
+    for rank in range(3):
+        torch.manual_seed(5)  # ranks of one training begin alike
+        positions = DrawnPositions(chunk_size, rank, 3)
+        taken += [(positions.take(100), rank) for _ in range(1000)]
+    assert all(0 <= position <= 2**64 - 100 for position, _ in taken)
+    assert not any(position % chunk_size for position, _ in taken)
+    assert all(after[0] - before[0] >= 100 for before, after in pairwise(sorted(taken)))
+    assert max(position for position, _ in taken) > 2**63
+    torch.manual_seed(5)
+    copied = pickle.loads(pickle.dumps(DrawnPositions(chunk_size, 1, 3)))
+    assert (copied.take(100), 1) == taken[1000]
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda it: pickle.loads(pickle.dumps(it))])
-def test_copies_draw_the_same(make: Make, nations: Nations, copied: Any):
+def test_copies_draw_the_same_at_a_position(make: Make, nations: Nations, copied: Any):
     positives = nations.training.mapped_triples[:50]
     for filters in ({"filtered": True}, {"filterer": "bloom"}):
         sampler = make("remotebernoulli", seed=7, **filters)
-        before, mask = sampler.sample(positives)
-        again, valid = copied(sampler).sample(positives, position=0)
+        before, mask = sampler.sample(positives, position=3)
+        again, valid = copied(sampler).sample(positives, position=3)
         assert torch.equal(before, again)
         assert torch.equal(mask, valid)
+        assert not torch.equal(sampler.sample(positives)[0], copied(sampler).sample(positives)[0])
+
+
+@ANY
+def test_a_wrong_keyword_names_the_class(make: Make, cls: type[NegativeSampler]):
+    with pytest.raises(TypeError, match=rf"{cls.__name__}.*'num_negatives'"):
+        make(cls, num_negatives=3)
+
+
+def test_a_corrupt_batch_of_ones_own_is_called(make: Make, nations: Nations):
+    class Mine(RemoteBasicNegativeSampler):
+        def corrupt_batch(self, positive_batch: torch.Tensor) -> torch.Tensor:
+            negatives = super().corrupt_batch(positive_batch)
+            negatives[..., 0] = positive_batch[..., :1]
+            negatives[..., 2] = 3
+            return negatives
+
+    positives = nations.training.mapped_triples[:50]
+    negatives, mask = make(Mine).sample(positives)
+    assert (negatives[..., 2] == 3).all()
+    assert mask is None
+    negatives, mask = make(Mine, filtered=True).sample(positives)
+    assert (negatives[..., 2] == 3).all()
+    known = known_of(nations.training.mapped_triples)
+    assert mask.tolist() == [[tuple(it) not in known for it in row] for row in negatives.tolist()]
+    with pytest.raises(InvalidRequestError, match="corrupt_batch of its own"):
+        make(Mine).sample(positives, position=0)
+
+
+@pytest.mark.parametrize("filters", [{}, {"filtered": True}, {"filterer": "python-set"}], ids=str)
+@pytest.mark.parametrize("inverse", [False, True])
+@pytest.mark.parametrize(("scheme", "k", "shares"), [
+    (("head", "tail"), 7, {"head": 4, "tail": 3}), (("tail",), 3, {"tail": 3}),
+    (("head", "relation", "tail"), 2, {"head": 1, "relation": 1}),
+])  # fmt: skip
+def test_grouped_negatives_of_pykeens_next_release(
+    make: Make, nations: Nations, filters: dict[str, Any], inverse: bool,
+    scheme: tuple[str, ...], k: int, shares: dict[str, int],
+):  # fmt: skip
+    """Values by slot, each positive with as many, and with a filter never a known one."""
+    factory = nations.training
+    if inverse:
+        factory = factory.clone_and_exchange_triples(
+            factory.mapped_triples, create_inverse_triples=True
+        )
+    sampler = make(
+        "remotebasic", factory=factory, num_negs_per_pos=k, corruption_scheme=scheme, **filters
+    )
+    triples = factory._add_inverse_triples_if_necessary(factory.mapped_triples)
+    known = known_of(triples)
+    positives = triples[torch.randperm(len(triples))[:60]].reshape(6, 10, 3)
+    assert sampler.supports_grouped_corruption
+    unfiltered = sampler.corrupt_batch_grouped(positives)
+    values, masks = sampler.sample_grouped(positives)
+    assert {slot: it.shape for slot, it in unfiltered.items()} == {
+        slot: (6, 10, share) for slot, share in shares.items()
+    }
+    assert (masks is None) == (not filters)
+    for slot, replaced in values.items():
+        assert not torch.equal(replaced, unfiltered[slot])
+        column = ("head", "relation", "tail").index(slot)
+        assert (replaced != positives[..., column : column + 1]).all()
+        negatives = positives.unsqueeze(2).repeat(1, 1, replaced.shape[-1], 1)
+        negatives[..., column] = replaced
+        is_known = torch.tensor([tuple(it) in known for it in negatives.reshape(-1, 3).tolist()])
+        if masks is not None:
+            assert torch.equal(masks[slot].flatten(), ~is_known)
+            assert masks[slot].all() or filters == {"filterer": "python-set"}
+    assert "supports_grouped_corruption" not in vars(RemoteBernoulliNegativeSampler)
 
 
 @pytest.mark.parametrize("kind", ["basic", "bernoulli", "pseudotyped"])

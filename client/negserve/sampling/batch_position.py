@@ -1,0 +1,50 @@
+"""Positions for trainers that number their batches themselves."""
+
+from __future__ import annotations
+
+from negserve.errors import InvalidRequestError
+from negserve.sampling.ranks import find_rank
+
+
+def batch_position(
+    epoch: int,
+    batch: int,
+    *,
+    batch_size: int,
+    num_batches: int,
+    rank: int | None = None,
+    world_size: int | None = None,
+) -> int:
+    """Give the position of a batch's first positive, for ``sampler.sample(..., position=...)``.
+
+    No two batches of a training share a position, whatever their ranks and epochs, as long as
+    ``batch_size``, ``num_batches`` and the number of ranks stay. Batch b of rank r, of w ranks, has
+    position ((epoch * num_batches + b) * w + r) * batch_size.
+
+    :param epoch: which epoch, from 0
+    :param batch: which batch of this rank's epoch, 0 to ``num_batches`` - 1
+    :param batch_size: positives of the largest batch; with chunks, a multiple of ``chunk_size``
+    :param num_batches: batches of one rank in one epoch, the same on every rank
+    :param rank: which rank; None for torch.distributed's where it is initialised, else that of the
+        launcher's variables, else 0
+    :param world_size: how many ranks there are; given and left out together with ``rank``
+    :return: 0 to 2^64 - 1
+    :raises InvalidRequestError: for a number out of its range, or positions beyond 2^64 - 1
+    """
+    found = find_rank(rank, world_size)
+    for name, value, least, most in (
+        ("batch_size", batch_size, 1, 2**32),
+        ("num_batches", num_batches, 1, 2**64),
+        ("epoch", epoch, 0, 2**64),
+        ("batch", batch, 0, num_batches - 1),
+    ):
+        if not least <= value <= most:
+            raise InvalidRequestError(f"{name}={value}; give {least} to {most}")
+    position = ((epoch * num_batches + batch) * found.world_size + found.rank) * batch_size
+    if position + batch_size > 2**64:
+        raise InvalidRequestError(
+            f"batch {batch} of epoch {epoch} has position {position}, beyond {2**64 - 1}; go on "
+            f"with another seed and epoch 0",
+            reason="POSITION_OUT_OF_RANGE",
+        )
+    return position

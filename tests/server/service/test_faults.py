@@ -1,0 +1,80 @@
+"""What a caller hears when the server itself fails."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+
+import grpc
+import pytest
+
+from negserve import Client, SamplerConfig, ServerFaultError
+from negserve.v1 import sampler_pb2 as pb
+from negserve_server.service import Limits, OpenStreams, make_handler
+
+CALLS: dict[str, Callable[[Client], object]] = {
+    "unary": lambda client: client.list_datasets(),
+    "stream": lambda client: client.triples_factory("x").entity_to_id,
+    "admitted stream": lambda client: list(client.triples_factory("x").epochs(SamplerConfig())),
+    "stream of requests": lambda client: client.triples_factory("x").open_sampler(),
+}
+
+
+class Broken:
+    """Answers what a client asks first, and fails at all else."""
+
+    def get_dataset(self, request: pb.GetDatasetRequest) -> pb.GetDatasetResponse:
+        dataset = pb.Dataset(name=request.dataset, num_entities=9, num_relations=9)
+        limits = pb.Limits(max_negatives_per_message=99, max_triples_per_message=99)
+        return pb.GetDatasetResponse(dataset=dataset, limits=limits)
+
+    def list_datasets(self, _: object) -> pb.ListDatasetsResponse:
+        raise ZeroDivisionError("an error of ours")
+
+    get_relation_statistics = list_datasets
+
+    async def get_vocabulary(self, _: object) -> AsyncIterator[pb.GetVocabularyResponse]:
+        raise ZeroDivisionError("an error of ours")
+        yield
+
+    sample = contains = sample_epoch = publish = get_vocabulary
+
+
+@pytest.fixture
+def broken() -> Iterator[str]:
+    started, stop = threading.Event(), asyncio.Event()
+    target = []
+    loop = asyncio.new_event_loop()
+
+    async def serve() -> None:
+        server = grpc.aio.server()
+        handler = make_handler(Broken(), OpenStreams(Limits()))  # type: ignore[arg-type]
+        server.add_generic_rpc_handlers((handler,))
+        target.append(f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}")
+        await server.start()
+        started.set()
+        await stop.wait()
+        await server.stop(None)
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
+    thread.start()
+    assert started.wait(20)
+    yield target[0]
+    loop.call_soon_threadsafe(stop.set)
+    thread.join(20)
+    loop.close()
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_fault_is_the_servers_own_and_told_at_once(
+    broken: str, name: str, caplog: pytest.LogCaptureFixture
+):
+    with (
+        Client(broken, patience=60) as client,
+        pytest.raises(ServerFaultError, match=r"unforeseen ZeroDivisionError.*log") as caught,
+    ):
+        CALLS[name](client)
+    assert caught.value.reason == "INTERNAL_FAULT"
+    assert caught.value.metadata == {"value": "ZeroDivisionError"}
+    assert len([record for record in caplog.records if record.exc_info]) == 1
