@@ -9,9 +9,7 @@ one trained on. Needs ``pip install lightning``. See ``docs/ecosystem.md``.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import lightning
 import torch
@@ -20,36 +18,6 @@ from torch import Tensor, nn
 
 from negserve import Client, SamplerConfig
 from negserve.data import TripleBatch, TripleLoader, TripleStream
-
-
-class EpochLoader:
-    """A loader with a length and a state, which Lightning keeps in its checkpoints.
-
-    Lightning fetches one batch ahead from a loader that has no length, and the state would be a
-    batch too far.
-
-    :param loader: over the stream of this rank
-    :param num_batches: of a whole epoch
-    """
-
-    def __init__(self, loader: TripleLoader, num_batches: int) -> None:
-        self._loader = loader
-        self._num_batches = num_batches
-
-    def __len__(self) -> int:
-        return self._num_batches
-
-    def __iter__(self) -> Iterator[TripleBatch]:
-        """Iterate over what is left of the epoch."""
-        return iter(self._loader)
-
-    def state_dict(self) -> dict[str, int]:
-        """Give the state behind the last batch taken; the same on every rank."""
-        return self._loader.state_dict()
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state."""
-        self._loader.load_state_dict(state)
 
 
 class TripleDataModule(lightning.LightningDataModule):
@@ -80,21 +48,22 @@ class TripleDataModule(lightning.LightningDataModule):
         with Client(target) as client:
             graph = client.triples_factory(dataset)
             self.num_entities, self.num_relations = graph.num_entities, graph.num_relations
-            self.num_triples = graph.num_triples
 
-    def train_dataloader(self) -> EpochLoader:
-        """Give the loader of this rank; batches are expanded on the device of the training."""
+    def train_dataloader(self) -> TripleLoader:
+        """Give the loader of this rank; batches are expanded on the device of the training.
+
+        It has a state, which Lightning keeps in its checkpoints, and a length, without which
+        Lightning would fetch one batch ahead, and the state would be a batch too far.
+        """
         assert self.trainer is not None
         # Only now: torch.distributed knows the ranks once Lightning has started them.
         stream = TripleStream(
             self.target, self.dataset, self.sampler, batch_size=self.batch_size, form="compact"
         )
         device = self.trainer.strategy.root_device
-        loader = TripleLoader(
+        return TripleLoader(
             stream, device=device, num_workers=self.num_workers, pin_memory=device.type == "cuda"
         )
-        global_batch = self.batch_size * stream.config.world_size
-        return EpochLoader(loader, -(-self.num_triples // global_batch))
 
 
 class TransE(lightning.LightningModule):
@@ -121,7 +90,8 @@ class TransE(lightning.LightningModule):
     def training_step(self, batch: TripleBatch) -> Tensor:
         """Sum over positives the cross entropy of each among its negatives."""
         scores = self(torch.cat([batch.positives.unsqueeze(1), batch.negatives], dim=1))
-        # A constant divisor: the last batches may be shorter on one rank than on another.
+        # A constant divisor: the last batches may be shorter on one rank than on another, or empty,
+        # and the mean of nothing is NaN.
         loss: Tensor = (scores.logsumexp(1) - scores[:, 0]).sum() / self.batch_size
         self.num_seen += len(batch.positives)
         self.total_loss += float(loss.detach())

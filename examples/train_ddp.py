@@ -235,7 +235,8 @@ def train(options: argparse.Namespace) -> None:
         with Progress(disable=rank != 0) as progress:
             task = progress.add_task(options.model, total=options.epochs * factory.num_triples)
             for step, batch in steps(loader, options.epochs, seen):
-                # A constant divisor: the last batches may be shorter on one rank than on another.
+                # A constant divisor: the last batches may be shorter on one rank than on another,
+                # or empty, and the mean of nothing is NaN.
                 loss = loss_of(parallel, batch.positives, batch.negatives) / options.batch_size
                 optimizer.zero_grad()
                 loss.backward()

@@ -112,3 +112,13 @@ def test_two_ranks_share_each_epoch(server: ServerProcess, tmp_path: Path):
         ("1", str(NUM_TRIPLES)),
     ]
     assert read(tmp_path / "run.ckpt")["global_step"] == 2 * -(-NUM_TRIPLES // 512)
+
+
+def test_a_ranks_last_batch_may_be_empty(server: ServerProcess, tmp_path: Path):
+    options = ("--epochs", "2", "--devices", "3", "--batch-size", "901")
+    said = Run(server, tmp_path / "run.ckpt", *options).finish()
+    losses = re.findall(r"epoch \d: 5408 triples, loss (\S+)", said)
+    assert len(losses) == 2
+    assert all(0 < float(loss) < 10 for loss in losses)
+    for weights in read(tmp_path / "run.ckpt")["state_dict"].values():
+        assert weights.isfinite().all()

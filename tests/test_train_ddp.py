@@ -28,9 +28,11 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def start(server: ServerProcess, checkpoint: Path, *options: str) -> subprocess.Popen[str]:
+def start(
+    server: ServerProcess, checkpoint: Path, *options: str, num_ranks: int = 2
+) -> subprocess.Popen[str]:
     command = [
-        *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"),
+        *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(num_ranks)),
         *("--master-addr", "127.0.0.1", "--master-port", str(free_port())),
         *(str(REPOSITORY / "examples" / "train_ddp.py"), "--target", server.target),
         *("--checkpoint", str(checkpoint), *SHORT, *options),
@@ -98,3 +100,14 @@ def test_it_trains_on_a_benchmark_graph(tmp_path: Path):
         options = ("--dataset", "codex-s", "--data", str(folder), "--model", "transe")
         mrr = finish(start(server, tmp_path / "run.pt", *options))
     assert min(mrr.values()) > LEAST_MRR
+
+
+def test_a_ranks_last_batch_may_be_empty(server: ServerProcess, tmp_path: Path):
+    """5,408 triples are two steps of 3 * 901, and 2 more for three ranks."""
+    options = ("--epochs", "2", "--batch-size", "901", "--save-every", "1")
+    path = tmp_path / "run.pt"
+    assert min(finish(start(server, path, *options, num_ranks=3)).values()) > 0
+    checkpoint = torch.load(path, weights_only=True)
+    assert checkpoint["step"] == 6
+    assert checkpoint["stream"] == {"epoch": 2, "start": 0}
+    assert all(weights.isfinite().all() for weights in checkpoint["model"].values())

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
+from negserve.data.reader import Reader, find_reader
 from negserve.data.triple_batch import TripleBatch
 from negserve.data.triple_stream import TripleStream
 from negserve.errors import InvalidRequestError
@@ -28,7 +29,8 @@ class TripleLoader:
     :param device: where the batches are to be; None leaves them on the CPU
     :param options: of :class:`torch.utils.data.DataLoader`, as ``num_workers``, ``pin_memory``,
         ``persistent_workers``, ``multiprocessing_context``
-    :raises InvalidRequestError: for a stream of tuples, whose progress can't be seen
+    :raises InvalidRequestError: for a stream of tuples, whose progress can't be seen; for
+        ``in_order=False`` with several workers, as no state would say which batches were taken
     """
 
     def __init__(
@@ -36,6 +38,8 @@ class TripleLoader:
     ) -> None:
         if stream.form == "tuple":
             raise InvalidRequestError("form='tuple'; give a stream of form batch or compact")
+        if not options.get("in_order", True) and options.get("num_workers", 0) > 1:
+            raise InvalidRequestError("in_order=False; give True, or at most one worker")
         self.stream = stream
         self.device = None if device is None else torch.device(device)
         self._loader: DataLoader[Any] = DataLoader(stream, batch_size=None, **options)
@@ -45,24 +49,33 @@ class TripleLoader:
 
         :raises NegserveError: as :meth:`negserve.EpochStream.__iter__`
         """
-        stream, epoch = self.stream, self.stream.epoch
-        stream.begin_pass()
+        stream, reader = self.stream, find_reader() or Reader()
+        stream.check_begin(reader)
+        epoch, _ = place = stream.place
+        is_over = False
+        stream.begin_pass(reads_ahead=reader.reads_ahead)
         try:
             with held():  # Python forgets an interrupt while it forks
                 batches = iter(self._loader)
             for batch in batches:
-                place = batch.state["epoch"], batch.state["start"]
+                stream.check_place(place)
+                after = batch.state["epoch"], batch.state["start"]
                 if self.device is not None:
                     batch = batch.to(self.device, non_blocking=True)  # noqa: PLW2901
                 whole = batch.expand()
                 # Before the batch is given: who keeps the state has seen the batch. An interrupt
                 # comes before both or after both, as nothing is called in between.
-                stream.place = place
+                place = stream.place = after
                 yield whole
+            is_over = True
+            if stream.epoch == epoch:
+                stream.place = epoch + 1, 0  # there was nothing left
         finally:
-            stream.end_pass()
-        if stream.epoch == epoch:
-            stream.place = epoch + 1, 0  # there was nothing left
+            stream.end_pass(is_over=is_over)
+
+    def __len__(self) -> int:
+        """Tell how many batches a whole epoch has; a pass that goes on within one has fewer."""
+        return len(self.stream)
 
     def state_dict(self) -> dict[str, int]:
         """Give ``epoch`` and ``start``: where the next pass begins."""

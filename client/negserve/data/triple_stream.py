@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from negserve.client import Client
 from negserve.config import SamplerConfig
+from negserve.data.pass_board import PassBoard
+from negserve.data.reader import Reader, find_reader
+from negserve.data.share import check_reader, num_batches, share_of
 from negserve.data.triple_batch import CompactTripleBatch, TripleBatch, compact_batch
+from negserve.data.worker_progress import WorkerProgress
 from negserve.epoch import EpochConfig, Tail
 from negserve.epoch_cursor import epoch_and_start
 from negserve.epoch_stream import EpochStream
 from negserve.errors import InvalidRequestError
 from negserve.sampling.positions import MAX_NUM_WORKERS
-from negserve.sampling.ranks import find_rank
+from negserve.sampling.ranks import distributed_rank, find_rank
 from negserve.triples_factory import RemoteTriplesFactory
 
 Form = Literal["batch", "compact", "tuple"]
 Item = TripleBatch | CompactTripleBatch | tuple[torch.Tensor, ...]
 
-# Where the shared tensor has what; behind it, one number per worker.
-_EPOCH, _START, _VERSION, _BY_LOADER, _BEGUN = range(5)
+_NOT_THIS_RANK = "accelerate's dispatcher reads on the first rank only; this is another"
 
 
 class TripleStream(IterableDataset[Item]):
@@ -40,9 +44,14 @@ class TripleStream(IterableDataset[Item]):
     far it is; with a plain DataLoader call :meth:`set_epoch`, or :meth:`load_state_dict`, before
     each pass: a pass that would repeat one is refused.
 
+    A stream notices loaders that shard it again, read ahead of the training or keep states, of
+    accelerate, torchdata, Lightning and Ray: ``docs/training.md`` says how each is used. What would
+    lose or repeat triples is refused.
+
     A checkpoint keeps ``batch.state`` of the last batch trained on. Any batch size, world size
     and number of workers go on from it. Picklable.
 
+    :ivar place: epoch and start of the next pass, also where a reader is ahead; loaders set it
     :param source: address of the server or addresses of its replicas, a client, or a dataset of
         one
     :param dataset: the dataset's name; not needed if ``source`` is a dataset
@@ -58,7 +67,6 @@ class TripleStream(IterableDataset[Item]):
         :class:`CompactTripleBatch`, for transfers to a device with the expansion there; ``tuple``
         gives the tensors (positives, negatives), then those asked for of mask, weights and log_q
     :param prefetch: batches read ahead, at least 1, in each worker
-    :ivar place: epoch and start of the next pass; loaders set it behind what they give
     :raises InvalidRequestError: if ranks are given by halves, or torch.distributed has several
         but is not initialised yet
     """
@@ -88,6 +96,8 @@ class TripleStream(IterableDataset[Item]):
                 raise InvalidRequestError(f"dataset={dataset!r}; source is {source.name!r}")
         elif dataset is None:
             raise InvalidRequestError("dataset is missing; name one of the server's")
+        # A share that was given by the caller is not for accelerate to give.
+        self._has_own_rank = rank is None and world_size is None
         rank, world_size = _ranks(rank, world_size)
         self._source = source
         self._dataset = dataset
@@ -104,73 +114,157 @@ class TripleStream(IterableDataset[Item]):
             weights=weights,
         )
         self.place = (0, 0)
-        # How the training process tells its workers where a pass begins, also living ones.
-        self._shared = torch.zeros(_BEGUN + MAX_NUM_WORKERS, dtype=torch.int64)
-        self._shared.share_memory_()  # type: ignore[no-untyped-call]
-        self._tell(*self.place)
+        self._is_loaded = False  # and no pass has begun since
+        self._is_noted = False  # by a loader, which sees what workers give
+        self._is_read_ahead = False
+        self._board = PassBoard()
+        self._board.publish(0, 0)
+        # In workers only.
+        self._progress: WorkerProgress | None = None
+        self._handed_to: Reader | None = None
         self._opened: tuple[int, RemoteTriplesFactory, int] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_opened": None}
+        # A spawned worker can't see who reads it: this is called for whoever starts it.
+        return {**self.__dict__, "_opened": None, "_handed_to": find_reader()}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        # Does nothing in a spawned worker: there it is shared already.
-        self._shared.share_memory_()  # type: ignore[no-untyped-call]
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        if (find_reader() or Reader()).copies:
+            # It would read a fresh copy in each pass, the same epoch; it takes the stream instead.
+            raise TypeError("a stream in a data pipe is not copied, as copies repeat each other")
+        copied = type(self).__new__(type(self))
+        memo[id(self)] = copied
+        copied.__dict__.update(deepcopy(self.__getstate__(), memo))
+        return copied
 
     def __iter__(self) -> Iterator[Item]:
         """Iterate over what is left of the epoch, or over a worker's part of it.
 
-        :raises InvalidRequestError: in a worker, for a pass from where one has begun before
+        :raises InvalidRequestError: in a worker, for a pass from where one has begun before; for
+            a loader of another library that would lose or repeat batches
         :raises NegserveError: as :meth:`negserve.EpochStream.__iter__`
         """
         info = get_worker_info()
-        if info is None:
-            # A loader keeps the place itself, behind what it has given.
-            is_followed = bool(self._shared[_BY_LOADER])
-            return self._pass(*self.place, self.config, is_followed=is_followed)
-        if info.num_workers > MAX_NUM_WORKERS:
-            raise InvalidRequestError(
-                f"num_workers={info.num_workers}; at most {MAX_NUM_WORKERS} are possible"
-            )
-        config = replace(self.config, worker=info.id, num_workers=info.num_workers)
-        epoch, start, version = (int(number) for number in self._shared[:_BY_LOADER])
-        # A worker that is slow to start may see the next pass already and begin it twice; what came
-        # of the first time is dropped by the loader.
-        if self._shared[_BEGUN + info.id] == version and not self._shared[_BY_LOADER]:
-            raise InvalidRequestError(
-                f"a pass from epoch={epoch}, start={start} has begun before; call set_epoch or "
-                f"load_state_dict before each pass over a DataLoader with workers, or use "
-                f"negserve.data.TripleLoader"
-            )
-        self._shared[_BEGUN + info.id] = version
-        return self._pass(epoch, start, config, is_followed=True)
+        if info is not None:
+            try:
+                return self._begin_in_worker(info.id, info.num_workers)
+            except InvalidRequestError as error:
+                # Said when a batch is asked for: some loaders end workers that can't begin.
+                return _refused(error)
+        reader = find_reader() or Reader()
+        self._check(reader)
+        if reader.num_ranks > 1:
+            self._share(reader, self.place[1])  # all ranks are told what is wrong
+        if reader.is_first:
+            return self._pass_here()
+        self._is_loaded, self._is_read_ahead = False, True
+        return _refused(InvalidRequestError(_NOT_THIS_RANK))
 
-    def _pass(
-        self, epoch: int, start: int, config: EpochConfig, *, is_followed: bool
-    ) -> Iterator[Item]:
-        factory, num_positives = self._open()
+    def _check(self, reader: Reader) -> None:
+        now = distributed_rank() if self._has_own_rank else None
+        if now is not None and now[:2] != (self.config.rank, self.config.world_size):
+            raise InvalidRequestError(
+                f"this is rank {now.rank} of {now.world_size}, but was rank={self.config.rank}, "
+                f"world_size={self.config.world_size} when the stream was made; make it after "
+                f"init_process_group, or give rank and world_size"
+            )
+        check_reader(reader, self.config, self.form, has_own_rank=self._has_own_rank)
+
+    def _share(self, reader: Reader, start: int) -> tuple[EpochConfig, int]:
+        return share_of(reader, self.config, self._open()[1], start)
+
+    def _pass_here(self) -> Iterator[Item]:
+        # Only now: a loader may be asked for its state, and be given another, before it reads.
+        reader = find_reader() or Reader()
+        self._check(reader)
+        self.check_begin(reader)
+        epoch, start = place = self.place
+        config, end = self._share(reader, start)
+        self._is_read_ahead, self._is_loaded = reader.reads_ahead, False
+        is_followed = self._board.is_by_loader  # who keeps the place itself, behind what it gives
+        for item, after in self._read(epoch, start, config, end):
+            if not is_followed:
+                self.check_place(place)
+                self._is_noted = False
+                self._board.publish(*after)
+                # Before the batch is given: who keeps the state has seen the batch. An interrupt
+                # comes before both or after both, as nothing is called in between.
+                place = self.place = after
+            yield item
+        if not is_followed and self.place == place and place[0] == epoch:
+            self._go_to(epoch + 1, 0)  # there was nothing left
+        self._is_read_ahead = False
+
+    def _begin_in_worker(self, worker: int, num_workers: int) -> Iterator[Item]:
+        """Begin a worker's pass: by its loader's state, or as all others do."""
+        reader = find_reader() or self._handed_to or Reader()
+        self._check(reader)
+        if num_workers > MAX_NUM_WORKERS:
+            raise InvalidRequestError(
+                f"num_workers={num_workers}; at most {MAX_NUM_WORKERS} are possible"
+            )
+        loaded, self._progress = self._progress, None
+        if loaded is None or loaded.has_begun:
+            self.check_begin(reader)
+            place = self._board.begin(worker)
+            loaded = self._worker_progress(
+                {"epoch": place.epoch, "start": place.start}, worker, num_workers
+            )
+        else:
+            _, end = self._share(reader, loaded.start)
+            self._board.resume(worker, loaded.epoch, loaded.is_over(end))
+        loaded.has_begun = True
+        self._progress = loaded
+        if not reader.is_first:
+            return _refused(InvalidRequestError(_NOT_THIS_RANK))
+        return self._pass_in_worker(loaded, reader)
+
+    def _worker_progress(
+        self, state: Mapping[str, Any], worker: int, num_workers: int
+    ) -> WorkerProgress:
+        stride = self.config.batch_size * self.config.world_size
+        return WorkerProgress.load(state, worker, num_workers, stride)
+
+    def _pass_in_worker(self, progress: WorkerProgress, reader: Reader) -> Iterator[Item]:
+        told = self._board.place
+        config, end = self._share(reader, progress.start)
+        config = replace(config, worker=progress.worker, num_workers=progress.num_workers)
+        for item, _ in self._read(progress.epoch, progress.start, config, end):
+            now = self._board.place
+            if now.version != told.version and now[:2] != told[:2]:
+                raise InvalidRequestError(
+                    f"set_epoch or load_state_dict took the stream to epoch={now.epoch}, "
+                    f"start={now.start} when workers had begun; call it before the pass, and "
+                    f"before a loader that reads ahead is made"
+                )
+            progress.advance()
+            yield item
+
+    def _read(
+        self, epoch: int, start: int, config: EpochConfig, end: int
+    ) -> Iterator[tuple[Item, tuple[int, int]]]:
+        """Iterate over batches, with each where it leads to."""
+        if start >= end:
+            return
+        factory = self._open()[0]
         largest_id = max(factory.num_entities, factory.num_relations) - 1
         stream: EpochStream = factory.epochs(self.sampler, config, prefetch=self.prefetch)
         stream.load_state_dict({"epoch": epoch, "start": start})
         for batch in stream:
-            left = num_positives - batch.next_start
-            is_last = left < (config.batch_size * config.world_size if config.tail == "drop" else 1)
-            after = (epoch + 1, 0) if is_last else (epoch, batch.next_start)
+            if config.tail == "drop" and batch.next_start > end:
+                return  # of ranks that share what is read here, not all would get one
+            after = (epoch + 1, 0) if batch.next_start >= end else (epoch, batch.next_start)
             compact = compact_batch(batch, largest_id, {"epoch": after[0], "start": after[1]})
-            item: Item = compact
-            if self.form == "batch":
-                item = compact.expand()
-            elif self.form == "tuple":
-                item = compact.expand().as_tuple()
-            if not is_followed:
-                # Before the batch is given: who keeps the state has seen the batch. An interrupt
-                # comes before both or after both, as nothing is called in between.
-                self._tell(*after)
-                self.place = after
-            yield item
-        if not is_followed and self.place[0] == epoch:
-            self._go_to(epoch + 1, 0)  # there was nothing left
+            if self.form == "compact":
+                yield compact, after
+            elif self.form == "batch":
+                yield compact.expand(), after
+            else:
+                yield compact.expand().as_tuple(), after
+
+    def __len__(self) -> int:
+        """Tell how many batches a whole epoch has, of one rank; asks the server once."""
+        return num_batches(find_reader() or Reader(), self.config, self._open()[1])
 
     def _open(self) -> tuple[RemoteTriplesFactory, int]:
         """Give the dataset in this process, and how many positives its epochs have."""
@@ -191,42 +285,135 @@ class TripleStream(IterableDataset[Item]):
         return self.place[0]
 
     def set_epoch(self, epoch: int) -> None:
-        """Let the next pass be an epoch from its beginning. Not to be called during a pass."""
-        self.load_state_dict({"epoch": epoch, "start": 0})
+        """Let the next pass be of an epoch. Not to be called during a pass.
+
+        It begins where a state of this epoch was loaded before, else at the epoch's beginning.
+
+        :raises InvalidRequestError: if a state of another epoch was loaded, and not gone on from;
+            for a loader of another library that would lose or repeat batches
+        """
+        self._check(find_reader() or Reader())
+        if self._is_loaded and not self._board.is_read and self.place != (epoch, 0):
+            if self.place[0] != epoch:
+                raise InvalidRequestError(
+                    f"set_epoch({epoch}), but the state that was loaded is of epoch="
+                    f"{self.place[0]}, start={self.place[1]}; call set_epoch("
+                    f"{self.place[0]}) of the loader to go on from it, or load_state_dict("
+                    f"{{'epoch': {epoch}, 'start': 0}}) to drop it"
+                )
+            return
+        self._go_to(*epoch_and_start({"epoch": epoch, "start": 0}))
+        self._is_read_ahead = False
 
     def state_dict(self) -> dict[str, int]:
         """Give ``epoch`` and ``start`` of the next pass.
 
         Without workers, or with :class:`TripleLoader`, that is behind the last batch that was
-        taken. With a plain DataLoader, ``state`` of that batch tells it instead.
+        taken. In a worker it is the state of the worker's part, which a loader with states
+        (torchdata's) keeps.
+
+        :raises InvalidRequestError: where the training process can't know it: for a DataLoader
+            with workers, or within a pass of a loader that reads ahead. ``state`` of the last
+            batch tells it there.
         """
+        info = get_worker_info()
+        if info is not None:
+            return self._state_in_worker(info.id, info.num_workers)
+        if self._is_read_ahead:
+            reader = find_reader() or Reader()
+            # accelerate asks before it reads ahead, and keeps the answer.
+            if not (reader.is_stateful and reader.epoch is not None):
+                raise InvalidRequestError(
+                    "the loader that reads this stream (accelerate's, Ray's, Lightning's) is ahead "
+                    "of the batch that is trained on; keep that batch's state, use "
+                    "negserve.data.TripleLoader, or ask when the epoch is over"
+                )
+        elif self._board.is_read and not self._is_noted:
+            raise InvalidRequestError(
+                "workers read this stream, and the training process does not see how far; keep "
+                "the state of the last batch trained on, or use negserve.data.TripleLoader"
+            )
         return {"epoch": self.place[0], "start": self.place[1]}
+
+    def _state_in_worker(self, worker: int, num_workers: int) -> dict[str, int]:
+        progress = self._progress
+        if progress is None:
+            place = self._board.place
+            progress = self._worker_progress(
+                {"epoch": place.epoch, "start": place.start}, worker, num_workers
+            )
+        return progress.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Let the next pass go on from a state. Not to be called during a pass.
 
         :param state: of a batch, of :meth:`state_dict`, or of a :class:`negserve.EpochStream`
-        :raises InvalidRequestError: if the state is none
+        :raises InvalidRequestError: if the state is none, or of a worker and this is none, or one
+            of another loader's; if the loader counts another epoch
         """
-        self._go_to(*epoch_and_start(state))
+        info = get_worker_info()
+        if info is not None:
+            self._progress = self._worker_progress(state, info.id, info.num_workers)
+            return
+        epoch, start = epoch_and_start(state)
+        if "num_workers" in state:
+            raise InvalidRequestError(
+                f"{state!r} is the state of a loader's worker; load it with that loader, or give "
+                f"a batch's state"
+            )
+        reader = find_reader() or Reader()
+        if reader.is_stateful and reader.epoch not in {None, epoch}:
+            raise InvalidRequestError(
+                f"the loader's state is of epoch={epoch}, but it counts epoch={reader.epoch}; call "
+                f"set_epoch({epoch}) of the loader before this pass"
+            )
+        self._go_to(epoch, start)
+        self._is_loaded, self._is_read_ahead = True, False
 
     def _go_to(self, epoch: int, start: int) -> None:
         self.place = (epoch, start)
-        self._tell(epoch, start)
+        self._is_loaded = self._is_noted = False
+        self._board.publish(epoch, start)
 
-    def begin_pass(self) -> None:
+    def check_place(self, place: tuple[int, int]) -> None:
+        """Refuse to go on with a pass that was at a place, if the stream is elsewhere now.
+
+        :raises InvalidRequestError: then
+        """
+        if self.place != place:
+            raise InvalidRequestError(
+                f"this pass was at epoch={place[0]}, start={place[1]}, but another one, or "
+                f"set_epoch or load_state_dict, took the stream to epoch={self.place[0]}, "
+                f"start={self.place[1]}; iterate over it once at a time, or make two streams"
+            )
+
+    def check_begin(self, reader: Reader) -> None:
+        """Refuse to begin at the very beginning what a reader goes on with; for loaders.
+
+        :raises InvalidRequestError: then
+        """
+        if reader.goes_on and self._board.place.version == 1:
+            raise InvalidRequestError(
+                "Lightning goes on with a training, or makes its loaders anew, and this stream is "
+                "at its beginning; return negserve.data.TripleLoader from train_dataloader, whose "
+                "state Lightning keeps, or call set_epoch or load_state_dict of the stream"
+            )
+
+    def begin_pass(self, *, reads_ahead: bool) -> None:
         """Tell workers that the next pass begins where the last one was left; for loaders."""
-        self._shared[_BY_LOADER] = 1
-        self._tell(*self.place)
+        self._board.set_by_loader(True)
+        self._board.publish(*self.place)
+        self._is_loaded, self._is_noted, self._is_read_ahead = False, True, reads_ahead
 
-    def end_pass(self) -> None:
+    def end_pass(self, *, is_over: bool) -> None:
         """Tell workers that no loader takes care of passes any more; for loaders."""
-        self._shared[_BY_LOADER] = 0
+        self._board.set_by_loader(False)
+        self._is_read_ahead = self._is_read_ahead and not is_over
 
-    def _tell(self, epoch: int, start: int) -> None:
-        """Tell workers where a pass begins."""
-        self._shared[_EPOCH], self._shared[_START] = epoch, start
-        self._shared[_VERSION] += 1
+
+def _refused(error: InvalidRequestError) -> Iterator[Item]:
+    raise error
+    yield
 
 
 def _ranks(rank: int | None, world_size: int | None) -> tuple[int, int]:

@@ -1,0 +1,68 @@
+"""What docs/training.md says: its programs run, on as many ranks as they are for."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.graphs import REPOSITORY
+from tests.support.programs import torchrun
+from tests.support.server_process import ServerProcess
+
+DOCUMENT = (REPOSITORY / "docs" / "training.md").read_text(encoding="utf-8")
+PROGRAMS = re.findall(r"```python\n(.*?)```", DOCUMENT, flags=re.DOTALL)
+ADDRESS = "127.0.0.1:7733"
+#: Which program is meant, by what it imports or says.
+ACCELERATE, TORCHDATA = "import Accelerator\n", "import StatefulDataLoader\n"
+SILENT = [program for program in PROGRAMS if "print(" not in program]
+
+
+def run(program: str, server: ServerProcess, folder: Path, *launcher: str) -> list[str]:
+    assert program.count(ADDRESS) == 1
+    path = folder / "program.py"
+    path.write_text(program.replace(ADDRESS, server.target))
+    result = subprocess.run(
+        [sys.executable, *launcher, str(path)],
+        capture_output=True, text=True, timeout=240, check=False, cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    return sorted(result.stdout.splitlines())
+
+
+def the_one(says: str) -> str:
+    (program,) = (each for each in PROGRAMS if says in each)
+    return program
+
+
+@pytest.mark.parametrize("program", SILENT)
+def test_programs_that_say_nothing(server: ServerProcess, tmp_path: Path, program: str):
+    assert run(program, server, tmp_path) == []
+
+
+def test_the_program_with_accelerate(server: ServerProcess, tmp_path: Path):
+    left = (5408 - 4 * 2 * 512) // 2
+    assert run(the_one(ACCELERATE), server, tmp_path, *torchrun()) == [
+        f"{rank} goes on with {left} triples" for rank in (0, 1)
+    ]
+
+
+def test_the_program_with_torchdata(server: ServerProcess, tmp_path: Path):
+    assert run(the_one(TORCHDATA), server, tmp_path) == [
+        f"epoch 7 gives {5408 - 4 * 512} triples",
+        "epoch 8 gives 5408 triples",
+    ]
+
+
+@pytest.mark.parametrize("link", re.findall(r"\]\(([^)#:]+)[^)]*\)", DOCUMENT))
+def test_links_lead_somewhere(link: str):
+    assert (REPOSITORY / "docs" / link).exists()
+
+
+def test_every_program_is_run():
+    assert len(SILENT) + 2 == len(PROGRAMS)
