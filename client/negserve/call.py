@@ -10,6 +10,7 @@ import grpc
 
 from negserve import forks
 from negserve.open_call import OpenCall
+from negserve.parsing import parsed
 from negserve.replicas import Replicas
 from negserve.stall_timer import StallTimer
 
@@ -21,6 +22,7 @@ class Call(OpenCall):
     :param target: the replica that answers
     :param channel: to it
     :param start: starts a call of a method over it
+    :param method: its name
     :param request: the only request; None for a method that takes a stream of them
     """
 
@@ -31,9 +33,10 @@ class Call(OpenCall):
         target: str,
         channel: grpc.Channel,
         start: Callable[[Any], Any],
+        method: str,
         request: Any = None,
     ) -> None:
-        super().__init__(replicas, target)
+        super().__init__(replicas, target, method)
         self._channel = channel  # which lives as long, so that a fork closes it
         self._stall_timer = stall_timer
         self._requests: queue.SimpleQueue[Iterable[Any] | None] = queue.SimpleQueue()
@@ -61,11 +64,12 @@ class Call(OpenCall):
         """
         try:
             with forks.using(), self._stall_timer.limit(self._call, seconds):
-                return next(self._call, None)
+                message = next(self._call, None)
         except TimeoutError as error:
             raise self._replicas.stalled(self.target, seconds) from error
         except grpc.RpcError as error:
             raise self._replicas.translate(error, self.target) from error
+        return parsed(message, self.target, self.method)
 
     def close(self) -> None:
         """End the call."""

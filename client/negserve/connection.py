@@ -14,6 +14,7 @@ from negserve import forks
 from negserve.budget import Budget
 from negserve.call import Call
 from negserve.errors import NegserveError
+from negserve.parsing import open_stub, parsed
 from negserve.replicas import CHANNEL_OPTIONS
 from negserve.stall_timer import StallTimer
 from negserve.transport import Transport
@@ -59,22 +60,23 @@ class Connection(Transport):
             if self.is_closed:
                 raise self.closed()
             if self._line is None or not forks.is_open(self._line.channel):
-                opened = forks.open_channel(self.target, CHANNEL_OPTIONS, SamplerServiceStub)
+                opened = forks.open_channel(self.target, CHANNEL_OPTIONS, open_stub)
                 self._line = _Line(self.target, *opened)
             return self._line
 
-    async def _ask(self, method: str, request: object, budget: Budget) -> Any:
+    async def _ask(self, method: str, request: object, budget: Budget) -> tuple[str, Any]:
         line = self._open_line()
         limit = budget.limit()
         try:
             with forks.using():
-                return getattr(line.stub, method)(request, timeout=limit)
+                answer = getattr(line.stub, method)(request, timeout=limit)
         except grpc.RpcError as error:
             if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
                 raise self.stalled(line.target, limit) from error
             raise self.translate(error, line.target) from error
         except ValueError as error:
             raise self._cut_off(line.target) from error
+        return line.target, parsed(answer, line.target, method)
 
     def open(self, method: str, request: object = None) -> Call:
         """Open a stream on the replica in use.
@@ -87,7 +89,7 @@ class Connection(Transport):
         line = self._open_line()
         start = getattr(line.stub, method)
         try:
-            call = Call(self, self._stall_timer, line.target, line.channel, start, request)
+            call = Call(self, self._stall_timer, line.target, line.channel, start, method, request)
         except ValueError as error:
             raise self._cut_off(line.target) from error
         with self._lock:

@@ -14,6 +14,7 @@ from negserve.epoch import EpochBatch, EpochConfig
 from negserve.epoch_progress import EpochProgress
 from negserve.epoch_reader import EpochReader
 from negserve.errors import InvalidRequestError
+from negserve.sampler_echo import SamplerEcho
 from negserve.transport import Transport
 
 _Connection = TypeVar("_Connection", bound=Transport)
@@ -46,12 +47,15 @@ class EpochCursor(Generic[_Connection]):
         self.sampler = sampler
         self.config = config or EpochConfig()
         self.prefetch = prefetch
+        self._echo = SamplerEcho(dataset, sampler)
         self._epoch = 0
         self._start = 0
         self._digest: str | None = "" if digest else None
 
     def _progress(self) -> EpochProgress:
-        return EpochProgress(self._dataset, self.sampler, self.config, self._epoch, self._start)
+        return EpochProgress(
+            self._dataset, self.sampler, self.config, self._epoch, self._start, self._echo
+        )
 
     async def _next(self, reader: EpochReader) -> EpochBatch | None:
         """Take a batch and go behind it; None after the epoch's last."""

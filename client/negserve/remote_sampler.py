@@ -15,6 +15,7 @@ from negserve.corrupted_batch import CorruptedBatch
 from negserve.dataset import Dataset
 from negserve.sample_exchange import SampleExchange
 from negserve.sample_stream import SampleStream
+from negserve.sampler_echo import SamplerEcho
 
 
 class RemoteSampler:
@@ -34,13 +35,14 @@ class RemoteSampler:
         self._connection = connection
         self._dataset = dataset
         self.config = config
+        self._echo = SamplerEcho(dataset, config)
         self._set_up()
         with self._lock:
             run(self._stream.open())
 
     def _set_up(self) -> None:
         self._lock = threading.Lock()
-        self._stream = SampleStream(self._connection, self._dataset, self.config)
+        self._stream = SampleStream(self._connection, self._dataset, self.config, self._echo)
         self._process = os.getpid()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -48,11 +50,12 @@ class RemoteSampler:
             "connection": self._connection,
             "dataset": self._dataset,
             "config": self.config,
+            "echo": self._echo,
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._connection, self._dataset = state["connection"], state["dataset"]
-        self.config = state["config"]
+        self.config, self._echo = state["config"], state["echo"]
         self._set_up()
 
     def sample(self, positives: ArrayLike, position: int) -> CorruptedBatch:
