@@ -101,19 +101,23 @@ def join_ids(
         data, width = tensor.data, tensor.width
         if width not in WIDTHS and (data or width):
             raise invalid(f"{field}.width", width, "1, 2, 4 or 8")
-        if len(data) != length * width:
+        if len(data) != length * (width or 1):
             raise invalid(f"{field}.data, bytes", len(data), f"{length} ids of width {width}")
         if data:
             pieces.append(data)
             widths.append(width)
-    if len(pieces) == 1 or len(set(widths)) == 1:
-        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        return np.frombuffer(data, dtype=f"<u{widths[0]}")
-    arrays = [
-        np.frombuffer(piece, dtype=f"<u{width}")
-        for piece, width in zip(pieces, widths, strict=True)
-    ]
-    return np.concatenate(arrays) if arrays else np.empty(0, dtype=np.uint8)
+    if not pieces:
+        return np.empty(0, dtype=f"<u{tensors[0].width or 1}" if tensors else np.uint8)
+    if len(set(widths)) == 1:
+        return np.frombuffer(
+            pieces[0] if len(pieces) == 1 else b"".join(pieces), dtype=f"<u{widths[0]}"
+        )
+    return np.concatenate(
+        [
+            np.frombuffer(piece, dtype=f"<u{width}")
+            for piece, width in zip(pieces, widths, strict=True)
+        ]
+    )
 
 
 def check_ids(field: str, ids: NDArray[np.unsignedinteger], num_ids: int) -> None:

@@ -100,7 +100,8 @@ class RelationStatistics:
             for column in (answer.tails_per_head, answer.heads_per_tail, answer.head_probability)
         )
         is_absent = np.isnan(tph)
-        expected = np.where(is_absent, 0.5, tph / (tph + hpt))
+        with np.errstate(all="ignore"):  # of numbers that are refused below
+            expected = np.where(is_absent, 0.5, tph / (tph + hpt))
         for field, column, is_right in (
             ("tails_per_head", tph, is_absent | (np.isfinite(tph) & (tph >= 1))),
             (

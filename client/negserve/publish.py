@@ -114,9 +114,9 @@ class PublishDialogue:
         return nothing, self._progress(response.progress)
 
     def _check_published(self, published: pb.Published) -> None:
-        check_equal("published.dataset.name", published.dataset.name, self._name)
         fingerprint = published.dataset.fingerprint
         check_equal("published.dataset.fingerprint", fingerprint, self._graph.fingerprint)
+        check_equal("published.dataset.name", published.dataset.name, self._name)
         check_dataset("published.dataset", published.dataset)
         check_limits("published.limits", published.limits)
 

@@ -63,8 +63,9 @@ class RemoteDataset(DescribedDataset, Generic[_Connection, _Stream]):
             with self._connection.open("GetVocabulary", reader.request) as call:
                 while (message := await call.next(budget.limit())) is not None:
                     with call.saying():
-                        reader.take(message)
-                    budget.note_progress()
+                        is_further = reader.take(message)
+                    if is_further:
+                        budget.note_progress()
                 with call.saying():
                     reader.end()
 

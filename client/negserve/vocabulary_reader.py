@@ -29,14 +29,17 @@ class VocabularyReader:
             if dataset.has_vocabulary
             else dict.fromkeys((_Kind.KIND_ENTITY, _Kind.KIND_RELATION), 0)
         )
+        self._most = 0
         self.restart()
 
     def restart(self) -> None:
         """Forget what came: there is another stream."""
         self._ids: dict[int, dict[str, int]] = {kind: {} for kind in self._due}
 
-    def take(self, message: pb.GetVocabularyResponse) -> None:
-        """Take a message; one of a kind of labels that this client does not know is left out.
+    def take(self, message: pb.GetVocabularyResponse) -> bool:
+        """Take a message; tell whether there are more labels than any stream before has brought.
+
+        One of a kind of labels that this client does not know, of a newer server, is left out.
 
         :raises InvalidAnswerError: if it does not go on where the one before ended
         """
@@ -46,13 +49,15 @@ class VocabularyReader:
         if ids is None or due is None:
             if message.kind == _Kind.KIND_UNSPECIFIED:
                 raise invalid("kind", message.kind, "KIND_ENTITY or KIND_RELATION")
-            return
+            return False
         check_equal("first_id", message.first_id, len(ids))
         check_range("labels, number", len(ids) + len(message.labels), 0, due)
         for label in message.labels:
             if label in ids:
                 raise invalid("labels", repr(label), "a label that has no id yet")
             ids[label] = len(ids)
+        before, self._most = self._most, max(self._most, sum(map(len, self._ids.values())))
+        return self._most > before
 
     def end(self) -> None:
         """Take note that a stream is over.

@@ -185,7 +185,7 @@ def test_parts_of_a_batch_are_put_together(whole: CorruptedBatch, data: st.DataO
     """Chunks may straddle parts: their row is in both of them, and once in the whole."""
     n, c = len(whole.head_counts), whole.chunk_size
     cuts = [0, *sorted(data.draw(st.sets(st.integers(1, max(n - 1, 1)))) if n > 1 else []), n]
-    parts = []
+    parts, num_saturated = [], whole.num_saturated
     for begin, end in pairwise(cuts):
         position = whole.position + begin
         row, rows = (at // c - whole.position // c for at in (position, position + end - begin - 1))
@@ -197,8 +197,9 @@ def test_parts_of_a_batch_are_put_together(whole: CorruptedBatch, data: st.DataO
             relation_counts=whole.relation_counts[begin:end],
             mask=None if whole.mask is None else whole.mask[begin:end],
             log_q=None if whole.log_q is None else whole.log_q[begin:end],
-            num_saturated=whole.num_saturated if begin == 0 else 0,
+            num_saturated=min(num_saturated, end - begin),
         )
+        num_saturated -= part.num_saturated
         parts.append(read(server_wire.encode_batch(part), config_of(whole)))
     together = wire.concatenate(parts)
     assert_equal(together, whole)
