@@ -33,7 +33,7 @@ K = 64
 
 #: Bytes of a message of ``SampleEpoch`` with the batches of this benchmark.
 _MESSAGE_BYTES = 3 * BATCH_SIZE * (K * 2 + 6)
-_SERVE = ("serve", "--log-level", "warning", "--listen", "127.0.0.1:0")
+SERVE = ("serve", "--log-level", "warning", "--listen", "127.0.0.1:0")
 
 
 @contextmanager
@@ -139,9 +139,9 @@ def main(json_path: Path | None = None) -> None:
     np.savetxt(folder, graph.mapped_triples, fmt="%06d", delimiter="\t")
     try:
         with (
-            running("negserve_server.cli", *_SERVE, "--dataset", f"graph={folder}") as target,
+            running("negserve_server.cli", *SERVE, "--dataset", f"graph={folder}") as target,
             running(
-                "benchmarks.without_engine", *_SERVE, "--dataset", f"graph={folder}"
+                "benchmarks.without_engine", *SERVE, "--dataset", f"graph={folder}"
             ) as idle_target,
             running("benchmarks.plain_grpc", str(_MESSAGE_BYTES)) as plain_target,
             Client(target) as client,

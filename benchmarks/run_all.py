@@ -15,6 +15,7 @@ if __name__ == "__main__":
         ("engine", ["--graph", "fb15k-237"]),
         ("curves", ["--quick"]),
         ("remote", []),
+        ("answers", []),
     ):
         command = [sys.executable, "-m", f"benchmarks.{name}", *(options if is_quick else [])]
         subprocess.run(command, check=True)

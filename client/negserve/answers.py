@@ -122,7 +122,7 @@ def join_ids(
 
 def check_ids(field: str, ids: NDArray[np.unsignedinteger], num_ids: int) -> None:
     """Refuse ids that are not below a number."""
-    if len(ids) and num_ids <= np.iinfo(ids.dtype).max:
+    if ids.size and num_ids < 1 << 8 * ids.itemsize:
         largest = int(ids.max())
         if largest >= num_ids:
             raise invalid(field, largest, f"below {num_ids}")

@@ -23,9 +23,11 @@ from negserve.dataset import Dataset
 from negserve.v1 import sampler_pb2 as pb
 
 #: Negatives of one reading whose value is compared with the positive's own. To compare all would
-#: cost more than all other checks together, and what is looked for, a server that does not leave
-#: the original out, shows in any few thousand.
-_MOST_COMPARED = 4096
+#: cost more than all other checks together. A server that answers the positives shows in the first
+#: message, one that only does not leave the original out in so many messages as have about as many
+#: compared negatives as there are ids.
+_MOST_COMPARED = 512
+_SLOT_NAMES = ("head", "relation", "tail")
 #: Logarithms of probabilities are at most 0, but for the rounding of their sum.
 _LARGEST_LOG_Q = 1e-6
 
@@ -70,20 +72,24 @@ class BatchReader:
         self._with_head, self._with_relation, self._with_tail = (
             slot in scheme for slot in ("head", "relation", "tail")
         )
-        self._with_entities = self._with_head or self._with_tail
+        self._slots = [number for number, slot in enumerate(_SLOT_NAMES) if slot in scheme]
+        self._sizes = [self._num_relations] if self._with_relation else []
+        if self._with_head or self._with_tail:
+            self._sizes.append(self._num_entities)
 
     def read(
         self,
         path: str,
         messages: Sequence[pb.CorruptedBatch],
         due: Sequence[tuple[int, int]],
-        positives: Columns,
+        positives: Columns | None,
     ) -> list[CorruptedBatch]:
         """Decode batches.
 
         :param path: what they are called in errors
         :param due: position of the first positive, and number of positives, of each
-        :param positives: of all of them, one batch behind the other
+        :param positives: of all of them, one batch behind the other, with which some values are
+            compared; None to leave that out
         :raises InvalidAnswerError: naming the field
         """
         config, k = self._config, self._config.num_negs_per_pos
@@ -108,9 +114,10 @@ class BatchReader:
         mask = self._read_mask(path, messages, lengths)
         log_q = self._read_log_q(path, messages, lengths)
         values = replaced.reshape(-1, k)
-        ends = _Ends(k, heads, relations)
+        ends = _Ends(heads, relations)
         self._check_values(path, values, ends)
-        self._check_originals(path, values, due, ends, positives, mask)
+        if positives is not None:
+            self._check_originals(path, values, due, ends, positives, mask)
         if replaced.dtype.itemsize == 8:
             values = values.astype(np.uint32)  # legal on the wire, and no id needs it
         zeros = (
@@ -167,18 +174,15 @@ class BatchReader:
         ends: _Ends,
     ) -> None:
         """Refuse ids outside the id space of their slot."""
-        if not values.size:
-            return
-        sizes = [self._num_entities] if self._with_entities else []
-        sizes += [self._num_relations] if self._with_relation else []
-        check_ids(f"{path}.replaced", values.reshape(-1), max(sizes))
-        if len(sizes) == 1 or int(values.max()) < min(sizes):
+        check_ids(f"{path}.replaced", values, max(self._sizes))
+        if len(self._sizes) == 1 or not values.size:
             return
         # Chunks never mix relations with entities: each positive has a row of its own.
-        is_relation = ends.slots(values.shape) == 1
+        number, k = len(values), values.shape[1]
+        is_relation = ends.slot_of(np.arange(number)[:, None], np.arange(k)) == 1
         of_relations = self._num_relations < self._num_entities
         chosen = values[is_relation if of_relations else ~is_relation]
-        check_ids(f"{path}.replaced", chosen, min(sizes))
+        check_ids(f"{path}.replaced", chosen, min(self._sizes))
 
     def _check_originals(
         self,
@@ -198,19 +202,18 @@ class BatchReader:
             values = values[_row_of_positive(due, self._config.chunk_size)[some]]
         else:
             values = values[some]
-        for slot, (is_in_scheme, column) in enumerate(
-            zip((self._with_head, self._with_relation, self._with_tail), positives, strict=True)
-        ):
-            if not is_in_scheme:
-                continue
+        for slot in self._slots:
+            column = positives[slot]
             same = values == column[some, None]
             if not np.count_nonzero(same):
                 continue
-            same &= ends.slots(values.shape, some) == slot
+            row, j = np.nonzero(same)
+            positive = some.start + row * step
+            is_own = ends.slot_of(positive, j) == slot
             if mask is not None and self._config.chunk_size > 1:
-                same &= mask[some]
-            if same.any():
-                value = int(values[same][0])
+                is_own &= mask[positive, j]
+            if is_own.any():
+                value = int(values[row[is_own][0], j[is_own][0]])
                 raise invalid(
                     f"{path}.replaced", value, f"another {_SLOT_NAMES[slot]} than the positive's"
                 )
@@ -261,27 +264,24 @@ class BatchReader:
         return log_q
 
 
-_SLOT_NAMES = ("head", "relation", "tail")
-
-
 class _Ends(NamedTuple):
     """Where the slots of each positive's negatives end."""
 
-    k: int
     heads: Ids | None
     relations: Ids | None
 
-    def slots(self, shape: tuple[int, ...], some: slice = slice(None)) -> NDArray[np.uint8]:
-        """Give the slot of each negative: 0 head, 1 relation, 2 tail."""
-        slots = np.full(shape, 2, dtype=np.uint8)
-        j = np.arange(self.k)
-        head_end: Any = 0
-        if self.heads is not None:
-            head_end = self.heads[some, None].astype(np.int64)
-            slots[j < head_end] = 0
+    def slot_of(self, positive: NDArray[Any], j: NDArray[Any]) -> NDArray[np.uint8]:
+        """Give the slot of negatives: 0 head, 1 relation, 2 tail.
+
+        :param positive: number of each one's positive
+        :param j: its number among the positive's, of a shape that goes with that
+        """
+        head_end: Any = 0 if self.heads is None else self.heads[positive].astype(np.int64)
+        relation_end = head_end
         if self.relations is not None:
-            relation_end = head_end + self.relations[some, None].astype(np.int64)
-            slots[(j >= head_end) & (j < relation_end)] = 1
+            relation_end = head_end + self.relations[positive].astype(np.int64)
+        slots: NDArray[np.uint8] = (j >= head_end).astype(np.uint8)
+        slots += j >= relation_end
         return slots
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import accumulate, pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from negserve import wire
 from negserve.answers import check_equal, check_ids, check_member, check_range, invalid
@@ -96,17 +98,14 @@ class EpochProgress:
         check_member("message", message, "batches")
         plan, encoded = self._plan, message.batches.batches
         check_range("batches", len(encoded), 1, len(plan) - self._num_taken)
-        num_negatives = self._config.batch_size * self._sampler.num_negs_per_pos
-        together = max(1, _NEGATIVES_TOGETHER // num_negatives)
         behind = replace(self._config, worker=self._config.num_workers - 1)
-        for begin in range(0, len(encoded), together):
-            for batch in self._read(plan, encoded[begin : begin + together]):
-                self._num_taken += 1
-                yield batch, self._num_taken == len(plan)
-                self.has_begun = True
-                self._start = batch.next_start
-                # From here on, the first batch is another worker's, and the last one this one's.
-                self._config = behind
+        for batch in self._read(plan, encoded):
+            self._num_taken += 1
+            yield batch, self._num_taken == len(plan)
+            self.has_begun = True
+            self._start = batch.next_start
+            # From here on, the first batch is another worker's, and the last one this one's.
+            self._config = behind
         self.is_done = self._num_taken == len(plan)
 
     def configure(self, message: pb.SampleEpochResponse) -> EpochPlan:
@@ -132,8 +131,8 @@ class EpochProgress:
         return plan
 
     def _read(self, plan: EpochPlan, encoded: Sequence[pb.EpochBatch]) -> Iterator[EpochBatch]:
-        """Decode batches that follow each other."""
-        config, first = self._config, self._num_taken
+        """Decode the batches of a message."""
+        first = self._num_taken
         due = [plan.batch(index) for index in range(first, first + len(encoded))]
         for batch, (_, _, next_start) in zip(encoded, due, strict=True):
             if batch.next_start != next_start:
@@ -141,37 +140,51 @@ class EpochProgress:
         lengths = [length for _, length, _ in due]
         columns = Columns.join("batches.positives", [batch.positives for batch in encoded], lengths)
         self._check_positives(columns)
-        weights = None
-        pieces = [batch.weights for batch in encoded]
-        for data, length in zip(pieces, lengths, strict=True):
-            if len(data) != (4 * length if config.weights else 0):
-                numbers = length if config.weights else 0
-                raise invalid("batches.weights, bytes", len(data), f"{numbers} numbers")
-        if config.weights:
-            weights = np.frombuffer(b"".join(pieces), dtype="<f4")
-            if len(weights):
-                check_range("batches.weights", float(weights.min()), 2**-33, _LARGEST_WEIGHT)
-                check_range("batches.weights", float(weights.max()), 2**-33, _LARGEST_WEIGHT)
-        zero = self._epoch * plan.num_positives
-        negatives = self._reader.read(
-            "batches.negatives",
-            [batch.negatives for batch in encoded],
-            [(zero + begin, length) for begin, length, _ in due],
-            columns,
-        )
+        weights = self._read_weights(encoded, lengths)
         positives = np.empty((len(columns.heads), 3), dtype=np.int64)
         for column, ids in enumerate(columns):
             positives[:, column] = ids
-        end = 0
-        for (_, length, next_start), drawn in zip(due, negatives, strict=True):
-            begin, end = end, end + length
-            yield EpochBatch(
-                epoch=self._epoch,
-                next_start=next_start,
-                positives=positives[begin:end],
-                negatives=drawn,
-                weights=None if weights is None else weights[begin:end],
+        rows = [slice(*ends) for ends in pairwise(accumulate(lengths, initial=0))]
+        zero = self._epoch * plan.num_positives
+        num_negatives = self._config.batch_size * self._sampler.num_negs_per_pos
+        together = max(1, _NEGATIVES_TOGETHER // num_negatives)
+        begins = range(0, len(encoded), together)
+        for begin in begins:
+            group = range(begin, min(begin + together, len(encoded)))
+            # Some values of each message are compared with the positives.
+            is_compared = begin == begins[first % len(begins)]
+            of_group = slice(rows[group[0]].start, rows[group[-1]].stop)
+            negatives = self._reader.read(
+                "batches.negatives",
+                [encoded[index].negatives for index in group],
+                [(zero + due[index][0], lengths[index]) for index in group],
+                Columns(*(ids[of_group] for ids in columns)) if is_compared else None,
             )
+            for index, drawn in zip(group, negatives, strict=True):
+                yield EpochBatch(
+                    epoch=self._epoch,
+                    next_start=due[index][2],
+                    positives=positives[rows[index]],
+                    negatives=drawn,
+                    weights=None if weights is None else weights[rows[index]],
+                )
+
+    def _read_weights(
+        self, encoded: Sequence[pb.EpochBatch], lengths: Sequence[int]
+    ) -> NDArray[np.float32] | None:
+        is_due = self._config.weights
+        pieces = [batch.weights for batch in encoded]
+        for data, length in zip(pieces, lengths, strict=True):
+            if len(data) != (4 * length if is_due else 0):
+                numbers = length if is_due else 0
+                raise invalid("batches.weights, bytes", len(data), f"{numbers} numbers")
+        if not is_due:
+            return None
+        weights = np.frombuffer(b"".join(pieces), dtype="<f4")
+        if len(weights):
+            check_range("batches.weights", float(weights.min()), 2**-33, _LARGEST_WEIGHT)
+            check_range("batches.weights", float(weights.max()), 2**-33, _LARGEST_WEIGHT)
+        return weights
 
     def _check_positives(self, columns: Columns) -> None:
         dataset = self._dataset

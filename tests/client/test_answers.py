@@ -185,6 +185,14 @@ def the_positive(message: Any) -> None:
     batch.replaced.data = np.repeat(rows[:, 2], K).astype("<u2").tobytes()
 
 
+def the_positives(message: Any) -> None:
+    """Likewise in an epoch."""
+    for batch in message.batches.batches:
+        tails = np.frombuffer(batch.positives.tails.data, "<u2")
+        batch.negatives.head_counts.Clear()
+        batch.negatives.replaced.data = np.repeat(tails, K).tobytes()
+
+
 def narrower_replaced(message: Any) -> None:
     message.batch.replaced.width = 1
 
@@ -345,6 +353,8 @@ LIES: dict[str, tuple[Question, str, Lie, str]] = {
     "2^32 - 1 positives in an epoch": (
         EPOCH, "SampleEpoch", setting(f"{_BATCH}.negatives.num_positives", MOST, 1),
         "batches.negatives.num_positives"),
+    "the positives as negatives in an epoch": (
+        EPOCH, "SampleEpoch", change(the_positives, 1), "batches.negatives.replaced"),
     "weights that are none": (
         SMALL_BATCHES, "SampleEpoch", setting(f"{_BATCH}.weights", b"\xff" * 40, 1),
         "batches.weights"),
