@@ -115,7 +115,7 @@ class BatchReader:
         log_q = self._read_log_q(path, messages, lengths)
         values = replaced.reshape(-1, k)
         ends = _Ends(heads, relations)
-        self._check_values(path, values, ends)
+        self._check_values(path, values, due, ends)
         if positives is not None:
             self._check_originals(path, values, due, ends, positives, mask)
         if replaced.dtype.itemsize == 8:
@@ -168,18 +168,17 @@ class BatchReader:
             raise invalid(f"{path}.head_counts + relation_counts", smallest, k)
 
     def _check_values(
-        self,
-        path: str,
-        values: Ids,
-        ends: _Ends,
+        self, path: str, values: Ids, due: Sequence[tuple[int, int]], ends: _Ends
     ) -> None:
         """Refuse ids outside the id space of their slot."""
         check_ids(f"{path}.replaced", values, max(self._sizes))
         if len(self._sizes) == 1 or not values.size:
             return
-        # Chunks never mix relations with entities: each positive has a row of its own.
-        number, k = len(values), values.shape[1]
-        is_relation = ends.slot_of(np.arange(number)[:, None], np.arange(k)) == 1
+        if self._config.chunk_size > 1:
+            values = values[_row_of_positive(due, self._config.chunk_size)]
+        number, k = values.shape
+        slots = ends.slot_of(np.arange(number)[:, None], np.arange(k))
+        is_relation = np.broadcast_to(slots == 1, values.shape)
         of_relations = self._num_relations < self._num_entities
         chosen = values[is_relation if of_relations else ~is_relation]
         check_ids(f"{path}.replaced", chosen, min(self._sizes))
@@ -280,8 +279,7 @@ class _Ends(NamedTuple):
         relation_end = head_end
         if self.relations is not None:
             relation_end = head_end + self.relations[positive].astype(np.int64)
-        slots: NDArray[np.uint8] = (j >= head_end).astype(np.uint8)
-        slots += j >= relation_end
+        slots: NDArray[np.uint8] = (j >= head_end).astype(np.uint8) + (j >= relation_end)
         return slots
 
 

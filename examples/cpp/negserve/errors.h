@@ -10,7 +10,8 @@
 //         ├── PassingError              the client itself tries again, within its patience
 //         │   ├── UnavailableError      no server answers, or it shuts down
 //         │   ├── StalledError          a server is there, but did not answer in time
-//         │   └── OverloadedError       the server has as many streams as it takes
+//         │   ├── OverloadedError       the server has as many streams as it takes
+//         │   └── InvalidAnswerError    what a server answered can't be true (answers.h)
 //         ├── NotAllowedError           the server's operator does not allow it
 //         └── ServerFaultError          the server failed; its log says why
 #pragma once
