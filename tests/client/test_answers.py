@@ -19,7 +19,7 @@ from negserve.mapped_graph import MappedGraph
 from negserve.publish import PublishDialogue
 from negserve.v1 import sampler_pb2 as pb
 from tests.support.graphs import load
-from tests.support.lying_server import Lie, LyingServer, lying_server
+from tests.support.lying_server import Lie, LyingServer, change, lying_server, setting
 from tests.support.server_process import ServerProcess, server_process
 
 WORLD = load("world")
@@ -131,33 +131,6 @@ async def _value(value: Any) -> Any:
 
 async def _as_list(array: Any) -> Any:
     return (await array).tolist()
-
-
-def change(edit: Callable[[Any], object], at: int = 0) -> Lie:
-    """Edit one message of each stream, by default the first."""
-
-    def lie(messages: Iterator[Any]) -> Iterator[Any]:
-        for index, message in enumerate(messages):
-            if index == at:
-                edit(message)
-            yield message
-
-    return lie
-
-
-def setting(path: str, value: object, at: int = 0) -> Lie:
-    """Set a field of one message of each stream; a number in the path is an index."""
-
-    def edit(message: Any) -> None:
-        *parents, last = path.split(".")
-        for name in parents:
-            message = message[int(name)] if name.isdigit() else getattr(message, name)
-        if last.isdigit():
-            message[int(last)] = value
-        else:
-            setattr(message, last, value)
-
-    return change(edit, at)
 
 
 def twice(messages: Iterator[Any]) -> Iterator[Any]:

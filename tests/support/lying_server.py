@@ -88,3 +88,30 @@ def lying_server(honest: str) -> Iterator[LyingServer]:
             yield lying
         finally:
             server.stop(None).wait()
+
+
+def change(edit: Callable[[Any], object], at: int = 0) -> Lie:
+    """Edit one message of each stream, by default the first."""
+
+    def lie(messages: Iterator[Any]) -> Iterator[Any]:
+        for index, message in enumerate(messages):
+            if index == at:
+                edit(message)
+            yield message
+
+    return lie
+
+
+def setting(path: str, value: object, at: int = 0) -> Lie:
+    """Set a field of one message of each stream; a number in the path is an index."""
+
+    def edit(message: Any) -> None:
+        *parents, last = path.split(".")
+        for name in parents:
+            message = message[int(name)] if name.isdigit() else getattr(message, name)
+        if last.isdigit():
+            message[int(last)] = value
+        else:
+            setattr(message, last, value)
+
+    return change(edit, at)
