@@ -16,6 +16,7 @@ if __name__ == "__main__":
         ("curves", ["--quick"]),
         ("remote", []),
         ("small_batches", []),
+        ("answers", []),
     ):
         command = [sys.executable, "-m", f"benchmarks.{name}", *(options if is_quick else [])]
         subprocess.run(command, check=True)

@@ -182,7 +182,33 @@ def remote_tables(content: Mapping[str, Any]) -> dict[str, str]:
     return {"remote": pivot(content["rows"], texts, lambda _: "M negatives/s", millions)}
 
 
-MAKERS = {"engine": engine_tables, "curves": curve_tables, "remote": remote_tables}
+def answer_tables(content: Mapping[str, Any]) -> dict[str, str]:
+    """Make the table of what checking answers costs."""
+    lines: list[list[str]] = []
+    rows: list[Row] = content["rows"]
+    for whole, checked, unchecked in zip(rows[::3], rows[1::3], rows[2::3], strict=True):
+        all_of_it, decoding, without = (
+            float(str(row["ns_per_negative"])) for row in (whole, checked, unchecked)
+        )
+        lines.append(
+            [
+                str(whole["path"]),
+                str(whole["k"]),
+                str(whole["batch"]),
+                *(_rounded(value, 1) for value in (all_of_it, decoding, without)),
+                f"{(decoding - without) / all_of_it:.1%}",
+            ]
+        )
+    header = ["path", "k", "batch", "whole", "decoding", "unchecked", "checks, of the whole"]
+    return {"answers": markdown(header, lines, 1)}
+
+
+MAKERS = {
+    "engine": engine_tables,
+    "curves": curve_tables,
+    "remote": remote_tables,
+    "answers": answer_tables,
+}
 
 
 def main(results: Path = RESULTS, document: Path | None = None) -> None:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from negserve import Client, EpochBatch, EpochConfig, NegserveError, SamplerConfig
 from tests.support.cpp_example import epoch_options, fields, run, sample_of, sampler_options
 from tests.support.graphs import REPOSITORY, graph_path, load
+from tests.support.lying_server import lying_server, setting
 from tests.support.server_process import ServerProcess
 
 
@@ -326,6 +327,31 @@ def test_usage(cpp_program: Path):
         result = run(cpp_program, *arguments)
         assert (result.status, result.stdout) == (2, b""), arguments
         assert "see --help" in result.stderr
+
+
+LIES = {
+    "batches.next_start": setting("batches.batches.0.next_start", 7, 1),
+    "batch.num_positives": setting("batches.batches.0.negatives.num_positives", 2**32 - 1, 1),
+    "batch.position": setting("batches.batches.0.negatives.position", 7, 1),
+    "configured.num_batches": setting("configured.num_batches", 1),
+    "configured.sampler": setting("configured.sampler.seed", 7),
+}
+
+
+@pytest.mark.parametrize("field", LIES)
+def test_an_answer_that_cannot_be_true(cpp_program: Path, server: ServerProcess, field: str):
+    command = ("epoch", "world", "-k", 5, "--batch-size", 700, "--negatives", "-")
+    with lying_server(server.target) as liar:
+        liar.lies = {"SampleEpoch": LIES[field]}
+        alone = run(cpp_program, *command, "--target", liar.target)
+        assert alone.status == 1
+        for text in ("InvalidAnswerError", "SampleEpoch", field):
+            assert text in alone.stderr
+        assert liar.num_calls["SampleEpoch"] == 3
+        both = run(cpp_program, *command, "--target", f"{liar.target},{server.target}")
+    honest = run(cpp_program, *command, "--target", server.target)
+    assert both.status == honest.status == 0, both.stderr
+    assert both.stdout == honest.stdout
 
 
 def test_no_server(cpp_program: Path):

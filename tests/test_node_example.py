@@ -17,6 +17,7 @@ import pytest
 
 from negserve import Client, EpochConfig, SamplerConfig
 from tests.support.graphs import load
+from tests.support.lying_server import lying_server, setting
 from tests.support.node import FOLDER, require_node_modules
 from tests.support.proxies import http_proxy
 from tests.support.server_process import ServerProcess, server_process
@@ -24,6 +25,7 @@ from tests.support.tcp_proxy import tcp_proxy
 
 _SECONDS = 100
 _NOWHERE = "127.0.0.1:1"
+MOST = 2**32 - 1
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -348,3 +350,18 @@ def test_no_server():
     done = node("datasets", "--patience", "1", target=_NOWHERE)
     assert done.returncode == 1
     assert done.stderr.startswith("UNAVAILABLE: ")
+
+
+def test_an_answer_that_cannot_be_true(server: ServerProcess):
+    with lying_server(server.target) as liar:
+        for field, path, value in (
+            ("batches.nextStart", "batches.batches.0.next_start", 7),
+            ("batches.negatives.numPositives", "batches.batches.0.negatives.num_positives", MOST),
+            ("configured.numBatches", "configured.num_batches", 7),
+            ("configured.sampler.seed", "configured.sampler.seed", 7),
+        ):
+            liar.lies = {"SampleEpoch": setting(path, value, int(path.startswith("batches")))}
+            done = node("epoch", "-k", "5", "--batch-size", "700", target=liar.target)
+            assert done.returncode == 1, done.stderr
+            assert "the answer to SampleEpoch can't be true" in done.stderr
+            assert f'"field":"{field}"' in done.stderr

@@ -20,7 +20,7 @@ import negserve_server.sampling
 SURFACE = {
     negserve: "ChecksumError Client ClosedError CorruptedBatch CredentialsError EpochBatch "
     "EpochConfig EpochStream "
-    "FingerprintMismatchError InvalidRequestError "
+    "FingerprintMismatchError InvalidAnswerError InvalidRequestError "
     "LimitExceededError Limits NegserveError NotAllowedError OverloadedError PublishProgress "
     "RelationStatistics RemoteSampler "
     "RemoteTriplesFactory RequestError SamplerConfig ServerFaultError ServiceError StalledError "

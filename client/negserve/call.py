@@ -12,6 +12,7 @@ from negserve import forks, interrupts
 from negserve.errors import NegserveError
 from negserve.keeper import Kept
 from negserve.open_call import OpenCall
+from negserve.parsing import parsed
 from negserve.replicas import Replicas
 from negserve.stall_timer import StallTimer
 
@@ -23,6 +24,7 @@ class Call(OpenCall):
     :param target: the replica that answers
     :param channel: to it
     :param start: starts a call of a method over it
+    :param method: its name
     :param request: the only request; None for a method that takes a stream of them
     """
 
@@ -33,9 +35,10 @@ class Call(OpenCall):
         target: str,
         channel: grpc.Channel,
         start: Callable[[Any], Any],
+        method: str,
         request: Any = None,
     ) -> None:
-        super().__init__(replicas, target)
+        super().__init__(replicas, target, method)
         self._channel = channel  # which lives as long, so that a fork closes it
         self._stall_timer = stall_timer
         self._requests: queue.SimpleQueue[Iterable[Any] | None] = queue.SimpleQueue()
@@ -68,12 +71,14 @@ class Call(OpenCall):
                 forks.using(),
                 self._stall_timer.limit(call, seconds),
             ):
-                return next(call, None)
+                message = next(call, None)
         except TimeoutError:
             failure: NegserveError = self._replicas.stalled(self.target, seconds)
         except grpc.RpcError as error:
             failure = self._replicas.translate(error, self.target)
             failure.__cause__ = detached(error)
+        else:
+            return parsed(message, self.target, self.method)
         raise failure
 
     def close(self) -> None:

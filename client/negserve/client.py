@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import Self
 
 from negserve.base_client import BaseClient
 from negserve.blocking import run
 from negserve.connection import Connection
+from negserve.described_dataset import names_of
 from negserve.mapped_graph import MappedGraph, Publishable
 from negserve.publish import PublishProgress, Restoration, confirmed, publish
 from negserve.triples_factory import RemoteTriplesFactory
@@ -53,8 +55,7 @@ class Client(BaseClient[Connection]):
 
         :raises NegserveError: typed by what the server said
         """
-        answer = run(self._connection.call, "ListDatasets", pb.ListDatasetsRequest())
-        return [dataset.name for dataset in answer.datasets]
+        return run(self._connection.call, "ListDatasets", pb.ListDatasetsRequest(), names_of)
 
     def triples_factory(self, name: str) -> RemoteTriplesFactory:
         """Give a dataset, for the samplers of :mod:`negserve.sampling`.
@@ -62,8 +63,8 @@ class Client(BaseClient[Connection]):
         :raises UnknownDatasetError: if the server does not hold it
         :raises NegserveError: typed by what the server said
         """
-        answer = run(self._connection.call, "GetDataset", pb.GetDatasetRequest(dataset=name))
-        return RemoteTriplesFactory(self._connection, name, answer)
+        take = partial(RemoteTriplesFactory, self._connection, name)
+        return run(self._connection.call, "GetDataset", pb.GetDatasetRequest(dataset=name), take)
 
     def publish(
         self,
@@ -77,8 +78,8 @@ class Client(BaseClient[Connection]):
         """Make a graph at hand a dataset of the server, or find that it is one.
 
         Any number of processes may publish the same graph at once: it is uploaded and built once.
-        With several targets, each replica gets it; those that can't be reached are logged and
-        left out, unless that is all of them.
+        With several targets, each replica gets it; those that can't be reached, or whose answers
+        can't be true, are logged and left out, unless that is all of them.
 
         :param name: what the dataset shall be called: 1 to 100 of A-Z, a-z, 0-9, period, underscore
             and hyphen, the first a letter or a digit

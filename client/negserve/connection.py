@@ -14,6 +14,7 @@ from negserve import forks, interrupts
 from negserve.budget import Budget
 from negserve.call import Call, detached
 from negserve.errors import NegserveError
+from negserve.parsing import open_stub, parsed
 from negserve.replicas import CHANNEL_OPTIONS
 from negserve.stall_timer import StallTimer
 from negserve.transport import Transport
@@ -59,11 +60,11 @@ class Connection(Transport):
             if self.is_closed:
                 raise self.closed()
             if self._line is None or not forks.is_open(self._line.channel):
-                opened = forks.open_channel(self.target, CHANNEL_OPTIONS, SamplerServiceStub)
+                opened = forks.open_channel(self.target, CHANNEL_OPTIONS, open_stub)
                 self._line = _Line(self.target, *opened)
             return self._line
 
-    async def _ask(self, method: str, request: object, budget: Budget) -> Any:
+    async def _ask(self, method: str, request: object, budget: Budget) -> tuple[str, Any]:
         line = self._open_line()
         limit = budget.limit()
         try:
@@ -71,7 +72,7 @@ class Connection(Transport):
                 # A future, which another thread can cancel.
                 call = getattr(line.stub, method).future(request, timeout=limit)
                 with interrupts.ending(call.cancel):
-                    return call.result()
+                    answer = call.result()
         except grpc.RpcError as error:
             if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
                 failure: NegserveError = self.stalled(line.target, limit)
@@ -80,6 +81,8 @@ class Connection(Transport):
             failure.__cause__ = detached(error)
         except ValueError as error:
             raise self._cut_off(line.target) from error
+        else:
+            return line.target, parsed(answer, line.target, method)
         raise failure
 
     def open(self, method: str, request: object = None) -> Call:
@@ -93,7 +96,7 @@ class Connection(Transport):
         line = self._open_line()
         start = getattr(line.stub, method)
         try:
-            call = Call(self, self._stall_timer, line.target, line.channel, start, request)
+            call = Call(self, self._stall_timer, line.target, line.channel, start, method, request)
         except ValueError as error:
             raise self._cut_off(line.target) from error
         with self._lock:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from negserve import wire
+from negserve.answers import check_equal, check_flags
 from negserve.dataset import Dataset
 from negserve.exchange import Exchange
 from negserve.v1 import sampler_pb2 as pb
@@ -36,10 +37,14 @@ class ContainsExchange(Exchange[pb.ContainsRequest, pb.ContainsResponse]):
         self._num_known = 0
         super().__init__(_requests(dataset, array))
 
-    def _keep(self, response: pb.ContainsResponse) -> None:
-        known = wire.decode_flags(response.known, response.num_triples)
-        self.result[self._num_known : self._num_known + len(known)] = known
-        self._num_known += len(known)
+    def _keep(self, request: pb.ContainsRequest, response: pb.ContainsResponse) -> None:
+        asked = request.triples.heads
+        count = len(asked.data) // (asked.width or 1)
+        check_equal("num_triples", response.num_triples, count)
+        check_flags("known", response.known, count)
+        known = wire.decode_flags(response.known, count)
+        self.result[self._num_known : self._num_known + count] = known
+        self._num_known += count
 
 
 def _requests(dataset: Dataset, triples: NDArray[np.int64]) -> Iterator[pb.ContainsRequest]:

@@ -36,6 +36,8 @@ class Dataset:
     :ivar fingerprint: SHA-256 of id space, triples and type constraints, 64 hexadecimal digits
     :ivar num_entities: entity ids are 0 to num_entities - 1
     :ivar num_relations: relation ids are 0 to num_relations - 1
+    :ivar num_triples: distinct training triples
+    :ivar has_vocabulary: whether entities and relations have labels
     :ivar limits: what one message may ask for
     :ivar restore: publishes the graph again, on the replica that it is given; None where the caller
         does not have the graph
@@ -45,5 +47,7 @@ class Dataset:
     fingerprint: str
     num_entities: int
     num_relations: int
+    num_triples: int
+    has_vocabulary: bool
     limits: Limits
     restore: Callable[[Any], Awaitable[None]] | None = field(default=None, compare=False)

@@ -10,11 +10,66 @@ import numpy as np
 from numpy.typing import NDArray
 
 from negserve import wire
+from negserve.answers import check_equal, check_fingerprint, check_range, invalid
 from negserve.dataset import Dataset, Limits
+from negserve.fingerprint import graph_fingerprint
 from negserve.replicas import Replicas
 from negserve.v1 import sampler_pb2 as pb
 
 _SPLIT_NAMES = {value: name for name, value in wire.SPLITS.items()}
+_MOST_IDS = 2**32
+#: Shares of slots are rounded down to multiples of 2^-32.
+_PROBABILITY_UNIT = 2**-31
+
+
+def check_dataset(path: str, dataset: pb.Dataset) -> None:
+    """Refuse what no dataset is.
+
+    A split that this client does not know, of a newer server, is left out.
+
+    :raises InvalidAnswerError: naming the field
+    """
+    if not dataset.name:
+        raise invalid(f"{path}.name", "''", "a name")
+    check_range(f"{path}.num_entities", dataset.num_entities, 1, _MOST_IDS)
+    check_range(f"{path}.num_relations", dataset.num_relations, 1, _MOST_IDS)
+    most = dataset.num_entities**2 * dataset.num_relations
+    numbers = [split.split for split in dataset.splits]
+    if pb.SPLIT_TRAINING not in numbers or 0 in numbers or len(set(numbers)) < len(numbers):
+        raise invalid(f"{path}.splits", numbers, "different ones, training among them")
+    for split in dataset.splits:
+        check_range(f"{path}.splits.num_triples", split.num_triples, 0, most)
+        check_fingerprint(f"{path}.splits.fingerprint", split.fingerprint)
+    check_fingerprint(f"{path}.fingerprint", dataset.fingerprint)
+    types = dataset.type_constraints_fingerprint or None
+    if types is not None:
+        check_fingerprint(f"{path}.type_constraints_fingerprint", types)
+    if set(numbers) <= set(_SPLIT_NAMES):
+        of_splits = {_SPLIT_NAMES[split.split]: split.fingerprint for split in dataset.splits}
+        expected = graph_fingerprint(of_splits, types)
+        check_equal(f"{path}.fingerprint, by those of its parts", dataset.fingerprint, expected)
+
+
+def check_limits(path: str, limits: pb.Limits) -> None:
+    """Refuse limits that let nothing be asked.
+
+    :raises InvalidAnswerError: naming the field
+    """
+    for field in limits.DESCRIPTOR.fields_by_name:
+        check_range(f"{path}.{field}", getattr(limits, field), 1, 2**32 - 1)
+
+
+def names_of(answer: pb.ListDatasetsResponse) -> list[str]:
+    """Give the names of the datasets that a server holds.
+
+    :raises InvalidAnswerError: naming the field
+    """
+    names = [dataset.name for dataset in answer.datasets]
+    for dataset in answer.datasets:
+        check_dataset("datasets", dataset)
+    if len(set(names)) < len(names):
+        raise invalid("datasets.name", names, "different names")
+    return names
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +87,35 @@ class RelationStatistics:
     head_probability: NDArray[np.float64]
 
     @classmethod
-    def decode(cls, answer: pb.GetRelationStatisticsResponse) -> RelationStatistics:
-        """Decode the server's answer."""
-        return cls(
-            np.array(answer.tails_per_head),
-            np.array(answer.heads_per_tail),
-            np.array(answer.head_probability),
+    def decode(
+        cls, answer: pb.GetRelationStatisticsResponse, num_relations: int
+    ) -> RelationStatistics:
+        """Decode the server's answer.
+
+        :raises InvalidAnswerError: naming the field
+        """
+        for field in ("tails_per_head", "heads_per_tail", "head_probability"):
+            check_equal(f"{field}, numbers", len(getattr(answer, field)), num_relations)
+        tph, hpt, probability = (
+            np.array(column)
+            for column in (answer.tails_per_head, answer.heads_per_tail, answer.head_probability)
         )
+        is_absent = np.isnan(tph)
+        with np.errstate(all="ignore"):  # of numbers that are refused below
+            expected = np.where(is_absent, 0.5, tph / (tph + hpt))
+        for field, column, is_right in (
+            ("tails_per_head", tph, is_absent | (np.isfinite(tph) & (tph >= 1))),
+            (
+                "heads_per_tail",
+                hpt,
+                np.where(is_absent, np.isnan(hpt), np.isfinite(hpt) & (hpt >= 1)),
+            ),
+            ("head_probability", probability, np.abs(probability - expected) < _PROBABILITY_UNIT),
+        ):
+            if not is_right.all():
+                wrong = int(is_right.argmin())
+                raise invalid(f"{field}[{wrong}]", column[wrong], "tph, hpt or tph / (tph + hpt)")
+        return cls(tph, hpt, probability)
 
 
 class DescribedDataset:
@@ -49,16 +126,25 @@ class DescribedDataset:
     :ivar split_fingerprints: SHA-256 of id space and triples, by split name
     :ivar type_constraints_fingerprint: SHA-256 of id space and type constraints; None for a
         dataset without, which the kind ``typed`` can't serve
+    :raises InvalidAnswerError: if the answer can't be true
     """
 
     def __init__(self, replicas: Replicas, name: str, answer: pb.GetDatasetResponse) -> None:
         dataset, limits = answer.dataset, answer.limits
+        check_equal("dataset.name", dataset.name, name)
+        check_dataset("dataset", dataset)
+        check_limits("limits", limits)
+        splits = [split for split in dataset.splits if split.split in _SPLIT_NAMES]
         self._replicas = replicas
         self._dataset = Dataset(
             name=name,
             fingerprint=dataset.fingerprint,
             num_entities=dataset.num_entities,
             num_relations=dataset.num_relations,
+            num_triples=next(
+                split.num_triples for split in splits if split.split == pb.SPLIT_TRAINING
+            ),
+            has_vocabulary=dataset.has_vocabulary,
             limits=Limits(
                 limits.max_negatives_per_positive,
                 limits.max_negatives_per_message,
@@ -66,13 +152,13 @@ class DescribedDataset:
             ),
         )
         self.num_triples_per_split: Mapping[str, int] = {
-            _SPLIT_NAMES[split.split]: split.num_triples for split in dataset.splits
+            _SPLIT_NAMES[split.split]: split.num_triples for split in splits
         }
         self.num_unseen: Mapping[str, int] = {
-            _SPLIT_NAMES[split.split]: split.num_unseen for split in dataset.splits
+            _SPLIT_NAMES[split.split]: split.num_unseen for split in splits
         }
         self.split_fingerprints: Mapping[str, str] = {
-            _SPLIT_NAMES[split.split]: split.fingerprint for split in dataset.splits
+            _SPLIT_NAMES[split.split]: split.fingerprint for split in splits
         }
         self.type_constraints_fingerprint: str | None = dataset.type_constraints_fingerprint or None
 
@@ -118,4 +204,4 @@ class DescribedDataset:
     @property
     def num_triples(self) -> int:
         """How many distinct training triples there are."""
-        return self.num_triples_per_split["training"]
+        return self._dataset.num_triples

@@ -14,6 +14,7 @@ from negserve.epoch import EpochBatch, EpochConfig
 from negserve.epoch_progress import EpochProgress
 from negserve.epoch_reader import EpochReader
 from negserve.errors import InvalidRequestError
+from negserve.sampler_echo import SamplerEcho
 from negserve.transport import Transport
 
 _Connection = TypeVar("_Connection", bound=Transport)
@@ -59,12 +60,13 @@ class EpochCursor(Generic[_Connection]):
         self.sampler = sampler
         self.config = config or EpochConfig()
         self.prefetch = prefetch
+        self._echo = SamplerEcho(dataset, sampler)
         # One object: who is interrupted is behind a batch in all respects, or in none.
         self._place = Place(0, 0, "" if digest else None)
 
     def _progress(self) -> EpochProgress:
         epoch, start, _ = self._place
-        return EpochProgress(self._dataset, self.sampler, self.config, epoch, start)
+        return EpochProgress(self._dataset, self.sampler, self.config, epoch, start, self._echo)
 
     async def _next(self, reader: EpochReader) -> tuple[EpochBatch | None, Place]:
         """Take a batch, None if the epoch has none left, and give the place behind it.

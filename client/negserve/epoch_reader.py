@@ -62,9 +62,10 @@ class EpochReader(ABC):
                 if not self._is_wanted:
                     return
                 while (message := await call.next(budget.limit())) is not None:
-                    for item in self._progress.take(message):
-                        await self._put(item)
-                        budget.note_progress()
+                    with call.saying():
+                        for item in self._progress.take(message):
+                            await self._put(item)
+                            budget.note_progress()
                     if self._progress.is_done:
                         return  # whatever becomes of the call now
             if self._is_wanted and not self._progress.has_begun:

@@ -11,6 +11,7 @@
     │   │                                         the way to it, a proxy for one, ended the call
     │   ├── StalledError (TimeoutError)           a server is there, but the deadline passed
     │   ├── OverloadedError                       the server has as many streams as it takes
+    │   ├── InvalidAnswerError                    what a server answered can't be true
     │   ├── NotAllowedError (PermissionError)     the server's operator does not allow it
     │   ├── ChecksumError                         what arrived is not what was sent
     │   └── ServerFaultError                      the server itself failed; its log says why
@@ -19,7 +20,9 @@
     └── ClosedError                   the client was closed before the call
 
 The client itself tries again, as long as its patience lasts and on another replica if there are
-several, after the first three of ServiceError: what they tell of passes. No other error does.
+several, after the first four of ServiceError: what they tell of passes, or another server answers
+better. It gives up at once when each replica has answered three times what can't be true. After
+other errors it never tries again.
 
 ``reason`` and ``metadata`` are those of the server's ``google.rpc.ErrorInfo``; the proto
 (``errors.proto``) lists them. A status without one was not given by a server of negserve, but by
@@ -97,6 +100,13 @@ class StalledError(ServiceError, TimeoutError):
 
 class OverloadedError(ServiceError):
     """The server has as many open streams as it takes."""
+
+
+class InvalidAnswerError(ServiceError):
+    """A server answered what can't be true: it, or what is between, is at fault.
+
+    ``metadata`` has ``rpc``, ``field``, ``value`` (what came) and ``limit`` (what is due).
+    """
 
 
 class NotAllowedError(ServiceError, PermissionError):

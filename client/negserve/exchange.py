@@ -52,11 +52,14 @@ class Exchange(ABC, Generic[Request, Response]):
             yield self._unanswered[self._num_sent - 1]
 
     def take(self, response: Response) -> None:
-        """Take the answer of the first unanswered request."""
-        self._keep(response)
+        """Take the answer of the first unanswered request.
+
+        :raises InvalidAnswerError: if it is none to that
+        """
+        self._keep(self._unanswered[0], response)
         self._unanswered.popleft()
         self._num_sent -= 1
         self._fill()
 
     @abstractmethod
-    def _keep(self, response: Response) -> None: ...
+    def _keep(self, request: Request, response: Response) -> None: ...

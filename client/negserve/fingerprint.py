@@ -94,10 +94,13 @@ def fingerprint_of_distinct(
     return digest.hexdigest()
 
 
-def graph_fingerprint(split_fingerprints: Mapping[str, str]) -> str:
-    """Fingerprint a graph without type constraints: equal to ``RemoteTriplesFactory.fingerprint``.
+def graph_fingerprint(
+    split_fingerprints: Mapping[str, str], type_constraints_fingerprint: str | None = None
+) -> str:
+    """Fingerprint a graph: equal to ``RemoteTriplesFactory.fingerprint``.
 
     :param split_fingerprints: fingerprint by name of split, in any order
+    :param type_constraints_fingerprint: that of its type constraints; None for a graph without
     :return: 64 hexadecimal digits
     :raises InvalidRequestError: for a name that is no split
     """
@@ -108,4 +111,6 @@ def graph_fingerprint(split_fingerprints: Mapping[str, str]) -> str:
     for name in SPLITS:
         if name in split_fingerprints:
             digest.update(f"{name} {split_fingerprints[name]}\n".encode("ascii"))
+    if type_constraints_fingerprint is not None:
+        digest.update(f"type_constraints {type_constraints_fingerprint}\n".encode("ascii"))
     return digest.hexdigest()

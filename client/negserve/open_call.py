@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from typing import Any, Self
 
+from negserve.answers import said_by
 from negserve.budget import Budget
 from negserve.exchange import Exchange
 from negserve.replicas import Replicas
@@ -19,10 +21,12 @@ class OpenCall(ABC):
 
     :param replicas: whose errors it has
     :ivar target: the replica that answers
+    :ivar method: the name of what is called
     """
 
-    def __init__(self, replicas: Replicas, target: str) -> None:
+    def __init__(self, replicas: Replicas, target: str, method: str) -> None:
         self.target = target
+        self.method = method
         self._replicas = replicas
 
     @property
@@ -39,6 +43,7 @@ class OpenCall(ABC):
         """Wait for the next message; None after the last.
 
         :raises StalledError: if it does not come in time
+        :raises InvalidAnswerError: if its bytes are no message of the method's
         :raises NegserveError: typed by what the server said
         """
 
@@ -55,6 +60,10 @@ class OpenCall(ABC):
     def send(self, request: Any) -> None:
         """Send a request, without waiting."""
         self.send_all([request])
+
+    def saying(self) -> AbstractContextManager[None]:
+        """Name the replica and the method in what the block raises of an answer."""
+        return said_by(self.target, self.method)
 
     async def answer(self, budget: Budget) -> Any:
         """Wait for a message that has to come.
@@ -75,5 +84,7 @@ class OpenCall(ABC):
         while not exchange.is_done:
             for request in exchange.due():
                 self.send(request)
-            exchange.take(await self.answer(budget))
+            answer = await self.answer(budget)
+            with self.saying():
+                exchange.take(answer)
             budget.note_progress()

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 from negserve import interrupts, wire
+from negserve.answers import check_equal, check_member, check_range, invalid
 from negserve.budget import Budget
-from negserve.described_dataset import DescribedDataset
+from negserve.described_dataset import DescribedDataset, check_dataset, check_limits
 from negserve.errors import (
     FingerprintMismatchError,
+    InvalidAnswerError,
     ServiceError,
     StalledError,
     UnavailableError,
@@ -64,6 +66,7 @@ class PublishDialogue:
         self._name = name
         self._graph = graph
         self._num_uploads = 0
+        self._is_asked = False
         self.is_published = False
 
     @property
@@ -73,6 +76,7 @@ class PublishDialogue:
 
     def announcement(self) -> pb.PublishRequest:
         """Give the first message of a stream."""
+        self._is_asked = False
         return pb.PublishRequest(
             announcement=pb.PublishAnnouncement(
                 name=self._name,
@@ -89,17 +93,46 @@ class PublishDialogue:
     def hear(
         self, response: pb.PublishResponse
     ) -> tuple[Iterator[pb.PublishRequest], PublishProgress | None]:
-        """Take an answer; give what has to be sent now, made while it is sent, and progress."""
-        self.is_published = response.HasField("published")
-        to_send: Iterator[pb.PublishRequest] = iter(())
-        if response.HasField("upload"):
+        """Take an answer; give what has to be sent now, made while it is sent, and progress.
+
+        :raises InvalidAnswerError: if the answer can't be true
+        """
+        member = check_member("message", response, "upload", "progress", "published")
+        if self.is_published:
+            raise invalid("message", member, "nothing after published")
+        if member == "upload":
+            limit = response.upload.max_triples_per_chunk
+            check_range("upload.max_triples_per_chunk", limit, 1, 2**32 - 1)
+            check_equal("upload, asked for before", self._is_asked, False)
+            self._is_asked = True
             self._num_uploads += 1
-            to_send = self._chunks(response.upload.max_triples_per_chunk)
-        progress = response.progress
+            return self._chunks(limit), None
+        nothing: Iterator[pb.PublishRequest] = iter(())
+        if member == "published":
+            self._check_published(response.published)
+            self.is_published = True
+            return nothing, None
+        return nothing, self._progress(response.progress)
+
+    def _check_published(self, published: pb.Published) -> None:
+        fingerprint = published.dataset.fingerprint
+        check_equal("published.dataset.fingerprint", fingerprint, self._graph.fingerprint)
+        check_equal("published.dataset.name", published.dataset.name, self._name)
+        check_dataset("published.dataset", published.dataset)
+        check_limits("published.limits", published.limits)
+
+    def _progress(self, progress: pb.PublishProgress) -> PublishProgress | None:
+        """Decode progress; None for a stage that this client does not know, of a newer server."""
+        check_equal("progress.num_triples", progress.num_triples, self._graph.num_triples)
+        check_range("progress.num_received", progress.num_received, 0, progress.num_triples)
+        if progress.stage == pb.PublishProgress.STAGE_UNSPECIFIED:
+            raise invalid("progress.stage", progress.stage, "a stage")
+        if progress.stage == pb.PublishProgress.STAGE_UPLOADING and not self._is_asked:
+            raise invalid("progress.stage", "UPLOADING", "another before the triples are asked for")
         stage = _STAGES.get(progress.stage)
         if stage is None:
-            return to_send, None
-        return to_send, PublishProgress(stage, progress.num_received, progress.num_triples)
+            return None
+        return PublishProgress(stage, progress.num_received, progress.num_triples)
 
     def _chunks(self, limit: int) -> Iterator[pb.PublishRequest]:
         step = min(_TRIPLES_PER_CHUNK, limit)
@@ -141,7 +174,7 @@ async def publish(
         replica = transport.only(target)
         try:
             await _publish_on_one(replica, PublishDialogue(name, graph), on_progress)
-        except (UnavailableError, StalledError) as error:
+        except (UnavailableError, StalledError, InvalidAnswerError) as error:
             lost.append(error)
         finally:
             await replica.close()
@@ -160,7 +193,8 @@ async def _publish_on_one(
         with transport.open("Publish") as call:
             call.send(dialogue.announcement())
             while (response := await call.next(budget.limit())) is not None:
-                to_send, progress = dialogue.hear(response)
+                with call.saying():
+                    to_send, progress = dialogue.hear(response)
                 call.send_all(to_send)
                 if dialogue.is_getting_on:
                     budget.note_progress()

@@ -8,13 +8,14 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from negserve import wire
 from negserve.budget import Budget
 from negserve.config import SamplerConfig
 from negserve.contains_exchange import ContainsExchange
 from negserve.described_dataset import DescribedDataset, RelationStatistics
 from negserve.epoch import EpochConfig
 from negserve.epoch_cursor import EpochCursor
+from negserve.epoch_progress import EpochProgress
+from negserve.sampler_echo import SamplerEcho
 from negserve.transport import Transport
 from negserve.v1 import sampler_pb2 as pb
 from negserve.vocabulary_reader import VocabularyReader
@@ -58,10 +59,15 @@ class RemoteDataset(DescribedDataset, Generic[_Connection, _Stream]):
         reader = VocabularyReader(self._dataset)
 
         async def read(budget: Budget) -> None:
+            reader.restart()
             with self._connection.open("GetVocabulary", reader.request) as call:
                 while (message := await call.next(budget.limit())) is not None:
-                    if reader.take(message):
+                    with call.saying():
+                        is_further = reader.take(message)
+                    if is_further:
                         budget.note_progress()
+                with call.saying():
+                    reader.end()
 
         await self._connection.persist(read, dataset=self._dataset)
         return reader.result()
@@ -70,22 +76,26 @@ class RemoteDataset(DescribedDataset, Generic[_Connection, _Stream]):
         request = pb.GetRelationStatisticsRequest(
             dataset=self.name, expected_fingerprint=self.fingerprint
         )
-        return RelationStatistics.decode(
-            await self._connection.call("GetRelationStatistics", request, self._dataset)
+        return await self._connection.call(
+            "GetRelationStatistics",
+            request,
+            lambda answer: RelationStatistics.decode(answer, self.num_relations),
+            self._dataset,
         )
 
     async def _ask_num_positives(self, relations: Sequence[int] | None) -> int:
         if relations is None:
             return self.num_triples
         # Its first answer tells how many positives an epoch has.
-        config = EpochConfig(relations=tuple(relations))
-        request = wire.encode_epoch_request(
-            self.name, self.fingerprint, SamplerConfig(), config, epoch=0, start=0
-        )
+        sampler, config = SamplerConfig(), EpochConfig(relations=tuple(relations))
+        echo = SamplerEcho(self._dataset, sampler)
+        progress = EpochProgress(self._dataset, sampler, config, epoch=0, start=0, echo=echo)
 
         async def ask(budget: Budget) -> int:
-            with self._connection.open("SampleEpoch", request) as call:
-                return int((await call.answer(budget)).configured.num_positives)
+            with self._connection.open("SampleEpoch", progress.request()) as call:
+                answer = await call.answer(budget)
+                with call.saying():
+                    return progress.configure(answer).num_positives
 
         return await self._connection.persist(ask, dataset=self._dataset)
 

@@ -16,6 +16,7 @@ from negserve.dataset import Dataset
 from negserve.interrupts import held
 from negserve.sample_exchange import SampleExchange
 from negserve.sample_stream import SampleStream
+from negserve.sampler_echo import SamplerEcho
 
 
 class RemoteSampler:
@@ -35,6 +36,7 @@ class RemoteSampler:
         self._connection = connection
         self._dataset = dataset
         self.config = config
+        self._echo = SamplerEcho(dataset, config)
         self._set_up()
         with self._lock:
             run(self._stream.open)
@@ -42,7 +44,7 @@ class RemoteSampler:
     def _set_up(self) -> None:
         # A signal handler that closes the sampler may find the lock with its own thread.
         self._lock = threading.RLock()
-        self._stream = SampleStream(self._connection, self._dataset, self.config)
+        self._stream = SampleStream(self._connection, self._dataset, self.config, self._echo)
         self._process = os.getpid()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -50,11 +52,12 @@ class RemoteSampler:
             "connection": self._connection,
             "dataset": self._dataset,
             "config": self.config,
+            "echo": self._echo,
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._connection, self._dataset = state["connection"], state["dataset"]
-        self.config = state["config"]
+        self.config, self._echo = state["config"], state["echo"]
         self._set_up()
 
     def sample(self, positives: ArrayLike, position: int) -> CorruptedBatch:

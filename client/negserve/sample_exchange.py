@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from negserve import wire
+from negserve.answers import check_member
+from negserve.batch_reader import BatchReader, Columns
 from negserve.config import SamplerConfig
 from negserve.corrupted_batch import CorruptedBatch
 from negserve.dataset import Dataset
@@ -34,12 +36,17 @@ class SampleExchange(Exchange[pb.SampleRequest, pb.SampleResponse]):
                 f"{2**64 - 1}; start at a smaller position",
                 reason="POSITION_OUT_OF_RANGE",
             )
-        self._config = config
+        self._reader = BatchReader(dataset, config)
         self._batches: list[CorruptedBatch] = []
         super().__init__(_requests(dataset, config, triples, position))
 
-    def _keep(self, response: pb.SampleResponse) -> None:
-        self._batches.append(wire.decode_batch(response.batch, self._config))
+    def _keep(self, request: pb.SampleRequest, response: pb.SampleResponse) -> None:
+        check_member("message", response, "batch")
+        asked = request.positives
+        columns = (asked.triples.heads, asked.triples.relations, asked.triples.tails)
+        positives = Columns(*(wire.decode_ids(column) for column in columns))
+        due = asked.position, len(positives.heads)
+        self._batches += self._reader.read("batch", [response.batch], [due], positives)
 
     def result(self) -> CorruptedBatch:
         """Give the negatives of all positives, once done."""

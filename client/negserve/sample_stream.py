@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from negserve.answers import check_member
 from negserve.budget import Budget
 from negserve.config import SamplerConfig
 from negserve.dataset import Dataset
 from negserve.open_call import OpenCall
 from negserve.sample_exchange import SampleExchange, configuration
+from negserve.sampler_echo import SamplerEcho
 from negserve.transport import Transport
 
 
@@ -16,12 +18,16 @@ class SampleStream:
     :param transport: to the dataset's server
     :param dataset: the dataset
     :param config: what to draw
+    :param echo: what servers have to say that they draw
     """
 
-    def __init__(self, transport: Transport, dataset: Dataset, config: SamplerConfig) -> None:
+    def __init__(
+        self, transport: Transport, dataset: Dataset, config: SamplerConfig, echo: SamplerEcho
+    ) -> None:
         self._transport = transport
         self._dataset = dataset
         self._configuration = configuration(dataset, config)
+        self._echo = echo
         self._call: OpenCall | None = None
 
     async def open(self) -> None:
@@ -58,7 +64,11 @@ class SampleStream:
             call = self._transport.open("Sample")
             try:
                 call.send(self._configuration)
-                await call.answer(budget)
+                answer = await call.answer(budget)
+                with call.saying():
+                    check_member("message", answer, "configured")
+                    configured = answer.configured
+                    self._echo.check("configured", configured.fingerprint, configured.sampler)
             except BaseException:
                 call.close()
                 raise

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Self, TypeVar
 
+from negserve.answers import said_by
 from negserve.budget import Budget
 from negserve.dataset import Dataset
 from negserve.errors import LimitExceededError, ServiceError, UnknownDatasetError
@@ -46,8 +47,8 @@ class Transport(Replicas, ABC):
         """
 
     @abstractmethod
-    async def _ask(self, method: str, request: object, budget: Budget) -> Any:
-        """Call a unary method on the replica in use."""
+    async def _ask(self, method: str, request: object, budget: Budget) -> tuple[str, Any]:
+        """Call a unary method on the replica in use; give that and its answer."""
 
     @abstractmethod
     def _leave(self, target: str) -> None:
@@ -65,16 +66,27 @@ class Transport(Replicas, ABC):
         """Give another connection, to one of the replicas."""
         return type(self)(**{**self.__getstate__(), "target": target})
 
-    async def call(self, method: str, request: object, dataset: Dataset | None = None) -> Any:
+    async def call(
+        self,
+        method: str,
+        request: object,
+        take: Callable[[Any], _T],
+        dataset: Dataset | None = None,
+    ) -> _T:
         """Call a unary method, on as many replicas as it takes.
 
         :param method: its name
+        :param take: decodes the answer, or refuses it with :class:`negserve.InvalidAnswerError`
         :param dataset: what it is about
         :raises NegserveError: typed by what the server said
         """
-        return await self.persist(
-            lambda budget: self._ask(method, request, budget), dataset=dataset
-        )
+
+        async def ask(budget: Budget) -> _T:
+            target, answer = await self._ask(method, request, budget)
+            with said_by(target, method):
+                return take(answer)
+
+        return await self.persist(ask, dataset=dataset)
 
     async def persist(
         self,

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from negserve.config import SamplerConfig
-from negserve.corrupted_batch import CorruptedBatch, num_rows
-from negserve.epoch import EpochBatch, EpochConfig
+from negserve.corrupted_batch import CorruptedBatch
+from negserve.epoch import EpochConfig
 from negserve.errors import InvalidRequestError
 from negserve.v1 import sampler_pb2 as pb
 
@@ -173,34 +173,6 @@ def decode_flags(data: bytes, count: int) -> NDArray[np.bool_]:
     return np.unpackbits(packed, count=count, bitorder="little").view(np.bool_)
 
 
-def decode_batch(message: pb.CorruptedBatch, config: SamplerConfig) -> CorruptedBatch:
-    """Decode a corrupted batch of a sampler of that configuration."""
-    n, k = message.num_positives, config.num_negs_per_pos
-    zeros = np.zeros(n, dtype=np.uint8)
-    mask: NDArray[np.bool_] | None = None
-    if config.masked:
-        mask = np.ones((n, k), dtype=np.bool_)
-        if message.mask:
-            mask = decode_flags(message.mask, n * k).reshape(n, k)
-    log_q: NDArray[np.float32] | None = None
-    if config.log_q:
-        log_q = np.frombuffer(message.log_q, dtype="<f4").reshape(n, k)
-    return CorruptedBatch(
-        position=message.position,
-        replaced=decode_ids(message.replaced).reshape(
-            num_rows(message.position, n, config.chunk_size), k
-        ),
-        head_counts=decode_ids(message.head_counts) if message.head_counts.data else zeros,
-        relation_counts=(
-            decode_ids(message.relation_counts) if message.relation_counts.data else zeros
-        ),
-        mask=mask,
-        num_saturated=message.num_saturated,
-        chunk_size=config.chunk_size,
-        log_q=log_q,
-    )
-
-
 def encode_epoch_request(
     dataset: str,
     fingerprint: str,
@@ -239,22 +211,6 @@ def encode_epoch_request(
             f"{config} does not fit the message: {error}", reason="INVALID_CONFIGURATION"
         ) from error
     return request
-
-
-def decode_epoch_batch(
-    message: pb.EpochBatch, sampler: SamplerConfig, config: EpochConfig, epoch: int
-) -> EpochBatch:
-    """Decode one batch of an epoch."""
-    columns = (message.positives.heads, message.positives.relations, message.positives.tails)
-    positives = np.stack([decode_ids(column).astype(np.int64) for column in columns], axis=1)
-    weights = np.frombuffer(message.weights, dtype="<f4") if config.weights else None
-    return EpochBatch(
-        epoch=epoch,
-        next_start=message.next_start,
-        positives=positives,
-        negatives=decode_batch(message.negatives, sampler),
-        weights=weights,
-    )
 
 
 def concatenate(batches: list[CorruptedBatch]) -> CorruptedBatch:

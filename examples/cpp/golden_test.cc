@@ -16,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include "negserve/answers.h"
 #include "negserve/errors.h"
 #include "negserve/negatives.h"
 #include "negserve/triples.h"
@@ -56,6 +57,53 @@ std::vector<Message> messages(const Struct& one_case, const std::string& key) {
           key + " can't be parsed");
   }
   return result;
+}
+
+// The embedded graph, on which the files were recorded.
+constexpr negserve::IdSpaces kWorld{2571, 29};
+
+// Changes an answer, and expects that it is refused.
+template <class Message, class Edit, class Take>
+void refused(const Message& answer, const std::string& field, Edit edit, Take take) {
+  Message other = answer;
+  edit(other);
+  try {
+    take(other);
+  } catch (const negserve::InvalidAnswerError& error) {
+    check(error.metadata().at("field") == field, "refused for " + error.metadata().at("field"));
+    return;
+  }
+  check(false, "not refused: " + field);
+}
+
+// Holds a batch against what was asked, and some that are none against it.
+void check_batch(const v1::CorruptedBatch& batch, const v1::SamplerConfig& config,
+                 const negserve::Triples& positives, std::uint64_t position) {
+  const auto take = [&](const v1::CorruptedBatch& other) {
+    negserve::check_batch("Sample", other, config, kWorld, positives, 0, positives.size(), position);
+  };
+  take(batch);
+  using Batch = v1::CorruptedBatch;
+  refused(batch, "batch.position", [](Batch& b) { b.set_position(b.position() + 1); }, take);
+  refused(batch, "batch.num_positives", [](Batch& b) { b.set_num_positives(0xffffffff); }, take);
+  refused(batch, "batch.num_saturated", [](Batch& b) { b.set_num_saturated(99); }, take);
+  refused(batch, "batch.replaced.width", [](Batch& b) { b.mutable_replaced()->set_width(3); }, take);
+  refused(batch, "batch.replaced.data, bytes",
+          [](Batch& b) { b.mutable_replaced()->mutable_data()->push_back(0); }, take);
+  refused(batch, "batch.mask, bytes", [](Batch& b) { b.mutable_mask()->append(100, 0); }, take);
+  refused(batch, "batch.log_q, bytes", [](Batch& b) { b.mutable_log_q()->push_back(0); }, take);
+  if (positives.size() == 0) return;
+  const auto beyond = [](Batch& b) {
+    std::string& data = *b.mutable_replaced()->mutable_data();
+    data.assign(data.size(), '\xff');
+  };
+  refused(batch, "batch.replaced", beyond, take);
+  refused(batch, "batch.head_counts",
+          [&](Batch& b) {
+            b.mutable_head_counts()->set_width(4);
+            b.mutable_head_counts()->set_data(std::string(4 * positives.size(), '\x7f'));
+          },
+          take);
 }
 
 struct Batch {
@@ -106,6 +154,8 @@ void replay_sample(const Struct& one_case) {
     const v1::Triples& sent = requests[i].positives().triples();
     negserve::decode(sent, batches.back().positives);
     batches.back().encoded = responses[i].batch();
+    check_batch(responses[i].batch(), requests[0].configuration().sampler(),
+                batches.back().positives, requests[i].positives().position());
     // What this client would send says the same.
     v1::Triples encoded;
     negserve::encode(batches.back().positives, 0, batches.back().positives.size(), encoded);
@@ -116,6 +166,21 @@ void replay_sample(const Struct& one_case) {
               decoded.tails == batches.back().positives.tails,
           "triples change when they are encoded");
   }
+  if (!responses.empty()) {
+    const auto take = [&](const v1::SampleConfigured& answer) {
+      negserve::check_configured("Sample", answer.fingerprint(), answer.sampler(),
+                                 requests[0].configuration().expected_fingerprint(),
+                                 requests[0].configuration().sampler(), 2);
+    };
+    using Answer = v1::SampleConfigured;
+    const Answer& answer = responses[0].configured();
+    take(answer);
+    refused(answer, "configured.fingerprint", [](Answer& a) { a.set_fingerprint("0"); }, take);
+    refused(answer, "configured.sampler",
+            [](Answer& a) { a.mutable_sampler()->set_seed(a.sampler().seed() + 1); }, take);
+    refused(answer, "configured.sampler",
+            [](Answer& a) { a.mutable_sampler()->set_algorithm_version(3); }, take);
+  }
   // A stream may end before it began.
   compare(one_case, requests.empty() ? v1::SamplerConfig() : requests[0].configuration().sampler(),
           batches);
@@ -125,10 +190,30 @@ void replay_epoch(const Struct& one_case) {
   const auto requests = messages<v1::SampleEpochRequest>(one_case, "requests");
   check(requests.size() == 1, "not one request");
   std::vector<Batch> batches;
+  std::uint64_t num_positives = 0;
   for (const auto& response : messages<v1::SampleEpochResponse>(one_case, "responses")) {
+    if (response.has_configured()) {
+      num_positives = response.configured().num_positives();
+      const auto take = [&](const v1::EpochConfigured& answer) {
+        negserve::check_epoch(answer, requests[0]);
+      };
+      take(response.configured());
+      refused(response.configured(), "configured.num_batches",
+              [](v1::EpochConfigured& a) { a.set_num_batches(a.num_batches() + 1); }, take);
+    }
     for (const v1::EpochBatch& encoded : response.batches().batches()) {
+      const negserve::Due due = negserve::due_batch(requests[0], num_positives, batches.size());
+      const auto take = [&](const v1::EpochBatch& batch) {
+        negserve::check_epoch_batch(batch, requests[0], due);
+      };
+      take(encoded);
+      refused(encoded, "batches.next_start",
+              [](v1::EpochBatch& b) { b.set_next_start(b.next_start() + 1); }, take);
       batches.emplace_back();
       negserve::decode(encoded.positives(), batches.back().positives);
+      negserve::check_positives(batches.back().positives, kWorld);
+      check_batch(encoded.negatives(), requests[0].sampler(), batches.back().positives,
+                  requests[0].epoch() * num_positives + due.begin);
       batches.back().encoded = encoded.negatives();
     }
   }

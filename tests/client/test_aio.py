@@ -35,6 +35,7 @@ from negserve import (
     UnknownDatasetError,
     aio,
 )
+from negserve.epoch_progress import EpochProgress
 from tests.contract.test_promises import assert_same
 from tests.support.graphs import load
 from tests.support.server_process import ServerProcess, server_process
@@ -537,16 +538,15 @@ def test_one_client_serves_several_loops(server: ServerProcess):
 def test_no_more_is_read_ahead_than_asked_for(
     server: ServerProcess, prefetch: int, monkeypatch: pytest.MonkeyPatch
 ):
-    from negserve import wire
+    take, decoded = EpochProgress.take, 0
 
-    decode, decoded = wire.decode_epoch_batch, 0
-
-    def counting(*arguments: Any) -> Any:
+    def counting(progress: EpochProgress, message: Any) -> Iterator[Any]:
         nonlocal decoded
-        decoded += 1
-        return decode(*arguments)
+        for item in take(progress, message):
+            decoded += 1
+            yield item
 
-    monkeypatch.setattr(wire, "decode_epoch_batch", counting)
+    monkeypatch.setattr(EpochProgress, "take", counting)
 
     async def main() -> None:
         async with aio.Client(server.target) as client:

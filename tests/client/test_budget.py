@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from negserve import (
+    InvalidAnswerError,
     InvalidRequestError,
     OverloadedError,
     ServerFaultError,
@@ -96,3 +97,22 @@ def test_only_what_passes_is_tried_again(clock: Clock):
         Budget(1.0, 1.0, 1).pause_after(fault)
     assert caught.value is fault
     assert not issubclass(InvalidRequestError, module.ServiceError)
+
+
+def test_answers_that_cannot_be_true_end_a_call_when_no_replica_is_left_to_believe(clock: Clock):
+    one, other = (InvalidAnswerError("wrong", target=target) for target in ("one:1", "other:1"))
+    budget = Budget(10.0, 1000.0, 2)
+    for _ in range(5):
+        clock.now += budget.pause_after(one)  # the other one may come back
+        clock.now += budget.pause_after(GONE)
+    for _ in range(2):
+        clock.now += budget.pause_after(other)
+    with pytest.raises(InvalidAnswerError, match="3 such answers of each replica") as caught:
+        budget.pause_after(other)
+    assert caught.value.target == "other:1"
+    assert clock.now < 1000.0 + 100.0
+
+    budget = Budget(10.0, 1000.0, 1)
+    for _ in range(9):
+        budget.pause_after(one)
+        budget.note_progress()

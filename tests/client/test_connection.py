@@ -24,6 +24,7 @@ from negserve import (
     LimitExceededError,
     NegserveError,
     RequestError,
+    SamplerConfig,
     ServiceError,
     StalledError,
     UnavailableError,
@@ -35,6 +36,7 @@ from negserve.v1.sampler_pb2_grpc import (
     SamplerServiceServicer,
     add_SamplerServiceServicer_to_server,
 )
+from tests.support.answers import described, filled_in
 from tests.support.graphs import load
 from tests.support.server_process import ServerProcess, server_process
 
@@ -99,13 +101,14 @@ class _Silent(SamplerServiceServicer):
         self._released = released
 
     def GetDataset(self, request, context):  # type: ignore[no-untyped-def]
-        dataset = pb.Dataset(name=request.dataset, num_entities=9, num_relations=9)
-        limits = pb.Limits(max_negatives_per_message=99, max_triples_per_message=99)
-        return pb.GetDatasetResponse(dataset=dataset, limits=limits)
+        return described(request.dataset, 9)
 
     def Sample(self, request_iterator, context):  # type: ignore[no-untyped-def]
         next(request_iterator)
-        yield pb.SampleResponse(configured=pb.SampleConfigured())
+        configured = pb.SampleConfigured(
+            fingerprint=described("x", 9).dataset.fingerprint, sampler=filled_in(SamplerConfig())
+        )
+        yield pb.SampleResponse(configured=configured)
         self._released.wait(60)
 
     def ListDatasets(self, request, context):  # type: ignore[no-untyped-def]

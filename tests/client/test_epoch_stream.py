@@ -23,16 +23,17 @@ from negserve import (
     SamplerConfig,
     ServerFaultError,
     UnavailableError,
-    wire,
 )
+from negserve.epoch_progress import EpochProgress
 from negserve.epoch_stream import _Reader
 from negserve.v1 import sampler_pb2 as pb
 from negserve.v1.sampler_pb2_grpc import (
     SamplerServiceServicer,
     add_SamplerServiceServicer_to_server,
 )
+from tests.support.answers import described, filled_in
 
-SAMPLER = SamplerConfig(num_negs_per_pos=3)
+SAMPLER = SamplerConfig(num_negs_per_pos=3, corruption_scheme=("tail",))
 NUM_BATCHES = 10
 
 
@@ -59,9 +60,7 @@ class Scripted(SamplerServiceServicer):
         self.starts: list[int] = []
 
     def GetDataset(self, request, context):  # type: ignore[no-untyped-def]
-        dataset = pb.Dataset(name=request.dataset, num_entities=9, num_relations=9)
-        limits = pb.Limits(max_negatives_per_message=99, max_triples_per_message=99)
-        return pb.GetDatasetResponse(dataset=dataset, limits=limits)
+        return described(request.dataset, NUM_BATCHES)
 
     def SampleEpoch(self, request, context):  # type: ignore[no-untyped-def]
         self.starts.append(request.start)
@@ -70,7 +69,14 @@ class Scripted(SamplerServiceServicer):
 
 
 def configured(start: int) -> pb.SampleEpochResponse:
-    return pb.SampleEpochResponse(configured=pb.EpochConfigured(num_batches=NUM_BATCHES - start))
+    return pb.SampleEpochResponse(
+        configured=pb.EpochConfigured(
+            fingerprint=described("x", NUM_BATCHES).dataset.fingerprint,
+            sampler=filled_in(SAMPLER),
+            num_positives=NUM_BATCHES,
+            num_batches=NUM_BATCHES - start,
+        )
+    )
 
 
 def some(count: int) -> Callable[[int, grpc.ServicerContext], Iterator[pb.SampleEpochResponse]]:
@@ -145,13 +151,14 @@ def test_no_more_is_read_ahead_than_asked_for(
     servicer, target = scripted
     servicer.script = [some(NUM_BATCHES)]
     decoded = threading.Semaphore(0)
-    decode = wire.decode_epoch_batch
+    take = EpochProgress.take
 
-    def counting(*arguments: Any) -> Any:
-        decoded.release()
-        return decode(*arguments)
+    def counting(progress: EpochProgress, message: Any) -> Iterator[Any]:
+        for item in take(progress, message):
+            decoded.release()
+            yield item
 
-    monkeypatch.setattr(wire, "decode_epoch_batch", counting)
+    monkeypatch.setattr(EpochProgress, "take", counting)
     with Client(target, timeout=5) as client:
         batches = iter(open_stream(client, prefetch=prefetch))
         next(batches)

@@ -16,6 +16,7 @@ from negserve.fingerprint import graph_fingerprint, split_fingerprint
 from negserve.mapped_graph import MappedGraph
 from negserve.publish import PublishDialogue, PublishProgress
 from negserve.v1 import sampler_pb2 as pb
+from tests.support.answers import described
 
 TRIPLES = [[3, 0, 1], [0, 1, 2], [3, 0, 1]]
 
@@ -121,7 +122,18 @@ def test_the_dialogue_sends_all_triples_once_in_order():
         split_fingerprint(np.concatenate(sent[:3]), 300, 5)
         == (graph.split_fingerprints["training"])
     )
-    dialogue.hear(pb.PublishResponse(published=pb.Published()))
+    known = described("some", 70_000)
+    known.dataset.MergeFrom(
+        pb.Dataset(
+            fingerprint=graph.fingerprint,
+            num_entities=graph.num_entities,
+            splits=[pb.SplitSummary(split=pb.SPLIT_TESTING, num_triples=1)],
+        )
+    )
+    for summary, name in zip(known.dataset.splits, ("training", "testing"), strict=True):
+        summary.fingerprint = graph.split_fingerprints[name]
+    published = pb.Published(dataset=known.dataset, limits=known.limits)
+    dialogue.hear(pb.PublishResponse(published=published))
     assert dialogue.is_published
 
 

@@ -14,6 +14,9 @@ from hypothesis import strategies as st
 
 from negserve import CorruptedBatch as Batch
 from negserve import InvalidRequestError, SamplerConfig, wire
+from negserve.batch_reader import BatchReader, Columns
+from negserve.dataset import Dataset
+from negserve.dataset import Limits as ClientLimits
 from negserve.sampling import expand
 from negserve.v1 import sampler_pb2 as pb
 from negserve_server.errors import InvalidInput
@@ -130,17 +133,29 @@ def batches(draw: st.DrawFn) -> CorruptedBatch:
         mask=rng.random((n, k)) < share_valid if chunk_size > 1 or draw(st.booleans()) else None,
         num_saturated=draw(st.integers(0, n)),
         chunk_size=chunk_size,
-        log_q=rng.standard_normal((n, k), dtype=np.float32) if draw(st.booleans()) else None,
+        log_q=-rng.random((n, k), dtype=np.float32) if draw(st.booleans()) else None,
     )
 
 
 def config_of(batch: CorruptedBatch) -> SamplerConfig:
     return SamplerConfig(
         num_negs_per_pos=batch.replaced.shape[1],
+        corruption_scheme=("head", "relation", "tail"),
         filter_splits=("training",) if batch.mask is not None and batch.chunk_size == 1 else (),
+        filter_mode="mask",
         chunk_size=batch.chunk_size,
         log_q=batch.log_q is not None,
     )
+
+
+def read(message: pb.CorruptedBatch, config: SamplerConfig) -> Batch:
+    """Decode the negatives of positives that are in no id space, and so are no negatives."""
+    n = message.num_positives
+    dataset = Dataset("x", "", 2**32, 2**32, 1, False, ClientLimits(1, 1, 1))
+    positives = Columns(*[np.full(n, 2**40, dtype=np.uint64)] * 3)
+    reader = BatchReader(dataset, config)
+    (batch,) = reader.read("batch", [message], [(message.position, n)], positives)
+    return batch
 
 
 def assert_equal(received: Batch, sent: CorruptedBatch | Batch) -> None:
@@ -162,7 +177,7 @@ def assert_equal(received: Batch, sent: CorruptedBatch | Batch) -> None:
 def test_batches_arrive(sent: CorruptedBatch):
     message = server_wire.encode_batch(sent)
     assert bool(message.mask) == (sent.mask is not None and not sent.mask.all())
-    assert_equal(wire.decode_batch(message, config_of(sent)), sent)
+    assert_equal(read(message, config_of(sent)), sent)
 
 
 @given(batches(), st.data())
@@ -170,7 +185,7 @@ def test_parts_of_a_batch_are_put_together(whole: CorruptedBatch, data: st.DataO
     """Chunks may straddle parts: their row is in both of them, and once in the whole."""
     n, c = len(whole.head_counts), whole.chunk_size
     cuts = [0, *sorted(data.draw(st.sets(st.integers(1, max(n - 1, 1)))) if n > 1 else []), n]
-    parts = []
+    parts, num_saturated = [], whole.num_saturated
     for begin, end in pairwise(cuts):
         position = whole.position + begin
         row, rows = (at // c - whole.position // c for at in (position, position + end - begin - 1))
@@ -182,9 +197,10 @@ def test_parts_of_a_batch_are_put_together(whole: CorruptedBatch, data: st.DataO
             relation_counts=whole.relation_counts[begin:end],
             mask=None if whole.mask is None else whole.mask[begin:end],
             log_q=None if whole.log_q is None else whole.log_q[begin:end],
-            num_saturated=whole.num_saturated if begin == 0 else 0,
+            num_saturated=min(num_saturated, end - begin),
         )
-        parts.append(wire.decode_batch(server_wire.encode_batch(part), config_of(whole)))
+        num_saturated -= part.num_saturated
+        parts.append(read(server_wire.encode_batch(part), config_of(whole)))
     together = wire.concatenate(parts)
     assert_equal(together, whole)
     np.testing.assert_array_equal(together.rows(), np.concatenate([part.rows() for part in parts]))
@@ -192,7 +208,7 @@ def test_parts_of_a_batch_are_put_together(whole: CorruptedBatch, data: st.DataO
 
 @given(batches())
 def test_each_positive_finds_its_row(sent: CorruptedBatch):
-    received = wire.decode_batch(server_wire.encode_batch(sent), config_of(sent))
+    received = read(server_wire.encode_batch(sent), config_of(sent))
     n, c = received.num_positives, sent.chunk_size
     expected = [(sent.position + i) // c - sent.position // c for i in range(n)]
     assert received.row_of_positive().tolist() == expected

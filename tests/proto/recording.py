@@ -16,11 +16,12 @@ from google.protobuf.message_factory import GetMessageClass
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
+from negserve.batch_reader import BatchReader, Columns
 from negserve.config import SamplerConfig
 from negserve.corrupted_batch import CorruptedBatch
-from negserve.epoch import EpochConfig
+from negserve.dataset import Dataset, Limits
 from negserve.v1 import sampler_pb2 as pb
-from negserve.wire import decode_batch, decode_epoch_batch, decode_ids
+from negserve.wire import SLOTS, decode_ids
 from tests.proto.cases import CASES, MALFORMED, Case
 from tests.support.descriptors import SERVICE
 from tests.support.graphs import REPOSITORY, load
@@ -139,32 +140,55 @@ def _describe(message_class: type[Message], data: bytes) -> dict[str, Any]:
     return {"json": message, "hex": data.hex()}
 
 
-def _config(message: pb.SamplerConfig) -> SamplerConfig:
-    """Give what decoding a batch depends on."""
-    return SamplerConfig(
+def _reader(message: pb.SamplerConfig) -> BatchReader:
+    """Give what decodes the batches of a configuration, and checks them against it."""
+    slots = {value: name for name, value in SLOTS.items()}
+    config = SamplerConfig(
         num_negs_per_pos=message.num_negs_per_pos,
+        corruption_scheme=tuple(slots[each] for each in message.corruption_scheme)
+        or ("head", "tail"),
         filter_splits=("training",) if message.filter_splits else (),
+        filter_mode="mask" if message.filter_mode == pb.FILTER_MODE_MASK else "exact",
         distinct=message.distinct,
         chunk_size=message.chunk_size or 1,
         log_q=message.log_q,
+    )
+    graph = load("world")
+    dataset = Dataset(
+        name="world",
+        fingerprint=graph.fingerprint,
+        num_entities=graph.num_entities,
+        num_relations=graph.num_relations,
+        num_triples=graph.num_triples,
+        has_vocabulary=True,
+        limits=Limits(1, 1, 1),
+    )
+    return BatchReader(dataset, config)
+
+
+def _columns(triples: pb.Triples) -> Columns:
+    return Columns(
+        *(decode_ids(each) for each in (triples.heads, triples.relations, triples.tails))
     )
 
 
 def _sample_batches(requests: list[Any], responses: list[Any]) -> Iterator[tuple[Any, Any]]:
     for request, response in zip(requests[1:], responses[1:], strict=False):
-        config = _config(requests[0].configuration.sampler)
-        columns = request.positives.triples
-        positives = [decode_ids(each) for each in (columns.heads, columns.relations, columns.tails)]
-        yield np.stack(positives, axis=1), decode_batch(response.batch, config)
+        reader = _reader(requests[0].configuration.sampler)
+        positives = _columns(request.positives.triples)
+        due = request.positives.position, len(positives.heads)
+        (batch,) = reader.read("batch", [response.batch], [due], positives)
+        yield np.stack(positives, axis=1), batch
 
 
 def _epoch_batches(requests: list[Any], responses: list[Any]) -> Iterator[tuple[Any, Any]]:
     for response in responses[1:]:
         (request,) = requests
-        config = EpochConfig(weights=request.weights)
         for message in response.batches.batches:
-            batch = decode_epoch_batch(message, _config(request.sampler), config, request.epoch)
-            yield batch.positives, batch.negatives
+            positives = _columns(message.positives)
+            due = message.negatives.position, len(positives.heads)
+            (batch,) = _reader(request.sampler).read("", [message.negatives], [due], positives)
+            yield np.stack(positives, axis=1).astype(np.int64), batch
 
 
 def _rebuilt(positives: Any, batch: CorruptedBatch) -> dict[str, Any]:

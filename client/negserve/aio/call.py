@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import grpc
 
 from negserve.open_call import OpenCall
+from negserve.parsing import parsed
 from negserve.replicas import Replicas
 
 _T = TypeVar("_T")
@@ -22,6 +23,7 @@ class Call(OpenCall):
     :param target: the replica that answers
     :param channel: to that replica; not closed before the call is over
     :param method: the stub's method
+    :param name: the method's
     :param request: the only request; None for a method that takes a stream of them
     """
 
@@ -31,9 +33,10 @@ class Call(OpenCall):
         target: str,
         channel: grpc.aio.Channel,
         method: Callable[[Any], Any],
+        name: str,
         request: Any = None,
     ) -> None:
-        super().__init__(replicas, target)
+        super().__init__(replicas, target, name)
         self._loop = asyncio.get_running_loop()
         self._channel = channel
         self._requests: asyncio.Queue[Iterable[Any]] = asyncio.Queue()
@@ -58,7 +61,9 @@ class Call(OpenCall):
         :raises NegserveError: as :meth:`negserve.open_call.OpenCall.next`
         """
         message = await in_time(self._call.read(), seconds, self._replicas, self.target)
-        return None if message is grpc.aio.EOF else message
+        if message is grpc.aio.EOF:
+            return None
+        return parsed(message, self.target, self.method)
 
     def close(self) -> None:
         """End the call."""

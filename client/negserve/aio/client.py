@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import Self
 
 from negserve.aio.connection import Connection
 from negserve.aio.triples_factory import RemoteTriplesFactory
 from negserve.base_client import BaseClient
+from negserve.described_dataset import names_of
 from negserve.mapped_graph import MappedGraph, Publishable
 from negserve.publish import PublishProgress, Restoration, confirmed, publish
 from negserve.v1 import sampler_pb2 as pb
@@ -50,8 +52,7 @@ class Client(BaseClient[Connection]):
 
         :raises NegserveError: typed by what the server said
         """
-        answer = await self._connection.call("ListDatasets", pb.ListDatasetsRequest())
-        return [dataset.name for dataset in answer.datasets]
+        return await self._connection.call("ListDatasets", pb.ListDatasetsRequest(), names_of)
 
     async def triples_factory(self, name: str) -> RemoteTriplesFactory:
         """Give a dataset.
@@ -59,8 +60,8 @@ class Client(BaseClient[Connection]):
         :raises UnknownDatasetError: if the server does not hold it
         :raises NegserveError: typed by what the server said
         """
-        answer = await self._connection.call("GetDataset", pb.GetDatasetRequest(dataset=name))
-        return RemoteTriplesFactory(self._connection, name, answer)
+        take = partial(RemoteTriplesFactory, self._connection, name)
+        return await self._connection.call("GetDataset", pb.GetDatasetRequest(dataset=name), take)
 
     async def publish(
         self,

@@ -14,9 +14,9 @@ import grpc
 from negserve import credentials
 from negserve.aio.call import Call, in_time
 from negserve.budget import Budget
+from negserve.parsing import open_stub, parsed
 from negserve.replicas import CHANNEL_OPTIONS
 from negserve.transport import Transport
-from negserve.v1.sampler_pb2_grpc import SamplerServiceStub
 
 
 @dataclass
@@ -69,10 +69,11 @@ class Connection(Transport):
                 )
             return line
 
-    async def _ask(self, method: str, request: object, budget: Budget) -> Any:
+    async def _ask(self, method: str, request: object, budget: Budget) -> tuple[str, Any]:
         line = self._line()
-        answer = getattr(SamplerServiceStub(line.channel), method)(request)
-        return await in_time(answer, budget.limit(), self, line.target)
+        call = getattr(open_stub(line.channel), method)(request)
+        answer = await in_time(call, budget.limit(), self, line.target)
+        return line.target, parsed(answer, line.target, method)
 
     def open(self, method: str, request: object = None) -> Call:
         """Open a stream on the replica in use.
@@ -82,8 +83,8 @@ class Connection(Transport):
         :raises ClosedError: after :meth:`close`
         """
         line = self._line()
-        stub = SamplerServiceStub(line.channel)
-        call = Call(self, line.target, line.channel, getattr(stub, method), request)
+        stub = open_stub(line.channel)
+        call = Call(self, line.target, line.channel, getattr(stub, method), method, request)
         line.calls.add(call)
         return call
 

@@ -12,6 +12,7 @@ from negserve.corrupted_batch import CorruptedBatch
 from negserve.dataset import Dataset
 from negserve.sample_exchange import SampleExchange
 from negserve.sample_stream import SampleStream
+from negserve.sampler_echo import SamplerEcho
 
 
 class RemoteSampler:
@@ -29,7 +30,7 @@ class RemoteSampler:
         self._dataset = dataset
         self.config = config
         self._lock = asyncio.Lock()
-        self._stream = SampleStream(connection, dataset, config)
+        self._stream = SampleStream(connection, dataset, config, SamplerEcho(dataset, config))
 
     async def open(self) -> None:
         """Open the stream, so that the configuration is checked.

@@ -25,6 +25,7 @@ Budget::Budget(std::chrono::milliseconds timeout, std::chrono::milliseconds pati
 }
 
 void Budget::note_progress() {
+  num_invalid_answers_ = 0;
   num_unasked_ = num_replicas_;
   first_failure_.reset();
   longest_pause_ = kFirstPause;

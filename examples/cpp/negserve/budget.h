@@ -26,6 +26,9 @@ class Budget {
   // After a failure: pauses before the next try, with jitter, longer each round. False, at once,
   // if nothing is left for one.
   bool pause();
+  // After an answer that can't be true. False if each replica gave a few of them: every RPC is pure,
+  // so what they say is what they go on to say.
+  bool note_invalid_answer() { return ++num_invalid_answers_ < 3 * num_replicas_; }
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -35,6 +38,7 @@ class Budget {
   std::chrono::milliseconds timeout_, patience_;
   std::size_t num_replicas_;
   std::size_t num_unasked_;
+  std::size_t num_invalid_answers_ = 0;
   std::optional<Clock::time_point> first_failure_;
   std::chrono::duration<double> longest_pause_;
   std::mt19937 random_;

@@ -15,14 +15,19 @@ std::vector<v1::Dataset> Client::datasets() {
 v1::GetDatasetResponse Client::dataset(const std::string& name) {
   v1::GetDatasetRequest request;
   request.set_dataset(name);
-  return connection_->call(&v1::SamplerService::Stub::GetDataset, request);
+  v1::GetDatasetResponse answer =
+      connection_->call(&v1::SamplerService::Stub::GetDataset, request);
+  check_dataset(answer, name);
+  return answer;
 }
 
 EpochStream Client::epoch(v1::SampleEpochRequest request) {
+  const v1::GetDatasetResponse answer = dataset(request.dataset());
   if (request.expected_fingerprint().empty()) {
-    request.set_expected_fingerprint(dataset(request.dataset()).dataset().fingerprint());
+    request.set_expected_fingerprint(answer.dataset().fingerprint());
   }
-  return EpochStream(connection_, std::move(request));
+  const IdSpaces spaces{answer.dataset().num_entities(), answer.dataset().num_relations()};
+  return EpochStream(connection_, std::move(request), spaces);
 }
 
 Sampler Client::sampler(v1::SampleConfiguration configuration) {
@@ -30,7 +35,7 @@ Sampler Client::sampler(v1::SampleConfiguration configuration) {
   if (configuration.expected_fingerprint().empty()) {
     configuration.set_expected_fingerprint(answer.dataset().fingerprint());
   }
-  return Sampler(connection_, std::move(configuration), answer.limits());
+  return Sampler(connection_, std::move(configuration), answer);
 }
 
 }  // namespace negserve

@@ -1,5 +1,7 @@
 #include "negserve/connection.h"
 
+#include "negserve/answers.h"
+
 #include <utility>
 
 namespace negserve {
@@ -40,6 +42,8 @@ Budget Connection::budget() const {
 void Connection::pause_after(const PassingError& error, const Replica& failed, Budget& budget) {
   fail_over(failed);
   if (options_.on_retry) options_.on_retry(error);
+  const bool is_invalid = dynamic_cast<const InvalidAnswerError*>(&error) != nullptr;
+  if (is_invalid && !budget.note_invalid_answer()) throw;
   if (!budget.pause()) throw;
 }
 

@@ -32,10 +32,12 @@ class EpochStream::Call final
   const v1::SampleEpochRequest request_;
 };
 
-EpochStream::EpochStream(std::shared_ptr<Connection> connection, v1::SampleEpochRequest request)
+EpochStream::EpochStream(std::shared_ptr<Connection> connection, v1::SampleEpochRequest request,
+                         const IdSpaces& spaces)
     : connection_(std::move(connection)),
       request_(std::move(request)),
-      budget_(connection_->budget()) {}
+      budget_(connection_->budget()),
+      spaces_(spaces) {}
 
 EpochStream::~EpochStream() = default;
 EpochStream::EpochStream(EpochStream&&) noexcept = default;
@@ -72,37 +74,63 @@ bool EpochStream::receive() {
         }
         continue;
       }
+      num_taken_ = 0;
+      if (!call_->is_configured) {
+        configure();
+        call_->is_configured = true;
+        continue;
+      }
+      check_message();
+      return true;
     } catch (const PassingError& error) {
+      num_taken_ = 0;
+      message_.Clear();
       call_.reset();
       connection_->pause_after(error, *replica, budget_);
       continue;
     }
-    num_taken_ = 0;
-    if (!call_->is_configured) {
-      if (!message_.has_configured()) throw ServerFaultError("a stream began without configuration");
-      num_left_ = message_.configured().num_batches();
-      call_->is_configured = true;
-    } else if (message_.batches().batches_size() > 0) {
-      return true;
-    }
+  }
+}
+
+void EpochStream::configure() {
+  if (!message_.has_configured()) {
+    throw InvalidAnswerError("SampleEpoch", "message", "another", "configured");
+  }
+  const v1::EpochConfigured& configured = message_.configured();
+  algorithm_version_ = check_configured("SampleEpoch", configured.fingerprint(),
+                                        configured.sampler(), request_.expected_fingerprint(),
+                                        request_.sampler(), algorithm_version_);
+  check_epoch(configured, request_);
+  num_positives_ = configured.num_positives();
+  num_left_ = configured.num_batches();
+}
+
+void EpochStream::check_message() const {
+  const auto& batches = message_.batches().batches();
+  if (batches.empty() || static_cast<std::uint64_t>(batches.size()) > num_left_) {
+    throw InvalidAnswerError("SampleEpoch", "batches", std::to_string(batches.size()),
+                             "1 to " + std::to_string(num_left_));
+  }
+  for (int index = 0; index < batches.size(); ++index) {
+    const v1::EpochBatch& batch = batches[index];
+    const Due due = due_batch(request_, num_positives_, index);
+    check_epoch_batch(batch, request_, due);
+    Triples positives;
+    decode(batch.positives(), positives);
+    check_positives(positives, spaces_);
+    check_batch("SampleEpoch", batch.negatives(), request_.sampler(), spaces_, positives, 0, due.size,
+                request_.epoch() * num_positives_ + due.begin);
   }
 }
 
 void EpochStream::take(EpochBatch& batch) {
   const v1::EpochBatch& encoded = message_.batches().batches(num_taken_);
-  if (num_left_ == 0) throw ServerFaultError("more batches came than were due");
   batch.next_start = encoded.next_start();
   decode(encoded.positives(), batch.positives);
   const std::size_t num_positives = batch.positives.size();
-  if (encoded.negatives().num_positives() != num_positives) {
-    throw ServerFaultError("a batch came whose positives and negatives are not equally many");
-  }
   batch.negatives.reset(num_positives, request_.sampler());
   expand(encoded.negatives(), request_.sampler(), batch.positives, 0, batch.negatives);
   const std::size_t num_weights = request_.weights() ? num_positives : 0;
-  if (encoded.weights().size() != 4 * num_weights) {
-    throw ServerFaultError("weights came that are not as many as the positives");
-  }
   batch.weights.resize(num_weights);
   for (std::size_t i = 0; i < num_weights; ++i) {
     batch.weights[i] = load_float(encoded.weights().data() + 4 * i);

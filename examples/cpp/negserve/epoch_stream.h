@@ -6,6 +6,7 @@
 #include <memory>
 #include <vector>
 
+#include "negserve/answers.h"
 #include "negserve/budget.h"
 #include "negserve/connection.h"
 #include "negserve/negatives.h"
@@ -32,7 +33,9 @@ struct EpochBatch {
 class EpochStream {
  public:
   // request: with the fingerprint that every server has to have
-  EpochStream(std::shared_ptr<Connection> connection, v1::SampleEpochRequest request);
+  // spaces: of the dataset
+  EpochStream(std::shared_ptr<Connection> connection, v1::SampleEpochRequest request,
+              const IdSpaces& spaces);
   ~EpochStream();
   EpochStream(EpochStream&&) noexcept;
   EpochStream& operator=(EpochStream&&) noexcept;
@@ -50,6 +53,10 @@ class EpochStream {
 
   // Waits for batches, over the open call or a new one. False at the epoch's end.
   bool receive();
+  // Takes what the first message of a call says.
+  void configure();
+  // Checks all batches of the last message.
+  void check_message() const;
   // Takes the next batch of the last message.
   void take(EpochBatch& batch);
 
@@ -62,6 +69,11 @@ class EpochStream {
   int num_taken_ = 0;
   // Batches that the open call still owes.
   std::uint64_t num_left_ = 0;
+  // Of the whole epoch.
+  std::uint64_t num_positives_ = 0;
+  IdSpaces spaces_;
+  // Of the sampling function, as the first call said; 0 before it.
+  std::uint32_t algorithm_version_ = 0;
   bool is_at_end_ = false;
 };
 

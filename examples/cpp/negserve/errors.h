@@ -11,7 +11,8 @@
 //         │   ├── UnavailableError      no server answers, it shuts down, or what is on the way to it,
 //         │   │                         a proxy for one, ended the call
 //         │   ├── StalledError          a server is there, but did not answer in time
-//         │   └── OverloadedError       the server has as many streams as it takes
+//         │   ├── OverloadedError       the server has as many streams as it takes
+//         │   └── InvalidAnswerError    what a server answered can't be true (answers.h)
 //         ├── NotAllowedError           the server's operator does not allow it
 //         └── ServerFaultError          the server itself failed; its log says why
 //

@@ -28,7 +28,7 @@ class Sampler::Call final
  public:
   // Throws an Error, typed by what the server said of the configuration.
   Call(std::shared_ptr<Replica> asked, const v1::SampleConfiguration& configuration,
-       std::chrono::milliseconds timeout)
+       std::uint32_t& algorithm_version, std::chrono::milliseconds timeout)
       : StreamReader(std::move(asked), kAhead) {
     replica()->stub->async()->Sample(&context_, this);
     start();
@@ -38,6 +38,13 @@ class Sampler::Call final
       send(std::move(request));
       v1::SampleResponse response;
       receive(response, timeout);
+      if (!response.has_configured()) {
+        throw InvalidAnswerError("Sample", "message", "another", "configured");
+      }
+      const v1::SampleConfigured& configured = response.configured();
+      algorithm_version = check_configured(
+          "Sample", configured.fingerprint(), configured.sampler(),
+          configuration.expected_fingerprint(), configuration.sampler(), algorithm_version);
     } catch (...) {
       close();
       throw;
@@ -69,10 +76,11 @@ class Sampler::Call final
 };
 
 Sampler::Sampler(std::shared_ptr<Connection> connection, v1::SampleConfiguration configuration,
-                 const v1::Limits& limits)
+                 const v1::GetDatasetResponse& dataset)
     : connection_(std::move(connection)),
       configuration_(std::move(configuration)),
-      step_(positives_per_message(limits, configuration_.sampler())) {}
+      step_(positives_per_message(dataset.limits(), configuration_.sampler())),
+      spaces_{dataset.dataset().num_entities(), dataset.dataset().num_relations()} {}
 
 Sampler::~Sampler() = default;
 Sampler::Sampler(Sampler&&) noexcept = default;
@@ -94,7 +102,7 @@ Negatives Sampler::sample(const Triples& positives, std::uint64_t position) {
     const std::shared_ptr<Replica> replica = call_ ? call_->replica() : connection_->replica();
     try {
       if (!call_) {
-        call_ = std::make_unique<Call>(replica, configuration_, budget.limit());
+        call_ = std::make_unique<Call>(replica, configuration_, algorithm_version_, budget.limit());
       }
       exchange(positives, position, negatives, num_answered, budget);
       return negatives;
@@ -121,9 +129,9 @@ void Sampler::exchange(const Triples& positives, std::uint64_t position, Negativ
     call_->receive(response, budget.limit());
     const std::size_t begin = num_answered * step_;
     const std::size_t due = std::min(step_, positives.size() - begin);
-    if (response.batch().num_positives() != due) {
-      throw ServerFaultError("a batch came of another number of positives than was sent");
-    }
+    if (!response.has_batch()) throw InvalidAnswerError("Sample", "message", "another", "batch");
+    check_batch("Sample", response.batch(), configuration_.sampler(), spaces_, positives, begin, due,
+                position + begin);
     expand(response.batch(), configuration_.sampler(), positives, begin, negatives);
     ++num_answered;
     budget.note_progress();

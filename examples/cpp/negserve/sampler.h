@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 
+#include "negserve/answers.h"
 #include "negserve/budget.h"
 #include "negserve/connection.h"
 #include "negserve/negatives.h"
@@ -22,9 +23,9 @@ namespace negserve {
 class Sampler {
  public:
   // configuration: with the fingerprint that every server has to have
-  // limits: of the server
+  // dataset: what the server said of it, with its limits
   Sampler(std::shared_ptr<Connection> connection, v1::SampleConfiguration configuration,
-          const v1::Limits& limits);
+          const v1::GetDatasetResponse& dataset);
   ~Sampler();
   Sampler(Sampler&&) noexcept;
   Sampler& operator=(Sampler&&) noexcept;
@@ -48,6 +49,9 @@ class Sampler {
   v1::SampleConfiguration configuration_;
   // Positives of one message.
   std::size_t step_;
+  IdSpaces spaces_;
+  // Of the sampling function, as the first stream said; 0 before it.
+  std::uint32_t algorithm_version_ = 0;
   std::unique_ptr<Call> call_;
 };
 

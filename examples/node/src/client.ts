@@ -1,6 +1,18 @@
 /** A client of negserve: datasets, vocabularies, negatives of given positives, epochs. */
 
 import { credentials, Metadata, status, type CallOptions, type ClientReadableStream } from "@grpc/grpc-js";
+import {
+  checkBatch,
+  checkConfigured,
+  checkDataset,
+  checkEpoch,
+  checkEpochBatch,
+  checkOf,
+  checkPositives,
+  type Due,
+  type EpochPlan,
+  type Sizes,
+} from "./answers.js";
 import { NegserveError, typed } from "./errors.js";
 import { rebuild, type Negatives } from "./negatives.js";
 import { Patience } from "./patience.js";
@@ -10,10 +22,13 @@ import {
   type CorruptedBatch,
   type Dataset,
   type EpochBatch,
+  type EpochBatches,
   type GetDatasetResponse,
   type ListDatasetsResponse,
   type Positives,
   type SampleConfiguration,
+  type SampleResponse,
+  type Limits,
   type SampleEpochRequest,
 } from "./generated/negserve/v1/sampler.js";
 import { decodeFloats, decodeTriples, encodeTriples, type TripleColumns } from "./tensors.js";
@@ -79,9 +94,11 @@ export class Client {
 
   /** Asks for counts, fingerprints and limits of a dataset. */
   async getDataset(dataset: string): Promise<GetDatasetResponse> {
-    return this.#unary<GetDatasetResponse>((options, done) =>
+    const answer = await this.#unary<GetDatasetResponse>((options, done) =>
       this.#stub.getDataset({ dataset }, new Metadata(), options, done),
     );
+    checkDataset(answer, dataset);
+    return answer;
   }
 
   /** Reads the labels of a dataset; none if it has no vocabulary. */
@@ -118,15 +135,27 @@ export class Client {
     position: bigint,
     positives: TripleColumns,
   ): Promise<Negatives[]> {
-    const messages = await this.#divide(configuration, position, positives);
+    const { dataset, limits } = await this.getDataset(configuration.dataset);
+    const messages = divide(configuration, position, positives, limits!);
+    const check = checkOf("Sample");
+    let version = 0;
     const answers: Negatives[] = [];
     const patience = new Patience(this.#waits.patienceMs);
     while (answers.length < messages.length) {
       try {
-        for await (const batch of this.#corrupt(configuration, messages.slice(answers.length))) {
+        const due = messages.slice(answers.length);
+        for await (const { message } of this.#corrupt(configuration, due)) {
+          if (message?.$case === "configured") {
+            version = checkConfigured(check, message.value, configuration, version);
+            continue;
+          }
+          check(message?.$case === "batch" && version > 0, "message", message?.$case, "a batch");
           const request = messages[answers.length]!;
           const columns = decodeTriples(request.triples);
-          answers.push(rebuild(batch, columns, configuration.sampler!));
+          const batch = message!.value as CorruptedBatch;
+          const sampler = configuration.sampler!;
+          checkBatch(check, "batch", batch, sampler, request.position, columns.heads.length);
+          answers.push(rebuild(batch, columns, sampler, dataset!, check));
           patience.renew();
         }
         if (answers.length < messages.length) {
@@ -139,30 +168,11 @@ export class Client {
     return answers;
   }
 
-  /** Cuts positives into messages within the server's limits. */
-  async #divide(
-    configuration: SampleConfiguration,
-    position: bigint,
-    positives: TripleColumns,
-  ): Promise<Positives[]> {
-    const { numNegsPerPos = 0, logQ = false } = configuration.sampler ?? {};
-    const limits = (await this.getDataset(configuration.dataset)).limits!;
-    const most = Math.floor(limits.maxNegativesPerMessage / (logQ ? 2 : 1));
-    const fitting = Math.floor(most / Math.max(1, numNegsPerPos));
-    const step = Math.max(1, Math.min(fitting, limits.maxTriplesPerMessage));
-    const messages = [];
-    for (let begin = 0; begin < positives.heads.length; begin += step) {
-      const triples = encodeTriples(positives, begin, begin + step);
-      messages.push({ position: position + BigInt(begin), triples });
-    }
-    return messages;
-  }
-
   /** Sends messages over one stream, a few ahead of the answers. */
   async *#corrupt(
     configuration: SampleConfiguration,
     messages: Positives[],
-  ): AsyncGenerator<CorruptedBatch> {
+  ): AsyncGenerator<SampleResponse> {
     const call = this.#stub.sample();
     let numSent = 0;
     const send = (): void => {
@@ -177,11 +187,11 @@ export class Client {
     for (let i = 0; i < MESSAGES_AHEAD; i++) {
       send();
     }
-    for await (const { message } of this.#messages(call)) {
-      if (message?.$case === "batch") {
+    for await (const response of this.#messages(call)) {
+      if (response.message?.$case === "batch") {
         send();
-        yield message.value;
       }
+      yield response;
     }
   }
 
@@ -192,18 +202,33 @@ export class Client {
    * `nextStart` of the last batch. No batch is lost or repeated, and the bytes are the same.
    */
   async *epoch(request: SampleEpochRequest): AsyncGenerator<Batch> {
+    const check = checkOf("SampleEpoch");
+    const sizes = (await this.getDataset(request.dataset)).dataset!;
+    let version = 0;
     let due = request;
     const patience = new Patience(this.#waits.patienceMs);
     for (;;) {
       let numLeft: bigint | undefined;
+      let plan: EpochPlan | undefined;
+      let numTaken = 0;
+      let epochBegin = 0n;
       try {
         for await (const { message } of this.#messages(this.#stub.sampleEpoch(due))) {
           if (message?.$case === "configured") {
+            check(plan === undefined, "message", "configured", "batches");
+            version = checkConfigured(check, message.value, request, version);
+            plan = checkEpoch(check, message.value, due);
             numLeft = message.value.numBatches;
-          } else if (message?.$case === "batches" && numLeft !== undefined) {
-            for (const encoded of message.value.batches) {
-              const batch = decodeBatch(encoded, request);
-              numLeft--;
+            epochBegin = request.epoch * message.value.numPositives;
+          } else {
+            check(message?.$case === "batches" && plan !== undefined, "message", message?.$case, "configured, then batches");
+            const { batches } = message!.value as EpochBatches;
+            check(batches.length > 0 && BigInt(batches.length) <= numLeft!, "batches", batches.length, `1 to ${numLeft}`);
+            for (const encoded of batches) {
+              const at = plan!.batch(numTaken++);
+              checkEpochBatch(check, encoded, at, request);
+              const batch = decodeBatch(encoded, request, at, epochBegin, sizes);
+              numLeft!--;
               // From here on the first batch is another worker's, and the last one this one's.
               const worker = Math.max(1, due.numWorkers) - 1;
               due = { ...due, start: batch.nextStart, worker };
@@ -273,12 +298,43 @@ export class Client {
   }
 }
 
-function decodeBatch(encoded: EpochBatch, request: SampleEpochRequest): Batch {
+/** Cuts positives into messages within the server's limits. */
+function divide(
+  configuration: SampleConfiguration,
+  position: bigint,
+  positives: TripleColumns,
+  limits: Limits,
+): Positives[] {
+  const { numNegsPerPos = 0, logQ = false } = configuration.sampler ?? {};
+  const most = Math.floor(limits.maxNegativesPerMessage / (logQ ? 2 : 1));
+  const fitting = Math.floor(most / Math.max(1, numNegsPerPos));
+  const step = Math.max(1, Math.min(fitting, limits.maxTriplesPerMessage));
+  const messages = [];
+  for (let begin = 0; begin < positives.heads.length; begin += step) {
+    const triples = encodeTriples(positives, begin, begin + step);
+    messages.push({ position: position + BigInt(begin), triples });
+  }
+  return messages;
+}
+
+function decodeBatch(
+  encoded: EpochBatch,
+  request: SampleEpochRequest,
+  due: Due,
+  epochBegin: bigint,
+  sizes: Sizes,
+): Batch {
+  const check = checkOf("SampleEpoch");
   const positives = decodeTriples(encoded.positives);
+  checkPositives(check, positives, sizes);
+  const { negatives } = encoded;
+  check(negatives !== undefined, "batches.negatives", "nothing", "negatives");
+  const position = epochBegin + due.begin;
+  checkBatch(check, "batches.negatives", negatives!, request.sampler!, position, due.length);
   return {
     nextStart: encoded.nextStart,
     positives,
-    negatives: rebuild(encoded.negatives!, positives, request.sampler!),
+    negatives: rebuild(negatives!, positives, request.sampler!, sizes, check),
     weights: decodeFloats(encoded.weights),
   };
 }

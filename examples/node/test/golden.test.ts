@@ -35,6 +35,8 @@ interface Case {
   batches?: { negatives: number[][][]; mask: number[][] }[];
 }
 
+const WORLD = { numEntities: 2571n, numRelations: 29n };
+
 interface Codec {
   decode(bytes: Uint8Array): unknown;
   encode(message: unknown): { finish(): Uint8Array };
@@ -113,7 +115,7 @@ test("rebuilt negatives of Sample", () => {
       assert.ok(first?.$case === "configuration", name);
       assert.ok(request?.$case === "positives" && response?.$case === "batch", name);
       const positives = decodeTriples(request.value.triples);
-      const negatives = rebuild(response.value, positives, first.value.sampler!);
+      const negatives = rebuild(response.value, positives, first.value.sampler!, WORLD);
       assert.equal(negatives.position, request.value.position);
       compare(negatives, expected);
       numBatches++;
@@ -132,7 +134,7 @@ test("rebuilt negatives of SampleEpoch", () => {
     for (const [i, expected] of batches!.entries()) {
       const { sampler } = SampleEpochRequest.decode(bytes(requests[0]!));
       const positives = decodeTriples(encoded[i]!.positives);
-      compare(rebuild(encoded[i]!.negatives!, positives, sampler!), expected);
+      compare(rebuild(encoded[i]!.negatives!, positives, sampler!, WORLD), expected);
       numBatches++;
     }
   }

@@ -1,0 +1,193 @@
+"""What it costs a client to check answers, beside all that an answer takes it.
+
+Run as ``python -m benchmarks.answers [--json FILE]``. The server is a process of its own on
+loopback. *Whole* is the time from one batch to the next as a trainer sees it, compact, without
+rebuilding whole triples. *Decoding* is the processor's time for what the client makes of a message
+that came, with its checks and with those of values replaced by nothing; lengths and positions,
+which are compared on the way, are in both. All take turns; the lowest of each counts, since other
+work on the machine only ever adds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+
+from benchmarks.graphs import fb15k_237
+from benchmarks.measuring import Row, Step, show, write
+from benchmarks.remote import SERVE, running
+from negserve import Client, EpochConfig, RemoteTriplesFactory, SamplerConfig
+from negserve.blocking import run
+from negserve.sample_exchange import SampleExchange
+from negserve.v1 import sampler_pb2 as pb
+
+#: k and batch size.
+SIZES = ((64, 1024), (64, 128), (1, 1024))
+_CHECKS = (
+    "negserve.batch_reader.BatchReader._check_counts",
+    "negserve.batch_reader.BatchReader._check_values",
+    "negserve.batch_reader.BatchReader._check_originals",
+    "negserve.epoch_progress.EpochProgress._check_positives",
+)
+_SECONDS = 30.0
+_TURNS = 5
+_TURN_SECONDS = 0.1
+_ROUNDS = 5
+
+
+def _nothing(*_: object) -> None: ...
+
+
+@contextmanager
+def unchecked() -> Iterator[None]:
+    """Replace the checks by nothing."""
+    with ExitStack() as stack:
+        for name in _CHECKS:
+            stack.enter_context(mock.patch(name, _nothing))
+        yield
+
+
+def lowest(step: Step, clock: Callable[[], float]) -> float:
+    """Give the least nanoseconds per negative of some turns."""
+    turns = []
+    for _ in range(_TURNS):
+        count, begin = 0, clock()
+        until = time.perf_counter() + _TURN_SECONDS
+        while time.perf_counter() < until:
+            count += step()
+        turns.append((clock() - begin) / count * 1e9)
+    return min(turns)
+
+
+class Measured:
+    """What is asked of a dataset, with a sampler and a batch size."""
+
+    def __init__(self, dataset: RemoteTriplesFactory, k: int, batch_size: int) -> None:
+        self._dataset = dataset
+        self._sampler = SamplerConfig(
+            kind="bernoulli", num_negs_per_pos=k, filter_splits=("training",), seed=1
+        )
+        self._config = EpochConfig(batch_size=batch_size, tail="drop")
+        self._remote = dataset.open_sampler(
+            kind="bernoulli", num_negs_per_pos=k, filter_splits=("training",), seed=1
+        )
+        rng = np.random.default_rng(0)
+        sizes = dataset.num_entities, dataset.num_relations, dataset.num_entities
+        self._positives = np.stack([rng.integers(0, size, batch_size) for size in sizes], axis=1)
+
+    def whole_sample(self) -> Step:
+        """Call ``sample`` for one batch after the other."""
+        positions = itertools.count(0, len(self._positives))
+
+        def step() -> int:
+            return int(self._remote.sample(self._positives, next(positions)).replaced.size)
+
+        return step
+
+    def whole_epoch(self) -> Step:
+        """Take batches of an epoch."""
+        stream = self._dataset.epochs(self._sampler, self._config)
+        batches = (batch for _ in itertools.count() for batch in stream)
+        return lambda: int(next(batches).negatives.replaced.size)
+
+    def _answers(self, rpc: str, requests: list[Any], count: int) -> list[Any]:
+        """Give the first messages of a stream."""
+
+        async def read() -> list[Any]:
+            request = requests[0] if rpc == "SampleEpoch" else None
+            with self._dataset._connection.open(rpc, request) as call:
+                if request is None:
+                    call.send_all(requests)
+                return [await call.next(_SECONDS) for _ in range(count)]
+
+        return run(read)
+
+    def decode_sample(self) -> Step:
+        """Decode one answer of ``Sample`` again and again."""
+        exchange = self._exchange()
+        (request,) = exchange.due()
+        _, answer = self._answers("Sample", [self._remote._stream._configuration, request], 2)
+
+        def step() -> int:
+            exchange = self._exchange()
+            exchange.take(answer)
+            return exchange.result().replaced.size
+
+        return step
+
+    def _exchange(self) -> SampleExchange:
+        return SampleExchange(self._dataset._dataset, self._sampler, self._positives, 0)
+
+    def decode_epoch(self) -> Step:
+        """Decode the first message of an epoch again and again."""
+        stream = self._dataset.epochs(self._sampler, self._config)
+        request: pb.SampleEpochRequest = stream._progress().request()
+        configured, message = self._answers("SampleEpoch", [request], 2)
+
+        def step() -> int:
+            progress = stream._progress()
+            list(progress.take(configured))
+            batches = [batch for batch, _ in progress.take(message) if batch is not None]
+            return sum(batch.negatives.replaced.size for batch in batches)
+
+        return step
+
+
+def main(json_path: Path | None = None) -> None:
+    """Measure and report."""
+    name, graph = fb15k_237()
+    folder = Path(__file__).parent / "results" / ".graph.tsv"
+    folder.parent.mkdir(exist_ok=True)
+    np.savetxt(folder, graph.mapped_triples, fmt="%06d", delimiter="\t")
+    try:
+        with (
+            running("negserve_server.cli", *SERVE, "--dataset", f"graph={folder}") as target,
+            Client(target) as client,
+        ):
+            dataset = client.triples_factory("graph")
+            rows: list[Row] = []
+            for k, batch_size in SIZES:
+                measured = Measured(dataset, k, batch_size)
+                for rpc, whole, decode in (
+                    ("Sample", measured.whole_sample(), measured.decode_sample()),
+                    ("SampleEpoch", measured.whole_epoch(), measured.decode_epoch()),
+                ):
+                    figures: dict[str, float] = {}
+                    for _ in range(_ROUNDS):
+                        for what, step, clock in (
+                            ("whole", whole, time.perf_counter),
+                            ("decoding", decode, time.thread_time),
+                            ("decoding, unchecked", decode, time.thread_time),
+                        ):
+                            with unchecked() if "unchecked" in what else nullcontext():
+                                figure = lowest(step, clock)
+                            figures[what] = min(figure, figures.get(what, figure))
+                    rows += [
+                        {
+                            "path": rpc,
+                            "graph": name,
+                            "k": k,
+                            "batch": batch_size,
+                            "what": what,
+                            "ns_per_negative": figure,
+                        }
+                        for what, figure in figures.items()
+                    ]
+    finally:
+        folder.unlink()
+    show("answers", rows)
+    write("answers", rows, json_path)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", type=Path, help="where to write the rows")
+    main(parser.parse_args().json)

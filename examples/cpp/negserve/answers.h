@@ -1,0 +1,68 @@
+// What an answer must be before it is used: docs/protocol.md, Answers that can't be true.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "negserve/errors.h"
+#include "negserve/triples.h"
+#include "negserve/v1/sampler.pb.h"
+
+namespace negserve {
+
+// A server answered what can't be true: it, or what is between, is at fault. Another replica is
+// asked, and each only a few times. `metadata` has rpc, field, value (what came) and limit (what is
+// due).
+struct InvalidAnswerError : PassingError {
+  using PassingError::PassingError;
+  InvalidAnswerError(const std::string& rpc, const std::string& field, const std::string& value,
+                     const std::string& limit);
+  const char* name() const override { return "InvalidAnswerError"; }
+};
+
+// Sizes of the id spaces.
+struct IdSpaces {
+  std::uint64_t num_entities = 0, num_relations = 0;
+};
+
+// Checks an answer to GetDataset.
+void check_dataset(const v1::GetDatasetResponse& answer, const std::string& name);
+
+// Checks what a server says it draws by; gives the algorithm version in use.
+//
+// version: that of the first answer; 0 before it
+std::uint32_t check_configured(const std::string& rpc, const std::string& fingerprint,
+                               const v1::SamplerConfig& answered,
+                               const std::string& expected_fingerprint,
+                               const v1::SamplerConfig& asked, std::uint32_t version);
+
+// Checks a batch of the positives from `begin` on, so many as are due.
+void check_batch(const std::string& rpc, const v1::CorruptedBatch& batch,
+                 const v1::SamplerConfig& config, const IdSpaces& spaces, const Triples& positives,
+                 std::size_t begin, std::size_t num_positives, std::uint64_t position);
+
+// Where a batch of an epoch is.
+struct Due {
+  // Within the epoch.
+  std::uint64_t begin = 0;
+  std::uint64_t size = 0;
+  std::uint64_t next_start = 0;
+};
+
+// The batches that an epoch has from the request's start on: docs/sampling.md, Order of an epoch.
+std::uint64_t num_batches(const v1::SampleEpochRequest& request, std::uint64_t num_positives);
+Due due_batch(const v1::SampleEpochRequest& request, std::uint64_t num_positives,
+              std::uint64_t index);
+
+// Checks the first message of an epoch.
+void check_epoch(const v1::EpochConfigured& configured, const v1::SampleEpochRequest& request);
+
+// Checks a batch of an epoch but for its negatives, before it is decoded.
+void check_epoch_batch(const v1::EpochBatch& batch, const v1::SampleEpochRequest& request,
+                       const Due& due);
+
+// Checks that positives are in the id spaces.
+void check_positives(const Triples& positives, const IdSpaces& spaces);
+
+}  // namespace negserve
