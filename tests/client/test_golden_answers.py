@@ -179,7 +179,7 @@ def client_config(message: pb.SamplerConfig) -> SamplerConfig:
 
 def dataset(golden: Golden) -> _Dataset:
     request = pb.GetDatasetRequest(dataset="world")
-    return run(golden.call("GetDataset", request, lambda answer: _Dataset(golden, "world", answer)))
+    return run(golden.call, "GetDataset", request, lambda answer: _Dataset(golden, "world", answer))
 
 
 def plain(batch: Any) -> Any:
@@ -196,7 +196,7 @@ def ask_sample(golden: Golden, case: dict[str, Any]) -> Any:
     first, *others = [pb.SampleRequest.FromString(each) for each in raw(case, "requests")]
     config = client_config(first.configuration.sampler)
     stream = SampleStream(golden, found._dataset, config, SamplerEcho(found._dataset, config))
-    run(stream.open())
+    run(stream.open)
     results = []
     for request in others:
         columns = request.positives.triples
@@ -208,7 +208,7 @@ def ask_sample(golden: Golden, case: dict[str, Any]) -> Any:
             axis=1,
         )
         exchange = SampleExchange(found._dataset, config, positives, request.positives.position)
-        run(stream.converse(exchange))
+        run(stream.converse, exchange)
         results.append(plain(exchange.result()))
     return results
 
@@ -221,7 +221,7 @@ def ask_epoch(golden: Golden, case: dict[str, Any]) -> Any:
     cursor = found.epochs(client_config(request.sampler), config)
     cursor.load_state_dict({"epoch": request.epoch, "start": request.start})
     reader = _Epochs(golden, cursor._progress())
-    run(golden.persist(reader._read))
+    run(golden.persist, reader._read)
     return [
         None
         if batch is None
@@ -244,11 +244,11 @@ def ask_contains(golden: Golden, case: dict[str, Any]) -> Any:
         np.frombuffer(each.data, f"<u{each.width or 1}").astype(int)
         for each in (columns.heads, columns.relations, columns.tails)
     ]
-    return run(found._look_up(np.stack(triples, axis=1), ("training",))).tolist()
+    return run(found._look_up, np.stack(triples, axis=1), ("training",)).tolist()
 
 
 def ask_statistics(golden: Golden, _: dict[str, Any]) -> Any:
-    statistics = run(dataset(golden)._ask_relation_statistics())
+    statistics = run(dataset(golden)._ask_relation_statistics)
     return [
         np.nan_to_num(column).tolist()
         for column in (
@@ -264,7 +264,7 @@ def ask_publish(golden: Golden, case: dict[str, Any]) -> Any:
     graph = MappedGraph.of(_TOY, num_entities=_TOY_SIZES[0], num_relations=_TOY_SIZES[1])
     assert graph.fingerprint == announced.fingerprint
     told: list[Any] = []
-    run(publish(golden, announced.name, graph, told.append))
+    run(publish, golden, announced.name, graph, told.append)
     return told
 
 
@@ -279,11 +279,11 @@ ASK: dict[str, Callable[[Golden, dict[str, Any]], Any]] = {
     "SampleEpoch": ask_epoch,
     "Contains": ask_contains,
     "ListDatasets": lambda golden, _: run(
-        golden.call("ListDatasets", pb.ListDatasetsRequest(), names_of)
+        golden.call, "ListDatasets", pb.ListDatasetsRequest(), names_of
     ),
     "GetDataset": ask_dataset,
     "GetRelationStatistics": ask_statistics,
-    "GetVocabulary": lambda golden, _: run(dataset(golden)._read_vocabularies()),
+    "GetVocabulary": lambda golden, _: run(dataset(golden)._read_vocabularies),
     "Publish": ask_publish,
 }
 

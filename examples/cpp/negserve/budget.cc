@@ -26,6 +26,7 @@ Budget::Budget(std::chrono::milliseconds timeout, std::chrono::milliseconds pati
 
 void Budget::note_progress() {
   num_invalid_answers_ = 0;
+  without_dataset_.clear();
   num_unasked_ = num_replicas_;
   first_failure_.reset();
   longest_pause_ = kFirstPause;
@@ -51,6 +52,13 @@ bool Budget::pause() {
   std::this_thread::sleep_for(std::min<Seconds>(
       jitter * longest, Seconds(remaining) / (2.0 * static_cast<double>(num_unasked_))));
   return true;
+}
+
+bool Budget::note_lack(const std::string& target, const std::vector<std::string>& targets) {
+  without_dataset_.insert(target);
+  return std::any_of(targets.begin(), targets.end(), [this](const std::string& each) {
+    return without_dataset_.count(each) == 0;
+  });
 }
 
 std::chrono::milliseconds Budget::left() const {

@@ -5,6 +5,9 @@
 #include <cstddef>
 #include <optional>
 #include <random>
+#include <set>
+#include <string>
+#include <vector>
 
 namespace negserve {
 
@@ -29,6 +32,8 @@ class Budget {
   // After an answer that can't be true. False if each replica gave a few of them: every RPC is pure,
   // so what they say is what they go on to say.
   bool note_invalid_answer() { return ++num_invalid_answers_ < 3 * num_replicas_; }
+  // After a replica said that it lacks the dataset. False if all targets have said so.
+  bool note_lack(const std::string& target, const std::vector<std::string>& targets);
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -39,6 +44,7 @@ class Budget {
   std::size_t num_replicas_;
   std::size_t num_unasked_;
   std::size_t num_invalid_answers_ = 0;
+  std::set<std::string> without_dataset_;
   std::optional<Clock::time_point> first_failure_;
   std::chrono::duration<double> longest_pause_;
   std::mt19937 random_;

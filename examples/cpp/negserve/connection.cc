@@ -47,6 +47,13 @@ void Connection::pause_after(const PassingError& error, const Replica& failed, B
   if (!budget.pause()) throw;
 }
 
+void Connection::ask_another(const UnknownDatasetError& error, const Replica& failed,
+                             Budget& budget) {
+  fail_over(failed);
+  if (!budget.note_lack(failed.target, options_.targets)) throw;
+  if (options_.on_retry) options_.on_retry(error);
+}
+
 void Connection::fail_over(const Replica& lost) {
   const std::lock_guard lock(mutex_);
   if (replica_.get() != &lost) return;

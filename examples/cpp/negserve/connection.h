@@ -52,6 +52,10 @@ class Connection {
   // next try. Throws the error that is handled if the budget is spent.
   void pause_after(const PassingError& error, const Replica& failed, Budget& budget);
 
+  // As pause_after, where the replica said that it lacks the dataset: another one may have it, and
+  // is asked at once. Throws the error that is handled if no replica has it.
+  void ask_another(const UnknownDatasetError& error, const Replica& failed, Budget& budget);
+
   // Calls a unary method, on as many replicas as it takes.
   //
   // Throws an Error, typed by what the server said.
@@ -71,6 +75,8 @@ class Connection {
         throw_status(status, asked->target);
       } catch (const PassingError& error) {
         pause_after(error, *asked, tries);
+      } catch (const UnknownDatasetError& error) {
+        ask_another(error, *asked, tries);
       }
     }
   }

@@ -87,7 +87,11 @@ bool EpochStream::receive() {
       message_.Clear();
       call_.reset();
       connection_->pause_after(error, *replica, budget_);
-      continue;
+    } catch (const UnknownDatasetError& error) {
+      num_taken_ = 0;
+      message_.Clear();
+      call_.reset();
+      connection_->ask_another(error, *replica, budget_);
     }
   }
 }

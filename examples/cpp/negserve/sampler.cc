@@ -109,6 +109,9 @@ Negatives Sampler::sample(const Triples& positives, std::uint64_t position) {
     } catch (const PassingError& error) {
       call_.reset();
       connection_->pause_after(error, *replica, budget);
+    } catch (const UnknownDatasetError& error) {
+      call_.reset();
+      connection_->ask_another(error, *replica, budget);
     } catch (...) {
       call_.reset();
       throw;

@@ -98,15 +98,19 @@ def test_a_model_trains_through_pygs_loader_and_loss(
 
 
 def test_a_model_is_copied_and_pickled_with_its_sampler(client: Client, world: TriplesFactory):
-    sampler = BernoulliNegativeSampler(client.triples_factory("world"), 1, filtered=True)
-    model = SampledTransE(world.num_entities, world.num_relations, 8, negative_sampler=sampler)
+    """Copies of a model count together with it, so that no two of them draw the same."""
+
+    def make() -> SampledTransE:
+        sampler = BernoulliNegativeSampler(client.triples_factory("world"), 1, filtered=True)
+        return SampledTransE(world.num_entities, world.num_relations, 8, negative_sampler=sampler)
+
     batch = [column[:20] for column in columns_of(world)]
-    for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
-        model.negative_sampler.position = 0
-        for ours, theirs in zip(
-            model.random_sample(*batch), other.random_sample(*batch), strict=True
+    model, reference = make(), make()
+    for drawn_by in (model, copy.deepcopy(model), pickle.loads(pickle.dumps(model)), model):
+        for ours, expected in zip(
+            drawn_by.random_sample(*batch), reference.random_sample(*batch), strict=True
         ):
-            assert torch.equal(ours, theirs)
+            assert torch.equal(ours, expected)
 
 
 def test_refusals(world: TriplesFactory):
