@@ -17,7 +17,7 @@ from negserve import Client, EpochBatch, EpochConfig, NegserveError, SamplerConf
 from tests.support.cpp_example import epoch_options, fields, run, sample_of, sampler_options
 from tests.support.graphs import REPOSITORY, graph_path, load
 from tests.support.lying_server import lying_server, setting
-from tests.support.server_process import ServerProcess
+from tests.support.server_process import ServerProcess, server_process
 
 
 @dataclass
@@ -352,6 +352,20 @@ def test_an_answer_that_cannot_be_true(cpp_program: Path, server: ServerProcess,
     honest = run(cpp_program, *command, "--target", server.target)
     assert both.status == honest.status == 0, both.stderr
     assert both.stdout == honest.stdout
+
+
+def test_another_replica_is_asked_for_a_dataset_that_one_lacks(
+    cpp_program: Path, server: ServerProcess, tmp_path: Path
+):
+    (tmp_path / "other.tsv").write_text("a\tr\tb\nb\tr\ta\n")
+    with server_process("--dataset", f"other={tmp_path / 'other.tsv'}") as lacking:
+        for command in (("epoch", "world", "-k", 2), ("sample", "world", "1055,8,623")):
+            alone = run(cpp_program, *command, "--target", lacking.target)
+            assert alone.status != 0
+            assert "UnknownDatasetError" in alone.stderr
+            both = run(cpp_program, *command, "--target", f"{lacking.target},{server.target}")
+            honest = run(cpp_program, *command, "--target", server.target)
+            assert (both.status, both.stdout) == (0, honest.stdout), both.stderr
 
 
 def test_no_server(cpp_program: Path):

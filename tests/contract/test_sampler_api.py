@@ -146,7 +146,10 @@ def test_a_sampler_is_pickled_with_its_options(remote_world: Place, name: str):
     positives = remote_world.positives(10)
     sampler.sample(positives)
     copy = pickle.loads(pickle.dumps(sampler))
-    assert torch.equal(copy.sample(positives)[0], sampler.sample(positives)[0])
+    assert copy.position == sampler.position, "copies within a process count together"
+    drawn, _ = copy.sample(positives)
+    assert torch.equal(drawn, sampler.sample(positives, position=10)[0])
+    assert sampler.position == 20
 
 
 def test_samplers_are_found_by_name_and_class():
