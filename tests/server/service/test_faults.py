@@ -5,13 +5,21 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
 
 import grpc
 import pytest
 
 from negserve import Client, SamplerConfig, ServerFaultError
 from negserve.v1 import sampler_pb2 as pb
-from negserve_server.service import Limits, OpenStreams, make_handler
+from negserve_server.graph import TriplesFactory
+from negserve_server.service import (
+    Datasets,
+    Limits,
+    OpenStreams,
+    SamplerServicer,
+    make_handler,
+)
 
 CALLS: dict[str, Callable[[Client], object]] = {
     "unary": lambda client: client.list_datasets(),
@@ -25,9 +33,9 @@ class Broken:
     """Answers what a client asks first, and fails at all else."""
 
     def get_dataset(self, request: pb.GetDatasetRequest) -> pb.GetDatasetResponse:
-        dataset = pb.Dataset(name=request.dataset, num_entities=9, num_relations=9)
-        limits = pb.Limits(max_negatives_per_message=99, max_triples_per_message=99)
-        return pb.GetDatasetResponse(dataset=dataset, limits=limits)
+        datasets = Datasets({request.dataset: TriplesFactory.world()})
+        honest: Any = SamplerServicer(datasets, None, Limits(), None)  # type: ignore[arg-type]
+        return honest.get_dataset(request)
 
     def list_datasets(self, _: object) -> pb.ListDatasetsResponse:
         raise ZeroDivisionError("an error of ours")

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from pykeen.datasets import Nations
+from pykeen.hpo import hpo_pipeline
 from pykeen.models import TransE
+from pykeen.pipeline import pipeline
 from pykeen.training import SLCWATrainingLoop
 
-import negserve.integrations.pykeen  # noqa: F401  (PyKEEN then knows the names)
+from negserve.integrations.pykeen.drawn_positions import DrawnPositions
 from tests.support.server_process import ServerProcess
 
 pytestmark = [
@@ -103,3 +106,29 @@ def test_a_second_training_draws_on(
     # Equal draws of 3 of some 13 entities: by chance, some 0.05 % of the positives.
     share = (first == second).all(dim=-1).all(dim=-1).float().mean()
     assert share < 0.02, share
+
+
+def test_trials_and_replicates_of_one_seed_draw_apart(
+    publisher: ServerProcess, monkeypatch: pytest.MonkeyPatch
+):
+    taken: list[tuple[int, int]] = []
+    take = DrawnPositions.take
+
+    def noting(self: DrawnPositions, count: int) -> int:
+        taken.append((take(self, count), count))
+        return taken[-1][0]
+
+    monkeypatch.setattr(DrawnPositions, "take", noting)
+    common: dict[str, Any] = {
+        "dataset": "nations",
+        "model": "transe",
+        "training_kwargs": {"num_epochs": 2, "batch_size": 400, "use_tqdm": False},
+        "evaluation_kwargs": {"use_tqdm": False},
+        "negative_sampler": "remotebasic",
+        "negative_sampler_kwargs": {"target": publisher.target, "seed": 5},
+    }
+    hpo_pipeline(n_trials=2, **common)
+    for _ in range(2):  # as replicates are trained
+        pipeline(**common)
+    assert len(taken) >= 4 * 2 * 4
+    assert all(before[0] + before[1] <= after[0] for before, after in pairwise(sorted(taken)))
