@@ -52,8 +52,8 @@ def test_exported_names():
 def test_exported_names_for_pykeen():
     module = import_module("negserve.integrations.pykeen")
     names = (
-        "RemoteBasicNegativeSampler RemoteBernoulliNegativeSampler RemoteFilterer "
-        "RemoteNegativeSampler RemotePseudoTypedNegativeSampler negserve"
+        "RemoteBasicNegativeSampler RemoteBernoulliNegativeSampler RemoteDegreeNegativeSampler "
+        "RemoteFilterer RemoteNegativeSampler RemotePseudoTypedNegativeSampler negserve"
     )
     assert sorted(module.__all__) == names.split()
     for name in module.__all__:

@@ -140,7 +140,11 @@ def test_the_dialogue_sends_all_triples_once_in_order():
 def test_only_uploads_that_begin_again_and_again_are_no_progress():
     dialogue = PublishDialogue("some", MappedGraph.of(TRIPLES))
     building = pb.PublishResponse(
-        progress=pb.PublishProgress(stage=pb.PublishProgress.STAGE_BUILDING)
+        progress=pb.PublishProgress(
+            stage=pb.PublishProgress.STAGE_BUILDING,
+            num_received=2,
+            num_triples=2,
+        )
     )
     upload = pb.PublishResponse(upload=pb.PublishUpload(max_triples_per_chunk=1))
     for _ in range(100):  # streams that a proxy ends after a while, each
