@@ -182,6 +182,16 @@ def remote_tables(content: Mapping[str, Any]) -> dict[str, str]:
     return {"remote": pivot(content["rows"], texts, lambda _: "M negatives/s", millions)}
 
 
+def small_batch_tables(content: Mapping[str, Any]) -> dict[str, str]:
+    """Make the table of what one call of ``sample()`` takes, in milliseconds."""
+
+    def milliseconds(row: Row) -> str:
+        nanoseconds, k, batch = (float(str(row[it])) for it in ("ns_per_negative", "k", "batch"))
+        return _rounded(nanoseconds * k * batch, 1e6)
+
+    return {"small batches": pivot(content["rows"], _texts("system", "filter"), _k, milliseconds)}
+
+
 def answer_tables(content: Mapping[str, Any]) -> dict[str, str]:
     """Make the table of what checking answers costs."""
     lines: list[list[str]] = []
@@ -207,6 +217,7 @@ MAKERS = {
     "engine": engine_tables,
     "curves": curve_tables,
     "remote": remote_tables,
+    "small_batches": small_batch_tables,
     "answers": answer_tables,
 }
 

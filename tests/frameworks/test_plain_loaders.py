@@ -48,7 +48,7 @@ def test_two_passes_at_once_are_refused(server: ServerProcess, num_workers: int)
     options = {"multiprocessing_context": "fork"} if num_workers else {}
     loader = TripleLoader(stream_of(server), num_workers=num_workers, **options)
     # Whoever notices it first says so: the loader, or a worker.
-    with pytest.raises(InvalidRequestError, match="once at a time|took the stream to"):
+    with pytest.raises(InvalidRequestError, match=r"once at a time|took the stream to"):
         list(zip(loader, loader, strict=True))
 
 
