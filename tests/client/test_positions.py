@@ -78,8 +78,9 @@ def test_the_training_process_counts_from_zero():
     assert positions.position == 2**40 + 2**33
 
 
-@pytest.mark.parametrize("persistent", [False, True])
-@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize(
+    ("method", "persistent"), [("fork", False), ("fork", True), ("spawn", False)]
+)
 def test_workers_never_share_a_position(method: str, persistent: bool):
     taker = Taker()
     epochs = epochs_of(taker, 1)

@@ -64,8 +64,9 @@ def loader_of(collate: WithNegatives, method: str, **options: Any) -> DataLoader
     )
 
 
-@pytest.mark.parametrize("persistent", [False, True])
-@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize(
+    ("method", "persistent"), [("fork", False), ("fork", True), ("spawn", False)]
+)
 def test_no_two_workers_or_epochs_draw_at_the_same_positions(
     client: Client, method: str, persistent: bool
 ):

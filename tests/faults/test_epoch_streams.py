@@ -50,7 +50,8 @@ def test_a_server_killed_ten_times_in_an_epoch(servers: Servers):
     server = servers.start()
     with (
         tcp_proxy(server.target) as proxy,
-        Client(proxy.target, timeout=10, patience=PATIENCE) as client,
+        # The first five kills come before any batch, so they share one patience.
+        Client(proxy.target, timeout=10, patience=5 * PATIENCE) as client,
         ThreadPoolExecutor(2) as threads,
         ThreadPoolExecutor(1) as starter,
     ):

@@ -227,8 +227,11 @@ def run_program(path: Path, program: str, *arguments: str, **environment: str) -
     return result.stdout
 
 
-@pytest.mark.parametrize("environment", [{}, {_FORK_SUPPORT: "0"}, {_FORK_SUPPORT: "1"}], ids=str)
-@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize(
+    ("method", "environment"),
+    [("fork", {}), ("spawn", {_FORK_SUPPORT: "0"}), ("fork", {_FORK_SUPPORT: "1"})],
+    ids=str,
+)
 def test_workers_draw_and_train(
     publisher: ServerProcess, tmp_path: Path, method: str, environment: dict[str, str]
 ):
