@@ -1,6 +1,7 @@
 """A floor for epochs: the server, but with one batch that is made once and sent again and again.
 
-Run as ``python -m benchmarks.without_engine ARGUMENTS``, those of ``negserve-server``. What is left
+Run as ``python -m benchmarks.without_engine ARGUMENTS``, those of ``negserve-server``; only for
+epochs of whole batches (``tail="drop"``) without workers. What is left
 is what streams cost: encoding, the event loop, grpc, and reading on the client.
 """
 
@@ -20,8 +21,14 @@ def _batch(epoch: Epoch, index: int) -> EpochBatch:
     if epoch not in _made:
         _made.clear()
         _made[epoch] = _make(epoch, 0)
-    begin = index * epoch.config.batch_size * epoch.config.world_size
-    return replace(_made[epoch], next_start=begin)
+    made = _made[epoch]
+    # What else a client checks: where the batch is.
+    moved = index * epoch.config.batch_size * epoch.config.world_size
+    return replace(
+        made,
+        next_start=made.next_start + moved,
+        negatives=replace(made.negatives, position=made.negatives.position + moved),
+    )
 
 
 if __name__ == "__main__":
