@@ -36,6 +36,11 @@ export class InvalidAnswerError extends NegserveError {
       texts,
     );
   }
+
+  /** What this server said, it goes on to say: no use in asking it again. */
+  override get isTransient(): boolean {
+    return false;
+  }
 }
 
 /** Refuses what does not hold. */
