@@ -243,7 +243,9 @@ def test_a_silent_uploader_is_cut_and_another_goes_on(tmp_path: Path, triples: T
         told: list[PublishProgress] = []
         factory = client.publish("big", triples, **SIZES, on_progress=told.append)
         assert factory.num_triples == NUM_TRIPLES
-        assert told[0].stage == "waiting"
+        # It waits first, unless it took longer to come than the other one had.
+        assert told[0].stage in {"waiting", "uploading"}
+        assert "uploading" in {progress.stage for progress in told}
         assert len(re.findall("upload of big given up", log.read_text())) == 1
 
 
