@@ -32,7 +32,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "negserve.v1": ("grpc", "google.protobuf"),
     "negserve": (*_GRPC, "numpy"),
     "negserve.cli": ("negserve", "numpy", "click"),
-    "negserve.command": ("click",),
+    "negserve.command": ("negserve.ending", "click"),
     "negserve.sampling": ("negserve", "numpy", "torch"),
     "negserve.data": ("negserve", "numpy", "torch"),
     "negserve.integrations": ("negserve", "numpy", "torch"),

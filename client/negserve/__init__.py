@@ -3,34 +3,38 @@
 The samplers, which need torch, are in :mod:`negserve.sampling`.
 """
 
-from negserve.client import Client
-from negserve.config import SamplerConfig
-from negserve.corrupted_batch import CorruptedBatch
-from negserve.dataset import Limits
-from negserve.described_dataset import RelationStatistics
-from negserve.epoch import EpochBatch, EpochConfig
-from negserve.epoch_stream import EpochStream
-from negserve.errors import (
-    ChecksumError,
-    ClosedError,
-    CredentialsError,
-    FingerprintMismatchError,
-    InvalidAnswerError,
-    InvalidRequestError,
-    LimitExceededError,
-    NegserveError,
-    NotAllowedError,
-    OverloadedError,
-    RequestError,
-    ServerFaultError,
-    ServiceError,
-    StalledError,
-    UnavailableError,
-    UnknownDatasetError,
-)
-from negserve.publish import PublishProgress
-from negserve.remote_sampler import RemoteSampler
-from negserve.triples_factory import RemoteTriplesFactory
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from negserve.client import Client
+    from negserve.config import SamplerConfig
+    from negserve.corrupted_batch import CorruptedBatch
+    from negserve.dataset import Limits
+    from negserve.described_dataset import RelationStatistics
+    from negserve.epoch import EpochBatch, EpochConfig
+    from negserve.epoch_stream import EpochStream
+    from negserve.errors import (
+        ChecksumError,
+        ClosedError,
+        CredentialsError,
+        FingerprintMismatchError,
+        InvalidAnswerError,
+        InvalidRequestError,
+        LimitExceededError,
+        NegserveError,
+        NotAllowedError,
+        OverloadedError,
+        RequestError,
+        ServerFaultError,
+        ServiceError,
+        StalledError,
+        UnavailableError,
+        UnknownDatasetError,
+    )
+    from negserve.publish import PublishProgress
+    from negserve.remote_sampler import RemoteSampler
+    from negserve.triples_factory import RemoteTriplesFactory
 
 __all__ = [
     "ChecksumError",
@@ -61,3 +65,47 @@ __all__ = [
     "UnavailableError",
     "UnknownDatasetError",
 ]
+
+# Imported when they are first asked for: so the command is under way, and can be interrupted in
+# order, before numpy and grpc are there.
+_MODULE_OF = {
+    "ChecksumError": "errors",
+    "Client": "client",
+    "ClosedError": "errors",
+    "CorruptedBatch": "corrupted_batch",
+    "CredentialsError": "errors",
+    "EpochBatch": "epoch",
+    "EpochConfig": "epoch",
+    "EpochStream": "epoch_stream",
+    "FingerprintMismatchError": "errors",
+    "InvalidAnswerError": "errors",
+    "InvalidRequestError": "errors",
+    "LimitExceededError": "errors",
+    "Limits": "dataset",
+    "NegserveError": "errors",
+    "NotAllowedError": "errors",
+    "OverloadedError": "errors",
+    "PublishProgress": "publish",
+    "RelationStatistics": "described_dataset",
+    "RemoteSampler": "remote_sampler",
+    "RemoteTriplesFactory": "triples_factory",
+    "RequestError": "errors",
+    "SamplerConfig": "config",
+    "ServerFaultError": "errors",
+    "ServiceError": "errors",
+    "StalledError": "errors",
+    "UnavailableError": "errors",
+    "UnknownDatasetError": "errors",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

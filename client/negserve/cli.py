@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from negserve.ending import ending_at_once
+
+_reading = ending_at_once()  # this file and all that it imports, which takes a moment
+_reading.__enter__()
+
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -353,6 +358,8 @@ def _rounded(values: NDArray[np.float32]) -> list[float]:
     """Give what a float32 holds, without the digits that only its widening adds."""
     return [float(str(value)) for value in values]
 
+
+_reading.__exit__(None, None, None)
 
 if __name__ == "__main__":
     main()

@@ -10,8 +10,7 @@ from typing import Any
 
 import click
 
-#: As shells have it: 128 and the number of SIGINT.
-INTERRUPTED = 130
+from negserve.ending import INTERRUPTED, end_at_once
 
 
 class Commands(click.Group):
@@ -30,17 +29,13 @@ class Commands(click.Group):
             return super().main()
         finally:
             # Also while Python ends, where it would print what a handler raises.
-            signal.signal(signal.SIGINT, _end_at_once)
+            signal.signal(signal.SIGINT, end_at_once)
             _flush()
 
 
 def _end(*_: object) -> None:
-    signal.signal(signal.SIGINT, _end_at_once)
+    signal.signal(signal.SIGINT, end_at_once)
     raise SystemExit(INTERRUPTED)
-
-
-def _end_at_once(*_: object) -> None:
-    os._exit(INTERRUPTED)
 
 
 def _flush() -> None:

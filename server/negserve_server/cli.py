@@ -15,16 +15,18 @@ import click
 
 from negserve_server.command import Commands, ending_at_once
 
-with ending_at_once():  # they take a second or so
-    from negserve_server.app import Server, load_datasets
-    from negserve_server.config import DEFAULT_LISTEN, WORLD, ServerConfig
-    from negserve_server.errors import NegserveServerError
-    from negserve_server.graph import TriplesFactory, false_negative_report
-    from negserve_server.graph.false_negatives import REPORTED_KINDS
-    from negserve_server.report_tables import report_tables
-    from negserve_server.sampling import MAX_NUM_NEGS_PER_POS, SLOTS, SPLITS
-    from negserve_server.sampling.config import Kind, Split
-    from negserve_server.service import Limits
+_reading = ending_at_once()  # this file and all that it imports, which takes a second or so
+_reading.__enter__()
+
+from negserve_server.app import Server, load_datasets
+from negserve_server.config import DEFAULT_LISTEN, WORLD, ServerConfig
+from negserve_server.errors import NegserveServerError
+from negserve_server.graph import TriplesFactory, false_negative_report
+from negserve_server.graph.false_negatives import REPORTED_KINDS
+from negserve_server.report_tables import report_tables
+from negserve_server.sampling import MAX_NUM_NEGS_PER_POS, SLOTS, SPLITS
+from negserve_server.sampling.config import Kind, Split
+from negserve_server.service import Limits
 
 _DEFAULTS = Limits()
 #: Relations in the tables of a report, unless told otherwise.
@@ -411,6 +413,8 @@ def report(
     for line in report_tables(found, factory.num_relations):
         click.echo(line)
 
+
+_reading.__exit__(None, None, None)
 
 if __name__ == "__main__":
     main()

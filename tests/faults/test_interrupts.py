@@ -303,3 +303,31 @@ def test_an_interrupt_ends_an_idle_server_in_order(run: type[Program]):
     status, errors = program.interrupt_and_end()
     assert status == 0
     assert "stopped" in errors
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("negserve.cli", "info", "--target", "127.0.0.1:1"), ("negserve_server.cli", "serve")],
+    ids=lambda command: command[0],
+)
+def test_a_command_is_interrupted_while_it_imports(command: tuple[str, ...]):
+    for library in ("_multiarray_umath", "cygrpc"):  # of numpy, and of gRPC
+        process = subprocess.Popen(
+            [sys.executable, "-m", *command],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            maps = Path(f"/proc/{process.pid}/maps")
+            deadline = time.monotonic() + 60
+            while library not in maps.read_text():
+                assert time.monotonic() < deadline
+                assert process.poll() is None
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=60)
+        finally:
+            process.kill()
+            process.wait()
+        assert process.returncode == 130, said
+        assert "Traceback" not in said
