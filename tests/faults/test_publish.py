@@ -234,7 +234,7 @@ def test_a_server_killed_after_the_upload_has_all_or_nothing(
 
 def test_a_silent_uploader_is_cut_and_another_goes_on(tmp_path: Path, triples: Triples):
     log = tmp_path / "log"
-    options = ("--allow-publish", "--threads", "1", "--upload-idle-timeout", "2")
+    options = ("--allow-publish", "--threads", "1", "--upload-idle-timeout", "10")
     with (
         server_process(*options, log=log) as server,
         publisher(server.target, stops=True),
@@ -243,9 +243,7 @@ def test_a_silent_uploader_is_cut_and_another_goes_on(tmp_path: Path, triples: T
         told: list[PublishProgress] = []
         factory = client.publish("big", triples, **SIZES, on_progress=told.append)
         assert factory.num_triples == NUM_TRIPLES
-        # It waits first, unless it took longer to come than the other one had.
-        assert told[0].stage in {"waiting", "uploading"}
-        assert "uploading" in {progress.stage for progress in told}
+        assert told[0].stage == "waiting"
         assert len(re.findall("upload of big given up", log.read_text())) == 1
 
 
