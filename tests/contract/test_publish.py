@@ -142,12 +142,7 @@ def test_64_ranks_at_once_cost_one_upload_and_one_build(
     drawn = sampler.sample(np.array([[1, 2, 3]]), 0).replaced.tolist()
     assert [answer[:2] for answer in answers] == [[loaded.fingerprint, drawn]] * 64
     assert [("uploading" in stages) for _, _, stages in answers].count(True) == 1
-    # Those that come while it is under way wait; how many do is a matter of the machine.
-    assert set().union(*(stages for _, _, stages in answers)) <= {
-        "waiting",
-        "uploading",
-        "building",
-    }
+    assert any("waiting" in stages for _, _, stages in answers)
     assert uploads(log, "at-once") == 1
 
 
