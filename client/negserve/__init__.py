@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from negserve.config import SamplerConfig
     from negserve.corrupted_batch import CorruptedBatch
     from negserve.dataset import Limits
-    from negserve.described_dataset import RelationStatistics
     from negserve.epoch import EpochBatch, EpochConfig
     from negserve.epoch_stream import EpochStream
     from negserve.errors import (
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
         UnknownDatasetError,
     )
     from negserve.publish import PublishProgress
+    from negserve.relation_statistics import RelationStatistics
     from negserve.remote_sampler import RemoteSampler
     from negserve.triples_factory import RemoteTriplesFactory
 
@@ -86,7 +86,7 @@ _MODULE_OF = {
     "NotAllowedError": "errors",
     "OverloadedError": "errors",
     "PublishProgress": "publish",
-    "RelationStatistics": "described_dataset",
+    "RelationStatistics": "relation_statistics",
     "RemoteSampler": "remote_sampler",
     "RemoteTriplesFactory": "triples_factory",
     "RequestError": "errors",

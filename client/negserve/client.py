@@ -10,7 +10,7 @@ from typing import Self
 from negserve.base_client import BaseClient
 from negserve.blocking import run
 from negserve.connection import Connection
-from negserve.described_dataset import names_of
+from negserve.dataset_list import DatasetList
 from negserve.mapped_graph import MappedGraph, Publishable
 from negserve.publish import PublishProgress, Restoration, confirmed, publish
 from negserve.triples_factory import RemoteTriplesFactory
@@ -55,7 +55,7 @@ class Client(BaseClient[Connection]):
 
         :raises NegserveError: typed by what the server said
         """
-        return run(self._connection.call, "ListDatasets", pb.ListDatasetsRequest(), names_of)
+        return run(self._connection.read, "ListDatasets", DatasetList())
 
     def triples_factory(self, name: str) -> RemoteTriplesFactory:
         """Give a dataset, for the samplers of :mod:`negserve.sampling`.

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from negserve import wire
 from negserve.answers import check_equal, check_fingerprint, check_range, invalid
@@ -18,8 +15,6 @@ from negserve.v1 import sampler_pb2 as pb
 
 _SPLIT_NAMES = {value: name for name, value in wire.SPLITS.items()}
 _MOST_IDS = 2**32
-#: Shares of slots are rounded down to multiples of 2^-32.
-_PROBABILITY_UNIT = 2**-31
 
 
 def check_dataset(path: str, dataset: pb.Dataset) -> None:
@@ -55,67 +50,14 @@ def check_limits(path: str, limits: pb.Limits) -> None:
 
     :raises InvalidAnswerError: naming the field
     """
-    for field in limits.DESCRIPTOR.fields_by_name:
-        check_range(f"{path}.{field}", getattr(limits, field), 1, 2**32 - 1)
-
-
-def names_of(answer: pb.ListDatasetsResponse) -> list[str]:
-    """Give the names of the datasets that a server holds.
-
-    :raises InvalidAnswerError: naming the field
-    """
-    names = [dataset.name for dataset in answer.datasets]
-    for dataset in answer.datasets:
-        check_dataset("datasets", dataset)
-    if len(set(names)) < len(names):
-        raise invalid("datasets.name", names, "different names")
-    return names
-
-
-@dataclass(frozen=True, slots=True)
-class RelationStatistics:
-    """Statistics of the training triples per relation id, float64, shape (num_relations,).
-
-    :ivar tails_per_head: tph; NaN for a relation without training triples
-    :ivar heads_per_tail: hpt; NaN likewise
-    :ivar head_probability: tph / (tph + hpt), with which Bernoulli sampling replaces the
-        head; 0.5 for a relation without training triples
-    """
-
-    tails_per_head: NDArray[np.float64]
-    heads_per_tail: NDArray[np.float64]
-    head_probability: NDArray[np.float64]
-
-    @classmethod
-    def decode(
-        cls, answer: pb.GetRelationStatisticsResponse, num_relations: int
-    ) -> RelationStatistics:
-        """Decode the server's answer.
-
-        :raises InvalidAnswerError: naming the field
-        """
-        for field in ("tails_per_head", "heads_per_tail", "head_probability"):
-            check_equal(f"{field}, numbers", len(getattr(answer, field)), num_relations)
-        tph, hpt, probability = (
-            np.array(column)
-            for column in (answer.tails_per_head, answer.heads_per_tail, answer.head_probability)
-        )
-        is_absent = np.isnan(tph)
-        with np.errstate(all="ignore"):  # of numbers that are refused below
-            expected = np.where(is_absent, 0.5, tph / (tph + hpt))
-        for field, column, is_right in (
-            ("tails_per_head", tph, is_absent | (np.isfinite(tph) & (tph >= 1))),
-            (
-                "heads_per_tail",
-                hpt,
-                np.where(is_absent, np.isnan(hpt), np.isfinite(hpt) & (hpt >= 1)),
-            ),
-            ("head_probability", probability, np.abs(probability - expected) < _PROBABILITY_UNIT),
-        ):
-            if not is_right.all():
-                wrong = int(is_right.argmin())
-                raise invalid(f"{field}[{wrong}]", column[wrong], "tph, hpt or tph / (tph + hpt)")
-        return cls(tph, hpt, probability)
+    for field in (
+        "max_negatives_per_positive",
+        "max_negatives_per_message",
+        "max_triples_per_message",
+        "max_unanswered_messages",
+        "max_unanswered_bytes",
+    ):
+        check_range(f"{path}.{field}", getattr(limits, field), 1, 2**64 - 1)
 
 
 class DescribedDataset:

@@ -11,10 +11,11 @@ from numpy.typing import ArrayLike, NDArray
 from negserve.budget import Budget
 from negserve.config import SamplerConfig
 from negserve.contains_exchange import ContainsExchange
-from negserve.described_dataset import DescribedDataset, RelationStatistics
+from negserve.described_dataset import DescribedDataset
 from negserve.epoch import EpochConfig
 from negserve.epoch_cursor import EpochCursor
 from negserve.epoch_progress import EpochProgress
+from negserve.relation_statistics import RelationStatistics, StatisticsReader
 from negserve.sampler_echo import SamplerEcho
 from negserve.transport import Transport
 from negserve.v1 import sampler_pb2 as pb
@@ -57,31 +58,11 @@ class RemoteDataset(DescribedDataset, Generic[_Connection, _Stream]):
 
     async def _read_vocabularies(self) -> tuple[dict[str, int], dict[str, int]]:
         reader = VocabularyReader(self._dataset)
-
-        async def read(budget: Budget) -> None:
-            reader.restart()
-            with self._connection.open("GetVocabulary", reader.request) as call:
-                while (message := await call.next(budget.limit())) is not None:
-                    with call.saying():
-                        is_further = reader.take(message)
-                    if is_further:
-                        budget.note_progress()
-                with call.saying():
-                    reader.end()
-
-        await self._connection.persist(read, dataset=self._dataset)
-        return reader.result()
+        return await self._connection.read("GetVocabulary", reader, self._dataset)
 
     async def _ask_relation_statistics(self) -> RelationStatistics:
-        request = pb.GetRelationStatisticsRequest(
-            dataset=self.name, expected_fingerprint=self.fingerprint
-        )
-        return await self._connection.call(
-            "GetRelationStatistics",
-            request,
-            lambda answer: RelationStatistics.decode(answer, self.num_relations),
-            self._dataset,
-        )
+        reader = StatisticsReader(self._dataset)
+        return await self._connection.read("GetRelationStatistics", reader, self._dataset)
 
     async def _ask_num_positives(self, relations: Sequence[int] | None) -> int:
         if relations is None:

@@ -12,6 +12,7 @@ from negserve.budget import Budget
 from negserve.dataset import Dataset
 from negserve.errors import LimitExceededError, ServiceError, UnknownDatasetError
 from negserve.open_call import OpenCall
+from negserve.pieces import Pieces
 from negserve.replicas import Replicas
 
 _T = TypeVar("_T")
@@ -87,6 +88,29 @@ class Transport(Replicas, ABC):
                 return take(answer)
 
         return await self.persist(ask, dataset=dataset)
+
+    async def read(self, method: str, reader: Pieces[_T], dataset: Dataset | None = None) -> _T:
+        """Read an answer that comes in pieces, over as many streams as it takes.
+
+        :param method: its name
+        :param reader: takes the pieces
+        :param dataset: what it is about
+        :raises NegserveError: typed by what the server said
+        """
+
+        async def attempt(budget: Budget) -> None:
+            reader.restart()
+            with self.open(method, reader.request) as call:
+                while (message := await call.next(budget.limit())) is not None:
+                    with call.saying():
+                        is_further = reader.take(message)
+                    if is_further:
+                        budget.note_progress()
+                with call.saying():
+                    reader.end()
+
+        await self.persist(attempt, dataset=dataset)
+        return reader.result()
 
     async def persist(
         self,

@@ -12,8 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from negserve.blocking import run
 from negserve.config import SamplerConfig
 from negserve.connection import Connection
-from negserve.described_dataset import RelationStatistics
 from negserve.epoch_stream import EpochStream
+from negserve.relation_statistics import RelationStatistics
 from negserve.remote_dataset import RemoteDataset
 from negserve.remote_sampler import RemoteSampler
 

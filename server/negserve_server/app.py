@@ -32,6 +32,7 @@ from negserve_server.service import (
     Tokens,
     make_handler,
 )
+from negserve_server.service.limits import MAX_REQUEST_BYTES
 from negserve_server.tls import server_credentials
 from negserve_server.warm_up import prepare, warm_up
 
@@ -39,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 _CHANNEL_OPTIONS = (
     ("grpc.so_reuseport", 0),  # a second server on the same port is an error, not a lottery
-    ("grpc.max_receive_message_length", 16 * 1024 * 1024),
+    ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),

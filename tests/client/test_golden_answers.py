@@ -19,7 +19,7 @@ from google.protobuf.message_factory import GetMessageClass
 from negserve import EpochConfig, InvalidAnswerError, NegserveError, SamplerConfig
 from negserve.blocking import run
 from negserve.budget import Budget
-from negserve.described_dataset import names_of
+from negserve.dataset_list import DatasetList
 from negserve.epoch_cursor import EpochCursor
 from negserve.epoch_reader import EpochReader
 from negserve.mapped_graph import MappedGraph
@@ -278,9 +278,7 @@ ASK: dict[str, Callable[[Golden, dict[str, Any]], Any]] = {
     "Sample": ask_sample,
     "SampleEpoch": ask_epoch,
     "Contains": ask_contains,
-    "ListDatasets": lambda golden, _: run(
-        golden.call, "ListDatasets", pb.ListDatasetsRequest(), names_of
-    ),
+    "ListDatasets": lambda golden, _: run(golden.read, "ListDatasets", DatasetList()),
     "GetDataset": ask_dataset,
     "GetRelationStatistics": ask_statistics,
     "GetVocabulary": lambda golden, _: run(dataset(golden)._read_vocabularies),

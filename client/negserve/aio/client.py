@@ -11,7 +11,7 @@ from typing import Self
 from negserve.aio.connection import Connection
 from negserve.aio.triples_factory import RemoteTriplesFactory
 from negserve.base_client import BaseClient
-from negserve.described_dataset import names_of
+from negserve.dataset_list import DatasetList
 from negserve.mapped_graph import MappedGraph, Publishable
 from negserve.publish import PublishProgress, Restoration, confirmed, publish
 from negserve.v1 import sampler_pb2 as pb
@@ -52,7 +52,7 @@ class Client(BaseClient[Connection]):
 
         :raises NegserveError: typed by what the server said
         """
-        return await self._connection.call("ListDatasets", pb.ListDatasetsRequest(), names_of)
+        return await self._connection.read("ListDatasets", DatasetList())
 
     async def triples_factory(self, name: str) -> RemoteTriplesFactory:
         """Give a dataset.

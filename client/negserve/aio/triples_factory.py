@@ -12,7 +12,7 @@ from negserve.aio.connection import Connection
 from negserve.aio.epoch_stream import EpochStream
 from negserve.aio.remote_sampler import RemoteSampler
 from negserve.config import SamplerConfig
-from negserve.described_dataset import RelationStatistics
+from negserve.relation_statistics import RelationStatistics
 from negserve.remote_dataset import RemoteDataset
 from negserve.v1 import sampler_pb2 as pb
 

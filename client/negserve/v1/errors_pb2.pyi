@@ -111,6 +111,15 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """INTERNAL. The server failed in a way that it did not foresee; its log has
     more. Metadata: `value` (the kind of the fault).
     """
+    ERROR_REASON_TOO_MANY_UNANSWERED: _ErrorReason.ValueType  # 21
+    """FAILED_PRECONDITION. More messages of a stream, or more bytes of them, were
+    sent ahead than may be unanswered: read answers before you send more.
+    Metadata: `field` (`messages` or `bytes`), `value`, `limit`.
+    """
+    ERROR_REASON_STORAGE_FAILED: _ErrorReason.ValueType  # 22
+    """RESOURCE_EXHAUSTED. The server can't write a published graph down, as when
+    its disk is full. Metadata: `value` (the system's complaint).
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call was refused.
@@ -214,5 +223,14 @@ is not repeated. Metadata: `field`, `limit`.
 ERROR_REASON_INTERNAL_FAULT: ErrorReason.ValueType  # 20
 """INTERNAL. The server failed in a way that it did not foresee; its log has
 more. Metadata: `value` (the kind of the fault).
+"""
+ERROR_REASON_TOO_MANY_UNANSWERED: ErrorReason.ValueType  # 21
+"""FAILED_PRECONDITION. More messages of a stream, or more bytes of them, were
+sent ahead than may be unanswered: read answers before you send more.
+Metadata: `field` (`messages` or `bytes`), `value`, `limit`.
+"""
+ERROR_REASON_STORAGE_FAILED: ErrorReason.ValueType  # 22
+"""RESOURCE_EXHAUSTED. The server can't write a published graph down, as when
+its disk is full. Metadata: `value` (the system's complaint).
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -624,6 +624,55 @@ class CorruptedBatch(_message.Message):
 Global___CorruptedBatch: _TypeAlias = CorruptedBatch  # noqa: Y015
 
 @_typing.final
+class Notice(_message.Message):
+    """What a caller should know of a stream that goes on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Notice._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        KIND_UNSPECIFIED: Notice._Kind.ValueType  # 0
+        """Never sent."""
+        KIND_UNKNOWN_POSITIVES: Notice._Kind.ValueType  # 1
+        """Most of the positives so far are no triples of the dataset, as happens
+        when a trainer numbers entities and relations in a way of its own.
+        """
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
+        """What it is about."""
+
+    KIND_UNSPECIFIED: Notice.Kind.ValueType  # 0
+    """Never sent."""
+    KIND_UNKNOWN_POSITIVES: Notice.Kind.ValueType  # 1
+    """Most of the positives so far are no triples of the dataset, as happens
+    when a trainer numbers entities and relations in a way of its own.
+    """
+
+    KIND_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    kind: Global___Notice.Kind.ValueType
+    """What it is about; a client shows `text` for one that it does not know."""
+    text: _builtins.str
+    """A sentence for a person: what was seen, and the remedy."""
+    def __init__(
+        self,
+        *,
+        kind: Global___Notice.Kind.ValueType = ...,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Notice: _TypeAlias = Notice  # noqa: Y015
+
+@_typing.final
 class SampleResponse(_message.Message):
     """A message from `Sample`."""
 
@@ -631,6 +680,7 @@ class SampleResponse(_message.Message):
 
     CONFIGURED_FIELD_NUMBER: _builtins.int
     BATCH_FIELD_NUMBER: _builtins.int
+    NOTICES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def configured(self) -> Global___SampleConfigured:
         """The answer to the configuration."""
@@ -639,15 +689,20 @@ class SampleResponse(_message.Message):
     def batch(self) -> Global___CorruptedBatch:
         """The answer to positives."""
 
+    @_builtins.property
+    def notices(self) -> _containers.RepeatedCompositeFieldContainer[Global___Notice]:
+        """What came to light with this answer; each kind once a stream."""
+
     def __init__(
         self,
         *,
         configured: Global___SampleConfigured | None = ...,
         batch: Global___CorruptedBatch | None = ...,
+        notices: _abc.Iterable[Global___Notice] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "configured", b"configured", "message", b"message"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "configured", b"configured", "message", b"message"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "configured", b"configured", "message", b"message", "notices", b"notices"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["configured", "batch"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
@@ -995,7 +1050,7 @@ Global___ListDatasetsRequest: _TypeAlias = ListDatasetsRequest  # noqa: Y015
 
 @_typing.final
 class ListDatasetsResponse(_message.Message):
-    """The datasets of this server."""
+    """A run of the datasets of this server."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1016,6 +1071,59 @@ class ListDatasetsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListDatasetsResponse: _TypeAlias = ListDatasetsResponse  # noqa: Y015
+
+@_typing.final
+class GetServerRequest(_message.Message):
+    """No fields."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetServerRequest: _TypeAlias = GetServerRequest  # noqa: Y015
+
+@_typing.final
+class GetServerResponse(_message.Message):
+    """What this server is and takes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    ALGORITHM_VERSIONS_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
+    version: _builtins.str
+    """Version of the server, as in the CHANGELOG: `MAJOR.MINOR.PATCH`."""
+    @_builtins.property
+    def algorithm_versions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Versions of the sampling function that it knows, in ascending order; the
+        last one is the newest.
+        """
+
+    @_builtins.property
+    def limits(self) -> Global___Limits:
+        """Limits of this server."""
+
+    def __init__(
+        self,
+        *,
+        version: _builtins.str = ...,
+        algorithm_versions: _abc.Iterable[_builtins.int] | None = ...,
+        limits: Global___Limits | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm_versions", b"algorithm_versions", "limits", b"limits", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetServerResponse: _TypeAlias = GetServerResponse  # noqa: Y015
 
 @_typing.final
 class GetDatasetRequest(_message.Message):
@@ -1157,13 +1265,25 @@ Global___SplitSummary: _TypeAlias = SplitSummary  # noqa: Y015
 
 @_typing.final
 class Limits(_message.Message):
-    """What one message may ask for."""
+    """What callers may ask for."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     MAX_NEGATIVES_PER_POSITIVE_FIELD_NUMBER: _builtins.int
     MAX_NEGATIVES_PER_MESSAGE_FIELD_NUMBER: _builtins.int
     MAX_TRIPLES_PER_MESSAGE_FIELD_NUMBER: _builtins.int
+    MAX_REQUEST_BYTES_FIELD_NUMBER: _builtins.int
+    MAX_UNANSWERED_MESSAGES_FIELD_NUMBER: _builtins.int
+    MAX_UNANSWERED_BYTES_FIELD_NUMBER: _builtins.int
+    MAX_STREAMS_FIELD_NUMBER: _builtins.int
+    MAX_STREAMS_PER_CONNECTION_FIELD_NUMBER: _builtins.int
+    MAX_STREAMS_PER_TOKEN_FIELD_NUMBER: _builtins.int
+    IDLE_TIMEOUT_SECONDS_FIELD_NUMBER: _builtins.int
+    UPLOAD_IDLE_TIMEOUT_SECONDS_FIELD_NUMBER: _builtins.int
+    MAX_STREAM_SECONDS_FIELD_NUMBER: _builtins.int
+    MAX_PUBLISH_TRIPLES_FIELD_NUMBER: _builtins.int
+    MAX_PUBLISH_IDS_FIELD_NUMBER: _builtins.int
+    MAX_PUBLISH_GRAPHS_FIELD_NUMBER: _builtins.int
     max_negatives_per_positive: _builtins.int
     """Largest k."""
     max_negatives_per_message: _builtins.int
@@ -1171,17 +1291,59 @@ class Limits(_message.Message):
     is half of this, rounded down.
     """
     max_triples_per_message: _builtins.int
-    """Most triples in one message of `Contains` or `Sample`."""
+    """Most triples in one message of `Contains`, `Sample` or `Publish`."""
+    max_request_bytes: _builtins.int
+    """Largest message that the server receives, in bytes."""
+    max_unanswered_messages: _builtins.int
+    """How many messages of a stream may be unanswered: the client reads answers
+    before it sends more.
+    """
+    max_unanswered_bytes: _builtins.int
+    """How many bytes those may have together; a single message may always have
+    `max_request_bytes`.
+    """
+    max_streams: _builtins.int
+    """Most open streams of all callers, of one connection and of one token."""
+    max_streams_per_connection: _builtins.int
+    """See `max_streams`."""
+    max_streams_per_token: _builtins.int
+    """See `max_streams`."""
+    idle_timeout_seconds: _builtins.float
+    """Seconds without a message after which a stream is ended."""
+    upload_idle_timeout_seconds: _builtins.float
+    """The same while a client uploads a graph."""
+    max_stream_seconds: _builtins.float
+    """Age in seconds at which a `SampleEpoch` stream is ended in order."""
+    max_publish_triples: _builtins.int
+    """Most triples of all published graphs together; 0 where nothing may be
+    published.
+    """
+    max_publish_ids: _builtins.int
+    """Most ids of those, entities and relations."""
+    max_publish_graphs: _builtins.int
+    """Most of those."""
     def __init__(
         self,
         *,
         max_negatives_per_positive: _builtins.int = ...,
         max_negatives_per_message: _builtins.int = ...,
         max_triples_per_message: _builtins.int = ...,
+        max_request_bytes: _builtins.int = ...,
+        max_unanswered_messages: _builtins.int = ...,
+        max_unanswered_bytes: _builtins.int = ...,
+        max_streams: _builtins.int = ...,
+        max_streams_per_connection: _builtins.int = ...,
+        max_streams_per_token: _builtins.int = ...,
+        idle_timeout_seconds: _builtins.float = ...,
+        upload_idle_timeout_seconds: _builtins.float = ...,
+        max_stream_seconds: _builtins.float = ...,
+        max_publish_triples: _builtins.int = ...,
+        max_publish_ids: _builtins.int = ...,
+        max_publish_graphs: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_negatives_per_message", b"max_negatives_per_message", "max_negatives_per_positive", b"max_negatives_per_positive", "max_triples_per_message", b"max_triples_per_message"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["idle_timeout_seconds", b"idle_timeout_seconds", "max_negatives_per_message", b"max_negatives_per_message", "max_negatives_per_positive", b"max_negatives_per_positive", "max_publish_graphs", b"max_publish_graphs", "max_publish_ids", b"max_publish_ids", "max_publish_triples", b"max_publish_triples", "max_request_bytes", b"max_request_bytes", "max_stream_seconds", b"max_stream_seconds", "max_streams", b"max_streams", "max_streams_per_connection", b"max_streams_per_connection", "max_streams_per_token", b"max_streams_per_token", "max_triples_per_message", b"max_triples_per_message", "max_unanswered_bytes", b"max_unanswered_bytes", "max_unanswered_messages", b"max_unanswered_messages", "upload_idle_timeout_seconds", b"upload_idle_timeout_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1215,13 +1377,18 @@ Global___GetRelationStatisticsRequest: _TypeAlias = GetRelationStatisticsRequest
 
 @_typing.final
 class GetRelationStatisticsResponse(_message.Message):
-    """Statistics of the training split; each list has one entry per relation id."""
+    """Statistics of the training split for a run of consecutive relations; the i-th
+    entry of each list is that of relation first_id + i.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     TAILS_PER_HEAD_FIELD_NUMBER: _builtins.int
     HEADS_PER_TAIL_FIELD_NUMBER: _builtins.int
     HEAD_PROBABILITY_FIELD_NUMBER: _builtins.int
+    FIRST_ID_FIELD_NUMBER: _builtins.int
+    first_id: _builtins.int
+    """Id of the first relation."""
     @_builtins.property
     def tails_per_head(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
         """The literature's tph, tails per head: n / (distinct heads); NaN for a relation
@@ -1244,10 +1411,11 @@ class GetRelationStatisticsResponse(_message.Message):
         tails_per_head: _abc.Iterable[_builtins.float] | None = ...,
         heads_per_tail: _abc.Iterable[_builtins.float] | None = ...,
         head_probability: _abc.Iterable[_builtins.float] | None = ...,
+        first_id: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["head_probability", b"head_probability", "heads_per_tail", b"heads_per_tail", "tails_per_head", b"tails_per_head"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_id", b"first_id", "head_probability", b"head_probability", "heads_per_tail", b"heads_per_tail", "tails_per_head", b"tails_per_head"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1345,6 +1513,8 @@ class PublishAnnouncement(_message.Message):
     NUM_ENTITIES_FIELD_NUMBER: _builtins.int
     NUM_RELATIONS_FIELD_NUMBER: _builtins.int
     SPLITS_FIELD_NUMBER: _builtins.int
+    TYPE_CONSTRAINTS_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The name that the dataset shall have: 1 to 100 of the characters A-Z, a-z,
     0-9, period, underscore and hyphen, beginning with a letter or a digit.
@@ -1363,6 +1533,18 @@ class PublishAnnouncement(_message.Message):
     def splits(self) -> _containers.RepeatedCompositeFieldContainer[Global___AnnouncedSplit]:
         """The splits of the graph, each once, training among them."""
 
+    @_builtins.property
+    def type_constraints(self) -> Global___AnnouncedTypeConstraints:
+        """The type constraints of the graph, which are part of its fingerprint. Absent
+        for a graph without: TYPED is refused.
+        """
+
+    @_builtins.property
+    def labels(self) -> Global___AnnouncedLabels:
+        """The labels of the graph. Absent for a graph without. The fingerprint does
+        not depend on them: those of the client that uploads are served.
+        """
+
     def __init__(
         self,
         *,
@@ -1371,10 +1553,12 @@ class PublishAnnouncement(_message.Message):
         num_entities: _builtins.int = ...,
         num_relations: _builtins.int = ...,
         splits: _abc.Iterable[Global___AnnouncedSplit] | None = ...,
+        type_constraints: Global___AnnouncedTypeConstraints | None = ...,
+        labels: Global___AnnouncedLabels | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["labels", b"labels", "type_constraints", b"type_constraints"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fingerprint", b"fingerprint", "name", b"name", "num_entities", b"num_entities", "num_relations", b"num_relations", "splits", b"splits"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fingerprint", b"fingerprint", "labels", b"labels", "name", b"name", "num_entities", b"num_entities", "num_relations", b"num_relations", "splits", b"splits", "type_constraints", b"type_constraints"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1407,6 +1591,54 @@ class AnnouncedSplit(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AnnouncedSplit: _TypeAlias = AnnouncedSplit  # noqa: Y015
+
+@_typing.final
+class AnnouncedTypeConstraints(_message.Message):
+    """Type constraints that will be uploaded."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUM_HEADS_FIELD_NUMBER: _builtins.int
+    NUM_TAILS_FIELD_NUMBER: _builtins.int
+    num_heads: _builtins.int
+    """How many different (relation, head) pairs are allowed."""
+    num_tails: _builtins.int
+    """How many different (relation, tail) pairs are allowed."""
+    def __init__(
+        self,
+        *,
+        num_heads: _builtins.int = ...,
+        num_tails: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["num_heads", b"num_heads", "num_tails", b"num_tails"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AnnouncedTypeConstraints: _TypeAlias = AnnouncedTypeConstraints  # noqa: Y015
+
+@_typing.final
+class AnnouncedLabels(_message.Message):
+    """Labels that will be uploaded, one for each entity and each relation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUM_BYTES_FIELD_NUMBER: _builtins.int
+    num_bytes: _builtins.int
+    """Bytes of all labels in UTF-8 together."""
+    def __init__(
+        self,
+        *,
+        num_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["num_bytes", b"num_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AnnouncedLabels: _TypeAlias = AnnouncedLabels  # noqa: Y015
 
 @_typing.final
 class PublishChunk(_message.Message):
@@ -1451,6 +1683,87 @@ class PublishChunk(_message.Message):
 Global___PublishChunk: _TypeAlias = PublishChunk  # noqa: Y015
 
 @_typing.final
+class PublishTypeConstraints(_message.Message):
+    """A run of allowed (relation, entity) pairs of one slot."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SLOT_FIELD_NUMBER: _builtins.int
+    FIRST_ROW_FIELD_NUMBER: _builtins.int
+    RELATIONS_FIELD_NUMBER: _builtins.int
+    ENTITIES_FIELD_NUMBER: _builtins.int
+    CRC32_FIELD_NUMBER: _builtins.int
+    slot: Global___Slot.ValueType
+    """HEAD or TAIL: first all of HEAD, then all of TAIL."""
+    first_row: _builtins.int
+    """How many pairs of this slot were sent before."""
+    crc32: _builtins.int
+    """CRC-32 of `relations.data`, followed by `entities.data`."""
+    @_builtins.property
+    def relations(self) -> Global___Ids:
+        """The relations, shape (n,): at least 1, at most
+        `PublishUpload.max_triples_per_chunk`. Pairs are sorted by relation, then by
+        entity, and different.
+        """
+
+    @_builtins.property
+    def entities(self) -> Global___Ids:
+        """The entities, shape (n,)."""
+
+    def __init__(
+        self,
+        *,
+        slot: Global___Slot.ValueType = ...,
+        first_row: _builtins.int = ...,
+        relations: Global___Ids | None = ...,
+        entities: Global___Ids | None = ...,
+        crc32: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["entities", b"entities", "relations", b"relations"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["crc32", b"crc32", "entities", b"entities", "first_row", b"first_row", "relations", b"relations", "slot", b"slot"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PublishTypeConstraints: _TypeAlias = PublishTypeConstraints  # noqa: Y015
+
+@_typing.final
+class PublishLabels(_message.Message):
+    """A run of labels with consecutive ids."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    FIRST_ID_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    CRC32_FIELD_NUMBER: _builtins.int
+    kind: Global___GetVocabularyResponse.Kind.ValueType
+    """First all of ENTITY, then all of RELATION."""
+    first_id: _builtins.int
+    """Id of the first label: how many of this kind were sent before."""
+    crc32: _builtins.int
+    """CRC-32 of the labels in UTF-8, each followed by a byte 0."""
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The labels, at least 1, different from all others of the kind."""
+
+    def __init__(
+        self,
+        *,
+        kind: Global___GetVocabularyResponse.Kind.ValueType = ...,
+        first_id: _builtins.int = ...,
+        labels: _abc.Iterable[_builtins.str] | None = ...,
+        crc32: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["crc32", b"crc32", "first_id", b"first_id", "kind", b"kind", "labels", b"labels"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PublishLabels: _TypeAlias = PublishLabels  # noqa: Y015
+
+@_typing.final
 class PublishRequest(_message.Message):
     """A message to `Publish`."""
 
@@ -1458,27 +1771,37 @@ class PublishRequest(_message.Message):
 
     ANNOUNCEMENT_FIELD_NUMBER: _builtins.int
     CHUNK_FIELD_NUMBER: _builtins.int
+    TYPE_CONSTRAINTS_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def announcement(self) -> Global___PublishAnnouncement:
         """The first message, and only the first."""
 
     @_builtins.property
     def chunk(self) -> Global___PublishChunk:
-        """All further messages: only after `PublishResponse.upload`, and exactly as
-        many triples as were announced. Chunks may be sent ahead of the answers.
-        """
+        """Triples."""
+
+    @_builtins.property
+    def type_constraints(self) -> Global___PublishTypeConstraints:
+        """Type constraints."""
+
+    @_builtins.property
+    def labels(self) -> Global___PublishLabels:
+        """Labels."""
 
     def __init__(
         self,
         *,
         announcement: Global___PublishAnnouncement | None = ...,
         chunk: Global___PublishChunk | None = ...,
+        type_constraints: Global___PublishTypeConstraints | None = ...,
+        labels: Global___PublishLabels | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["announcement", b"announcement", "chunk", b"chunk", "message", b"message"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["announcement", b"announcement", "chunk", b"chunk", "labels", b"labels", "message", b"message", "type_constraints", b"type_constraints"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["announcement", b"announcement", "chunk", b"chunk", "message", b"message"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["announcement", b"announcement", "chunk", b"chunk", "labels", b"labels", "message", b"message", "type_constraints", b"type_constraints"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["announcement", "chunk"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["announcement", "chunk", "type_constraints", "labels"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -1486,13 +1809,13 @@ Global___PublishRequest: _TypeAlias = PublishRequest  # noqa: Y015
 
 @_typing.final
 class PublishUpload(_message.Message):
-    """Asks for all triples of the graph."""
+    """Asks for everything that was announced."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     MAX_TRIPLES_PER_CHUNK_FIELD_NUMBER: _builtins.int
     max_triples_per_chunk: _builtins.int
-    """Most triples of one chunk."""
+    """Most triples, or pairs, of one message."""
     def __init__(
         self,
         *,

@@ -39,9 +39,8 @@ class SamplerServiceStub:
     Message sizes. With the server's default limits no answer of a stream is
     larger than 4 MiB, the default limit of gRPC clients: a negative takes at
     most 4 bytes of `replaced` and one bit of `mask`, with `log_q` 4 bytes more,
-    and there a message may ask for half as many. The answer of
-    `GetRelationStatistics` takes 24 bytes a relation. Limits are in
-    `GetDatasetResponse`. The server receives messages of up to 16 MiB.
+    and there a message may ask for half as many. `GetServer` gives all limits, the
+    largest message that the server receives among them.
     """
 
     def __init__(self, channel):
@@ -65,7 +64,12 @@ class SamplerServiceStub:
                 request_serializer=negserve_dot_v1_dot_sampler__pb2.ContainsRequest.SerializeToString,
                 response_deserializer=negserve_dot_v1_dot_sampler__pb2.ContainsResponse.FromString,
                 _registered_method=True)
-        self.ListDatasets = channel.unary_unary(
+        self.GetServer = channel.unary_unary(
+                '/negserve.v1.SamplerService/GetServer',
+                request_serializer=negserve_dot_v1_dot_sampler__pb2.GetServerRequest.SerializeToString,
+                response_deserializer=negserve_dot_v1_dot_sampler__pb2.GetServerResponse.FromString,
+                _registered_method=True)
+        self.ListDatasets = channel.unary_stream(
                 '/negserve.v1.SamplerService/ListDatasets',
                 request_serializer=negserve_dot_v1_dot_sampler__pb2.ListDatasetsRequest.SerializeToString,
                 response_deserializer=negserve_dot_v1_dot_sampler__pb2.ListDatasetsResponse.FromString,
@@ -75,7 +79,7 @@ class SamplerServiceStub:
                 request_serializer=negserve_dot_v1_dot_sampler__pb2.GetDatasetRequest.SerializeToString,
                 response_deserializer=negserve_dot_v1_dot_sampler__pb2.GetDatasetResponse.FromString,
                 _registered_method=True)
-        self.GetRelationStatistics = channel.unary_unary(
+        self.GetRelationStatistics = channel.unary_stream(
                 '/negserve.v1.SamplerService/GetRelationStatistics',
                 request_serializer=negserve_dot_v1_dot_sampler__pb2.GetRelationStatisticsRequest.SerializeToString,
                 response_deserializer=negserve_dot_v1_dot_sampler__pb2.GetRelationStatisticsResponse.FromString,
@@ -106,9 +110,8 @@ class SamplerServiceServicer:
     Message sizes. With the server's default limits no answer of a stream is
     larger than 4 MiB, the default limit of gRPC clients: a negative takes at
     most 4 bytes of `replaced` and one bit of `mask`, with `log_q` 4 bytes more,
-    and there a message may ask for half as many. The answer of
-    `GetRelationStatistics` takes 24 bytes a relation. Limits are in
-    `GetDatasetResponse`. The server receives messages of up to 16 MiB.
+    and there a message may ask for half as many. `GetServer` gives all limits, the
+    largest message that the server receives among them.
     """
 
     def Sample(self, request_iterator, context):
@@ -141,8 +144,15 @@ class SamplerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetServer(self, request, context):
+        """Versions and limits of this server.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListDatasets(self, request, context):
-        """Names the datasets that this server holds.
+        """Streams the datasets that this server holds.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -156,7 +166,7 @@ class SamplerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetRelationStatistics(self, request, context):
-        """Per-relation statistics of the training split.
+        """Streams statistics of the training split, in the order of the relation ids.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -200,7 +210,12 @@ def add_SamplerServiceServicer_to_server(servicer, server):
                     request_deserializer=negserve_dot_v1_dot_sampler__pb2.ContainsRequest.FromString,
                     response_serializer=negserve_dot_v1_dot_sampler__pb2.ContainsResponse.SerializeToString,
             ),
-            'ListDatasets': grpc.unary_unary_rpc_method_handler(
+            'GetServer': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetServer,
+                    request_deserializer=negserve_dot_v1_dot_sampler__pb2.GetServerRequest.FromString,
+                    response_serializer=negserve_dot_v1_dot_sampler__pb2.GetServerResponse.SerializeToString,
+            ),
+            'ListDatasets': grpc.unary_stream_rpc_method_handler(
                     servicer.ListDatasets,
                     request_deserializer=negserve_dot_v1_dot_sampler__pb2.ListDatasetsRequest.FromString,
                     response_serializer=negserve_dot_v1_dot_sampler__pb2.ListDatasetsResponse.SerializeToString,
@@ -210,7 +225,7 @@ def add_SamplerServiceServicer_to_server(servicer, server):
                     request_deserializer=negserve_dot_v1_dot_sampler__pb2.GetDatasetRequest.FromString,
                     response_serializer=negserve_dot_v1_dot_sampler__pb2.GetDatasetResponse.SerializeToString,
             ),
-            'GetRelationStatistics': grpc.unary_unary_rpc_method_handler(
+            'GetRelationStatistics': grpc.unary_stream_rpc_method_handler(
                     servicer.GetRelationStatistics,
                     request_deserializer=negserve_dot_v1_dot_sampler__pb2.GetRelationStatisticsRequest.FromString,
                     response_serializer=negserve_dot_v1_dot_sampler__pb2.GetRelationStatisticsResponse.SerializeToString,
@@ -247,9 +262,8 @@ class SamplerService:
     Message sizes. With the server's default limits no answer of a stream is
     larger than 4 MiB, the default limit of gRPC clients: a negative takes at
     most 4 bytes of `replaced` and one bit of `mask`, with `log_q` 4 bytes more,
-    and there a message may ask for half as many. The answer of
-    `GetRelationStatistics` takes 24 bytes a relation. Limits are in
-    `GetDatasetResponse`. The server receives messages of up to 16 MiB.
+    and there a message may ask for half as many. `GetServer` gives all limits, the
+    largest message that the server receives among them.
     """
 
     @staticmethod
@@ -334,7 +348,7 @@ class SamplerService:
             _registered_method=True)
 
     @staticmethod
-    def ListDatasets(request,
+    def GetServer(request,
             target,
             options=(),
             channel_credentials=None,
@@ -345,6 +359,33 @@ class SamplerService:
             timeout=None,
             metadata=None):
         return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/negserve.v1.SamplerService/GetServer',
+            negserve_dot_v1_dot_sampler__pb2.GetServerRequest.SerializeToString,
+            negserve_dot_v1_dot_sampler__pb2.GetServerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDatasets(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
             request,
             target,
             '/negserve.v1.SamplerService/ListDatasets',
@@ -398,7 +439,7 @@ class SamplerService:
             wait_for_ready=None,
             timeout=None,
             metadata=None):
-        return grpc.experimental.unary_unary(
+        return grpc.experimental.unary_stream(
             request,
             target,
             '/negserve.v1.SamplerService/GetRelationStatistics',

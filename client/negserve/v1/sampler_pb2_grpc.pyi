@@ -40,9 +40,8 @@ class SamplerServiceStub:
     Message sizes. With the server's default limits no answer of a stream is
     larger than 4 MiB, the default limit of gRPC clients: a negative takes at
     most 4 bytes of `replaced` and one bit of `mask`, with `log_q` 4 bytes more,
-    and there a message may ask for half as many. The answer of
-    `GetRelationStatistics` takes 24 bytes a relation. Limits are in
-    `GetDatasetResponse`. The server receives messages of up to 16 MiB.
+    and there a message may ask for half as many. `GetServer` gives all limits, the
+    largest message that the server receives among them.
     """
 
     @_typing.overload
@@ -67,12 +66,14 @@ class SamplerServiceStub:
     configures the stream (and is not answered); every further one carries
     triples and is answered, in order, by one `ContainsResponse`.
     """
-    ListDatasets: _grpc.UnaryUnaryMultiCallable[_sampler_pb2.ListDatasetsRequest, _sampler_pb2.ListDatasetsResponse]
-    """Names the datasets that this server holds."""
+    GetServer: _grpc.UnaryUnaryMultiCallable[_sampler_pb2.GetServerRequest, _sampler_pb2.GetServerResponse]
+    """Versions and limits of this server."""
+    ListDatasets: _grpc.UnaryStreamMultiCallable[_sampler_pb2.ListDatasetsRequest, _sampler_pb2.ListDatasetsResponse]
+    """Streams the datasets that this server holds."""
     GetDataset: _grpc.UnaryUnaryMultiCallable[_sampler_pb2.GetDatasetRequest, _sampler_pb2.GetDatasetResponse]
     """Counts, splits, fingerprint and limits of one dataset."""
-    GetRelationStatistics: _grpc.UnaryUnaryMultiCallable[_sampler_pb2.GetRelationStatisticsRequest, _sampler_pb2.GetRelationStatisticsResponse]
-    """Per-relation statistics of the training split."""
+    GetRelationStatistics: _grpc.UnaryStreamMultiCallable[_sampler_pb2.GetRelationStatisticsRequest, _sampler_pb2.GetRelationStatisticsResponse]
+    """Streams statistics of the training split, in the order of the relation ids."""
     GetVocabulary: _grpc.UnaryStreamMultiCallable[_sampler_pb2.GetVocabularyRequest, _sampler_pb2.GetVocabularyResponse]
     """Streams the labels of all entities, then of all relations, in the order
     of their ids.
@@ -101,9 +102,8 @@ class SamplerServiceAsyncStub(SamplerServiceStub):
     Message sizes. With the server's default limits no answer of a stream is
     larger than 4 MiB, the default limit of gRPC clients: a negative takes at
     most 4 bytes of `replaced` and one bit of `mask`, with `log_q` 4 bytes more,
-    and there a message may ask for half as many. The answer of
-    `GetRelationStatistics` takes 24 bytes a relation. Limits are in
-    `GetDatasetResponse`. The server receives messages of up to 16 MiB.
+    and there a message may ask for half as many. `GetServer` gives all limits, the
+    largest message that the server receives among them.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -125,12 +125,14 @@ class SamplerServiceAsyncStub(SamplerServiceStub):
     configures the stream (and is not answered); every further one carries
     triples and is answered, in order, by one `ContainsResponse`.
     """
-    ListDatasets: _aio.UnaryUnaryMultiCallable[_sampler_pb2.ListDatasetsRequest, _sampler_pb2.ListDatasetsResponse]  # type: ignore[assignment]
-    """Names the datasets that this server holds."""
+    GetServer: _aio.UnaryUnaryMultiCallable[_sampler_pb2.GetServerRequest, _sampler_pb2.GetServerResponse]  # type: ignore[assignment]
+    """Versions and limits of this server."""
+    ListDatasets: _aio.UnaryStreamMultiCallable[_sampler_pb2.ListDatasetsRequest, _sampler_pb2.ListDatasetsResponse]  # type: ignore[assignment]
+    """Streams the datasets that this server holds."""
     GetDataset: _aio.UnaryUnaryMultiCallable[_sampler_pb2.GetDatasetRequest, _sampler_pb2.GetDatasetResponse]  # type: ignore[assignment]
     """Counts, splits, fingerprint and limits of one dataset."""
-    GetRelationStatistics: _aio.UnaryUnaryMultiCallable[_sampler_pb2.GetRelationStatisticsRequest, _sampler_pb2.GetRelationStatisticsResponse]  # type: ignore[assignment]
-    """Per-relation statistics of the training split."""
+    GetRelationStatistics: _aio.UnaryStreamMultiCallable[_sampler_pb2.GetRelationStatisticsRequest, _sampler_pb2.GetRelationStatisticsResponse]  # type: ignore[assignment]
+    """Streams statistics of the training split, in the order of the relation ids."""
     GetVocabulary: _aio.UnaryStreamMultiCallable[_sampler_pb2.GetVocabularyRequest, _sampler_pb2.GetVocabularyResponse]  # type: ignore[assignment]
     """Streams the labels of all entities, then of all relations, in the order
     of their ids.
@@ -158,9 +160,8 @@ class SamplerServiceServicer(metaclass=_abc_1.ABCMeta):
     Message sizes. With the server's default limits no answer of a stream is
     larger than 4 MiB, the default limit of gRPC clients: a negative takes at
     most 4 bytes of `replaced` and one bit of `mask`, with `log_q` 4 bytes more,
-    and there a message may ask for half as many. The answer of
-    `GetRelationStatistics` takes 24 bytes a relation. Limits are in
-    `GetDatasetResponse`. The server receives messages of up to 16 MiB.
+    and there a message may ask for half as many. `GetServer` gives all limits, the
+    largest message that the server receives among them.
     """
 
     @_abc_1.abstractmethod
@@ -200,12 +201,20 @@ class SamplerServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def GetServer(
+        self,
+        request: _sampler_pb2.GetServerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sampler_pb2.GetServerResponse, _abc.Awaitable[_sampler_pb2.GetServerResponse]]:
+        """Versions and limits of this server."""
+
+    @_abc_1.abstractmethod
     def ListDatasets(
         self,
         request: _sampler_pb2.ListDatasetsRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_sampler_pb2.ListDatasetsResponse, _abc.Awaitable[_sampler_pb2.ListDatasetsResponse]]:
-        """Names the datasets that this server holds."""
+    ) -> _typing.Union[_abc.Iterator[_sampler_pb2.ListDatasetsResponse], _abc.AsyncIterator[_sampler_pb2.ListDatasetsResponse]]:
+        """Streams the datasets that this server holds."""
 
     @_abc_1.abstractmethod
     def GetDataset(
@@ -220,8 +229,8 @@ class SamplerServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _sampler_pb2.GetRelationStatisticsRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_sampler_pb2.GetRelationStatisticsResponse, _abc.Awaitable[_sampler_pb2.GetRelationStatisticsResponse]]:
-        """Per-relation statistics of the training split."""
+    ) -> _typing.Union[_abc.Iterator[_sampler_pb2.GetRelationStatisticsResponse], _abc.AsyncIterator[_sampler_pb2.GetRelationStatisticsResponse]]:
+        """Streams statistics of the training split, in the order of the relation ids."""
 
     @_abc_1.abstractmethod
     def GetVocabulary(

@@ -31,9 +31,10 @@ def make_handler(servicer: SamplerServicer, streams: OpenStreams) -> grpc.Generi
             servicer.sample_epoch, pb.SampleEpochRequest, streams
         ),
         "Contains": _stream_stream(servicer.contains, pb.ContainsRequest, streams),
-        "ListDatasets": _unary_unary(servicer.list_datasets, pb.ListDatasetsRequest),
+        "GetServer": _unary_unary(servicer.get_server, pb.GetServerRequest),
+        "ListDatasets": _unary_stream(servicer.list_datasets, pb.ListDatasetsRequest),
         "GetDataset": _unary_unary(servicer.get_dataset, pb.GetDatasetRequest),
-        "GetRelationStatistics": _unary_unary(
+        "GetRelationStatistics": _unary_stream(
             servicer.get_relation_statistics, pb.GetRelationStatisticsRequest
         ),
         "GetVocabulary": _unary_stream(servicer.get_vocabulary, pb.GetVocabularyRequest),

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from negserve_server.errors import InvalidInput
 from negserve_server.sampling import MAX_NUM_NEGS_PER_POS
 
+#: Largest message that a server receives.
+MAX_REQUEST_BYTES = 16 * 1024 * 1024
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
@@ -17,6 +20,12 @@ class Limits:
         probabilities come along, which double the bytes, a negative counts twice
     :ivar max_triples_per_message: most triples in one message
     :ivar max_streams: most open ``Sample``, ``SampleEpoch``, ``Contains`` and ``Publish`` streams
+    :ivar max_streams_per_connection: most of those of one connection
+    :ivar max_streams_per_token: most of those that bear one token
+    :ivar max_unanswered_messages: most messages that a client may send on a stream ahead of the
+        answers
+    :ivar max_unanswered_bytes: most bytes of those; one message may always have
+        ``MAX_REQUEST_BYTES``
     :ivar idle_timeout: seconds a client may leave an open stream without a message, or without
         taking one
     :ivar max_stream_seconds: age at which a ``SampleEpoch`` stream is ended in order, so that
@@ -33,6 +42,10 @@ class Limits:
     max_negatives_per_message: int = 2**19
     max_triples_per_message: int = 2**18
     max_streams: int = 1024
+    max_streams_per_connection: int = 256
+    max_streams_per_token: int = 768
+    max_unanswered_messages: int = 64
+    max_unanswered_bytes: int = MAX_REQUEST_BYTES
     idle_timeout: float = 3600.0
     max_stream_seconds: float = 1800.0
     upload_idle_timeout: float = 30.0

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from concurrent.futures import Executor
 from contextlib import aclosing
+from importlib.metadata import version
 from itertools import islice
 from typing import TypeVar
 
@@ -15,7 +16,13 @@ from negserve_server.errors import InvalidInput
 from negserve_server.graph import TriplesFactory
 from negserve_server.graph.epoch import Epoch, EpochConfig
 from negserve_server.graph.upload import Upload
-from negserve_server.sampling import SPLITS, CorruptedBatch, Sampler, SamplerConfig
+from negserve_server.sampling import (
+    ALGORITHM_VERSION,
+    SPLITS,
+    CorruptedBatch,
+    Sampler,
+    SamplerConfig,
+)
 from negserve_server.sampling.batch import narrowest_dtype
 from negserve_server.service import wire
 from negserve_server.service.datasets import Datasets
@@ -32,6 +39,10 @@ _EPOCH_MESSAGE_BYTES = 384 * 1024
 #: Messages of an epoch that are made while the client takes one: one a core of a small machine.
 _MESSAGES_AHEAD = 2
 _LABEL_BYTES_PER_MESSAGE = 256 * 1024
+#: 24 bytes each.
+_RELATIONS_PER_MESSAGE = 8192
+#: Some 500 bytes each.
+_DATASETS_PER_MESSAGE = 256
 #: A client that has to wait for a graph hears that often that it is on its way.
 _SIGN_OF_LIFE_SECONDS = 0.5
 _STAGE = pb.PublishProgress.Stage
@@ -156,11 +167,21 @@ class SamplerServicer:
                 known = await self._in_thread(index.contains, triples)
                 yield pb.ContainsResponse(num_triples=len(known), known=wire.encode_flags(known))
 
-    def list_datasets(self, _: pb.ListDatasetsRequest) -> pb.ListDatasetsResponse:
-        """Answer ``ListDatasets``."""
-        return pb.ListDatasetsResponse(
-            datasets=[_describe(name, factory) for name, factory in self._datasets.items()]
+    def get_server(self, _: pb.GetServerRequest) -> pb.GetServerResponse:
+        """Answer ``GetServer``."""
+        return pb.GetServerResponse(
+            version=version("negserve"),
+            algorithm_versions=[ALGORITHM_VERSION],
+            limits=wire.encode_limits(self._limits),
         )
+
+    async def list_datasets(
+        self, _: pb.ListDatasetsRequest
+    ) -> AsyncIterator[pb.ListDatasetsResponse]:
+        """Answer ``ListDatasets``."""
+        datasets = iter(list(self._datasets.items()))
+        while run := list(islice(datasets, _DATASETS_PER_MESSAGE)):
+            yield pb.ListDatasetsResponse(datasets=[_describe(*each) for each in run])
 
     def get_dataset(self, request: pb.GetDatasetRequest) -> pb.GetDatasetResponse:
         """Answer ``GetDataset``."""
@@ -169,18 +190,20 @@ class SamplerServicer:
             dataset=_describe(request.dataset, factory), limits=wire.encode_limits(self._limits)
         )
 
-    def get_relation_statistics(
+    async def get_relation_statistics(
         self, request: pb.GetRelationStatisticsRequest
-    ) -> pb.GetRelationStatisticsResponse:
+    ) -> AsyncIterator[pb.GetRelationStatisticsResponse]:
         """Answer ``GetRelationStatistics``."""
-        statistics = self._datasets.find(
-            request.dataset, request.expected_fingerprint
-        ).relation_statistics
-        return pb.GetRelationStatisticsResponse(
-            tails_per_head=statistics.tails_per_head,
-            heads_per_tail=statistics.heads_per_tail,
-            head_probability=statistics.head_probability,
-        )
+        factory = self._datasets.find(request.dataset, request.expected_fingerprint)
+        statistics = await self._in_thread(lambda: factory.relation_statistics)
+        for first in range(0, factory.num_relations, _RELATIONS_PER_MESSAGE):
+            run = slice(first, first + _RELATIONS_PER_MESSAGE)
+            yield pb.GetRelationStatisticsResponse(
+                tails_per_head=statistics.tails_per_head[run],
+                heads_per_tail=statistics.heads_per_tail[run],
+                head_probability=statistics.head_probability[run],
+                first_id=first,
+            )
 
     async def get_vocabulary(
         self, request: pb.GetVocabularyRequest

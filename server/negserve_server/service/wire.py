@@ -16,7 +16,7 @@ from negserve_server.graph.upload import Announcement
 from negserve_server.sampling import CorruptedBatch, SamplerConfig
 from negserve_server.sampling.batch import narrowest_dtype
 from negserve_server.sampling.config import FilterMode, Kind, Slot, Split
-from negserve_server.service.limits import Limits, check_limit
+from negserve_server.service.limits import MAX_REQUEST_BYTES, Limits, check_limit
 
 SLOTS: dict[int, Slot] = {pb.SLOT_HEAD: "head", pb.SLOT_RELATION: "relation", pb.SLOT_TAIL: "tail"}
 SPLITS: dict[int, Split] = {
@@ -211,6 +211,18 @@ def encode_limits(limits: Limits) -> pb.Limits:
         max_negatives_per_positive=limits.max_negatives_per_positive,
         max_negatives_per_message=limits.max_negatives_per_message,
         max_triples_per_message=limits.max_triples_per_message,
+        max_request_bytes=MAX_REQUEST_BYTES,
+        max_unanswered_messages=limits.max_unanswered_messages,
+        max_unanswered_bytes=limits.max_unanswered_bytes,
+        max_streams=limits.max_streams,
+        max_streams_per_connection=limits.max_streams_per_connection,
+        max_streams_per_token=limits.max_streams_per_token,
+        idle_timeout_seconds=limits.idle_timeout,
+        upload_idle_timeout_seconds=limits.upload_idle_timeout,
+        max_stream_seconds=limits.max_stream_seconds,
+        max_publish_triples=limits.max_publish_triples,
+        max_publish_ids=limits.max_publish_ids,
+        max_publish_graphs=limits.max_publish_graphs,
     )
 
 

@@ -22,7 +22,7 @@ from negserve_server.service import (
 )
 
 CALLS: dict[str, Callable[[Client], object]] = {
-    "unary": lambda client: client.list_datasets(),
+    "unary": lambda client: client.triples_factory("broken"),
     "stream": lambda client: client.triples_factory("x").entity_to_id,
     "admitted stream": lambda client: list(client.triples_factory("x").epochs(SamplerConfig())),
     "stream of requests": lambda client: client.triples_factory("x").open_sampler(),
@@ -33,19 +33,20 @@ class Broken:
     """Answers what a client asks first, and fails at all else."""
 
     def get_dataset(self, request: pb.GetDatasetRequest) -> pb.GetDatasetResponse:
+        if request.dataset == "broken":
+            raise ZeroDivisionError("an error of ours")
         datasets = Datasets({request.dataset: TriplesFactory.world()})
         honest: Any = SamplerServicer(datasets, None, Limits(), None)  # type: ignore[arg-type]
         return honest.get_dataset(request)
 
-    def list_datasets(self, _: object) -> pb.ListDatasetsResponse:
+    def get_server(self, _: object) -> pb.GetServerResponse:
         raise ZeroDivisionError("an error of ours")
-
-    get_relation_statistics = list_datasets
 
     async def get_vocabulary(self, _: object) -> AsyncIterator[pb.GetVocabularyResponse]:
         raise ZeroDivisionError("an error of ours")
         yield
 
+    list_datasets = get_relation_statistics = get_vocabulary
     sample = contains = sample_epoch = publish = get_vocabulary
 
 
