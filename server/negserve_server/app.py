@@ -22,6 +22,7 @@ from negserve_server.config import ServerConfig
 from negserve_server.errors import MalformedFile
 from negserve_server.graph import TriplesFactory
 from negserve_server.graph.publish_folder import PublishFolder
+from negserve_server.process_limits import give_back
 from negserve_server.service import (
     SERVICE,
     Authentication,
@@ -33,6 +34,7 @@ from negserve_server.service import (
     make_handler,
 )
 from negserve_server.service.limits import MAX_REQUEST_BYTES
+from negserve_server.tables import Tables
 from negserve_server.tls import server_credentials
 from negserve_server.warm_up import prepare, warm_up
 
@@ -105,6 +107,10 @@ class Server:
             )
         self._folder = PublishFolder(config.publish_dir) if config.publish_dir else None
         self._published = load_published(self._folder, datasets) if self._folder else {}
+        limits = config.limits
+        self._tables = Tables(limits.max_table_bytes, limits.table_keep_seconds)
+        for factory in (*datasets.values(), *self._published.values()):
+            factory.keep_tables_in(self._tables)
         self._datasets = Datasets({**datasets, **self._published})
         self._streams = OpenStreams(config.limits)
         self._executor = ThreadPoolExecutor(config.threads, thread_name_prefix="engine")
@@ -172,6 +178,7 @@ class Server:
         for name in ("", SERVICE.full_name, *self._datasets):
             await announce(name)
         sweeper = asyncio.create_task(self._streams.sweep())
+        table_sweeper = asyncio.create_task(self._drop_idle_tables())
         on_listening(addresses)
         try:
             await stop.wait()
@@ -182,9 +189,23 @@ class Server:
             await server.stop(max(deadline - loop.time(), 0.0))
         finally:
             sweeper.cancel()
+            table_sweeper.cancel()
             self._executor.shutdown(cancel_futures=True)
             self._builder.shutdown(cancel_futures=True)
         logger.info("stopped")
+
+    async def _drop_idle_tables(self) -> None:
+        """Drop, for ever, tables that no stream has used for a while."""
+        loop = asyncio.get_running_loop()
+        period = min(max(self._tables.keep_seconds / 4, 0.1), 1.0)
+        num_bytes = 0
+        while True:
+            await asyncio.sleep(period)
+            self._tables.drop_idle()
+            # Tables also go by themselves, with their last stream.
+            before, num_bytes = num_bytes, self._tables.num_bytes
+            if num_bytes < before:
+                await loop.run_in_executor(None, give_back)
 
     def _remove(self, folder: PublishFolder, name: str) -> None:
         if name not in self._datasets:  # else it was published again meanwhile
@@ -194,6 +215,7 @@ class Server:
                 logger.warning("dataset %s is back at the next start: %s", name, error)
 
     def _keep(self, name: str, factory: TriplesFactory) -> None:
+        factory.keep_tables_in(self._tables)
         prepare(factory)
         if self._folder is not None:
             self._folder.save(name, factory)

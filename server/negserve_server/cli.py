@@ -14,11 +14,18 @@ from pathlib import Path
 import click
 
 from negserve_server.command import Commands, ending_at_once
+from negserve_server.process_limits import check_process_limits
+
+try:
+    check_process_limits()  # before the imports that need most of it
+except OSError as error:
+    sys.exit(f"Error: {error}")
 
 _reading = ending_at_once()  # this file and all that it imports, which takes a second or so
 _reading.__enter__()
 
 from negserve_server.app import Server, load_datasets
+from negserve_server.byte_size import Bytes
 from negserve_server.config import DEFAULT_LISTEN, WORLD, ServerConfig
 from negserve_server.errors import NegserveServerError
 from negserve_server.graph import TriplesFactory, false_negative_report
@@ -27,6 +34,7 @@ from negserve_server.report_tables import report_tables
 from negserve_server.sampling import MAX_NUM_NEGS_PER_POS, SLOTS, SPLITS
 from negserve_server.sampling.config import Kind, Split
 from negserve_server.service import Limits
+from negserve_server.tables import default_table_bytes
 
 _DEFAULTS = Limits()
 #: Relations in the tables of a report, unless told otherwise.
@@ -100,6 +108,20 @@ def main() -> None:
     default=_DEFAULTS.max_negatives_per_message,
     help="Largest batch times k of one message. Above the default, answers may pass the 4 MiB "
     "that gRPC clients take unless told otherwise.",
+)
+@click.option(
+    "--max-table-bytes",
+    type=Bytes(lowest=2**20),
+    default=None,
+    help="Most memory of the tables that configurations need besides the graphs, as 2GiB. Those "
+    "that no stream uses give way; what has no room even so is refused.  [default: a quarter of "
+    "the memory]",
+)
+@click.option(
+    "--table-keep-seconds",
+    type=click.FloatRange(min=0),
+    default=_DEFAULTS.table_keep_seconds,
+    help="How long a table stays after its last stream.",
 )
 @click.option(
     "--idle-timeout",
@@ -202,6 +224,8 @@ def serve(
     max_streams: int,
     max_negatives_per_positive: int,
     max_negatives_per_message: int,
+    max_table_bytes: int | None,
+    table_keep_seconds: float,
     idle_timeout: float,
     max_stream_seconds: float,
     drain_seconds: float,
@@ -248,6 +272,8 @@ def serve(
             limits=Limits(
                 max_negatives_per_positive=max_negatives_per_positive,
                 max_negatives_per_message=max_negatives_per_message,
+                max_table_bytes=max_table_bytes or default_table_bytes(),
+                table_keep_seconds=table_keep_seconds,
                 max_streams=max_streams,
                 idle_timeout=idle_timeout,
                 max_stream_seconds=max_stream_seconds,
@@ -270,6 +296,11 @@ def serve(
         asyncio.run(server.serve(_announce))
     except (NegserveServerError, ValueError, OSError) as error:
         raise click.ClickException(str(error)) from error
+    except MemoryError as error:
+        raise click.ClickException(
+            f"the memory does not suffice{f': {error}' if str(error) else ''}; give the process "
+            f"more, or load smaller graphs"
+        ) from error
 
 
 def _announce(addresses: list[str]) -> None:

@@ -4,7 +4,8 @@
     ├── InvalidInput (ValueError)     the caller must send something else
     │   ├── IdOutOfRange              an id of a triple is not in the id space
     │   ├── InvalidConfiguration      a field of a configuration is not legal
-    │   └── PositionOutOfRange        positions would pass 2^64 - 1
+    │   ├── PositionOutOfRange        positions would pass 2^64 - 1
+    │   └── TablesFull                a configuration needs more memory than there is room for
     └── MalformedFile (ValueError)    the operator must mend a file
 
 Each names the value, the limit and the remedy in its message; ``reason`` and
@@ -74,6 +75,21 @@ class PositionOutOfRange(InvalidInput):
             f"{limit}; start at a smaller position",
             reason="POSITION_OUT_OF_RANGE",
             value=position,
+            limit=limit,
+        )
+
+
+class TablesFull(InvalidInput):
+    """The tables of a configuration have no room beside those that others hold."""
+
+    def __init__(self, *, num_bytes: int, in_use: int, limit: int) -> None:
+        super().__init__(
+            f"the configuration needs a table of {num_bytes} bytes, tables in use take {in_use}, "
+            f"the limit is {limit}; close samplers of other configurations, or ask the "
+            f"operator to raise --max-table-bytes",
+            reason="LIMIT_EXCEEDED",
+            field="table_bytes",
+            value=num_bytes,
             limit=limit,
         )
 

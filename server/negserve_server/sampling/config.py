@@ -9,6 +9,7 @@ from typing import Literal, TypeVar
 import numpy as np
 
 from negserve_server.errors import InvalidConfiguration
+from negserve_server.sampling.id_set import IdSet
 
 _T = TypeVar("_T", bound=str)
 
@@ -77,7 +78,8 @@ class SamplerConfig:
     :ivar num_negs_per_pos: k, negatives per positive, 1 to 2^20
     :ivar corruption_scheme: slots that may be replaced, any order; only kinds ``basic`` and
         ``degree`` know the relation slot
-    :ivar candidates: entities that may be drawn, in any order; None for all
+    :ivar candidates: entities that may be drawn, in any order; None for all. Any integers are taken
+        and kept as an :class:`IdSet`
     :ivar filter_splits: splits of the known triples; empty for no filter
     :ivar filter_mode: ``exact`` (known triples are never drawn) or ``mask`` (they are drawn, and
         flagged)
@@ -94,7 +96,7 @@ class SamplerConfig:
     alpha: float = 0.75
     num_negs_per_pos: int = 1
     corruption_scheme: tuple[Slot, ...] = ("head", "tail")
-    candidates: tuple[int, ...] | None = None
+    candidates: IdSet | None = None
     filter_splits: tuple[Split, ...] = ()
     filter_mode: FilterMode = "exact"
     distinct: bool = False
@@ -187,22 +189,8 @@ class SamplerConfig:
             )
 
     def _check_candidates(self) -> None:
-        if self.candidates is None:
-            return
-        try:
-            ids = np.asarray(self.candidates)
-        except ValueError:  # ragged
-            ids = np.empty(0)
-        if ids.ndim != 1 or ids.size == 0 or not np.issubdtype(ids.dtype, np.integer):
-            raise InvalidConfiguration(
-                "candidates", _shortened(self.candidates), "give entity ids, at least one"
-            )
-        ids = np.unique(ids)
-        if int(ids[0]) < 0 or int(ids[-1]) >= 2**32:
-            raise InvalidConfiguration(
-                "candidates", int(ids[0] if ids[0] < 0 else ids[-1]), "give ids of the graph"
-            )
-        object.__setattr__(self, "candidates", tuple(ids.tolist()))
+        if self.candidates is not None and not isinstance(self.candidates, IdSet):
+            object.__setattr__(self, "candidates", as_candidates(self.candidates))
 
     def _check_filter(self) -> None:
         splits = _in_order(self.filter_splits, SPLITS, "filter_splits")
@@ -268,6 +256,24 @@ class SamplerConfig:
     def masked(self) -> bool:
         """Whether batches have a mask: where a negative may be invalid."""
         return self.filtered or self.distinct or self.chunk_size > 1
+
+
+def as_candidates(ids: object) -> IdSet:
+    """Take ids as candidates.
+
+    :param ids: integers, in any order, as a sequence or an array
+    :raises InvalidConfiguration: for none, for what is no integer, or is outside every id space
+    """
+    try:
+        return IdSet(ids)  # type: ignore[arg-type]
+    except ValueError as error:
+        if len(error.args) == 2:
+            raise InvalidConfiguration(
+                "candidates", error.args[1], "give ids of the graph"
+            ) from error
+        raise InvalidConfiguration(
+            "candidates", _shortened(ids), "give entity ids, at least one"
+        ) from error
 
 
 def _shortened(values: object) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -86,12 +84,14 @@ class Sampler:
         self._arguments = (
             np.uint64(config.seed),
             np.uint64(config.num_negs_per_pos),
-            address_of(domain.cell_ends),
+            *domain.ends_place,
             address_of(domain.places),
             np.uint64(len(domain.cells)),
             domain.num_ids,
         )
         self._scratch_size = self._find_scratch_size()
+        # Made now, in the thread of whoever opens, and not with the first batch.
+        self._sets = address_of(domain.member_places) if self._is_one else NOWHERE
 
     def _find_scratch_size(self) -> int:
         config = self.config
@@ -100,10 +100,6 @@ class Sampler:
             return int(one_scratch(num_cells)[-1])
         find_places = chunks_scratch if config.chunk_size > 1 else corrupt_scratch
         return int(find_places(num_cells, k, config.distinct)[-1])
-
-    @cached_property
-    def _sets(self) -> np.uint64:
-        return address_of(self.domain.member_places)
 
     def sample(self, positives: ArrayLike, position: int) -> CorruptedBatch:
         """Corrupt positives.

@@ -75,8 +75,12 @@ class SamplerServicer:
         _expect(first.WhichOneof("message"), "configuration")
         configuration = first.configuration
         factory = self._datasets.find(configuration.dataset, configuration.expected_fingerprint)
-        with self._datasets.in_use(configuration.dataset):
+        name = configuration.dataset
+        with self._datasets.in_use(name):
             sampler = await self._in_thread(self._configure, factory, configuration.sampler)
+            # Candidates may take megabytes. All samplers share those of equal configurations, and
+            # nobody needs the message any more.
+            del first, configuration
             yield pb.SampleResponse(
                 configured=pb.SampleConfigured(
                     fingerprint=factory.fingerprint, sampler=wire.encode_config(sampler.config)
@@ -115,6 +119,7 @@ class SamplerServicer:
             )
         )
         step = _batches_per_message(factory, config, epoch_config)
+        del config, request  # candidates may take megabytes; the sampler has them
 
         def make(index: int) -> asyncio.Future[pb.SampleEpochResponse]:
             batches = range(index, min(index + step, len(epoch)))

@@ -15,7 +15,8 @@ from negserve_server.graph.epoch import EpochBatch, EpochConfig, Tail
 from negserve_server.graph.upload import Announcement
 from negserve_server.sampling import CorruptedBatch, SamplerConfig
 from negserve_server.sampling.batch import narrowest_dtype
-from negserve_server.sampling.config import FilterMode, Kind, Slot, Split
+from negserve_server.sampling.config import FilterMode, Kind, Slot, Split, as_candidates
+from negserve_server.sampling.id_set import IdSet
 from negserve_server.service.limits import MAX_REQUEST_BYTES, Limits, check_limit
 
 SLOTS: dict[int, Slot] = {pb.SLOT_HEAD: "head", pb.SLOT_RELATION: "relation", pb.SLOT_TAIL: "tail"}
@@ -298,12 +299,8 @@ def _look_up(names: Mapping[int, _Name], value: int, field: str) -> _Name:
     return names[value]
 
 
-def _decode_candidates(ids: pb.Ids) -> tuple[int, ...]:
-    decoded = _decode_unsigned(ids, "candidates")
-    if len(decoded) and int(decoded.max()) >= _ID_SPACE:
-        # Told here, since signed 64 bits, which the engine works with, do not hold it.
-        raise InvalidConfiguration("candidates", int(decoded.max()), "give ids of the graph")
-    return tuple(decoded.tolist())
+def _decode_candidates(ids: pb.Ids) -> IdSet:
+    return as_candidates(_decode_unsigned(ids, "candidates"))
 
 
 def encode_config(config: SamplerConfig) -> pb.SamplerConfig:

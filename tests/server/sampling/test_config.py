@@ -21,6 +21,7 @@ from negserve_server.sampling import (
     SamplerConfig,
 )
 from negserve_server.sampling.domain import Domain, Graph
+from negserve_server.sampling.id_set import IdSet
 
 TRIPLES = np.array([(0, 0, 1), (1, 0, 2)], dtype=np.int64)
 LAST_64 = 2**64 - 1
@@ -488,7 +489,7 @@ def test_refusals_are_value_errors_of_the_caller() -> None:
         ("seed", LAST_64),
         ("filter_splits", ()),
         ("candidates", None),
-        ("candidates", (0, 2**32 - 1)),
+        ("candidates", IdSet((0, 2**32 - 1))),
     ],
 )
 def test_the_limits_themselves_are_legal(field: str, value: Any) -> None:
@@ -520,7 +521,8 @@ def test_order_of_slots_splits_and_candidates_makes_no_difference() -> None:
     (config,) = configs
     assert config.corruption_scheme == ("head", "relation", "tail")
     assert config.filter_splits == ("training", "validation", "testing")
-    assert config.candidates == (1, 2, 3)
+    assert config.candidates == IdSet((1, 2, 3))
+    assert tuple(config.candidates or ()) == (1, 2, 3)
 
 
 def test_lists_and_arrays_are_taken_as_tuples() -> None:
@@ -531,9 +533,9 @@ def test_lists_and_arrays_are_taken_as_tuples() -> None:
     ids: Any = np.array([4, 2], dtype=np.uint64)
     parts: Any = [["basic", 2]]
     config = SamplerConfig(kind="mixture", mixture=parts, candidates=ids)
-    assert config.candidates == (2, 4)
+    assert config.candidates == IdSet((2, 4))
     assert config.mixture == (("basic", 2),)
-    assert all(type(value) is int for value in config.candidates)
+    assert all(type(value) is int for value in config.candidates or ())
     assert hash(config) == hash(
         SamplerConfig(kind="mixture", mixture=(("basic", 2),), candidates=(2, 4))
     )
