@@ -86,7 +86,21 @@ def main() -> None:
     "--max-streams",
     type=click.IntRange(min=1),
     default=_DEFAULTS.max_streams,
-    help="Most open streams; one more is refused.",
+    help="Most open streams. For one more a stream gives way that was silent for 10 seconds; if "
+    "there is none, it is refused.",
+)
+@click.option(
+    "--max-streams-per-connection",
+    type=click.IntRange(min=1),
+    default=_DEFAULTS.max_streams_per_connection,
+    help="Most of those of one connection: a client process has one, a proxy one for many. All "
+    "unix sockets together count as one.",
+)
+@click.option(
+    "--max-streams-per-token",
+    type=click.IntRange(min=1),
+    default=_DEFAULTS.max_streams_per_token,
+    help="Most of those with one token of --token-file.",
 )
 @click.option(
     "--max-negatives-per-positive",
@@ -200,6 +214,8 @@ def serve(
     listen: tuple[str, ...],
     threads: int | None,
     max_streams: int,
+    max_streams_per_connection: int,
+    max_streams_per_token: int,
     max_negatives_per_positive: int,
     max_negatives_per_message: int,
     idle_timeout: float,
@@ -249,6 +265,8 @@ def serve(
                 max_negatives_per_positive=max_negatives_per_positive,
                 max_negatives_per_message=max_negatives_per_message,
                 max_streams=max_streams,
+                max_streams_per_connection=max_streams_per_connection,
+                max_streams_per_token=max_streams_per_token,
                 idle_timeout=idle_timeout,
                 max_stream_seconds=max_stream_seconds,
                 upload_idle_timeout=upload_idle_timeout,

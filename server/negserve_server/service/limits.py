@@ -19,8 +19,9 @@ class Limits:
     :ivar max_negatives_per_message: largest n * k of one message of positives; where log
         probabilities come along, which double the bytes, a negative counts twice
     :ivar max_triples_per_message: most triples in one message
-    :ivar max_streams: most open ``Sample``, ``SampleEpoch``, ``Contains`` and ``Publish`` streams
-    :ivar max_streams_per_connection: most of those of one connection
+    :ivar max_streams: most open streams: ``Sample``, ``SampleEpoch``, ``Contains``, ``Publish``, and
+        those of health and reflection; and as many calls of other methods
+    :ivar max_streams_per_connection: most of those of one connection; all unix sockets count as one
     :ivar max_streams_per_token: most of those that bear one token
     :ivar max_unanswered_messages: most messages that a client may send on a stream ahead of the
         answers
@@ -42,7 +43,7 @@ class Limits:
     max_negatives_per_message: int = 2**19
     max_triples_per_message: int = 2**18
     max_streams: int = 1024
-    max_streams_per_connection: int = 256
+    max_streams_per_connection: int = 512
     max_streams_per_token: int = 768
     max_unanswered_messages: int = 64
     max_unanswered_bytes: int = MAX_REQUEST_BYTES
