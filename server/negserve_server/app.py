@@ -28,6 +28,7 @@ from negserve_server.service import (
     Publications,
     SamplerServicer,
     Tokens,
+    Turns,
     make_handler,
     make_health_handler,
     make_reflection_handler,
@@ -109,7 +110,7 @@ class Server:
         self._published = load_published(self._folder, datasets) if self._folder else {}
         self._datasets = Datasets({**datasets, **self._published})
         self._streams = OpenStreams(config.limits, by_token=self._tokens is not None)
-        self._executor = ThreadPoolExecutor(config.threads, thread_name_prefix="engine")
+        self._turns = Turns(config.threads)
         # A thread of its own: a build of minutes must not hold up those who sample.
         self._builder = ThreadPoolExecutor(1, thread_name_prefix="build")
 
@@ -128,7 +129,7 @@ class Server:
         signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
         signal.signal(signal.SIGINT, end_at_once)
 
-        await loop.run_in_executor(self._executor, warm_up, self._datasets)
+        await loop.run_in_executor(self._builder, warm_up, self._datasets)
         interceptors = [Authentication(self._tokens)] if self._tokens else []
         server = grpc.aio.server(interceptors=interceptors, options=_CHANNEL_OPTIONS)
         health = Health(self._datasets)
@@ -149,7 +150,7 @@ class Server:
             discard=discard,
         )
         servicer = SamplerServicer(
-            self._datasets, publications, self._config.limits, self._executor
+            self._datasets, publications, self._config.limits, self._turns
         )
         server.add_generic_rpc_handlers(
             (
@@ -176,7 +177,7 @@ class Server:
             await server.stop(max(deadline - loop.time(), 0.0))
         finally:
             sweeper.cancel()
-            self._executor.shutdown(cancel_futures=True)
+            self._turns.close()
             self._builder.shutdown(cancel_futures=True)
         logger.info("stopped")
 

@@ -116,6 +116,13 @@ def main() -> None:
     "that gRPC clients take unless told otherwise.",
 )
 @click.option(
+    "--max-ahead-bytes",
+    type=click.IntRange(min=0),
+    default=_DEFAULTS.max_ahead_bytes,
+    help="Most bytes of answers that are made before their clients take them, of all streams "
+    "together.",
+)
+@click.option(
     "--idle-timeout",
     type=click.FloatRange(min=0, min_open=True),
     default=_DEFAULTS.idle_timeout,
@@ -218,6 +225,7 @@ def serve(
     max_streams_per_token: int,
     max_negatives_per_positive: int,
     max_negatives_per_message: int,
+    max_ahead_bytes: int,
     idle_timeout: float,
     max_stream_seconds: float,
     drain_seconds: float,
@@ -267,6 +275,7 @@ def serve(
                 max_streams=max_streams,
                 max_streams_per_connection=max_streams_per_connection,
                 max_streams_per_token=max_streams_per_token,
+                max_ahead_bytes=max_ahead_bytes,
                 idle_timeout=idle_timeout,
                 max_stream_seconds=max_stream_seconds,
                 upload_idle_timeout=upload_idle_timeout,

@@ -64,7 +64,7 @@ def one_request(
     :param is_short: as of :meth:`OpenStreams.admit`
     """
 
-    async def begin(stream: ServerStream[Any]) -> AsyncGenerator[Message, None]:
+    async def begin(stream: ServerStream[Any]) -> AsyncGenerator[Message | bytes, None]:
         answers = method(await _only_request(stream))
         if inspect.isasyncgen(answers):
             async with aclosing(answers):
@@ -94,7 +94,7 @@ async def _only_request(stream: ServerStream[Any]) -> Message:
 
 
 def many_requests(
-    method: Callable[[ServerStream[Any]], AsyncGenerator[Message, None]],
+    method: Callable[[ServerStream[Any]], AsyncGenerator[Message | bytes, None]],
     message_class: type[Message],
     streams: OpenStreams,
     *,
@@ -121,5 +121,5 @@ def many_requests(
     return grpc.stream_stream_rpc_method_handler(handle, response_serializer=_serialize)
 
 
-def _serialize(message: Message) -> bytes:
-    return message.SerializeToString()
+def _serialize(message: Message | bytes) -> bytes:
+    return message if isinstance(message, bytes) else message.SerializeToString()

@@ -27,6 +27,8 @@ class Limits:
         answers
     :ivar max_unanswered_bytes: most bytes of those; one message may always have
         ``MAX_REQUEST_BYTES``
+    :ivar max_ahead_bytes: most bytes of answers that are made and not yet taken by their
+        clients, of all streams together
     :ivar idle_timeout: seconds a client may leave an open stream without a message, or without
         taking one
     :ivar max_stream_seconds: age at which a ``SampleEpoch`` stream is ended in order, so that
@@ -47,6 +49,7 @@ class Limits:
     max_streams_per_token: int = 768
     max_unanswered_messages: int = 64
     max_unanswered_bytes: int = MAX_REQUEST_BYTES
+    max_ahead_bytes: int = 64 * 1024 * 1024
     idle_timeout: float = 3600.0
     max_stream_seconds: float = 1800.0
     upload_idle_timeout: float = 30.0

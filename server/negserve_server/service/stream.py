@@ -19,6 +19,8 @@ from negserve_server.errors import InvalidInput
 _Request = TypeVar("_Request", bound=Message)
 _Result = TypeVar("_Result")
 
+#: Bytes of a request above which it is parsed in a thread.
+_LARGE_REQUEST = 32 * 1024
 #: What tells callers with different tokens apart.
 _CREDENTIALS = "authorization"
 
@@ -90,7 +92,11 @@ class ServerStream(Generic[_Request]):
         :raises InvalidInput: if its bytes are not the message, or :meth:`end` was called
         """
         data = await self._receive()
-        return None if data is None else parse(self._message_class, data)
+        if data is None:
+            return None
+        if len(data) <= _LARGE_REQUEST:
+            return parse(self._message_class, data)
+        return await asyncio.to_thread(parse, self._message_class, data)
 
     async def _receive(self) -> bytes | None:
         """Wait for the next request's bytes; None after the last."""
@@ -115,8 +121,8 @@ class ServerStream(Generic[_Request]):
             return None
         return received  # type: ignore[no-any-return]
 
-    async def write(self, message: Message) -> None:
-        """Send an answer, once the client has room for it.
+    async def write(self, message: Message | bytes) -> None:
+        """Send an answer, or its bytes, once the client has room for it.
 
         :raises InvalidInput: if :meth:`end` was called
         """
