@@ -49,6 +49,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "negserve_server.graph": (*_ENGINE, "negserve_server.index", "negserve_server.sampling"),
     "negserve_server.service": (
         *_GRPC,
+        "grpc_health",
+        "grpc_reflection",
         *_ENGINE,
         "negserve.v1",
         "negserve_server.index",
@@ -62,7 +64,6 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "numpy",
         "click",
         "grpc_health",
-        "grpc_reflection",
     ),
 }
 

@@ -14,8 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
 from negserve_server.command import end_at_once
 from negserve_server.config import ServerConfig
@@ -24,14 +22,17 @@ from negserve_server.graph import TriplesFactory
 from negserve_server.graph.publish_folder import PublishFolder
 from negserve_server.process_limits import give_back
 from negserve_server.service import (
-    SERVICE,
     Authentication,
     Datasets,
+    Health,
     OpenStreams,
     Publications,
     SamplerServicer,
     Tokens,
+    Turns,
     make_handler,
+    make_health_handler,
+    make_reflection_handler,
 )
 from negserve_server.service.limits import MAX_REQUEST_BYTES
 from negserve_server.tables import Tables
@@ -43,6 +44,8 @@ logger = logging.getLogger(__name__)
 _CHANNEL_OPTIONS = (
     ("grpc.so_reuseport", 0),  # a second server on the same port is an error, not a lottery
     ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
+    ("grpc.max_metadata_size", 8 * 1024),
+    ("grpc.absolute_max_metadata_size", 16 * 1024),
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
@@ -112,8 +115,8 @@ class Server:
         for factory in (*datasets.values(), *self._published.values()):
             factory.keep_tables_in(self._tables)
         self._datasets = Datasets({**datasets, **self._published})
-        self._streams = OpenStreams(config.limits)
-        self._executor = ThreadPoolExecutor(config.threads, thread_name_prefix="engine")
+        self._streams = OpenStreams(config.limits, by_token=self._tokens is not None)
+        self._turns = Turns(config.threads)
         # A thread of its own: a build of minutes must not hold up those who sample.
         self._builder = ThreadPoolExecutor(1, thread_name_prefix="build")
 
@@ -132,21 +135,13 @@ class Server:
         signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
         signal.signal(signal.SIGINT, end_at_once)
 
-        await loop.run_in_executor(self._executor, warm_up, self._datasets)
+        await loop.run_in_executor(self._builder, warm_up, self._datasets)
         interceptors = [Authentication(self._tokens)] if self._tokens else []
         server = grpc.aio.server(interceptors=interceptors, options=_CHANNEL_OPTIONS)
-        health_servicer = health.aio.HealthServicer()
-
-        async def announce(name: str) -> None:
-            await health_servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
-
-        tasks: set[asyncio.Future[None]] = set()
+        health = Health(self._datasets)
 
         def discard(name: str) -> None:
-            unknown = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
-            telling = asyncio.ensure_future(health_servicer.set(name, unknown))
-            tasks.add(telling)
-            telling.add_done_callback(tasks.discard)
+            health.note_change()
             if self._folder is not None:
                 self._builder.submit(self._remove, self._folder, name)
 
@@ -157,16 +152,16 @@ class Server:
             allowed=self._config.allow_publish,
             executor=self._builder,
             keep=self._keep,
-            announce=announce,
+            announce=health.note_change,
             discard=discard,
         )
-        servicer = SamplerServicer(
-            self._datasets, publications, self._config.limits, self._executor
-        )
-        server.add_generic_rpc_handlers((make_handler(servicer, self._streams),))
-        health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
-        reflection.enable_server_reflection(
-            (SERVICE.full_name, health.SERVICE_NAME, reflection.SERVICE_NAME), server
+        servicer = SamplerServicer(self._datasets, publications, self._config.limits, self._turns)
+        server.add_generic_rpc_handlers(
+            (
+                make_handler(servicer, self._streams),
+                make_health_handler(health, self._streams),
+                make_reflection_handler(self._streams),
+            )
         )
         addresses = [_bind(server, address, self._credentials) for address in self._config.listen]
         if self._tokens is not None and self._credentials is None:
@@ -175,22 +170,20 @@ class Server:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, _stop, loop, stop)
         await server.start()
-        for name in ("", SERVICE.full_name, *self._datasets):
-            await announce(name)
         sweeper = asyncio.create_task(self._streams.sweep())
         table_sweeper = asyncio.create_task(self._drop_idle_tables())
         on_listening(addresses)
         try:
             await stop.wait()
             logger.info("draining: %d open streams", len(self._streams))
-            await health_servicer.enter_graceful_shutdown()
+            health.drain()
             deadline = loop.time() + self._config.drain_seconds
             await self._streams.drain(self._config.drain_seconds)
             await server.stop(max(deadline - loop.time(), 0.0))
         finally:
             sweeper.cancel()
             table_sweeper.cancel()
-            self._executor.shutdown(cancel_futures=True)
+            self._turns.close()
             self._builder.shutdown(cancel_futures=True)
         logger.info("stopped")
 

@@ -94,7 +94,21 @@ def main() -> None:
     "--max-streams",
     type=click.IntRange(min=1),
     default=_DEFAULTS.max_streams,
-    help="Most open streams; one more is refused.",
+    help="Most open streams. For one more a stream gives way that was silent for 10 seconds; if "
+    "there is none, it is refused.",
+)
+@click.option(
+    "--max-streams-per-connection",
+    type=click.IntRange(min=1),
+    default=_DEFAULTS.max_streams_per_connection,
+    help="Most of those of one connection: a client process has one, a proxy one for many. All "
+    "unix sockets together count as one.",
+)
+@click.option(
+    "--max-streams-per-token",
+    type=click.IntRange(min=1),
+    default=_DEFAULTS.max_streams_per_token,
+    help="Most of those with one token of --token-file.",
 )
 @click.option(
     "--max-negatives-per-positive",
@@ -122,6 +136,13 @@ def main() -> None:
     type=click.FloatRange(min=0),
     default=_DEFAULTS.table_keep_seconds,
     help="How long a table stays after its last stream.",
+)
+@click.option(
+    "--max-ahead-bytes",
+    type=Bytes(lowest=0),
+    default=_DEFAULTS.max_ahead_bytes,
+    help="Most bytes of answers that are made before their clients take them, of all streams "
+    "together.",
 )
 @click.option(
     "--idle-timeout",
@@ -222,10 +243,13 @@ def serve(
     listen: tuple[str, ...],
     threads: int | None,
     max_streams: int,
+    max_streams_per_connection: int,
+    max_streams_per_token: int,
     max_negatives_per_positive: int,
     max_negatives_per_message: int,
     max_table_bytes: int | None,
     table_keep_seconds: float,
+    max_ahead_bytes: int,
     idle_timeout: float,
     max_stream_seconds: float,
     drain_seconds: float,
@@ -275,6 +299,9 @@ def serve(
                 max_table_bytes=max_table_bytes or default_table_bytes(),
                 table_keep_seconds=table_keep_seconds,
                 max_streams=max_streams,
+                max_streams_per_connection=max_streams_per_connection,
+                max_streams_per_token=max_streams_per_token,
+                max_ahead_bytes=max_ahead_bytes,
                 idle_timeout=idle_timeout,
                 max_stream_seconds=max_stream_seconds,
                 upload_idle_timeout=upload_idle_timeout,

@@ -9,10 +9,63 @@
     └── MalformedFile (ValueError)    the operator must mend a file
 
 Each names the value, the limit and the remedy in its message; ``reason`` and
-``metadata`` say the same to a program (over RPC as ``google.rpc.ErrorInfo``).
+``metadata`` say the same to a program (over RPC as ``google.rpc.ErrorInfo``). What callers sent is
+repeated in part only, see :func:`shortened`: names may be megabytes long.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
+
+#: Characters of a value that an error repeats.
+MOST_CHARACTERS = 160
+#: Characters of a whole message.
+_MOST_OF_A_MESSAGE = 900
+#: Things of a list that an error names.
+_MOST_NAMED = 5
+
+
+def shortened(value: object, most: int = MOST_CHARACTERS) -> str:
+    """Write a value for people: on one line, and if it is long, without its middle.
+
+    :param most: characters that the text has at most
+    """
+    text = value if isinstance(value, str) else str(_few(value))
+    text = _without_middle(text, most)
+    if text.isprintable():
+        return text
+    return _without_middle(
+        "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text), most
+    )
+
+
+def _without_middle(text: str, most: int) -> str:
+    if len(text) <= most:
+        return text
+    half = max((most - 3) // 2, 1)
+    return f"{text[:half]}...{text[-half:]}"
+
+
+def _few(value: object) -> object:
+    """Give a list as long as it may be written, anything else as it is."""
+    if isinstance(value, list | tuple) and len(value) > MOST_CHARACTERS:
+        return f"{len(value)} values, {list(value[:_MOST_NAMED])} and so on"
+    return value
+
+
+def quoted(text: str) -> str:
+    """Write a text that a caller sent: as :func:`shortened`, in quotes."""
+    return f"'{shortened(text)}'"
+
+
+def listed(names: Iterable[str]) -> str:
+    """Name the first few of a list, and how many more there are."""
+    names = list(names)
+    text = ", ".join(
+        shortened(name, MOST_CHARACTERS // _MOST_NAMED) for name in names[:_MOST_NAMED]
+    )
+    more = len(names) - _MOST_NAMED
+    return f"{text} and {more} more" if more > 0 else text
 
 
 class NegserveServerError(Exception):
@@ -30,9 +83,9 @@ class InvalidInput(NegserveServerError, ValueError):
     """
 
     def __init__(self, message: str, *, reason: str, **metadata: object) -> None:
-        super().__init__(message)
+        super().__init__(shortened(message, _MOST_OF_A_MESSAGE))
         self.reason = reason
-        self.metadata = {key: str(value) for key, value in metadata.items()}
+        self.metadata = {key: shortened(value) for key, value in metadata.items()}
 
 
 class IdOutOfRange(InvalidInput):
@@ -57,7 +110,8 @@ class InvalidConfiguration(InvalidInput):
 
     def __init__(self, field: str, value: object, limit: str) -> None:
         super().__init__(
-            f"{field}={value!r} is not legal: {limit}",
+            f"{field}={quoted(value) if isinstance(value, str) else shortened(value)} is not legal: "
+            f"{limit}",
             reason="INVALID_CONFIGURATION",
             field=field,
             value=value,

@@ -28,7 +28,8 @@ def warm_up(datasets: Mapping[str, TriplesFactory]) -> None:
 
 
 def prepare(factory: TriplesFactory) -> None:
-    """Build the usual index of a graph."""
+    """Build the usual index of a graph, and compute its fingerprints."""
+    assert factory.fingerprint
     positives = factory.mapped_triples[:1]
     factory.contains(positives, ("training",))
     factory.filter_index(("training",)).known_tails(*positives[0, :2].tolist())

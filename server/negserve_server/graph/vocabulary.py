@@ -45,9 +45,9 @@ class Vocabulary:
         """Map labels to ids, uint32; null where the label is not in the vocabulary."""
         return column.cast(pl.Enum(self._labels), strict=False).to_physical().cast(pl.UInt32)
 
-    def labels(self) -> list[str]:
-        """All labels, in the order of their ids."""
-        labels: list[str] = self._labels.to_list()
+    def labels(self, first: int = 0, end: int | None = None) -> list[str]:
+        """Labels in the order of their ids: all, or those from ``first`` to before ``end``."""
+        labels: list[str] = self._labels[first:end].to_list()
         return labels
 
     @cached_property

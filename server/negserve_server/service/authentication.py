@@ -1,4 +1,4 @@
-"""Calls without a token are refused, those of health checks excepted."""
+"""Calls without a token are refused, health checks excepted."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from negserve_server.service.tokens import Tokens
 
 _FIELD = "authorization"
 _SCHEME = "bearer"
-#: Probes have no tokens, and learn no more than that the server is there.
-_FREE = "/grpc.health.v1."
+#: Probes have no tokens, and learn no more than that the server is there. Who watches stays, and so
+#: needs one.
+_FREE = "/grpc.health.v1.Health/Check"
 
 if TYPE_CHECKING:
     _Handler = grpc.RpcMethodHandler[Any, Any]  # subscriptable for type checkers only
@@ -35,7 +36,7 @@ class Authentication(grpc.aio.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> _Handler | None:
         """Give the handler of a call, or one that refuses it."""
-        if not handler_call_details.method.startswith(_FREE):
+        if handler_call_details.method != _FREE:
             error = self._objection(handler_call_details.invocation_metadata)
             if error is not None:
                 return _refusing(error)

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from negserve_server.errors import InvalidInput
+from negserve_server.errors import InvalidInput, listed, quoted, shortened
 from negserve_server.graph import TriplesFactory
 
 
@@ -77,9 +77,9 @@ class Datasets(Mapping[str, TriplesFactory]):
         """
         factory = self._graphs.get(name)
         if factory is None:
-            served = ", ".join(self._graphs)
+            served = listed(self._graphs)
             raise InvalidInput(
-                f"there is no dataset {name!r}; this server has {served}",
+                f"there is no dataset {quoted(name)}; this server has {served or 'none'}",
                 reason="UNKNOWN_DATASET",
                 value=name,
                 limit=served,
@@ -96,8 +96,8 @@ def check_fingerprint(name: str, expected: str, found: str) -> None:
     """
     if expected != found:
         raise InvalidInput(
-            f"dataset {name!r} has fingerprint {found}, not {expected}; load the same data on "
-            f"both sides, or use another name",
+            f"dataset {quoted(name)} has fingerprint {found}, not {shortened(expected)}; load "
+            f"the same data on both sides, or use another name",
             reason="FINGERPRINT_MISMATCH",
             value=expected,
             limit=found,

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 from google.protobuf.message import Message
 
 from negserve.v1 import sampler_pb2 as pb
+from negserve_server.errors import InvalidInput
 from negserve_server.service.refusal import refuse
 from negserve_server.service.servicer import SamplerServicer
-from negserve_server.service.stream import ServerStream, parse
+from negserve_server.service.stream import ServerStream
 from negserve_server.service.streams import OpenStreams
 
 SERVICE = pb.DESCRIPTOR.services_by_name["SamplerService"]
 _Context = grpc.aio.ServicerContext[Any, Any]
+
+if TYPE_CHECKING:
+    _Handler = grpc.RpcMethodHandler[Any, Any]  # subscriptable for type checkers only
 
 
 def make_handler(servicer: SamplerServicer, streams: OpenStreams) -> grpc.GenericRpcHandler:
@@ -26,80 +31,95 @@ def make_handler(servicer: SamplerServicer, streams: OpenStreams) -> grpc.Generi
     UNKNOWN and no reason.
     """
     handlers = {
-        "Sample": _stream_stream(servicer.sample, pb.SampleRequest, streams),
-        "SampleEpoch": _admitted_unary_stream(
-            servicer.sample_epoch, pb.SampleEpochRequest, streams
+        "Sample": many_requests(servicer.sample, pb.SampleRequest, streams),
+        "SampleEpoch": one_request(
+            servicer.sample_epoch, pb.SampleEpochRequest, streams, is_short=False
         ),
-        "Contains": _stream_stream(servicer.contains, pb.ContainsRequest, streams),
-        "GetServer": _unary_unary(servicer.get_server, pb.GetServerRequest),
-        "ListDatasets": _unary_stream(servicer.list_datasets, pb.ListDatasetsRequest),
-        "GetDataset": _unary_unary(servicer.get_dataset, pb.GetDatasetRequest),
-        "GetRelationStatistics": _unary_stream(
-            servicer.get_relation_statistics, pb.GetRelationStatisticsRequest
+        "Contains": many_requests(servicer.contains, pb.ContainsRequest, streams),
+        "GetServer": one_request(servicer.get_server, pb.GetServerRequest, streams),
+        "ListDatasets": one_request(servicer.list_datasets, pb.ListDatasetsRequest, streams),
+        "GetDataset": one_request(servicer.get_dataset, pb.GetDatasetRequest, streams),
+        "GetRelationStatistics": one_request(
+            servicer.get_relation_statistics, pb.GetRelationStatisticsRequest, streams
         ),
-        "GetVocabulary": _unary_stream(servicer.get_vocabulary, pb.GetVocabularyRequest),
-        "Publish": _stream_stream(servicer.publish, pb.PublishRequest, streams),
+        "GetVocabulary": one_request(servicer.get_vocabulary, pb.GetVocabularyRequest, streams),
+        "Publish": many_requests(servicer.publish, pb.PublishRequest, streams),
     }
     return grpc.method_handlers_generic_handler(SERVICE.full_name, handlers)
 
 
-def _serialize(message: Message) -> bytes:
-    return message.SerializeToString()
+def one_request(
+    method: Callable[[Any], Any],
+    message_class: type[Message],
+    streams: OpenStreams,
+    *,
+    is_short: bool = True,
+) -> _Handler:
+    """Make the handler of a method that takes one request.
+
+    To grpc it is one that takes many: it would wait for ever for the request of a client that ends
+    its requests without one, and never tell.
+
+    :param method: gives the answer, or an awaitable of it, or an iterator of several
+    :param is_short: as of :meth:`OpenStreams.admit`
+    """
+
+    async def begin(stream: ServerStream[Any]) -> AsyncGenerator[Message | bytes, None]:
+        answers = method(await _only_request(stream))
+        if inspect.isasyncgen(answers):
+            async with aclosing(answers):
+                async for answer in answers:
+                    yield answer
+        else:
+            yield await answers if inspect.isawaitable(answers) else answers
+
+    return many_requests(begin, message_class, streams, is_short=is_short)
 
 
-def _unary_unary(method: Any, message_class: type[Message]) -> grpc.RpcMethodHandler[Any, Any]:
-    async def handle(data: bytes, context: _Context) -> Message:
-        try:
-            answer: Message = method(parse(message_class, data))
-        except Exception as error:
-            await refuse(context, error)
-        return answer
+async def _only_request(stream: ServerStream[Any]) -> Message:
+    """Wait for the request, and for the end of the requests.
 
-    return grpc.unary_unary_rpc_method_handler(handle, response_serializer=_serialize)
-
-
-def _unary_stream(method: Any, message_class: type[Message]) -> grpc.RpcMethodHandler[Any, Any]:
-    async def handle(data: bytes, context: _Context) -> None:
-        try:
-            async for answer in method(parse(message_class, data)):
-                await context.write(answer)
-        except Exception as error:
-            await refuse(context, error)
-
-    return grpc.unary_stream_rpc_method_handler(handle, response_serializer=_serialize)
+    :raises InvalidInput: if there is none, or a second one
+    """
+    request: Message | None = await stream.read()
+    if request is None or await stream.read() is not None:
+        raise InvalidInput(
+            f"{'no message' if request is None else 'a second message'} came where one request "
+            f"is due; send it, then half-close",
+            reason="STREAM_OUT_OF_ORDER",
+            value="nothing" if request is None else "a second message",
+            limit="one request",
+        )
+    return request
 
 
-def _admitted_unary_stream(
-    method: Any, message_class: type[Message], streams: OpenStreams
-) -> grpc.RpcMethodHandler[Any, Any]:
-    async def handle(data: bytes, context: _Context) -> None:
-        stream = ServerStream(context, message_class)
-        await _answer(stream, streams, context, lambda: method(parse(message_class, data)))
+def many_requests(
+    method: Callable[[ServerStream[Any]], AsyncGenerator[Message | bytes, None]],
+    message_class: type[Message],
+    streams: OpenStreams,
+    *,
+    is_short: bool = False,
+    is_watch: bool = False,
+) -> _Handler:
+    """Make the handler of a method that reads its requests itself.
 
-    return grpc.unary_stream_rpc_method_handler(handle, response_serializer=_serialize)
+    :param is_short: as of :meth:`OpenStreams.admit`
+    :param is_watch: as of :meth:`OpenStreams.admit`
+    """
 
-
-def _stream_stream(
-    method: Any, message_class: type[Message], streams: OpenStreams
-) -> grpc.RpcMethodHandler[Any, Any]:
     async def handle(_: object, context: _Context) -> None:
-        stream = ServerStream(context, message_class)
-        await _answer(stream, streams, context, lambda: method(stream))
+        stream = ServerStream[Any](context, message_class)
+        try:
+            with streams.admit(stream, is_short=is_short, is_watch=is_watch):
+                async with aclosing(method(stream)) as answers:
+                    async for answer in answers:
+                        await stream.write(answer)
+        except Exception as error:
+            with streams.leaving(stream, is_short=is_short):
+                await refuse(context, error)
 
     return grpc.stream_stream_rpc_method_handler(handle, response_serializer=_serialize)
 
 
-async def _answer(
-    stream: ServerStream[Any],
-    streams: OpenStreams,
-    context: _Context,
-    begin: Callable[[], AsyncGenerator[Message, None]],
-) -> None:
-    """Hold a place for a stream, and write all its answers."""
-    try:
-        with streams.admit(stream):
-            async with aclosing(begin()) as answers:
-                async for answer in answers:
-                    await stream.write(answer)
-    except Exception as error:
-        await refuse(context, error)
+def _serialize(message: Message | bytes) -> bytes:
+    return message if isinstance(message, bytes) else message.SerializeToString()

@@ -23,13 +23,16 @@ class Limits:
     :ivar max_table_bytes: most bytes of the tables that configurations need, see
         :class:`negserve_server.tables.Tables`
     :ivar table_keep_seconds: how long one of those stays after its last stream
-    :ivar max_streams: most open ``Sample``, ``SampleEpoch``, ``Contains`` and ``Publish`` streams
-    :ivar max_streams_per_connection: most of those of one connection
+    :ivar max_streams: most open streams: ``Sample``, ``SampleEpoch``, ``Contains``, ``Publish``, and
+        those of health and reflection; and as many calls of other methods
+    :ivar max_streams_per_connection: most of those of one connection; all unix sockets count as one
     :ivar max_streams_per_token: most of those that bear one token
     :ivar max_unanswered_messages: most messages that a client may send on a stream ahead of the
         answers
     :ivar max_unanswered_bytes: most bytes of those; one message may always have
         ``MAX_REQUEST_BYTES``
+    :ivar max_ahead_bytes: most bytes of answers that are made and not yet taken by their
+        clients, of all streams together
     :ivar idle_timeout: seconds a client may leave an open stream without a message, or without
         taking one
     :ivar max_stream_seconds: age at which a ``SampleEpoch`` stream is ended in order, so that
@@ -48,10 +51,11 @@ class Limits:
     max_table_bytes: int = field(default_factory=default_table_bytes)
     table_keep_seconds: float = KEEP_SECONDS
     max_streams: int = 1024
-    max_streams_per_connection: int = 256
+    max_streams_per_connection: int = 512
     max_streams_per_token: int = 768
     max_unanswered_messages: int = 64
     max_unanswered_bytes: int = MAX_REQUEST_BYTES
+    max_ahead_bytes: int = 64 * 1024 * 1024
     idle_timeout: float = 3600.0
     max_stream_seconds: float = 1800.0
     upload_idle_timeout: float = 30.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager, suppress
 
@@ -61,7 +61,7 @@ class Publications:
     :param allowed: whether anything may
     :param executor: one thread that builds, apart from those that draw
     :param keep: called there with name and graph: builds its index, and writes it down
-    :param announce: called with the name of each graph that is served from now on
+    :param announce: called when there is another graph that is served
     :param discard: called with the name of each graph that is not served any more
     """
 
@@ -74,7 +74,7 @@ class Publications:
         allowed: bool,
         executor: Executor,
         keep: Callable[[str, TriplesFactory], None],
-        announce: Callable[[str], Awaitable[None]],
+        announce: Callable[[], None],
         discard: Callable[[str], None],
     ) -> None:
         self._datasets = datasets
@@ -239,10 +239,8 @@ class Publications:
             uploaded - begin,
             time.monotonic() - uploaded,
         )
-        try:
-            await self._announce(name)
-        finally:
-            publication.end()
+        self._announce()
+        publication.end()
 
     def _make(self, publication: Publication) -> TriplesFactory:
         factory = publication.upload.build()

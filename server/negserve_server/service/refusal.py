@@ -10,12 +10,18 @@ import grpc
 from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 
-from negserve_server.errors import InvalidInput
+from negserve_server.errors import MOST_CHARACTERS, InvalidInput, shortened
 
 logger = logging.getLogger(__name__)
 
 DOMAIN = "negserve.dev"
 DETAILS_KEY = "grpc-status-details-bin"
+
+#: Bytes of a status as it travels: gRPC's clients take headers of 8 KiB, some proxies of 4 KiB, and
+#: drop what is larger. The message is there twice, in a header of its own and in the details.
+MOST_STATUS_BYTES = 4096
+_MOST_MESSAGE_BYTES = 1000
+_MOST_DETAILS_BYTES = (MOST_STATUS_BYTES - _MOST_MESSAGE_BYTES) * 3 // 4  # base64
 
 #: The status of each reason of ``ErrorReason``; a test walks the enum.
 STATUS_OF_REASON = {
@@ -44,14 +50,34 @@ STATUS_OF_REASON = {
 }
 
 
+def message_of(error: InvalidInput) -> str:
+    """Give the message of an error, shortened in the middle until it fits the header."""
+    text = shortened(str(error), _MOST_MESSAGE_BYTES)
+    while (num_bytes := _header_bytes(text)) > _MOST_MESSAGE_BYTES:
+        text = shortened(text, len(text) * _MOST_MESSAGE_BYTES // num_bytes)
+    return text
+
+
+def _header_bytes(text: str) -> int:
+    """Count the bytes of a text in a header, which has all but plain ASCII as %XX."""
+    encoded = text.encode("utf-8", "backslashreplace")
+    return sum(1 if 0x20 <= byte < 0x7F and byte != 0x25 else 3 for byte in encoded)
+
+
 def encode_status(error: InvalidInput) -> bytes:
     """Encode an error as the ``google.rpc.Status`` that travels in the trailers."""
+    message, most = message_of(error), MOST_CHARACTERS
+    while len(encoded := _encode(error, message, most)) > _MOST_DETAILS_BYTES:
+        most //= 2
+    return encoded
+
+
+def _encode(error: InvalidInput, message: str, most: int) -> bytes:
     info = any_pb2.Any()
-    info.Pack(
-        error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)
-    )
+    metadata = {key: shortened(value, most) for key, value in error.metadata.items()}
+    info.Pack(error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata))
     code: int = STATUS_OF_REASON[error.reason].value[0]
-    status = status_pb2.Status(code=code, message=str(error), details=[info])
+    status = status_pb2.Status(code=code, message=message, details=[info])
     encoded: bytes = status.SerializeToString()
     return encoded
 
@@ -77,6 +103,6 @@ async def refuse(context: grpc.aio.ServicerContext[Any, Any], error: Exception) 
 
 async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: InvalidInput) -> NoReturn:
     await context.abort(
-        STATUS_OF_REASON[error.reason], str(error), ((DETAILS_KEY, encode_status(error)),)
+        STATUS_OF_REASON[error.reason], message_of(error), ((DETAILS_KEY, encode_status(error)),)
     )
     raise AssertionError("abort returned")

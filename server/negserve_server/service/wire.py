@@ -13,7 +13,7 @@ from negserve.v1 import sampler_pb2 as pb
 from negserve_server.errors import InvalidConfiguration, InvalidInput
 from negserve_server.graph.epoch import EpochBatch, EpochConfig, Tail
 from negserve_server.graph.upload import Announcement
-from negserve_server.sampling import CorruptedBatch, SamplerConfig
+from negserve_server.sampling import CorruptedBatch, Sampler, SamplerConfig
 from negserve_server.sampling.batch import narrowest_dtype
 from negserve_server.sampling.config import FilterMode, Kind, Slot, Split, as_candidates
 from negserve_server.sampling.id_set import IdSet
@@ -132,6 +132,18 @@ def decode_triples(triples: pb.Triples, limits: Limits) -> NDArray[np.int64]:
     return result
 
 
+def count_ids(ids: pb.Ids) -> int:
+    """Say how many ids a column holds, if it is in order."""
+    return len(ids.data) // (ids.width or 1)
+
+
+def batch_bytes(sampler: Sampler, num_positives: int) -> int:
+    """Say how large a message with the negatives of so many positives is at most, about."""
+    config = sampler.config
+    ids = sampler.domain.dtype.itemsize + (4 if config.log_q else 0)
+    return num_positives * (config.num_negs_per_pos * (8 * ids + config.masked) // 8 + 8) + 64
+
+
 def decode_announcement(message: pb.PublishAnnouncement) -> Announcement:
     """Decode what a client says of a graph that it publishes.
 
@@ -188,7 +200,7 @@ def decode_epoch(request: pb.SampleEpochRequest, limits: Limits) -> EpochConfig:
         tail=_look_up(TAILS, request.tail, "tail"),
         shuffle=not request.keep_order,
         relations=(
-            tuple(_decode_unsigned(request.relations, "relations").tolist())
+            _decode_unsigned(request.relations, "relations")
             if request.HasField("relations")
             else None
         ),

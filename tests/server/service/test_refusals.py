@@ -162,7 +162,7 @@ def test_contains_refusals(stub: SamplerServiceStub):
 def test_unknown_dataset_everywhere(stub: SamplerServiceStub, method: str, request_class: Any):
     def answers() -> Iterator[Any]:
         answer = getattr(stub, method)(request_class(dataset="moon"), timeout=TIMEOUT)
-        yield from answer if method == "GetVocabulary" else [answer]
+        yield from [answer] if method == "GetDataset" else answer
 
     code, reason, metadata, _ = refusal(answers())
     assert (code, reason, metadata["value"]) == (CODE.NOT_FOUND, "UNKNOWN_DATASET", "moon")

@@ -1,0 +1,101 @@
+"""Health: whether the server, its service and each dataset can be asked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+import grpc
+from grpc_health.v1 import health_pb2
+
+from negserve_server.errors import MOST_CHARACTERS, InvalidInput
+from negserve_server.service.datasets import Datasets
+from negserve_server.service.handlers import SERVICE, many_requests, one_request
+from negserve_server.service.stream import ServerStream
+from negserve_server.service.streams import OpenStreams, draining
+
+HEALTH_SERVICE = health_pb2.DESCRIPTOR.services_by_name["Health"]
+_Status = health_pb2.HealthCheckResponse.ServingStatus
+_STATUS = health_pb2.HealthCheckResponse
+
+
+class Health:
+    """Answers ``grpc.health.v1``. Keeps nothing of what callers ask, but while they watch.
+
+    :param datasets: the graphs, each a service by its name
+    """
+
+    def __init__(self, datasets: Datasets) -> None:
+        self._datasets = datasets
+        self._is_draining = False
+        self._changed = asyncio.Event()
+
+    def note_change(self) -> None:
+        """Let all who watch look whether theirs has changed: a dataset came or went."""
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    def drain(self) -> None:
+        """Say from now on that nothing is served, and end the streams of those who watch."""
+        self._is_draining = True
+        self.note_change()
+
+    def check(self, request: health_pb2.HealthCheckRequest) -> health_pb2.HealthCheckResponse:
+        """Answer ``Check``.
+
+        :raises InvalidInput: with ``UNKNOWN_DATASET`` for another name. It does not name those
+            that are served: probes have no token.
+        """
+        status = self._status(request.service)
+        if status == _STATUS.SERVICE_UNKNOWN:
+            raise InvalidInput(
+                "there is no such service, and no dataset of that name",
+                reason="UNKNOWN_DATASET",
+                value=request.service,
+            )
+        return health_pb2.HealthCheckResponse(status=status)
+
+    async def watch(
+        self, stream: ServerStream[health_pb2.HealthCheckRequest]
+    ) -> AsyncGenerator[health_pb2.HealthCheckResponse, None]:
+        """Answer ``Watch``."""
+        request = await stream.read()
+        if request is None:
+            return
+        name = request.service
+        if len(name) > MOST_CHARACTERS and name not in self._datasets:
+            raise InvalidInput(
+                f"service has {len(name)} characters, the limit is {MOST_CHARACTERS}",
+                reason="LIMIT_EXCEEDED",
+                field="service",
+                value=len(name),
+                limit=MOST_CHARACTERS,
+            )
+        del request
+        told: _Status | None = None
+        while True:
+            changed = self._changed
+            status = self._status(name)
+            if status != told:
+                yield health_pb2.HealthCheckResponse(status=status)
+                told = status
+            if self._is_draining:
+                raise draining()
+            await stream.rest(changed.wait())
+
+    def _status(self, name: str) -> _Status:
+        if name not in ("", SERVICE.full_name) and name not in self._datasets:
+            return _STATUS.SERVICE_UNKNOWN
+        return _STATUS.NOT_SERVING if self._is_draining else _STATUS.SERVING
+
+
+def make_health_handler(health: Health, streams: OpenStreams) -> grpc.GenericRpcHandler:
+    """Make the handlers of ``grpc.health.v1``."""
+    request_class = health_pb2.HealthCheckRequest
+    return grpc.method_handlers_generic_handler(
+        HEALTH_SERVICE.full_name,
+        {
+            "Check": one_request(health.check, request_class, streams),
+            "Watch": many_requests(health.watch, request_class, streams, is_watch=True),
+        },
+    )

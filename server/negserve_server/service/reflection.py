@@ -1,0 +1,46 @@
+"""Reflection: what the service's messages are, for tools that have no proto."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+import grpc
+from grpc_reflection.v1alpha import reflection, reflection_pb2
+
+from negserve_server.service.handlers import SERVICE, many_requests
+from negserve_server.service.health import HEALTH_SERVICE
+from negserve_server.service.limits import check_limit
+from negserve_server.service.stream import ServerStream
+from negserve_server.service.streams import OpenStreams
+
+#: Names of files and symbols are far shorter.
+_MOST_BYTES = 4096
+
+
+def make_reflection_handler(streams: OpenStreams) -> grpc.GenericRpcHandler:
+    """Make the handler of ``grpc.reflection.v1alpha``."""
+    names = (SERVICE.full_name, HEALTH_SERVICE.full_name, reflection.SERVICE_NAME)
+    servicer: Any = reflection.aio.ReflectionServicer(names)
+
+    async def answer(
+        stream: ServerStream[reflection_pb2.ServerReflectionRequest],
+    ) -> AsyncGenerator[reflection_pb2.ServerReflectionResponse, None]:
+        async with aclosing(servicer.ServerReflectionInfo(_requests(stream), None)) as answers:
+            async for each in answers:
+                yield each
+
+    request_class = reflection_pb2.ServerReflectionRequest
+    return grpc.method_handlers_generic_handler(
+        reflection.SERVICE_NAME,
+        {"ServerReflectionInfo": many_requests(answer, request_class, streams)},
+    )
+
+
+async def _requests(
+    stream: ServerStream[reflection_pb2.ServerReflectionRequest],
+) -> AsyncIterator[reflection_pb2.ServerReflectionRequest]:
+    while (request := await stream.read()) is not None:
+        check_limit("request bytes", request.ByteSize(), _MOST_BYTES, "ask for shorter names")
+        yield request
