@@ -24,14 +24,26 @@ class InvalidInput(NegserveServerError, ValueError):
     :param message: a sentence for a person: the value, the limit, the remedy
     :param reason: name of the reason, a value of ``ErrorReason`` in
         ``proto/negserve/v1/errors.proto`` without its prefix
-    :param metadata: the offending value, the limit and what else the reason
-        documents, as text
+    :param limit: what is legal, for a program: a number, or names; None where it takes words,
+        which are ``expected``
+    :param metadata: the offending value and what else the reason documents; as text they are
+        ``metadata``, together with ``limit``, names of which are separated by ", "
     """
 
-    def __init__(self, message: str, *, reason: str, **metadata: object) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: str,
+        limit: float | tuple[object, ...] | None = None,
+        **metadata: object,
+    ) -> None:
         super().__init__(message)
         self.reason = reason
         self.metadata = {key: str(value) for key, value in metadata.items()}
+        if limit is not None:
+            names = limit if isinstance(limit, tuple) else (limit,)
+            self.metadata["limit"] = ", ".join(map(str, names))
 
 
 class IdOutOfRange(InvalidInput):
@@ -52,15 +64,28 @@ class IdOutOfRange(InvalidInput):
 
 
 class InvalidConfiguration(InvalidInput):
-    """A field of a configuration has a value that is not legal."""
+    """A field of a configuration has a value that is not legal.
 
-    def __init__(self, field: str, value: object, limit: str) -> None:
+    :param field: its name, as in the proto
+    :param expected: what is legal, or why this is not, for a person
+    :param limit: likewise for a program: the largest number, or the names to choose from
+    """
+
+    def __init__(
+        self,
+        field: str,
+        value: object,
+        expected: str,
+        *,
+        limit: float | tuple[object, ...] | None = None,
+    ) -> None:
         super().__init__(
-            f"{field}={value!r} is not legal: {limit}",
+            f"{field}={value!r} is not legal: {expected}",
             reason="INVALID_CONFIGURATION",
+            limit=limit,
             field=field,
             value=value,
-            limit=limit,
+            expected=expected,
         )
 
 

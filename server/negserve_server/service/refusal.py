@@ -7,7 +7,7 @@ import logging
 from typing import Any, NoReturn
 
 import grpc
-from google.protobuf import any_pb2
+from google.protobuf import any_pb2, duration_pb2
 from google.rpc import error_details_pb2, status_pb2
 
 from negserve_server.errors import InvalidInput
@@ -43,6 +43,9 @@ STATUS_OF_REASON = {
     "STORAGE_FAILED": grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
 
+#: Reasons of what passes, and after how many seconds it may have; other reasons are final.
+RETRY_SECONDS = {"DRAINING": 0.5, "TOO_MANY_STREAMS": 0.5, "STREAM_IDLE": 0.0}
+
 
 def encode_status(error: InvalidInput) -> bytes:
     """Encode an error as the ``google.rpc.Status`` that travels in the trailers."""
@@ -50,8 +53,15 @@ def encode_status(error: InvalidInput) -> bytes:
     info.Pack(
         error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)
     )
+    details = [info]
+    if error.reason in RETRY_SECONDS:
+        retry = any_pb2.Any()
+        delay = duration_pb2.Duration()
+        delay.FromMilliseconds(int(1000 * RETRY_SECONDS[error.reason]))
+        retry.Pack(error_details_pb2.RetryInfo(retry_delay=delay))
+        details.append(retry)
     code: int = STATUS_OF_REASON[error.reason].value[0]
-    status = status_pb2.Status(code=code, message=str(error), details=[info])
+    status = status_pb2.Status(code=code, message=str(error), details=details)
     encoded: bytes = status.SerializeToString()
     return encoded
 

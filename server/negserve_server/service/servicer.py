@@ -137,12 +137,13 @@ class SamplerServicer:
 
     async def _corrupt(self, sampler: Sampler, request: pb.Positives) -> CorruptedBatch:
         positives = wire.decode_triples(request.triples, self._limits)
-        num_negatives = len(positives) * sampler.config.num_negs_per_pos
+        num_negs_per_pos = sampler.config.num_negs_per_pos
+        num_negatives = len(positives) * num_negs_per_pos
         check_limit(
-            "negatives",
-            num_negatives,
-            self._limits.negatives_per_message(sampler.config.log_q),
-            "split the batch over several messages",
+            "triples",
+            len(positives),
+            self._limits.negatives_per_message(sampler.config.log_q) // num_negs_per_pos,
+            f"with {num_negs_per_pos} negatives each; split the batch over several messages",
         )
         if num_negatives <= _INLINE_NEGATIVES:
             return sampler.sample(positives, request.position)
@@ -309,7 +310,7 @@ def _expect(found: str | None, due: str) -> None:
             f"one configuration or announcement, and only that",
             reason="STREAM_OUT_OF_ORDER",
             value=found or "nothing",
-            limit=due,
+            expected=due,
         )
 
 
