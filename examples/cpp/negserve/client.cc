@@ -6,6 +6,13 @@ namespace negserve {
 
 Client::Client(Options options) : connection_(std::make_shared<Connection>(std::move(options))) {}
 
+v1::GetServerResponse Client::server() {
+  v1::GetServerResponse answer =
+      connection_->call(&v1::SamplerService::Stub::GetServer, v1::GetServerRequest());
+  check_server(answer);
+  return answer;
+}
+
 std::vector<v1::Dataset> Client::datasets() {
   std::vector<v1::Dataset> datasets;
   for (const v1::ListDatasetsResponse& piece :

@@ -9,6 +9,7 @@ import {
   checkEpochBatch,
   checkOf,
   checkPositives,
+  checkServer,
   type Due,
   type EpochPlan,
   type Sizes,
@@ -24,6 +25,7 @@ import {
   type EpochBatch,
   type EpochBatches,
   type GetDatasetResponse,
+  type GetServerResponse,
   type Positives,
   type SampleConfiguration,
   type SampleResponse,
@@ -81,6 +83,15 @@ export class Client {
   /** Closes the connection. */
   close(): void {
     this.#stub.close();
+  }
+
+  /** Asks for version, sampling functions and limits of the server. */
+  async server(): Promise<GetServerResponse> {
+    const answer = await this.#unary<GetServerResponse>((options, done) =>
+      this.#stub.getServer({}, new Metadata(), options, done),
+    );
+    checkServer(answer);
+    return answer;
   }
 
   /** Lists the datasets that the server holds. */
