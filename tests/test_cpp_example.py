@@ -118,6 +118,15 @@ def test_datasets(cpp_program: Path, server: ServerProcess, client: Client):
         assert triples == f"{factory.num_triples} training triples"
 
 
+def test_server(cpp_program: Path, server: ServerProcess, client: Client):
+    result = run(cpp_program, "server", "--target", server.target)
+    assert result.status == 0, result.stderr
+    info = client.server_info()
+    first, *limits = result.stdout.decode().splitlines()
+    assert first == f"{info.version}\tsampling function 2"
+    assert f"max_unanswered_messages: {info.limits.max_unanswered_messages}" in limits
+
+
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_samples_are_those_of_python(
     cpp_program: Path,

@@ -72,6 +72,13 @@ def test_datasets(server: ServerProcess, client: Client):
     assert lines[0].endswith(world.fingerprint)
 
 
+def test_server(server: ServerProcess, client: Client):
+    lines = output("server", target=server.target).splitlines()
+    info = client.server_info()
+    assert lines[0] == f"{info.version}\tsampling function 2"
+    assert f"maxUnansweredMessages\t{info.limits.max_unanswered_messages}" in lines
+
+
 @pytest.fixture(scope="module")
 def narrow() -> Iterator[ServerProcess]:
     """A server that makes clients divide their batches."""

@@ -23,7 +23,8 @@ SURFACE = {
     "FingerprintMismatchError InvalidAnswerError InvalidRequestError "
     "LimitExceededError Limits NegserveError NotAllowedError OverloadedError PublishProgress "
     "RelationStatistics RemoteSampler "
-    "RemoteTriplesFactory RequestError SamplerConfig ServerFaultError ServiceError StalledError "
+    "RemoteTriplesFactory RequestError SamplerConfig ServerFaultError ServerInfo "
+    "ServerLimits ServiceError StalledError "
     "UnavailableError UnknownDatasetError",
     negserve.aio: "Client EpochStream RemoteSampler RemoteTriplesFactory",
     negserve.data: "CompactTripleBatch TripleBatch TripleLoader TripleStream",

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from negserve.publish import PublishProgress
     from negserve.relation_statistics import RelationStatistics
     from negserve.remote_sampler import RemoteSampler
+    from negserve.server_info import ServerInfo, ServerLimits
     from negserve.triples_factory import RemoteTriplesFactory
 
 __all__ = [
@@ -60,6 +61,8 @@ __all__ = [
     "RequestError",
     "SamplerConfig",
     "ServerFaultError",
+    "ServerInfo",
+    "ServerLimits",
     "ServiceError",
     "StalledError",
     "UnavailableError",
@@ -92,6 +95,8 @@ _MODULE_OF = {
     "RequestError": "errors",
     "SamplerConfig": "config",
     "ServerFaultError": "errors",
+    "ServerInfo": "server_info",
+    "ServerLimits": "server_info",
     "ServiceError": "errors",
     "StalledError": "errors",
     "UnavailableError": "errors",

@@ -80,9 +80,10 @@ def main() -> None:
 @click.argument("dataset", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def info(target: str, timeout: float, dataset: str | None, as_json: bool) -> None:
-    """Describe the server's datasets, or one DATASET with its relations."""
+    """Describe the server and its datasets, or one DATASET with its relations."""
     try:
         with Client(target, timeout=timeout, patience=min(timeout, _PATIENCE)) as client:
+            server = client.server_info()
             names = [dataset] if dataset is not None else client.list_datasets()
             facts = [_describe(client.triples_factory(name), bool(dataset)) for name in names]
     except NegserveError as error:
@@ -90,6 +91,8 @@ def info(target: str, timeout: float, dataset: str | None, as_json: bool) -> Non
     if as_json:
         click.echo(json.dumps(facts, ensure_ascii=False))
         return
+    versions = ", ".join(map(str, server.algorithm_versions))
+    click.echo(f"{'server':<22} {server.version}, sampling function {versions}")
     for fact in facts:
         relations = fact.pop("relations", [])
         for name, value in fact.items():

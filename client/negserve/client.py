@@ -13,6 +13,7 @@ from negserve.connection import Connection
 from negserve.dataset_list import DatasetList
 from negserve.mapped_graph import MappedGraph, Publishable
 from negserve.publish import PublishProgress, Restoration, confirmed, publish
+from negserve.server_info import ServerInfo
 from negserve.triples_factory import RemoteTriplesFactory
 from negserve.v1 import sampler_pb2 as pb
 
@@ -49,6 +50,13 @@ class Client(BaseClient[Connection]):
     def close(self) -> None:
         """Close the connection; calls under way, and all later ones, end with an error."""
         run(self._connection.close)
+
+    def server_info(self) -> ServerInfo:
+        """Tell version, versions of the sampling function, and limits of the server in use.
+
+        :raises NegserveError: typed by what the server said
+        """
+        return run(self._connection.call, "GetServer", pb.GetServerRequest(), ServerInfo.of)
 
     def list_datasets(self) -> list[str]:
         """Name the datasets that the server holds.

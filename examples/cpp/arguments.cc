@@ -14,6 +14,7 @@ const char* const kHelp = R"(usage: negserve-cpp COMMAND [OPTIONS]
 
 A client of negserve in C++.
 
+  negserve-cpp server                           version and limits
   negserve-cpp datasets                         names, counts, fingerprints
   negserve-cpp epoch DATASET                    the training triples with their negatives
   negserve-cpp bench DATASET                    how many come a second as whole triples
@@ -258,14 +259,15 @@ Arguments parse_arguments(int argc, char** argv) {
       throw UsageError(word + ": " + error.what());
     }
   }
-  if (words.empty()) throw UsageError("no command; give datasets, epoch, bench or sample");
+  if (words.empty()) throw UsageError("no command; give server, datasets, epoch, bench or sample");
   arguments.command = words[0];
   const bool is_sample = words[0] == "sample";
-  if (!is_sample && words[0] != "datasets" && words[0] != "epoch" && words[0] != "bench") {
-    throw UsageError("no command " + words[0] + "; give datasets, epoch, bench or sample");
+  const bool is_about_server = words[0] == "server" || words[0] == "datasets";
+  if (!is_sample && !is_about_server && words[0] != "epoch" && words[0] != "bench") {
+    throw UsageError("no command " + words[0] + "; give server, datasets, epoch, bench or sample");
   }
   std::size_t num_read = 1;
-  if (arguments.command != "datasets") {
+  if (!is_about_server) {
     if (words.size() < 2) throw UsageError(words[0] + " needs a dataset");
     arguments.request.set_dataset(words[1]);
     num_read = 2;

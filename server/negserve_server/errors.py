@@ -21,6 +21,8 @@ from collections.abc import Iterable
 MOST_CHARACTERS = 160
 #: Characters of a whole message.
 _MOST_OF_A_MESSAGE = 900
+#: Characters of the names that a limit consists of.
+_MOST_OF_NAMES = 800
 #: Things of a list that an error names.
 _MOST_NAMED = 5
 
@@ -68,6 +70,19 @@ def listed(names: Iterable[str]) -> str:
     return f"{text} and {more} more" if more > 0 else text
 
 
+def _whole(names: Iterable[str]) -> tuple[str, int]:
+    """Give the first names of a list, none of them shortened, and how many are left out."""
+    names = list(names)
+    kept = 0
+    num_characters = 0
+    for name in names:
+        num_characters += len(name) + 2
+        if num_characters > _MOST_OF_NAMES:
+            break
+        kept += 1
+    return ", ".join(names[:kept]), len(names) - kept
+
+
 class NegserveServerError(Exception):
     """Base of all errors that this package raises on purpose."""
 
@@ -78,14 +93,28 @@ class InvalidInput(NegserveServerError, ValueError):
     :param message: a sentence for a person: the value, the limit, the remedy
     :param reason: name of the reason, a value of ``ErrorReason`` in
         ``proto/negserve/v1/errors.proto`` without its prefix
-    :param metadata: the offending value, the limit and what else the reason
-        documents, as text
+    :param limit: what is legal, for a program: a number, or names; None where it takes words,
+        which are ``expected``. Names without room are left out; ``num_omitted`` counts them
+    :param metadata: the offending value and what else the reason documents; as text they are
+        ``metadata``, together with ``limit``, names of which are separated by ", "
     """
 
-    def __init__(self, message: str, *, reason: str, **metadata: object) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: str,
+        limit: float | tuple[object, ...] | None = None,
+        **metadata: object,
+    ) -> None:
         super().__init__(shortened(message, _MOST_OF_A_MESSAGE))
         self.reason = reason
         self.metadata = {key: shortened(value) for key, value in metadata.items()}
+        if limit is not None:
+            names = limit if isinstance(limit, tuple) else (limit,)
+            self.metadata["limit"], omitted = _whole(map(str, names))
+            if omitted:
+                self.metadata["num_omitted"] = str(omitted)
 
 
 class IdOutOfRange(InvalidInput):
@@ -106,16 +135,29 @@ class IdOutOfRange(InvalidInput):
 
 
 class InvalidConfiguration(InvalidInput):
-    """A field of a configuration has a value that is not legal."""
+    """A field of a configuration has a value that is not legal.
 
-    def __init__(self, field: str, value: object, limit: str) -> None:
+    :param field: its name, as in the proto
+    :param expected: what is legal, or why this is not, for a person
+    :param limit: likewise for a program: the largest number, or the names to choose from
+    """
+
+    def __init__(
+        self,
+        field: str,
+        value: object,
+        expected: str,
+        *,
+        limit: float | tuple[object, ...] | None = None,
+    ) -> None:
         super().__init__(
-            f"{field}={quoted(value) if isinstance(value, str) else shortened(value)} is not legal: "
-            f"{limit}",
+            f"{field}={quoted(value) if isinstance(value, str) else shortened(value)} is not "
+            f"legal: {expected}",
             reason="INVALID_CONFIGURATION",
+            limit=limit,
             field=field,
             value=value,
-            limit=limit,
+            expected=expected,
         )
 
 

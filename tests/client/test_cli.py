@@ -33,6 +33,7 @@ def run(
 def test_info_lists_datasets_and_relations(server: ServerProcess):
     graph = load("world")
     result = run(server, "info")
+    assert result.stdout.startswith("server ")
     assert graph.fingerprint in result.stdout
     one = json.loads(run(server, "info", "world", "--json").stdout)[0]
     assert one["num_entities"] == graph.num_entities

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,8 @@ from google.protobuf.message import Message
 
 from negserve.fingerprint import graph_fingerprint, split_fingerprint
 from negserve.v1 import sampler_pb2 as pb
+from tests.proto import wide_cases
+from tests.proto.case import Case, ids
 from tests.support.graphs import load
 
 #: Reasons without a case, and why.
@@ -22,6 +23,8 @@ WITHOUT_REASONS = {
     "CREDENTIALS_MISSING": "needs a server that wants a token",
     "CREDENTIALS_INVALID": "needs a server that wants a token",
     "INTERNAL_FAULT": "needs a server that fails",
+    "TOO_MANY_UNANSWERED": "depends on how fast the server reads, which no file can say",
+    "STORAGE_FAILED": "needs a server with a full disk",
 }
 
 MALFORMED = b"\xff\xff\xff\xff"
@@ -39,24 +42,6 @@ _TRAINING = [pb.SPLIT_TRAINING]
 _ALL_SPLITS = [pb.SPLIT_TRAINING, pb.SPLIT_VALIDATION, pb.SPLIT_TESTING]
 _EXPECTED = {"expected_fingerprint": load("world").fingerprint}
 _WRONG = {"expected_fingerprint": "0" * 64}
-
-
-@dataclass(frozen=True)
-class Case:
-    """One call.
-
-    :ivar about: what it shows
-    :ivar requests: all that the client sends before it half-closes, messages or raw bytes
-    """
-
-    name: str
-    about: str
-    requests: list[Message | bytes] = field(default_factory=list)
-
-
-def ids(values: Any, width: int) -> pb.Ids:
-    """Encode ids."""
-    return pb.Ids(data=np.asarray(values, dtype=f"<u{width}").tobytes(), width=width)
 
 
 def triples(
@@ -442,11 +427,15 @@ def _publish_cases() -> list[Case]:
     ]  # fmt: skip
 
 
-#: By RPC.
+#: By file: an RPC, and what its calls are about if not the embedded graph.
 CASES: dict[str, list[Case]] = {
     "Sample": [*_sample_cases(), *_sample_refusals()],
     "SampleEpoch": _epoch_cases(),
     "Contains": _contains_cases(),
+    "GetServer": [
+        Case("limits", "of a server with default options", [pb.GetServerRequest()]),
+        Case("no message of protobuf", "refused", [MALFORMED]),
+    ],
     "ListDatasets": [Case("all", "one dataset", [pb.ListDatasetsRequest()])],
     "GetDataset": [
         Case("world", "the embedded graph", [pb.GetDatasetRequest(dataset="world")]),
@@ -455,5 +444,7 @@ CASES: dict[str, list[Case]] = {
     ],
     "GetRelationStatistics": _cases_by_name(pb.GetRelationStatisticsRequest),
     "GetVocabulary": _cases_by_name(pb.GetVocabularyRequest),
-    "Publish": _publish_cases(),
+    "Publish": [*_publish_cases(), wide_cases.publication()],
+    "Sample.wide": wide_cases.SAMPLE,
+    "SampleEpoch.wide": wide_cases.SAMPLE_EPOCH,
 }

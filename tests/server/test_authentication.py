@@ -85,7 +85,7 @@ def test_without_a_token_every_method_is_refused(channel: grpc.Channel, method: 
     answers = CALLS[method](SamplerServiceStub(channel), timeout=TIMEOUT)
     code, reason, metadata, details = refusal(answers)
     assert (code, reason) == (CODE.UNAUTHENTICATED, "CREDENTIALS_MISSING")
-    assert metadata == {"field": "authorization", "limit": "Bearer TOKEN"}
+    assert metadata == {"key": "authorization", "expected": "Bearer TOKEN"}
     assert "authorization: Bearer TOKEN" in details
     assert "NEGSERVE_TOKEN" in details
 
@@ -98,7 +98,7 @@ def test_with_another_token_every_method_is_refused(channel: grpc.Channel, metho
     )
     code, reason, metadata, details = refusal(answers)
     assert (code, reason) == (CODE.UNAUTHENTICATED, "CREDENTIALS_INVALID")
-    assert metadata == {"field": "authorization", "limit": "Bearer TOKEN"}
+    assert metadata == {"key": "authorization", "expected": "Bearer TOKEN"}
     for secret in (wrong, OLD, NEW):
         assert secret not in details
 

@@ -14,6 +14,7 @@ from negserve.base_client import BaseClient
 from negserve.dataset_list import DatasetList
 from negserve.mapped_graph import MappedGraph, Publishable
 from negserve.publish import PublishProgress, Restoration, confirmed, publish
+from negserve.server_info import ServerInfo
 from negserve.v1 import sampler_pb2 as pb
 
 
@@ -46,6 +47,13 @@ class Client(BaseClient[Connection]):
     async def close(self) -> None:
         """Close the connection; calls under way, and all later ones, end with an error."""
         await self._connection.close()
+
+    async def server_info(self) -> ServerInfo:
+        """Tell version, versions of the sampling function, and limits of the server in use.
+
+        :raises NegserveError: typed by what the server said
+        """
+        return await self._connection.call("GetServer", pb.GetServerRequest(), ServerInfo.of)
 
     async def list_datasets(self) -> list[str]:
         """Name the datasets that the server holds.

@@ -9,6 +9,7 @@ import {
   checkEpochBatch,
   checkOf,
   checkPositives,
+  checkServer,
   type Due,
   type EpochPlan,
   type Sizes,
@@ -24,7 +25,7 @@ import {
   type EpochBatch,
   type EpochBatches,
   type GetDatasetResponse,
-  type ListDatasetsResponse,
+  type GetServerResponse,
   type Positives,
   type SampleConfiguration,
   type SampleResponse,
@@ -84,12 +85,29 @@ export class Client {
     this.#stub.close();
   }
 
+  /** Asks for version, sampling functions and limits of the server. */
+  async server(): Promise<GetServerResponse> {
+    const answer = await this.#unary<GetServerResponse>((options, done) =>
+      this.#stub.getServer({}, new Metadata(), options, done),
+    );
+    checkServer(answer);
+    return answer;
+  }
+
   /** Lists the datasets that the server holds. */
   async listDatasets(): Promise<Dataset[]> {
-    const answer = await this.#unary<ListDatasetsResponse>((options, done) =>
-      this.#stub.listDatasets({}, new Metadata(), options, done),
-    );
-    return answer.datasets;
+    const patience = new Patience(this.#waits.patienceMs);
+    for (;;) {
+      const datasets: Dataset[] = [];
+      try {
+        for await (const piece of this.#messages(this.#stub.listDatasets({}))) {
+          datasets.push(...piece.datasets);
+        }
+        return datasets;
+      } catch (error) {
+        await patience.wait(error);
+      }
+    }
   }
 
   /** Asks for counts, fingerprints and limits of a dataset. */

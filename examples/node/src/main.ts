@@ -20,6 +20,7 @@ import type { TripleColumns } from "./tensors.js";
 const HELP = `Usage: node build/src/main.js [options] COMMAND
 
 Commands:
+  server    tell its version and limits
   datasets  list what the server holds
   sample    read positives from standard input, head<TAB>relation<TAB>tail a line in labels;
             print an object of JSON for each, with its negatives
@@ -115,6 +116,14 @@ function sampler(options: Options): SamplerConfig {
     chunkSize: Number(integer(options["chunk-size"], "chunk-size")),
     seed: integer(options.seed, "seed"),
   });
+}
+
+async function server(client: Client): Promise<void> {
+  const { version, algorithmVersions, limits } = await client.server();
+  console.log(`${version}\tsampling function ${algorithmVersions.join(", ")}`);
+  for (const [name, limit] of Object.entries(limits!)) {
+    console.log(`${name}\t${limit}`);
+  }
 }
 
 async function datasets(client: Client): Promise<void> {
@@ -243,7 +252,9 @@ async function main(): Promise<number> {
     patienceMs: 1_000 * Number(integer(options.patience, "patience")),
   });
   try {
-    if (command === "datasets") {
+    if (command === "server") {
+      await server(client);
+    } else if (command === "datasets") {
       await datasets(client);
     } else if (command === "sample") {
       await sample(client, options);

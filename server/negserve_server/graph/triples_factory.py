@@ -252,7 +252,10 @@ class TriplesFactory:
         missing = [name for name in splits if name not in self._splits]
         if missing or not splits:
             raise InvalidConfiguration(
-                "splits", tuple(splits), f"this graph has {', '.join(self._splits)}"
+                "splits",
+                tuple(splits),
+                f"this graph has {', '.join(self._splits)}",
+                limit=tuple(self._splits),
             )
         chosen = tuple(name for name in SPLITS if name in splits)
         if chosen == ("training",):
@@ -329,7 +332,10 @@ class TriplesFactory:
         missing = [name for name in config.filter_splits if name not in self._splits]
         if missing:
             raise InvalidConfiguration(
-                "filter_splits", config.filter_splits, f"this graph has {', '.join(self._splits)}"
+                "filter_splits",
+                config.filter_splits,
+                f"this graph has {', '.join(self._splits)}",
+                limit=tuple(self._splits),
             )
         index = self.filter_index(config.filter_splits) if config.filtered else None
         digest = None

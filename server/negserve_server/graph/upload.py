@@ -52,7 +52,9 @@ class Announcement:
             )
         for field in ("num_entities", "num_relations"):
             if not 1 <= getattr(self, field) <= _ID_SPACE:
-                raise InvalidConfiguration(field, getattr(self, field), f"give 1 to {_ID_SPACE}")
+                raise InvalidConfiguration(
+                    field, getattr(self, field), f"give 1 to {_ID_SPACE}", limit=_ID_SPACE
+                )
         if self.num_triples.get("training", 0) < 1:
             raise InvalidConfiguration(
                 "splits", dict(self.num_triples), "give training, with at least one triple"
@@ -112,7 +114,7 @@ class Upload:
                 f"{found} came where {expected} were due; send what was announced, in order",
                 reason="STREAM_OUT_OF_ORDER",
                 value=found,
-                limit=expected,
+                expected=expected,
             )
         check_ids(triples, self._announcement.num_entities, self._announcement.num_relations)
         self._chunks[split].append(triples.astype(np.uint32))
@@ -139,6 +141,6 @@ class Upload:
                 f"{announcement.fingerprint}; compute it as the protocol document says",
                 reason="FINGERPRINT_MISMATCH",
                 value=announcement.fingerprint,
-                limit=factory.fingerprint,
+                limit=(factory.fingerprint,),
             )
         return factory

@@ -48,7 +48,7 @@ def _in_order(values: tuple[_T, ...], legal: tuple[_T, ...], field: str) -> tupl
         or set(values) - set(legal)
     ):
         raise InvalidConfiguration(
-            field, values, f"give different ones of {', '.join(map(str, legal))}"
+            field, values, f"give different ones of {', '.join(map(str, legal))}", limit=legal
         )
     return tuple(value for value in legal if value in values)
 
@@ -118,7 +118,9 @@ class SamplerConfig:
 
     def _check_kind(self) -> None:
         if self.kind not in KINDS:
-            raise InvalidConfiguration("kind", self.kind, f"choose from {', '.join(KINDS)}")
+            raise InvalidConfiguration(
+                "kind", self.kind, f"choose from {', '.join(KINDS)}", limit=KINDS
+            )
         if (self.kind == "mixture") != bool(self.mixture):
             raise InvalidConfiguration(
                 "mixture", self.mixture, "give parts if and only if kind is mixture"
@@ -133,11 +135,17 @@ class SamplerConfig:
         kinds = [str(kind) for kind, _ in parts]
         if set(kinds) - set(simple) or len(set(kinds)) < len(kinds):
             raise InvalidConfiguration(
-                "mixture", self.mixture, f"give different kinds of {', '.join(simple)}"
+                "mixture",
+                self.mixture,
+                f"give different kinds of {', '.join(simple)}",
+                limit=tuple(simple),
             )
         if not all(_is_integer(shares, 1, MAX_SHARES) for _, shares in parts):
             raise InvalidConfiguration(
-                "mixture", self.mixture, f"give whole shares from 1 to {MAX_SHARES}"
+                "mixture",
+                self.mixture,
+                f"give whole shares from 1 to {MAX_SHARES}",
+                limit=MAX_SHARES,
             )
         object.__setattr__(self, "mixture", parts)
         if not (
@@ -146,7 +154,9 @@ class SamplerConfig:
             and math.isfinite(self.alpha)
             and 0 <= self.alpha <= MAX_ALPHA
         ):
-            raise InvalidConfiguration("alpha", self.alpha, f"give a number from 0 to {MAX_ALPHA}")
+            raise InvalidConfiguration(
+                "alpha", self.alpha, f"give a number from 0 to {MAX_ALPHA}", limit=MAX_ALPHA
+            )
         object.__setattr__(self, "alpha", float(self.alpha))
         if self.alpha != 0.75 and "degree" not in dict(self.parts):
             raise InvalidConfiguration(
@@ -164,7 +174,10 @@ class SamplerConfig:
         ):
             if not _is_integer(getattr(self, field), lowest, highest):
                 raise InvalidConfiguration(
-                    field, getattr(self, field), f"give a number from {lowest} to {highest}"
+                    field,
+                    getattr(self, field),
+                    f"give a number from {lowest} to {highest}",
+                    limit=highest,
                 )
         if self.algorithm_version == 0:
             object.__setattr__(self, "algorithm_version", ALGORITHM_VERSION)
@@ -173,6 +186,7 @@ class SamplerConfig:
                 "algorithm_version",
                 self.algorithm_version,
                 f"this server computes version {ALGORITHM_VERSION}; use that or 0",
+                limit=ALGORITHM_VERSION,
             )
 
     def _check_slots(self) -> None:
@@ -197,7 +211,10 @@ class SamplerConfig:
         object.__setattr__(self, "filter_splits", splits)
         if self.filter_mode not in FILTER_MODES:
             raise InvalidConfiguration(
-                "filter_mode", self.filter_mode, f"choose from {', '.join(FILTER_MODES)}"
+                "filter_mode",
+                self.filter_mode,
+                f"choose from {', '.join(FILTER_MODES)}",
+                limit=FILTER_MODES,
             )
         if self.filter_mode == "mask" and not splits:
             raise InvalidConfiguration(

@@ -159,6 +159,7 @@ class Domain:
                 "candidates",
                 config.candidates[-1],
                 f"the graph has {self.num_ids[0]} entities, ids 0 to {self.num_ids[0] - 1}",
+                limit=self.num_ids[0] - 1,
             )
         if "typed" in dict(config.parts) and self._graph.heads is None:
             raise InvalidConfiguration(

@@ -33,14 +33,14 @@ def as_triples(triples: ArrayLike) -> NDArray[np.int64]:
             f"triples have shape {array.shape}; give (n, 3): head, relation, tail",
             reason="SHAPE_MISMATCH",
             value=array.shape,
-            limit="(n, 3)",
+            expected="(n, 3)",
         )
     if not np.issubdtype(array.dtype, np.integer):
         raise InvalidInput(
             f"triples have dtype {array.dtype}; give integer ids",
             reason="SHAPE_MISMATCH",
             value=array.dtype,
-            limit="an integer dtype",
+            expected="an integer dtype",
         )
     if array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max:
         raise InvalidInput(
@@ -69,6 +69,7 @@ class Sampler:
                 "num_negs_per_pos",
                 config.num_negs_per_pos,
                 f"the distinct values of a chunk are at most the {num_candidates} candidates",
+                limit=num_candidates,
             )
         self.config = config
         self.domain = domain

@@ -57,8 +57,8 @@ def _unauthenticated(what: str, problem: str) -> InvalidInput:
         f"{problem}; send the metadata '{_FIELD}: Bearer TOKEN' with a token that the server's "
         f"operator gave you (the Python client has it from NEGSERVE_TOKEN or NEGSERVE_TOKEN_FILE)",
         reason=f"CREDENTIALS_{what}",
-        field=_FIELD,
-        limit="Bearer TOKEN",
+        key=_FIELD,
+        expected="Bearer TOKEN",
     )
 
 

@@ -82,7 +82,7 @@ class Datasets(Mapping[str, TriplesFactory]):
                 f"there is no dataset {quoted(name)}; this server has {served or 'none'}",
                 reason="UNKNOWN_DATASET",
                 value=name,
-                limit=served,
+                limit=tuple(self._graphs),
             )
         if expected_fingerprint:
             check_fingerprint(name, expected_fingerprint, factory.fingerprint)
@@ -100,5 +100,5 @@ def check_fingerprint(name: str, expected: str, found: str) -> None:
             f"the same data on both sides, or use another name",
             reason="FINGERPRINT_MISMATCH",
             value=expected,
-            limit=found,
+            limit=(found,),
         )

@@ -88,7 +88,7 @@ async def _only_request(stream: ServerStream[Any]) -> Message:
             f"is due; send it, then half-close",
             reason="STREAM_OUT_OF_ORDER",
             value="nothing" if request is None else "a second message",
-            limit="one request",
+            expected="one request",
         )
     return request
 

@@ -186,7 +186,7 @@ class Publications:
                     f"{self._limits.publish_keep_seconds:g} seconds. Try again later, or ask its "
                     f"operator to raise --max-publish-{field}, or to load the graph with --dataset",
                     reason="GRAPH_TOO_LARGE",
-                    field=field,
+                    resource=field,
                     value=value,
                     limit=left,
                 )

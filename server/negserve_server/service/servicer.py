@@ -122,10 +122,10 @@ class SamplerServicer:
         positives = wire.decode_triples(request.triples, self._limits)
         k = sampler.config.num_negs_per_pos
         check_limit(
-            "negatives",
-            len(positives) * k,
-            self._limits.negatives_per_message(sampler.config.log_q),
-            "split the batch over several messages",
+            "triples",
+            len(positives),
+            self._limits.negatives_per_message(sampler.config.log_q) // k,
+            f"with {k} negatives each; split the batch over several messages",
         )
         batches: list[CorruptedBatch] = []
         for part in parts_of(len(positives), k):
@@ -392,7 +392,7 @@ def _expect(found: str | None, due: str) -> None:
             f"one configuration or announcement, and only that",
             reason="STREAM_OUT_OF_ORDER",
             value=found or "nothing",
-            limit=due,
+            expected=due,
         )
 
 

@@ -37,7 +37,7 @@ def parse(message_class: type[_Request], data: bytes) -> _Request:
             f"{len(data)} bytes are no {message_class.DESCRIPTOR.full_name}: {error}",
             reason="MALFORMED_MESSAGE",
             value=message_class.DESCRIPTOR.full_name,
-            limit=error,
+            complaint=error,
         ) from error
 
 

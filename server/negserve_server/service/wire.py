@@ -96,7 +96,7 @@ def _decode_unsigned(ids: pb.Ids, field: str) -> NDArray[np.unsignedinteger]:
             reason="INVALID_ID_WIDTH",
             field=f"{field}.data",
             value=len(ids.data),
-            limit=f"a multiple of {ids.width}",
+            expected=f"a multiple of {ids.width}",
         )
     return np.frombuffer(ids.data, dtype=f"<u{ids.width}")
 
@@ -118,7 +118,7 @@ def decode_triples(triples: pb.Triples, limits: Limits) -> NDArray[np.int64]:
             f"columns have lengths {found}; give equally many",
             reason="SHAPE_MISMATCH",
             value=found,
-            limit="equal lengths",
+            expected="equal lengths",
         )
     check_limit(
         "triples",
@@ -189,6 +189,13 @@ def decode_epoch(request: pb.SampleEpochRequest, limits: Limits) -> EpochConfig:
     :raises InvalidConfiguration: naming the field, its value and what is legal
     :raises InvalidInput: with ``LIMIT_EXCEEDED`` for a batch that no message holds
     """
+    num_negs_per_pos = max(1, request.sampler.num_negs_per_pos)
+    most = min(
+        limits.negatives_per_message(request.sampler.log_q) // num_negs_per_pos,
+        limits.max_triples_per_message,
+    )
+    if request.batch_size < 1:
+        raise InvalidConfiguration("batch_size", 0, f"give a number from 1 to {most}", limit=most)
     config = EpochConfig(
         epoch=request.epoch,
         batch_size=request.batch_size,
@@ -207,13 +214,10 @@ def decode_epoch(request: pb.SampleEpochRequest, limits: Limits) -> EpochConfig:
         weights=request.weights,
     )
     check_limit(
-        "batch_size * num_negs_per_pos",
-        config.batch_size * request.sampler.num_negs_per_pos,
-        limits.negatives_per_message(request.sampler.log_q),
-        "ask for smaller batches",
-    )
-    check_limit(
-        "batch_size", config.batch_size, limits.max_triples_per_message, "ask for smaller batches"
+        "batch_size",
+        config.batch_size,
+        most,
+        f"with {num_negs_per_pos} negatives each; ask for smaller batches",
     )
     return config
 
@@ -272,14 +276,17 @@ def decode_config(message: pb.SamplerConfig, limits: Limits) -> SamplerConfig:
     _check_count("corruption_scheme", len(message.corruption_scheme), len(SLOTS))
     _check_count("mixture", len(message.mixture), len(KINDS))
     scheme = tuple(_look_up(SLOTS, slot, "corruption_scheme") for slot in message.corruption_scheme)
+    kind = _look_up(KINDS, message.kind, "kind")
+    most = limits.negatives_per_positive(message.log_q)
+    if message.num_negs_per_pos < 1:
+        raise InvalidConfiguration(
+            "num_negs_per_pos", 0, f"give a number from 1 to {most}", limit=most
+        )
     check_limit(
-        "num_negs_per_pos",
-        message.num_negs_per_pos,
-        limits.negatives_per_positive(message.log_q),
-        "ask for fewer negatives per positive",
+        "num_negs_per_pos", message.num_negs_per_pos, most, "ask for fewer negatives per positive"
     )
     return SamplerConfig(
-        kind=_look_up(KINDS, message.kind, "kind"),
+        kind=kind,
         mixture=tuple(
             (_look_up(KINDS, part.kind, "mixture"), part.shares) for part in message.mixture
         ),
@@ -302,12 +309,13 @@ def decode_config(message: pb.SamplerConfig, limits: Limits) -> SamplerConfig:
 def _check_count(field: str, count: int, most: int) -> None:
     """Refuse a list with repetitions for sure: an error must not quote a million values."""
     if count > most:
-        raise InvalidConfiguration(field, f"{count} values", "give different ones")
+        raise InvalidConfiguration(field, f"{count} values", "give different ones", limit=most)
 
 
 def _look_up(names: Mapping[int, _Name], value: int, field: str) -> _Name:
     if value not in names:
-        raise InvalidConfiguration(field, value, f"choose from {sorted(names)}")
+        numbers = tuple(sorted(names))
+        raise InvalidConfiguration(field, value, f"choose from {list(numbers)}", limit=numbers)
     return names[value]
 
 

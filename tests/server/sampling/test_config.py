@@ -101,9 +101,9 @@ def test_a_value_that_is_not_legal_is_named_with_the_remedy(
         SamplerConfig(**options)
     assert caught.value.reason == "INVALID_CONFIGURATION"
     assert caught.value.metadata["field"] == field
-    assert remedy in caught.value.metadata["limit"]
+    assert remedy in caught.value.metadata["expected"]
     assert str(caught.value).startswith(f"{field}=")
-    assert str(caught.value).endswith(f" is not legal: {caught.value.metadata['limit']}")
+    assert str(caught.value).endswith(f" is not legal: {caught.value.metadata['expected']}")
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def test_a_combination_without_meaning_is_refused_with_the_reason(
     with pytest.raises(InvalidConfiguration) as caught:
         SamplerConfig(**options)
     assert caught.value.metadata["field"] == field
-    assert reason in caught.value.metadata["limit"]
+    assert reason in caught.value.metadata["expected"]
     # Each refused option can be had alone: the combination is what is refused.
     for name in ("corruption_scheme", "distinct", "log_q", "chunk_size"):
         if name in options:
@@ -617,4 +617,6 @@ def test_positives_that_are_no_triples_of_the_id_space_are_refused(
     with pytest.raises(InvalidInput) as caught:
         sampler.sample(positives, 0)
     assert caught.value.reason == reason
-    assert {"value", "limit"} <= set(caught.value.metadata)
+    assert {"value", "expected" if reason == "SHAPE_MISMATCH" else "limit"} <= set(
+        caught.value.metadata
+    )

@@ -110,7 +110,7 @@ CHUNKS = {
     "too much": (
         [chunk(0, 30), chunk(0, 30, first_row=30)],
         "STREAM_OUT_OF_ORDER",
-        {"limit": "1 to 10 triples of training from row 30 on"},
+        {"expected": "1 to 10 triples of training from row 30 on"},
     ),
     "no triples": ([chunk(0, 0)], "STREAM_OUT_OF_ORDER", {}),
     "no such split": ([chunk(split=7)], "INVALID_CONFIGURATION", {"field": "split"}),
@@ -203,7 +203,7 @@ def test_what_is_too_large_is_refused_before_it_is_sent(
     answers = stub.Publish(iter([announcement(**changes), chunk()]), timeout=TIMEOUT)
     code, reason, metadata, details = refusal(answers)
     assert (code, reason) == (CODE.RESOURCE_EXHAUSTED, "GRAPH_TOO_LARGE")
-    assert metadata == {"field": field, "value": str(value), "limit": str(left)}
+    assert metadata == {"resource": field, "value": str(value), "limit": str(left)}
     assert f"--max-publish-{field}" in details
     assert_nothing_is_left(stub, folder)
 
@@ -336,7 +336,7 @@ def test_room_is_for_all_published_graphs_together(tmp_path: Path):
                     SamplerServiceStub(channel).Publish(iter([announcement()]), timeout=TIMEOUT)
                 )
             assert reason == "GRAPH_TOO_LARGE"
-            assert metadata == {"field": "triples", "value": "40", "limit": "20"}
+            assert metadata == {"resource": "triples", "value": "40", "limit": "20"}
             if restarted:
                 client.publish("c", TRIPLES[:1])
                 with grpc.insecure_channel(server.target) as channel:
@@ -345,4 +345,4 @@ def test_room_is_for_all_published_graphs_together(tmp_path: Path):
                             iter([announcement(1)]), timeout=TIMEOUT
                         )
                     )
-                assert metadata == {"field": "graphs", "value": "1", "limit": "0"}
+                assert metadata == {"resource": "graphs", "value": "1", "limit": "0"}
