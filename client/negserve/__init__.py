@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         ServerFaultError,
         ServiceError,
         StalledError,
+        StorageFailedError,
         UnavailableError,
         UnknownDatasetError,
     )
@@ -62,6 +63,7 @@ __all__ = [
     "ServerFaultError",
     "ServiceError",
     "StalledError",
+    "StorageFailedError",
     "UnavailableError",
     "UnknownDatasetError",
 ]
@@ -94,6 +96,7 @@ _MODULE_OF = {
     "ServerFaultError": "errors",
     "ServiceError": "errors",
     "StalledError": "errors",
+    "StorageFailedError": "errors",
     "UnavailableError": "errors",
     "UnknownDatasetError": "errors",
 }

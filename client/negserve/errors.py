@@ -13,6 +13,7 @@
     │   ├── OverloadedError                       the server has as many streams as it takes
     │   ├── InvalidAnswerError                    what a server answered can't be true
     │   ├── NotAllowedError (PermissionError)     the server's operator does not allow it
+    │   ├── StorageFailedError                    the server can't write a published graph down
     │   ├── ChecksumError                         what arrived is not what was sent
     │   └── ServerFaultError                      the server itself failed; its log says why
     ├── CredentialsError (PermissionError)        who runs the process must give its environment
@@ -113,6 +114,10 @@ class NotAllowedError(ServiceError, PermissionError):
     """The server's operator does not allow it."""
 
 
+class StorageFailedError(ServiceError):
+    """The server can't write a published graph down, as when its disk is full."""
+
+
 class ChecksumError(ServiceError):
     """What arrived is not what was sent: a network, a proxy or a memory is broken."""
 
@@ -134,6 +139,7 @@ _BY_REASON: Mapping[str, type[NegserveError]] = {
     "FINGERPRINT_MISMATCH": FingerprintMismatchError,
     "LIMIT_EXCEEDED": LimitExceededError,
     "TOO_MANY_STREAMS": OverloadedError,
+    "STORAGE_FAILED": StorageFailedError,
     "STREAM_IDLE": UnavailableError,  # the stream is gone, the server is not: open another
 }
 #: Of a status with a reason, if that alone does not decide; all others are faults.

@@ -17,6 +17,7 @@ from negserve.errors import (
     InvalidAnswerError,
     ServiceError,
     StalledError,
+    StorageFailedError,
     UnavailableError,
 )
 from negserve.mapped_graph import MappedGraph
@@ -174,7 +175,7 @@ async def publish(
         replica = transport.only(target)
         try:
             await _publish_on_one(replica, PublishDialogue(name, graph), on_progress)
-        except (UnavailableError, StalledError, InvalidAnswerError) as error:
+        except (UnavailableError, StalledError, InvalidAnswerError, StorageFailedError) as error:
             lost.append(error)
         finally:
             await replica.close()

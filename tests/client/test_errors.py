@@ -24,6 +24,7 @@ from negserve import (
     OverloadedError,
     ServerFaultError,
     StalledError,
+    StorageFailedError,
     UnavailableError,
     UnknownDatasetError,
     aio,
@@ -74,6 +75,7 @@ def said(code: grpc.StatusCode, trailer: bytes, details: str = "so it is") -> Ne
         (CODE.UNAUTHENTICATED, "CREDENTIALS_INVALID", CredentialsError),
         (CODE.DATA_LOSS, "CHECKSUM_MISMATCH", ChecksumError),
         (CODE.INTERNAL, "INTERNAL_FAULT", ServerFaultError),
+        (CODE.RESOURCE_EXHAUSTED, "STORAGE_FAILED", StorageFailedError),
         (CODE.INVALID_ARGUMENT, "OF_A_NEWER_SERVER", InvalidRequestError),
     ],
 )

@@ -9,6 +9,9 @@ from negserve_server.sampling import MAX_NUM_NEGS_PER_POS
 
 #: Largest message that a server receives.
 MAX_REQUEST_BYTES = 16 * 1024 * 1024
+#: Seconds without a message after which a stream, or an upload, gives way to others that need its
+#: place or room.
+SILENT_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
