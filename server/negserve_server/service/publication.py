@@ -68,8 +68,8 @@ class Publication:
             )
         else:
             error = InvalidInput(
-                f"the graph {name!r} of another caller needs the room of this upload, whose "
-                f"connection or token has more than half of the room under way; try again later",
+                f"the graph {name!r} of another caller needs the room of this upload, one of "
+                f"several whose connection or token has more than half of all; try again later",
                 reason="GRAPH_TOO_LARGE",
                 field="triples",
                 value=self.upload.num_received,

@@ -27,7 +27,7 @@ class PublishRoom:
     Room is taken by what has arrived: an announcement takes none, an upload its triples, and once
     it is whole its ids. Published graphs that no stream was about for a while give way to others,
     but not before those are whole. Of uploads under way the silent ones give way first, then those
-    of a connection or token that has more than half of the room under way.
+    of a connection or token that has several, with more than half of the room together.
 
     :param datasets: all graphs that are served
     :param limits: how much room there is
@@ -114,18 +114,15 @@ class PublishRoom:
     def _has_too_much(
         self, other: Publication, publication: Publication, under_way: Iterable[Publication]
     ) -> bool:
-        """Tell whether somebody else's uploads together have more than half of the room."""
+        """Tell whether it is one of several of somebody else's with more than half of the room."""
         if other.is_building or other.owners & publication.owners:
             return False
-        return any(
-            2 * taken > room
-            for owner in other.owners
-            for taken, room in zip(
-                _sum(_arrived(each) for each in under_way if owner in each.owners),
-                self._room,
-                strict=True,
-            )
-        )
+        for owner in other.owners:
+            theirs = [each for each in under_way if owner in each.owners]
+            taken = _sum(map(_arrived, theirs))
+            if len(theirs) > 1 and any(2 * a > b for a, b in zip(taken, self._room, strict=True)):
+                return True
+        return False
 
     def _lacking(self, needed: Size, used: Size) -> InvalidInput | None:
         """Say what a graph has no room for; None if it fits."""
