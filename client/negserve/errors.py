@@ -43,6 +43,8 @@ from grpc_status import rpc_status
 
 #: Of every ErrorInfo of a server of negserve.
 _DOMAIN = "negserve.dev"
+#: Characters of a message: what callers gave is repeated in it, an array of a million ids for one.
+_MOST_CHARACTERS = 2000
 
 
 class NegserveError(Exception):
@@ -61,10 +63,15 @@ class NegserveError(Exception):
         metadata: Mapping[str, str] | None = None,
         target: str = "",
     ) -> None:
-        super().__init__(message)
+        super().__init__(_without_middle(message))
         self.reason = reason
         self.metadata = dict(metadata or {})
         self.target = target
+
+
+def _without_middle(text: str) -> str:
+    half = _MOST_CHARACTERS // 2
+    return text if len(text) <= _MOST_CHARACTERS else f"{text[:half]} ... {text[-half:]}"
 
 
 class RequestError(NegserveError):

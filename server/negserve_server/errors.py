@@ -60,7 +60,9 @@ def quoted(text: str) -> str:
 def listed(names: Iterable[str]) -> str:
     """Name the first few of a list, and how many more there are."""
     names = list(names)
-    text = ", ".join(shortened(name, MOST_CHARACTERS // _MOST_NAMED) for name in names[:_MOST_NAMED])
+    text = ", ".join(
+        shortened(name, MOST_CHARACTERS // _MOST_NAMED) for name in names[:_MOST_NAMED]
+    )
     more = len(names) - _MOST_NAMED
     return f"{text} and {more} more" if more > 0 else text
 
@@ -106,9 +108,9 @@ class InvalidConfiguration(InvalidInput):
     """A field of a configuration has a value that is not legal."""
 
     def __init__(self, field: str, value: object, limit: str) -> None:
+        written = quoted(value) if isinstance(value, str) else shortened(value)
         super().__init__(
-            f"{field}={quoted(value) if isinstance(value, str) else shortened(value)} is not legal: "
-            f"{limit}",
+            f"{field}={written} is not legal: {limit}",
             reason="INVALID_CONFIGURATION",
             field=field,
             value=value,

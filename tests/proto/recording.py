@@ -161,7 +161,7 @@ def _reader(message: pb.SamplerConfig) -> BatchReader:
         num_relations=graph.num_relations,
         num_triples=graph.num_triples,
         has_vocabulary=True,
-        limits=Limits(1, 1, 1),
+        limits=Limits(1, 1, 1, 1, 1),
     )
     return BatchReader(dataset, config)
 

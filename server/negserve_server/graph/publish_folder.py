@@ -130,7 +130,10 @@ def _without_waiting(path: str, flags: int) -> int:
 
 def _load(file: Path) -> TriplesFactory:
     try:
-        with open(file, "rb", opener=_without_waiting) as opened, np.load(opened, allow_pickle=False) as stored:
+        with (
+            open(file, "rb", opener=_without_waiting) as opened,
+            np.load(opened, allow_pickle=False) as stored,
+        ):
             if int(stored["version"]) != _VERSION:
                 raise ValueError(f"its version is {stored['version']}, not {_VERSION}")
             fingerprint = str(stored["fingerprint"])

@@ -22,8 +22,8 @@ class Limits:
     :ivar max_negatives_per_message: largest n * k of one message of positives; where log
         probabilities come along, which double the bytes, a negative counts twice
     :ivar max_triples_per_message: most triples in one message
-    :ivar max_streams: most open streams: ``Sample``, ``SampleEpoch``, ``Contains``, ``Publish``, and
-        those of health and reflection; and as many calls of other methods
+    :ivar max_streams: most open streams: ``Sample``, ``SampleEpoch``, ``Contains``, ``Publish``,
+        and those of health and reflection; and as many calls of other methods
     :ivar max_streams_per_connection: most of those of one connection; all unix sockets count as one
     :ivar max_streams_per_token: most of those that bear one token
     :ivar max_unanswered_messages: most messages that a client may send on a stream ahead of the

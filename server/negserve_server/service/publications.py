@@ -94,9 +94,7 @@ class Publications:
         return publication
 
     @contextmanager
-    def uploading(
-        self, publication: Publication, uploader: ServerStream[Any]
-    ) -> Iterator[Upload]:
+    def uploading(self, publication: Publication, uploader: ServerStream[Any]) -> Iterator[Upload]:
         """Let one client send the triples; if they are complete in the end, build the graph.
 
         The build is the server's: it goes on if the client leaves.

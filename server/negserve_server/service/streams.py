@@ -84,9 +84,7 @@ class OpenStreams:
         deadline = loop.time() + seconds
         self._draining = True
         # Who watches health hears it as news, and ends then.
-        ending = [
-            stream.task if stream.is_resting else stream.end(draining()) for stream in self
-        ]
+        ending = [stream.task if stream.is_resting else stream.end(draining()) for stream in self]
         if ending:
             await asyncio.wait(ending, timeout=seconds)
             await asyncio.sleep(min(_LINGER_SECONDS, max(deadline - loop.time(), 0.0)))
@@ -119,9 +117,7 @@ class OpenStreams:
         if num_messages > limits.max_unanswered_messages:
             stream.refuse(_unanswered("messages", num_messages, limits.max_unanswered_messages))
         elif num_messages > 2 and stream.num_bytes_ahead > limits.max_unanswered_bytes:
-            stream.refuse(
-                _unanswered("bytes", stream.num_bytes_ahead, limits.max_unanswered_bytes)
-            )
+            stream.refuse(_unanswered("bytes", stream.num_bytes_ahead, limits.max_unanswered_bytes))
         total = sum(each.num_bytes_ahead for each in self._streams)
         most = _MOST_STREAMS_AHEAD * max(limits.max_unanswered_bytes, MAX_REQUEST_BYTES)
         if total > most:

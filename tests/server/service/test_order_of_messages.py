@@ -1,4 +1,4 @@
-"""Messages that are missing, too many, or sent before an answer is read: a typed answer, no silence."""
+"""Messages that are missing, too many, or ahead of answers get a typed answer, no silence."""
 
 from __future__ import annotations
 
@@ -45,24 +45,25 @@ def test_a_call_with_two_requests_is_refused(channel: grpc.Channel, path: str):
 
 
 def test_500_calls_without_a_request_hold_up_no_drain():
-    with server_process("--drain-seconds", "25") as server:
-        with grpc.insecure_channel(server.target) as channel:
-            waiting: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-            paths = [METHODS[number % len(METHODS)] for number in range(500)]
-            half_closed = [channel.stream_stream(path)(iter([]), timeout=60) for path in paths]
-            silent = [
-                channel.stream_stream(path)(iter(waiting.get, None), timeout=60)
-                for path in paths[:100]
-            ]
-            for call in half_closed:
-                assert refusal(call)[1] in ("STREAM_OUT_OF_ORDER", "TOO_MANY_STREAMS")
-            begin = time.monotonic()
-            assert server.terminate() == 0
-            assert time.monotonic() - begin < 10
-            for call in silent:
-                assert refusal(call)[1] == "DRAINING"
-            for _ in silent:
-                waiting.put(None)
+    with (
+        server_process("--drain-seconds", "25") as server,
+        grpc.insecure_channel(server.target) as channel,
+    ):
+        waiting: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        paths = [METHODS[number % len(METHODS)] for number in range(500)]
+        half_closed = [channel.stream_stream(path)(iter([]), timeout=60) for path in paths]
+        silent = [
+            channel.stream_stream(path)(iter(waiting.get, None), timeout=60) for path in paths[:100]
+        ]
+        for call in half_closed:
+            assert refusal(call)[1] in ("STREAM_OUT_OF_ORDER", "TOO_MANY_STREAMS")
+        begin = time.monotonic()
+        assert server.terminate() == 0
+        assert time.monotonic() - begin < 10
+        for call in silent:
+            assert refusal(call)[1] == "DRAINING"
+        for _ in silent:
+            waiting.put(None)
 
 
 class Sender:

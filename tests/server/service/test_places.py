@@ -1,4 +1,4 @@
-"""One caller that opens all it can shuts nobody out: places are bounded, and the silent give way."""
+"""One caller that opens all it can shuts nobody out: places are bounded, the silent give way."""
 
 from __future__ import annotations
 
@@ -54,9 +54,7 @@ def connections(target: str, count: int) -> Iterator[list[grpc.Channel]]:
     """Open channels with a connection of their own each."""
     options = (("grpc.use_local_subchannel_pool", 1),)
     with ExitStack() as stack:
-        yield [
-            stack.enter_context(grpc.insecure_channel(target, options)) for _ in range(count)
-        ]
+        yield [stack.enter_context(grpc.insecure_channel(target, options)) for _ in range(count)]
 
 
 def test_one_connection_with_1024_silent_streams_shuts_nobody_out():
@@ -123,7 +121,11 @@ def test_the_silent_give_way_first_those_of_the_connection_with_most():
             time.sleep(0.2)
         newcomers = [Talk(channels[2]).open()]
         code, reason, metadata, details = refusal(silent[0].answers)
-        assert (code, reason, metadata) == (CODE.DEADLINE_EXCEEDED, "STREAM_IDLE", {"limit": "10.0"})
+        assert (code, reason, metadata) == (
+            CODE.DEADLINE_EXCEEDED,
+            "STREAM_IDLE",
+            {"limit": "10.0"},
+        )
         assert "another caller needs the place" in details
         newcomers.append(Talk(channels[2]).open())
         assert refusal(silent[1].answers)[1] == "STREAM_IDLE"
@@ -142,7 +144,9 @@ def test_clients_whose_streams_gave_way_notice_nothing():
         connections(server.target, 1) as (other,),
     ):
         factory = client.triples_factory("world")
-        undisturbed = [batch.negatives.replaced.tobytes() for batch in factory.epochs(config, epoch)]
+        undisturbed = [
+            batch.negatives.replaced.tobytes() for batch in factory.epochs(config, epoch)
+        ]
         sampler = factory.open_sampler(seed=5)
         before = sampler.sample([[0, 0, 1]], 7).replaced.tolist()
         batches = iter(factory.epochs(config, epoch, prefetch=1))

@@ -34,7 +34,11 @@ class Uploader:
     """A ``Publish`` stream, message by message."""
 
     def __init__(
-        self, channel: grpc.Channel, name: str, triples: np.ndarray[Any, Any], num_announced: int = 0
+        self,
+        channel: grpc.Channel,
+        name: str,
+        triples: np.ndarray[Any, Any],
+        num_announced: int = 0,
     ) -> None:
         self.triples = triples
         self.fingerprint = graph_fingerprint({"training": split_fingerprint(triples, *SIZES)})
@@ -148,7 +152,11 @@ def test_silent_uploads_give_way(taking: ServerProcess):
         mine.send(0, 60)
         assert mine.is_published()
         code, reason, metadata, details = refusal(silent.answers)
-        assert (code, reason, metadata) == (CODE.DEADLINE_EXCEEDED, "STREAM_IDLE", {"limit": "10.0"})
+        assert (code, reason, metadata) == (
+            CODE.DEADLINE_EXCEEDED,
+            "STREAM_IDLE",
+            {"limit": "10.0"},
+        )
         assert "'mine' needs the room" in details
         for each in (silent, refused, mine):
             each.close()

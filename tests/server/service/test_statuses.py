@@ -39,7 +39,9 @@ def header_bytes(text: str) -> int:
     return sum(1 if 0x20 <= byte <= 0x7E and byte != 0x25 else 3 for byte in encoded)
 
 
-@given(texts, st.sampled_from(sorted(STATUS_OF_REASON)), st.dictionaries(st.sampled_from(KEYS), texts))
+@given(
+    texts, st.sampled_from(sorted(STATUS_OF_REASON)), st.dictionaries(st.sampled_from(KEYS), texts)
+)
 def test_every_status_is_small_and_can_be_parsed(
     message: str, reason: str, metadata: dict[str, str]
 ):
@@ -148,10 +150,12 @@ def test_whatever_is_repeated_is_short(many: str, case: str):
 
 def test_log_lines_are_short(tmp_path: Path):
     log = tmp_path / "log"
-    with server_process("--threads", "1", "--log-level", "debug", log=log) as server:
-        with Client(server.target, patience=2) as client:
-            with pytest.raises(NegserveError):
-                client.triples_factory(LONG)
-            with pytest.raises(NegserveError):
-                client.publish("x" * 101, [[0, 0, 1]])
+    with (
+        server_process("--threads", "1", "--log-level", "debug", log=log) as server,
+        Client(server.target, patience=2) as client,
+    ):
+        with pytest.raises(NegserveError):
+            client.triples_factory(LONG)
+        with pytest.raises(NegserveError):
+            client.publish("x" * 101, [[0, 0, 1]])
     assert max(map(len, log.read_text().splitlines())) < 2000
