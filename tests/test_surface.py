@@ -24,7 +24,7 @@ SURFACE = {
     "LimitExceededError Limits NegserveError NotAllowedError OverloadedError PublishProgress "
     "RelationStatistics RemoteSampler "
     "RemoteTriplesFactory RequestError SamplerConfig ServerFaultError ServerInfo "
-    "ServerLimits ServiceError StalledError "
+    "ServerLimits ServiceError StalledError StorageFailedError "
     "UnavailableError UnknownDatasetError",
     negserve.aio: "Client EpochStream RemoteSampler RemoteTriplesFactory",
     negserve.data: "CompactTripleBatch TripleBatch TripleLoader TripleStream",

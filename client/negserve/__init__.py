@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         ServerFaultError,
         ServiceError,
         StalledError,
+        StorageFailedError,
         UnavailableError,
         UnknownDatasetError,
     )
@@ -65,6 +66,7 @@ __all__ = [
     "ServerLimits",
     "ServiceError",
     "StalledError",
+    "StorageFailedError",
     "UnavailableError",
     "UnknownDatasetError",
 ]
@@ -99,6 +101,7 @@ _MODULE_OF = {
     "ServerLimits": "server_info",
     "ServiceError": "errors",
     "StalledError": "errors",
+    "StorageFailedError": "errors",
     "UnavailableError": "errors",
     "UnknownDatasetError": "errors",
 }

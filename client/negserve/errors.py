@@ -13,6 +13,7 @@
     │   ├── OverloadedError                       the server has as many streams as it takes
     │   ├── InvalidAnswerError                    what a server answered can't be true
     │   ├── NotAllowedError (PermissionError)     the server's operator does not allow it
+    │   ├── StorageFailedError                    the server can't write a published graph down
     │   ├── ChecksumError                         what arrived is not what was sent
     │   └── ServerFaultError                      the server itself failed; its log says why
     ├── CredentialsError (PermissionError)        who runs the process must give its environment
@@ -42,6 +43,8 @@ from grpc_status import rpc_status
 
 #: Of every ErrorInfo of a server of negserve.
 _DOMAIN = "negserve.dev"
+#: Characters of a message: what callers gave is repeated in it, an array of a million ids for one.
+_MOST_CHARACTERS = 2000
 
 
 class NegserveError(Exception):
@@ -60,10 +63,15 @@ class NegserveError(Exception):
         metadata: Mapping[str, str] | None = None,
         target: str = "",
     ) -> None:
-        super().__init__(message)
+        super().__init__(_without_middle(message))
         self.reason = reason
         self.metadata = dict(metadata or {})
         self.target = target
+
+
+def _without_middle(text: str) -> str:
+    half = _MOST_CHARACTERS // 2
+    return text if len(text) <= _MOST_CHARACTERS else f"{text[:half]} ... {text[-half:]}"
 
 
 class RequestError(NegserveError):
@@ -113,6 +121,10 @@ class NotAllowedError(ServiceError, PermissionError):
     """The server's operator does not allow it."""
 
 
+class StorageFailedError(ServiceError):
+    """The server can't write a published graph down, as when its disk is full."""
+
+
 class ChecksumError(ServiceError):
     """What arrived is not what was sent: a network, a proxy or a memory is broken."""
 
@@ -134,6 +146,7 @@ _BY_REASON: Mapping[str, type[NegserveError]] = {
     "FINGERPRINT_MISMATCH": FingerprintMismatchError,
     "LIMIT_EXCEEDED": LimitExceededError,
     "TOO_MANY_STREAMS": OverloadedError,
+    "STORAGE_FAILED": StorageFailedError,
     "STREAM_IDLE": UnavailableError,  # the stream is gone, the server is not: open another
     # Others that come with a google.rpc.RetryInfo pass, too, also those of a newer server.
 }

@@ -6,6 +6,7 @@ import logging
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal, TypeVar
 
 from negserve import interrupts, wire
@@ -17,6 +18,7 @@ from negserve.errors import (
     InvalidAnswerError,
     ServiceError,
     StalledError,
+    StorageFailedError,
     UnavailableError,
 )
 from negserve.mapped_graph import MappedGraph
@@ -29,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 #: A chunk is half a megabyte or so: even over a slow network it is there before patience ends.
 _TRIPLES_PER_CHUNK = 2**16
+#: Chunks that are sent ahead of the answers: some 12 MB, fewer than a server may refuse.
+_CHUNKS_AHEAD = 16
 #: Uploads that are begun, each after a stream that broke amid the one before; then it is no
 #: accident any more. Streams that break while others upload, or the server builds, lose nothing.
 _MOST_UPLOADS = 5
@@ -67,6 +71,8 @@ class PublishDialogue:
         self._graph = graph
         self._num_uploads = 0
         self._is_asked = False
+        self._coming: Iterator[pb.PublishRequest] = iter(())
+        self._num_unanswered = 0
         self.is_published = False
 
     @property
@@ -106,13 +112,21 @@ class PublishDialogue:
             check_equal("upload, asked for before", self._is_asked, False)
             self._is_asked = True
             self._num_uploads += 1
-            return self._chunks(limit), None
-        nothing: Iterator[pb.PublishRequest] = iter(())
+            self._coming, self._num_unanswered = self._chunks(limit), 0
+            return self._due(), None
         if member == "published":
             self._check_published(response.published)
             self.is_published = True
-            return nothing, None
-        return nothing, self._progress(response.progress)
+            return iter(()), None
+        progress = self._progress(response.progress)
+        self._num_unanswered = max(self._num_unanswered - 1, 0)
+        return self._due() if self._is_asked else iter(()), progress
+
+    def _due(self) -> Iterator[pb.PublishRequest]:
+        """Give the chunks that may be sent now."""
+        count = _CHUNKS_AHEAD - self._num_unanswered
+        self._num_unanswered = _CHUNKS_AHEAD
+        return islice(self._coming, count)
 
     def _check_published(self, published: pb.Published) -> None:
         fingerprint = published.dataset.fingerprint
@@ -174,7 +188,7 @@ async def publish(
         replica = transport.only(target)
         try:
             await _publish_on_one(replica, PublishDialogue(name, graph), on_progress)
-        except (UnavailableError, StalledError, InvalidAnswerError) as error:
+        except (UnavailableError, StalledError, InvalidAnswerError, StorageFailedError) as error:
             lost.append(error)
         finally:
             await replica.close()

@@ -38,7 +38,7 @@ class SampleExchange(Exchange[pb.SampleRequest, pb.SampleResponse]):
             )
         self._reader = BatchReader(dataset, config)
         self._batches: list[CorruptedBatch] = []
-        super().__init__(_requests(dataset, config, triples, position))
+        super().__init__(_requests(dataset, config, triples, position), dataset.limits)
 
     def _keep(self, request: pb.SampleRequest, response: pb.SampleResponse) -> None:
         check_member("message", response, "batch")

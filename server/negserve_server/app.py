@@ -17,7 +17,7 @@ import grpc
 
 from negserve_server.command import end_at_once
 from negserve_server.config import ServerConfig
-from negserve_server.errors import MalformedFile
+from negserve_server.errors import InvalidInput, MalformedFile
 from negserve_server.graph import TriplesFactory
 from negserve_server.graph.publish_folder import PublishFolder
 from negserve_server.process_limits import give_back
@@ -211,7 +211,16 @@ class Server:
         factory.keep_tables_in(self._tables)
         prepare(factory)
         if self._folder is not None:
-            self._folder.save(name, factory)
+            try:
+                self._folder.save(name, factory)
+            except OSError as error:
+                logger.error("published dataset %s can't be kept: %s", name, error)
+                raise InvalidInput(
+                    f"the server can't write the graph down: {error.strerror or error}; its "
+                    f"operator must make room in the folder of published graphs, or mend it",
+                    reason="STORAGE_FAILED",
+                    value=error.strerror or error,
+                ) from error
 
 
 def _stop(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:

@@ -152,7 +152,7 @@ def config_of(batch: CorruptedBatch) -> SamplerConfig:
 def read(message: pb.CorruptedBatch, config: SamplerConfig) -> Batch:
     """Decode the negatives of positives that are in no id space, and so are no negatives."""
     n = message.num_positives
-    dataset = Dataset("x", "", 2**32, 2**32, 1, False, ClientLimits(1, 1, 1))
+    dataset = Dataset("x", "", 2**32, 2**32, 1, False, ClientLimits(1, 1, 1, 1, 1))
     positives = Columns(*[np.full(n, 2**40, dtype=np.uint64)] * 3)
     reader = BatchReader(dataset, config)
     (batch,) = reader.read("batch", [message], [(message.position, n)], positives)

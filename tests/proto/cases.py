@@ -23,8 +23,8 @@ WITHOUT_REASONS = {
     "CREDENTIALS_MISSING": "needs a server that wants a token",
     "CREDENTIALS_INVALID": "needs a server that wants a token",
     "INTERNAL_FAULT": "needs a server that fails",
-    "TOO_MANY_UNANSWERED": "depends on how fast the server reads, which no file can say",
-    "STORAGE_FAILED": "needs a server with a full disk",
+    "TOO_MANY_UNANSWERED": "needs a client that sends more than 16 MiB before it reads",
+    "STORAGE_FAILED": "needs a full disk",
 }
 
 MALFORMED = b"\xff\xff\xff\xff"

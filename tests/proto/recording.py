@@ -179,7 +179,7 @@ def _reader(name: str, message: pb.SamplerConfig) -> BatchReader:
         num_relations=num_relations,
         num_triples=1,
         has_vocabulary=False,
-        limits=Limits(1, 1, 1),
+        limits=Limits(1, 1, 1, 1, 1),
     )
     return BatchReader(dataset, config)
 

@@ -30,7 +30,7 @@ def described(name: str, num_triples: int) -> pb.GetDatasetResponse:
             max_negatives_per_message=99,
             max_triples_per_message=99,
             max_unanswered_messages=99,
-            max_unanswered_bytes=2**20,
+            max_unanswered_bytes=2**24,
         ),
     )
 

@@ -44,8 +44,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_STREAM_OUT_OF_ORDER: _ErrorReason.ValueType  # 5
     """FAILED_PRECONDITION. A stream's first message was not a configuration (or
-    announcement), or a later one was, or a chunk is not the next one.
-    Metadata: `value` (what came), `limit` (what was due).
+    announcement), or a later one was, or a chunk is not the next one; or a
+    call that takes one request got none before its end, or two. A stream of
+    requests without any is not refused. Metadata: `value` (what came), `limit`
+    (what was due).
     """
     ERROR_REASON_UNKNOWN_DATASET: _ErrorReason.ValueType  # 6
     """NOT_FOUND. No dataset of that name is served. Metadata: `value`,
@@ -65,8 +67,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     answers in one. Metadata: `field`, `value`, `limit`.
     """
     ERROR_REASON_TOO_MANY_STREAMS: _ErrorReason.ValueType  # 10
-    """RESOURCE_EXHAUSTED. The server has as many open streams as it takes.
-    Metadata: `value`, `limit`.
+    """RESOURCE_EXHAUSTED. The server has as many open streams as it takes, in all,
+    of this connection or with this token, and none of them is silent.
+    Metadata: `field` (of `Limits`; `watches` for those of health), `value`,
+    `limit`.
     """
     ERROR_REASON_DRAINING: _ErrorReason.ValueType  # 11
     """UNAVAILABLE. The server is shutting down; the same request to another
@@ -74,7 +78,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_STREAM_IDLE: _ErrorReason.ValueType  # 12
     """DEADLINE_EXCEEDED. The client sent nothing on an open stream for longer
-    than the server waits. Metadata: `limit` (seconds).
+    than the server waits, or than 10 seconds where somebody else needed the
+    place: open the stream again when there is something to send. Metadata:
+    `limit` (seconds).
     """
     ERROR_REASON_POSITION_OUT_OF_RANGE: _ErrorReason.ValueType  # 13
     """INVALID_ARGUMENT. The positions of a request would pass 2^64 - 1.
@@ -113,8 +119,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_TOO_MANY_UNANSWERED: _ErrorReason.ValueType  # 21
     """FAILED_PRECONDITION. More messages of a stream, or more bytes of them, were
-    sent ahead than may be unanswered: read answers before you send more.
-    Metadata: `field` (`messages` or `bytes`), `value`, `limit`.
+    sent ahead than may be unanswered: read answers before you send more. It
+    comes after the answers that were under way; what is sent until then is
+    taken and forgotten. Metadata: `field` (`messages` or `bytes`), `value`,
+    `limit`.
     """
     ERROR_REASON_STORAGE_FAILED: _ErrorReason.ValueType  # 22
     """RESOURCE_EXHAUSTED. The server can't write a published graph down, as when
@@ -129,6 +137,9 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     `google.rpc.ErrorInfo`. Its `domain` is `negserve.dev`, its `reason` the name
     of one of these values without the prefix `ERROR_REASON_`, and its `metadata`
     names the offending value and the limit under the keys given at each value.
+    No status is larger than 4 KiB as it travels: values are shortened in the
+    middle to some 160 characters, of lists the first few are named, and what is
+    not printable is escaped.
 
     A status without that comes from gRPC or from a proxy on the way, whatever
     its code: send the request again, as after UNAVAILABLE. Every RPC is pure or
@@ -157,8 +168,10 @@ Metadata: `value`, `limit`.
 """
 ERROR_REASON_STREAM_OUT_OF_ORDER: ErrorReason.ValueType  # 5
 """FAILED_PRECONDITION. A stream's first message was not a configuration (or
-announcement), or a later one was, or a chunk is not the next one.
-Metadata: `value` (what came), `limit` (what was due).
+announcement), or a later one was, or a chunk is not the next one; or a
+call that takes one request got none before its end, or two. A stream of
+requests without any is not refused. Metadata: `value` (what came), `limit`
+(what was due).
 """
 ERROR_REASON_UNKNOWN_DATASET: ErrorReason.ValueType  # 6
 """NOT_FOUND. No dataset of that name is served. Metadata: `value`,
@@ -178,8 +191,10 @@ ERROR_REASON_LIMIT_EXCEEDED: ErrorReason.ValueType  # 9
 answers in one. Metadata: `field`, `value`, `limit`.
 """
 ERROR_REASON_TOO_MANY_STREAMS: ErrorReason.ValueType  # 10
-"""RESOURCE_EXHAUSTED. The server has as many open streams as it takes.
-Metadata: `value`, `limit`.
+"""RESOURCE_EXHAUSTED. The server has as many open streams as it takes, in all,
+of this connection or with this token, and none of them is silent.
+Metadata: `field` (of `Limits`; `watches` for those of health), `value`,
+`limit`.
 """
 ERROR_REASON_DRAINING: ErrorReason.ValueType  # 11
 """UNAVAILABLE. The server is shutting down; the same request to another
@@ -187,7 +202,9 @@ replica, or later to this one, gives the same bytes.
 """
 ERROR_REASON_STREAM_IDLE: ErrorReason.ValueType  # 12
 """DEADLINE_EXCEEDED. The client sent nothing on an open stream for longer
-than the server waits. Metadata: `limit` (seconds).
+than the server waits, or than 10 seconds where somebody else needed the
+place: open the stream again when there is something to send. Metadata:
+`limit` (seconds).
 """
 ERROR_REASON_POSITION_OUT_OF_RANGE: ErrorReason.ValueType  # 13
 """INVALID_ARGUMENT. The positions of a request would pass 2^64 - 1.
@@ -226,8 +243,10 @@ more. Metadata: `value` (the kind of the fault).
 """
 ERROR_REASON_TOO_MANY_UNANSWERED: ErrorReason.ValueType  # 21
 """FAILED_PRECONDITION. More messages of a stream, or more bytes of them, were
-sent ahead than may be unanswered: read answers before you send more.
-Metadata: `field` (`messages` or `bytes`), `value`, `limit`.
+sent ahead than may be unanswered: read answers before you send more. It
+comes after the answers that were under way; what is sent until then is
+taken and forgotten. Metadata: `field` (`messages` or `bytes`), `value`,
+`limit`.
 """
 ERROR_REASON_STORAGE_FAILED: ErrorReason.ValueType  # 22
 """RESOURCE_EXHAUSTED. The server can't write a published graph down, as when

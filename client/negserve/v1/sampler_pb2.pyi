@@ -1296,14 +1296,18 @@ class Limits(_message.Message):
     """Largest message that the server receives, in bytes."""
     max_unanswered_messages: _builtins.int
     """How many messages of a stream may be unanswered: the client reads answers
-    before it sends more.
+    before it sends more. A server may take more while it has room, and refuses
+    the stream with TOO_MANY_UNANSWERED when it has none.
     """
     max_unanswered_bytes: _builtins.int
     """How many bytes those may have together; a single message may always have
     `max_request_bytes`.
     """
     max_streams: _builtins.int
-    """Most open streams of all callers, of one connection and of one token."""
+    """Most open streams of all callers, of one connection and of one token. Other
+    calls count apart from streams, and there may be as many of them. Where no
+    place is left, one that was silent for 10 seconds gives way, see STREAM_IDLE.
+    """
     max_streams_per_connection: _builtins.int
     """See `max_streams`."""
     max_streams_per_token: _builtins.int

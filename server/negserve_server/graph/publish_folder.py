@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import tempfile
 import zipfile
@@ -11,10 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from negserve_server.errors import MalformedFile
+from negserve_server.errors import MalformedFile, shortened
 from negserve_server.graph.triples_factory import TriplesFactory
 from negserve_server.graph.upload import LEGAL_NAME
 from negserve_server.sampling import SPLITS
+
+logger = logging.getLogger(__name__)
 
 _VERSION = 1
 _ENDING = ".npz"
@@ -46,7 +49,10 @@ class PublishFolder:
                 f"{path}: another server keeps its graphs there; give each a folder of its own"
             ) from error
         for left in path.glob(f"{_UNFINISHED}*"):
-            left.unlink()
+            try:
+                left.unlink()
+            except OSError as error:
+                logger.warning("what an upload left behind stays there: %s", error)
 
     def close(self) -> None:
         """Leave the folder to another server."""
@@ -55,16 +61,18 @@ class PublishFolder:
     def load(self) -> dict[str, TriplesFactory]:
         """Load all graphs, by name, in the order of their names.
 
+        Files that are not named like a graph, and what is no file, are left alone: file systems
+        put such there, and opening a named pipe waits for ever.
+
         :raises MalformedFile: for a file that holds no graph, or another than it says
         """
         graphs = {}
         for file in sorted(self.path.iterdir()):
-            if file.name == _LOCK or (file.is_dir() and file.suffix != _ENDING):
-                continue
             name = file.name.removesuffix(_ENDING)
-            if name == file.name or not LEGAL_NAME.fullmatch(name):
-                raise MalformedFile(file, None, "this is no published graph; move it elsewhere")
-            graphs[name] = _load(file)
+            if name != file.name and LEGAL_NAME.fullmatch(name) and file.is_file():
+                graphs[name] = _load(file)
+            elif file.name != _LOCK:
+                logger.warning("%s is left alone: it is no published graph", shortened(file))
         return graphs
 
     def save(self, name: str, factory: TriplesFactory) -> None:
@@ -75,6 +83,7 @@ class PublishFolder:
         """
         if not LEGAL_NAME.fullmatch(name):
             raise ValueError(f"{name!r} is no legal name of a dataset")
+        finished = self.path / f"{name}{_ENDING}"
         handle, unfinished = tempfile.mkstemp(prefix=_UNFINISHED, dir=self.path)
         arrays: dict[str, Any] = {
             "version": np.uint32(_VERSION),
@@ -88,10 +97,18 @@ class PublishFolder:
                 np.savez(file, **arrays)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(unfinished, self.path / f"{name}{_ENDING}")
+            os.replace(unfinished, finished)
         except BaseException:
             Path(unfinished).unlink(missing_ok=True)
             raise
+        try:
+            self._flush()
+        except OSError:
+            finished.unlink(missing_ok=True)
+            raise
+
+    def _flush(self) -> None:
+        """Write the names of files to the disk."""
         folder = os.open(self.path, os.O_RDONLY)
         try:
             os.fsync(folder)
@@ -106,9 +123,17 @@ class PublishFolder:
         (self.path / f"{name}{_ENDING}").unlink(missing_ok=True)
 
 
+def _without_waiting(path: str, flags: int) -> int:
+    # If a named pipe has taken the file's place meanwhile.
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
 def _load(file: Path) -> TriplesFactory:
     try:
-        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as stored:
+        with (
+            open(file, "rb", opener=_without_waiting) as opened,
+            np.load(opened, allow_pickle=False) as stored,
+        ):
             if int(stored["version"]) != _VERSION:
                 raise ValueError(f"its version is {stored['version']}, not {_VERSION}")
             fingerprint = str(stored["fingerprint"])

@@ -65,13 +65,15 @@ def one_request(
     """
 
     async def begin(stream: ServerStream[Any]) -> AsyncGenerator[Message | bytes, None]:
-        answers = method(await _only_request(stream))
+        answers: Any = method(await _only_request(stream))
         if inspect.isasyncgen(answers):
-            async with aclosing(answers):
-                async for answer in answers:
+            several: AsyncGenerator[Message | bytes, None] = answers
+            async with aclosing(several):
+                async for answer in several:
                     yield answer
         else:
-            yield await answers if inspect.isawaitable(answers) else answers
+            single: Message | bytes = await answers if inspect.isawaitable(answers) else answers
+            yield single
 
     return many_requests(begin, message_class, streams, is_short=is_short)
 
@@ -94,7 +96,7 @@ async def _only_request(stream: ServerStream[Any]) -> Message:
 
 
 def many_requests(
-    method: Callable[[ServerStream[Any]], AsyncGenerator[Message | bytes, None]],
+    method: Callable[[ServerStream[Any]], Any],
     message_class: type[Message],
     streams: OpenStreams,
     *,
@@ -103,6 +105,7 @@ def many_requests(
 ) -> _Handler:
     """Make the handler of a method that reads its requests itself.
 
+    :param method: gives an iterator of the answers
     :param is_short: as of :meth:`OpenStreams.admit`
     :param is_watch: as of :meth:`OpenStreams.admit`
     """

@@ -10,6 +10,9 @@ from negserve_server.tables import KEEP_SECONDS, default_table_bytes
 
 #: Largest message that a server receives.
 MAX_REQUEST_BYTES = 16 * 1024 * 1024
+#: Seconds without a message after which a stream, or an upload, gives way to others that need its
+#: place or room.
+SILENT_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,8 +26,8 @@ class Limits:
     :ivar max_table_bytes: most bytes of the tables that configurations need, see
         :class:`negserve_server.tables.Tables`
     :ivar table_keep_seconds: how long one of those stays after its last stream
-    :ivar max_streams: most open streams: ``Sample``, ``SampleEpoch``, ``Contains``, ``Publish``, and
-        those of health and reflection; and as many calls of other methods
+    :ivar max_streams: most open streams: ``Sample``, ``SampleEpoch``, ``Contains``, ``Publish``,
+        and those of health and reflection; and as many calls of other methods
     :ivar max_streams_per_connection: most of those of one connection; all unix sockets count as one
     :ivar max_streams_per_token: most of those that bear one token
     :ivar max_unanswered_messages: most messages that a client may send on a stream ahead of the

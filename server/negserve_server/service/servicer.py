@@ -32,7 +32,8 @@ from negserve_server.service.ahead import Ahead
 from negserve_server.service.datasets import Datasets
 from negserve_server.service.epoch_messages import EpochMessages
 from negserve_server.service.limits import Limits, check_limit
-from negserve_server.service.publications import Publication, Publications
+from negserve_server.service.publication import Publication
+from negserve_server.service.publications import Publications
 from negserve_server.service.stream import ServerStream
 from negserve_server.service.turns import Account, Turns
 
@@ -284,7 +285,7 @@ class SamplerServicer:
             publication = self._publications.join(announcement)
             if not publication.has_uploader:
                 is_mine = True
-                with self._publications.uploading(publication) as upload:
+                with self._publications.uploading(publication, stream) as upload:
                     yield pb.PublishResponse(
                         upload=pb.PublishUpload(
                             max_triples_per_chunk=self._limits.max_triples_per_message
@@ -295,6 +296,7 @@ class SamplerServicer:
                         request = await stream.read() or pb.PublishRequest()
                         _expect(request.WhichOneof("message"), "chunk")
                         await self._in_thread(self._take, upload, request.chunk)
+                        self._publications.note_arrival(publication)
                         yield _progress(publication, is_mine)
             else:
                 yield _progress(publication, is_mine)

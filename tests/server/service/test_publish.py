@@ -146,8 +146,8 @@ STATUS = {
 
 
 def assert_nothing_is_left(stub: SamplerServiceStub, folder: Path) -> None:
-    answer = stub.ListDatasets(pb.ListDatasetsRequest(), timeout=TIMEOUT)
-    assert [dataset.name for dataset in answer.datasets] == ["world"]
+    answers = stub.ListDatasets(pb.ListDatasetsRequest(), timeout=TIMEOUT)
+    assert [dataset.name for answer in answers for dataset in answer.datasets] == ["world"]
     assert [file.name for file in folder.iterdir()] == [".lock"]
 
 
@@ -264,11 +264,17 @@ def test_while_one_uploads_others_wait_and_another_graph_is_refused():
         )
         assert (code, reason) == (CODE.FAILED_PRECONDITION, "FINGERPRINT_MISMATCH")
         assert metadata == {"value": 64 * "0", "limit": FINGERPRINT}
-        # Room is held for what is under way.
-        code, reason, metadata, _ = refusal(
-            stub.Publish(iter([announcement(61, name="other")]), timeout=TIMEOUT)
+        # Room is held for what has arrived.
+        rows = np.array([(i % 50, i // 50, (i + 1) % 50) for i in range(91)])
+        answers = stub.Publish(
+            iter([announcement(91, name="other"), chunk(0, 91, rows)]), timeout=TIMEOUT
         )
-        assert (reason, metadata["limit"]) == ("GRAPH_TOO_LARGE", "60")
+        assert next(answers).HasField("upload")
+        code, reason, metadata, _ = refusal(answers)
+        assert (reason, metadata) == (
+            "GRAPH_TOO_LARGE",
+            {"resource": "triples", "value": "91", "limit": "90"},
+        )
 
         requests.put(chunk(10, 40))
         for waiting in (uploader, *others):
