@@ -35,6 +35,12 @@ if TYPE_CHECKING:
     from negserve.relation_statistics import RelationStatistics
     from negserve.remote_sampler import RemoteSampler
     from negserve.triples_factory import RemoteTriplesFactory
+    from negserve.warning_categories import (
+        LeakageWarning,
+        NegserveWarning,
+        SwappedColumnsWarning,
+        UnknownPositivesWarning,
+    )
 
 __all__ = [
     "ChecksumError",
@@ -48,9 +54,11 @@ __all__ = [
     "FingerprintMismatchError",
     "InvalidAnswerError",
     "InvalidRequestError",
+    "LeakageWarning",
     "LimitExceededError",
     "Limits",
     "NegserveError",
+    "NegserveWarning",
     "NotAllowedError",
     "OverloadedError",
     "PublishProgress",
@@ -62,8 +70,10 @@ __all__ = [
     "ServerFaultError",
     "ServiceError",
     "StalledError",
+    "SwappedColumnsWarning",
     "UnavailableError",
     "UnknownDatasetError",
+    "UnknownPositivesWarning",
 ]
 
 # Imported when they are first asked for: so the command is under way, and can be interrupted in
@@ -80,9 +90,11 @@ _MODULE_OF = {
     "FingerprintMismatchError": "errors",
     "InvalidAnswerError": "errors",
     "InvalidRequestError": "errors",
+    "LeakageWarning": "warning_categories",
     "LimitExceededError": "errors",
     "Limits": "dataset",
     "NegserveError": "errors",
+    "NegserveWarning": "warning_categories",
     "NotAllowedError": "errors",
     "OverloadedError": "errors",
     "PublishProgress": "publish",
@@ -94,8 +106,10 @@ _MODULE_OF = {
     "ServerFaultError": "errors",
     "ServiceError": "errors",
     "StalledError": "errors",
+    "SwappedColumnsWarning": "warning_categories",
     "UnavailableError": "errors",
     "UnknownDatasetError": "errors",
+    "UnknownPositivesWarning": "warning_categories",
 }
 
 

@@ -10,13 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from negserve_server.errors import MalformedFile
 from negserve_server.graph.triples_factory import TriplesFactory
+from negserve_server.graph.type_constraints import TypeConstraints
 from negserve_server.graph.upload import LEGAL_NAME
+from negserve_server.graph.vocabulary import Vocabulary
 from negserve_server.sampling import SPLITS
 
-_VERSION = 1
+_VERSION = 2
+#: Version 1 has no type constraints and no labels.
+_READABLE = (1, 2)
 _ENDING = ".npz"
 #: Names of datasets begin with a letter or a digit, so these are never theirs.
 _LOCK = ".lock"
@@ -27,8 +32,11 @@ class PublishFolder:
     """Keeps graphs as files, whole or not at all, for one server at a time.
 
     A file ``NAME.npz`` holds ``version``, ``num_entities``, ``num_relations``, ``fingerprint``
-    and per split its triples, uint32, shape (n, 3). It is written beside its place and moved
-    there when it is on the disk; what a killed server left unfinished is removed.
+    and per split its triples, uint32, shape (n, 3); of a graph with type constraints ``head_types``
+    and ``tail_types``, pairs of relation and entity, uint32, shape (m, 2); of one with labels
+    ``entity_labels`` and ``relation_labels``, UTF-8 separated by NUL, uint8. It is written beside
+    its place and moved there when it is on the disk; what a killed server left unfinished is
+    removed.
 
     :param path: the folder, made if it is not there
     :raises OSError: if it can't be used, or another server uses it
@@ -82,6 +90,8 @@ class PublishFolder:
             "num_relations": np.uint64(factory.num_relations),
             "fingerprint": np.array(factory.fingerprint),
             **{split: triples.astype("<u4") for split, triples in factory.splits.items()},
+            **_arrays_of_types(factory.type_constraints),
+            **_arrays_of_labels(factory),
         }
         try:
             with open(handle, "wb") as file:
@@ -106,16 +116,48 @@ class PublishFolder:
         (self.path / f"{name}{_ENDING}").unlink(missing_ok=True)
 
 
+def _arrays_of_types(constraints: TypeConstraints | None) -> dict[str, Any]:
+    if constraints is None:
+        return {}
+    return {
+        "head_types": constraints.heads.astype("<u4"),
+        "tail_types": constraints.tails.astype("<u4"),
+    }
+
+
+def _arrays_of_labels(factory: TriplesFactory) -> dict[str, Any]:
+    vocabularies = {"entity_labels": factory.entities, "relation_labels": factory.relations}
+    return {
+        name: np.frombuffer("\0".join(vocabulary.labels()).encode(), dtype=np.uint8)
+        for name, vocabulary in vocabularies.items()
+        if vocabulary is not None
+    }
+
+
+def _vocabulary(stored: Any, name: str) -> Vocabulary | None:
+    if name not in stored.files:
+        return None
+    labels = stored[name].tobytes().decode().split("\0")
+    return Vocabulary.distinct(pl.Series(labels, dtype=pl.String))
+
+
 def _load(file: Path) -> TriplesFactory:
     try:
         with file.open("rb") as opened, np.load(opened, allow_pickle=False) as stored:
-            if int(stored["version"]) != _VERSION:
+            if int(stored["version"]) not in _READABLE:
                 raise ValueError(f"its version is {stored['version']}, not {_VERSION}")
             fingerprint = str(stored["fingerprint"])
             factory = TriplesFactory(
                 {split: stored[split] for split in SPLITS if split in stored.files},
                 num_entities=int(stored["num_entities"]),
                 num_relations=int(stored["num_relations"]),
+                entities=_vocabulary(stored, "entity_labels"),
+                relations=_vocabulary(stored, "relation_labels"),
+                type_constraints=(
+                    TypeConstraints(stored["head_types"], stored["tail_types"])
+                    if "head_types" in stored.files
+                    else None
+                ),
             )
     except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise MalformedFile(
@@ -125,7 +167,7 @@ def _load(file: Path) -> TriplesFactory:
         raise MalformedFile(
             file,
             None,
-            f"the triples have fingerprint {factory.fingerprint}, the file says {fingerprint}; "
+            f"the graph has fingerprint {factory.fingerprint}, the file says {fingerprint}; "
             f"remove it and publish it again",
         )
     return factory

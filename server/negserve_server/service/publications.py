@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 
 from negserve_server.errors import InvalidInput
 from negserve_server.graph import TriplesFactory
-from negserve_server.graph.upload import Announcement, Upload
+from negserve_server.graph.upload import Announcement, Upload, size_of
 from negserve_server.service.datasets import Datasets, check_fingerprint
 from negserve_server.service.limits import Limits
 
@@ -86,12 +86,12 @@ class Publications:
         self._discard = discard
         self._under_way: dict[str, Publication] = {}
         self._builds: set[asyncio.Task[None]] = set()
-        #: Triples and ids of each graph, published or under way.
+        #: Triples, type constraints and labels among them, and ids of each graph, published or
+        #: under way.
         self._sizes: dict[str, tuple[int, int]] = {}
         for name in published:
             graph = datasets[name]
-            num_triples = sum(len(triples) for triples in graph.splits.values())
-            self._sizes[name] = num_triples, graph.num_entities + graph.num_relations
+            self._sizes[name] = size_of(graph), graph.num_entities + graph.num_relations
 
     def is_served(self, announcement: Announcement) -> bool:
         """Tell whether a graph is there.
@@ -123,7 +123,7 @@ class Publications:
             )
         self._make_room(announcement)
         publication = self._under_way[announcement.name] = Publication(announcement)
-        self._sizes[announcement.name] = announcement.total, announcement.num_ids
+        self._sizes[announcement.name] = announcement.size, announcement.num_ids
         return publication
 
     def _make_room(self, announcement: Announcement) -> None:
@@ -167,7 +167,7 @@ class Publications:
             ("graphs", 1, len(sizes), self._limits.max_publish_graphs),
             (
                 "triples",
-                announcement.total,
+                announcement.size,
                 sum(triples for triples, _ in sizes),
                 self._limits.max_publish_triples,
             ),

@@ -248,10 +248,10 @@ class SamplerServicer:
                         )
                     )
                     stream.idle_timeout = self._limits.upload_idle_timeout
-                    while not upload.is_complete:
+                    while (due := upload.due) is not None:
                         request = await stream.read() or pb.PublishRequest()
-                        _expect(request.WhichOneof("message"), "chunk")
-                        await self._in_thread(self._take, upload, request.chunk)
+                        _expect(request.WhichOneof("message"), due)
+                        await self._in_thread(self._take, upload, request)
                         yield _progress(publication, is_mine)
             else:
                 yield _progress(publication, is_mine)
@@ -263,8 +263,15 @@ class SamplerServicer:
             )
         )
 
-    def _take(self, upload: Upload, chunk: pb.PublishChunk) -> None:
-        upload.add(*wire.decode_chunk(chunk, self._limits))
+    def _take(self, upload: Upload, request: pb.PublishRequest) -> None:
+        if request.HasField("chunk"):
+            upload.add(*wire.decode_chunk(request.chunk, self._limits))
+        elif request.HasField("type_constraints"):
+            upload.add_type_constraints(
+                *wire.decode_type_constraints(request.type_constraints, self._limits)
+            )
+        else:
+            upload.add_labels(*wire.decode_labels(request.labels))
 
     async def _in_thread(self, function: Callable[..., _T], *arguments: object) -> _T:
         loop = asyncio.get_running_loop()
