@@ -26,8 +26,10 @@ from negserve_server.sampling import (
 from negserve_server.sampling.batch import narrowest_dtype
 from negserve_server.service import wire
 from negserve_server.service.datasets import Datasets
+from negserve_server.service.first_positives import FirstPositives
 from negserve_server.service.limits import Limits, check_limit
 from negserve_server.service.publications import Publication, Publications
+from negserve_server.service.remarks import Remarks
 from negserve_server.service.stream import ServerStream
 
 _T = TypeVar("_T")
@@ -64,6 +66,7 @@ class SamplerServicer:
         self._publications = publications
         self._limits = limits
         self._executor = executor
+        self._remarks = Remarks()
 
     async def sample(
         self, stream: ServerStream[pb.SampleRequest]
@@ -82,10 +85,30 @@ class SamplerServicer:
                     fingerprint=factory.fingerprint, sampler=wire.encode_config(sampler.config)
                 )
             )
+            self._remarks.of_leakage(
+                configuration.dataset, factory, sampler.config.filter_splits, epochs=False
+            )
+            first_positives = FirstPositives(configuration.dataset, factory)
             while (request := await stream.read()) is not None:
                 _expect(request.WhichOneof("message"), "positives")
-                batch = await self._corrupt(sampler, request.positives)
-                yield pb.SampleResponse(batch=wire.encode_batch(batch))
+                batch = await self._corrupt(sampler, request.positives, first_positives)
+                yield pb.SampleResponse(
+                    batch=wire.encode_batch(batch),
+                    notices=(
+                        await self._judge(factory, first_positives)
+                        if first_positives.are_due
+                        else ()
+                    ),
+                )
+
+    async def _judge(
+        self, factory: TriplesFactory, first_positives: FirstPositives
+    ) -> list[pb.Notice]:
+        text = await self._in_thread(first_positives.judge)
+        if text is None:
+            return []
+        self._remarks.of_unknown_positives(factory, text)
+        return [pb.Notice(kind=pb.Notice.KIND_UNKNOWN_POSITIVES, text=text)]
 
     def _configure(self, factory: TriplesFactory, message: pb.SamplerConfig) -> Sampler:
         return factory.sampler(wire.decode_config(message, self._limits))
@@ -106,6 +129,7 @@ class SamplerServicer:
         config = wire.decode_config(request.sampler, self._limits)
         epoch_config = wire.decode_epoch(request, self._limits)
         epoch = await self._in_thread(factory.epoch, config, epoch_config)
+        self._remarks.of_leakage(request.dataset, factory, config.filter_splits, epochs=True)
         yield pb.SampleEpochResponse(
             configured=pb.EpochConfigured(
                 fingerprint=factory.fingerprint,
@@ -135,8 +159,11 @@ class SamplerServicer:
             for future in coming:
                 future.cancel()
 
-    async def _corrupt(self, sampler: Sampler, request: pb.Positives) -> CorruptedBatch:
+    async def _corrupt(
+        self, sampler: Sampler, request: pb.Positives, first_positives: FirstPositives
+    ) -> CorruptedBatch:
         positives = wire.decode_triples(request.triples, self._limits)
+        first_positives.add(positives)
         num_negatives = len(positives) * sampler.config.num_negs_per_pos
         check_limit(
             "negatives",

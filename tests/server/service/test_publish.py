@@ -110,7 +110,7 @@ CHUNKS = {
     "too much": (
         [chunk(0, 30), chunk(0, 30, first_row=30)],
         "STREAM_OUT_OF_ORDER",
-        {"limit": "1 to 10 triples of training from row 30 on"},
+        {"expected": "1 to 10 triples of training from row 30 on"},
     ),
     "no triples": ([chunk(0, 0)], "STREAM_OUT_OF_ORDER", {}),
     "no such split": ([chunk(split=7)], "INVALID_CONFIGURATION", {"field": "split"}),
@@ -146,8 +146,8 @@ STATUS = {
 
 
 def assert_nothing_is_left(stub: SamplerServiceStub, folder: Path) -> None:
-    answer = stub.ListDatasets(pb.ListDatasetsRequest(), timeout=TIMEOUT)
-    assert [dataset.name for dataset in answer.datasets] == ["world"]
+    answers = stub.ListDatasets(pb.ListDatasetsRequest(), timeout=TIMEOUT)
+    assert [dataset.name for answer in answers for dataset in answer.datasets] == ["world"]
     assert [file.name for file in folder.iterdir()] == [".lock"]
 
 
@@ -318,7 +318,7 @@ def test_if_the_uploader_fails_one_of_the_others_is_asked():
         told = [end.result(TIMEOUT) for end in ends]
         # Content of another graph is the fault of who sent it, not of who waits.
         assert len(asked) == 2
-        assert "the triples that came have fingerprint" in told[asked[0]]
+        assert "the graph that came has fingerprint" in told[asked[0]]
         assert sorted(told).count("published") == 3
 
 
