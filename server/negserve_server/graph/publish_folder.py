@@ -22,6 +22,7 @@ from negserve_server.sampling import SPLITS
 _VERSION = 2
 #: Version 1 has no type constraints and no labels.
 _READABLE = (1, 2)
+_LABELS = ("entity_labels", "relation_labels")
 _ENDING = ".npz"
 #: Names of datasets begin with a letter or a digit, so these are never theirs.
 _LOCK = ".lock"
@@ -126,16 +127,15 @@ def _arrays_of_types(constraints: TypeConstraints | None) -> dict[str, Any]:
 
 
 def _arrays_of_labels(factory: TriplesFactory) -> dict[str, Any]:
-    vocabularies = {"entity_labels": factory.entities, "relation_labels": factory.relations}
     return {
         name: np.frombuffer("\0".join(vocabulary.labels()).encode(), dtype=np.uint8)
-        for name, vocabulary in vocabularies.items()
+        for name, vocabulary in zip(_LABELS, (factory.entities, factory.relations), strict=True)
         if vocabulary is not None
     }
 
 
 def _vocabulary(stored: Any, name: str) -> Vocabulary | None:
-    if name not in stored.files:
+    if not any(each in stored.files for each in _LABELS):
         return None
     labels = stored[name].tobytes().decode().split("\0")
     return Vocabulary.distinct(pl.Series(labels, dtype=pl.String))
@@ -151,8 +151,8 @@ def _load(file: Path) -> TriplesFactory:
                 {split: stored[split] for split in SPLITS if split in stored.files},
                 num_entities=int(stored["num_entities"]),
                 num_relations=int(stored["num_relations"]),
-                entities=_vocabulary(stored, "entity_labels"),
-                relations=_vocabulary(stored, "relation_labels"),
+                entities=_vocabulary(stored, _LABELS[0]),
+                relations=_vocabulary(stored, _LABELS[1]),
                 type_constraints=(
                     TypeConstraints(stored["head_types"], stored["tail_types"])
                     if "head_types" in stored.files
