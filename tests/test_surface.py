@@ -20,12 +20,12 @@ import negserve_server.sampling
 SURFACE = {
     negserve: "ChecksumError Client ClosedError CorruptedBatch CredentialsError EpochBatch "
     "EpochConfig EpochStream "
-    "FingerprintMismatchError InvalidAnswerError InvalidRequestError "
-    "LimitExceededError Limits NegserveError NotAllowedError OverloadedError PublishProgress "
-    "RelationStatistics RemoteSampler "
+    "FingerprintMismatchError InvalidAnswerError InvalidRequestError LeakageWarning "
+    "LimitExceededError Limits NegserveError NegserveWarning NotAllowedError OverloadedError "
+    "PublishProgress RelationStatistics RemoteSampler "
     "RemoteTriplesFactory RequestError SamplerConfig ServerFaultError ServerInfo "
     "ServerLimits ServiceError StalledError StorageFailedError "
-    "UnavailableError UnknownDatasetError",
+    "SwappedColumnsWarning UnavailableError UnknownDatasetError UnknownPositivesWarning",
     negserve.aio: "Client EpochStream RemoteSampler RemoteTriplesFactory",
     negserve.data: "CompactTripleBatch TripleBatch TripleLoader TripleStream",
     negserve.sampling: "NEGATIVE_SAMPLERS BasicNegativeSampler BernoulliNegativeSampler "

@@ -37,6 +37,12 @@ if TYPE_CHECKING:
     from negserve.remote_sampler import RemoteSampler
     from negserve.server_info import ServerInfo, ServerLimits
     from negserve.triples_factory import RemoteTriplesFactory
+    from negserve.warning_categories import (
+        LeakageWarning,
+        NegserveWarning,
+        SwappedColumnsWarning,
+        UnknownPositivesWarning,
+    )
 
 __all__ = [
     "ChecksumError",
@@ -50,9 +56,11 @@ __all__ = [
     "FingerprintMismatchError",
     "InvalidAnswerError",
     "InvalidRequestError",
+    "LeakageWarning",
     "LimitExceededError",
     "Limits",
     "NegserveError",
+    "NegserveWarning",
     "NotAllowedError",
     "OverloadedError",
     "PublishProgress",
@@ -67,8 +75,10 @@ __all__ = [
     "ServiceError",
     "StalledError",
     "StorageFailedError",
+    "SwappedColumnsWarning",
     "UnavailableError",
     "UnknownDatasetError",
+    "UnknownPositivesWarning",
 ]
 
 # Imported when they are first asked for: so the command is under way, and can be interrupted in
@@ -85,9 +95,11 @@ _MODULE_OF = {
     "FingerprintMismatchError": "errors",
     "InvalidAnswerError": "errors",
     "InvalidRequestError": "errors",
+    "LeakageWarning": "warning_categories",
     "LimitExceededError": "errors",
     "Limits": "dataset",
     "NegserveError": "errors",
+    "NegserveWarning": "warning_categories",
     "NotAllowedError": "errors",
     "OverloadedError": "errors",
     "PublishProgress": "publish",
@@ -102,8 +114,10 @@ _MODULE_OF = {
     "ServiceError": "errors",
     "StalledError": "errors",
     "StorageFailedError": "errors",
+    "SwappedColumnsWarning": "warning_categories",
     "UnavailableError": "errors",
     "UnknownDatasetError": "errors",
+    "UnknownPositivesWarning": "warning_categories",
 }
 
 

@@ -9,11 +9,13 @@ _reading.__enter__()
 
 import json
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TextIO
 
 try:
     import click
+    from click.core import ParameterSource
 except ImportError as error:  # pragma: no cover - a message, not a behaviour
     raise SystemExit("negserve's command line needs more: pip install 'negserve[cli]'") from error
 import numpy as np
@@ -245,6 +247,8 @@ def sample(
       negserve sample --mixture bernoulli=3,typed=1 -k 16 --filtered train.tsv
       negserve sample --chunk-size 256 -k 1000 --filtered --filter-mode mask train.tsv
     """  # noqa: D301
+    _refuse_without_effect(filtered)
+    warnings.showwarning = _show_warning
     try:
         with Client(target, timeout=timeout, patience=min(timeout, _PATIENCE)) as client:
             factory = client.triples_factory(dataset)
@@ -267,6 +271,21 @@ def sample(
     if num_masked:
         left_out = " and left out" if output == "tsv" else ""
         click.echo(f"{num_masked} negatives are not valid{left_out}; see --help", err=True)
+
+
+def _refuse_without_effect(filtered: bool) -> None:
+    """Refuse options of a filter where nothing is filtered."""
+    context = click.get_current_context()
+    for name, option in (("splits", "--split"), ("filter_mode", "--filter-mode")):
+        if not filtered and context.get_parameter_source(name) is not ParameterSource.DEFAULT:
+            raise click.UsageError(
+                f"{option} has no effect without --filtered: nothing is filtered. Add --filtered, "
+                f"or leave {option} out"
+            )
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    click.echo(f"Warning: {message}", err=True)
 
 
 class _Names:

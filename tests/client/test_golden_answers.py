@@ -35,7 +35,7 @@ from negserve.transport import Transport
 from negserve.v1 import sampler_pb2 as pb
 from negserve_server.service import Limits
 from negserve_server.service import wire as server_wire
-from tests.proto.cases import _TOY, _TOY_SIZES
+from tests.proto.cases import _TOY, _TOY_LABELS, _TOY_SIZES, _TOY_TYPES
 from tests.proto.recording import FOLDER
 from tests.support.descriptors import SERVICE
 
@@ -52,6 +52,10 @@ UNKNOWABLE = {
     "CorruptedBatch.mask",
     "CorruptedBatch.num_saturated",
     "CorruptedBatch.log_q",
+    # What it says to people.
+    "SampleResponse.notices",
+    "Notice.kind",
+    "Notice.text",
     # Which triple is at a position, how often its pairs occur, and how many a relation has.
     "EpochBatch.positives.heads.data",
     "EpochBatch.positives.relations.data",
@@ -211,7 +215,8 @@ def ask_sample(golden: Golden, case: dict[str, Any]) -> Any:
         )
         exchange = SampleExchange(found._dataset, config, positives, request.positives.position)
         run(stream.converse, exchange)
-        results.append(plain(exchange.result()))
+        said = [(notice.kind, notice.text) for notice in exchange.notices]
+        results.append((plain(exchange.result()), said))
     return results
 
 
@@ -263,7 +268,13 @@ def ask_statistics(golden: Golden, _: dict[str, Any]) -> Any:
 
 def ask_publish(golden: Golden, case: dict[str, Any]) -> Any:
     announced = pb.PublishRequest.FromString(raw(case, "requests")[0]).announcement
-    graph = MappedGraph.of(_TOY, num_entities=_TOY_SIZES[0], num_relations=_TOY_SIZES[1])
+    parts: dict[str, Any] = {}
+    if announced.HasField("type_constraints"):
+        parts["type_constraints"] = {slot.lower(): rows for slot, rows in _TOY_TYPES.items()}
+    if announced.HasField("labels"):
+        for kind, labels in _TOY_LABELS.items():
+            parts[f"{kind.lower()}_to_id"] = {label: i for i, label in enumerate(labels)}
+    graph = MappedGraph.of(_TOY, num_entities=_TOY_SIZES[0], num_relations=_TOY_SIZES[1], **parts)
     assert graph.fingerprint == announced.fingerprint
     told: list[Any] = []
     run(publish, golden, announced.name, graph, told.append)
@@ -421,6 +432,7 @@ CASES = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore::negserve.warning_categories.NegserveWarning")
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(("rpc", "case"), CASES)
 def test_a_changed_answer_is_refused_or_unknowable(rpc: str, case: dict[str, Any]):

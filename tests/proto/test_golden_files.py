@@ -30,7 +30,7 @@ from tests.support.graphs import load
 from tests.support.oracle import known
 from tests.support.server_process import server_process
 
-_MOST_BYTES = 300_000
+_MOST_BYTES = 400_000
 #: Of a refusal; its sentence may change.
 COMPARED = ("domain", "reason", "metadata")
 

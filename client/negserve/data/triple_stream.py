@@ -22,6 +22,7 @@ from negserve.epoch import EpochConfig, Tail
 from negserve.epoch_cursor import epoch_and_start
 from negserve.epoch_stream import EpochStream
 from negserve.errors import InvalidRequestError
+from negserve.leakage import leakage_told, warn_of_leakage
 from negserve.sampling.positions import MAX_NUM_WORKERS
 from negserve.sampling.ranks import distributed_rank, find_rank
 from negserve.triples_factory import RemoteTriplesFactory
@@ -69,6 +70,8 @@ class TripleStream(IterableDataset[Item]):
     :param prefetch: batches read ahead, at least 1, in each worker
     :raises InvalidRequestError: if ranks are given by halves, or torch.distributed has several
         but is not initialised yet
+    :raises LeakageWarning: where Python is told to raise it, for a filter over validation or
+        testing triples
     """
 
     def __init__(
@@ -102,6 +105,7 @@ class TripleStream(IterableDataset[Item]):
         self._source = source
         self._dataset = dataset
         self.sampler = sampler or SamplerConfig()
+        warn_of_leakage(self.sampler.filter_splits)
         self.form: Form = form
         self.prefetch = prefetch
         self.config = EpochConfig(
@@ -248,7 +252,8 @@ class TripleStream(IterableDataset[Item]):
             return
         factory = self._open()[0]
         largest_id = max(factory.num_entities, factory.num_relations) - 1
-        stream: EpochStream = factory.epochs(self.sampler, config, prefetch=self.prefetch)
+        with leakage_told():
+            stream: EpochStream = factory.epochs(self.sampler, config, prefetch=self.prefetch)
         stream.load_state_dict({"epoch": epoch, "start": start})
         for batch in stream:
             if config.tail == "drop" and batch.next_start > end:

@@ -67,10 +67,9 @@ def one_request(
     async def begin(stream: ServerStream[Any]) -> AsyncGenerator[Message | bytes, None]:
         answers: Any = method(await _only_request(stream))
         if inspect.isasyncgen(answers):
-            several: AsyncGenerator[Message | bytes, None] = answers
-            async with aclosing(several):
-                async for answer in several:
-                    yield answer
+            async with aclosing(answers):
+                async for answer in answers:
+                    yield answer  # type: ignore[misc]  # inspect says no more than "some generator"
         else:
             single: Message | bytes = await answers if inspect.isawaitable(answers) else answers
             yield single

@@ -72,7 +72,7 @@ class Publication:
                 f"several whose connection or token has more than half of all; try again later",
                 reason="GRAPH_TOO_LARGE",
                 resource="triples",
-                value=self.upload.num_received,
+                value=self.upload.size,
                 limit=0,
             )
         self.uploader.end(error)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from negserve.v1 import sampler_pb2 as pb
 from negserve_server.errors import InvalidConfiguration, InvalidInput
 from negserve_server.graph.epoch import EpochBatch, EpochConfig, Tail
-from negserve_server.graph.upload import Announcement
+from negserve_server.graph.upload import Announcement, LabelKind
 from negserve_server.sampling import CorruptedBatch, Sampler, SamplerConfig
 from negserve_server.sampling.batch import narrowest_dtype
 from negserve_server.sampling.config import FilterMode, Kind, Slot, Split, as_candidates
@@ -43,6 +43,11 @@ TAILS: dict[int, Tail] = {
     pb.TAIL_RULE_SHORT: "short",
     pb.TAIL_RULE_DROP: "drop",
     pb.TAIL_RULE_WRAP: "wrap",
+}
+_CONSTRAINED_SLOTS: dict[int, Slot] = {pb.SLOT_HEAD: "head", pb.SLOT_TAIL: "tail"}
+_LABEL_KINDS: dict[int, LabelKind] = {
+    pb.GetVocabularyResponse.KIND_ENTITY: "entity",
+    pb.GetVocabularyResponse.KIND_RELATION: "relation",
 }
 SLOT_VALUES = {name: value for value, name in SLOTS.items()}
 SPLIT_VALUES = {name: value for value, name in SPLITS.items()}
@@ -159,6 +164,15 @@ def decode_announcement(message: pb.PublishAnnouncement) -> Announcement:
         num_entities=message.num_entities,
         num_relations=message.num_relations,
         num_triples={split: counts[split] for split in SPLITS.values() if split in counts},
+        num_pairs=(
+            {
+                "head": message.type_constraints.num_heads,
+                "tail": message.type_constraints.num_tails,
+            }
+            if message.HasField("type_constraints")
+            else None
+        ),
+        num_label_bytes=message.labels.num_bytes if message.HasField("labels") else None,
     )
 
 
@@ -168,19 +182,66 @@ def decode_chunk(message: pb.PublishChunk, limits: Limits) -> tuple[Split, int, 
     :raises InvalidConfiguration: for a value that is no split
     :raises InvalidInput: for a wrong checksum, or triples that :func:`decode_triples` refuses
     """
-    checksum = 0
-    for column in (message.triples.heads, message.triples.relations, message.triples.tails):
-        checksum = zlib.crc32(column.data, checksum)
-    if checksum != message.crc32:
-        raise InvalidInput(
-            f"the CRC-32 of what arrived is {checksum}, the chunk says {message.crc32}: it changed "
-            f"on the way; publish again, and if it recurs look for broken hardware or a proxy",
-            reason="CHECKSUM_MISMATCH",
-            value=message.crc32,
-            limit=checksum,
-        )
+    triples = message.triples
+    _check_crc32(message.crc32, triples.heads.data, triples.relations.data, triples.tails.data)
     split = _look_up(SPLITS, message.split, "split")
     return split, message.first_row, decode_triples(message.triples, limits)
+
+
+def decode_type_constraints(
+    message: pb.PublishTypeConstraints, limits: Limits
+) -> tuple[Slot, int, NDArray[np.int64]]:
+    """Decode slot, first row and pairs of relation and entity, shape (n, 2).
+
+    :raises InvalidConfiguration: for a value that is no slot, or that of relations
+    :raises InvalidInput: for a wrong checksum, columns of unequal length, a bad width, or too many
+        pairs
+    """
+    _check_crc32(message.crc32, message.relations.data, message.entities.data)
+    slot = _look_up(_CONSTRAINED_SLOTS, message.slot, "slot")
+    relations = decode_ids(message.relations, "relations")
+    entities = decode_ids(message.entities, "entities")
+    if len(relations) != len(entities):
+        found = f"{len(relations)}, {len(entities)} (relations, entities)"
+        raise InvalidInput(
+            f"columns have lengths {found}; give equally many",
+            reason="SHAPE_MISMATCH",
+            value=found,
+            expected="equal lengths",
+        )
+    check_limit(
+        "pairs", len(relations), limits.max_triples_per_message, "send them in several messages"
+    )
+    return slot, message.first_row, np.stack([relations, entities], axis=1)
+
+
+def decode_labels(message: pb.PublishLabels) -> tuple[LabelKind, int, Sequence[str]]:
+    """Decode kind, first id and labels.
+
+    :raises InvalidConfiguration: for a value that is no kind of labels
+    :raises InvalidInput: for a wrong checksum
+    """
+    _check_crc32(message.crc32, *(label.encode() + b"\0" for label in message.labels))
+    kind = _look_up(_LABEL_KINDS, message.kind, "kind")
+    return kind, message.first_id, message.labels
+
+
+def _check_crc32(told: int, *pieces: bytes) -> None:
+    """Refuse what changed on its way.
+
+    :raises InvalidInput: with ``CHECKSUM_MISMATCH``
+    """
+    checksum = 0
+    for piece in pieces:
+        checksum = zlib.crc32(piece, checksum)
+    if checksum != told:
+        raise InvalidInput(
+            f"the CRC-32 of what arrived is {checksum}, the message says {told}: it changed on the "
+            f"way; publish again, and if it recurs look for broken hardware or a proxy",
+            reason="CHECKSUM_MISMATCH",
+            value=told,
+            limit=checksum,
+        )
 
 
 def decode_epoch(request: pb.SampleEpochRequest, limits: Limits) -> EpochConfig:
