@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+from negserve.nearest import did_you_mean
 from negserve_server.errors import InvalidInput
 from negserve_server.graph import TriplesFactory
 
@@ -79,7 +80,8 @@ class Datasets(Mapping[str, TriplesFactory]):
         if factory is None:
             served = ", ".join(self._graphs)
             raise InvalidInput(
-                f"there is no dataset {name!r}; this server has {served}",
+                f"there is no dataset {name!r}; this server has {served}"
+                f"{did_you_mean(name, self._graphs)}",
                 reason="UNKNOWN_DATASET",
                 value=name,
                 limit=served,
