@@ -112,7 +112,9 @@ def _check_path(address: ListenAddress) -> None:
         raise UnusableAddress(address.text, f"{path}: {error.strerror}") from error
     else:
         if not stat.S_ISSOCK(mode):
-            raise UnusableAddress(address.text, f"{path} is there, and is no socket; give another path")
+            raise UnusableAddress(
+                address.text, f"{path} is there, and is no socket; give another path"
+            )
         if _answers(address.path):
             # gRPC would take the path away from it.
             raise UnusableAddress(
