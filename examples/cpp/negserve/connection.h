@@ -9,6 +9,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "negserve/budget.h"
@@ -63,14 +64,42 @@ class Connection {
   Response call(grpc::Status (v1::SamplerService::Stub::*method)(grpc::ClientContext*,
                                                                  const Request&, Response*),
                 const Request& request) {
+    return ask<Response>([&](v1::SamplerService::Stub& stub, grpc::ClientContext& context,
+                             Response& response) {
+      return (stub.*method)(&context, request, &response);
+    });
+  }
+
+  // Reads all messages of a method that answers one request with a short stream, on as many
+  // replicas as it takes. A stream that breaks is read anew.
+  //
+  // Throws an Error, typed by what the server said.
+  template <class Request, class Response>
+  std::vector<Response> read(std::unique_ptr<grpc::ClientReader<Response>> (
+                                 v1::SamplerService::Stub::*method)(grpc::ClientContext*,
+                                                                    const Request&),
+                             const Request& request) {
+    return ask<std::vector<Response>>([&](v1::SamplerService::Stub& stub,
+                                          grpc::ClientContext& context,
+                                          std::vector<Response>& responses) {
+      const auto reader = (stub.*method)(&context, request);
+      for (Response response; reader->Read(&response);) responses.push_back(std::move(response));
+      return reader->Finish();
+    });
+  }
+
+ private:
+  // Asks one replica after the other until an answer is whole.
+  template <class Answer, class Try>
+  Answer ask(Try attempt) {
     Budget tries = budget();
     for (;;) {
       const std::shared_ptr<Replica> asked = replica();
       grpc::ClientContext context;
       context.set_deadline(std::chrono::system_clock::now() + tries.limit());
-      Response response;
-      const grpc::Status status = ((*asked->stub).*method)(&context, request, &response);
-      if (status.ok()) return response;
+      Answer answer;
+      const grpc::Status status = attempt(*asked->stub, context, answer);
+      if (status.ok()) return answer;
       try {
         throw_status(status, asked->target);
       } catch (const PassingError& error) {
@@ -81,7 +110,6 @@ class Connection {
     }
   }
 
- private:
   // Leaves a replica: what comes next asks another. With one target only, that is the same one
   // over a new connection: the old one may be cut without having noticed. Calls under way go on.
   //

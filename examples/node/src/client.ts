@@ -24,7 +24,6 @@ import {
   type EpochBatch,
   type EpochBatches,
   type GetDatasetResponse,
-  type ListDatasetsResponse,
   type Positives,
   type SampleConfiguration,
   type SampleResponse,
@@ -86,10 +85,18 @@ export class Client {
 
   /** Lists the datasets that the server holds. */
   async listDatasets(): Promise<Dataset[]> {
-    const answer = await this.#unary<ListDatasetsResponse>((options, done) =>
-      this.#stub.listDatasets({}, new Metadata(), options, done),
-    );
-    return answer.datasets;
+    const patience = new Patience(this.#waits.patienceMs);
+    for (;;) {
+      const datasets: Dataset[] = [];
+      try {
+        for await (const piece of this.#messages(this.#stub.listDatasets({}))) {
+          datasets.push(...piece.datasets);
+        }
+        return datasets;
+      } catch (error) {
+        await patience.wait(error);
+      }
+    }
   }
 
   /** Asks for counts, fingerprints and limits of a dataset. */
