@@ -116,7 +116,12 @@ class Server:
             if path is not None and not path.exists():
                 raise MalformedFile(path, None, "there is no such file or folder")
         self._addresses = [parse_listen_address(text) for text in config.listen]
-        for address in self._addresses:
+        for number, address in enumerate(self._addresses):
+            for other in self._addresses[:number]:
+                if address.overlaps(other):
+                    raise UnusableAddress(
+                        address.text, f"{other.text} is given, too; leave one of them out"
+                    )
             address.check()
             self._warn_of_strangers(address)
         self._folder = PublishFolder(config.publish_dir) if config.publish_dir else None

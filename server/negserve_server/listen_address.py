@@ -43,6 +43,13 @@ class ListenAddress:
         except ValueError:
             return False
 
+    def overlaps(self, other: ListenAddress) -> bool:
+        """Tell whether one process can't listen on both."""
+        if self.path or other.path:
+            return self.path == other.path
+        same_host = self.host == other.host or bool({self.host, other.host} & {"0.0.0.0", "::"})
+        return self.port == other.port != 0 and same_host
+
     def check(self) -> None:
         """Try whether this process could listen there now.
 

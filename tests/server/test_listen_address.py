@@ -82,6 +82,25 @@ def why_not(text: str) -> str:
     return caught.value.why
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ("127.0.0.1:1", "127.0.0.1:1", True),
+        ("127.0.0.1:1", "0.0.0.0:1", True),
+        ("[::]:1", "127.0.0.1:1", True),
+        ("unix:/a", "unix:/a", True),
+        ("127.0.0.1:0", "127.0.0.1:0", False),
+        ("127.0.0.1:1", "127.0.0.1:2", False),
+        ("127.0.0.1:1", "127.0.0.2:1", False),
+        ("unix:/a", "unix:/b", False),
+        ("unix:/a", "0.0.0.0:1", False),
+    ],
+)
+def test_addresses_may_overlap(one: str, other: str, expected: bool):
+    first, second = map(parse_listen_address, (one, other))
+    assert first.overlaps(second) == second.overlaps(first) == expected
+
+
 def test_each_cause_has_its_own_words(tmp_path: Path, taken: int):
     for host in ("127.0.0.1", "localhost", "0.0.0.0"):
         assert f"another process has port {taken}" in why_not(f"{host}:{taken}")
@@ -138,6 +157,8 @@ def test_what_the_user_may_not_do_is_named(closed_folder: Path):
         ("--listen", "127.0.0.1:99999"),
         ("--listen", "unix:/no/such/folder/socket"),
         ("--listen", "127.0.0.1:TAKEN"),
+        ("--listen", "127.0.0.1:7744", "--listen", "127.0.0.1:7744"),
+        ("--listen", "unix:socket", "--listen", "unix:socket"),
         ("--token-file", "/no/such/tokens"),
         ("--tls-cert", "/no/such/cert", "--tls-key", "/no/such/key"),
         ("--dataset", "x=/no/such/graph"),
