@@ -97,7 +97,7 @@ SAMPLERS: dict[str, tuple[list[str], dict[str, Any]]] = {
         {"corruption_scheme": ("head", "relation", "tail")},
     ),
     "mask": (
-        ["--kind", "pseudo-typed", "--split", "training", "--split", "testing", "--mask"],
+        ["--kind", "pseudotyped", "--split", "training", "--split", "testing", "--mask"],
         {
             "kind": "pseudotyped",
             "filter_splits": ("training", "testing"),
@@ -351,6 +351,19 @@ def test_a_place_on_a_full_server_is_waited_for():
         time.sleep(2)  # or so: it is refused meanwhile
         held.close()
         assert "5408 positives" in waiting.result(_SECONDS)
+
+
+@pytest.mark.parametrize("kind", ["pseudo-typed", "pseudo_typed", "PSEUDOTYPED", "typed "])
+def test_a_kind_has_one_spelling(server: ServerProcess, kind: str):
+    done = node("epoch", "--kind", kind, target=server.target)
+    assert done.returncode == 2
+    assert "is none of basic, bernoulli, pseudotyped, typed, degree" in done.stderr
+
+
+def test_a_target_that_no_server_can_have_is_refused_at_once():
+    done = node("datasets", "--patience", "100000", target="http://127.0.0.1:7733")
+    assert done.returncode == 1
+    assert "is a URL; give its address alone, 127.0.0.1:7733" in done.stderr
 
 
 def test_no_server():

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
         UnknownPositivesWarning,
     )
 
+    __version__: str
+
 __all__ = [
     "ChecksumError",
     "Client",
@@ -79,6 +81,7 @@ __all__ = [
     "UnavailableError",
     "UnknownDatasetError",
     "UnknownPositivesWarning",
+    "__version__",
 ]
 
 # Imported when they are first asked for: so the command is under way, and can be interrupted in
@@ -122,9 +125,12 @@ _MODULE_OF = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _MODULE_OF:
+    if name == "__version__":
+        value: Any = import_module("importlib.metadata").version("negserve")
+    elif name in _MODULE_OF:
+        value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
     globals()[name] = value
     return value
 

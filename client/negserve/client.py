@@ -31,7 +31,8 @@ class Client(BaseClient[Connection]):
     :param patience: seconds after which a call, or a stream without progress, gives up, counted
         from its first failure, over all replicas; none of them takes more than its share. None
         for ``timeout`` times the number of replicas
-    :raises InvalidRequestError: if there is no address, or a time is not positive
+    :raises InvalidRequestError: if there is no address, one is none (a URL, a port out of range,
+        ...), or a time is not positive
     """
 
     _connection_class = Connection

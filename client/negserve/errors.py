@@ -41,6 +41,8 @@ from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
+from negserve.printable import printable
+
 #: Of every ErrorInfo of a server of negserve.
 _DOMAIN = "negserve.dev"
 #: Characters of a message: what callers gave is repeated in it, an array of a million ids for one.
@@ -174,7 +176,7 @@ def from_rpc_error(error: grpc.RpcError, target: str) -> NegserveError:
 
     :param target: the server's address, named in the message
     """
-    code, details = error.code(), error.details() or ""
+    code, details = error.code(), printable(error.details() or "")
     info, passes = _error_info(error)
     if info is None:
         return _from_the_way(code, details, target)

@@ -23,7 +23,8 @@ A client of negserve in C++.
 Server:
   --target T[,T...]   HOST:PORT or unix:PATH, several for replicas (127.0.0.1:7733)
   --timeout SECONDS   that a call, or a stream's next message, may take (30)
-  --patience SECONDS  that it is tried again after a failure, on all replicas together (30)
+  --patience SECONDS  that it is tried again after a failure, on all replicas together (the
+                      timeout, for each of them)
   --fingerprint F     that the dataset must have (any)
 
 Which negatives:

@@ -6,7 +6,8 @@
     │   ├── InvalidConfiguration      a field of a configuration is not legal
     │   ├── PositionOutOfRange        positions would pass 2^64 - 1
     │   └── TablesFull                a configuration needs more memory than there is room for
-    └── MalformedFile (ValueError)    the operator must mend a file
+    ├── MalformedFile (ValueError)    the operator must mend a file
+    └── UnusableAddress (OSError)     the operator must give another address to listen on
 
 Each names the value, the limit and the remedy in its message; ``reason`` and
 ``metadata`` say the same to a program (over RPC as ``google.rpc.ErrorInfo``). What callers sent is
@@ -198,4 +199,13 @@ class MalformedFile(NegserveServerError, ValueError):
         super().__init__(f"{where}: {why}")
         self.path = str(path)
         self.line = line
+        self.why = why
+
+
+class UnusableAddress(NegserveServerError, OSError):
+    """Nobody can listen on an address; names it, the cause and the remedy."""
+
+    def __init__(self, address: str, why: str) -> None:
+        super().__init__(f"can't listen on {address}: {why}")
+        self.address = address
         self.why = why

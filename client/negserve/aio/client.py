@@ -28,7 +28,7 @@ class Client(BaseClient[Connection]):
     :param target: ``HOST:PORT`` or ``unix:PATH``; several for replicas of the same data
     :param timeout: as of :class:`negserve.Client`
     :param patience: as of :class:`negserve.Client`
-    :raises InvalidRequestError: if there is no address, or a time is not positive
+    :raises InvalidRequestError: if there is no address, one is none, or a time is not positive
     """
 
     _connection_class = Connection

@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -23,8 +24,9 @@ struct Options {
   std::vector<std::string> targets = {"127.0.0.1:7733"};
   // What a call, or a stream's next message, may take.
   std::chrono::milliseconds timeout{30'000};
-  // How long it is tried again after a failure, on all replicas together, without any progress.
-  std::chrono::milliseconds patience{30'000};
+  // How long it is tried again after a failure, on all replicas together, without any progress; by
+  // default the timeout, for each of them.
+  std::optional<std::chrono::milliseconds> patience;
   // Told of each error after which a stream or a call is tried again; may be empty. Called by
   // the thread that waits.
   std::function<void(const Error&)> on_retry;
@@ -39,6 +41,7 @@ struct Replica {
 // Thread-safe.
 class Connection {
  public:
+  // Throws an InvalidRequestError if a target is none.
   explicit Connection(Options options);
 
   const Options& options() const { return options_; }

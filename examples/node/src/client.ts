@@ -32,6 +32,7 @@ import {
   type Limits,
   type SampleEpochRequest,
 } from "./generated/negserve/v1/sampler.js";
+import { countAddresses } from "./targets.js";
 import { decodeFloats, decodeTriples, encodeTriples, type TripleColumns } from "./tensors.js";
 
 /** Messages sent ahead of the answers; a few hide the round trip. */
@@ -49,7 +50,7 @@ const CHANNEL_OPTIONS = {
 export interface Waits {
   /** A call, or a stream's next message. */
   timeoutMs: number;
-  /** A lost server, without progress. */
+  /** A lost server, without progress; by default the timeout, for each address of the target. */
   patienceMs: number;
 }
 
@@ -75,9 +76,17 @@ export class Client {
   readonly #stub: SamplerServiceClient;
   readonly #waits: Waits;
 
+  /** @throws NegserveError if no server can listen at the target */
   constructor(target: string, waits: Partial<Waits> = {}) {
+    const numAddresses = countAddresses(target);
     this.#stub = new SamplerServiceClient(target, credentials.createInsecure(), CHANNEL_OPTIONS);
-    this.#waits = { timeoutMs: 30_000, patienceMs: 60_000, ...waits };
+    const { timeoutMs = 30_000, patienceMs = timeoutMs * numAddresses } = waits;
+    this.#waits = { timeoutMs, patienceMs };
+  }
+
+  /** How long things may take. */
+  get waits(): Readonly<Waits> {
+    return this.#waits;
   }
 
   /** Closes the connection. */
