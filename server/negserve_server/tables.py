@@ -55,6 +55,12 @@ class _Holder(weakref.ref[Any]):
     key: Hashable
 
 
+class _Graph:
+    """Stands for a graph in the keys of its tables."""
+
+    __slots__ = ()
+
+
 class _Kept:
     """A table that stays when nobody holds it, for a while."""
 
@@ -160,6 +166,10 @@ class Tables:
             self._settle()
             return before - self._num_bytes
 
+    def note(self, gone: object) -> None:
+        """Take note, soon and without a lock, that a graph is gone."""
+        self._gone.append(gone)
+
     def _find(self, key: Hashable, keep: bool) -> Any:
         reference = self._references.get(key)
         table = None if reference is None else reference()
@@ -220,6 +230,10 @@ class Tables:
         """Take note of what is gone."""
         while self._gone:
             gone = self._gone.popleft()
+            if isinstance(gone, _Graph):
+                for key in [key for key in self._kept if isinstance(key, tuple) and key[0] is gone]:
+                    del self._kept[key]
+                continue
             if isinstance(gone, _Reference):
                 self._num_bytes -= gone.nbytes
                 if self._references.get(gone.key) is gone:
@@ -235,11 +249,18 @@ class GraphTables:
     """The tables of one graph in a store that graphs share.
 
     :param store: where they are
+    :param graph: what has them: when it is gone, nothing is kept for it
     """
 
-    def __init__(self, store: Tables) -> None:
+    def __init__(self, store: Tables, graph: object = None) -> None:
         self.store = store
-        self._graph = object()
+        self._graph = _Graph()
+        if graph is not None:
+            weakref.finalize(graph, self._note_end).atexit = False
+
+    def _note_end(self) -> None:
+        # Runs anywhere, as memory is freed anywhere: see Tables._gone.
+        self.store.note(self._graph)
 
     def get(
         self, key: Hashable, make: Callable[[], _T], *, num_bytes: int = 0, keep: bool = False

@@ -106,6 +106,7 @@ class Epoch:
     :param config: which positives
     :raises InvalidConfiguration: for a start behind the end, relations that the graph has not,
         or of which it has no training triples
+    :raises TablesFull: if there is no room for the rows of those relations
     :raises PositionOutOfRange: if positions of the epoch would pass 2^64 - 1
     """
 
@@ -124,7 +125,7 @@ class Epoch:
                         f"the graph has {factory.num_relations}, ids 0 to "
                         f"{factory.num_relations - 1}",
                     )
-            self._rows = np.flatnonzero(np.isin(self._triples[:, 1], config.relations))
+            self._rows = factory.rows_of(config.relations)
         #: How many positives the epoch has.
         self.num_positives = len(self._triples) if self._rows is None else len(self._rows)
         if self.num_positives == 0:

@@ -12,8 +12,9 @@ import pytest
 
 from negserve_server.errors import InvalidConfiguration, TablesFull
 from negserve_server.graph import TriplesFactory
+from negserve_server.graph.epoch import EpochConfig
 from negserve_server.graph.type_constraints import TypeConstraints
-from negserve_server.sampling import Sampler
+from negserve_server.sampling import Sampler, SamplerConfig
 from negserve_server.tables import Tables
 
 MIB = 2**20
@@ -237,3 +238,82 @@ def test_statistics_are_a_table_like_others() -> None:
     assert tables.num_bytes == 24 * 20
     tables.drop_idle(-1)
     assert tables.num_bytes == 0
+
+
+def test_a_graph_that_is_gone_keeps_no_tables() -> None:
+    tables = Tables(1024 * MIB)
+    one, two = graph(tables=tables), graph(tables=tables)
+    for factory in (one, two):
+        factory.open_sampler(kind="degree", filter_splits=("validation",))
+    with_two = tables.num_bytes
+    del factory
+    del one
+    assert 0 < tables.num_bytes < with_two
+    sampler = two.open_sampler(kind="degree", filter_splits=("validation",))
+    del two
+    assert tables.num_bytes > 0
+    assert sampler.sample([[0, 0, 1]], 0)
+    del sampler
+    assert tables.num_bytes == 0
+
+
+def test_epochs_of_the_same_relations_share_their_rows() -> None:
+    tables = Tables(1024 * MIB)
+    factory = graph(tables=tables)
+    config = SamplerConfig()
+    epochs = [
+        factory.epoch(config, EpochConfig(relations=(3, 5, 3)[:n], rank=n - 2, world_size=2))
+        for n in (2, 3)
+    ]
+    tables.drop_idle(-1)
+    rows = np.isin(factory.mapped_triples[:, 1], (3, 5)).sum()
+    assert epochs[0].num_positives == epochs[1].num_positives == rows
+    assert 8 * rows <= tables.num_bytes <= 8 * rows + 1024  # the sampler has some, too
+    del epochs
+    tables.drop_idle(-1)
+    assert tables.num_bytes == 0
+
+
+def known_bytes(triples: int) -> tuple[int, int]:
+    return 16 * triples, 85 * triples + 4096
+
+
+def test_the_sizes_that_the_operations_page_states() -> None:
+    """Head and tail are replaced; the usual index belongs to the graph."""
+    constraints = TypeConstraints(heads=pairs(3_000), tails=pairs(2_000))
+    num_triples, num_relations = NUM_TRIPLES // 2, 3_000
+    half = NUM_ENTITIES // 2
+    seen = 2 * num_triples  # pairs of relation and entity, at most, in both slots
+    both = 2 * known_bytes(num_triples)[1]
+    ends = 16 * num_relations
+    cases: dict[str, tuple[dict[str, Any], int, int]] = {
+        "k = 1": ({}, 2 * 12 * num_triples, 2 * 14 * num_triples),
+        "candidates": (
+            {"candidates": np.arange(0, NUM_ENTITIES, 2), "num_negs_per_pos": 2},
+            4 * half,
+            4 * half + both,
+        ),
+        "bernoulli": ({"kind": "bernoulli", "num_negs_per_pos": 2}, ends, ends + 24 * 3_000),
+        "pseudotyped": (
+            {"kind": "pseudotyped"},
+            ends + 32 * num_relations,
+            ends + 32 * num_relations + 4 * seen + both,
+        ),
+        "typed": (
+            {"kind": "typed"},
+            ends + 32 * num_relations + 4 * 9 * 4_000,
+            ends + 32 * num_relations + 4 * 9 * 5_000 + both,
+        ),
+        "degree": (
+            {"kind": "degree"},
+            2 * known_bytes(num_triples)[0],
+            2 * (8 + 20) * NUM_ENTITIES + both + 2 * 21 * num_triples,
+        ),
+    }
+    for name, (options, least, most) in cases.items():
+        tables = Tables(1024 * MIB)
+        factory = graph(num_relations, tables, type_constraints=constraints)
+        tables.drop_idle(-1)
+        sampler = factory.open_sampler(filter_splits=("training",), **options)
+        assert least <= tables.num_bytes <= most + 4096, name
+        del sampler
