@@ -154,16 +154,8 @@ class Tables:
         """
         with self._lock:
             self._settle()
-            limit = time.monotonic() - (self.keep_seconds if seconds is None else seconds)
             before = self._num_bytes
-            idle = [
-                key
-                for key, kept in self._kept.items()
-                if kept.last_used <= limit and not kept.holders
-            ]
-            for key in idle:
-                del self._kept[key]
-            self._settle()
+            self._drop_unused(self.keep_seconds if seconds is None else seconds)
             return before - self._num_bytes
 
     def note(self, gone: object) -> None:
@@ -181,7 +173,8 @@ class Tables:
 
     def _make(self, key: Hashable, make: Callable[[], _T], num_bytes: int, keep: bool) -> _T:
         with self._lock:
-            self._drop_old()
+            # Where nobody calls drop_idle from time to time, as in a trainer's own process.
+            self._drop_unused(self.keep_seconds)
             self._take(num_bytes)
         reserved = num_bytes
         try:
@@ -216,15 +209,16 @@ class Tables:
             raise TablesFull(num_bytes=num_bytes, in_use=self._num_bytes, limit=self.max_bytes)
         self._num_bytes += num_bytes
 
-    def _drop_old(self) -> None:
-        """Drop what is idle for too long, where nobody calls :meth:`drop_idle`."""
-        limit = time.monotonic() - self.keep_seconds
+    def _drop_unused(self, seconds: float) -> None:
+        """Drop what nobody has held or asked for in so many seconds."""
         self._settle()
-        while self._kept:
-            key, kept = next(iter(self._kept.items()))
-            if kept.holders or kept.last_used > limit:
-                break
-            del self._kept[key], kept
+        limit = time.monotonic() - seconds
+        idle = [
+            key for key, kept in self._kept.items() if kept.last_used <= limit and not kept.holders
+        ]
+        for key in idle:
+            del self._kept[key]
+        self._settle()
 
     def _settle(self) -> None:
         """Take note of what is gone."""

@@ -275,7 +275,7 @@ def test_epochs_of_the_same_relations_share_their_rows() -> None:
 
 
 def known_bytes(triples: int) -> tuple[int, int]:
-    return 16 * triples, 85 * triples + 4096
+    return 10 * triples, 85 * triples + 4096
 
 
 def test_the_sizes_that_the_operations_page_states() -> None:
