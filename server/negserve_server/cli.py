@@ -388,15 +388,14 @@ def inspect(path: Path | None, as_json: bool) -> None:
         factory = _load(path)
     with saying("building its index"):
         index = factory.filter_index(tuple(factory.splits))
-        for slot in SLOTS:
-            index.by_slot(slot)
+        directions = [index.by_slot(slot) for slot in SLOTS]
     facts: dict[str, object] = {
         "num_entities": factory.num_entities,
         "num_relations": factory.num_relations,
         **{f"num_{split}": len(triples) for split, triples in factory.splits.items()},
         **{f"num_unseen_{split}": count for split, count in factory.num_unseen.items() if count},
         **_type_constraint_facts(factory),
-        "index_bytes": index.nbytes,
+        "index_bytes": index.triples.nbytes + sum(each.nbytes for each in directions),
         "fingerprint": factory.fingerprint,
     }
     if as_json:

@@ -185,7 +185,7 @@ class TablesFull(InvalidInput):
             f"the limit is {limit}; close samplers of other configurations, or ask the "
             f"operator to raise --max-table-bytes",
             reason="LIMIT_EXCEEDED",
-            field="table_bytes",
+            resource="table_bytes",
             value=num_bytes,
             limit=limit,
         )

@@ -14,14 +14,16 @@ except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
 
 _CGROUPS = Path("/sys/fs/cgroup")
-#: Address space that a server takes, with a small graph: of libraries and compiled code, and for
-#: each core those of threads and what the C library sets aside for them. Measured 1.3 GiB and
-#: 0.2 GiB; what is really used is a tenth.
-_ADDRESS_SPACE = 3 * 2**29
-_ADDRESS_SPACE_PER_CORE = 192 * 2**20
+#: Address space that a server takes at least, with a small graph: for libraries and compiled code,
+#: and for each core the stacks of its threads. On two cores 1,600 MB were too few, 1,750 enough;
+#: what is really used is a tenth.
+_ADDRESS_SPACE = 1664 * 2**20
+_ADDRESS_SPACE_PER_CORE = 64 * 2**20
 #: Threads that a server starts: gRPC's, and for each core those of the engine and of libraries.
 _THREADS = 16
-_THREADS_PER_CORE = 4
+_THREADS_PER_CORE = 3
+#: Memory of a machine that does not tell.
+_MEMORY = 2**32
 #: Why there are no more, as far as one can look.
 _THREAD_LIMITS = "ulimit -u, the pids limit of the container, or TasksMax of the service"
 
@@ -33,7 +35,9 @@ def cores() -> int:
 
 def memory_bytes() -> int:
     """Give the memory that this process may use: the machine's, or less in a container."""
-    found = [float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))]
+    found = [float(_MEMORY)]
+    if hasattr(os, "sysconf"):
+        found = [float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))]
     if resource is not None:
         limit = resource.getrlimit(resource.RLIMIT_AS)[0]
         found.append(math.inf if limit == resource.RLIM_INFINITY else limit)
@@ -75,7 +79,7 @@ def check_process_limits() -> None:
     if resource is not None:
         limit = resource.getrlimit(resource.RLIMIT_AS)[0]
         needed = _ADDRESS_SPACE + num_cores * _ADDRESS_SPACE_PER_CORE
-        if limit not in (resource.RLIM_INFINITY,) and limit < needed:
+        if limit != resource.RLIM_INFINITY and limit < needed:
             raise OSError(
                 f"the address space is limited to {limit >> 20} MiB, {needed >> 20} MiB are needed "
                 f"on {num_cores} cores, and more for large graphs: raise the limit (ulimit -v "

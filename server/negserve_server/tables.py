@@ -55,6 +55,12 @@ class _Holder(weakref.ref[Any]):
     key: Hashable
 
 
+class _Graph:
+    """Stands for a graph in the keys of its tables."""
+
+    __slots__ = ()
+
+
 class _Kept:
     """A table that stays when nobody holds it, for a while."""
 
@@ -148,17 +154,13 @@ class Tables:
         """
         with self._lock:
             self._settle()
-            limit = time.monotonic() - (self.keep_seconds if seconds is None else seconds)
             before = self._num_bytes
-            idle = [
-                key
-                for key, kept in self._kept.items()
-                if kept.last_used <= limit and not kept.holders
-            ]
-            for key in idle:
-                del self._kept[key]
-            self._settle()
+            self._drop_unused(self.keep_seconds if seconds is None else seconds)
             return before - self._num_bytes
+
+    def note(self, gone: object) -> None:
+        """Take note, soon and without a lock, that a graph is gone."""
+        self._gone.append(gone)
 
     def _find(self, key: Hashable, keep: bool) -> Any:
         reference = self._references.get(key)
@@ -171,7 +173,8 @@ class Tables:
 
     def _make(self, key: Hashable, make: Callable[[], _T], num_bytes: int, keep: bool) -> _T:
         with self._lock:
-            self._drop_old()
+            # Where nobody calls drop_idle from time to time, as in a trainer's own process.
+            self._drop_unused(self.keep_seconds)
             self._take(num_bytes)
         reserved = num_bytes
         try:
@@ -206,20 +209,25 @@ class Tables:
             raise TablesFull(num_bytes=num_bytes, in_use=self._num_bytes, limit=self.max_bytes)
         self._num_bytes += num_bytes
 
-    def _drop_old(self) -> None:
-        """Drop what is idle for too long, where nobody calls :meth:`drop_idle`."""
-        limit = time.monotonic() - self.keep_seconds
+    def _drop_unused(self, seconds: float) -> None:
+        """Drop what nobody has held or asked for in so many seconds."""
         self._settle()
-        while self._kept:
-            key, kept = next(iter(self._kept.items()))
-            if kept.holders or kept.last_used > limit:
-                break
-            del self._kept[key], kept
+        limit = time.monotonic() - seconds
+        idle = [
+            key for key, kept in self._kept.items() if kept.last_used <= limit and not kept.holders
+        ]
+        for key in idle:
+            del self._kept[key]
+        self._settle()
 
     def _settle(self) -> None:
         """Take note of what is gone."""
         while self._gone:
             gone = self._gone.popleft()
+            if isinstance(gone, _Graph):
+                for key in [key for key in self._kept if isinstance(key, tuple) and key[0] is gone]:
+                    del self._kept[key]
+                continue
             if isinstance(gone, _Reference):
                 self._num_bytes -= gone.nbytes
                 if self._references.get(gone.key) is gone:
@@ -235,11 +243,18 @@ class GraphTables:
     """The tables of one graph in a store that graphs share.
 
     :param store: where they are
+    :param graph: what has them: when it is gone, nothing is kept for it
     """
 
-    def __init__(self, store: Tables) -> None:
+    def __init__(self, store: Tables, graph: object = None) -> None:
         self.store = store
-        self._graph = object()
+        self._graph = _Graph()
+        if graph is not None:
+            weakref.finalize(graph, self._note_end).atexit = False
+
+    def _note_end(self) -> None:
+        # Runs anywhere, as memory is freed anywhere: see Tables._gone.
+        self.store.note(self._graph)
 
     def get(
         self, key: Hashable, make: Callable[[], _T], *, num_bytes: int = 0, keep: bool = False

@@ -243,3 +243,17 @@ def test_graphs_share_the_bytes_but_not_the_tables() -> None:
 
 def test_a_quarter_of_the_memory_is_usual() -> None:
     assert 2**20 < default_table_bytes() < 2**50
+
+
+def test_without_anybody_who_looks_the_old_go_when_another_one_is_made() -> None:
+    tables = Tables(10 * KIB, keep_seconds=3600)
+    holder = Holder()
+    for key in "abc":
+        tables.get(key, make, keep=True)
+    tables.hold("a", holder)
+    for kept in tables._kept.values():
+        kept.last_used -= 4000
+    del kept
+    tables.get("d", make, keep=True)
+    assert tables.num_bytes == 2 * KIB
+    assert len(tables.get("a", refuse)) == KIB

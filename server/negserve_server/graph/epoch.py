@@ -125,6 +125,7 @@ class Epoch:
     :param config: which positives
     :raises InvalidConfiguration: for a start behind the end, relations that the graph has not,
         or of which it has no training triples
+    :raises TablesFull: if there is no room for the rows of those relations
     :raises PositionOutOfRange: if positions of the epoch would pass 2^64 - 1
     """
 
@@ -145,10 +146,7 @@ class Epoch:
                         f"{factory.num_relations - 1}",
                         limit=factory.num_relations - 1,
                     )
-            # Not np.isin, which makes a table of a size that the ids decide.
-            is_chosen = np.zeros(factory.num_relations, dtype=np.bool_)
-            is_chosen[relations] = True
-            self._rows = np.flatnonzero(is_chosen[self._triples[:, 1]])
+            self._rows = factory.rows_of(relations)
         #: How many positives the epoch has.
         self.num_positives = len(self._triples) if self._rows is None else len(self._rows)
         if self.num_positives == 0:

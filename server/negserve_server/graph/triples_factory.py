@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -99,7 +100,7 @@ class TriplesFactory:
         self.relations = relations
         self.num_unseen = {name: (num_unseen or {}).get(name, 0) for name in self._splits}
         self._type_constraints = type_constraints
-        self._tables = GraphTables(TABLES)
+        self._tables = GraphTables(TABLES, graph=self)
         self._training_index = self._index(("training",))
 
     @classmethod
@@ -304,6 +305,22 @@ class TriplesFactory:
         weights = np.zeros(len(counts), dtype=np.float32)
         np.divide(1.0, np.sqrt(counts), out=weights, where=counts > 0, casting="same_kind")
         return weights
+
+    def rows_of(self, relations: ArrayLike) -> NDArray[np.int64]:
+        """Give the rows of the training triples of some relations, ascending, shape (n,).
+
+        :param relations: ids of relations of the graph, ascending
+        :raises TablesFull: if there is no room for them
+        """
+        chosen = np.array(relations, dtype=np.int64)
+
+        def find() -> NDArray[np.int64]:
+            # Not np.isin, which makes a table of a size that the ids decide.
+            is_chosen = np.zeros(self.num_relations, dtype=np.bool_)
+            is_chosen[chosen] = True
+            return np.flatnonzero(is_chosen[self.mapped_triples[:, 1]])
+
+        return self._tables.get(("rows", hashlib.sha256(chosen.tobytes()).digest()), find)
 
     def epoch(self, sampler: SamplerConfig, config: EpochConfig) -> Epoch:
         """Make the batches of one rank in one epoch.

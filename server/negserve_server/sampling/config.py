@@ -294,5 +294,5 @@ def as_candidates(ids: object) -> IdSet:
 
 
 def _shortened(values: object) -> str:
-    text = repr(values)
+    text = repr(tuple(values.tolist()) if isinstance(values, np.ndarray) else values)
     return text if len(text) <= 80 else text[:77] + "..."
