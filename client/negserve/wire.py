@@ -154,10 +154,16 @@ def _invalid(field: str, value: object, expected: str) -> InvalidRequestError:
 
 def _look_up(values: Mapping[str, _Value], name: str, what: str) -> _Value:
     if name not in values:
+        names = ", ".join(values)
         raise InvalidRequestError(
-            f"{what} {name!r} is unknown; choose from {', '.join(values)}",
+            f"{what} {name!r} is unknown; choose from {names}",
             reason="INVALID_CONFIGURATION",
-            metadata={"field": what, "value": str(name), "limit": ", ".join(values)},
+            metadata={
+                "field": what,
+                "value": str(name),
+                "limit": names,
+                "expected": f"choose from {names}",
+            },
         )
     return values[name]
 

@@ -89,6 +89,15 @@ def test_a_reason_of_ours_decides(
     assert error.metadata == {"value": "7"}
 
 
+def test_a_newer_reason_that_passes_is_tried_again():
+    trailer = status_pb2.Status.FromString(status(CODE.RESOURCE_EXHAUSTED, "OF_A_NEWER_SERVER"))
+    assert type(said(CODE.RESOURCE_EXHAUSTED, trailer.SerializeToString())) is LimitExceededError
+    trailer.details.add().Pack(error_details_pb2.RetryInfo())
+    error = said(CODE.RESOURCE_EXHAUSTED, trailer.SerializeToString())
+    assert type(error) is UnavailableError
+    assert error.reason == "OF_A_NEWER_SERVER"
+
+
 @pytest.mark.parametrize(
     "trailer",
     [

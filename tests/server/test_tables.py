@@ -116,7 +116,7 @@ def test_those_that_are_held_never_give_way() -> None:
         tables.get("c", refuse, num_bytes=KIB)  # refused before it is made
     assert caught.value.reason == "LIMIT_EXCEEDED"
     assert caught.value.metadata == {
-        "field": "table_bytes",
+        "resource": "table_bytes",
         "value": str(KIB),
         "limit": str(2 * KIB),
     }

@@ -78,7 +78,10 @@ class RelationStatistics:
 
     @property
     def head_probability(self) -> NDArray[np.float64]:
-        """Tph / (tph + hpt) (Wang et al., AAAI 2014); 0.5 for a relation without triples."""
+        """Tph / (tph + hpt) (Wang et al., AAAI 2014), rounded down to a multiple of 2^-32.
+
+        0.5 for a relation without triples.
+        """
         return self.head_share / 2.0**32
 
 

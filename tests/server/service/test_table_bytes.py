@@ -118,7 +118,7 @@ def test_streams_that_need_more_than_there_is_are_refused_until_others_end(
             pass
         code, reason, metadata, _ = refusal(stub.Sample(iter([asked(200)]), timeout=PATIENCE))
         assert (code, reason) == (CODE.RESOURCE_EXHAUSTED, "LIMIT_EXCEEDED")
-        assert metadata["field"] == "table_bytes"
+        assert metadata["resource"] == "table_bytes"
         assert metadata["limit"] == str(BOUND)
         assert int(metadata["value"]) > 0
     finally:
