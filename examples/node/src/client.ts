@@ -29,12 +29,17 @@ import {
   type SampleConfiguration,
   type SampleResponse,
   type Limits,
+  type Notice,
+  type Notice_Kind,
   type SampleEpochRequest,
 } from "./generated/negserve/v1/sampler.js";
 import { decodeFloats, decodeTriples, encodeTriples, type TripleColumns } from "./tensors.js";
 
 /** Messages sent ahead of the answers; a few hide the round trip. */
 const MESSAGES_AHEAD = 4;
+
+/** Kinds of notices that are told: a server can say only so much. */
+const MOST_KINDS = 16;
 
 const CHANNEL_OPTIONS = {
   "grpc.max_receive_message_length": 64 * 1024 * 1024,
@@ -43,6 +48,11 @@ const CHANNEL_OPTIONS = {
   "grpc.initial_reconnect_backoff_ms": 100,
   "grpc.max_reconnect_backoff_ms": 2_000,
 };
+
+/** Leaves out what would steer a terminal. */
+function printable(text: string): string {
+  return text.slice(0, 1_000).replace(/\p{Cc}/gu, " ");
+}
 
 /** How long things may take, in milliseconds. */
 export interface Waits {
@@ -73,6 +83,10 @@ export interface Batch {
 export class Client {
   readonly #stub: SamplerServiceClient;
   readonly #waits: Waits;
+  readonly #told = new Set<Notice_Kind>();
+
+  /** Called with what the server wants a person to know, each kind once. */
+  onNotice: (notice: Notice) => void = ({ text }) => console.error(`negserve: ${printable(text)}`);
 
   constructor(target: string, waits: Partial<Waits> = {}) {
     this.#stub = new SamplerServiceClient(target, credentials.createInsecure(), CHANNEL_OPTIONS);
@@ -144,7 +158,8 @@ export class Client {
     while (answers.length < messages.length) {
       try {
         const due = messages.slice(answers.length);
-        for await (const { message } of this.#corrupt(configuration, due)) {
+        for await (const { message, notices } of this.#corrupt(configuration, due)) {
+          this.#tell(notices);
           if (message?.$case === "configured") {
             version = checkConfigured(check, message.value, configuration, version);
             continue;
@@ -166,6 +181,15 @@ export class Client {
       }
     }
     return answers;
+  }
+
+  #tell(notices: Notice[]): void {
+    for (const notice of notices) {
+      if (!this.#told.has(notice.kind) && this.#told.size < MOST_KINDS) {
+        this.#told.add(notice.kind);
+        this.onNotice(notice);
+      }
+    }
   }
 
   /** Sends messages over one stream, a few ahead of the answers. */
