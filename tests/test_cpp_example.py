@@ -423,3 +423,10 @@ def test_no_server(cpp_program: Path):
     assert result.status == 1
     assert last.startswith("UnavailableError: 127.0.0.1:1: ")
     assert len(tries) > 2, "it was asked once only"
+
+
+def test_positives_of_another_id_space_are_told_once(cpp_program: Path, server: ServerProcess):
+    positives = 2500 * ["1055,8,1055"]
+    result = run(cpp_program, "sample", "world", *positives, "--target", server.target)
+    assert result.status == 0, result.stderr
+    assert result.stderr.count("of the first 1000 positives are triples of dataset 'world'") == 1

@@ -385,3 +385,13 @@ def test_an_answer_that_cannot_be_true(server: ServerProcess):
             assert done.returncode == 1, done.stderr
             assert "the answer to SampleEpoch can't be true" in done.stderr
             assert f'"field":"{field}"' in done.stderr
+
+
+def test_positives_of_another_id_space_are_told_once(server: ServerProcess):
+    """France is no capital of itself."""
+    lines = 2500 * "France\thas_capital\tFrance\n"
+    done = node("sample", "-k", "1", target=server.target, stdin=lines)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("\n") == 2500
+    assert done.stderr.count("\n") == 1
+    assert "0 of the first 1000 positives are triples of dataset 'world'" in done.stderr

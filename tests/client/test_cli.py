@@ -165,7 +165,10 @@ def test_sample_prints_log_probabilities(server: ServerProcess):
         (("--kind", "mixture"), GERMANY, "give parts if and only if kind is mixture"),
         (("--kind", "basic", "--mixture", "typed=1"), GERMANY, "if and only if kind is mixture"),
         (("--alpha", "0.5"), GERMANY, "without kind degree"),
-        (("--filter-mode", "mask"), GERMANY, "nothing to flag"),
+        (("--filter-mode", "mask"), GERMANY, "--filter-mode has no effect without --filtered"),
+        (("--filter-mode", "exact"), GERMANY, "or leave --filter-mode out"),
+        (("--split", "validation"), GERMANY, "--split has no effect without --filtered"),
+        (("--split", "training"), GERMANY, "Add --filtered, or leave --split out"),
         (("--chunk-size", "0"), GERMANY, "chunk_size=0"),
         (("--distinct", "--log-q"), GERMANY, "log_q=True is not legal"),
         (("--candidates", "{empty}"), GERMANY, "holds no candidates; give one a line"),
@@ -182,6 +185,15 @@ def test_errors_are_one_clear_line(server: ServerProcess, tmp_path, options, std
     assert result.returncode != 0
     assert told in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_a_filter_that_leaks_is_warned_of(server: ServerProcess):
+    result = run(server, "sample", "--filtered", "--split", "validation", stdin=GERMANY)
+    assert result.returncode == 0
+    assert result.stderr.count("\n") == 1
+    assert result.stderr.startswith("Warning: filter_splits has validation: ")
+    filtered = run(server, "sample", "--filtered", "--split", "training", stdin=GERMANY)
+    assert filtered.stderr == ""
 
 
 def test_no_server_is_one_clear_line():

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from negserve import InvalidRequestError
+from negserve.data import TripleStream
 from negserve.sampling import (
     NEGATIVE_SAMPLERS,
     BasicNegativeSampler,
@@ -213,6 +214,28 @@ def test_bad_options_are_refused_at_construction(
 ):
     with pytest.raises(ValueError, match=told):
         BasicNegativeSampler(world.factory, **options)  # type: ignore[arg-type]
+
+
+class Foreign:
+    """A graph of another library."""
+
+    mapped_triples = torch.zeros((1, 3), dtype=torch.int64)
+    num_entities = num_relations = 1
+
+
+class Awaited(Foreign):
+    """As of asyncio's client."""
+
+    async def open_sampler(self) -> None: ...
+
+
+@pytest.mark.parametrize("factory", [Foreign(), Awaited(), "world", None])
+def test_what_is_no_graph_of_ours_is_refused_by_name(factory: Any):
+    with pytest.raises(InvalidRequestError, match=rf"{type(factory).__name__}; give a graph of"):
+        BasicNegativeSampler(factory)
+    if not isinstance(factory, str):
+        with pytest.raises(InvalidRequestError, match=rf"{type(factory).__name__}; give an addr"):
+            TripleStream(factory, "world")
 
 
 def test_bernoulli_has_no_relation_slot(world: Place):

@@ -98,6 +98,13 @@ class TripleStream(IterableDataset[Item]):
         if isinstance(source, RemoteTriplesFactory):
             if dataset not in {None, source.name}:
                 raise InvalidRequestError(f"dataset={dataset!r}; source is {source.name!r}")
+        elif not isinstance(source, Client | Sequence):
+            kind = type(source)
+            raise InvalidRequestError(
+                f"source is a {kind.__module__}.{kind.__qualname__}; give an address, a "
+                f"negserve.Client, or its triples_factory(name), or what its publish(name, graph) "
+                f"gives for a graph that you hold"
+            )
         elif dataset is None:
             raise InvalidRequestError("dataset is missing; name one of the server's")
         elif not isinstance(source, Client):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC
 from collections.abc import Mapping, Sequence
+from inspect import iscoroutinefunction
 from typing import Any, ClassVar
 
 import torch
@@ -18,6 +19,21 @@ from negserve.sampling.positions import Positions
 from negserve.sampling.protocol import TriplesFactory
 
 _SUFFIX = "NegativeSampler"
+
+
+def _check_factory(triples_factory: object) -> None:
+    """Refuse by name what draws no negatives, such as the graphs of other libraries.
+
+    :raises InvalidRequestError: saying how they come to a server
+    """
+    opens = getattr(triples_factory, "open_sampler", None)
+    if opens is None or iscoroutinefunction(opens):
+        kind = type(triples_factory)
+        raise InvalidRequestError(
+            f"triples_factory is a {kind.__module__}.{kind.__qualname__}; give a graph of "
+            f"negserve: negserve.Client(target).triples_factory(name) of one that is served, or "
+            f".publish(name, graph) of one that you hold"
+        )
 
 
 class NegativeSampler(ABC):
@@ -83,6 +99,7 @@ class NegativeSampler(ABC):
         rank: int | None = None,
         world_size: int | None = None,
     ) -> None:
+        _check_factory(triples_factory)
         # Wrong ranks are refused before the server is asked.
         self._positions = Positions(chunk_size, rank, world_size)
         self.triples_factory = triples_factory

@@ -30,6 +30,8 @@ import {
   type SampleConfiguration,
   type SampleResponse,
   type Limits,
+  type Notice,
+  type Notice_Kind,
   type SampleEpochRequest,
 } from "./generated/negserve/v1/sampler.js";
 import { countAddresses } from "./targets.js";
@@ -38,6 +40,9 @@ import { decodeFloats, decodeTriples, encodeTriples, type TripleColumns } from "
 /** Messages sent ahead of the answers; a few hide the round trip. */
 const MESSAGES_AHEAD = 4;
 
+/** Kinds of notices that are told: a server can say only so much. */
+const MOST_KINDS = 16;
+
 const CHANNEL_OPTIONS = {
   "grpc.max_receive_message_length": 64 * 1024 * 1024,
   "grpc.keepalive_time_ms": 30_000,
@@ -45,6 +50,11 @@ const CHANNEL_OPTIONS = {
   "grpc.initial_reconnect_backoff_ms": 100,
   "grpc.max_reconnect_backoff_ms": 2_000,
 };
+
+/** Leaves out what would steer a terminal. */
+function printable(text: string): string {
+  return text.slice(0, 1_000).replace(/\p{Cc}/gu, " ");
+}
 
 /** How long things may take, in milliseconds. */
 export interface Waits {
@@ -75,6 +85,10 @@ export interface Batch {
 export class Client {
   readonly #stub: SamplerServiceClient;
   readonly #waits: Waits;
+  readonly #told = new Set<Notice_Kind>();
+
+  /** Called with what the server wants a person to know, each kind once. */
+  onNotice: (notice: Notice) => void = ({ text }) => console.error(`negserve: ${printable(text)}`);
 
   /** @throws NegserveError if no server can listen at the target */
   constructor(target: string, waits: Partial<Waits> = {}) {
@@ -171,7 +185,8 @@ export class Client {
     while (answers.length < messages.length) {
       try {
         const due = messages.slice(answers.length);
-        for await (const { message } of this.#corrupt(configuration, due)) {
+        for await (const { message, notices } of this.#corrupt(configuration, due)) {
+          this.#tell(notices);
           if (message?.$case === "configured") {
             version = checkConfigured(check, message.value, configuration, version);
             continue;
@@ -193,6 +208,15 @@ export class Client {
       }
     }
     return answers;
+  }
+
+  #tell(notices: Notice[]): void {
+    for (const notice of notices) {
+      if (!this.#told.has(notice.kind) && this.#told.size < MOST_KINDS) {
+        this.#told.add(notice.kind);
+        this.onNotice(notice);
+      }
+    }
   }
 
   /** Sends messages over one stream, a few ahead of the answers. */
