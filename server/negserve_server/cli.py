@@ -16,7 +16,7 @@ from negserve.extras import needing_or_exit
 with needing_or_exit("the command negserve-server", "negserve[server]"):
     import click
 
-    from negserve_server.command import Commands, ending_at_once
+    from negserve_server.command import Commands, end_at_hang_up, ending_at_once
 
 _reading = ending_at_once()  # this file and all that it imports, which takes a second or so
 _reading.__enter__()
@@ -325,6 +325,7 @@ def inspect(path: Path | None, as_json: bool) -> None:
 
     PATH is what --dataset of `serve` takes; without it, the embedded graph.
     """
+    end_at_hang_up()
     _begin("info")
     with saying("loading the graph"):
         factory = _load(path)
@@ -432,6 +433,7 @@ def report(
       negserve-server report data/fb15k-237 --kind bernoulli --split training -k 64
       negserve-server report data/fb15k-237 --json
     """  # noqa: D301
+    end_at_hang_up()
     _begin("info")
     begin = time.monotonic()
 
