@@ -260,7 +260,8 @@ def serve(
         logs.set_level(level.read())
         grpc_lines.set_level(level.level)
 
-    reloading.add("log level", set_level)
+    if level.is_in_file:
+        reloading.add("log level", set_level)
     if len({name for name, _ in dataset}) < len(dataset):
         raise click.UsageError("two datasets of one name; give each its own")
     # As process 1 of a container, a program without a handler ignores SIGTERM; the server's own
