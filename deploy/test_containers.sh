@@ -130,6 +130,8 @@ check "server: after an orderly end" logged "$name" "negserve_server.app: stoppe
 start "$name-compiling" --env NUMBA_CPU_NAME=generic >/dev/null
 check "server: a missing kernel is compiled, and the log tells" while_runs "$name-compiling" \
   logged "$name-compiling" 'not in the cache, compiled'
+check "server: and told of at once" logged \
+  "$name-compiling" 'compiling the sampling kernels'
 check "server: and it serves all the same" while_runs "$name-compiling" \
   logged "$name-compiling" "listening on"
 

@@ -401,6 +401,15 @@ def test_a_target_that_no_server_can_have_is_refused_at_once(
     assert told in line
 
 
+def test_text_of_others_moves_no_cursor(cpp_program: Path, server: ServerProcess):
+    name = "a\x1b[2Jb\x9bc\u202edß東👩"
+    result = run(cpp_program, "epoch", name, "--target", server.target)
+    assert result.status == 1
+    # The server's words have the name in its own way; the metadata has it as it came.
+    assert "value: a\\u001b[2Jb\\u009bc\\u202edß東👩" in result.stderr
+    assert not set("\x1b\x9b\u202e") & set(result.stderr)
+
+
 @pytest.mark.parametrize("kind", ["pseudo-typed", "pseudo_typed", "PSEUDOTYPED"])
 def test_a_kind_has_one_spelling(cpp_program: Path, kind: str):
     result = run(cpp_program, "epoch", "world", "--kind", kind)

@@ -16,7 +16,7 @@ from negserve.extras import needing_or_exit
 with needing_or_exit("the command negserve-server", "negserve[server]"):
     import click
 
-    from negserve_server.command import Commands, ending_at_once
+    from negserve_server.command import Commands, end_at_hang_up, ending_at_once
     from negserve_server.process_limits import check_process_limits
 
 try:
@@ -308,7 +308,8 @@ def serve(
         logs.set_level(level.read())
         grpc_lines.set_level(level.level)
 
-    reloading.add("log level", set_level)
+    if level.is_in_file:
+        reloading.add("log level", set_level)
     if len({name for name, _ in dataset}) < len(dataset):
         raise click.UsageError("two datasets of one name; give each its own")
     # As process 1 of a container, a program without a handler ignores SIGTERM; the server's own
@@ -383,6 +384,7 @@ def inspect(path: Path | None, as_json: bool) -> None:
 
     PATH is what --dataset of `serve` takes; without it, the embedded graph.
     """
+    end_at_hang_up()
     _begin("info")
     with saying("loading the graph"):
         factory = _load(path)
@@ -489,6 +491,7 @@ def report(
       negserve-server report data/fb15k-237 --kind bernoulli --split training -k 64
       negserve-server report data/fb15k-237 --json
     """  # noqa: D301
+    end_at_hang_up()
     _begin("info")
     begin = time.monotonic()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -56,7 +57,8 @@ class _Compilations(event.Listener):  # type: ignore[misc]
             return  # a helper, inlined into one
         if not self._is_told:
             self._is_told = True
-            kept = getattr(kernel._cache, "cache_path", None)
+            folder = getattr(kernel._cache, "cache_path", None)
+            kept = folder if folder and os.access(folder, os.W_OK) else None
             logger.warning(
                 "compiling the sampling kernels, which takes some 20 s and more on a busy machine; "
                 "%s",

@@ -87,6 +87,11 @@ class LogLevel:
     def __repr__(self) -> str:
         return f"LogLevel({self.level!r}, path={self._path})"
 
+    @property
+    def is_in_file(self) -> bool:
+        """Tell whether it may change."""
+        return self._path is not None
+
     def read(self) -> str:
         """Read the file again, if there is one, and give the level.
 

@@ -89,6 +89,12 @@ class _Work:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+        class Screen(Console):
+            def show_cursor(self, show: bool = True) -> bool:
+                """Leave it as it is: Ctrl-C ends the process at once, and would leave it hidden."""
+                del show
+                return False
+
         columns = (
             SpinnerColumn(),
             TextColumn("{task.description}", markup=False),
@@ -97,7 +103,7 @@ class _Work:
         )
         # Lines of the log that come meanwhile go above the bar.
         with Progress(
-            *columns, console=Console(file=sys.stderr), transient=True, redirect_stdout=False
+            *columns, console=Screen(file=sys.stderr), transient=True, redirect_stdout=False
         ) as bar:
             task = bar.add_task(self._state(), total=None)
             while not self._is_over:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,14 @@ from negserve_server.app import Server
 from negserve_server.config import ServerConfig
 from negserve_server.reloading import Reloading
 from tests.support.certificates import Authority
+
+
+@pytest.fixture
+def reloading() -> Iterator[Reloading]:
+    before = signal.getsignal(signal.SIGHUP)
+    yield Reloading()
+    signal.signal(signal.SIGHUP, before)
+
 
 ANYBODY = "answers everybody who reaches it"
 PUBLISH = "EVERYBODY CAN PUBLISH"
@@ -22,6 +32,7 @@ PLAIN = "takes tokens in plain text"
 def test_it_is_warned_of(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
+    reloading: Reloading,
     listen: str,
     allow_publish: bool,
     guard: str,
@@ -42,7 +53,7 @@ def test_it_is_warned_of(
     try:
         Server(
             ServerConfig(listen=(address,), allow_publish=allow_publish, **options),  # type: ignore[arg-type]
-            Reloading(),
+            reloading,
         )
     except OSError as error:
         if listen == "[::]:0":

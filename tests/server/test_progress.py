@@ -74,6 +74,7 @@ def test_inspect_says_so_at_a_terminal_with_a_bar(tmp_path: Path):
     assert "fingerprint" in stdout
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
     assert COMPILING in text
+    assert b"\x1b[?25l" not in shown, "Ctrl-C would leave the cursor hidden"
     assert re.search(r"compiling the kernel \w+, \d+ of \d+ are ready .*━.* 0:0", text)
 
 

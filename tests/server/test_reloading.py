@@ -143,6 +143,30 @@ def test_streams_go_on_and_loading_too(tmp_path: Path):
         process.stdout.close()
 
 
+@pytest.mark.parametrize("seconds", [0.3, 0.6, 1.0])
+def test_a_start_goes_on(seconds: float, tmp_path: Path):
+    """SIGHUP comes while it imports, or soon after; Python itself needs some 0.1 s to begin."""
+    program = (
+        "import os, signal, sys, threading\n"
+        "from negserve_server.command import ending_at_once\n"
+        "with ending_at_once():\n"
+        f"    threading.Timer({seconds}, os.kill, (os.getpid(), signal.SIGHUP)).start()\n"
+        "    import negserve_server.cli as cli\n"
+        "sys.argv = ['negserve-server', 'serve', '--listen', '127.0.0.1:0']\n"
+        "cli.main()\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
+        assert "listening on" in process.stdout.readline()
+        process.terminate()
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+        process.wait(30)
+        process.stdout.close()
+
+
 @pytest.mark.parametrize("is_kept", [False, True])
 def test_a_server_at_a_terminal_ends_in_order_when_that_hangs_up(tmp_path: Path, is_kept: bool):
     log = tmp_path / "log"

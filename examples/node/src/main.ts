@@ -15,6 +15,7 @@ import {
   Split,
   TailRule,
 } from "./generated/negserve/v1/sampler.js";
+import { printable } from "./printable.js";
 import type { TripleColumns } from "./tensors.js";
 
 const HELP = `Usage: node build/src/main.js [options] COMMAND
@@ -150,7 +151,7 @@ async function datasets(client: Client): Promise<void> {
   for (const dataset of await client.listDatasets()) {
     const splits = dataset.splits.map(({ split, numTriples }) => `${numTriples} ${Split[split]}`);
     console.log(
-      `${dataset.name}\t${dataset.numEntities} entities\t${dataset.numRelations} relations\t` +
+      `${printable(dataset.name)}\t${dataset.numEntities} entities\t${dataset.numRelations} relations\t` +
         `${splits.join(", ")}\t${dataset.fingerprint}`,
     );
   }
@@ -208,7 +209,8 @@ async function sample(client: Client, options: Options): Promise<void> {
         mask: row.map((m) => mask[m] === 1),
       };
       // A position may be too large for a number of JavaScript.
-      console.log(`{"position":${position + BigInt(i)},${JSON.stringify(line).slice(1)}`);
+      const json = printable(JSON.stringify(line));
+      console.log(`{"position":${position + BigInt(i)},${json.slice(1)}`);
     }
   }
 }
@@ -290,11 +292,11 @@ async function main(): Promise<number> {
     return 0;
   } catch (error) {
     if (error instanceof NegserveError) {
-      console.error(`${error.message} ${JSON.stringify(error.metadata)}`);
+      console.error(printable(`${error.message} ${JSON.stringify(error.metadata)}`));
       return 1;
     }
     if (error instanceof UsageError) {
-      console.error(error.message);
+      console.error(printable(error.message));
       return 2;
     }
     throw error;
