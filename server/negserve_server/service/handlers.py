@@ -66,13 +66,12 @@ def one_request(
 
     async def begin(stream: ServerStream[Any]) -> AsyncGenerator[Message, None]:
         answers: Any = method(await _only_request(stream))
-        if inspect.isasyncgen(answers):
+        if hasattr(answers, "__aiter__"):
             async with aclosing(answers):
                 async for answer in answers:
                     yield answer
         else:
-            single: Message = await answers if inspect.isawaitable(answers) else answers
-            yield single
+            yield await answers if inspect.isawaitable(answers) else answers
 
     return many_requests(begin, message_class, streams, is_short=is_short)
 
