@@ -116,8 +116,11 @@ def many_requests(
                     async for answer in answers:
                         await stream.write(answer)
         except Exception as error:
+            stream.discard()
             with streams.leaving(stream, is_short=is_short):
                 await refuse(context, error)
+        finally:
+            stream.close()
 
     return grpc.stream_stream_rpc_method_handler(handle, response_serializer=_serialize)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import grpc
@@ -69,7 +69,7 @@ def test_500_calls_without_a_request_hold_up_no_drain():
 class Sender:
     """Sends all before it reads, as the simplest client does: each waits for room."""
 
-    def __init__(self, channel: grpc.Channel, requests: list[Any]) -> None:
+    def __init__(self, channel: grpc.Channel, requests: Iterable[Any]) -> None:
         self.sent = threading.Event()
         self._requests = requests
         self.answers: Any = SamplerServiceStub(channel).Sample(self._send(), timeout=120)
@@ -154,3 +154,15 @@ def test_a_stuck_stream_does_not_hold_up_a_drain():
         begin = time.monotonic()
         assert server.terminate() == 0
         assert time.monotonic() - begin < 12
+
+
+def test_a_client_that_went_on_sending_after_a_long_silence_hears_why_the_stream_ended():
+    def requests() -> Iterator[Any]:
+        yield from [configuration(), *[LARGE] * 3]
+        time.sleep(4)
+        yield from [LARGE] * 40
+
+    with server_process("--idle-timeout", "1") as server, channel_to(server) as channel:
+        sender = Sender(channel, requests())
+        assert sender.sent.wait(60), "the client can't send, as the server does not read"
+        assert refusal(sender.answers)[1] == "STREAM_IDLE"
