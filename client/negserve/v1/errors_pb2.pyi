@@ -69,7 +69,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_TOO_MANY_STREAMS: _ErrorReason.ValueType  # 10
     """RESOURCE_EXHAUSTED. The server has as many open streams as it takes, in all,
     of this connection or with this token, and none of them is silent.
-    Metadata: `field` (of `Limits`; `watches` for those of health), `value`,
+    Metadata: `field` (the limit, or watches for those of health), `value`,
     `limit`.
     """
     ERROR_REASON_DRAINING: _ErrorReason.ValueType  # 11
@@ -121,7 +121,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION. More messages of a stream, or more bytes of them, were
     sent ahead than may be unanswered: read answers before you send more. It
     comes after the answers that were under way; what is sent until then is
-    taken and forgotten. Metadata: `field` (`messages` or `bytes`), `value`,
+    taken and forgotten. Metadata: `field` (messages or bytes), `value`,
     `limit`.
     """
     ERROR_REASON_STORAGE_FAILED: _ErrorReason.ValueType  # 22
@@ -193,7 +193,7 @@ answers in one. Metadata: `field`, `value`, `limit`.
 ERROR_REASON_TOO_MANY_STREAMS: ErrorReason.ValueType  # 10
 """RESOURCE_EXHAUSTED. The server has as many open streams as it takes, in all,
 of this connection or with this token, and none of them is silent.
-Metadata: `field` (of `Limits`; `watches` for those of health), `value`,
+Metadata: `field` (the limit, or watches for those of health), `value`,
 `limit`.
 """
 ERROR_REASON_DRAINING: ErrorReason.ValueType  # 11
@@ -245,7 +245,7 @@ ERROR_REASON_TOO_MANY_UNANSWERED: ErrorReason.ValueType  # 21
 """FAILED_PRECONDITION. More messages of a stream, or more bytes of them, were
 sent ahead than may be unanswered: read answers before you send more. It
 comes after the answers that were under way; what is sent until then is
-taken and forgotten. Metadata: `field` (`messages` or `bytes`), `value`,
+taken and forgotten. Metadata: `field` (messages or bytes), `value`,
 `limit`.
 """
 ERROR_REASON_STORAGE_FAILED: ErrorReason.ValueType  # 22
