@@ -8,19 +8,20 @@ is what streams cost: encoding, the event loop, grpc, and reading on the client.
 from __future__ import annotations
 
 import sys
+from collections.abc import Generator
 from dataclasses import replace
 
 from negserve_server.cli import main
 from negserve_server.graph.epoch import Epoch, EpochBatch
 
-_make = Epoch.batch
+_make = Epoch.batch_in_steps
 _made: dict[Epoch, EpochBatch] = {}
 
 
-def _batch(epoch: Epoch, index: int) -> EpochBatch:
+def _batch_in_steps(epoch: Epoch, index: int) -> Generator[None, None, EpochBatch]:
     if epoch not in _made:
         _made.clear()
-        _made[epoch] = _make(epoch, 0)
+        _made[epoch] = yield from _make(epoch, 0)
     made = _made[epoch]
     # What else a client checks: where the batch is.
     moved = index * epoch.config.batch_size * epoch.config.world_size
@@ -32,5 +33,5 @@ def _batch(epoch: Epoch, index: int) -> EpochBatch:
 
 
 if __name__ == "__main__":
-    Epoch.batch = _batch  # type: ignore[assignment, method-assign]
+    Epoch.batch_in_steps = _batch_in_steps  # type: ignore[method-assign]
     main(sys.argv[1:])

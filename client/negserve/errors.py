@@ -41,6 +41,8 @@ from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
+from negserve.printable import printable
+
 #: Of every ErrorInfo of a server of negserve.
 _DOMAIN = "negserve.dev"
 #: Characters of a message: what callers gave is repeated in it, an array of a million ids for one.
@@ -148,6 +150,7 @@ _BY_REASON: Mapping[str, type[NegserveError]] = {
     "TOO_MANY_STREAMS": OverloadedError,
     "STORAGE_FAILED": StorageFailedError,
     "STREAM_IDLE": UnavailableError,  # the stream is gone, the server is not: open another
+    # Others that come with a google.rpc.RetryInfo pass, too, also those of a newer server.
 }
 #: Of a status with a reason, if that alone does not decide; all others are faults.
 _BY_CODE: Mapping[grpc.StatusCode, type[NegserveError]] = {
@@ -173,27 +176,31 @@ def from_rpc_error(error: grpc.RpcError, target: str) -> NegserveError:
 
     :param target: the server's address, named in the message
     """
-    code, details = error.code(), error.details() or ""
-    info = _error_info(error)
+    code, details = error.code(), printable(error.details() or "")
+    info, passes = _error_info(error)
     if info is None:
         return _from_the_way(code, details, target)
-    error_class = _BY_REASON.get(info.reason) or _BY_CODE.get(code, ServerFaultError)
+    error_class = _BY_REASON.get(info.reason) or (
+        UnavailableError if passes else _BY_CODE.get(code, ServerFaultError)
+    )
     return error_class(
         f"{target}: {details}", reason=info.reason, metadata=dict(info.metadata), target=target
     )
 
 
-def _error_info(error: grpc.RpcError) -> error_details_pb2.ErrorInfo | None:
-    """Give what a server of negserve said; None if the status is not one's."""
+def _error_info(error: grpc.RpcError) -> tuple[error_details_pb2.ErrorInfo | None, bool]:
+    """Give what a server of negserve said, None if the status is not one's, and if it passes."""
     try:
         status = rpc_status.from_call(error)
     except (ValueError, DecodeError):  # somebody on the way changed half of it
-        return None
-    for detail in status.details if status is not None else ():
+        return None, False
+    details = status.details if status is not None else ()
+    passes = any(detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR) for detail in details)
+    for detail in details:
         info = error_details_pb2.ErrorInfo()
         if detail.Unpack(info) and info.domain == _DOMAIN:
-            return info
-    return None
+            return info, passes
+    return None, False
 
 
 def _from_the_way(code: grpc.StatusCode, details: str, target: str) -> NegserveError:

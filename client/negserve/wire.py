@@ -142,13 +142,13 @@ def _encode_candidates(candidates: Sequence[int]) -> pb.Ids:
     return encode_ids(ids, int(ids.max()) + 1)
 
 
-def _invalid(field: str, value: object, limit: str) -> InvalidRequestError:
+def _invalid(field: str, value: object, expected: str) -> InvalidRequestError:
     text = repr(value)
     text = text if len(text) <= 80 else text[:77] + "..."
     return InvalidRequestError(
-        f"{field}={text} is not legal: {limit}",
+        f"{field}={text} is not legal: {expected}",
         reason="INVALID_CONFIGURATION",
-        metadata={"field": field, "value": text, "limit": limit},
+        metadata={"field": field, "value": text, "expected": expected},
     )
 
 

@@ -28,6 +28,13 @@ std::ostream& operator<<(std::ostream& stream, const Totals& totals) {
                 << totals.num_negatives << " negatives, " << totals.num_saturated << " saturated";
 }
 
+void describe_server(negserve::Client& client) {
+  const negserve::v1::GetServerResponse answer = client.server();
+  std::cout << answer.version() << "\tsampling function";
+  for (const std::uint32_t version : answer.algorithm_versions()) std::cout << ' ' << version;
+  std::cout << '\n' << answer.limits().DebugString();
+}
+
 void list_datasets(negserve::Client& client) {
   for (const negserve::v1::Dataset& dataset : client.datasets()) {
     std::cout << dataset.name() << '\t' << dataset.num_entities() << " entities\t"
@@ -95,6 +102,7 @@ void run(Arguments arguments) {
     std::cerr << "trying again after " << error.name() << ": " << error.what() << std::endl;
   };
   negserve::Client client(arguments.options);
+  if (arguments.command == "server") return describe_server(client);
   if (arguments.command == "datasets") return list_datasets(client);
   if (arguments.command == "epoch") return stream_epoch(client, arguments);
   if (arguments.command == "bench") return bench(client, arguments);

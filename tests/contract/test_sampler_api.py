@@ -85,8 +85,8 @@ def test_negatives_are_on_the_device_of_the_positives(world: Place, chunk_size: 
 def test_filter_negative_triples_keeps_exactly_what_is_not_known(
     place: Place, splits: tuple[str, ...]
 ):
-    sampler = PseudoTypedNegativeSampler(place.factory, 8, filter_splits=splits)
-    negatives, _ = sampler.sample(place.positives(2000))
+    negatives, _ = PseudoTypedNegativeSampler(place.factory, 8).sample(place.positives(2000))
+    sampler = PseudoTypedNegativeSampler(place.factory, 8, True, filter_splits=splits)
     kept, mask = sampler.filter_negative_triples(negatives)
     assert mask.shape == negatives.shape[:-1]
     expected = torch.from_numpy(~known(place.graph, negatives.numpy(), splits))
@@ -203,6 +203,9 @@ def test_bad_positives_are_refused_and_the_sampler_goes_on(
         ({"corruption_scheme": ("head", "head")}, "corruption_scheme"),
         ({"corruption_scheme": ("nose",)}, "nose"),
         ({"filtered": True, "filter_splits": ("train",)}, "train"),
+        ({"filtered": False, "filter_splits": ("training", "validation")}, "give filtered=True"),
+        ({"filter_splits": ("training",)}, "give filtered=True"),
+        ({"filtered": True, "filter_splits": ()}, "name splits"),
     ],
 )
 def test_bad_options_are_refused_at_construction(

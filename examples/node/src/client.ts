@@ -9,6 +9,7 @@ import {
   checkEpochBatch,
   checkOf,
   checkPositives,
+  checkServer,
   type Due,
   type EpochPlan,
   type Sizes,
@@ -24,13 +25,14 @@ import {
   type EpochBatch,
   type EpochBatches,
   type GetDatasetResponse,
-  type ListDatasetsResponse,
+  type GetServerResponse,
   type Positives,
   type SampleConfiguration,
   type SampleResponse,
   type Limits,
   type SampleEpochRequest,
 } from "./generated/negserve/v1/sampler.js";
+import { countAddresses } from "./targets.js";
 import { decodeFloats, decodeTriples, encodeTriples, type TripleColumns } from "./tensors.js";
 
 /** Messages sent ahead of the answers; a few hide the round trip. */
@@ -48,7 +50,7 @@ const CHANNEL_OPTIONS = {
 export interface Waits {
   /** A call, or a stream's next message. */
   timeoutMs: number;
-  /** A lost server, without progress. */
+  /** A lost server, without progress; by default the timeout, for each address of the target. */
   patienceMs: number;
 }
 
@@ -74,9 +76,17 @@ export class Client {
   readonly #stub: SamplerServiceClient;
   readonly #waits: Waits;
 
+  /** @throws NegserveError if no server can listen at the target */
   constructor(target: string, waits: Partial<Waits> = {}) {
+    const numAddresses = countAddresses(target);
     this.#stub = new SamplerServiceClient(target, credentials.createInsecure(), CHANNEL_OPTIONS);
-    this.#waits = { timeoutMs: 30_000, patienceMs: 60_000, ...waits };
+    const { timeoutMs = 30_000, patienceMs = timeoutMs * numAddresses } = waits;
+    this.#waits = { timeoutMs, patienceMs };
+  }
+
+  /** How long things may take. */
+  get waits(): Readonly<Waits> {
+    return this.#waits;
   }
 
   /** Closes the connection. */
@@ -84,12 +94,29 @@ export class Client {
     this.#stub.close();
   }
 
+  /** Asks for version, sampling functions and limits of the server. */
+  async server(): Promise<GetServerResponse> {
+    const answer = await this.#unary<GetServerResponse>((options, done) =>
+      this.#stub.getServer({}, new Metadata(), options, done),
+    );
+    checkServer(answer);
+    return answer;
+  }
+
   /** Lists the datasets that the server holds. */
   async listDatasets(): Promise<Dataset[]> {
-    const answer = await this.#unary<ListDatasetsResponse>((options, done) =>
-      this.#stub.listDatasets({}, new Metadata(), options, done),
-    );
-    return answer.datasets;
+    const patience = new Patience(this.#waits.patienceMs);
+    for (;;) {
+      const datasets: Dataset[] = [];
+      try {
+        for await (const piece of this.#messages(this.#stub.listDatasets({}))) {
+          datasets.push(...piece.datasets);
+        }
+        return datasets;
+      } catch (error) {
+        await patience.wait(error);
+      }
+    }
   }
 
   /** Asks for counts, fingerprints and limits of a dataset. */

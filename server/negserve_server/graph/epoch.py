@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from negserve_server.errors import InvalidConfiguration, PositionOutOfRange
 from negserve_server.sampling import CorruptedBatch, Permutation, Sampler
+from negserve_server.sampling.parts import join, parts_of
 
 if TYPE_CHECKING:
     from negserve_server.graph.triples_factory import TriplesFactory
 
+_Scalar = TypeVar("_Scalar", bound=np.generic)
 Tail = Literal["short", "drop", "wrap"]
 TAILS: tuple[Tail, ...] = ("short", "drop", "wrap")
 
@@ -22,7 +25,7 @@ MAX_BATCH_SIZE = 2**20
 MAX_WORLD_SIZE = 2**16
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class EpochConfig:
     """Which positives come in which order, and which of them are a rank's.
 
@@ -39,7 +42,8 @@ class EpochConfig:
         divided among the ranks as evenly as can be), ``drop`` (they are left out) or ``wrap``
         (the batch is filled from the epoch's beginning)
     :ivar shuffle: whether the order is drawn by seed and epoch; else it is that of the triples
-    :ivar relations: only triples of these relations; None for all
+    :ivar relations: only triples of these relations, integers in any order; None for all. Kept as
+        a read-only array of the distinct ones, ascending
     :ivar weights: whether each positive comes with its subsampling weight
     :raises InvalidConfiguration: naming the field, its value and what is legal
     """
@@ -53,7 +57,7 @@ class EpochConfig:
     start: int = 0
     tail: Tail = "short"
     shuffle: bool = True
-    relations: tuple[int, ...] | None = None
+    relations: ArrayLike | None = None
     weights: bool = False
 
     def __post_init__(self) -> None:
@@ -67,18 +71,33 @@ class EpochConfig:
             value = getattr(self, field)
             if not lowest <= value <= highest:
                 raise InvalidConfiguration(
-                    field, value, f"give a number from {lowest} to {highest}"
+                    field, value, f"give a number from {lowest} to {highest}", limit=highest
                 )
         for field, of in (("rank", "world_size"), ("worker", "num_workers")):
             value, number = getattr(self, field), getattr(self, of)
             if not 0 <= value < number:
                 raise InvalidConfiguration(
-                    field, value, f"with {of}={number}, give a number from 0 to {number - 1}"
+                    field,
+                    value,
+                    f"with {of}={number}, give a number from 0 to {number - 1}",
+                    limit=number - 1,
                 )
         if self.tail not in TAILS:
-            raise InvalidConfiguration("tail", self.tail, f"choose from {', '.join(TAILS)}")
+            raise InvalidConfiguration(
+                "tail", self.tail, f"choose from {', '.join(TAILS)}", limit=tuple(TAILS)
+            )
         if self.relations is not None:
-            object.__setattr__(self, "relations", tuple(sorted(set(self.relations))))
+            object.__setattr__(self, "relations", _distinct(self.relations))
+
+
+def _distinct(ids: ArrayLike) -> NDArray[np.integer]:
+    """Sort ids and leave out repetitions; np.unique hashes, which takes many times as long."""
+    ids = np.sort(np.asarray(ids, dtype=None if np.size(ids) else np.uint8))
+    is_first = np.ones(len(ids), dtype=np.bool_)
+    np.not_equal(ids[1:], ids[:-1], out=is_first[1:])
+    distinct: NDArray[np.integer] = ids[is_first]
+    distinct.flags.writeable = False
+    return distinct
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,20 +130,25 @@ class Epoch:
 
     def __init__(self, factory: TriplesFactory, sampler: Sampler, config: EpochConfig) -> None:
         self.config = config
-        self._sampler = sampler
+        self.sampler = sampler
         self._factory = factory
         self._triples = factory.mapped_triples
         self._rows: NDArray[np.int64] | None = None
         if config.relations is not None:
-            for relation in (*config.relations[:1], *config.relations[-1:]):
+            relations = np.asarray(config.relations)
+            for relation in (*relations[:1], *relations[-1:]):
                 if not 0 <= relation < factory.num_relations:
                     raise InvalidConfiguration(
                         "relations",
-                        relation,
+                        int(relation),
                         f"the graph has {factory.num_relations}, ids 0 to "
                         f"{factory.num_relations - 1}",
+                        limit=factory.num_relations - 1,
                     )
-            self._rows = np.flatnonzero(np.isin(self._triples[:, 1], config.relations))
+            # Not np.isin, which makes a table of a size that the ids decide.
+            is_chosen = np.zeros(factory.num_relations, dtype=np.bool_)
+            is_chosen[relations] = True
+            self._rows = np.flatnonzero(is_chosen[self._triples[:, 1]])
         #: How many positives the epoch has.
         self.num_positives = len(self._triples) if self._rows is None else len(self._rows)
         if self.num_positives == 0:
@@ -133,7 +157,10 @@ class Epoch:
             )
         if config.start > self.num_positives:
             raise InvalidConfiguration(
-                "start", config.start, f"the epoch has {self.num_positives} positions"
+                "start",
+                config.start,
+                f"the epoch has {self.num_positives} positions",
+                limit=self.num_positives,
             )
         self._first = config.epoch * self.num_positives
         num_positions = self.num_positives
@@ -158,6 +185,19 @@ class Epoch:
             ``num_workers`` times that
         :raises IndexError: for another
         """
+        steps = self.batch_in_steps(index)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                made: EpochBatch = end.value
+                return made
+
+    def batch_in_steps(self, index: int) -> Generator[None, None, EpochBatch]:
+        """Make what :meth:`batch` gives, in steps of some tenths of a millisecond.
+
+        :raises IndexError: as :meth:`batch`
+        """
         if not 0 <= index < len(self):
             raise IndexError(f"batch {index} of {len(self)}")
         config = self.config
@@ -171,12 +211,22 @@ class Epoch:
             left = self.num_positives - begin
             end = begin + left * (config.rank + 1) // config.world_size
             begin += left * config.rank // config.world_size
-        positives = self._positives(begin, end - begin)
+        positives: list[NDArray[np.int64]] = []
+        negatives: list[CorruptedBatch] = []
+        weights: list[NDArray[np.float32]] = []
+        for part in parts_of(end - begin, self.sampler.config.num_negs_per_pos):
+            if positives:
+                yield
+            drawn = self._positives(begin + part.start, part.stop - part.start)
+            positives.append(drawn)
+            negatives.append(self.sampler.sample(drawn, self._first + begin + part.start))
+            if config.weights:
+                weights.append(self._factory.subsampling_weights(drawn))
         return EpochBatch(
             next_start=min(next_start, self.num_positives),
-            positives=positives,
-            negatives=self._sampler.sample(positives, self._first + begin),
-            weights=self._factory.subsampling_weights(positives) if config.weights else None,
+            positives=_joined(positives),
+            negatives=join(negatives),
+            weights=_joined(weights) if config.weights else None,
         )
 
     def _positives(self, begin: int, count: int) -> NDArray[np.int64]:
@@ -192,3 +242,7 @@ class Epoch:
             pieces.append(self._triples.take(chosen, axis=0))  # three times as fast as [chosen]
             begin, count = begin + here, count - here
         return np.concatenate(pieces) if pieces else np.empty((0, 3), dtype=np.int64)
+
+
+def _joined(parts: list[NDArray[_Scalar]]) -> NDArray[_Scalar]:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)

@@ -11,15 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from negserve_server.errors import MalformedFile, shortened
 from negserve_server.graph.triples_factory import TriplesFactory
+from negserve_server.graph.type_constraints import TypeConstraints
 from negserve_server.graph.upload import LEGAL_NAME
+from negserve_server.graph.vocabulary import Vocabulary
 from negserve_server.sampling import SPLITS
 
 logger = logging.getLogger(__name__)
 
-_VERSION = 1
+_VERSION = 2
+#: Version 1 has no type constraints and no labels.
+_READABLE = (1, 2)
+_LABELS = ("entity_labels", "relation_labels")
 _ENDING = ".npz"
 #: Names of datasets begin with a letter or a digit, so these are never theirs.
 _LOCK = ".lock"
@@ -30,8 +36,11 @@ class PublishFolder:
     """Keeps graphs as files, whole or not at all, for one server at a time.
 
     A file ``NAME.npz`` holds ``version``, ``num_entities``, ``num_relations``, ``fingerprint``
-    and per split its triples, uint32, shape (n, 3). It is written beside its place and moved
-    there when it is on the disk; what a killed server left unfinished is removed.
+    and per split its triples, uint32, shape (n, 3); of a graph with type constraints ``head_types``
+    and ``tail_types``, pairs of relation and entity, uint32, shape (m, 2); of one with labels
+    ``entity_labels`` and ``relation_labels``, UTF-8 separated by NUL, uint8. It is written beside
+    its place and moved there when it is on the disk; what a killed server left unfinished is
+    removed.
 
     :param path: the folder, made if it is not there
     :raises OSError: if it can't be used, or another server uses it
@@ -91,6 +100,8 @@ class PublishFolder:
             "num_relations": np.uint64(factory.num_relations),
             "fingerprint": np.array(factory.fingerprint),
             **{split: triples.astype("<u4") for split, triples in factory.splits.items()},
+            **_arrays_of_types(factory.type_constraints),
+            **_arrays_of_labels(factory),
         }
         try:
             with open(handle, "wb") as file:
@@ -128,19 +139,50 @@ def _without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)
 
 
+def _arrays_of_types(constraints: TypeConstraints | None) -> dict[str, Any]:
+    if constraints is None:
+        return {}
+    return {
+        "head_types": constraints.heads.astype("<u4"),
+        "tail_types": constraints.tails.astype("<u4"),
+    }
+
+
+def _arrays_of_labels(factory: TriplesFactory) -> dict[str, Any]:
+    return {
+        name: np.frombuffer("\0".join(vocabulary.labels()).encode(), dtype=np.uint8)
+        for name, vocabulary in zip(_LABELS, (factory.entities, factory.relations), strict=True)
+        if vocabulary is not None
+    }
+
+
+def _vocabulary(stored: Any, name: str) -> Vocabulary | None:
+    if not any(each in stored.files for each in _LABELS):
+        return None
+    labels = stored[name].tobytes().decode().split("\0")
+    return Vocabulary.distinct(pl.Series(labels, dtype=pl.String))
+
+
 def _load(file: Path) -> TriplesFactory:
     try:
         with (
             open(file, "rb", opener=_without_waiting) as opened,
             np.load(opened, allow_pickle=False) as stored,
         ):
-            if int(stored["version"]) != _VERSION:
+            if int(stored["version"]) not in _READABLE:
                 raise ValueError(f"its version is {stored['version']}, not {_VERSION}")
             fingerprint = str(stored["fingerprint"])
             factory = TriplesFactory(
                 {split: stored[split] for split in SPLITS if split in stored.files},
                 num_entities=int(stored["num_entities"]),
                 num_relations=int(stored["num_relations"]),
+                entities=_vocabulary(stored, _LABELS[0]),
+                relations=_vocabulary(stored, _LABELS[1]),
+                type_constraints=(
+                    TypeConstraints(stored["head_types"], stored["tail_types"])
+                    if "head_types" in stored.files
+                    else None
+                ),
             )
     except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise MalformedFile(
@@ -150,7 +192,7 @@ def _load(file: Path) -> TriplesFactory:
         raise MalformedFile(
             file,
             None,
-            f"the triples have fingerprint {factory.fingerprint}, the file says {fingerprint}; "
+            f"the graph has fingerprint {factory.fingerprint}, the file says {fingerprint}; "
             f"remove it and publish it again",
         )
     return factory

@@ -10,6 +10,7 @@ from negserve_server.service.reflection import make_reflection_handler
 from negserve_server.service.servicer import SamplerServicer
 from negserve_server.service.streams import OpenStreams
 from negserve_server.service.tokens import Tokens
+from negserve_server.service.turns import Turns
 
 __all__ = [
     "SERVICE",
@@ -21,6 +22,7 @@ __all__ = [
     "Publications",
     "SamplerServicer",
     "Tokens",
+    "Turns",
     "make_handler",
     "make_health_handler",
     "make_reflection_handler",

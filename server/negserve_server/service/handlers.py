@@ -64,7 +64,7 @@ def one_request(
     :param is_short: as of :meth:`OpenStreams.admit`
     """
 
-    async def begin(stream: ServerStream[Any]) -> AsyncGenerator[Message, None]:
+    async def begin(stream: ServerStream[Any]) -> AsyncGenerator[Message | bytes, None]:
         answers: Any = method(await _only_request(stream))
         if hasattr(answers, "__aiter__"):
             async with aclosing(answers):
@@ -88,7 +88,7 @@ async def _only_request(stream: ServerStream[Any]) -> Message:
             f"is due; send it, then half-close",
             reason="STREAM_OUT_OF_ORDER",
             value="nothing" if request is None else "a second message",
-            limit="one request",
+            expected="one request",
         )
     return request
 
@@ -125,5 +125,5 @@ def many_requests(
     return grpc.stream_stream_rpc_method_handler(handle, response_serializer=_serialize)
 
 
-def _serialize(message: Message) -> bytes:
-    return message.SerializeToString()
+def _serialize(message: Message | bytes) -> bytes:
+    return message if isinstance(message, bytes) else message.SerializeToString()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from negserve_server.errors import InvalidInput
 from negserve_server.sampling import MAX_NUM_NEGS_PER_POS
+from negserve_server.tables import KEEP_SECONDS, default_table_bytes
 
 #: Largest message that a server receives.
 MAX_REQUEST_BYTES = 16 * 1024 * 1024
@@ -22,6 +23,9 @@ class Limits:
     :ivar max_negatives_per_message: largest n * k of one message of positives; where log
         probabilities come along, which double the bytes, a negative counts twice
     :ivar max_triples_per_message: most triples in one message
+    :ivar max_table_bytes: most bytes of the tables that configurations need, see
+        :class:`negserve_server.tables.Tables`
+    :ivar table_keep_seconds: how long one of those stays after its last stream
     :ivar max_streams: most open streams: ``Sample``, ``SampleEpoch``, ``Contains``, ``Publish``,
         and those of health and reflection; and as many calls of other methods
     :ivar max_streams_per_connection: most of those of one connection; all unix sockets count as one
@@ -30,6 +34,8 @@ class Limits:
         answers
     :ivar max_unanswered_bytes: most bytes of those; one message may always have
         ``MAX_REQUEST_BYTES``
+    :ivar max_ahead_bytes: most bytes of answers that are made and not yet taken by their
+        clients, of all streams together
     :ivar idle_timeout: seconds a client may leave an open stream without a message, or without
         taking one
     :ivar max_stream_seconds: age at which a ``SampleEpoch`` stream is ended in order, so that
@@ -45,11 +51,14 @@ class Limits:
     max_negatives_per_positive: int = 2**16
     max_negatives_per_message: int = 2**19
     max_triples_per_message: int = 2**18
+    max_table_bytes: int = field(default_factory=default_table_bytes)
+    table_keep_seconds: float = KEEP_SECONDS
     max_streams: int = 1024
     max_streams_per_connection: int = 512
     max_streams_per_token: int = 768
     max_unanswered_messages: int = 64
     max_unanswered_bytes: int = MAX_REQUEST_BYTES
+    max_ahead_bytes: int = 64 * 1024 * 1024
     idle_timeout: float = 3600.0
     max_stream_seconds: float = 1800.0
     upload_idle_timeout: float = 30.0

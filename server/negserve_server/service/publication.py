@@ -73,8 +73,8 @@ class Publication:
                 f"the graph {name!r} of another caller needs the room of this upload, one of "
                 f"several whose connection or token has more than half of all; try again later",
                 reason="GRAPH_TOO_LARGE",
-                field="triples",
-                value=self.upload.num_received,
+                resource="triples",
+                value=self.upload.size,
                 limit=0,
             )
         self.uploader.end(error)

@@ -12,7 +12,7 @@ from typing import Any
 
 from negserve_server.errors import InvalidInput
 from negserve_server.graph import TriplesFactory
-from negserve_server.graph.upload import Announcement, Upload
+from negserve_server.graph.upload import Announcement, Upload, size_of
 from negserve_server.service.datasets import Datasets, check_fingerprint
 from negserve_server.service.limits import Limits
 from negserve_server.service.publication import Publication
@@ -58,8 +58,7 @@ class Publications:
         self._builds: set[asyncio.Task[None]] = set()
         for name in published:
             graph = datasets[name]
-            num_triples = sum(len(triples) for triples in graph.splits.values())
-            self._room.add(name, num_triples, graph.num_entities + graph.num_relations)
+            self._room.add(name, size_of(graph), graph.num_entities + graph.num_relations)
 
     def is_served(self, announcement: Announcement) -> bool:
         """Tell whether a graph is there.
@@ -159,7 +158,7 @@ class Publications:
             raise
         self._datasets.add(name, factory)
         announcement = publication.announcement
-        self._room.add(name, announcement.total, announcement.num_ids)
+        self._room.add(name, announcement.size, announcement.num_ids)
         del self._under_way[name]
         logger.info(
             "published %s: %s, uploaded in %.1f s, built in %.1f s",

@@ -42,9 +42,9 @@ class PublishRoom:
         #: Of the published graphs.
         self._sizes: dict[str, Size] = {}
 
-    def add(self, name: str, num_triples: int, num_ids: int) -> None:
+    def add(self, name: str, size: int, num_ids: int) -> None:
         """Note that a graph is published."""
-        self._sizes[name] = Size(1, num_triples, num_ids)
+        self._sizes[name] = Size(1, size, num_ids)
 
     def check_announced(self, announcement: Announcement) -> None:
         """Refuse a graph that could not be published now, if nothing else were under way.
@@ -103,8 +103,8 @@ class PublishRoom:
         self, publication: Publication, others: Iterable[Publication]
     ) -> Iterable[list[Publication]]:
         """Iterate over uploads that make room, one after the other."""
-        started = [each for each in others if each.upload.num_received and not each.gave_way]
-        started.sort(key=lambda other: -other.upload.num_received)
+        started = [each for each in others if each.upload.size and not each.gave_way]
+        started.sort(key=lambda other: -other.upload.size)
         silent = [other for other in started if other.silent_seconds > SILENT_SECONDS]
         yield from ([other] for other in silent)
         for other in started:
@@ -136,7 +136,7 @@ class PublishRoom:
                     f"again later, or ask its operator to raise --max-publish-{field}, or to load "
                     f"the graph with --dataset",
                     reason="GRAPH_TOO_LARGE",
-                    field=field,
+                    resource=field,
                     value=value,
                     limit=left,
                 )
@@ -144,16 +144,16 @@ class PublishRoom:
 
 
 def _announced(announcement: Announcement) -> Size:
-    return Size(1, announcement.total, announcement.num_ids)
+    return Size(1, announcement.size, announcement.num_ids)
 
 
 def _arrived(publication: Publication) -> Size:
-    num_received = publication.upload.num_received
-    if publication.gave_way or not num_received:
+    size = publication.upload.size
+    if publication.gave_way or not size:
         return Size(0, 0, 0)
     if publication.upload.is_complete:
         return _announced(publication.announcement)
-    return Size(1, num_received, 0)
+    return Size(1, size, 0)
 
 
 def _sum(sizes: Iterable[Size]) -> Size:

@@ -2,48 +2,58 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from concurrent.futures import Executor
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextlib import aclosing
+from functools import partial
 from importlib.metadata import version
 from itertools import islice
 from typing import TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from negserve.v1 import sampler_pb2 as pb
 from negserve_server.errors import InvalidInput
 from negserve_server.graph import TriplesFactory
-from negserve_server.graph.epoch import Epoch, EpochConfig
+from negserve_server.graph.epoch import Epoch
 from negserve_server.graph.upload import Upload
+from negserve_server.graph.vocabulary import Vocabulary
+from negserve_server.index import FilterIndex
 from negserve_server.sampling import (
     ALGORITHM_VERSION,
     SPLITS,
     CorruptedBatch,
+    RelationStatistics,
     Sampler,
-    SamplerConfig,
 )
-from negserve_server.sampling.batch import narrowest_dtype
+from negserve_server.sampling.parts import join, parts_of, work_of
 from negserve_server.service import wire
+from negserve_server.service.ahead import Ahead
 from negserve_server.service.datasets import Datasets
+from negserve_server.service.epoch_messages import EpochMessages
+from negserve_server.service.first_positives import FirstPositives
 from negserve_server.service.limits import Limits, check_limit
 from negserve_server.service.publication import Publication
 from negserve_server.service.publications import Publications
+from negserve_server.service.remarks import Remarks
 from negserve_server.service.stream import ServerStream
+from negserve_server.service.turns import Account, Turns
 
 _T = TypeVar("_T")
+_Item = TypeVar("_Item")
 
-#: Below so many negatives (some 0.1 ms) a hop to another thread costs more than the work.
-_INLINE_NEGATIVES = 8192
-#: Messages of this size, and up to one batch more, move most bytes per second over loopback.
-_EPOCH_MESSAGE_BYTES = 384 * 1024
-#: Messages of an epoch that are made while the client takes one: one a core of a small machine.
-_MESSAGES_AHEAD = 2
+#: Up to so many negatives (some 0.1 ms) a hop to another thread costs more than the work.
+_SHORT_WORK = 1 << 13
 _LABEL_BYTES_PER_MESSAGE = 256 * 1024
+_LABELS_PER_MESSAGE = 8192
 #: 24 bytes each.
 _RELATIONS_PER_MESSAGE = 8192
 #: Some 500 bytes each.
-_DATASETS_PER_MESSAGE = 256
+_DATASETS_PER_MESSAGE = 32
+#: Largest answer of a list, about.
+_PIECE_BYTES = 256 * 1024
+#: How much work a piece of a list is, as a number of negatives.
+_PIECE_WORK = 1 << 15
 #: A client that has to wait for a graph hears that often that it is on its way.
 _SIGN_OF_LIFE_SECONDS = 0.5
 _STAGE = pb.PublishProgress.Stage
@@ -55,20 +65,22 @@ class SamplerServicer:
     :param datasets: the graphs
     :param publications: those that clients send
     :param limits: what may be asked for
-    :param executor: threads for the engine, which releases the GIL
+    :param turns: whose work is done next
     """
 
     def __init__(
-        self, datasets: Datasets, publications: Publications, limits: Limits, executor: Executor
+        self, datasets: Datasets, publications: Publications, limits: Limits, turns: Turns
     ) -> None:
         self._datasets = datasets
         self._publications = publications
         self._limits = limits
-        self._executor = executor
+        self._turns = turns
+        self._ahead = Ahead(limits.max_ahead_bytes)
+        self._remarks = Remarks()
 
     async def sample(
         self, stream: ServerStream[pb.SampleRequest]
-    ) -> AsyncIterator[pb.SampleResponse]:
+    ) -> AsyncGenerator[pb.SampleResponse | bytes, None]:
         """Answer a ``Sample`` stream."""
         first = await stream.read()
         if first is None:
@@ -76,82 +88,98 @@ class SamplerServicer:
         _expect(first.WhichOneof("message"), "configuration")
         configuration = first.configuration
         factory = self._datasets.find(configuration.dataset, configuration.expected_fingerprint)
-        with self._datasets.in_use(configuration.dataset):
+        name = configuration.dataset
+        with self._datasets.in_use(name), self._ahead.open() as share:
             sampler = await self._in_thread(self._configure, factory, configuration.sampler)
+            del first, configuration  # which may be large
             yield pb.SampleResponse(
                 configured=pb.SampleConfigured(
                     fingerprint=factory.fingerprint, sampler=wire.encode_config(sampler.config)
                 )
             )
+            self._remarks.of_leakage(name, factory, sampler.config.filter_splits, epochs=False)
+            first_positives = FirstPositives(name, factory)
+            account = Account()
+            k = sampler.config.num_negs_per_pos
             while (request := await stream.read()) is not None:
                 _expect(request.WhichOneof("message"), "positives")
-                batch = await self._corrupt(sampler, request.positives)
-                yield pb.SampleResponse(batch=wire.encode_batch(batch))
+                count = min(wire.count_ids(request.positives.triples.heads), self._max_triples)
+                size = min(
+                    wire.batch_bytes(sampler, count), wire.batch_bytes(sampler, self._max_triples)
+                )
+                await share.take(size)
+                work = work_of(count, k)
+                steps = self._corrupt(sampler, request.positives, first_positives)
+                if work <= _SHORT_WORK:
+                    answer = await self._turns.call_here(account, work, _at_once, steps)
+                else:
+                    answer = await self._turns.steps(account, work, steps)
+                del request
+                yield answer
+                share.give_back(size)
 
     def _configure(self, factory: TriplesFactory, message: pb.SamplerConfig) -> Sampler:
         return factory.sampler(wire.decode_config(message, self._limits))
 
+    def _corrupt(
+        self, sampler: Sampler, request: pb.Positives, first_positives: FirstPositives
+    ) -> Generator[None, None, bytes]:
+        """Make the answer to positives, in steps."""
+        positives = wire.decode_triples(request.triples, self._limits)
+        k = sampler.config.num_negs_per_pos
+        check_limit(
+            "triples",
+            len(positives),
+            self._limits.negatives_per_message(sampler.config.log_q) // k,
+            f"with {k} negatives each; split the batch over several messages",
+        )
+        batches: list[CorruptedBatch] = []
+        for part in parts_of(len(positives), k):
+            if batches:
+                yield
+            batches.append(sampler.sample(positives[part], request.position + part.start))
+        first_positives.add(positives)
+        answer = pb.SampleResponse(batch=wire.encode_batch(join(batches)))
+        if first_positives.are_due and (text := first_positives.judge()):
+            self._remarks.of_unknown_positives(first_positives.factory, text)
+            answer.notices.add(kind=pb.Notice.KIND_UNKNOWN_POSITIVES, text=text)
+        return answer.SerializeToString()
+
     async def sample_epoch(
         self, request: pb.SampleEpochRequest
-    ) -> AsyncIterator[pb.SampleEpochResponse]:
+    ) -> AsyncGenerator[pb.SampleEpochResponse | bytes, None]:
         """Answer ``SampleEpoch``; further messages are made while the client takes the last one."""
         factory = self._datasets.find(request.dataset, request.expected_fingerprint)
-        with self._datasets.in_use(request.dataset):
-            async with aclosing(self._epoch_messages(factory, request)) as messages:
-                async for message in messages:
-                    yield message
-
-    async def _epoch_messages(
-        self, factory: TriplesFactory, request: pb.SampleEpochRequest
-    ) -> AsyncGenerator[pb.SampleEpochResponse, None]:
-        config = wire.decode_config(request.sampler, self._limits)
-        epoch_config = wire.decode_epoch(request, self._limits)
-        epoch = await self._in_thread(factory.epoch, config, epoch_config)
-        yield pb.SampleEpochResponse(
-            configured=pb.EpochConfigured(
-                fingerprint=factory.fingerprint,
-                sampler=wire.encode_config(config),
-                num_positives=epoch.num_positives,
-                num_batches=len(epoch),
+        with self._datasets.in_use(request.dataset), self._ahead.open() as share:
+            epoch = await self._in_thread(self._open_epoch, factory, request)
+            self._remarks.of_leakage(
+                request.dataset, factory, epoch.sampler.config.filter_splits, epochs=True
             )
+            del request  # which may be large
+            yield pb.SampleEpochResponse(
+                configured=pb.EpochConfigured(
+                    fingerprint=factory.fingerprint,
+                    sampler=wire.encode_config(epoch.sampler.config),
+                    num_positives=epoch.num_positives,
+                    num_batches=len(epoch),
+                )
+            )
+            messages = EpochMessages(
+                factory, epoch, self._turns, self._ahead, share, self._limits.max_stream_seconds
+            )
+            async with aclosing(messages.all()) as answers:
+                async for answer in answers:
+                    yield answer
+
+    def _open_epoch(self, factory: TriplesFactory, request: pb.SampleEpochRequest) -> Epoch:
+        return factory.epoch(
+            wire.decode_config(request.sampler, self._limits),
+            wire.decode_epoch(request, self._limits),
         )
-        step = _batches_per_message(factory, config, epoch_config)
-
-        def make(index: int) -> asyncio.Future[pb.SampleEpochResponse]:
-            batches = range(index, min(index + step, len(epoch)))
-            return asyncio.ensure_future(self._in_thread(_epoch_message, factory, epoch, batches))
-
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._limits.max_stream_seconds
-        indices = iter(range(0, len(epoch), step))
-        coming = deque(make(index) for index in islice(indices, _MESSAGES_AHEAD))
-        try:
-            while coming:
-                message = await coming.popleft()
-                # Ended early, a stream is opened again by the client, on any replica.
-                if loop.time() <= deadline:
-                    coming.extend(make(index) for index in islice(indices, 1))
-                yield message
-        finally:
-            for future in coming:
-                future.cancel()
-
-    async def _corrupt(self, sampler: Sampler, request: pb.Positives) -> CorruptedBatch:
-        positives = wire.decode_triples(request.triples, self._limits)
-        num_negatives = len(positives) * sampler.config.num_negs_per_pos
-        check_limit(
-            "negatives",
-            num_negatives,
-            self._limits.negatives_per_message(sampler.config.log_q),
-            "split the batch over several messages",
-        )
-        if num_negatives <= _INLINE_NEGATIVES:
-            return sampler.sample(positives, request.position)
-        return await self._in_thread(sampler.sample, positives, request.position)
 
     async def contains(
         self, stream: ServerStream[pb.ContainsRequest]
-    ) -> AsyncIterator[pb.ContainsResponse]:
+    ) -> AsyncGenerator[pb.ContainsResponse | bytes, None]:
         """Answer a ``Contains`` stream."""
         first = await stream.read()
         if first is None:
@@ -160,13 +188,37 @@ class SamplerServicer:
         configuration = first.configuration
         factory = self._datasets.find(configuration.dataset, configuration.expected_fingerprint)
         splits = wire.decode_splits(configuration.splits, "splits")
-        with self._datasets.in_use(configuration.dataset):
+        with self._datasets.in_use(configuration.dataset), self._ahead.open() as share:
             index = await self._in_thread(factory.filter_index, splits)
+            account = Account()
             while (request := await stream.read()) is not None:
                 _expect(request.WhichOneof("message"), "triples")
-                triples = wire.decode_triples(request.triples, self._limits)
-                known = await self._in_thread(index.contains, triples)
-                yield pb.ContainsResponse(num_triples=len(known), known=wire.encode_flags(known))
+                count = min(wire.count_ids(request.triples.heads), self._max_triples)
+                size = count // 8 + 64
+                await share.take(size)
+                answer = await self._turns.steps(
+                    account, work_of(count, 0), self._look_up(index, request.triples)
+                )
+                del request
+                yield answer
+                share.give_back(size)
+
+    def _look_up(self, index: FilterIndex, message: pb.Triples) -> Generator[None, None, bytes]:
+        """Make the answer to triples, in steps."""
+        triples = wire.decode_triples(message, self._limits)
+        found: list[NDArray[np.bool_]] = []
+        for part in parts_of(len(triples), 0):
+            if found:
+                yield
+            found.append(index.contains(triples[part]))
+        known = np.concatenate(found)
+        return pb.ContainsResponse(
+            num_triples=len(known), known=wire.encode_flags(known)
+        ).SerializeToString()
+
+    @property
+    def _max_triples(self) -> int:
+        return self._limits.max_triples_per_message
 
     def get_server(self, _: pb.GetServerRequest) -> pb.GetServerResponse:
         """Answer ``GetServer``."""
@@ -176,13 +228,13 @@ class SamplerServicer:
             limits=wire.encode_limits(self._limits),
         )
 
-    async def list_datasets(
-        self, _: pb.ListDatasetsRequest
-    ) -> AsyncIterator[pb.ListDatasetsResponse]:
+    async def list_datasets(self, _: pb.ListDatasetsRequest) -> AsyncGenerator[bytes, None]:
         """Answer ``ListDatasets``."""
         datasets = iter(list(self._datasets.items()))
-        while run := list(islice(datasets, _DATASETS_PER_MESSAGE)):
-            yield pb.ListDatasetsResponse(datasets=[_describe(*each) for each in run])
+        runs = iter(lambda: list(islice(datasets, _DATASETS_PER_MESSAGE)), [])
+        async with aclosing(self._pieces(runs, _described)) as pieces:
+            async for piece in pieces:
+                yield piece
 
     def get_dataset(self, request: pb.GetDatasetRequest) -> pb.GetDatasetResponse:
         """Answer ``GetDataset``."""
@@ -193,22 +245,17 @@ class SamplerServicer:
 
     async def get_relation_statistics(
         self, request: pb.GetRelationStatisticsRequest
-    ) -> AsyncIterator[pb.GetRelationStatisticsResponse]:
+    ) -> AsyncGenerator[bytes, None]:
         """Answer ``GetRelationStatistics``."""
         factory = self._datasets.find(request.dataset, request.expected_fingerprint)
         statistics = await self._in_thread(lambda: factory.relation_statistics)
-        for first in range(0, factory.num_relations, _RELATIONS_PER_MESSAGE):
-            run = slice(first, first + _RELATIONS_PER_MESSAGE)
-            yield pb.GetRelationStatisticsResponse(
-                tails_per_head=statistics.tails_per_head[run],
-                heads_per_tail=statistics.heads_per_tail[run],
-                head_probability=statistics.head_probability[run],
-                first_id=first,
-            )
+        firsts = iter(range(0, factory.num_relations, _RELATIONS_PER_MESSAGE))
+        make = partial(_statistics, statistics)
+        async with aclosing(self._pieces(firsts, make)) as pieces:
+            async for piece in pieces:
+                yield piece
 
-    async def get_vocabulary(
-        self, request: pb.GetVocabularyRequest
-    ) -> AsyncIterator[pb.GetVocabularyResponse]:
+    async def get_vocabulary(self, request: pb.GetVocabularyRequest) -> AsyncGenerator[bytes, None]:
         """Answer ``GetVocabulary``."""
         factory = self._datasets.find(request.dataset, request.expected_fingerprint)
         for kind, vocabulary in (
@@ -217,20 +264,29 @@ class SamplerServicer:
         ):
             if vocabulary is None:
                 continue
-            message = pb.GetVocabularyResponse(kind=kind)
-            size = 0
-            for i, label in enumerate(vocabulary.labels()):
-                if size > _LABEL_BYTES_PER_MESSAGE:
-                    yield message
-                    message = pb.GetVocabularyResponse(kind=kind, first_id=i)
-                    size = 0
-                message.labels.append(label)
-                size += len(label) + 2
-            yield message
+            labels = _Labels(kind, vocabulary)
+            async with aclosing(self._pieces(labels, _Labels.message)) as pieces:
+                async for piece in pieces:
+                    yield piece
+
+    async def _pieces(
+        self, items: Iterator[_Item], make: Callable[[_Item], bytes]
+    ) -> AsyncGenerator[bytes, None]:
+        """Make the pieces of a list, each in a thread, once its client has taken the one before.
+
+        :param items: what each is made of
+        :param make: gives a message of about ``_PIECE_BYTES`` at most
+        """
+        account = Account()
+        with self._ahead.open() as share:
+            for item in items:
+                await share.take(_PIECE_BYTES)
+                yield await self._turns.call(account, _PIECE_WORK, make, item)
+                share.give_back(_PIECE_BYTES)
 
     async def publish(
         self, stream: ServerStream[pb.PublishRequest]
-    ) -> AsyncIterator[pb.PublishResponse]:
+    ) -> AsyncGenerator[pb.PublishResponse, None]:
         """Answer a ``Publish`` stream."""
         first = await stream.read()
         if first is None:
@@ -249,10 +305,10 @@ class SamplerServicer:
                         )
                     )
                     stream.idle_timeout = self._limits.upload_idle_timeout
-                    while not upload.is_complete:
+                    while (due := upload.due) is not None:
                         request = await stream.read() or pb.PublishRequest()
-                        _expect(request.WhichOneof("message"), "chunk")
-                        await self._in_thread(self._take, upload, request.chunk)
+                        _expect(request.WhichOneof("message"), due)
+                        await self._in_thread(self._take, upload, request)
                         self._publications.note_arrival(publication)
                         yield _progress(publication, is_mine)
             else:
@@ -265,32 +321,79 @@ class SamplerServicer:
             )
         )
 
-    def _take(self, upload: Upload, chunk: pb.PublishChunk) -> None:
-        upload.add(*wire.decode_chunk(chunk, self._limits))
+    def _take(self, upload: Upload, request: pb.PublishRequest) -> None:
+        if request.HasField("chunk"):
+            upload.add(*wire.decode_chunk(request.chunk, self._limits))
+        elif request.HasField("type_constraints"):
+            upload.add_type_constraints(
+                *wire.decode_type_constraints(request.type_constraints, self._limits)
+            )
+        else:
+            upload.add_labels(*wire.decode_labels(request.labels))
 
     async def _in_thread(self, function: Callable[..., _T], *arguments: object) -> _T:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._executor, function, *arguments)
+        return await self._turns.call_aside(function, *arguments)
 
 
-def _batches_per_message(
-    factory: TriplesFactory, sampler: SamplerConfig, epoch: EpochConfig
-) -> int:
-    """Say how many batches travel together: so many of each message that several can be begun."""
-    num_negatives = epoch.batch_size * sampler.num_negs_per_pos
-    num_bytes = num_negatives * narrowest_dtype(factory.num_entities).itemsize
-    return max(1, -(-_EPOCH_MESSAGE_BYTES // num_bytes))
+class _Labels:
+    """The labels of a vocabulary, message by message; an iterator over itself."""
+
+    def __init__(
+        self, kind: pb.GetVocabularyResponse.Kind.ValueType, vocabulary: Vocabulary
+    ) -> None:
+        self._kind = kind
+        self._vocabulary = vocabulary
+        self._first = 0
+
+    def __iter__(self) -> Iterator[_Labels]:
+        return self
+
+    def __next__(self) -> _Labels:
+        if self._first == len(self._vocabulary):
+            raise StopIteration
+        return self
+
+    def message(self) -> bytes:
+        """Make the next message."""
+        message = pb.GetVocabularyResponse(kind=self._kind, first_id=self._first)
+        size = 0
+        for label in self._vocabulary.labels(self._first, self._first + _LABELS_PER_MESSAGE):
+            message.labels.append(label)
+            size += len(label) + 2
+            if size > _LABEL_BYTES_PER_MESSAGE:
+                break
+        self._first += len(message.labels)
+        return message.SerializeToString()
 
 
-def _epoch_message(factory: TriplesFactory, epoch: Epoch, indices: range) -> pb.SampleEpochResponse:
-    """Make a message of some batches."""
-    message = pb.SampleEpochResponse()
-    for index in indices:
-        encoded = message.batches.batches.add()
-        wire.encode_epoch_batch(
-            epoch.batch(index), factory.num_entities, factory.num_relations, encoded
-        )
-    return message
+def _at_once(steps: Generator[None, None, _T]) -> _T:
+    """Do all steps."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+
+
+def _statistics(statistics: RelationStatistics, first: int) -> bytes:
+    """Make the message about a run of relations."""
+    run = slice(first, first + _RELATIONS_PER_MESSAGE)
+    some = RelationStatistics(
+        statistics.num_triples[run], statistics.num_heads[run], statistics.num_tails[run]
+    )
+    return pb.GetRelationStatisticsResponse(
+        tails_per_head=some.tails_per_head.tolist(),
+        heads_per_tail=some.heads_per_tail.tolist(),
+        head_probability=some.head_probability.tolist(),
+        first_id=first,
+    ).SerializeToString()
+
+
+def _described(datasets: list[tuple[str, TriplesFactory]]) -> bytes:
+    """Make the message about some datasets."""
+    return pb.ListDatasetsResponse(
+        datasets=[_describe(*each) for each in datasets]
+    ).SerializeToString()
 
 
 def _progress(publication: Publication, is_mine: bool) -> pb.PublishResponse:
@@ -311,7 +414,7 @@ def _expect(found: str | None, due: str) -> None:
             f"one configuration or announcement, and only that",
             reason="STREAM_OUT_OF_ORDER",
             value=found or "nothing",
-            limit=due,
+            expected=due,
         )
 
 

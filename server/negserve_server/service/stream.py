@@ -19,6 +19,8 @@ from negserve_server.errors import InvalidInput
 _Request = TypeVar("_Request", bound=Message)
 _Result = TypeVar("_Result")
 
+#: Bytes of a request above which it is parsed in a thread.
+_LARGE_REQUEST = 32 * 1024
 #: What tells callers with different tokens apart.
 _CREDENTIALS = "authorization"
 
@@ -35,7 +37,7 @@ def parse(message_class: type[_Request], data: bytes) -> _Request:
             f"{len(data)} bytes are no {message_class.DESCRIPTOR.full_name}: {error}",
             reason="MALFORMED_MESSAGE",
             value=message_class.DESCRIPTOR.full_name,
-            limit=error,
+            complaint=error,
         ) from error
 
 
@@ -91,7 +93,11 @@ class ServerStream(Generic[_Request]):
         :raises InvalidInput: if its bytes are not the message, or :meth:`end` was called
         """
         data = await self._receive()
-        return None if data is None else parse(self._message_class, data)
+        if data is None:
+            return None
+        if len(data) <= _LARGE_REQUEST:
+            return parse(self._message_class, data)
+        return await asyncio.to_thread(parse, self._message_class, data)
 
     async def _receive(self) -> bytes | None:
         """Wait for the next request's bytes; None after the last."""
@@ -116,8 +122,8 @@ class ServerStream(Generic[_Request]):
             return None
         return received  # type: ignore[no-any-return]
 
-    async def write(self, message: Message) -> None:
-        """Send an answer, once the client has room for it.
+    async def write(self, message: Message | bytes) -> None:
+        """Send an answer, or its bytes, once the client has room for it.
 
         :raises InvalidInput: if :meth:`end` was called
         """

@@ -138,7 +138,7 @@ def _unanswered(field: str, value: int, limit: int, whose: str = "") -> InvalidI
         f"{value} {field} of requests{whose} are unanswered, the limit is {limit}; read answers "
         f"before you send more",
         reason="TOO_MANY_UNANSWERED",
-        field=field,
+        resource=field,
         value=value,
         limit=limit,
     )

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Callable
-from concurrent.futures import Executor, Future
+import threading
+from collections.abc import Generator
 from contextlib import aclosing
-from typing import Any
 from unittest.mock import Mock
 
 import pytest
@@ -17,6 +16,7 @@ from negserve_server.graph.epoch import Epoch, EpochBatch
 from negserve_server.service import Limits
 from negserve_server.service.datasets import Datasets
 from negserve_server.service.servicer import SamplerServicer
+from negserve_server.service.turns import Account, Turns
 from tests.support.graphs import load
 
 #: Two batches a message.
@@ -25,31 +25,22 @@ REQUEST = wire.encode_epoch_request(
 )
 
 
-class _AtOnce(Executor):
-    """Has done what is submitted before it is asked for: all messages are ready together."""
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        future: Future[Any] = Future()
-        try:
-            future.set_result(fn(*args, **kwargs))
-        except Exception as error:
-            future.set_exception(error)
-        return future
-
-
 @pytest.mark.parametrize("num_taken", [0, 1])
 def test_further_failures_are_not_told_to_the_log(num_taken: int, monkeypatch: pytest.MonkeyPatch):
     """The first one is the client's; the message after it may have failed as well."""
-    make, failures, told = Epoch.batch, [], []
+    make, failures, told = Epoch.batch_in_steps, [], []
+    failed = threading.Semaphore(0)
 
-    def batch(epoch: Epoch, index: int) -> EpochBatch:
+    def batch_in_steps(epoch: Epoch, index: int) -> Generator[None, None, EpochBatch]:
         if index >= 2 * num_taken:
             failures.append(index)
+            failed.release()
             raise MemoryError("no room for a batch")
         return make(epoch, index)
 
-    monkeypatch.setattr(Epoch, "batch", batch)
-    servicer = SamplerServicer(Datasets({"world": load("world")}), Mock(), Limits(), _AtOnce())
+    monkeypatch.setattr(Epoch, "batch_in_steps", batch_in_steps)
+    turns = Turns(1)
+    servicer = SamplerServicer(Datasets({"world": load("world")}), Mock(), Limits(), turns)
 
     async def main() -> None:
         asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
@@ -57,11 +48,15 @@ def test_further_failures_are_not_told_to_the_log(num_taken: int, monkeypatch: p
         with pytest.raises(MemoryError):
             async with aclosing(servicer.sample_epoch(REQUEST)) as answers:
                 async for answer in answers:
-                    taken += answer.HasField("batches")
-                    await asyncio.sleep(0.01)  # what was begun meanwhile is done
+                    if isinstance(answer, bytes):
+                        taken += 1
+                        for _ in range(2):  # what was begun meanwhile is done
+                            await asyncio.to_thread(failed.acquire)
+                        await turns.call(Account(), 1, int)
         assert taken == num_taken
 
     asyncio.run(main())
+    turns.close()
     gc.collect()
     assert len(failures) == 2
     assert told == []

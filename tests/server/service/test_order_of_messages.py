@@ -116,7 +116,7 @@ def test_a_client_that_sends_more_than_that_before_it_reads_is_told(
         assert sender.sent.wait(60), "the client can't send, as the server does not read"
         code, reason, metadata, details = refusal(sender.answers)
     assert (code, reason) == (CODE.FAILED_PRECONDITION, "TOO_MANY_UNANSWERED")
-    assert (metadata["field"], metadata["limit"]) == (field, limit)
+    assert (metadata["resource"], metadata["limit"]) == (field, limit)
     assert "read answers before you send more" in details
 
 

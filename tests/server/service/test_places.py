@@ -66,7 +66,7 @@ def test_one_connection_with_1024_silent_streams_shuts_nobody_out():
             if refusal(talk.answers)[1:3]
             == (
                 "TOO_MANY_STREAMS",
-                {"field": "max_streams_per_connection", "value": "512", "limit": "512"},
+                {"resource": "max_streams_per_connection", "value": "512", "limit": "512"},
             )
         ]
         assert len(refused) == 512
@@ -85,7 +85,7 @@ def test_a_token_has_no_more_places_than_its_own(tmp_path: Path):
         talks = [Talk(channel, token="token-of-the-greedy").open() for channel in channels[:3]]
         code, reason, metadata, _ = refusal(Talk(channels[3], token="token-of-the-greedy").answers)
         assert (code, reason) == (CODE.RESOURCE_EXHAUSTED, "TOO_MANY_STREAMS")
-        assert metadata == {"field": "max_streams_per_token", "value": "3", "limit": "3"}
+        assert metadata == {"resource": "max_streams_per_token", "value": "3", "limit": "3"}
         talks.append(Talk(channels[4], token="token-of-the-modest").open())
         for talk in talks:
             talk.draw()
@@ -101,7 +101,7 @@ def test_unix_sockets_count_as_one_connection(tmp_path: Path):
     ):
         talks = [Talk(channel).open() for channel in channels[:2]]
         _, reason, metadata, _ = refusal(Talk(channels[2]).answers)
-        assert (reason, metadata["field"]) == ("TOO_MANY_STREAMS", "max_streams_per_connection")
+        assert (reason, metadata["resource"]) == ("TOO_MANY_STREAMS", "max_streams_per_connection")
         for talk in talks:
             talk.close()
 
@@ -114,7 +114,7 @@ def test_the_silent_give_way_first_those_of_the_connection_with_most():
         silent = [Talk(channels[1]).open() for _ in range(2)]
         code, reason, metadata, _ = refusal(Talk(channels[2]).answers)
         assert (code, reason) == (CODE.RESOURCE_EXHAUSTED, "TOO_MANY_STREAMS")
-        assert metadata == {"field": "max_streams", "value": "4", "limit": "4"}
+        assert metadata == {"resource": "max_streams", "value": "4", "limit": "4"}
         end = time.monotonic() + 11
         while time.monotonic() < end:
             busy.draw()

@@ -130,7 +130,7 @@ def test_of_several_that_do_not_fit_together_the_first_to_need_the_room_has_it(
         for each in (second, waiting):  # who waits need not try in vain
             code, reason, metadata, _ = refusal(each.answers)
             assert (code, reason) == (CODE.RESOURCE_EXHAUSTED, "GRAPH_TOO_LARGE")
-            assert metadata == {"field": "triples", "value": "60", "limit": "41"}
+            assert metadata == {"resource": "triples", "value": "60", "limit": "41"}
         first.send(59, 60)
         assert first.is_published()
         for each in (first, second, waiting):
@@ -204,5 +204,5 @@ def test_a_graph_that_can_never_fit_is_refused_at_once(taking: ServerProcess):
         never = Uploader(channel, "never", graph(99), 101)
         code, reason, metadata, _ = refusal(never.answers)
         assert (code, reason) == (CODE.RESOURCE_EXHAUSTED, "GRAPH_TOO_LARGE")
-        assert metadata == {"field": "triples", "value": "101", "limit": "100"}
+        assert metadata == {"resource": "triples", "value": "101", "limit": "100"}
         never.close()

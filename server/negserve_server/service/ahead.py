@@ -1,0 +1,154 @@
+"""Bytes of answers that are made and not yet taken: one bound for all streams together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from types import TracebackType
+
+#: Without anything given back for so long, those who hold all have stopped reading.
+_STOPPED_SECONDS = 1.0
+#: An answer that is on its way is there twice: ours, and gRPC's copy of it.
+_COPIES = 2
+
+
+class Ahead:
+    """Keeps account of what answers take until their clients have taken them.
+
+    A stream that holds nothing waits until there is room for its answer. What it makes ahead of
+    its client it makes only where there is room for it anyway. If all is held by streams that
+    stopped reading, those who wait go on one after the other all the same, each with one answer:
+    what gRPC has of an answer can't be had back before its client reads or leaves.
+
+    :param max_bytes: the bound
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self.num_bytes = 0
+        self.num_holders = 0
+        self._waiting: deque[tuple[asyncio.Future[None], Share, int]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def open(self) -> Share:
+        """Begin a stream's account; leave it as a context manager."""
+        return Share(self)
+
+    @property
+    def fair_bytes(self) -> int:
+        """Largest answer of which each holder, and one more, may have one."""
+        return self.max_bytes // (_COPIES * (self.num_holders + 1))
+
+    def has_room(self, num_bytes: int) -> bool:
+        """Whether so many bytes fit, before those who wait."""
+        return not self.num_bytes or self.num_bytes + num_bytes <= self.max_bytes
+
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether somebody waits for room."""
+        return bool(self._waiting)
+
+    async def wait(self, share: Share, num_bytes: int) -> None:
+        """Wait for room, first come, first served; it is taken then."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+        entry = (future, share, num_bytes)
+        self._waiting.append(entry)
+        self._watch(loop)
+        try:
+            await future
+        except asyncio.CancelledError:
+            if future.cancelled():
+                self._waiting.remove(entry)
+                self.serve()
+            else:  # it was given just now
+                share.give_back_taken(num_bytes)
+            raise
+
+    def serve(self) -> None:
+        """Give those who wait the room that there is."""
+        while self._waiting and self.has_room(self._waiting[0][2]):
+            self._serve_first()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._waiting:
+            self._watch(asyncio.get_running_loop())
+
+    def _serve_first(self) -> None:
+        future, share, num_bytes = self._waiting.popleft()
+        share.note_taken(num_bytes)
+        future.set_result(None)
+
+    def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._timer is None:
+            self._timer = loop.call_later(_STOPPED_SECONDS, self._pass_by)
+
+    def _pass_by(self) -> None:
+        self._timer = None
+        if self._waiting:
+            self._serve_first()
+            self.serve()
+
+
+class Share:
+    """What one stream holds."""
+
+    __slots__ = ("_ahead", "num_bytes")
+
+    def __init__(self, ahead: Ahead) -> None:
+        self._ahead = ahead
+        self.num_bytes = 0
+
+    def __enter__(self) -> Share:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self.num_bytes:
+            self.give_back_taken(self.num_bytes)
+
+    async def take(self, num_bytes: int) -> None:
+        """Wait until there is room for an answer, and take it."""
+        num_bytes *= _COPIES
+        if self._ahead.is_waited_for or not self._ahead.has_room(num_bytes):
+            await self._ahead.wait(self, num_bytes)
+        else:
+            self.note_taken(num_bytes)
+
+    def take_ahead(self, num_bytes: int) -> bool:
+        """Take room for a further answer if there is some, within the stream's share."""
+        num_bytes *= _COPIES
+        ahead = self._ahead
+        fair = ahead.max_bytes // max(ahead.num_holders, 1)
+        if (
+            ahead.is_waited_for
+            or self.num_bytes + num_bytes > fair
+            or not ahead.has_room(num_bytes)
+        ):
+            return False
+        self.note_taken(num_bytes)
+        return True
+
+    def give_back(self, num_bytes: int) -> None:
+        """Give back the room of an answer that was taken, or is not needed."""
+        self.give_back_taken(num_bytes * _COPIES)
+
+    def note_taken(self, num_bytes: int) -> None:
+        """Count bytes."""
+        if num_bytes and not self.num_bytes:
+            self._ahead.num_holders += 1
+        self.num_bytes += num_bytes
+        self._ahead.num_bytes += num_bytes
+
+    def give_back_taken(self, num_bytes: int) -> None:
+        """Count bytes no more."""
+        self.num_bytes -= num_bytes
+        self._ahead.num_bytes -= num_bytes
+        if num_bytes and not self.num_bytes:
+            self._ahead.num_holders -= 1
+        self._ahead.serve()

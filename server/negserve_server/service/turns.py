@@ -1,0 +1,277 @@
+"""Turns: which stream's work is done next, by the engine's threads and on the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import threading
+import time
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+from typing import Any, Generic, TypeVar
+
+_Item = TypeVar("_Item")
+_T = TypeVar("_T")
+
+#: What a turn is taken to last until it is known: about as long as a slice.
+_EXPECTED_SECONDS = 0.0003
+#: Threads for work that can't be cut: most of them wait for each other's indexes.
+_THREADS_ASIDE = 16
+#: Work of a request, in negatives, up to which it is of one size, or of the next one.
+_SIZES = (1 << 13, 1 << 16)
+
+
+class Account:
+    """What one stream has had of the server's time."""
+
+    __slots__ = ("tags",)
+
+    def __init__(self) -> None:
+        self.tags: dict[object, float] = {}
+
+
+class _Group(Generic[_Item]):
+    """The items of one size that wait."""
+
+    __slots__ = ("heap", "now", "tag")
+
+    def __init__(self) -> None:
+        self.tag = 0.0
+        self.now = 0.0
+        self.heap: list[tuple[float, int, Account, _Item]] = []
+
+
+class FairQueue(Generic[_Item]):
+    """Gives items in an order that is fair to sizes, and within a size to accounts.
+
+    Start-time fair queueing, twice. Each size, and each account in it, has a tag: the time that it
+    has had. The lowest goes first. Who had nothing to do meanwhile starts where the others are: it
+    goes before those that were served since, and has saved nothing up. So a small request never
+    waits for a queue of large ones, however many streams send them, and large ones always have
+    their share.
+    """
+
+    def __init__(self) -> None:
+        self._groups: tuple[_Group[_Item], ...] = tuple(_Group() for _ in (*_SIZES, None))
+        self._now = 0.0
+        self._numbers = count()
+        self._length = 0
+
+    def __len__(self) -> int:
+        """Count the items that wait."""
+        return self._length
+
+    def put(self, account: Account, work: int, item: _Item) -> None:
+        """Let an item wait for its turn.
+
+        :param work: of the whole request, as a number of negatives
+        """
+        group = self._group(work)
+        if not group.heap:
+            group.tag = max(group.tag, self._now)
+        tag = max(account.tags.get(group, 0.0), group.now)
+        account.tags[group] = tag
+        heapq.heappush(group.heap, (tag, next(self._numbers), account, item))
+        self._length += 1
+
+    def take(self) -> tuple[Account, _Item]:
+        """Give the item whose turn it is.
+
+        :raises ValueError: if none waits
+        """
+        group = min((group for group in self._groups if group.heap), key=lambda each: each.tag)
+        self._now = group.tag
+        tag, number, account, item = heapq.heappop(group.heap)
+        # Several items of one account wait with the tag that it had then.
+        while group.heap and account.tags[group] > max(tag, group.heap[0][0]):
+            entry = (account.tags[group], number, account, item)
+            tag, number, account, item = heapq.heappushpop(group.heap, entry)
+        group.now = max(tag, group.now)
+        self._length -= 1
+        self._add(group, account, _EXPECTED_SECONDS)
+        return account, item
+
+    def charge(self, account: Account, work: int, seconds: float) -> None:
+        """Note how long the turn of an item took.
+
+        :param work: as it was for :meth:`put`
+        """
+        self._add(self._group(work), account, seconds - _EXPECTED_SECONDS)
+
+    def _add(self, group: _Group[_Item], account: Account, seconds: float) -> None:
+        group.tag += seconds
+        account.tags[group] = account.tags.get(group, group.now) + seconds
+
+    def _group(self, work: int) -> _Group[_Item]:
+        return self._groups[sum(work > size for size in _SIZES)]
+
+
+class _Job:
+    """Work in steps, and who waits for its result."""
+
+    __slots__ = ("_future", "_loop", "_steps", "account", "work")
+
+    def __init__(
+        self, account: Account, work: int, steps: Generator[None, None, Any],
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:  # fmt: skip
+        self.account = account
+        self.work = work
+        self._steps = steps
+        self._loop = loop
+        self._future: asyncio.Future[Any] = loop.create_future()
+
+    @property
+    def future(self) -> asyncio.Future[Any]:
+        """What has the result."""
+        return self._future
+
+    def step(self) -> bool:
+        """Do a step; tell whether there are more."""
+        if self._future.cancelled():
+            self._steps.close()
+            return False
+        try:
+            next(self._steps)
+        except StopIteration as end:
+            self._tell(self._future.set_result, end.value)
+            return False
+        except Exception as error:
+            self._tell(self._future.set_exception, error)
+            return False
+        return True
+
+    def _tell(self, tell: Callable[[Any], None], what: object) -> None:
+        def told() -> None:
+            if not self._future.done():
+                tell(what)
+
+        try:
+            self._loop.call_soon_threadsafe(told)
+        except RuntimeError:  # the loop is closed: nobody waits
+            return
+
+
+class Turns:
+    """Gives streams turns: in threads for the engine, which releases the GIL, and on the loop.
+
+    Work is cut into steps of some tenths of a millisecond, so that who comes next need not wait
+    for a large request to be done.
+
+    :param num_threads: how many threads there are for the engine
+    """
+
+    def __init__(self, num_threads: int) -> None:
+        self._condition = threading.Condition(threading.Lock())
+        self._queue: FairQueue[_Job] = FairQueue()
+        self._is_closed = False
+        self._here: FairQueue[tuple[int, asyncio.Future[Any], Callable[[], Any]]] = FairQueue()
+        self._ran_here = False
+        self._aside = ThreadPoolExecutor(_THREADS_ASIDE, thread_name_prefix="aside")
+        self._threads = [
+            threading.Thread(target=self._serve, name=f"engine_{i}", daemon=True)
+            for i in range(num_threads)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    async def steps(self, account: Account, work: int, steps: Generator[None, None, _T]) -> _T:
+        """Do work in a thread of the engine, each step in its turn.
+
+        :param work: of all steps together, as a number of negatives
+        :param steps: what it yields does not matter; given up if the caller is cancelled
+        """
+        return await self.begin(account, work, steps)
+
+    def begin(
+        self, account: Account, work: int, steps: Generator[None, None, _T]
+    ) -> asyncio.Future[_T]:
+        """Begin what :meth:`steps` does, without waiting."""
+        job = _Job(account, work, steps, asyncio.get_running_loop())
+        with self._condition:
+            self._queue.put(account, work, job)
+            self._condition.notify()
+        return job.future
+
+    async def call(
+        self, account: Account, work: int, function: Callable[..., _T], *arguments: object
+    ) -> _T:
+        """Call a function in a thread of the engine, when it is its turn."""
+        return await self.begin(account, work, _one_step(function, arguments))
+
+    async def call_aside(self, function: Callable[..., _T], *arguments: object) -> _T:
+        """Call a function that may take seconds and can't be cut: in a thread of its own."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._aside, function, *arguments)
+
+    async def call_here(
+        self, account: Account, work: int, function: Callable[..., _T], *arguments: object
+    ) -> _T:
+        """Call a function on the event loop: what takes less time than a hop to a thread.
+
+        One call in each round of the loop, so that requests that arrive meanwhile are seen before
+        the next one, and it is one of those whose turn it is.
+        """
+        loop = asyncio.get_running_loop()
+        if not self._ran_here:
+            self._ran_here = True
+            loop.call_soon(self._call_next)
+            begin = time.perf_counter()
+            try:
+                return function(*arguments)
+            finally:
+                self._here.charge(account, work, _EXPECTED_SECONDS + time.perf_counter() - begin)
+        future: asyncio.Future[_T] = loop.create_future()
+        self._here.put(account, work, (work, future, lambda: function(*arguments)))
+        return await future
+
+    def _call_next(self) -> None:
+        while len(self._here):
+            account, (work, future, function) = self._here.take()
+            if future.cancelled():
+                self._here.charge(account, work, 0.0)
+                continue
+            begin = time.perf_counter()
+            try:
+                future.set_result(function())
+            except Exception as error:
+                future.set_exception(error)
+            self._here.charge(account, work, time.perf_counter() - begin)
+            asyncio.get_running_loop().call_soon(self._call_next)
+            return
+        self._ran_here = False
+
+    def _serve(self) -> None:
+        while True:
+            with self._condition:
+                while not len(self._queue):
+                    if self._is_closed:
+                        return
+                    self._condition.wait()
+                account, job = self._queue.take()
+            begin = time.thread_time()
+            has_more = job.step()
+            seconds = time.thread_time() - begin
+            with self._condition:
+                self._queue.charge(account, job.work, seconds)
+                if has_more and not self._is_closed:
+                    self._queue.put(account, job.work, job)
+            del account, job  # whose result may be large
+
+    def close(self) -> None:
+        """End the threads after the steps that they are at."""
+        with self._condition:
+            self._is_closed = True
+            self._queue = FairQueue()
+            self._condition.notify_all()
+        for thread in self._threads:
+            thread.join()
+        self._aside.shutdown(cancel_futures=True)
+
+
+def _one_step(
+    function: Callable[..., _T], arguments: tuple[object, ...]
+) -> Generator[None, None, _T]:
+    return function(*arguments)
+    yield
