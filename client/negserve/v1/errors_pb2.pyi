@@ -71,7 +71,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_TOO_MANY_STREAMS: _ErrorReason.ValueType  # 10
     """RESOURCE_EXHAUSTED, passes. The server has as many open streams as it takes,
     in all, of this connection or with this token, and none of them is silent.
-    Metadata: `resource` (of `Limits`; `watches` for those of health), `value`,
+    Metadata: `resource` (the limit, or watches for those of health), `value`,
     `limit`.
     """
     ERROR_REASON_DRAINING: _ErrorReason.ValueType  # 11
@@ -214,7 +214,7 @@ are), `limit` (the largest that would be answered).
 ERROR_REASON_TOO_MANY_STREAMS: ErrorReason.ValueType  # 10
 """RESOURCE_EXHAUSTED, passes. The server has as many open streams as it takes,
 in all, of this connection or with this token, and none of them is silent.
-Metadata: `resource` (of `Limits`; `watches` for those of health), `value`,
+Metadata: `resource` (the limit, or watches for those of health), `value`,
 `limit`.
 """
 ERROR_REASON_DRAINING: ErrorReason.ValueType  # 11

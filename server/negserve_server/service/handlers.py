@@ -66,13 +66,12 @@ def one_request(
 
     async def begin(stream: ServerStream[Any]) -> AsyncGenerator[Message | bytes, None]:
         answers: Any = method(await _only_request(stream))
-        if inspect.isasyncgen(answers):
+        if hasattr(answers, "__aiter__"):
             async with aclosing(answers):
                 async for answer in answers:
-                    yield answer  # type: ignore[misc]  # inspect says no more than "some generator"
+                    yield answer
         else:
-            single: Message | bytes = await answers if inspect.isawaitable(answers) else answers
-            yield single
+            yield await answers if inspect.isawaitable(answers) else answers
 
     return many_requests(begin, message_class, streams, is_short=is_short)
 
@@ -117,8 +116,11 @@ def many_requests(
                     async for answer in answers:
                         await stream.write(answer)
         except Exception as error:
+            stream.discard()
             with streams.leaving(stream, is_short=is_short):
                 await refuse(context, error)
+        finally:
+            stream.close()
 
     return grpc.stream_stream_rpc_method_handler(handle, response_serializer=_serialize)
 

@@ -21,7 +21,8 @@ class Publication:
     :ivar announcement: which graph
     :ivar upload: what has come of it
     :ivar uploader: the stream over which its triples come; None while there is none
-    :ivar is_building: whether all have come, and found room
+    :ivar has_room: whether all have come, and found room
+    :ivar is_building: whether the graph is made of them
     :ivar gave_way: whether its upload was ended for another graph
     """
 
@@ -29,6 +30,7 @@ class Publication:
         self.announcement = announcement
         self.upload = Upload(announcement)
         self.uploader: ServerStream[Any] | None = None
+        self.has_room = False
         self.is_building = False
         self.gave_way = False
         self._over = asyncio.Event()
@@ -49,7 +51,7 @@ class Publication:
     @property
     def silent_seconds(self) -> float:
         """How long the uploader has sent nothing; 0 while there is nothing to wait for."""
-        return 0.0 if self.uploader is None or self.is_building else self.uploader.silent_seconds
+        return 0.0 if self.uploader is None or self.has_room else self.uploader.silent_seconds
 
     def give_way(self, name: str) -> None:
         """End the upload: another graph needs the room.

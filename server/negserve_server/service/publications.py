@@ -105,7 +105,8 @@ class Publications:
         try:
             yield publication.upload
         finally:
-            if publication.is_building:
+            if publication.has_room:
+                publication.is_building = True
                 build = asyncio.ensure_future(self._build(publication, begin))
                 self._builds.add(build)
                 build.add_done_callback(self._builds.discard)
@@ -140,7 +141,7 @@ class Publications:
             )
             self._datasets.remove(name)
             self._discard(name)
-        publication.is_building = True
+        publication.has_room = True
 
     async def _build(self, publication: Publication, begin: float) -> None:
         name = publication.announcement.name

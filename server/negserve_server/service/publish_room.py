@@ -115,7 +115,7 @@ class PublishRoom:
         self, other: Publication, publication: Publication, under_way: Iterable[Publication]
     ) -> bool:
         """Tell whether it is one of several of somebody else's with more than half of the room."""
-        if other.is_building or other.owners & publication.owners:
+        if other.has_room or other.owners & publication.owners:
             return False
         for owner in other.owners:
             theirs = [each for each in under_way if owner in each.owners]

@@ -63,7 +63,6 @@ class OpenStreams:
         try:
             yield
         finally:
-            stream.close()
             places.leave(stream)
 
     def leaving(
