@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 from collections import deque
 from types import TracebackType
 
@@ -10,6 +11,9 @@ from types import TracebackType
 _STOPPED_SECONDS = 1.0
 #: An answer that is on its way is there twice: ours, and gRPC's copy of it.
 _COPIES = 2
+#: So many bytes given back are told to the system, so many seconds later.
+_TRIM_BYTES = 16 * 1024 * 1024
+_TRIM_SECONDS = 1.0
 
 
 class Ahead:
@@ -29,6 +33,8 @@ class Ahead:
         self.num_holders = 0
         self._waiting: deque[tuple[asyncio.Future[None], Share, int]] = deque()
         self._timer: asyncio.TimerHandle | None = None
+        self._peak = 0
+        self._is_trimming = False
 
     def open(self) -> Share:
         """Begin a stream's account; leave it as a context manager."""
@@ -59,11 +65,28 @@ class Ahead:
             await future
         except asyncio.CancelledError:
             if future.cancelled():
-                self._waiting.remove(entry)
+                if entry in self._waiting:
+                    self._waiting.remove(entry)
                 self.serve()
             else:  # it was given just now
                 share.give_back_taken(num_bytes)
             raise
+
+    def note(self, num_bytes: int) -> None:
+        """Count bytes more, or less."""
+        self.num_bytes += num_bytes
+        self._peak = max(self._peak, self.num_bytes)
+        if self._peak - self.num_bytes > _TRIM_BYTES and not self._is_trimming:
+            self._is_trimming = True
+            asyncio.get_running_loop().call_later(_TRIM_SECONDS, self._trim)
+
+    def _trim(self) -> None:
+        """Let the system have what is free, unless it was needed again."""
+        self._is_trimming = False
+        is_free = self._peak - self.num_bytes > _TRIM_BYTES
+        self._peak = self.num_bytes
+        if is_free:
+            asyncio.get_running_loop().run_in_executor(None, _trim)
 
     def serve(self) -> None:
         """Give those who wait the room that there is."""
@@ -77,8 +100,9 @@ class Ahead:
 
     def _serve_first(self) -> None:
         future, share, num_bytes = self._waiting.popleft()
-        share.note_taken(num_bytes)
-        future.set_result(None)
+        if not future.done():  # cancelled, in the same round of the loop
+            share.note_taken(num_bytes)
+            future.set_result(None)
 
     def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._timer is None:
@@ -143,12 +167,19 @@ class Share:
         if num_bytes and not self.num_bytes:
             self._ahead.num_holders += 1
         self.num_bytes += num_bytes
-        self._ahead.num_bytes += num_bytes
+        self._ahead.note(num_bytes)
 
     def give_back_taken(self, num_bytes: int) -> None:
         """Count bytes no more."""
         self.num_bytes -= num_bytes
-        self._ahead.num_bytes -= num_bytes
+        self._ahead.note(-num_bytes)
         if num_bytes and not self.num_bytes:
             self._ahead.num_holders -= 1
         self._ahead.serve()
+
+
+def _trim() -> None:
+    """Give free memory back to the system, which glibc keeps where it is in pieces."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextlib import aclosing
 from functools import partial
@@ -40,7 +42,7 @@ _T = TypeVar("_T")
 _Item = TypeVar("_Item")
 
 #: Up to so many negatives (some 0.1 ms) a hop to another thread costs more than the work.
-_SHORT_WORK = 1 << 13
+_SHORT_WORK = 10_000
 _LABEL_BYTES_PER_MESSAGE = 256 * 1024
 _LABELS_PER_MESSAGE = 8192
 #: 24 bytes each.
@@ -92,9 +94,10 @@ class SamplerServicer:
                     fingerprint=factory.fingerprint, sampler=wire.encode_config(sampler.config)
                 )
             )
-            account = Account()
+            account, answered = Account(), math.inf
             k = sampler.config.num_negs_per_pos
             while (request := await stream.read()) is not None:
+                account.note_pause(time.monotonic() - answered)
                 _expect(request.WhichOneof("message"), "positives")
                 count = min(wire.count_ids(request.positives.triples.heads), self._max_triples)
                 size = min(
@@ -113,6 +116,7 @@ class SamplerServicer:
                 del request
                 yield answer
                 share.give_back(size)
+                answered = time.monotonic()
 
     def _configure(self, factory: TriplesFactory, message: pb.SamplerConfig) -> Sampler:
         return factory.sampler(wire.decode_config(message, self._limits))
