@@ -114,8 +114,8 @@ class SamplerServicer:
                         account, work, self._corrupt(sampler, request.positives)
                     )
                 del request
-                yield answer
-                share.give_back(size)
+                with share.sending(size):
+                    yield answer
                 answered = time.monotonic()
 
     def _configure(self, factory: TriplesFactory, message: pb.SamplerConfig) -> Sampler:
@@ -190,8 +190,8 @@ class SamplerServicer:
                     account, work_of(count, 0), self._look_up(index, request.triples)
                 )
                 del request
-                yield answer
-                share.give_back(size)
+                with share.sending(size):
+                    yield answer
 
     def _look_up(self, index: FilterIndex, message: pb.Triples) -> Generator[None, None, bytes]:
         """Make the answer to triples, in steps."""
@@ -271,8 +271,9 @@ class SamplerServicer:
         with self._ahead.open() as share:
             for item in items:
                 await share.take(_PIECE_BYTES)
-                yield await self._turns.call(account, _PIECE_WORK, make, item)
-                share.give_back(_PIECE_BYTES)
+                piece = await self._turns.call(account, _PIECE_WORK, make, item)
+                with share.sending(_PIECE_BYTES):
+                    yield piece
 
     async def publish(
         self, stream: ServerStream[pb.PublishRequest]
