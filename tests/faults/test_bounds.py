@@ -6,11 +6,14 @@ import gc
 import itertools
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
+import grpc
 import pytest
 
-from negserve import Client, EpochConfig, SamplerConfig
+from negserve import Client, EpochConfig, SamplerConfig, wire
+from negserve.v1.sampler_pb2_grpc import SamplerServiceStub
 from tests.faults.conftest import Servers, open_stream
 from tests.support.server_process import ServerProcess, server_process
 from tests.support.tcp_proxy import tcp_proxy
@@ -56,6 +59,38 @@ def test_what_is_sent_ahead_is_bounded(servers: Servers):
         assert proxy.num_bytes < 16 * MEGABYTE  # of 43
         assert sum(1 for _ in stream) == 168
         assert proxy.num_bytes > 40 * MEGABYTE
+
+
+def test_many_stopped_trainers_cost_what_the_bound_says_and_nothing_once_they_are_gone(
+    servers: Servers,
+):
+    """They took 0.4 GB, and kept most of it."""
+    server = servers.start()
+    request = wire.encode_epoch_request(
+        "world", "", SamplerConfig(num_negs_per_pos=1000), EpochConfig(batch_size=32), 0, 0
+    )
+    with ExitStack() as stack, Client(server.target) as client:
+        assert len(list(open_stream(client))) == 169
+        before = server.resident_bytes
+        calls = []
+        for _ in range(10):
+            channel = stack.enter_context(
+                grpc.insecure_channel(server.target, [("grpc.use_local_subchannel_pool", 1)])
+            )
+            for _ in range(20):
+                calls.append(SamplerServiceStub(channel).SampleEpoch(request))
+                next(calls[-1])
+        # Who reads goes on beside them.
+        assert len(list(open_stream(client))) == 169
+        wait_until_idle(server)
+        # The bound of 64 MiB, and one message of each, which gRPC has.
+        assert server.resident_bytes - before < 256 * MEGABYTE
+        for call in calls:
+            call.cancel()
+        deadline = time.monotonic() + 60
+        while server.resident_bytes - before > 48 * MEGABYTE:
+            assert time.monotonic() < deadline, "memory is not given back"
+            time.sleep(0.2)
 
 
 def num_readers() -> int:

@@ -20,6 +20,8 @@ _Scalar = TypeVar("_Scalar", bound=np.generic)
 Tail = Literal["short", "drop", "wrap"]
 TAILS: tuple[Tail, ...] = ("short", "drop", "wrap")
 
+#: How many relations an error names.
+_MOST_SHOWN = 20
 #: Largest batch of one rank, and most ranks.
 MAX_BATCH_SIZE = 2**20
 MAX_WORLD_SIZE = 2**16
@@ -151,7 +153,9 @@ class Epoch:
         self.num_positives = len(self._triples) if self._rows is None else len(self._rows)
         if self.num_positives == 0:
             raise InvalidConfiguration(
-                "relations", config.relations, "there are no training triples of them"
+                "relations",
+                tuple(np.asarray(config.relations)[:_MOST_SHOWN].tolist()),
+                "there are no training triples of them",
             )
         if config.start > self.num_positives:
             raise InvalidConfiguration(

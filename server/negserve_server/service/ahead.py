@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
-#: Without anything given back for so long, those who hold all have stopped reading.
+#: A client that takes nothing of an answer for so long has stopped reading.
 _STOPPED_SECONDS = 1.0
 #: An answer that is on its way is there twice: ours, and gRPC's copy of it.
 _COPIES = 2
+#: So many bytes given back are told to the system, so many seconds later.
+_TRIM_BYTES = 16 * 1024 * 1024
+_TRIM_SECONDS = 1.0
 
 
 class Ahead:
     """Keeps account of what answers take until their clients have taken them.
 
     A stream that holds nothing waits until there is room for its answer. What it makes ahead of
-    its client it makes only where there is room for it anyway. If all is held by streams that
-    stopped reading, those who wait go on one after the other all the same, each with one answer:
-    what gRPC has of an answer can't be had back before its client reads or leaves.
+    its client it makes only where there is room for it anyway, within its share. An answer whose
+    client stopped reading is with gRPC, and can't be had back before that reads or leaves: it is
+    counted apart then, so that others need not wait for it. A stream has one such answer at most,
+    and the more there are, the smaller the messages of epochs become.
 
     :param max_bytes: the bound
     """
@@ -26,9 +33,11 @@ class Ahead:
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
         self.num_bytes = 0
+        self.num_stopped_bytes = 0
         self.num_holders = 0
         self._waiting: deque[tuple[asyncio.Future[None], Share, int]] = deque()
-        self._timer: asyncio.TimerHandle | None = None
+        self._peak = 0
+        self._is_trimming = False
 
     def open(self) -> Share:
         """Begin a stream's account; leave it as a context manager."""
@@ -50,55 +59,58 @@ class Ahead:
 
     async def wait(self, share: Share, num_bytes: int) -> None:
         """Wait for room, first come, first served; it is taken then."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[None] = loop.create_future()
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         entry = (future, share, num_bytes)
         self._waiting.append(entry)
-        self._watch(loop)
         try:
             await future
         except asyncio.CancelledError:
             if future.cancelled():
-                self._waiting.remove(entry)
+                if entry in self._waiting:
+                    self._waiting.remove(entry)
                 self.serve()
             else:  # it was given just now
                 share.give_back_taken(num_bytes)
             raise
 
+    def note(self, num_bytes: int) -> None:
+        """Count bytes more, or less."""
+        self.num_bytes += num_bytes
+        self._peak = max(self._peak, self._num_all)
+        if self._peak - self._num_all > _TRIM_BYTES and not self._is_trimming:
+            self._is_trimming = True
+            asyncio.get_running_loop().call_later(_TRIM_SECONDS, self._trim)
+
+    @property
+    def _num_all(self) -> int:
+        return self.num_bytes + self.num_stopped_bytes
+
+    def _trim(self) -> None:
+        """Let the system have what is free, unless it was needed again."""
+        self._is_trimming = False
+        is_free = self._peak - self._num_all > _TRIM_BYTES
+        self._peak = self._num_all
+        if is_free:
+            asyncio.get_running_loop().run_in_executor(None, _trim)
+
     def serve(self) -> None:
         """Give those who wait the room that there is."""
         while self._waiting and self.has_room(self._waiting[0][2]):
-            self._serve_first()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if self._waiting:
-            self._watch(asyncio.get_running_loop())
-
-    def _serve_first(self) -> None:
-        future, share, num_bytes = self._waiting.popleft()
-        share.note_taken(num_bytes)
-        future.set_result(None)
-
-    def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
-        if self._timer is None:
-            self._timer = loop.call_later(_STOPPED_SECONDS, self._pass_by)
-
-    def _pass_by(self) -> None:
-        self._timer = None
-        if self._waiting:
-            self._serve_first()
-            self.serve()
+            future, share, num_bytes = self._waiting.popleft()
+            if not future.done():  # cancelled, in the same round of the loop
+                share.note_taken(num_bytes)
+                future.set_result(None)
 
 
 class Share:
     """What one stream holds."""
 
-    __slots__ = ("_ahead", "num_bytes")
+    __slots__ = ("_ahead", "_num_stopped_bytes", "num_bytes")
 
     def __init__(self, ahead: Ahead) -> None:
         self._ahead = ahead
         self.num_bytes = 0
+        self._num_stopped_bytes = 0
 
     def __enter__(self) -> Share:
         return self
@@ -109,6 +121,7 @@ class Share:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._go_on()
         if self.num_bytes:
             self.give_back_taken(self.num_bytes)
 
@@ -134,8 +147,37 @@ class Share:
         self.note_taken(num_bytes)
         return True
 
+    @contextmanager
+    def sending(self, num_bytes: int, on_stop: Callable[[], None] | None = None) -> Iterator[None]:
+        """Give back the room of an answer once its client has it.
+
+        :param on_stop: called if it takes nothing for a while
+        """
+        num_copies = num_bytes * _COPIES
+
+        def stop() -> None:
+            self._num_stopped_bytes = num_copies
+            self._ahead.num_stopped_bytes += num_copies
+            self._ahead.note(-num_copies)
+            if on_stop is not None:
+                on_stop()
+            self._ahead.serve()
+
+        timer = asyncio.get_running_loop().call_later(_STOPPED_SECONDS, stop)
+        try:
+            yield
+        finally:
+            timer.cancel()
+            self._go_on()
+            self.give_back_taken(num_copies)
+
+    def _go_on(self) -> None:
+        self._ahead.num_stopped_bytes -= self._num_stopped_bytes
+        self._ahead.note(self._num_stopped_bytes)
+        self._num_stopped_bytes = 0
+
     def give_back(self, num_bytes: int) -> None:
-        """Give back the room of an answer that was taken, or is not needed."""
+        """Give back the room of an answer that is not needed."""
         self.give_back_taken(num_bytes * _COPIES)
 
     def note_taken(self, num_bytes: int) -> None:
@@ -143,12 +185,19 @@ class Share:
         if num_bytes and not self.num_bytes:
             self._ahead.num_holders += 1
         self.num_bytes += num_bytes
-        self._ahead.num_bytes += num_bytes
+        self._ahead.note(num_bytes)
 
     def give_back_taken(self, num_bytes: int) -> None:
         """Count bytes no more."""
         self.num_bytes -= num_bytes
-        self._ahead.num_bytes -= num_bytes
+        self._ahead.note(-num_bytes)
         if num_bytes and not self.num_bytes:
             self._ahead.num_holders -= 1
         self._ahead.serve()
+
+
+def _trim() -> None:
+    """Give free memory back to the system, which glibc keeps where it is in pieces."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

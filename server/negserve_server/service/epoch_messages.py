@@ -19,9 +19,6 @@ from negserve_server.service.turns import Account, Turns
 _MESSAGE_BYTES = 384 * 1024
 #: Messages that are made while the client takes one: one a core of a small machine.
 _MESSAGES_AHEAD = 2
-#: What is made ahead of a client that takes nothing for so long is dropped, and made again when
-#: it goes on: batches are pure functions.
-_SLOW_SECONDS = 1.0
 
 
 class EpochMessages:
@@ -57,7 +54,6 @@ class EpochMessages:
 
     async def all(self) -> AsyncGenerator[bytes, None]:
         """Give the messages, in order."""
-        loop = asyncio.get_running_loop()
         try:
             while self._coming or self._may_begin:
                 if not self._coming:
@@ -69,13 +65,11 @@ class EpochMessages:
                 message = await future
                 del future
                 self._begin_ahead()
-                timer = loop.call_later(_SLOW_SECONDS, self._drop)
-                try:
+                # What is made ahead of a client that stopped reading is dropped, and made again
+                # when it goes on: batches are pure functions.
+                with self._share.sending(size, self._drop):
                     yield message
-                finally:
-                    timer.cancel()
                 del message
-                self._share.give_back(size)
         finally:
             self._drop()
 

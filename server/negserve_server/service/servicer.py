@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextlib import aclosing
 from functools import partial
@@ -43,7 +45,7 @@ _T = TypeVar("_T")
 _Item = TypeVar("_Item")
 
 #: Up to so many negatives (some 0.1 ms) a hop to another thread costs more than the work.
-_SHORT_WORK = 1 << 13
+_SHORT_WORK = 10_000
 _LABEL_BYTES_PER_MESSAGE = 256 * 1024
 _LABELS_PER_MESSAGE = 8192
 #: 24 bytes each.
@@ -99,9 +101,10 @@ class SamplerServicer:
             )
             self._remarks.of_leakage(name, factory, sampler.config.filter_splits, epochs=False)
             first_positives = FirstPositives(name, factory)
-            account = Account()
+            account, answered = Account(), math.inf
             k = sampler.config.num_negs_per_pos
             while (request := await stream.read()) is not None:
+                account.note_pause(time.monotonic() - answered)
                 _expect(request.WhichOneof("message"), "positives")
                 count = min(wire.count_ids(request.positives.triples.heads), self._max_triples)
                 size = min(
@@ -115,8 +118,9 @@ class SamplerServicer:
                 else:
                     answer = await self._turns.steps(account, work, steps)
                 del request
-                yield answer
-                share.give_back(size)
+                with share.sending(size):
+                    yield answer
+                answered = time.monotonic()
 
     def _configure(self, factory: TriplesFactory, message: pb.SamplerConfig) -> Sampler:
         return factory.sampler(wire.decode_config(message, self._limits))
@@ -200,8 +204,8 @@ class SamplerServicer:
                     account, work_of(count, 0), self._look_up(index, request.triples)
                 )
                 del request
-                yield answer
-                share.give_back(size)
+                with share.sending(size):
+                    yield answer
 
     def _look_up(self, index: FilterIndex, message: pb.Triples) -> Generator[None, None, bytes]:
         """Make the answer to triples, in steps."""
@@ -281,8 +285,9 @@ class SamplerServicer:
         with self._ahead.open() as share:
             for item in items:
                 await share.take(_PIECE_BYTES)
-                yield await self._turns.call(account, _PIECE_WORK, make, item)
-                share.give_back(_PIECE_BYTES)
+                piece = await self._turns.call(account, _PIECE_WORK, make, item)
+                with share.sending(_PIECE_BYTES):
+                    yield piece
 
     async def publish(
         self, stream: ServerStream[pb.PublishRequest]

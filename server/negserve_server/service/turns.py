@@ -19,20 +19,38 @@ _EXPECTED_SECONDS = 0.0003
 #: Threads for work that can't be cut: most of them wait for each other's indexes.
 _THREADS_ASIDE = 16
 #: Work of a request, in negatives, up to which it is of one size, or of the next one.
-_SIZES = (1 << 13, 1 << 16)
+_SIZES = (1 << 12, 1 << 14, 1 << 16, 1 << 18)
+#: The number of the group of those that paused before they asked.
+_AFTER_A_PAUSE = 0
+#: A client that asks so late after its answer did something else meanwhile: it trained.
+_PAUSE_SECONDS = 0.004
 
 
 class Account:
     """What one stream has had of the server's time."""
 
-    __slots__ = ("tags",)
+    __slots__ = ("_has_paused", "tags")
 
     def __init__(self) -> None:
         self.tags: dict[object, float] = {}
+        self._has_paused = False
+
+    def note_pause(self, seconds: float) -> None:
+        """Say how long after the last answer the request came."""
+        self._has_paused = seconds >= _PAUSE_SECONDS
+
+    def group(self, work: int) -> int:
+        """Say with which others a request has to share.
+
+        :param work: of the whole request, as a number of negatives
+        """
+        if self._has_paused and work <= _SIZES[-2]:
+            return _AFTER_A_PAUSE
+        return 1 + sum(work > size for size in _SIZES)
 
 
 class _Group(Generic[_Item]):
-    """The items of one size that wait."""
+    """Items that wait, in the order of their accounts' tags."""
 
     __slots__ = ("heap", "now", "tag")
 
@@ -43,17 +61,20 @@ class _Group(Generic[_Item]):
 
 
 class FairQueue(Generic[_Item]):
-    """Gives items in an order that is fair to sizes, and within a size to accounts.
+    """Gives items in an order that is fair to groups, and within a group to accounts.
 
-    Start-time fair queueing, twice. Each size, and each account in it, has a tag: the time that it
+    Start-time fair queueing, twice. Each group, and each account in it, has a tag: the time that it
     has had. The lowest goes first. Who had nothing to do meanwhile starts where the others are: it
-    goes before those that were served since, and has saved nothing up. So a small request never
-    waits for a queue of large ones, however many streams send them, and large ones always have
-    their share.
+    goes before those that were served since, and has saved nothing up.
+
+    The groups are requests of about one size, and those, large ones excepted, before which their
+    client paused. So a small request does not wait for a queue of large ones, however many streams
+    send them, nor a trainer for those that only draw; and none can take more than its group's share
+    from the others.
     """
 
     def __init__(self) -> None:
-        self._groups: tuple[_Group[_Item], ...] = tuple(_Group() for _ in (*_SIZES, None))
+        self._groups: tuple[_Group[_Item], ...] = tuple(_Group() for _ in range(len(_SIZES) + 2))
         self._now = 0.0
         self._numbers = count()
         self._length = 0
@@ -62,12 +83,12 @@ class FairQueue(Generic[_Item]):
         """Count the items that wait."""
         return self._length
 
-    def put(self, account: Account, work: int, item: _Item) -> None:
+    def put(self, account: Account, number: int, item: _Item) -> None:
         """Let an item wait for its turn.
 
-        :param work: of the whole request, as a number of negatives
+        :param number: of its group
         """
-        group = self._group(work)
+        group = self._groups[number]
         if not group.heap:
             group.tag = max(group.tag, self._now)
         tag = max(account.tags.get(group, 0.0), group.now)
@@ -92,32 +113,29 @@ class FairQueue(Generic[_Item]):
         self._add(group, account, _EXPECTED_SECONDS)
         return account, item
 
-    def charge(self, account: Account, work: int, seconds: float) -> None:
+    def charge(self, account: Account, number: int, seconds: float) -> None:
         """Note how long the turn of an item took.
 
-        :param work: as it was for :meth:`put`
+        :param number: of its group
         """
-        self._add(self._group(work), account, seconds - _EXPECTED_SECONDS)
+        self._add(self._groups[number], account, seconds - _EXPECTED_SECONDS)
 
     def _add(self, group: _Group[_Item], account: Account, seconds: float) -> None:
         group.tag += seconds
         account.tags[group] = account.tags.get(group, group.now) + seconds
 
-    def _group(self, work: int) -> _Group[_Item]:
-        return self._groups[sum(work > size for size in _SIZES)]
-
 
 class _Job:
     """Work in steps, and who waits for its result."""
 
-    __slots__ = ("_future", "_loop", "_steps", "account", "work")
+    __slots__ = ("_future", "_loop", "_steps", "account", "group")
 
     def __init__(
         self, account: Account, work: int, steps: Generator[None, None, Any],
         loop: asyncio.AbstractEventLoop,
     ) -> None:  # fmt: skip
         self.account = account
-        self.work = work
+        self.group = account.group(work)
         self._steps = steps
         self._loop = loop
         self._future: asyncio.Future[Any] = loop.create_future()
@@ -190,7 +208,7 @@ class Turns:
         """Begin what :meth:`steps` does, without waiting."""
         job = _Job(account, work, steps, asyncio.get_running_loop())
         with self._condition:
-            self._queue.put(account, work, job)
+            self._queue.put(account, job.group, job)
             self._condition.notify()
         return job.future
 
@@ -214,6 +232,7 @@ class Turns:
         the next one, and it is one of those whose turn it is.
         """
         loop = asyncio.get_running_loop()
+        group = account.group(work)
         if not self._ran_here:
             self._ran_here = True
             loop.call_soon(self._call_next)
@@ -221,23 +240,23 @@ class Turns:
             try:
                 return function(*arguments)
             finally:
-                self._here.charge(account, work, _EXPECTED_SECONDS + time.perf_counter() - begin)
+                self._here.charge(account, group, _EXPECTED_SECONDS + time.perf_counter() - begin)
         future: asyncio.Future[_T] = loop.create_future()
-        self._here.put(account, work, (work, future, lambda: function(*arguments)))
+        self._here.put(account, group, (group, future, lambda: function(*arguments)))
         return await future
 
     def _call_next(self) -> None:
         while len(self._here):
-            account, (work, future, function) = self._here.take()
+            account, (group, future, function) = self._here.take()
             if future.cancelled():
-                self._here.charge(account, work, 0.0)
+                self._here.charge(account, group, 0.0)
                 continue
             begin = time.perf_counter()
             try:
                 future.set_result(function())
             except Exception as error:
                 future.set_exception(error)
-            self._here.charge(account, work, time.perf_counter() - begin)
+            self._here.charge(account, group, time.perf_counter() - begin)
             asyncio.get_running_loop().call_soon(self._call_next)
             return
         self._ran_here = False
@@ -254,9 +273,9 @@ class Turns:
             has_more = job.step()
             seconds = time.thread_time() - begin
             with self._condition:
-                self._queue.charge(account, job.work, seconds)
+                self._queue.charge(account, job.group, seconds)
                 if has_more and not self._is_closed:
-                    self._queue.put(account, job.work, job)
+                    self._queue.put(account, job.group, job)
             del account, job  # whose result may be large
 
     def close(self) -> None:

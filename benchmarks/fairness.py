@@ -1,0 +1,247 @@
+"""What a small stream waits beside many busy ones and beside large ones, and what these get.
+
+Run as ``python -m benchmarks.fairness [--server FOLDER]... [--json FILE]``. A server is a process of its
+own on loopback, and so are its clients, which send prepared bytes and do not decode what comes, so
+that little but the server is measured. ``--server`` names a checkout whose server is measured; several
+take turns in one run. Latencies are what the small stream's process sees: from the request's
+write to the answer's read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import queue
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+
+from benchmarks.measuring import Row, show, write
+from negserve import EpochConfig, SamplerConfig, wire
+from negserve.v1 import sampler_pb2 as pb
+
+_SERVICE = "/negserve.v1.SamplerService/"
+_OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.use_local_subchannel_pool", 1)]
+_SMALL_BATCH = 128
+#: What a training step takes, in seconds.
+_STEP = 0.005
+#: Who is beside the small stream: how many streams, and what each asks for.
+_OTHERS = {
+    "nobody": (0, "sample", 0, 0),
+    "60 busy, 1024 x 16": (60, "sample", 1024, 16),
+    "60 busy, 128 x 16": (60, "sample", 128, 16),
+    "8 large, 8192 x 64": (8, "sample", 8192, 64),
+    "8 epochs, 1024 x 64": (8, "epoch", 1024, 64),
+}
+_ENTITIES, _RELATIONS, _TRIPLES = 14_505, 237, 272_115
+
+
+def _sample_requests(k: int, batch: int) -> tuple[bytes, bytes]:
+    """Give the configuration and a request with positives, encoded."""
+    config = SamplerConfig(kind="bernoulli", num_negs_per_pos=k, filter_splits=("training",))
+    first = pb.SampleRequest(
+        configuration=pb.SampleConfiguration(dataset="graph", sampler=wire.encode_config(config))
+    )
+    rng = np.random.default_rng(0)
+    request = pb.SampleRequest()
+    for name, number, dtype in (
+        ("heads", _ENTITIES, "<u2"), ("relations", _RELATIONS, "u1"), ("tails", _ENTITIES, "<u2"),
+    ):  # fmt: skip
+        ids = getattr(request.positives.triples, name)
+        ids.data = rng.integers(0, number, batch).astype(dtype).tobytes()
+        ids.width = np.dtype(dtype).itemsize
+    return first.SerializeToString(), request.SerializeToString()
+
+
+def _sample(channel: grpc.Channel, batch: int, k: int) -> Iterator[None]:
+    """Ask for one batch after the other; each step is one answer."""
+    first, request = _sample_requests(k, batch)
+    requests: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    answers = channel.stream_stream(_SERVICE + "Sample")(iter(requests.get, None))
+    requests.put(first)
+    next(answers)
+    while True:
+        requests.put(request)
+        next(answers)
+        yield
+
+
+def _epoch(channel: grpc.Channel, batch: int, k: int) -> Iterator[int]:
+    """Take epochs; each step is a message, and gives its bytes."""
+    config = SamplerConfig(kind="bernoulli", num_negs_per_pos=k, filter_splits=("training",))
+    request = wire.encode_epoch_request("graph", "", config, EpochConfig(batch_size=batch), 0, 0)
+    while True:
+        answers = channel.unary_stream(_SERVICE + "SampleEpoch")(request.SerializeToString())
+        next(answers)
+        for message in answers:
+            yield len(message)
+
+
+def _beside(target: str, number: int, kind: str, batch: int, k: int) -> None:
+    """Keep streams busy, in a process of its own; say how many negatives came when asked to."""
+    counts = [0] * number
+
+    def work(at: int) -> None:
+        channel = grpc.insecure_channel(target, options=_OPTIONS)
+        if kind == "sample":
+            for _ in _sample(channel, batch, k):
+                counts[at] += batch * k
+        else:
+            for num_bytes in _epoch(channel, batch, k):
+                counts[at] += num_bytes * k // (2 * k + 7)
+
+    for at in range(number):
+        threading.Thread(target=work, args=(at,), daemon=True).start()
+    for _ in sys.stdin:
+        print(sum(counts), flush=True)
+    os._exit(0)
+
+
+def _small(target: str, k: int, seconds: float, pause: float) -> list[float]:
+    """Measure latencies of a small stream, in seconds."""
+    with grpc.insecure_channel(target, options=_OPTIONS) as channel:
+        steps = _sample(channel, _SMALL_BATCH, k)
+        for _ in range(20):
+            next(steps)
+        latencies = []
+        end = time.perf_counter() + seconds
+        while (begin := time.perf_counter()) < end:
+            next(steps)
+            latencies.append(time.perf_counter() - begin)
+            time.sleep(pause)
+        steps.close()
+    return latencies
+
+
+@contextmanager
+def _process(*command: str, path: str = "") -> Iterator[subprocess.Popen[str]]:
+    environment = {**os.environ, "PYTHONPATH": path or os.environ.get("PYTHONPATH", "")}
+    process = subprocess.Popen(
+        [sys.executable, *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        env=environment,
+    )  # fmt: skip
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait(30)
+
+
+def _ask(process: subprocess.Popen[str]) -> int:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write("\n")
+    process.stdin.flush()
+    return int(process.stdout.readline())
+
+
+def _measure(
+    target: str, others: str, cases: Sequence[tuple[int, float]], seconds: float
+) -> Iterator[tuple[int, float, dict[str, Any]]]:
+    """Measure small streams of some k and pauses beside others."""
+    number, kind, batch, other_k = _OTHERS[others]
+    with ExitStack() as stack:
+        beside: list[subprocess.Popen[str]] = []
+        if number:
+            command = "--beside", target, str(number), kind, str(batch), str(other_k)
+            beside.append(stack.enter_context(_process("-m", "benchmarks.fairness", *command)))
+        deadline = time.monotonic() + 60
+        while any(not _ask(process) for process in beside):
+            assert time.monotonic() < deadline, "nothing comes"
+            time.sleep(0.1)
+        time.sleep(0.5 if number else 0)
+        for k, pause in cases:
+            before, begin = sum(map(_ask, beside)), time.perf_counter()
+            latencies = _small(target, k, seconds, pause)
+            made = (sum(map(_ask, beside)) - before) / (time.perf_counter() - begin)
+            yield (
+                k,
+                pause,
+                {
+                    "p50": statistics.median(latencies),
+                    "p99": sorted(latencies)[int(len(latencies) * 0.99)],
+                    "negatives_per_second": made,
+                },
+            )
+
+
+def _graph(path: Path) -> None:
+    rng = np.random.default_rng(0)
+    columns = [rng.zipf(1.3, 4 * _TRIPLES) % size for size in (_ENTITIES, _RELATIONS, _ENTITIES)]
+    triples = np.unique(np.stack(columns, axis=1), axis=0)[:_TRIPLES]
+    every = np.arange(_ENTITIES)
+    ids = np.stack([every, every % _RELATIONS, (every + 1) % _ENTITIES], axis=1)
+    np.savetxt(path, np.concatenate([triples, ids]), fmt="%06d", delimiter="\t")
+
+
+def main(servers: list[str], ks: list[int], json_path: Path | None, seconds: float, rounds: int,
+         only: list[str]) -> None:  # fmt: skip
+    """Measure and report."""
+    rows: list[Row] = []
+    with ExitStack() as stack:
+        file = Path(f"/tmp/fairness-{os.getpid()}.tsv")
+        _graph(file)
+        stack.callback(file.unlink)
+        targets = {}
+        for server in servers:
+            path = os.pathsep.join(str(Path(server) / part) for part in ("client", "server"))
+            process = stack.enter_context(
+                _process(
+                    "-m", "negserve_server.cli", "serve", "--log-level", "warning",
+                    "--listen", "127.0.0.1:0", "--dataset", f"graph={file}", path=path,
+                )
+            )  # fmt: skip
+            assert process.stdout is not None
+            targets[server] = process.stdout.readline().split()[-1]
+        cases = [(k, pause) for k in ks for pause in (_STEP, 0.0)]
+        found: dict[tuple[int, float], dict[tuple[str, str], list[dict[str, Any]]]] = {}
+        for _ in range(rounds):
+            for others in only or _OTHERS:
+                for server, target in targets.items():
+                    for k, pause, result in _measure(target, others, cases, seconds):
+                        runs = found.setdefault((k, pause), {})
+                        runs.setdefault((others, server), []).append(result)
+        for (k, pause), results in found.items():
+            for (others, server), runs in results.items():
+                median = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
+                alone = results.get(("nobody", server), runs)
+                lonely = statistics.median(run["p99"] for run in alone)
+                rows.append({
+                    "server": Path(server).name, "k": k, "pause": pause, "beside": others,
+                    "p50_ms": f"{1e3 * median['p50']:.2f}",
+                    "p99_ms": f"{1e3 * median['p99']:.2f}",
+                    "times_alone": f"{median['p99'] / lonely:.1f}",
+                    "others_negatives_per_second": median["negatives_per_second"],
+                })  # fmt: skip
+    show("fairness", rows)
+    write("fairness", rows, json_path)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--beside"]:
+        _beside(sys.argv[2], int(sys.argv[3]), sys.argv[4], int(sys.argv[5]), int(sys.argv[6]))
+    elif sys.argv[1:2] == ["--small"]:
+        found = _small(sys.argv[2], int(sys.argv[3]), float(sys.argv[4]), float(sys.argv[5]))
+        print(json.dumps(found), flush=True)
+    else:
+        parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+        parser.add_argument("--server", action="append", help="checkouts to measure")
+        parser.add_argument("--k", type=int, action="append")
+        parser.add_argument("--json", type=Path, help="where to write the rows")
+        parser.add_argument("--seconds", type=float, default=2.0)
+        parser.add_argument("--rounds", type=int, default=3)
+        parser.add_argument("--beside-only", action="append", default=[])
+        given = parser.parse_args()
+        here = str(Path(__file__).parents[1])
+        main(given.server or [here], given.k or [1, 16, 64], given.json, given.seconds,
+             given.rounds, given.beside_only)  # fmt: skip

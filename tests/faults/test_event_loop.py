@@ -1,0 +1,143 @@
+"""The costliest requests that are legal harm nobody else: no stream waits for them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+
+from negserve import EpochConfig, SamplerConfig, wire
+from negserve.v1 import sampler_pb2 as pb
+from tests.support.large_graph_server import NUM_RELATIONS
+from tests.support.server_process import server_process
+
+SERVICE = "/negserve.v1.SamplerService/"
+OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.use_local_subchannel_pool", 1)]
+#: 20 times what it takes on an idle machine, a fifth to a half of what it was on the loop.
+LONGEST_WAIT = 1.0
+
+
+@pytest.fixture(scope="module")
+def target() -> Iterator[str]:
+    with server_process(module="tests.support.large_graph_server") as server:
+        yield server.target
+
+
+class Trainer:
+    """A stream that asks for a little, again and again; nothing is decoded."""
+
+    def __init__(self, target: str) -> None:
+        self._target = target
+        self._stop = threading.Event()
+        self.longest = 0.0
+        self.num_answers = 0
+        self.error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Trainer:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join(60)
+
+    def _requests(self) -> Iterator[bytes]:
+        config = wire.encode_config(SamplerConfig(num_negs_per_pos=4))
+        yield pb.SampleRequest(
+            configuration=pb.SampleConfiguration(dataset="world", sampler=config)
+        ).SerializeToString()
+        column = pb.Ids(data=bytes(64), width=1)
+        triples = pb.Triples(heads=column, relations=column, tails=column)
+        request = pb.SampleRequest(positives=pb.Positives(triples=triples)).SerializeToString()
+        while not self._stop.is_set():
+            self._asked = time.monotonic()
+            yield request
+            self._answered.wait(60)
+            self._answered.clear()
+
+    def _run(self) -> None:
+        self._answered = threading.Event()
+        with grpc.insecure_channel(self._target, options=OPTIONS) as channel:
+            try:
+                answers = channel.stream_stream(SERVICE + "Sample")(self._requests())
+                next(answers)
+                for _ in answers:
+                    self.longest = max(self.longest, time.monotonic() - self._asked)
+                    self.num_answers += 1
+                    time.sleep(0.002)
+                    self._answered.set()
+            except BaseException as error:
+                self.error = error
+
+
+def _ids(number: int) -> pb.Ids:
+    # Not in order, and each once.
+    ids = np.random.default_rng(0).permutation(NUM_RELATIONS)[:number]
+    return pb.Ids(data=ids.astype("<u4").tobytes(), width=4)
+
+
+def epoch_of_many_relations() -> bytes:
+    request = wire.encode_epoch_request("world", "", SamplerConfig(), EpochConfig(), 0, 0)
+    request.relations.CopyFrom(_ids((16 * 2**20 - 1000) // 4))
+    return request.SerializeToString()
+
+
+def of_the_graph(message_class: Any) -> bytes:
+    return message_class(dataset="world").SerializeToString()  # type: ignore[no-any-return]
+
+
+def large_batch() -> bytes:
+    config = SamplerConfig(num_negs_per_pos=2, filter_splits=("training",))
+    return pb.SampleRequest(
+        configuration=pb.SampleConfiguration(dataset="world", sampler=wire.encode_config(config))
+    ).SerializeToString()
+
+
+def large_positives() -> bytes:
+    ids = pb.Ids(data=np.zeros(2**18, dtype="<u8").tobytes(), width=8)
+    triples = pb.Triples(heads=ids, relations=ids, tails=ids)
+    return pb.SampleRequest(positives=pb.Positives(triples=triples)).SerializeToString()
+
+
+CALLS: dict[str, tuple[int, str, Callable[[], list[bytes]]]] = {
+    "statistics": (
+        6, "GetRelationStatistics", lambda: [of_the_graph(pb.GetRelationStatisticsRequest)],
+    ),
+    "epochs of many relations": (2, "SampleEpoch", lambda: [epoch_of_many_relations()]),
+    "vocabulary": (2, "GetVocabulary", lambda: [of_the_graph(pb.GetVocabularyRequest)]),
+    "positives": (2, "Sample", lambda: [large_batch(), *[large_positives()] * 8]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_costly_request_stalls_nobody_and_ends_no_stream_of_others(target: str, name: str):
+    number, method, requests = CALLS[name]
+    sent = requests()
+
+    def call(_: int) -> int:
+        with grpc.insecure_channel(target, options=OPTIONS) as channel:
+            answers = channel.stream_stream(SERVICE + method)(iter(sent), timeout=120)
+            try:
+                # The largest answer is of a graph's size; bounded pieces do, here.
+                sizes = [len(answer) for answer in answers]
+            except grpc.RpcError as error:
+                assert error.code() is grpc.StatusCode.INVALID_ARGUMENT, error
+                return 0
+            assert max(sizes) < 2**22
+            return len(sizes)
+
+    with Trainer(target) as trainer, ThreadPoolExecutor(number) as threads:
+        while trainer.num_answers < 20:
+            assert trainer.error is None, trainer.error
+            time.sleep(0.01)
+        trainer.longest = 0.0
+        list(threads.map(call, range(number)))
+    assert trainer.error is None, trainer.error
+    assert trainer.longest < LONGEST_WAIT
