@@ -9,8 +9,9 @@ import threading
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
-from negserve_server import process_limits
+from negserve_server import cli, process_limits
 from negserve_server.process_limits import _cgroup_bytes, check_process_limits, memory_bytes
 
 MIB = 2**20
@@ -56,6 +57,22 @@ def test_too_few_threads_are_one_line_and_a_status() -> None:
     (line,) = ended.stderr.splitlines()
     assert line.startswith("Error: only 5 more threads can be started, ")
     assert "ulimit -u" in line
+
+
+def test_a_graph_that_does_not_fit_is_one_line_and_a_status(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def load(_: object) -> None:
+        raise MemoryError("Unable to allocate 90.0 GiB for an array")
+
+    monkeypatch.setattr(cli, "load_datasets", load)
+    monkeypatch.setattr(cli.signal, "signal", lambda *_: None)
+    result = CliRunner().invoke(cli.main, ["serve", "--listen", "127.0.0.1:0"])
+    assert result.exit_code == 1
+    assert result.output == (
+        "Error: the memory does not suffice: Unable to allocate 90.0 GiB for an array; give the "
+        "process more, or load smaller graphs\n"
+    )
 
 
 def test_the_check_leaves_no_thread_behind() -> None:
