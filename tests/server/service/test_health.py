@@ -32,7 +32,7 @@ def test_watching_names_of_a_megabyte_costs_nothing(server: ServerProcess, stub:
         name = f"{number}".rjust(MEGABYTE, "x")
         code, reason, metadata, _ = refusal(stub.Watch(request(name), timeout=TIMEOUT))
         assert (code, reason) == (CODE.RESOURCE_EXHAUSTED, "LIMIT_EXCEEDED")
-        assert metadata == {"field": "service", "value": str(MEGABYTE), "limit": "160"}
+        assert metadata == {"resource": "characters", "value": str(MEGABYTE), "limit": "160"}
         with pytest.raises(grpc.RpcError) as caught:
             stub.Check(request(name), timeout=TIMEOUT)
         assert caught.value.code() is CODE.NOT_FOUND
