@@ -84,7 +84,8 @@ void check_batch(const v1::CorruptedBatch& batch, const v1::SamplerConfig& confi
   using Batch = v1::CorruptedBatch;
   refused(batch, "batch.position", [](Batch& b) { b.set_position(b.position() + 1); }, take);
   refused(batch, "batch.num_positives", [](Batch& b) { b.set_num_positives(0xffffffff); }, take);
-  refused(batch, "batch.num_saturated", [](Batch& b) { b.set_num_saturated(99); }, take);
+  refused(batch, "batch.num_saturated",
+          [](Batch& b) { b.set_num_saturated(b.num_positives() + 1); }, take);
   refused(batch, "batch.replaced.width", [](Batch& b) { b.mutable_replaced()->set_width(3); }, take);
   refused(batch, "batch.replaced.data, bytes",
           [](Batch& b) { b.mutable_replaced()->mutable_data()->push_back(0); }, take);

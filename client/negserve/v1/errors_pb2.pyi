@@ -65,8 +65,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_LIMIT_EXCEEDED: _ErrorReason.ValueType  # 9
     """RESOURCE_EXHAUSTED. More was asked for in one message than the server
-    answers in one. Metadata: `field`, `value` (the number, or how many there
-    are), `limit` (the largest that would be answered).
+    answers in one, or the server has no room for what a configuration needs.
+    Metadata: `field` or `resource` (table_bytes), `value` (the number, or how
+    many there are), `limit` (the largest that would be answered).
     """
     ERROR_REASON_TOO_MANY_STREAMS: _ErrorReason.ValueType  # 10
     """RESOURCE_EXHAUSTED, passes. The server has as many open streams as it takes,
@@ -208,8 +209,9 @@ Metadata: `field`, `value`, `limit` (where it is a number or names),
 """
 ERROR_REASON_LIMIT_EXCEEDED: ErrorReason.ValueType  # 9
 """RESOURCE_EXHAUSTED. More was asked for in one message than the server
-answers in one. Metadata: `field`, `value` (the number, or how many there
-are), `limit` (the largest that would be answered).
+answers in one, or the server has no room for what a configuration needs.
+Metadata: `field` or `resource` (table_bytes), `value` (the number, or how
+many there are), `limit` (the largest that would be answered).
 """
 ERROR_REASON_TOO_MANY_STREAMS: ErrorReason.ValueType  # 10
 """RESOURCE_EXHAUSTED, passes. The server has as many open streams as it takes,
