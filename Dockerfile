@@ -21,7 +21,7 @@ RUN pip --python /opt/hatch/bin/python install -c constraints.txt hatchling edit
 # A wheel with metadata only: what it depends on is installed before the sources come, so that a
 # change of the sources does not install it again.
 COPY pyproject.toml ./
-RUN mkdir -p client/negserve server/negserve_server && touch README.md LICENSE \
+RUN mkdir -p client/negserve server/negserve_server proto/testdata && touch README.md LICENSE \
  && /opt/hatch/bin/python -m hatchling build -t wheel -d /metadata
 
 
@@ -29,6 +29,7 @@ FROM build AS wheel
 COPY README.md LICENSE ./
 COPY client client
 COPY server server
+COPY proto/testdata proto/testdata
 RUN /opt/hatch/bin/python -m hatchling build -t wheel -d /wheel
 
 

@@ -8,7 +8,7 @@ CONSTRAINTS := deploy/constraints.txt
 # One more than processors, since tests of faults wait a lot; more than four only disturb each other.
 WORKERS := $(shell cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores < 3 ? cores + 1 : 4)))
 
-.PHONY: help demo serve test lint types pytest bench golden stubs test-containers clean
+.PHONY: help demo serve test lint types pytest bench golden stubs release-proto test-containers clean
 
 help: ## Show this.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -48,6 +48,9 @@ golden: $(VENV)/developers ## Record the golden files of proto/testdata again.
 
 stubs: $(VENV)/developers ## Write the stubs of proto/ again.
 	$(BIN)/python proto/generate.py
+
+release-proto: $(VENV)/developers ## Pack proto and golden files for authors of clients into dist/.
+	$(BIN)/python proto/release.py
 
 test-containers: ## Build the images and check them with the Docker engine that is there.
 	deploy/test_containers.sh

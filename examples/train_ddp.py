@@ -9,9 +9,11 @@ that was never interrupted, bit by bit. See ``docs/training.md``.
 from __future__ import annotations
 
 import argparse
+import fcntl
 import gzip
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -164,9 +166,37 @@ def loss_of(model: nn.Module, positives: Tensor, negatives: Tensor) -> Tensor:
 
 def save(path: Path, checkpoint: dict[str, Any]) -> None:
     """Write a checkpoint; a kill at any moment leaves it or the one before."""
-    temporary = path.with_suffix(".tmp")
+    temporary = beside(path, ".tmp")
     torch.save(checkpoint, temporary)
     os.replace(temporary, path)
+
+
+def beside(path: Path, ending: str) -> Path:
+    """Name a file of a checkpoint's own: the ending is added, so that no other has it."""
+    return path.with_name(path.name + ending)
+
+
+@contextmanager
+def sole_run(path: Path | None) -> Iterator[None]:
+    """Keep a second run from a checkpoint while this one lives, however it ends.
+
+    The first rank holds a lock, which the system takes back when its process is gone.
+
+    :raises SystemExit: on all ranks, if another run has the lock
+    """
+    refusal: list[str | None] = [None]
+    with open(os.devnull if path is None else beside(path, ".lock"), "w") as lock:
+        if path is not None and distributed.get_rank() == 0:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                refusal = [
+                    f"another run writes the checkpoint {path}; stop it, or give another one"
+                ]
+        distributed.broadcast_object_list(refusal)
+        if refusal[0] is not None:
+            raise SystemExit(refusal[0])
+        yield
 
 
 def arguments() -> argparse.Namespace:
@@ -185,7 +215,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--checkpoint", type=Path, help="written during training, gone on from")
     parser.add_argument("--save-every", type=int, default=100, help="steps between checkpoints")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if "RANK" not in os.environ:
+        parser.error("start it with torchrun --nproc-per-node RANKS examples/train_ddp.py ...")
+    return options
 
 
 def steps(loader: TripleLoader, epochs: int, seen: int) -> Iterator[tuple[int, Any]]:
@@ -257,11 +290,13 @@ def train(options: argparse.Namespace) -> None:
 
 def main() -> None:
     """Set up what makes runs equal, and train."""
+    options = arguments()
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     distributed.init_process_group("gloo")
     try:
-        train(arguments())
+        with sole_run(options.checkpoint):
+            train(options)
     finally:
         distributed.destroy_process_group()
 

@@ -118,6 +118,15 @@ def test_datasets(cpp_program: Path, server: ServerProcess, client: Client):
         assert triples == f"{factory.num_triples} training triples"
 
 
+def test_server(cpp_program: Path, server: ServerProcess, client: Client):
+    result = run(cpp_program, "server", "--target", server.target)
+    assert result.status == 0, result.stderr
+    info = client.server_info()
+    first, *limits = result.stdout.decode().splitlines()
+    assert first == f"{info.version}\tsampling function 2"
+    assert f"max_unanswered_messages: {info.limits.max_unanswered_messages}" in limits
+
+
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_samples_are_those_of_python(
     cpp_program: Path,
@@ -368,6 +377,53 @@ def test_another_replica_is_asked_for_a_dataset_that_one_lacks(
             assert (both.status, both.stdout) == (0, honest.stdout), both.stderr
 
 
+@pytest.mark.parametrize(
+    ("target", "told"),
+    [
+        ("http://127.0.0.1:7733", "is a URL; give its address alone, 127.0.0.1:7733"),
+        ("127.0.0.1:1,https://x/", "is a URL; give its address alone, x"),
+        ("7733", "has no host"),
+        ("localhost", "has no port"),
+        ("::1:7733", "without brackets"),
+        ("127.0.0.1:99999", "give 1 to 65535"),
+        ("127.0.0.1:0", "give 1 to 65535"),
+        ("unix:", "has no path"),
+        ("unix:/" + "x" * 120, "has a path of 121 bytes"),
+    ],
+)
+def test_a_target_that_no_server_can_have_is_refused_at_once(
+    cpp_program: Path, target: str, told: str
+):
+    result = run(cpp_program, "datasets", "--target", target, "--patience", 100_000)
+    assert result.status == 1
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("InvalidRequestError: target '")
+    assert told in line
+
+
+def test_text_of_others_moves_no_cursor(cpp_program: Path, server: ServerProcess):
+    name = "a\x1b[2Jb\x9bc\u202edß東👩"
+    result = run(cpp_program, "epoch", name, "--target", server.target)
+    assert result.status == 1
+    # The server's words have the name in its own way; the metadata has it as it came.
+    assert "value: a\\u001b[2Jb\\u009bc\\u202edß東👩" in result.stderr
+    assert not set("\x1b\x9b\u202e") & set(result.stderr)
+
+
+@pytest.mark.parametrize("kind", ["pseudo-typed", "pseudo_typed", "PSEUDOTYPED"])
+def test_a_kind_has_one_spelling(cpp_program: Path, kind: str):
+    result = run(cpp_program, "epoch", "world", "--kind", kind)
+    assert result.status == 2
+    assert "none of basic, bernoulli, degree, mixture, pseudotyped, typed" in result.stderr
+
+
+def test_patience_is_the_timeout_for_each_replica(cpp_program: Path):
+    begin = time.monotonic()
+    result = run(cpp_program, "datasets", "--target", "127.0.0.1:1,127.0.0.1:2", "--timeout", 1)
+    assert result.status == 1
+    assert 1.5 < time.monotonic() - begin < 30
+
+
 def test_no_server(cpp_program: Path):
     begin = time.monotonic()
     result = run(cpp_program, "datasets", "--target", "127.0.0.1:1", "--patience", 0.5)
@@ -376,3 +432,10 @@ def test_no_server(cpp_program: Path):
     assert result.status == 1
     assert last.startswith("UnavailableError: 127.0.0.1:1: ")
     assert len(tries) > 2, "it was asked once only"
+
+
+def test_positives_of_another_id_space_are_told_once(cpp_program: Path, server: ServerProcess):
+    positives = 2500 * ["1055,8,1055"]
+    result = run(cpp_program, "sample", "world", *positives, "--target", server.target)
+    assert result.status == 0, result.stderr
+    assert result.stderr.count("of the first 1000 positives are triples of dataset 'world'") == 1

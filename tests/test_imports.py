@@ -20,10 +20,21 @@ MODULES = {
 #: What the modules below a name may import besides the standard library; the longest name
 #: that fits decides. A package may always import itself.
 _GRPC = ("grpc", "grpc_status", "google.rpc", "google.protobuf")
+#: What both halves need.
+_SHARED = (
+    "negserve.errors",
+    "negserve.extras",
+    "negserve.nearest",
+    "negserve.printable",
+    "negserve.targets",
+    "negserve.variables",
+)
 _ENGINE = (
+    "negserve.extras",
     "negserve_server.errors",
     "negserve_server.compiled",
     "negserve_server.addresses",
+    "negserve_server.tables",
     "numpy",
     "numba",
     "polars",
@@ -41,7 +52,10 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "negserve.integrations.pykeen": ("negserve", "numpy", "torch", "pykeen"),
     "negserve_server.errors": (),
     "negserve_server.compiled": ("numba",),
+    "negserve_server.progress": ("negserve_server.compiled", "rich"),
     "negserve_server.addresses": ("numba", "llvmlite", "numpy"),
+    "negserve_server.process_limits": (),
+    "negserve_server.tables": ("negserve_server.errors", "negserve_server.process_limits"),
     "negserve_server.index": _ENGINE,
     "negserve_server.sampling": (*_ENGINE, "negserve_server.index"),
     "negserve_server.graph": (*_ENGINE, "negserve_server.index", "negserve_server.sampling"),
@@ -50,6 +64,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "grpc_health",
         "grpc_reflection",
         *_ENGINE,
+        "negserve.nearest",
         "negserve.v1",
         "negserve_server.index",
         "negserve_server.sampling",
@@ -57,6 +72,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),
     "negserve_server": (
         *_GRPC,
+        *_SHARED,
         "negserve_server",
         "negserve.v1",
         "numpy",

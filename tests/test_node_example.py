@@ -72,6 +72,13 @@ def test_datasets(server: ServerProcess, client: Client):
     assert lines[0].endswith(world.fingerprint)
 
 
+def test_server(server: ServerProcess, client: Client):
+    lines = output("server", target=server.target).splitlines()
+    info = client.server_info()
+    assert lines[0] == f"{info.version}\tsampling function 2"
+    assert f"maxUnansweredMessages\t{info.limits.max_unanswered_messages}" in lines
+
+
 @pytest.fixture(scope="module")
 def narrow() -> Iterator[ServerProcess]:
     """A server that makes clients divide their batches."""
@@ -90,7 +97,7 @@ SAMPLERS: dict[str, tuple[list[str], dict[str, Any]]] = {
         {"corruption_scheme": ("head", "relation", "tail")},
     ),
     "mask": (
-        ["--kind", "pseudo-typed", "--split", "training", "--split", "testing", "--mask"],
+        ["--kind", "pseudotyped", "--split", "training", "--split", "testing", "--mask"],
         {
             "kind": "pseudotyped",
             "filter_splits": ("training", "testing"),
@@ -346,6 +353,19 @@ def test_a_place_on_a_full_server_is_waited_for():
         assert "5408 positives" in waiting.result(_SECONDS)
 
 
+@pytest.mark.parametrize("kind", ["pseudo-typed", "pseudo_typed", "PSEUDOTYPED", "typed "])
+def test_a_kind_has_one_spelling(server: ServerProcess, kind: str):
+    done = node("epoch", "--kind", kind, target=server.target)
+    assert done.returncode == 2
+    assert "is none of basic, bernoulli, pseudotyped, typed, degree" in done.stderr
+
+
+def test_a_target_that_no_server_can_have_is_refused_at_once():
+    done = node("datasets", "--patience", "100000", target="http://127.0.0.1:7733")
+    assert done.returncode == 1
+    assert "is a URL; give its address alone, 127.0.0.1:7733" in done.stderr
+
+
 def test_no_server():
     done = node("datasets", "--patience", "1", target=_NOWHERE)
     assert done.returncode == 1
@@ -365,3 +385,13 @@ def test_an_answer_that_cannot_be_true(server: ServerProcess):
             assert done.returncode == 1, done.stderr
             assert "the answer to SampleEpoch can't be true" in done.stderr
             assert f'"field":"{field}"' in done.stderr
+
+
+def test_positives_of_another_id_space_are_told_once(server: ServerProcess):
+    """France is no capital of itself."""
+    lines = 2500 * "France\thas_capital\tFrance\n"
+    done = node("sample", "-k", "1", target=server.target, stdin=lines)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("\n") == 2500
+    assert done.stderr.count("\n") == 1
+    assert "0 of the first 1000 positives are triples of dataset 'world'" in done.stderr

@@ -28,6 +28,7 @@ from negserve_server.graph.fingerprint import (
 )
 from negserve_server.service import SERVICE, Limits
 from negserve_server.service.refusal import DETAILS_KEY, DOMAIN, STATUS_OF_REASON
+from negserve_server.service.wire import encode_limits
 from tests.support.graphs import REPOSITORY, load
 from tests.support.protocol_document import DOCUMENT, block, rows
 from tests.support.server_process import ServerProcess
@@ -257,15 +258,15 @@ def test_a_refusal_carries_what_the_document_says(channel: grpc.Channel):
 def test_every_rpc_and_limit_is_named(channel: grpc.Channel):
     assert [row[0].strip("`") for row in rows("RPC")] == [m.name for m in SERVICE.methods]
     stated = {row[0].strip("`"): int(row[1].replace(",", "")) for row in rows("limit")}
-    defaults = Limits()
     answer = pb.GetDatasetResponse.FromString(
         channel.unary_unary(f"/{SERVICE.full_name}/GetDataset")(
             pb.GetDatasetRequest(dataset="world").SerializeToString(), timeout=20
         )
     )
     assert set(stated) == {field.name for field in pb.Limits.DESCRIPTOR.fields}
+    encoded = encode_limits(Limits())
     for name, value in stated.items():
-        assert value == getattr(defaults, name) == getattr(answer.limits, name)
+        assert value == getattr(encoded, name) == getattr(answer.limits, name)
 
 
 def test_the_health_services_are_served(channel: grpc.Channel):

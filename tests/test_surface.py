@@ -5,7 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 from importlib import import_module
+from importlib.metadata import version
 from importlib.util import find_spec
+from types import ModuleType
 
 import pytest
 
@@ -13,6 +15,7 @@ import negserve
 import negserve.aio
 import negserve.data
 import negserve.sampling
+import negserve_server
 import negserve_server.graph
 import negserve_server.index
 import negserve_server.sampling
@@ -20,11 +23,14 @@ import negserve_server.sampling
 SURFACE = {
     negserve: "ChecksumError Client ClosedError CorruptedBatch CredentialsError EpochBatch "
     "EpochConfig EpochStream "
-    "FingerprintMismatchError InvalidAnswerError InvalidRequestError "
-    "LimitExceededError Limits NegserveError NotAllowedError OverloadedError PublishProgress "
-    "RelationStatistics RemoteSampler "
-    "RemoteTriplesFactory RequestError SamplerConfig ServerFaultError ServiceError StalledError "
-    "UnavailableError UnknownDatasetError",
+    "FingerprintMismatchError InvalidAnswerError InvalidRequestError LeakageWarning "
+    "LimitExceededError Limits NegserveError NegserveWarning NotAllowedError OverloadedError "
+    "PublishProgress RelationStatistics RemoteSampler "
+    "RemoteTriplesFactory RequestError SamplerConfig ServerFaultError ServerInfo "
+    "ServerLimits ServiceError StalledError StorageFailedError "
+    "SwappedColumnsWarning UnavailableError UnknownDatasetError UnknownPositivesWarning "
+    "__version__",
+    negserve_server: "__version__",
     negserve.aio: "Client EpochStream RemoteSampler RemoteTriplesFactory",
     negserve.data: "CompactTripleBatch TripleBatch TripleLoader TripleStream",
     negserve.sampling: "NEGATIVE_SAMPLERS BasicNegativeSampler BernoulliNegativeSampler "
@@ -69,6 +75,11 @@ def test_the_client_needs_neither_torch_nor_the_server():
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
     )
     assert result.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("module", [negserve, negserve_server])
+def test_the_version_is_that_of_the_package(module: ModuleType):
+    assert module.__version__ == version("negserve")
 
 
 def test_both_configurations_have_the_same_fields():

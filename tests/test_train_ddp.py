@@ -94,6 +94,43 @@ def test_a_killed_run_goes_on_to_the_same_weights(server: ServerProcess, tmp_pat
         assert torch.equal(weights, resumed["model"][name]), name
 
 
+def test_help_needs_no_torchrun():
+    program = [sys.executable, str(REPOSITORY / "examples" / "train_ddp.py")]
+    env = {name: value for name, value in os.environ.items() if name != "RANK"}
+    shown = subprocess.run(
+        [*program, "--help"], capture_output=True, text=True, env=env, timeout=120
+    )
+    assert shown.returncode == 0
+    assert "--checkpoint" in shown.stdout
+    refused = subprocess.run(program, capture_output=True, text=True, env=env, timeout=120)
+    assert refused.returncode == 2
+    assert "start it with torchrun" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_a_second_run_over_a_living_ones_checkpoint_is_refused(
+    server: ServerProcess, tmp_path: Path
+):
+    """And one after it is not, however that ended: see the test above, in which it is killed."""
+    path = tmp_path / "run.pt"
+    first = start(server, path, "--epochs", "100000", "--save-every", "1")
+    try:
+        until = time.monotonic() + 200
+        while not path.exists():
+            assert first.poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        second = start(server, path)
+        _, stderr = second.communicate(timeout=120)
+        assert second.returncode == 1
+        assert f"another run writes the checkpoint {path}; stop it" in stderr
+        assert first.poll() is None
+    finally:
+        for pid in descendants(first.pid):
+            os.kill(pid, signal.SIGKILL)
+        first.communicate(timeout=30)
+
+
 def test_it_trains_on_a_benchmark_graph(tmp_path: Path):
     folder = graph_path("codex-s")
     with server_process("--dataset", f"codex-s={folder}") as server:

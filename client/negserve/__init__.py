@@ -28,13 +28,23 @@ if TYPE_CHECKING:
         ServerFaultError,
         ServiceError,
         StalledError,
+        StorageFailedError,
         UnavailableError,
         UnknownDatasetError,
     )
     from negserve.publish import PublishProgress
     from negserve.relation_statistics import RelationStatistics
     from negserve.remote_sampler import RemoteSampler
+    from negserve.server_info import ServerInfo, ServerLimits
     from negserve.triples_factory import RemoteTriplesFactory
+    from negserve.warning_categories import (
+        LeakageWarning,
+        NegserveWarning,
+        SwappedColumnsWarning,
+        UnknownPositivesWarning,
+    )
+
+    __version__: str
 
 __all__ = [
     "ChecksumError",
@@ -48,9 +58,11 @@ __all__ = [
     "FingerprintMismatchError",
     "InvalidAnswerError",
     "InvalidRequestError",
+    "LeakageWarning",
     "LimitExceededError",
     "Limits",
     "NegserveError",
+    "NegserveWarning",
     "NotAllowedError",
     "OverloadedError",
     "PublishProgress",
@@ -60,10 +72,16 @@ __all__ = [
     "RequestError",
     "SamplerConfig",
     "ServerFaultError",
+    "ServerInfo",
+    "ServerLimits",
     "ServiceError",
     "StalledError",
+    "StorageFailedError",
+    "SwappedColumnsWarning",
     "UnavailableError",
     "UnknownDatasetError",
+    "UnknownPositivesWarning",
+    "__version__",
 ]
 
 # Imported when they are first asked for: so the command is under way, and can be interrupted in
@@ -80,9 +98,11 @@ _MODULE_OF = {
     "FingerprintMismatchError": "errors",
     "InvalidAnswerError": "errors",
     "InvalidRequestError": "errors",
+    "LeakageWarning": "warning_categories",
     "LimitExceededError": "errors",
     "Limits": "dataset",
     "NegserveError": "errors",
+    "NegserveWarning": "warning_categories",
     "NotAllowedError": "errors",
     "OverloadedError": "errors",
     "PublishProgress": "publish",
@@ -92,17 +112,25 @@ _MODULE_OF = {
     "RequestError": "errors",
     "SamplerConfig": "config",
     "ServerFaultError": "errors",
+    "ServerInfo": "server_info",
+    "ServerLimits": "server_info",
     "ServiceError": "errors",
     "StalledError": "errors",
+    "StorageFailedError": "errors",
+    "SwappedColumnsWarning": "warning_categories",
     "UnavailableError": "errors",
     "UnknownDatasetError": "errors",
+    "UnknownPositivesWarning": "warning_categories",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _MODULE_OF:
+    if name == "__version__":
+        value: Any = import_module("importlib.metadata").version("negserve")
+    elif name in _MODULE_OF:
+        value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
     globals()[name] = value
     return value
 

@@ -9,23 +9,28 @@ _reading.__enter__()
 
 import json
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TextIO
 
-try:
-    import click
-except ImportError as error:  # pragma: no cover - a message, not a behaviour
-    raise SystemExit("negserve's command line needs more: pip install 'negserve[cli]'") from error
-import numpy as np
-from numpy.typing import NDArray
+from negserve.extras import needing_or_exit
 
-from negserve.base_client import DEFAULT_TARGET
-from negserve.client import Client
-from negserve.command import Commands
-from negserve.corrupted_batch import CorruptedBatch
-from negserve.errors import NegserveError
-from negserve.triples_factory import RemoteTriplesFactory
-from negserve.wire import FILTER_MODES, KINDS, SLOTS, SPLITS
+with needing_or_exit("the command negserve", "negserve[cli]"):
+    import click
+    import numpy as np
+    from click.core import ParameterSource
+    from numpy.typing import NDArray
+
+    from negserve.base_client import DEFAULT_TARGET
+    from negserve.client import Client
+    from negserve.command import Commands
+    from negserve.corrupted_batch import CorruptedBatch
+    from negserve.errors import NegserveError
+    from negserve.nearest import did_you_mean
+    from negserve.printable import printable
+    from negserve.triples_factory import RemoteTriplesFactory
+    from negserve.variables import mistyped_variables
+    from negserve.wire import FILTER_MODES, KINDS, SLOTS, SPLITS
 
 _LINES_PER_REQUEST = 1024
 #: Seconds for which a server that is away is waited for: a person waits, too.
@@ -73,6 +78,8 @@ def main() -> None:
     servers that want one. NEGSERVE_CA_FILE (authorities, PEM), or NEGSERVE_TLS=1 for public
     ones, turns TLS on; NEGSERVE_CERT_FILE and NEGSERVE_KEY_FILE are a certificate of your own.
     """
+    for warning in mistyped_variables():
+        click.echo(f"Warning: {warning}", err=True)
 
 
 @main.command()
@@ -80,28 +87,31 @@ def main() -> None:
 @click.argument("dataset", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def info(target: str, timeout: float, dataset: str | None, as_json: bool) -> None:
-    """Describe the server's datasets, or one DATASET with its relations."""
+    """Describe the server and its datasets, or one DATASET with its relations."""
     try:
         with Client(target, timeout=timeout, patience=min(timeout, _PATIENCE)) as client:
+            server = client.server_info()
             names = [dataset] if dataset is not None else client.list_datasets()
             facts = [_describe(client.triples_factory(name), bool(dataset)) for name in names]
     except NegserveError as error:
-        raise click.ClickException(str(error)) from error
+        raise click.ClickException(printable(str(error))) from error
     if as_json:
-        click.echo(json.dumps(facts, ensure_ascii=False))
+        click.echo(_json(facts))
         return
+    versions = ", ".join(map(str, server.algorithm_versions))
+    click.echo(f"{'server':<22} {server.version}, sampling function {versions}")
     for fact in facts:
         relations = fact.pop("relations", [])
         for name, value in fact.items():
-            click.echo(f"{name:<22} {value:,}" if isinstance(value, int) else f"{name:<22} {value}")
+            shown = f"{value:,}" if isinstance(value, int) else printable(value)
+            click.echo(f"{name:<22} {shown}")
         if relations:
             click.echo(f"\n{'tph':>10} {'hpt':>10} {'P(head)':>8}  relation")
         for relation in relations:
             numbers = (relation["tph"], relation["hpt"])
             tph, hpt = ("-" if number is None else f"{number:.2f}" for number in numbers)
-            click.echo(
-                f"{tph:>10} {hpt:>10} {relation['head_probability']:>8.3f}  {relation['label']}"
-            )
+            label = printable(relation["label"])
+            click.echo(f"{tph:>10} {hpt:>10} {relation['head_probability']:>8.3f}  {label}")
 
 
 def _describe(factory: RemoteTriplesFactory, with_relations: bool) -> dict[str, Any]:
@@ -242,6 +252,8 @@ def sample(
       negserve sample --mixture bernoulli=3,typed=1 -k 16 --filtered train.tsv
       negserve sample --chunk-size 256 -k 1000 --filtered --filter-mode mask train.tsv
     """  # noqa: D301
+    _refuse_without_effect(filtered)
+    warnings.showwarning = _show_warning
     try:
         with Client(target, timeout=timeout, patience=min(timeout, _PATIENCE)) as client:
             factory = client.triples_factory(dataset)
@@ -260,10 +272,25 @@ def sample(
                 num_masked += _write(batch, triples, names, output)
                 position += len(triples)
     except NegserveError as error:
-        raise click.ClickException(str(error)) from error
+        raise click.ClickException(printable(str(error))) from error
     if num_masked:
         left_out = " and left out" if output == "tsv" else ""
         click.echo(f"{num_masked} negatives are not valid{left_out}; see --help", err=True)
+
+
+def _refuse_without_effect(filtered: bool) -> None:
+    """Refuse options of a filter where nothing is filtered."""
+    context = click.get_current_context()
+    for name, option in (("splits", "--split"), ("filter_mode", "--filter-mode")):
+        if not filtered and context.get_parameter_source(name) is not ParameterSource.DEFAULT:
+            raise click.UsageError(
+                f"{option} has no effect without --filtered: nothing is filtered. Add --filtered, "
+                f"or leave {option} out"
+            )
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    click.echo(f"Warning: {message}", err=True)
 
 
 class _Names:
@@ -286,7 +313,8 @@ class _Names:
                 raise ValueError(f"{what} {text!r} is no id")
             return int(text)
         if text not in self._to_id[column]:
-            raise ValueError(f"{what} {text!r} is not in the vocabulary")
+            nearest = did_you_mean(text, self._to_id[column])
+            raise ValueError(f"{what} {text!r} is not in the vocabulary{nearest}")
         return self._to_id[column][text]
 
     def name(self, triple: Sequence[int]) -> list[str | int | float]:
@@ -302,7 +330,9 @@ def _read_candidates(lines: TextIO, names: _Names) -> tuple[int, ...]:
             try:
                 entities.append(names.parse(line, 0, "candidate"))
             except ValueError as error:
-                raise click.ClickException(f"{lines.name}, line {number}: {error}") from error
+                raise click.ClickException(
+                    printable(f"{lines.name}, line {number}: {error}")
+                ) from error
     if not entities:
         raise click.ClickException(f"{lines.name} holds no candidates; give one a line")
     return tuple(entities)
@@ -320,7 +350,9 @@ def _read(lines: TextIO, names: _Names) -> Iterator[NDArray[np.int64]]:
                 raise ValueError(f"{len(fields)} tab-separated fields where 3 are due")
             rows.append([names.parse(field, column) for column, field in enumerate(fields)])
         except ValueError as error:
-            raise click.ClickException(f"{lines.name}, line {number}: {error}") from error
+            raise click.ClickException(
+                printable(f"{lines.name}, line {number}: {error}")
+            ) from error
         if len(rows) == _LINES_PER_REQUEST:
             yield np.array(rows)
             rows = []
@@ -332,6 +364,8 @@ def _write(batch: CorruptedBatch, positives: NDArray[np.int64], names: _Names, o
     """Print a batch and give the number of masked negatives."""
     negatives = batch.triples(positives)
     mask = np.ones(negatives.shape[:2], dtype=np.bool_) if batch.mask is None else batch.mask
+    # What reads a pipe wants the labels as they are.
+    shown = (lambda text: printable(str(text))) if sys.stdout.isatty() else str
     for i, positive in enumerate(positives.tolist()):
         named = [names.name(triple) for triple in negatives[i].tolist()]
         if output == "jsonl":
@@ -343,15 +377,20 @@ def _write(batch: CorruptedBatch, positives: NDArray[np.int64], names: _Names, o
             }
             if batch.log_q is not None:
                 line["log_q"] = _rounded(batch.log_q[i])
-            sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")
+            sys.stdout.write(_json(line) + "\n")
             continue
         if batch.log_q is not None:
             for row, log_q in zip(named, _rounded(batch.log_q[i]), strict=True):
                 row.append(log_q)
         for row, valid in zip(named, mask[i], strict=True):
             if valid:
-                sys.stdout.write("\t".join(map(str, row)) + "\n")
+                sys.stdout.write("\t".join(map(shown, row)) + "\n")
     return int((~mask).sum())
+
+
+def _json(value: object) -> str:
+    """Give JSON in which only control characters are escaped."""
+    return printable(json.dumps(value, ensure_ascii=False))
 
 
 def _rounded(values: NDArray[np.float32]) -> list[float]:

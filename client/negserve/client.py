@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from negserve.base_client import BaseClient
 from negserve.blocking import run
 from negserve.connection import Connection
 from negserve.dataset_list import DatasetList
-from negserve.mapped_graph import MappedGraph, Publishable
-from negserve.publish import PublishProgress, Restoration, confirmed, publish
+from negserve.mapped_graph import MappedGraph
+from negserve.publish import PublishProgress, Restoration, check_columns, confirmed, publish
+from negserve.server_info import ServerInfo
 from negserve.triples_factory import RemoteTriplesFactory
 from negserve.v1 import sampler_pb2 as pb
 
@@ -30,7 +31,8 @@ class Client(BaseClient[Connection]):
     :param patience: seconds after which a call, or a stream without progress, gives up, counted
         from its first failure, over all replicas; none of them takes more than its share. None
         for ``timeout`` times the number of replicas
-    :raises InvalidRequestError: if there is no address, or a time is not positive
+    :raises InvalidRequestError: if there is no address, one is none (a URL, a port out of range,
+        ...), or a time is not positive
     """
 
     _connection_class = Connection
@@ -49,6 +51,13 @@ class Client(BaseClient[Connection]):
     def close(self) -> None:
         """Close the connection; calls under way, and all later ones, end with an error."""
         run(self._connection.close)
+
+    def server_info(self) -> ServerInfo:
+        """Tell version, versions of the sampling function, and limits of the server in use.
+
+        :raises NegserveError: typed by what the server said
+        """
+        return run(self._connection.call, "GetServer", pb.GetServerRequest(), ServerInfo.of)
 
     def list_datasets(self) -> list[str]:
         """Name the datasets that the server holds.
@@ -69,10 +78,13 @@ class Client(BaseClient[Connection]):
     def publish(
         self,
         name: str,
-        factory: Publishable,
+        factory: Any,
         *,
         num_entities: int | None = None,
         num_relations: int | None = None,
+        type_constraints: Any = None,
+        entity_to_id: Mapping[str, int] | None = None,
+        relation_to_id: Mapping[str, int] | None = None,
         on_progress: Callable[[PublishProgress], object] | None = None,
     ) -> RemoteTriplesFactory:
         """Make a graph at hand a dataset of the server, or find that it is one.
@@ -83,13 +95,22 @@ class Client(BaseClient[Connection]):
 
         :param name: what the dataset shall be called: 1 to 100 of A-Z, a-z, 0-9, period, underscore
             and hyphen, the first a letter or a digit
-        :param factory: integer ids of training triples, shape (n, 3), an array or a tensor; or
-            what has them as ``mapped_triples``, together with ``num_entities`` and
-            ``num_relations``, such as PyKEEN's triples factories; or a mapping from ``training``,
-            ``validation`` and ``testing`` to either. Labels and type constraints are not published
+        :param factory: integer ids of training triples, shape (n, 3), columns head, relation, tail:
+            an array, a tensor or a list; or a triples factory, which has them as
+            ``mapped_triples``, PyKEEN's or that of negserve's server; or TorchKGE's
+            ``KnowledgeGraph``, or PyTorch Geometric's ``Data`` with ``edge_type``; or a mapping
+            from ``training``, ``validation`` and ``testing`` to any of these; or what has all
+            splits: a PyKEEN ``Dataset``, the server's factory, ``Data`` with masks of its edges.
+            Labels and type constraints that it has are published, too
         :param num_entities: size of the entity id space; None for that of ``factory``, which for
             bare arrays is the largest id plus one
         :param num_relations: likewise for relations
+        :param type_constraints: the entities that relations allow, for kind ``typed``: a mapping
+            from ``head`` and ``tail`` to pairs of relation and entity, shape (m, 2); None for those
+            of ``factory``. They are part of the fingerprint
+        :param entity_to_id: label of each entity, with its id; None for those of ``factory``.
+            Labels are no part of the fingerprint: a server keeps those that come first
+        :param relation_to_id: likewise for relations; labelled are all ids, or none
         :param on_progress: called now and then, from this thread
         :return: the dataset; its fingerprint is that of ``factory``. It holds ``factory``, so that
             a replica that has lost the graph, by a restart or for want of room, gets it again when
@@ -97,11 +118,21 @@ class Client(BaseClient[Connection]):
         :raises FingerprintMismatchError: if the server has another graph of that name
         :raises NotAllowedError: if the server has none, and runs without ``--allow-publish``
         :raises LimitExceededError: if the server has no room for the graph
-        :raises InvalidRequestError: if ``factory`` holds no triples, or ids outside the id space
+        :raises InvalidRequestError: if ``factory`` is none of these forms or holds no triples, for
+            ids outside the id space, and for labels that do not fit it
+        :raises SwappedColumnsWarning: where Python is told to raise it, for an array whose middle
+            column does not look like relations
         :raises NegserveError: typed by what the server said
         """
-        graph = MappedGraph.of(factory, num_entities=num_entities, num_relations=num_relations)
+        options = {
+            "num_entities": num_entities,
+            "num_relations": num_relations,
+            "type_constraints": type_constraints,
+            "entity_to_id": entity_to_id,
+            "relation_to_id": relation_to_id,
+        }
+        graph = MappedGraph.of(factory, **options)
+        check_columns(graph)
         run(publish, self._connection, name, graph, on_progress)
-        sizes = {"num_entities": num_entities, "num_relations": num_relations}
-        restoration = Restoration(name, graph.fingerprint, factory, sizes)
+        restoration = Restoration(name, graph.fingerprint, factory, options)
         return confirmed(self.triples_factory(name), graph, restoration)

@@ -35,7 +35,7 @@ class ContainsExchange(Exchange[pb.ContainsRequest, pb.ContainsResponse]):
         )
         self.result: NDArray[np.bool_] = np.empty(len(array), dtype=np.bool_)
         self._num_known = 0
-        super().__init__(_requests(dataset, array))
+        super().__init__(_requests(dataset, array), dataset.limits)
 
     def _keep(self, request: pb.ContainsRequest, response: pb.ContainsResponse) -> None:
         asked = request.triples.heads

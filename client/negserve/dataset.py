@@ -9,17 +9,21 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one message may ask of the server.
+    """What messages may ask of the server.
 
     :ivar max_negatives_per_positive: largest k
     :ivar max_negatives_per_message: largest batch times k of one message; where log
         probabilities come along, a negative counts twice
     :ivar max_triples_per_message: most triples in one message
+    :ivar max_unanswered_messages: most messages of a stream that are sent ahead of their answers
+    :ivar max_unanswered_bytes: most bytes of those; a single message may have more
     """
 
     max_negatives_per_positive: int
     max_negatives_per_message: int
     max_triples_per_message: int
+    max_unanswered_messages: int
+    max_unanswered_bytes: int
 
     def positives_per_message(self, num_negs_per_pos: int, log_q: bool) -> int:
         """Give how many positives one message may hold, at least 1."""

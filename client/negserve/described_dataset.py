@@ -91,6 +91,8 @@ class DescribedDataset:
                 limits.max_negatives_per_positive,
                 limits.max_negatives_per_message,
                 limits.max_triples_per_message,
+                limits.max_unanswered_messages,
+                limits.max_unanswered_bytes,
             ),
         )
         self.num_triples_per_split: Mapping[str, int] = {

@@ -13,6 +13,7 @@
     │   ├── OverloadedError                       the server has as many streams as it takes
     │   ├── InvalidAnswerError                    what a server answered can't be true
     │   ├── NotAllowedError (PermissionError)     the server's operator does not allow it
+    │   ├── StorageFailedError                    the server can't write a published graph down
     │   ├── ChecksumError                         what arrived is not what was sent
     │   └── ServerFaultError                      the server itself failed; its log says why
     ├── CredentialsError (PermissionError)        who runs the process must give its environment
@@ -40,8 +41,12 @@ from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
+from negserve.printable import printable
+
 #: Of every ErrorInfo of a server of negserve.
 _DOMAIN = "negserve.dev"
+#: Characters of a message: what callers gave is repeated in it, an array of a million ids for one.
+_MOST_CHARACTERS = 2000
 
 
 class NegserveError(Exception):
@@ -60,10 +65,15 @@ class NegserveError(Exception):
         metadata: Mapping[str, str] | None = None,
         target: str = "",
     ) -> None:
-        super().__init__(message)
+        super().__init__(_without_middle(message))
         self.reason = reason
         self.metadata = dict(metadata or {})
         self.target = target
+
+
+def _without_middle(text: str) -> str:
+    half = _MOST_CHARACTERS // 2
+    return text if len(text) <= _MOST_CHARACTERS else f"{text[:half]} ... {text[-half:]}"
 
 
 class RequestError(NegserveError):
@@ -113,6 +123,10 @@ class NotAllowedError(ServiceError, PermissionError):
     """The server's operator does not allow it."""
 
 
+class StorageFailedError(ServiceError):
+    """The server can't write a published graph down, as when its disk is full."""
+
+
 class ChecksumError(ServiceError):
     """What arrived is not what was sent: a network, a proxy or a memory is broken."""
 
@@ -134,7 +148,9 @@ _BY_REASON: Mapping[str, type[NegserveError]] = {
     "FINGERPRINT_MISMATCH": FingerprintMismatchError,
     "LIMIT_EXCEEDED": LimitExceededError,
     "TOO_MANY_STREAMS": OverloadedError,
+    "STORAGE_FAILED": StorageFailedError,
     "STREAM_IDLE": UnavailableError,  # the stream is gone, the server is not: open another
+    # Others that come with a google.rpc.RetryInfo pass, too, also those of a newer server.
 }
 #: Of a status with a reason, if that alone does not decide; all others are faults.
 _BY_CODE: Mapping[grpc.StatusCode, type[NegserveError]] = {
@@ -160,27 +176,31 @@ def from_rpc_error(error: grpc.RpcError, target: str) -> NegserveError:
 
     :param target: the server's address, named in the message
     """
-    code, details = error.code(), error.details() or ""
-    info = _error_info(error)
+    code, details = error.code(), printable(error.details() or "")
+    info, passes = _error_info(error)
     if info is None:
         return _from_the_way(code, details, target)
-    error_class = _BY_REASON.get(info.reason) or _BY_CODE.get(code, ServerFaultError)
+    error_class = _BY_REASON.get(info.reason) or (
+        UnavailableError if passes else _BY_CODE.get(code, ServerFaultError)
+    )
     return error_class(
         f"{target}: {details}", reason=info.reason, metadata=dict(info.metadata), target=target
     )
 
 
-def _error_info(error: grpc.RpcError) -> error_details_pb2.ErrorInfo | None:
-    """Give what a server of negserve said; None if the status is not one's."""
+def _error_info(error: grpc.RpcError) -> tuple[error_details_pb2.ErrorInfo | None, bool]:
+    """Give what a server of negserve said, None if the status is not one's, and if it passes."""
     try:
         status = rpc_status.from_call(error)
     except (ValueError, DecodeError):  # somebody on the way changed half of it
-        return None
-    for detail in status.details if status is not None else ():
+        return None, False
+    details = status.details if status is not None else ()
+    passes = any(detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR) for detail in details)
+    for detail in details:
         info = error_details_pb2.ErrorInfo()
         if detail.Unpack(info) and info.domain == _DOMAIN:
-            return info
-    return None
+            return info, passes
+    return None, False
 
 
 def _from_the_way(code: grpc.StatusCode, details: str, target: str) -> NegserveError:

@@ -7,10 +7,14 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Generic, TypeVar
 
+from google.protobuf.message import Message
+
+from negserve.dataset import Limits
+
 #: Requests sent ahead of their answers: enough to hide a round trip.
 _AHEAD = 4
 
-Request = TypeVar("Request")
+Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response")
 
 
@@ -21,20 +25,29 @@ class Exchange(ABC, Generic[Request, Response]):
     :attr:`is_done`. On another stream, after :meth:`restart`, what was not answered is due again.
 
     :param requests: each with one answer
+    :param limits: how many may be unanswered
     """
 
-    def __init__(self, requests: Iterable[Request]) -> None:
+    def __init__(self, requests: Iterable[Request], limits: Limits) -> None:
         self._coming = iter(requests)
+        self._next = next(self._coming, None)
         self._unanswered: deque[Request] = deque()
+        self._most_messages = min(_AHEAD, limits.max_unanswered_messages)
+        self._most_bytes = limits.max_unanswered_bytes
+        self._num_bytes = 0
         self._num_sent = 0
         self._fill()
 
     def _fill(self) -> None:
-        while len(self._unanswered) < _AHEAD:
-            try:
-                self._unanswered.append(next(self._coming))
-            except StopIteration:
+        while (request := self._next) is not None:
+            num_bytes = self._num_bytes + request.ByteSize()
+            if self._unanswered and (
+                len(self._unanswered) >= self._most_messages or num_bytes > self._most_bytes
+            ):
                 return
+            self._unanswered.append(request)
+            self._num_bytes = num_bytes
+            self._next = next(self._coming, None)
 
     @property
     def is_done(self) -> bool:
@@ -57,7 +70,7 @@ class Exchange(ABC, Generic[Request, Response]):
         :raises InvalidAnswerError: if it is none to that
         """
         self._keep(self._unanswered[0], response)
-        self._unanswered.popleft()
+        self._num_bytes -= self._unanswered.popleft().ByteSize()
         self._num_sent -= 1
         self._fill()
 

@@ -66,7 +66,8 @@ def _check_ids(ids: NDArray[np.int64], slot: str, size: int) -> None:
         row = int(wrong.argmax())
         raise InvalidRequestError(
             f"{slot} id {ids[row]} of row {row} is out of range: there are {size} ids, 0 to "
-            f"{size - 1}; check num_entities and num_relations",
+            f"{size - 1}; check num_entities and num_relations, and that the columns are head, "
+            f"relation, tail",
             reason="RELATION_ID_OUT_OF_RANGE" if slot == "relation" else "ENTITY_ID_OUT_OF_RANGE",
             metadata={"row": str(row), "slot": slot, "value": str(ids[row]), "limit": str(size)},
         )
@@ -91,6 +92,23 @@ def fingerprint_of_distinct(
     digest = hashlib.sha256(b"negserve split 1\n")
     digest.update(np.array([num_entities, num_relations, len(triples)], dtype="<u8").tobytes())
     digest.update(np.ascontiguousarray(triples, dtype="<u4").data)
+    return digest.hexdigest()
+
+
+def types_fingerprint(
+    heads: NDArray[np.uint32], tails: NDArray[np.uint32], num_entities: int, num_relations: int
+) -> str:
+    """Fingerprint type constraints.
+
+    :param heads: pairs of relation and allowed head, shape (m, 2), sorted and distinct
+    :param tails: likewise, allowed tails
+    :return: 64 hexadecimal digits
+    """
+    digest = hashlib.sha256(b"negserve types 1\n")
+    sizes = [num_entities, num_relations, len(heads), len(tails)]
+    digest.update(np.array(sizes, dtype="<u8").tobytes())
+    for pairs in (heads, tails):
+        digest.update(np.ascontiguousarray(pairs, dtype="<u4").data)
     return digest.hexdigest()
 
 

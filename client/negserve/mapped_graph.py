@@ -2,38 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from negserve.errors import InvalidRequestError
-from negserve.fingerprint import distinct_triples, fingerprint_of_distinct, graph_fingerprint
-from negserve.wire import SPLITS, as_triples
-
-
-class MappedTriples(Protocol):
-    """What has mapped triples, such as PyKEEN's ``CoreTriplesFactory``."""
-
-    @property
-    def mapped_triples(self) -> Any:
-        """Integer ids, shape (n, 3)."""
-
-    @property
-    def num_entities(self) -> int:
-        """Size of the entity id space."""
-
-    @property
-    def num_relations(self) -> int:
-        """Size of the relation id space."""
-
-
-#: What :meth:`negserve.Client.publish` takes.
-Publishable: TypeAlias = (
-    MappedTriples | ArrayLike | Mapping[str, MappedTriples] | Mapping[str, ArrayLike]
+from negserve.fingerprint import (
+    distinct_triples,
+    fingerprint_of_distinct,
+    graph_fingerprint,
+    types_fingerprint,
 )
+from negserve.given_graph import GivenSplit, read_splits
+from negserve.graph_labels import GraphLabels
+from negserve.swapped_columns import why_swapped
+from negserve.type_pairs import TypePairs
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,6 +32,9 @@ class MappedGraph:
     :ivar num_relations: size of the relation id space
     :ivar split_fingerprints: 64 hexadecimal digits by split
     :ivar fingerprint: 64 hexadecimal digits, equal to that of the same graph on a server
+    :ivar type_constraints: the entities that relations allow; None for a graph without
+    :ivar labels: of entities and relations; None for a graph without
+    :ivar doubt: why the columns look swapped; None if they do not
     """
 
     splits: Mapping[str, NDArray[np.uint32]]
@@ -53,49 +42,65 @@ class MappedGraph:
     num_relations: int
     split_fingerprints: Mapping[str, str]
     fingerprint: str
+    type_constraints: TypePairs | None = None
+    labels: GraphLabels | None = None
+    doubt: str | None = None
 
     @classmethod
     def of(
         cls,
-        factory: Publishable,
+        factory: Any,
         *,
         num_entities: int | None = None,
         num_relations: int | None = None,
+        type_constraints: Any = None,
+        entity_to_id: Mapping[str, int] | None = None,
+        relation_to_id: Mapping[str, int] | None = None,
     ) -> MappedGraph:
         """Take a graph in any of the forms that :meth:`negserve.Client.publish` takes.
 
-        :raises InvalidRequestError: if there are no training triples, for a name that is no split,
-            and for ids that are not integers or outside the id space
+        :raises InvalidRequestError: for what is no graph, if there are no training triples, for a
+            name that is no split, for ids that are not integers or outside the id space, and for
+            labels that do not fit it
         """
-        parts: Mapping[str, Any] = (
-            factory if isinstance(factory, Mapping) else {"training": factory}
-        )
-        unknown = [name for name in parts if name not in SPLITS]
-        if unknown or "training" not in parts:
-            raise InvalidRequestError(
-                f"splits {list(parts)}; give training, and any of {list(SPLITS)}"
-            )
-        mapped = {name: _as_triples(parts[name]) for name in SPLITS if name in parts}
-        if len(mapped["training"]) == 0:
+        given = read_splits(factory)
+        if len(given["training"].triples) == 0:
             raise InvalidRequestError("there are no training triples; give at least one")
         if num_entities is None:
-            num_entities = _size(parts, mapped, "num_entities", [0, 2])
+            num_entities = _size(given, lambda split: split.num_entities, [0, 2])
         if num_relations is None:
-            num_relations = _size(parts, mapped, "num_relations", [1])
+            num_relations = _size(given, lambda split: split.num_relations, [1])
         splits = {
-            name: distinct_triples(triples, num_entities, num_relations)
-            for name, triples in mapped.items()
+            name: distinct_triples(split.triples, num_entities, num_relations)
+            for name, split in given.items()
         }
         split_fingerprints = {
             name: fingerprint_of_distinct(triples, num_entities, num_relations)
             for name, triples in splits.items()
         }
+        if type_constraints is None:
+            type_constraints = given["training"].type_constraints
+        types = TypePairs.of(type_constraints, num_entities, num_relations)
+        arrays = [splits[name] for name, split in given.items() if split.is_array]
         return cls(
             splits,
             num_entities,
             num_relations,
             split_fingerprints,
-            graph_fingerprint(split_fingerprints),
+            graph_fingerprint(
+                split_fingerprints,
+                None
+                if types is None
+                else types_fingerprint(types.heads, types.tails, num_entities, num_relations),
+            ),
+            types,
+            GraphLabels.of(
+                _agreed("entity_to_id", entity_to_id, given),
+                _agreed("relation_to_id", relation_to_id, given),
+                num_entities,
+                num_relations,
+            ),
+            next(filter(None, map(why_swapped, arrays)), None),
         )
 
     @property
@@ -104,22 +109,35 @@ class MappedGraph:
         return sum(len(triples) for triples in self.splits.values())
 
 
-def _as_triples(part: Any) -> NDArray[np.int64]:
-    triples = getattr(part, "mapped_triples", part)
-    # A tensor may be on a device whose memory numpy does not see.
-    return as_triples(triples.cpu() if hasattr(triples, "cpu") else triples)
-
-
 def _size(
-    parts: Mapping[str, Any],
-    mapped: Mapping[str, NDArray[np.int64]],
-    attribute: str,
+    given: Mapping[str, GivenSplit],
+    stated: Callable[[GivenSplit], int | None],
     columns: list[int],
 ) -> int:
-    """Give the size of an id space: the largest one that a part states, or its ids need."""
+    """Give the size of an id space: the largest one that a split states, or its ids need."""
     sizes = []
-    for name, triples in mapped.items():
-        stated = getattr(parts[name], attribute, None)
-        largest = int(triples[:, columns].max(initial=-1))
-        sizes.append(largest + 1 if stated is None else int(stated))
+    for split in given.values():
+        size = stated(split)
+        largest = int(split.triples[:, columns].max(initial=-1))
+        sizes.append(largest + 1 if size is None else int(size))
     return max(sizes)
+
+
+def _agreed(
+    name: str, labels: Mapping[str, int] | None, given: Mapping[str, GivenSplit]
+) -> Mapping[str, int] | None:
+    """Give the labels of all splits.
+
+    :raises InvalidRequestError: if those of two differ, as their ids then do, too
+    """
+    if labels is not None:
+        return labels
+    for split, of in given.items():
+        found: Mapping[str, int] | None = getattr(of, name)
+        if labels is not None and found is not None and dict(found) != dict(labels):
+            raise InvalidRequestError(
+                f"{name} of {split} is not that of the other splits, so their ids do not mean the "
+                f"same; map all splits by the labels of training"
+            )
+        labels = labels if found is None else found
+    return labels

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal, TypeVar
 
 from negserve import interrupts, wire
@@ -17,18 +18,26 @@ from negserve.errors import (
     InvalidAnswerError,
     ServiceError,
     StalledError,
+    StorageFailedError,
     UnavailableError,
 )
 from negserve.mapped_graph import MappedGraph
 from negserve.transport import Transport
+from negserve.type_pairs import TypePairs
 from negserve.v1 import sampler_pb2 as pb
+from negserve.warning_categories import SwappedColumnsWarning, warn
 
 _Published = TypeVar("_Published", bound=DescribedDataset)
+
+_Kind = pb.GetVocabularyResponse
 
 logger = logging.getLogger(__name__)
 
 #: A chunk is half a megabyte or so: even over a slow network it is there before patience ends.
 _TRIPLES_PER_CHUNK = 2**16
+#: Messages that are sent ahead of the answers: some 12 MB, fewer than a server may refuse.
+_CHUNKS_AHEAD = 16
+_LABEL_BYTES_PER_MESSAGE = 2**18
 #: Uploads that are begun, each after a stream that broke amid the one before; then it is no
 #: accident any more. Streams that break while others upload, or the server builds, lose nothing.
 _MOST_UPLOADS = 5
@@ -67,6 +76,8 @@ class PublishDialogue:
         self._graph = graph
         self._num_uploads = 0
         self._is_asked = False
+        self._coming: Iterator[pb.PublishRequest] = iter(())
+        self._num_unanswered = 0
         self.is_published = False
 
     @property
@@ -77,6 +88,7 @@ class PublishDialogue:
     def announcement(self) -> pb.PublishRequest:
         """Give the first message of a stream."""
         self._is_asked = False
+        types, labels = self._graph.type_constraints, self._graph.labels
         return pb.PublishRequest(
             announcement=pb.PublishAnnouncement(
                 name=self._name,
@@ -87,6 +99,14 @@ class PublishDialogue:
                     pb.AnnouncedSplit(split=wire.SPLITS[split], num_triples=len(triples))
                     for split, triples in self._graph.splits.items()
                 ],
+                type_constraints=(
+                    None
+                    if types is None
+                    else pb.AnnouncedTypeConstraints(
+                        num_heads=len(types.heads), num_tails=len(types.tails)
+                    )
+                ),
+                labels=None if labels is None else pb.AnnouncedLabels(num_bytes=labels.num_bytes),
             )
         )
 
@@ -106,13 +126,21 @@ class PublishDialogue:
             check_equal("upload, asked for before", self._is_asked, False)
             self._is_asked = True
             self._num_uploads += 1
-            return self._chunks(limit), None
-        nothing: Iterator[pb.PublishRequest] = iter(())
+            self._coming, self._num_unanswered = self._upload(limit), 0
+            return self._due(), None
         if member == "published":
             self._check_published(response.published)
             self.is_published = True
-            return nothing, None
-        return nothing, self._progress(response.progress)
+            return iter(()), None
+        progress = self._progress(response.progress)
+        self._num_unanswered = max(self._num_unanswered - 1, 0)
+        return self._due() if self._is_asked else iter(()), progress
+
+    def _due(self) -> Iterator[pb.PublishRequest]:
+        """Give the chunks that may be sent now."""
+        count = _CHUNKS_AHEAD - self._num_unanswered
+        self._num_unanswered = _CHUNKS_AHEAD
+        return islice(self._coming, count)
 
     def _check_published(self, published: pb.Published) -> None:
         fingerprint = published.dataset.fingerprint
@@ -134,8 +162,16 @@ class PublishDialogue:
             return None
         return PublishProgress(stage, progress.num_received, progress.num_triples)
 
-    def _chunks(self, limit: int) -> Iterator[pb.PublishRequest]:
+    def _upload(self, limit: int) -> Iterator[pb.PublishRequest]:
         step = min(_TRIPLES_PER_CHUNK, limit)
+        yield from self._chunks(step)
+        if self._graph.type_constraints is not None:
+            yield from self._type_constraints(self._graph.type_constraints, step)
+        if self._graph.labels is not None:
+            yield from _labels(_Kind.KIND_ENTITY, self._graph.labels.entities)
+            yield from _labels(_Kind.KIND_RELATION, self._graph.labels.relations)
+
+    def _chunks(self, step: int) -> Iterator[pb.PublishRequest]:
         for split, triples in self._graph.splits.items():
             for begin in range(0, len(triples), step):
                 encoded = wire.encode_triples(
@@ -143,17 +179,71 @@ class PublishDialogue:
                     self._graph.num_entities,
                     self._graph.num_relations,
                 )
-                checksum = 0
-                for column in (encoded.heads, encoded.relations, encoded.tails):
-                    checksum = zlib.crc32(column.data, checksum)
+                columns = encoded.heads, encoded.relations, encoded.tails
                 yield pb.PublishRequest(
                     chunk=pb.PublishChunk(
                         split=wire.SPLITS[split],
                         first_row=begin,
                         triples=encoded,
-                        crc32=checksum,
+                        crc32=_crc32(column.data for column in columns),
                     )
                 )
+
+    def _type_constraints(self, types: TypePairs, step: int) -> Iterator[pb.PublishRequest]:
+        for slot, pairs in (("head", types.heads), ("tail", types.tails)):
+            for begin in range(0, len(pairs), step):
+                relations, entities = pairs[begin : begin + step].T
+                columns = (
+                    wire.encode_ids(relations, self._graph.num_relations),
+                    wire.encode_ids(entities, self._graph.num_entities),
+                )
+                yield pb.PublishRequest(
+                    type_constraints=pb.PublishTypeConstraints(
+                        slot=wire.SLOTS[slot],
+                        first_row=begin,
+                        relations=columns[0],
+                        entities=columns[1],
+                        crc32=_crc32(column.data for column in columns),
+                    )
+                )
+
+
+def _labels(kind: _Kind.Kind.ValueType, labels: Sequence[str]) -> Iterator[pb.PublishRequest]:
+    begin = size = 0
+    for end, label in enumerate(labels, start=1):
+        size += len(label) + 2
+        if size > _LABEL_BYTES_PER_MESSAGE or end == len(labels):
+            run = labels[begin:end]
+            yield pb.PublishRequest(
+                labels=pb.PublishLabels(
+                    kind=kind,
+                    first_id=begin,
+                    labels=run,
+                    crc32=_crc32(each.encode() + b"\0" for each in run),
+                )
+            )
+            begin, size = end, 0
+
+
+def _crc32(pieces: Iterable[bytes]) -> int:
+    checksum = 0
+    for piece in pieces:
+        checksum = zlib.crc32(piece, checksum)
+    return checksum
+
+
+def check_columns(graph: MappedGraph) -> None:
+    """Warn of triples whose columns look swapped.
+
+    :raises SwappedColumnsWarning: where Python is told to raise it
+    """
+    if graph.doubt is not None:
+        warn(
+            f"triples may have swapped columns: {graph.doubt}. Columns are head, relation, tail; "
+            f"some libraries have head, tail, relation. If these are right, ignore "
+            f"negserve.SwappedColumnsWarning",
+            SwappedColumnsWarning,
+        )
 
 
 async def publish(
@@ -174,7 +264,7 @@ async def publish(
         replica = transport.only(target)
         try:
             await _publish_on_one(replica, PublishDialogue(name, graph), on_progress)
-        except (UnavailableError, StalledError, InvalidAnswerError) as error:
+        except (UnavailableError, StalledError, InvalidAnswerError, StorageFailedError) as error:
             lost.append(error)
         finally:
             await replica.close()
@@ -214,13 +304,13 @@ class Restoration:
     :ivar name: what the dataset is called
     :ivar fingerprint: of the graph
     :ivar graph: a :class:`MappedGraph`, or what is to be made one when it is needed
-    :ivar sizes: of the id space, as far as they are given
+    :ivar options: of :meth:`MappedGraph.of`, as far as they are given
     """
 
     name: str
     fingerprint: str
     graph: Any
-    sizes: Mapping[str, int | None]
+    options: Mapping[str, Any]
 
     async def __call__(self, replica: Transport) -> None:
         """Publish the graph on a replica.
@@ -230,7 +320,7 @@ class Restoration:
         """
         graph = self.graph
         if not isinstance(graph, MappedGraph):
-            graph = MappedGraph.of(graph, **self.sizes)
+            graph = MappedGraph.of(graph, **self.options)
         _check_fingerprint(self.name, graph, self.fingerprint)
         await _publish_on_one(replica, PublishDialogue(self.name, graph), None)
 

@@ -11,8 +11,9 @@ from negserve.answers import check_equal, check_range, invalid
 from negserve.dataset import Dataset
 from negserve.v1 import sampler_pb2 as pb
 
-#: Shares of slots are rounded down to multiples of 2^-32.
-_PROBABILITY_UNIT = 2**-31
+#: Probabilities are rounded down to multiples of 2^-32; the quotient below is itself rounded.
+_PROBABILITY_UNIT = 2**-32
+_ROUNDING = 2**-50
 _FIELDS = ("tails_per_head", "heads_per_tail", "head_probability")
 
 
@@ -22,8 +23,8 @@ class RelationStatistics:
 
     :ivar tails_per_head: tph; NaN for a relation without training triples
     :ivar heads_per_tail: hpt; NaN likewise
-    :ivar head_probability: tph / (tph + hpt), with which Bernoulli sampling replaces the
-        head; 0.5 for a relation without training triples
+    :ivar head_probability: tph / (tph + hpt) rounded down to a multiple of 2^-32, with which
+        Bernoulli sampling replaces the head; 0.5 for a relation without training triples
     """
 
     tails_per_head: NDArray[np.float64]
@@ -71,7 +72,8 @@ class StatisticsReader:
         is_right = (
             is_absent | (np.isfinite(tph) & (tph >= 1)),
             np.where(is_absent, np.isnan(hpt), np.isfinite(hpt) & (hpt >= 1)),
-            np.abs(probability - expected) < _PROBABILITY_UNIT,
+            (probability <= expected + _ROUNDING)
+            & (probability > expected - _PROBABILITY_UNIT - _ROUNDING),
         )
         for field, column, right in zip(_FIELDS, piece, is_right, strict=True):
             if not right.all():

@@ -15,6 +15,7 @@ from negserve.described_dataset import DescribedDataset
 from negserve.epoch import EpochConfig
 from negserve.epoch_cursor import EpochCursor
 from negserve.epoch_progress import EpochProgress
+from negserve.leakage import warn_of_leakage
 from negserve.relation_statistics import RelationStatistics, StatisticsReader
 from negserve.sampler_echo import SamplerEcho
 from negserve.transport import Transport
@@ -51,7 +52,10 @@ class RemoteDataset(DescribedDataset, Generic[_Connection, _Stream]):
         :param config: which positives; None for the defaults
         :param prefetch: batches read ahead, at least 1
         :param digest: whether a running SHA-256 of all batches is kept
+        :raises LeakageWarning: where Python is told to raise it, for a filter over validation or
+            testing triples
         """
+        warn_of_leakage(sampler.filter_splits)
         return self._stream_class(
             self._connection, self._dataset, sampler, config, prefetch=prefetch, digest=digest
         )

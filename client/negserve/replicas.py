@@ -16,6 +16,7 @@ from negserve.errors import (
     UnavailableError,
     from_rpc_error,
 )
+from negserve.targets import checked_targets
 
 CHANNEL_OPTIONS = (
     # Calls are tried again by who makes them, as long as patience lasts; retries below them would
@@ -38,7 +39,7 @@ class Replicas:
     :param timeout: seconds that a call, or a stream's next message, may take
     :param patience: seconds that failures are put up with, see :class:`negserve.budget.Budget`;
         None for ``timeout`` times the number of replicas
-    :raises InvalidRequestError: if there is no address, or a time is not positive
+    :raises InvalidRequestError: if there is no address, one is none, or a time is not positive
     """
 
     def __init__(
@@ -47,9 +48,7 @@ class Replicas:
         for name, seconds in (("timeout", timeout), ("patience", patience)):
             if seconds is not None and seconds <= 0:
                 raise InvalidRequestError(f"{name}={seconds}; give a positive number of seconds")
-        self.targets = (target,) if isinstance(target, str) else tuple(target)
-        if not self.targets:
-            raise InvalidRequestError("target is empty; give at least one address")
+        self.targets = checked_targets(target)
         self.timeout = timeout
         self.patience = timeout * len(self.targets) if patience is None else patience
         self.num_lost = 0

@@ -38,7 +38,9 @@ class SampleExchange(Exchange[pb.SampleRequest, pb.SampleResponse]):
             )
         self._reader = BatchReader(dataset, config)
         self._batches: list[CorruptedBatch] = []
-        super().__init__(_requests(dataset, config, triples, position))
+        #: What the server said along with its answers.
+        self.notices: list[pb.Notice] = []
+        super().__init__(_requests(dataset, config, triples, position), dataset.limits)
 
     def _keep(self, request: pb.SampleRequest, response: pb.SampleResponse) -> None:
         check_member("message", response, "batch")
@@ -47,6 +49,7 @@ class SampleExchange(Exchange[pb.SampleRequest, pb.SampleResponse]):
         positives = Columns(*(wire.decode_ids(column) for column in columns))
         due = asked.position, len(positives.heads)
         self._batches += self._reader.read("batch", [response.batch], [due], positives)
+        self.notices += response.notices
 
     def result(self) -> CorruptedBatch:
         """Give the negatives of all positives, once done."""

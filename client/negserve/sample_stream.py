@@ -6,6 +6,7 @@ from negserve.answers import check_member
 from negserve.budget import Budget
 from negserve.config import SamplerConfig
 from negserve.dataset import Dataset
+from negserve.notices import Notices
 from negserve.open_call import OpenCall
 from negserve.sample_exchange import SampleExchange, configuration
 from negserve.sampler_echo import SamplerEcho
@@ -28,6 +29,7 @@ class SampleStream:
         self._dataset = dataset
         self._configuration = configuration(dataset, config)
         self._echo = echo
+        self._notices = Notices()
         self._call: OpenCall | None = None
 
     async def open(self) -> None:
@@ -52,6 +54,8 @@ class SampleStream:
                 raise
 
         await self._transport.persist(draw, dataset=self._dataset)
+        if exchange.notices and self._call is not None:
+            self._notices.tell(self._call.target, exchange.notices)
 
     def close(self) -> None:
         """End the stream; another one is opened when it is needed."""
@@ -73,4 +77,5 @@ class SampleStream:
                 call.close()
                 raise
             self._call = call
+            self._notices.tell(call.target, answer.notices)
         return self._call

@@ -13,6 +13,7 @@ from negserve.blocking import run
 from negserve.config import SamplerConfig
 from negserve.connection import Connection
 from negserve.epoch_stream import EpochStream
+from negserve.leakage import warn_of_leakage
 from negserve.relation_statistics import RelationStatistics
 from negserve.remote_dataset import RemoteDataset
 from negserve.remote_sampler import RemoteSampler
@@ -68,9 +69,13 @@ class RemoteTriplesFactory(RemoteDataset[Connection, EpochStream]):
         """Open a sampler.
 
         :param options: fields of :class:`negserve.SamplerConfig`
+        :raises LeakageWarning: where Python is told to raise it, for a filter over validation or
+            testing triples; for evaluation ignore it
         :raises NegserveError: typed by what the server said of the configuration
         """
-        return RemoteSampler(self._connection, self._dataset, SamplerConfig(**options))
+        config = SamplerConfig(**options)
+        warn_of_leakage(config.filter_splits)
+        return RemoteSampler(self._connection, self._dataset, config)
 
     def contains(self, triples: ArrayLike, splits: Sequence[str]) -> NDArray[np.bool_]:
         """Tell for each triple whether it is in one of the splits, exactly.

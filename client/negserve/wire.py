@@ -142,22 +142,28 @@ def _encode_candidates(candidates: Sequence[int]) -> pb.Ids:
     return encode_ids(ids, int(ids.max()) + 1)
 
 
-def _invalid(field: str, value: object, limit: str) -> InvalidRequestError:
+def _invalid(field: str, value: object, expected: str) -> InvalidRequestError:
     text = repr(value)
     text = text if len(text) <= 80 else text[:77] + "..."
     return InvalidRequestError(
-        f"{field}={text} is not legal: {limit}",
+        f"{field}={text} is not legal: {expected}",
         reason="INVALID_CONFIGURATION",
-        metadata={"field": field, "value": text, "limit": limit},
+        metadata={"field": field, "value": text, "expected": expected},
     )
 
 
 def _look_up(values: Mapping[str, _Value], name: str, what: str) -> _Value:
     if name not in values:
+        names = ", ".join(values)
         raise InvalidRequestError(
-            f"{what} {name!r} is unknown; choose from {', '.join(values)}",
+            f"{what} {name!r} is unknown; choose from {names}",
             reason="INVALID_CONFIGURATION",
-            metadata={"field": what, "value": str(name), "limit": ", ".join(values)},
+            metadata={
+                "field": what,
+                "value": str(name),
+                "limit": names,
+                "expected": f"choose from {names}",
+            },
         )
     return values[name]
 

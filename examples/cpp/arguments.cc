@@ -14,6 +14,7 @@ const char* const kHelp = R"(usage: negserve-cpp COMMAND [OPTIONS]
 
 A client of negserve in C++.
 
+  negserve-cpp server                           version and limits
   negserve-cpp datasets                         names, counts, fingerprints
   negserve-cpp epoch DATASET                    the training triples with their negatives
   negserve-cpp bench DATASET                    how many come a second as whole triples
@@ -22,7 +23,8 @@ A client of negserve in C++.
 Server:
   --target T[,T...]   HOST:PORT or unix:PATH, several for replicas (127.0.0.1:7733)
   --timeout SECONDS   that a call, or a stream's next message, may take (30)
-  --patience SECONDS  that it is tried again after a failure, on all replicas together (30)
+  --patience SECONDS  that it is tried again after a failure, on all replicas together (the
+                      timeout, for each of them)
   --fingerprint F     that the dataset must have (any)
 
 Which negatives:
@@ -258,14 +260,15 @@ Arguments parse_arguments(int argc, char** argv) {
       throw UsageError(word + ": " + error.what());
     }
   }
-  if (words.empty()) throw UsageError("no command; give datasets, epoch, bench or sample");
+  if (words.empty()) throw UsageError("no command; give server, datasets, epoch, bench or sample");
   arguments.command = words[0];
   const bool is_sample = words[0] == "sample";
-  if (!is_sample && words[0] != "datasets" && words[0] != "epoch" && words[0] != "bench") {
-    throw UsageError("no command " + words[0] + "; give datasets, epoch, bench or sample");
+  const bool is_about_server = words[0] == "server" || words[0] == "datasets";
+  if (!is_sample && !is_about_server && words[0] != "epoch" && words[0] != "bench") {
+    throw UsageError("no command " + words[0] + "; give server, datasets, epoch, bench or sample");
   }
   std::size_t num_read = 1;
-  if (arguments.command != "datasets") {
+  if (!is_about_server) {
     if (words.size() < 2) throw UsageError(words[0] + " needs a dataset");
     arguments.request.set_dataset(words[1]);
     num_read = 2;

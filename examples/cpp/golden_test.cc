@@ -59,9 +59,6 @@ std::vector<Message> messages(const Struct& one_case, const std::string& key) {
   return result;
 }
 
-// The embedded graph, on which the files were recorded.
-constexpr negserve::IdSpaces kWorld{2571, 29};
-
 // Changes an answer, and expects that it is refused.
 template <class Message, class Edit, class Take>
 void refused(const Message& answer, const std::string& field, Edit edit, Take take) {
@@ -78,9 +75,10 @@ void refused(const Message& answer, const std::string& field, Edit edit, Take ta
 
 // Holds a batch against what was asked, and some that are none against it.
 void check_batch(const v1::CorruptedBatch& batch, const v1::SamplerConfig& config,
-                 const negserve::Triples& positives, std::uint64_t position) {
+                 const negserve::IdSpaces& spaces, const negserve::Triples& positives,
+                 std::uint64_t position) {
   const auto take = [&](const v1::CorruptedBatch& other) {
-    negserve::check_batch("Sample", other, config, kWorld, positives, 0, positives.size(), position);
+    negserve::check_batch("Sample", other, config, spaces, positives, 0, positives.size(), position);
   };
   take(batch);
   using Batch = v1::CorruptedBatch;
@@ -144,7 +142,7 @@ void compare(const Struct& one_case, const v1::SamplerConfig& config,
   }
 }
 
-void replay_sample(const Struct& one_case) {
+void replay_sample(const Struct& one_case, const negserve::IdSpaces& spaces) {
   const auto requests = messages<v1::SampleRequest>(one_case, "requests");
   const auto responses = messages<v1::SampleResponse>(one_case, "responses");
   check(responses.size() <= requests.size(), "more responses than requests");
@@ -154,7 +152,7 @@ void replay_sample(const Struct& one_case) {
     const v1::Triples& sent = requests[i].positives().triples();
     negserve::decode(sent, batches.back().positives);
     batches.back().encoded = responses[i].batch();
-    check_batch(responses[i].batch(), requests[0].configuration().sampler(),
+    check_batch(responses[i].batch(), requests[0].configuration().sampler(), spaces,
                 batches.back().positives, requests[i].positives().position());
     // What this client would send says the same.
     v1::Triples encoded;
@@ -186,7 +184,7 @@ void replay_sample(const Struct& one_case) {
           batches);
 }
 
-void replay_epoch(const Struct& one_case) {
+void replay_epoch(const Struct& one_case, const negserve::IdSpaces& spaces) {
   const auto requests = messages<v1::SampleEpochRequest>(one_case, "requests");
   check(requests.size() == 1, "not one request");
   std::vector<Batch> batches;
@@ -211,8 +209,8 @@ void replay_epoch(const Struct& one_case) {
               [](v1::EpochBatch& b) { b.set_next_start(b.next_start() + 1); }, take);
       batches.emplace_back();
       negserve::decode(encoded.positives(), batches.back().positives);
-      negserve::check_positives(batches.back().positives, kWorld);
-      check_batch(encoded.negatives(), requests[0].sampler(), batches.back().positives,
+      negserve::check_positives(batches.back().positives, spaces);
+      check_batch(encoded.negatives(), requests[0].sampler(), spaces, batches.back().positives,
                   requests[0].epoch() * num_positives + due.begin);
       batches.back().encoded = encoded.negatives();
     }
@@ -287,6 +285,9 @@ int replay(const std::string& path) {
   Struct golden;
   check(google::protobuf::util::JsonStringToMessage(text, &golden).ok(), path + " is no JSON");
   const std::string& rpc = at(golden, "rpc").string_value();
+  const negserve::IdSpaces spaces{
+      static_cast<std::uint64_t>(at(golden, "num_entities").number_value()),
+      static_cast<std::uint64_t>(at(golden, "num_relations").number_value())};
   for (const Value& each : at(golden, "cases").list_value().values()) {
     const Struct& one_case = each.struct_value();
     try {
@@ -294,9 +295,9 @@ int replay(const std::string& path) {
       if (is_refused) {
         replay_refusal(one_case);
       } else if (rpc == "Sample") {
-        replay_sample(one_case);
+        replay_sample(one_case, spaces);
       } else if (rpc == "SampleEpoch") {
-        replay_epoch(one_case);
+        replay_epoch(one_case, spaces);
       }
     } catch (const std::exception& error) {
       throw std::runtime_error(rpc + ", " + at(one_case, "name").string_value() + ": " +

@@ -28,9 +28,16 @@ std::ostream& operator<<(std::ostream& stream, const Totals& totals) {
                 << totals.num_negatives << " negatives, " << totals.num_saturated << " saturated";
 }
 
+void describe_server(negserve::Client& client) {
+  const negserve::v1::GetServerResponse answer = client.server();
+  std::cout << answer.version() << "\tsampling function";
+  for (const std::uint32_t version : answer.algorithm_versions()) std::cout << ' ' << version;
+  std::cout << '\n' << answer.limits().DebugString();
+}
+
 void list_datasets(negserve::Client& client) {
   for (const negserve::v1::Dataset& dataset : client.datasets()) {
-    std::cout << dataset.name() << '\t' << dataset.num_entities() << " entities\t"
+    std::cout << printable(dataset.name()) << '\t' << dataset.num_entities() << " entities\t"
               << dataset.num_relations() << " relations\t"
               << (dataset.splits().empty() ? 0 : dataset.splits(0).num_triples())
               << " training triples\t" << dataset.fingerprint() << '\n';
@@ -92,9 +99,10 @@ void sample(negserve::Client& client, const Arguments& arguments) {
 
 void run(Arguments arguments) {
   arguments.options.on_retry = [](const negserve::Error& error) {
-    std::cerr << "trying again after " << error.name() << ": " << error.what() << std::endl;
+    std::cerr << "trying again after " << error.name() << ": " << printable(error.what()) << std::endl;
   };
   negserve::Client client(arguments.options);
+  if (arguments.command == "server") return describe_server(client);
   if (arguments.command == "datasets") return list_datasets(client);
   if (arguments.command == "epoch") return stream_epoch(client, arguments);
   if (arguments.command == "bench") return bench(client, arguments);
@@ -116,10 +124,10 @@ int main(int argc, char** argv) {
     std::cerr << "negserve-cpp: " << error.what() << "; see --help\n";
     return 2;
   } catch (const negserve::Error& error) {
-    std::cerr << error.name() << ": " << error.what() << '\n';
-    if (!error.reason().empty()) std::cerr << "  reason: " << error.reason() << '\n';
+    std::cerr << error.name() << ": " << printable(error.what()) << '\n';
+    if (!error.reason().empty()) std::cerr << "  reason: " << printable(error.reason()) << '\n';
     for (const auto& [key, value] : error.metadata()) {
-      std::cerr << "  " << key << ": " << value << '\n';
+      std::cerr << "  " << printable(key) << ": " << printable(value) << '\n';
     }
     return 1;
   } catch (const std::exception& error) {

@@ -1,6 +1,7 @@
 #include "output.h"
 
 #include <cerrno>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <fstream>
@@ -93,6 +94,39 @@ void Output::write(const Triples& positives, const negserve::Negatives& negative
   if (mask_) mask_.write(encode_mask(negatives));
   if (log_q_) log_q_.write(encode_floats(negatives.log_q));
   if (weights_) weights_.write(encode_floats(weights));
+}
+
+std::string printable(const std::string& text) {
+  std::string shown;
+  for (std::size_t i = 0; i < text.size();) {
+    // What is escaped has one byte, two or three; of all else each byte stays.
+    const auto byte = [&](std::size_t at) -> unsigned {
+      return i + at < text.size() ? static_cast<unsigned char>(text[i + at]) : 0u;
+    };
+    unsigned character = byte(0);
+    std::size_t length = 1;
+    if (byte(0) >> 5 == 6) {
+      character = (byte(0) & 0x1f) << 6 | (byte(1) & 0x3f);
+      length = 2;
+    } else if (byte(0) >> 4 == 14) {
+      character = (byte(0) & 0x0f) << 12 | (byte(1) & 0x3f) << 6 | (byte(2) & 0x3f);
+      length = 3;
+    }
+    const bool is_control = character < 0x20 || character == 0x7f ||
+                            (length == 2 && character < 0xa0) || character == 0x61c ||
+                            character == 0x200e || character == 0x200f ||
+                            (0x2028 <= character && character <= 0x202e) ||
+                            (0x2066 <= character && character <= 0x2069);
+    if (is_control) {
+      char escaped[7];
+      std::snprintf(escaped, sizeof escaped, "\\u%04x", character & 0xffff);
+      shown += escaped;
+    } else {
+      shown += text.substr(i, length);
+    }
+    i += length;
+  }
+  return shown;
 }
 
 void Output::flush() {

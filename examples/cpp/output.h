@@ -10,6 +10,10 @@
 #include "negserve/negatives.h"
 #include "negserve/triples.h"
 
+// Text of others, as it may be shown: control characters, and those that change the direction of
+// text, are \uXXXX. UTF-8 in and out.
+std::string printable(const std::string& text);
+
 // A file, or standard output, or nothing. Throws std::system_error if it can't be written.
 class Sink {
  public:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 import os
 import signal
-import socket
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -17,9 +15,13 @@ import grpc
 
 from negserve_server.command import end_at_once
 from negserve_server.config import ServerConfig
-from negserve_server.errors import MalformedFile
+from negserve_server.errors import InvalidInput, MalformedFile, UnusableAddress
 from negserve_server.graph import TriplesFactory
 from negserve_server.graph.publish_folder import PublishFolder
+from negserve_server.listen_address import ListenAddress, parse_listen_address
+from negserve_server.process_limits import give_back
+from negserve_server.progress import saying
+from negserve_server.reloading import Reloading
 from negserve_server.service import (
     Authentication,
     Datasets,
@@ -34,7 +36,8 @@ from negserve_server.service import (
     make_reflection_handler,
 )
 from negserve_server.service.limits import MAX_REQUEST_BYTES
-from negserve_server.tls import server_credentials
+from negserve_server.tables import Tables
+from negserve_server.tls import Certificates
 from negserve_server.warm_up import prepare, warm_up
 
 logger = logging.getLogger(__name__)
@@ -60,7 +63,8 @@ def load_datasets(paths: Mapping[str, Path | None]) -> dict[str, TriplesFactory]
     datasets = {}
     for name, path in paths.items():
         begin = time.monotonic()
-        factory = TriplesFactory.world() if path is None else TriplesFactory.from_path(path)
+        with saying(f"loading dataset {name}"):
+            factory = TriplesFactory.world() if path is None else TriplesFactory.from_path(path)
         datasets[name] = factory
         logger.info("dataset %s: %s, %.1f s", name, factory.summary, time.monotonic() - begin)
     return datasets
@@ -93,26 +97,60 @@ def load_published(
 class Server:
     """One server process: datasets in memory, an address or several, an orderly end.
 
+    What is wrong with its files and addresses is said at once, before graphs are loaded, which
+    may take minutes.
+
     :param config: what to serve and where
-    :param datasets: the loaded graphs, by name
-    :raises MalformedFile: for a file of tokens, certificates or published graphs that is none
+    :param reloading: what SIGHUP does
+    :raises MalformedFile: for a file of tokens or certificates that is none, and a dataset's file
+        that is not there
+    :raises UnusableAddress: if it can't listen somewhere
     """
 
-    def __init__(self, config: ServerConfig, datasets: Mapping[str, TriplesFactory]) -> None:
+    def __init__(self, config: ServerConfig, reloading: Reloading) -> None:
         self._config = config
+        self._reloading = reloading
         self._tokens = Tokens(config.token_file) if config.token_file else None
-        self._credentials: grpc.ServerCredentials | None = None
+        if self._tokens is not None:
+            reloading.add("file of tokens", self._tokens.read)
+        self._certificates: Certificates | None = None
         if config.tls_cert and config.tls_key:
-            self._credentials = server_credentials(
-                config.tls_cert, config.tls_key, config.tls_client_ca
-            )
+            self._certificates = Certificates(config.tls_cert, config.tls_key, config.tls_client_ca)
+            reloading.add("certificate", self._certificates.read)
+        for path in config.datasets.values():
+            if path is not None and not path.exists():
+                raise MalformedFile(path, None, "there is no such file or folder")
+        self._addresses = [parse_listen_address(text) for text in config.listen]
+        for number, address in enumerate(self._addresses):
+            for other in self._addresses[:number]:
+                if address.overlaps(other):
+                    raise UnusableAddress(
+                        address.text, f"{other.text} is given, too; leave one of them out"
+                    )
+            address.check()
+            self._warn_of_strangers(address)
         self._folder = PublishFolder(config.publish_dir) if config.publish_dir else None
-        self._published = load_published(self._folder, datasets) if self._folder else {}
-        self._datasets = Datasets({**datasets, **self._published})
-        self._streams = OpenStreams(config.limits, by_token=self._tokens is not None)
+        self._published: dict[str, TriplesFactory] = {}
+        limits = config.limits
+        self._tables = Tables(limits.max_table_bytes, limits.table_keep_seconds)
+        self._datasets = Datasets({})
+        self._streams = OpenStreams(limits, by_token=self._tokens is not None)
         self._turns = Turns(config.threads)
         # A thread of its own: a build of minutes must not hold up those who sample.
         self._builder = ThreadPoolExecutor(1, thread_name_prefix="build")
+
+    def load(self) -> None:
+        """Load the graphs.
+
+        :raises MalformedFile: for a file that holds no graph
+        """
+        datasets = load_datasets(self._config.datasets)
+        if self._folder is not None:
+            with saying("loading published graphs"):
+                self._published = load_published(self._folder, datasets)
+        for factory in (*datasets.values(), *self._published.values()):
+            factory.keep_tables_in(self._tables)
+        self._datasets = Datasets({**datasets, **self._published})
 
     async def serve(self, on_listening: Callable[[list[str]], None]) -> None:
         """Serve until SIGTERM or SIGINT, then drain, which another SIGINT ends.
@@ -121,7 +159,7 @@ class Server:
 
         :param on_listening: called with the addresses, free ports filled in, once every
             kernel is compiled and health says SERVING
-        :raises OSError: if an address can't be had
+        :raises UnusableAddress: if an address can't be had any more
         """
         loop = asyncio.get_running_loop()
         stop = asyncio.Event()
@@ -129,7 +167,8 @@ class Server:
         signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
         signal.signal(signal.SIGINT, end_at_once)
 
-        await loop.run_in_executor(self._builder, warm_up, self._datasets)
+        with saying("preparing datasets"):
+            await loop.run_in_executor(self._builder, warm_up, self._datasets)
         interceptors = [Authentication(self._tokens)] if self._tokens else []
         server = grpc.aio.server(interceptors=interceptors, options=_CHANNEL_OPTIONS)
         health = Health(self._datasets)
@@ -149,9 +188,7 @@ class Server:
             announce=health.note_change,
             discard=discard,
         )
-        servicer = SamplerServicer(
-            self._datasets, publications, self._config.limits, self._turns
-        )
+        servicer = SamplerServicer(self._datasets, publications, self._config.limits, self._turns)
         server.add_generic_rpc_handlers(
             (
                 make_handler(servicer, self._streams),
@@ -159,14 +196,15 @@ class Server:
                 make_reflection_handler(self._streams),
             )
         )
-        addresses = [_bind(server, address, self._credentials) for address in self._config.listen]
-        if self._tokens is not None and self._credentials is None:
-            for address in addresses:
-                _warn_of_plain_text(address)
+        addresses = [_bind(server, each, self._certificates) for each in self._addresses]
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, _stop, loop, stop)
+        loop.add_signal_handler(signal.SIGHUP, self._hang_up, loop, stop)
+        if self._reloading.is_due:
+            self._hang_up(loop, stop)
         await server.start()
         sweeper = asyncio.create_task(self._streams.sweep())
+        table_sweeper = asyncio.create_task(self._drop_idle_tables())
         on_listening(addresses)
         try:
             await stop.wait()
@@ -177,9 +215,55 @@ class Server:
             await server.stop(max(deadline - loop.time(), 0.0))
         finally:
             sweeper.cancel()
+            table_sweeper.cancel()
             self._turns.close()
             self._builder.shutdown(cancel_futures=True)
         logger.info("stopped")
+
+    async def _drop_idle_tables(self) -> None:
+        """Drop, for ever, tables that no stream has used for a while."""
+        loop = asyncio.get_running_loop()
+        period = min(max(self._tables.keep_seconds / 4, 0.1), 1.0)
+        num_bytes = 0
+        while True:
+            await asyncio.sleep(period)
+            self._tables.drop_idle()
+            # Tables also go by themselves, with their last stream.
+            before, num_bytes = num_bytes, self._tables.num_bytes
+            if num_bytes < before:
+                await loop.run_in_executor(None, give_back)
+
+    def _hang_up(self, loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+        if self._reloading.has_lost_terminal:
+            logger.info("the terminal is gone")
+            _stop(loop, stop)
+        else:
+            loop.run_in_executor(None, self._reloading.read)
+
+    def _warn_of_strangers(self, address: ListenAddress) -> None:
+        """Say so where anybody may call, or read what is said."""
+        config = self._config
+        if address.is_local:
+            return
+        if config.token_file is not None:
+            if config.tls_cert is None:
+                logger.warning(
+                    "%s takes tokens in plain text: who can read the network can read them, and "
+                    "use them. Give --tls-cert and --tls-key, or let only a proxy with TLS reach "
+                    "it",
+                    address.text,
+                )
+        elif config.tls_client_ca is None:
+            logger.warning(
+                "%s answers everybody who reaches it, as there is no --token-file: labels and test "
+                "triples can be read%s. Give --token-file, or let only those reach it whom you "
+                "trust",
+                address.text,
+                ", AND EVERYBODY CAN PUBLISH GRAPHS (--allow-publish), up to the limits of memory "
+                "and disk, and take their names"
+                if config.allow_publish
+                else "",
+            )
 
     def _remove(self, folder: PublishFolder, name: str) -> None:
         if name not in self._datasets:  # else it was published again meanwhile
@@ -189,9 +273,19 @@ class Server:
                 logger.warning("dataset %s is back at the next start: %s", name, error)
 
     def _keep(self, name: str, factory: TriplesFactory) -> None:
+        factory.keep_tables_in(self._tables)
         prepare(factory)
         if self._folder is not None:
-            self._folder.save(name, factory)
+            try:
+                self._folder.save(name, factory)
+            except OSError as error:
+                logger.error("published dataset %s can't be kept: %s", name, error)
+                raise InvalidInput(
+                    f"the server can't write the graph down: {error.strerror or error}; its "
+                    f"operator must make room in the folder of published graphs, or mend it",
+                    reason="STORAGE_FAILED",
+                    value=error.strerror or error,
+                ) from error
 
 
 def _stop(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
@@ -201,47 +295,16 @@ def _stop(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
     signal.signal(signal.SIGINT, end_at_once)
 
 
-def _answers(path: str) -> bool:
-    """Tell whether somebody listens on a unix socket; a file left behind does not answer."""
-    with socket.socket(socket.AF_UNIX) as probe:
-        try:
-            probe.connect(path)
-        except OSError:
-            return False
-    return True
-
-
-def _warn_of_plain_text(address: str) -> None:
-    """Say so where tokens may pass a network that anybody reads."""
-    if address.startswith("unix:"):
-        return
-    host = address.rpartition(":")[0].strip("[]")
-    try:
-        is_loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        is_loopback = host == "localhost"
-    if not is_loopback:
-        logger.warning(
-            "%s takes tokens in plain text: who can read the network can read them, and use them. "
-            "Give --tls-cert and --tls-key, or let only a proxy with TLS reach it",
-            address,
-        )
-
-
-def _bind(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials | None) -> str:
+def _bind(
+    server: grpc.aio.Server, address: ListenAddress, certificates: Certificates | None
+) -> str:
     """Bind an address and give it with the port that was really taken."""
-    if address.startswith("unix:") and _answers(address.removeprefix("unix:")):
-        # grpc would take the path away from the server that listens there.
-        raise OSError(f"can't listen on {address}: another server does; stop it first")
+    address.check()  # once more: loading may have taken minutes
     try:
-        if credentials is None or address.startswith("unix:"):
-            port = server.add_insecure_port(address)
+        if certificates is None or address.path:
+            port = server.add_insecure_port(address.text)
         else:
-            port = server.add_secure_port(address, credentials)
+            port = server.add_secure_port(address.text, certificates.credentials())
     except RuntimeError as error:
-        raise OSError(
-            f"can't listen on {address}: {error}; is another server there already?"
-        ) from error
-    if address.startswith("unix:"):
-        return address
-    return f"{address.rpartition(':')[0]}:{port}"
+        raise UnusableAddress(address.text, str(error)) from error
+    return address.text if address.path else f"{address.text.rpartition(':')[0]}:{port}"

@@ -11,28 +11,49 @@ import sys
 import time
 from pathlib import Path
 
-import click
+from negserve.extras import needing_or_exit
 
-from negserve_server.command import Commands, ending_at_once
+with needing_or_exit("the command negserve-server", "negserve[server]"):
+    import click
+
+    from negserve_server.command import Commands, end_at_hang_up, ending_at_once
+    from negserve_server.process_limits import check_process_limits
+
+try:
+    check_process_limits()  # before the imports that need most of it
+except OSError as error:
+    sys.exit(f"Error: {error}")
 
 _reading = ending_at_once()  # this file and all that it imports, which takes a second or so
 _reading.__enter__()
 
-from negserve_server.app import Server, load_datasets
-from negserve_server.config import DEFAULT_LISTEN, WORLD, ServerConfig
-from negserve_server.errors import NegserveServerError
-from negserve_server.graph import TriplesFactory, false_negative_report
-from negserve_server.graph.false_negatives import REPORTED_KINDS
-from negserve_server.report_tables import report_tables
-from negserve_server.sampling import MAX_NUM_NEGS_PER_POS, SLOTS, SPLITS
-from negserve_server.sampling.config import Kind, Split
-from negserve_server.service import Limits
+with needing_or_exit("the command negserve-server", "negserve[server]"):
+    from negserve.printable import printable
+    from negserve.variables import mistyped_variables
+    from negserve_server import logs
+    from negserve_server.app import Server
+    from negserve_server.byte_size import Bytes
+    from negserve_server.config import DEFAULT_LISTEN, WORLD, ServerConfig
+    from negserve_server.errors import NegserveServerError
+    from negserve_server.graph import TriplesFactory, false_negative_report
+    from negserve_server.graph.false_negatives import REPORTED_KINDS
+    from negserve_server.grpc_lines import GrpcLines
+    from negserve_server.logs import LEVELS, LogLevel
+    from negserve_server.progress import saying
+    from negserve_server.reloading import Reloading
+    from negserve_server.report_tables import report_tables
+    from negserve_server.sampling import MAX_NUM_NEGS_PER_POS, SLOTS, SPLITS
+    from negserve_server.sampling.config import Kind, Split
+    from negserve_server.service import Limits
+    from negserve_server.tables import default_table_bytes
 
 _DEFAULTS = Limits()
 #: Relations in the tables of a report, unless told otherwise.
 _TOP = 20
 #: Seconds after which a command that is still at work says what it does.
 _PATIENCE = 2.0
+
+logger = logging.getLogger(__name__)
 
 
 class _DatasetOption(click.ParamType[tuple[str, Path | None]]):
@@ -116,8 +137,22 @@ def main() -> None:
     "that gRPC clients take unless told otherwise.",
 )
 @click.option(
+    "--max-table-bytes",
+    type=Bytes(lowest=2**20),
+    default=None,
+    help="Most memory of the tables that configurations need besides the graphs, as 2GiB. Those "
+    "that no stream uses give way; what has no room even so is refused.  [default: a quarter of "
+    "the memory]",
+)
+@click.option(
+    "--table-keep-seconds",
+    type=click.FloatRange(min=0),
+    default=_DEFAULTS.table_keep_seconds,
+    help="How long a table stays after its last stream.",
+)
+@click.option(
     "--max-ahead-bytes",
-    type=click.IntRange(min=0),
+    type=Bytes(lowest=0),
     default=_DEFAULTS.max_ahead_bytes,
     help="Most bytes of answers that are made before their clients take them, of all streams "
     "together.",
@@ -212,9 +247,10 @@ def main() -> None:
 )
 @click.option(
     "--log-level",
-    type=click.Choice(["debug", "info", "warning", "error"]),
     default="info",
-    help="Least severe messages to log, to standard error.",
+    metavar="LEVEL|FILE",
+    help=f"Least severe messages to log, to standard error: {', '.join(LEVELS)}; or a file that "
+    "holds one of these, and is read again at SIGHUP.",
 )
 def serve(
     dataset: tuple[tuple[str, Path | None], ...],
@@ -225,6 +261,8 @@ def serve(
     max_streams_per_token: int,
     max_negatives_per_positive: int,
     max_negatives_per_message: int,
+    max_table_bytes: int | None,
+    table_keep_seconds: float,
     max_ahead_bytes: int,
     idle_timeout: float,
     max_stream_seconds: float,
@@ -245,6 +283,7 @@ def serve(
     """Load the graphs and answer until SIGTERM or Ctrl-C.
 
     Prints one line per address, "listening on ADDR", once the first request can be answered.
+    SIGHUP has it read tokens, certificates and a log level in a file again.
     Each option can also be given in the environment: NEGSERVE_SERVE_LISTEN and so on; several
     addresses separated by spaces, several datasets (NEGSERVE_SERVE_DATASET) by colons.
 
@@ -257,9 +296,20 @@ def serve(
       negserve-server serve --listen 0.0.0.0:7733 --tls-cert cert.pem --tls-key key.pem \\
         --token-file tokens
     """  # noqa: D301
-    logging.basicConfig(
-        level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    try:
+        level = LogLevel(log_level)
+    except NegserveServerError as error:
+        raise click.BadParameter(str(error), param_hint="'--log-level'") from error
+    _begin(level.level)
+    reloading = Reloading()
+    grpc_lines = GrpcLines(level.level)
+
+    def set_level() -> None:
+        logs.set_level(level.read())
+        grpc_lines.set_level(level.level)
+
+    if level.is_in_file:
+        reloading.add("log level", set_level)
     if len({name for name, _ in dataset}) < len(dataset):
         raise click.UsageError("two datasets of one name; give each its own")
     # As process 1 of a container, a program without a handler ignores SIGTERM; the server's own
@@ -272,6 +322,8 @@ def serve(
             limits=Limits(
                 max_negatives_per_positive=max_negatives_per_positive,
                 max_negatives_per_message=max_negatives_per_message,
+                max_table_bytes=max_table_bytes or default_table_bytes(),
+                table_keep_seconds=table_keep_seconds,
                 max_streams=max_streams,
                 max_streams_per_connection=max_streams_per_connection,
                 max_streams_per_token=max_streams_per_token,
@@ -293,10 +345,29 @@ def serve(
             tls_client_ca=tls_client_ca,
             **({"threads": threads} if threads else {}),
         )
-        server = Server(config, load_datasets(config.datasets))
+        server = Server(config, reloading)
+        server.load()
         asyncio.run(server.serve(_announce))
     except (NegserveServerError, ValueError, OSError) as error:
-        raise click.ClickException(str(error)) from error
+        raise click.ClickException(printable(str(error))) from error
+    except MemoryError as error:
+        raise click.ClickException(
+            f"the memory does not suffice{f': {error}' if str(error) else ''}; give the process "
+            f"more, or load smaller graphs"
+        ) from error
+
+
+def _begin(level: str) -> None:
+    """Let a command log, and say what it will not take notice of."""
+    logs.set_up(level)
+    options = {
+        f"NEGSERVE_{command.upper()}_{(option.name or '').upper()}"
+        for command, each in main.commands.items()
+        for option in each.params
+        if isinstance(option, click.Option)
+    }
+    for warning in mistyped_variables(options, "NEGSERVE_SERVE_"):
+        logger.warning("%s", warning)
 
 
 def _announce(addresses: list[str]) -> None:
@@ -313,17 +384,20 @@ def inspect(path: Path | None, as_json: bool) -> None:
 
     PATH is what --dataset of `serve` takes; without it, the embedded graph.
     """
-    factory = _load(path)
-    index = factory.filter_index(tuple(factory.splits))
-    for slot in SLOTS:
-        index.by_slot(slot)
+    end_at_hang_up()
+    _begin("info")
+    with saying("loading the graph"):
+        factory = _load(path)
+    with saying("building its index"):
+        index = factory.filter_index(tuple(factory.splits))
+        directions = [index.by_slot(slot) for slot in SLOTS]
     facts: dict[str, object] = {
         "num_entities": factory.num_entities,
         "num_relations": factory.num_relations,
         **{f"num_{split}": len(triples) for split, triples in factory.splits.items()},
         **{f"num_unseen_{split}": count for split, count in factory.num_unseen.items() if count},
         **_type_constraint_facts(factory),
-        "index_bytes": index.nbytes,
+        "index_bytes": index.triples.nbytes + sum(each.nbytes for each in directions),
         "fingerprint": factory.fingerprint,
     }
     if as_json:
@@ -349,7 +423,7 @@ def _load(path: Path | None) -> TriplesFactory:
     try:
         return TriplesFactory.world() if path is None else TriplesFactory.from_path(path)
     except (NegserveServerError, ValueError) as error:
-        raise click.ClickException(str(error)) from error
+        raise click.ClickException(printable(str(error))) from error
 
 
 @main.command()
@@ -417,19 +491,23 @@ def report(
       negserve-server report data/fb15k-237 --kind bernoulli --split training -k 64
       negserve-server report data/fb15k-237 --json
     """  # noqa: D301
+    end_at_hang_up()
+    _begin("info")
     begin = time.monotonic()
 
     def say(kind: Kind) -> None:
         if sys.stderr.isatty() and time.monotonic() - begin > _PATIENCE:
             click.echo(f"counting: {kind} ...", err=True)
 
-    factory = _load(path)
+    with saying("loading the graph"):
+        factory = _load(path)
     try:
-        reports = false_negative_report(
-            factory, kinds=kinds or None, splits=splits or None, progress=say
-        )
+        with saying("counting false negatives"):
+            reports = false_negative_report(
+                factory, kinds=kinds or None, splits=splits or None, progress=say
+            )
     except NegserveServerError as error:
-        raise click.ClickException(str(error)) from error
+        raise click.ClickException(printable(str(error))) from error
     labels = factory.relations.labels() if factory.relations is not None else None
     if top is None:
         top = 0 if as_json else _TOP
@@ -438,7 +516,7 @@ def report(
         click.echo(json.dumps({"fingerprint": factory.fingerprint, "reports": found}))
         return
     for line in report_tables(found, factory.num_relations):
-        click.echo(line)
+        click.echo(printable(line))
 
 
 _reading.__exit__(None, None, None)

@@ -29,6 +29,7 @@ class Commands(click.Group):
         if args or options or not _is_mine():
             return super().main(*args, **options)
         _watch()
+        _outlive_hang_ups()
         # In its last steps Python would let the signal end the process with another status.
         atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
         try:
@@ -46,9 +47,11 @@ def ending_at_once() -> Iterator[None]:
         yield
         return
     writer = _watch()
+    before = _outlive_hang_ups()
     try:
         yield
     finally:
+        signal.signal(signal.SIGHUP, before)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.set_wakeup_fd(-1)
         os.close(writer)
@@ -57,6 +60,24 @@ def ending_at_once() -> Iterator[None]:
 def end_at_once(*_: object) -> None:
     """End the process as interrupted; a signal handler."""
     os._exit(INTERRUPTED)
+
+
+def end_at_hang_up() -> None:
+    """Let SIGHUP end the process again: for commands that read nothing again."""
+    if signal.getsignal(signal.SIGHUP) is _do_nothing:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+def _outlive_hang_ups() -> Any:
+    """Let SIGHUP pass: it asks a server to read its files again, which it has not yet."""
+    before = signal.getsignal(signal.SIGHUP)
+    if before is signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, _do_nothing)
+    return before
+
+
+def _do_nothing(*_: object) -> None:
+    pass
 
 
 def _is_mine() -> bool:

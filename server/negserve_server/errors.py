@@ -4,8 +4,10 @@
     ├── InvalidInput (ValueError)     the caller must send something else
     │   ├── IdOutOfRange              an id of a triple is not in the id space
     │   ├── InvalidConfiguration      a field of a configuration is not legal
-    │   └── PositionOutOfRange        positions would pass 2^64 - 1
-    └── MalformedFile (ValueError)    the operator must mend a file
+    │   ├── PositionOutOfRange        positions would pass 2^64 - 1
+    │   └── TablesFull                a configuration needs more memory than there is room for
+    ├── MalformedFile (ValueError)    the operator must mend a file
+    └── UnusableAddress (OSError)     the operator must give another address to listen on
 
 Each names the value, the limit and the remedy in its message; ``reason`` and
 ``metadata`` say the same to a program (over RPC as ``google.rpc.ErrorInfo``). What callers sent is
@@ -20,6 +22,8 @@ from collections.abc import Iterable
 MOST_CHARACTERS = 160
 #: Characters of a whole message.
 _MOST_OF_A_MESSAGE = 900
+#: Characters of the names that a limit consists of.
+_MOST_OF_NAMES = 800
 #: Things of a list that an error names.
 _MOST_NAMED = 5
 
@@ -60,9 +64,24 @@ def quoted(text: str) -> str:
 def listed(names: Iterable[str]) -> str:
     """Name the first few of a list, and how many more there are."""
     names = list(names)
-    text = ", ".join(shortened(name, MOST_CHARACTERS // _MOST_NAMED) for name in names[:_MOST_NAMED])
+    text = ", ".join(
+        shortened(name, MOST_CHARACTERS // _MOST_NAMED) for name in names[:_MOST_NAMED]
+    )
     more = len(names) - _MOST_NAMED
     return f"{text} and {more} more" if more > 0 else text
+
+
+def _whole(names: Iterable[str]) -> tuple[str, int]:
+    """Give the first names of a list, none of them shortened, and how many are left out."""
+    names = list(names)
+    kept = 0
+    num_characters = 0
+    for name in names:
+        num_characters += len(name) + 2
+        if num_characters > _MOST_OF_NAMES:
+            break
+        kept += 1
+    return ", ".join(names[:kept]), len(names) - kept
 
 
 class NegserveServerError(Exception):
@@ -75,14 +94,28 @@ class InvalidInput(NegserveServerError, ValueError):
     :param message: a sentence for a person: the value, the limit, the remedy
     :param reason: name of the reason, a value of ``ErrorReason`` in
         ``proto/negserve/v1/errors.proto`` without its prefix
-    :param metadata: the offending value, the limit and what else the reason
-        documents, as text
+    :param limit: what is legal, for a program: a number, or names; None where it takes words,
+        which are ``expected``. Names without room are left out; ``num_omitted`` counts them
+    :param metadata: the offending value and what else the reason documents; as text they are
+        ``metadata``, together with ``limit``, names of which are separated by ", "
     """
 
-    def __init__(self, message: str, *, reason: str, **metadata: object) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: str,
+        limit: float | tuple[object, ...] | None = None,
+        **metadata: object,
+    ) -> None:
         super().__init__(shortened(message, _MOST_OF_A_MESSAGE))
         self.reason = reason
         self.metadata = {key: shortened(value) for key, value in metadata.items()}
+        if limit is not None:
+            names = limit if isinstance(limit, tuple) else (limit,)
+            self.metadata["limit"], omitted = _whole(map(str, names))
+            if omitted:
+                self.metadata["num_omitted"] = str(omitted)
 
 
 class IdOutOfRange(InvalidInput):
@@ -103,16 +136,29 @@ class IdOutOfRange(InvalidInput):
 
 
 class InvalidConfiguration(InvalidInput):
-    """A field of a configuration has a value that is not legal."""
+    """A field of a configuration has a value that is not legal.
 
-    def __init__(self, field: str, value: object, limit: str) -> None:
+    :param field: its name, as in the proto
+    :param expected: what is legal, or why this is not, for a person
+    :param limit: likewise for a program: the largest number, or the names to choose from
+    """
+
+    def __init__(
+        self,
+        field: str,
+        value: object,
+        expected: str,
+        *,
+        limit: float | tuple[object, ...] | None = None,
+    ) -> None:
         super().__init__(
-            f"{field}={quoted(value) if isinstance(value, str) else shortened(value)} is not legal: "
-            f"{limit}",
+            f"{field}={quoted(value) if isinstance(value, str) else shortened(value)} is not "
+            f"legal: {expected}",
             reason="INVALID_CONFIGURATION",
+            limit=limit,
             field=field,
             value=value,
-            limit=limit,
+            expected=expected,
         )
 
 
@@ -130,6 +176,21 @@ class PositionOutOfRange(InvalidInput):
         )
 
 
+class TablesFull(InvalidInput):
+    """The tables of a configuration have no room beside those that others hold."""
+
+    def __init__(self, *, num_bytes: int, in_use: int, limit: int) -> None:
+        super().__init__(
+            f"the configuration needs a table of {num_bytes} bytes, tables in use take {in_use}, "
+            f"the limit is {limit}; close samplers of other configurations, or ask the "
+            f"operator to raise --max-table-bytes",
+            reason="LIMIT_EXCEEDED",
+            resource="table_bytes",
+            value=num_bytes,
+            limit=limit,
+        )
+
+
 class MalformedFile(NegserveServerError, ValueError):
     """A file does not hold what it should; names file, line and reason."""
 
@@ -138,4 +199,13 @@ class MalformedFile(NegserveServerError, ValueError):
         super().__init__(f"{where}: {why}")
         self.path = str(path)
         self.line = line
+        self.why = why
+
+
+class UnusableAddress(NegserveServerError, OSError):
+    """Nobody can listen on an address; names it, the cause and the remedy."""
+
+    def __init__(self, address: str, why: str) -> None:
+        super().__init__(f"can't listen on {address}: {why}")
+        self.address = address
         self.why = why

@@ -13,8 +13,15 @@ import signal
 import sys
 from collections.abc import Sequence
 
-import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from negserve.extras import needing_or_exit
+
+with needing_or_exit("the health check", "negserve[server]"):
+    import grpc
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+    from negserve.errors import InvalidRequestError
+    from negserve.printable import printable
+    from negserve.targets import checked_targets
 
 DEFAULT_TARGET = "127.0.0.1:7733"
 
@@ -66,9 +73,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is None:
         signal.signal(signal.SIGINT, lambda *_: os._exit(130))
     try:
+        checked_targets(options.target)
         status = check(options.target, options.service, options.timeout)
     except grpc.RpcError as error:
-        print(f"{options.target}: {error.code().name}: {error.details()}")
+        print(f"{options.target}: {error.code().name}: {printable(error.details() or '')}")
+        return 1
+    except InvalidRequestError as error:
+        print(error)
         return 1
     print(f"{options.target}: {status}")
     return 0 if status == "SERVING" else 1

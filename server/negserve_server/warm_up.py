@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from negserve_server.graph import TriplesFactory
-from negserve_server.sampling import SamplerConfig
+from negserve_server.graph import TriplesFactory, false_negative_report
+from negserve_server.sampling import Permutation, SamplerConfig
 
 
 def warm_up(datasets: Mapping[str, TriplesFactory]) -> None:
@@ -23,6 +23,9 @@ def warm_up(datasets: Mapping[str, TriplesFactory]) -> None:
         kind="degree", filter_splits=("training",), filter_mode="mask", chunk_size=2
     ).sample(positives, 0)
     small.open_sampler(kind="basic", filter_splits=("training",)).sample(positives, 0)
+    Permutation(3, seed=0, number=0).at(0, 3)
+    small.subsampling_weights(positives)
+    false_negative_report(small)  # of a command, whose kernels an image shall hold, too
     for factory in datasets.values():
         prepare(factory)
 

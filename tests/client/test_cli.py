@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import re
 import subprocess
 import sys
 from dataclasses import fields
@@ -14,7 +17,7 @@ import pytest
 from negserve import SamplerConfig
 from tests.support.graphs import load
 from tests.support.oracle import known
-from tests.support.server_process import ServerProcess
+from tests.support.server_process import ServerProcess, server_process
 
 GERMANY = "Germany\thas_capital\tBerlin\n"
 FRANCE = "France\tshares_border_with\tSpain\n"
@@ -33,6 +36,7 @@ def run(
 def test_info_lists_datasets_and_relations(server: ServerProcess):
     graph = load("world")
     result = run(server, "info")
+    assert result.stdout.startswith("server ")
     assert graph.fingerprint in result.stdout
     one = json.loads(run(server, "info", "world", "--json").stdout)[0]
     assert one["num_entities"] == graph.num_entities
@@ -150,14 +154,21 @@ def test_sample_prints_log_probabilities(server: ServerProcess):
         (("--ids",), "1\t2\tx\n", "tail 'x' is no id"),
         (("--ids",), "1\t2\t99999\n", "tail id 99999 of row 0 is out of range"),
         (("-k", "0"), GERMANY, "num_negs_per_pos=0"),
+        ((), "Germnay\thas_capital\tBerlin\n", "vocabulary; did you mean 'Germany'"),
+        ((), "Germany\thas capital\tBerlin\n", "vocabulary; did you mean 'has_capital'?"),
+        ((), "Ger\x1b[2Jmany\thas_capital\tBerlin\n", "head 'Ger\\x1b[2Jmany' is not"),
         (("--dataset", "moon"), GERMANY, "there is no dataset 'moon'"),
+        (("--dataset", "wrold"), GERMANY, "; did you mean 'world'?"),
         (("--sampler", "x"), GERMANY, "is not one of"),
         (("--mixture", "typed"), GERMANY, "'typed' is not KIND=SHARES, such as typed=1"),
         (("--mixture", "best=1"), GERMANY, "mixture 'best' is unknown"),
         (("--kind", "mixture"), GERMANY, "give parts if and only if kind is mixture"),
         (("--kind", "basic", "--mixture", "typed=1"), GERMANY, "if and only if kind is mixture"),
         (("--alpha", "0.5"), GERMANY, "without kind degree"),
-        (("--filter-mode", "mask"), GERMANY, "nothing to flag"),
+        (("--filter-mode", "mask"), GERMANY, "--filter-mode has no effect without --filtered"),
+        (("--filter-mode", "exact"), GERMANY, "or leave --filter-mode out"),
+        (("--split", "validation"), GERMANY, "--split has no effect without --filtered"),
+        (("--split", "training"), GERMANY, "Add --filtered, or leave --split out"),
         (("--chunk-size", "0"), GERMANY, "chunk_size=0"),
         (("--distinct", "--log-q"), GERMANY, "log_q=True is not legal"),
         (("--candidates", "{empty}"), GERMANY, "holds no candidates; give one a line"),
@@ -174,6 +185,15 @@ def test_errors_are_one_clear_line(server: ServerProcess, tmp_path, options, std
     assert result.returncode != 0
     assert told in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_a_filter_that_leaks_is_warned_of(server: ServerProcess):
+    result = run(server, "sample", "--filtered", "--split", "validation", stdin=GERMANY)
+    assert result.returncode == 0
+    assert result.stderr.count("\n") == 1
+    assert result.stderr.startswith("Warning: filter_splits has validation: ")
+    filtered = run(server, "sample", "--filtered", "--split", "training", stdin=GERMANY)
+    assert filtered.stderr == ""
 
 
 def test_no_server_is_one_clear_line():
@@ -197,3 +217,35 @@ def test_help_teaches(command: str):
         for field in fields(SamplerConfig):
             if field.name not in ("corruption_scheme", "filter_splits", "algorithm_version"):
                 assert "--" + field.name.replace("_", "-") in result.stdout
+
+
+def test_labels_of_others_move_no_cursor(tmp_path: Path):
+    """A graph whose labels are hostile: escaped at a terminal, as they are for a program."""
+    hostile = {"entity": "\x1b[2Ja\u202eb", "relation": "r\x9b2J"}
+    path = tmp_path / "graph.tsv"
+    path.write_text(f"{hostile['entity']}\t{hostile['relation']}\tb\nb\t{hostile['relation']}\tc\n")
+    line = f"{hostile['entity']}\t{hostile['relation']}\tb\n"
+    options = ("sample", "--dataset", "x", "-k", "20", "--slot", "tail")
+    with server_process("--dataset", f"x={path}") as server:
+        shown = run(server, "info", "x").stdout
+        as_json = run(server, "info", "x", "--json").stdout
+        piped = run(server, *options, stdin=line).stdout
+        terminal, own = pty.openpty()
+        subprocess.run(
+            [sys.executable, "-m", "negserve.cli", *options, "--target", server.target],
+            input=line, stdout=own, text=True, timeout=60, check=True,
+        )  # fmt: skip
+        os.close(own)
+        at_terminal = os.read(terminal, 100_000).decode()
+        os.close(terminal)
+    inspected = subprocess.run(
+        [sys.executable, "-m", "negserve_server.cli", "report", str(path)],
+        capture_output=True, text=True, timeout=200, check=True,
+    )  # fmt: skip
+    for text in (shown, as_json, at_terminal, inspected.stdout):
+        assert not re.search("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202e]", text)
+    for text in (shown, as_json, inspected.stdout):
+        assert "r\\u009b2J" in text
+    assert json.loads(as_json)[0]["relations"][0]["label"] == hostile["relation"]
+    assert "\\u001b[2Ja\\u202eb" in at_terminal
+    assert piped.startswith(hostile["entity"])

@@ -24,9 +24,11 @@ from negserve import (
     OverloadedError,
     ServerFaultError,
     StalledError,
+    StorageFailedError,
     UnavailableError,
     UnknownDatasetError,
     aio,
+    wire,
 )
 from negserve.errors import from_rpc_error
 
@@ -74,6 +76,7 @@ def said(code: grpc.StatusCode, trailer: bytes, details: str = "so it is") -> Ne
         (CODE.UNAUTHENTICATED, "CREDENTIALS_INVALID", CredentialsError),
         (CODE.DATA_LOSS, "CHECKSUM_MISMATCH", ChecksumError),
         (CODE.INTERNAL, "INTERNAL_FAULT", ServerFaultError),
+        (CODE.RESOURCE_EXHAUSTED, "STORAGE_FAILED", StorageFailedError),
         (CODE.INVALID_ARGUMENT, "OF_A_NEWER_SERVER", InvalidRequestError),
     ],
 )
@@ -84,6 +87,15 @@ def test_a_reason_of_ours_decides(
     assert type(error) is error_class
     assert (str(error), error.reason, error.target) == ("host:1: so it is", reason, "host:1")
     assert error.metadata == {"value": "7"}
+
+
+def test_a_newer_reason_that_passes_is_tried_again():
+    trailer = status_pb2.Status.FromString(status(CODE.RESOURCE_EXHAUSTED, "OF_A_NEWER_SERVER"))
+    assert type(said(CODE.RESOURCE_EXHAUSTED, trailer.SerializeToString())) is LimitExceededError
+    trailer.details.add().Pack(error_details_pb2.RetryInfo())
+    error = said(CODE.RESOURCE_EXHAUSTED, trailer.SerializeToString())
+    assert type(error) is UnavailableError
+    assert error.reason == "OF_A_NEWER_SERVER"
 
 
 @pytest.mark.parametrize(
@@ -160,3 +172,12 @@ def test_a_message_that_is_too_large_is_told_at_once(large: tuple[str, list[int]
         asyncio.run(ask())
     assert len(calls) == 2
     assert time.monotonic() - begin < 30
+
+
+def test_what_a_caller_gave_is_not_repeated_at_length():
+    with pytest.raises(InvalidRequestError) as caught:
+        wire.encode_splits(["x" * 10**6])
+    assert len(str(caught.value)) < 3000
+    assert str(InvalidRequestError("begin" + "x" * 10**6 + "remedy")).endswith("remedy")
+    assert str(InvalidRequestError("begin" + "x" * 10**6 + "remedy")).startswith("beginxxx")
+    assert str(InvalidRequestError("x" * 2000)) == "x" * 2000

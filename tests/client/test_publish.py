@@ -74,8 +74,11 @@ def test_pykeens_factories_are_taken():
         ([[0.5, 0, 1]], "integer"),
         ([[0, -1, 1]], "relation id -1 of row 0"),
         (factory(num_entities=3), "head id 3 of row 0"),
-        ("world", "shape"),
-        (object(), "shape"),
+        ("world", "str can't be published; give integer ids"),
+        (5, "int can't be published"),
+        (object(), "object can't be published"),
+        (SimpleNamespace(triples=TRIPLES), "types.SimpleNamespace can't be published"),
+        ({"training": TRIPLES, "validation": {1, 2}}, "validation: set can't be published"),
     ],
 )
 def test_what_is_no_graph_is_refused(given: Any, told: str):

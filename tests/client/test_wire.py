@@ -22,6 +22,7 @@ from negserve.v1 import sampler_pb2 as pb
 from negserve_server.errors import InvalidInput
 from negserve_server.sampling import ALGORITHM_VERSION, CorruptedBatch
 from negserve_server.sampling import SamplerConfig as ServerConfig
+from negserve_server.sampling.id_set import IdSet
 from negserve_server.service import Limits
 from negserve_server.service import wire as server_wire
 
@@ -111,7 +112,7 @@ def test_what_is_absent_has_its_default():
 def test_candidates_may_have_any_width(width: int):
     ids = pb.Ids(data=np.array([9, 3, 9], dtype=f"<u{width}").tobytes(), width=width)
     message = pb.SamplerConfig(kind=pb.SAMPLER_KIND_BASIC, num_negs_per_pos=1, candidates=ids)
-    assert server_wire.decode_config(message, LIMITS).candidates == (3, 9)
+    assert server_wire.decode_config(message, LIMITS).candidates == IdSet((3, 9))
 
 
 @st.composite
@@ -151,7 +152,7 @@ def config_of(batch: CorruptedBatch) -> SamplerConfig:
 def read(message: pb.CorruptedBatch, config: SamplerConfig) -> Batch:
     """Decode the negatives of positives that are in no id space, and so are no negatives."""
     n = message.num_positives
-    dataset = Dataset("x", "", 2**32, 2**32, 1, False, ClientLimits(1, 1, 1))
+    dataset = Dataset("x", "", 2**32, 2**32, 1, False, ClientLimits(1, 1, 1, 1, 1))
     positives = Columns(*[np.full(n, 2**40, dtype=np.uint64)] * 3)
     reader = BatchReader(dataset, config)
     (batch,) = reader.read("batch", [message], [(message.position, n)], positives)

@@ -92,7 +92,7 @@ def test_a_refusal_names_the_field_and_the_remedy(world: Place, case: str):
     error: Any = caught.value
     assert error.reason == "INVALID_CONFIGURATION"
     assert error.metadata["field"] == field
-    assert told in error.metadata["limit"]
+    assert told in error.metadata["expected"]
     assert len(str(error)) < 400
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,13 +15,19 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from torchkge.data_structures import KnowledgeGraph
 
-from negserve import Client, EpochConfig, FingerprintMismatchError, SamplerConfig
+from negserve import Client, EpochConfig, FingerprintMismatchError, SamplerConfig, aio
+from negserve.sampling import TypedNegativeSampler
 from negserve_server import graph
 from tests.contract.cases import CASES
 from tests.contract.conftest import ALL_SPLITS
 from tests.support.graphs import GRAPHS, REPOSITORY, load
 from tests.support.server_process import server_process
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)  # PyG itself uses torch.jit.script
+    from torch_geometric.data import Data
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +52,7 @@ def uploads(log: Path, name: str) -> int:
 
 
 def without_types(name: str) -> graph.TriplesFactory:
-    """Give a graph as a client can publish it: without labels and type constraints."""
+    """Give a graph without labels and type constraints."""
     loaded = load(name)
     return graph.TriplesFactory(
         loaded.splits, num_entities=loaded.num_entities, num_relations=loaded.num_relations
@@ -54,16 +62,19 @@ def without_types(name: str) -> graph.TriplesFactory:
 @pytest.mark.covers("Publish")
 @pytest.mark.parametrize("name", GRAPHS)
 def test_it_serves_the_same_negatives_as_the_graph_itself(publisher: Client, name: str):
-    loaded = without_types(name)
-    sizes = {"num_entities": loaded.num_entities, "num_relations": loaded.num_relations}
-    factory = publisher.publish(f"{name}.published", loaded.splits, **sizes)
+    loaded = load(name)
+    factory = publisher.publish(f"{name}.published", loaded)
     assert factory.fingerprint == loaded.fingerprint
     assert factory.split_fingerprints == loaded.split_fingerprints
     assert factory.num_triples_per_split == {s: len(t) for s, t in loaded.splits.items()}
-    assert (factory.entity_to_id, factory.type_constraints_fingerprint) == ({}, None)
+    assert factory.type_constraints_fingerprint == loaded.type_constraints_fingerprint
+    assert (factory.entity_to_id, factory.relation_to_id) == (
+        loaded.entity_to_id,
+        loaded.relation_to_id,
+    )
     triples = torch.from_numpy(loaded.mapped_triples[:: max(1, loaded.num_triples // 500)].copy())
     for case in CASES.values():
-        if "typed" in case.parts:
+        if "typed" in case.parts and loaded.type_constraints is None:
             continue
         ours, theirs = (
             case.open(loaded, place, 5, filtered=True, filter_splits=ALL_SPLITS, seed=9)
@@ -121,6 +132,68 @@ def test_forms_of_one_graph_are_one_graph(publisher: Client, log: Path):
     with pytest.raises(FingerprintMismatchError, match="forms") as caught:
         publisher.publish("forms", {"training": held, "validation": validation})
     assert caught.value.metadata["limit"] == fingerprints.pop()
+
+
+def test_type_constraints_and_labels_that_arrays_come_with(publisher: Client):
+    """They travel as those of a factory do; without them it is another graph, or has no labels."""
+    loaded = load("world")
+    types = loaded.type_constraints
+    assert types is not None
+    sizes = {"num_entities": loaded.num_entities, "num_relations": loaded.num_relations}
+    pairs = {"head": types.heads[::-1], "tail": np.concatenate([types.tails, types.tails[:5]])}
+    factory = publisher.publish(
+        "with-types",
+        loaded.splits,
+        **sizes,
+        type_constraints=pairs,
+        entity_to_id=loaded.entity_to_id,
+        relation_to_id=loaded.relation_to_id,
+    )
+    assert factory.fingerprint == loaded.fingerprint
+    assert factory.relation_labels == list(loaded.relation_to_id)
+    ours, theirs = (
+        TypedNegativeSampler(place, 9, filtered=True).sample(torch.tensor([[1055, 8, 623]]))[0]
+        for place in (loaded, factory)
+    )
+    assert torch.equal(ours, theirs)
+    # Labels are not in the fingerprint: who comes first gives them.
+    unlabelled = publisher.publish("without-labels", loaded.splits, **sizes, type_constraints=types)
+    assert unlabelled.fingerprint == loaded.fingerprint
+    assert publisher.publish("without-labels", loaded).entity_to_id == {}
+    untyped = publisher.publish("without-types", loaded.splits, **sizes)
+    assert untyped.fingerprint != loaded.fingerprint
+    with pytest.raises(FingerprintMismatchError, match="without-types"):
+        publisher.publish("without-types", loaded)
+
+
+def test_a_graph_of_a_library_is_the_one_that_it_holds(publisher: Client):
+    loaded = load("world")
+    heads, relations, tails = torch.from_numpy(loaded.mapped_triples.copy()).T
+    kg = KnowledgeGraph(
+        kg={"heads": heads, "relations": relations, "tails": tails},
+        ent2ix=dict(loaded.entity_to_id),
+        rel2ix=dict(loaded.relation_to_id),
+    )
+    data = Data(
+        edge_index=torch.stack([heads, tails]), edge_type=relations, num_nodes=loaded.num_entities
+    )
+    expected = loaded.split_fingerprints["training"]
+    for name, held in (("torchkge", kg), ("geometric", data)):
+        factory = publisher.publish(name, held)
+        assert factory.split_fingerprints["training"] == expected
+        assert factory.contains(loaded.mapped_triples, ("training",)).all()
+    assert publisher.triples_factory("torchkge").relation_labels == list(loaded.relation_to_id)
+
+
+def test_asyncio_publishes_them_too(publisher: Client):
+    loaded = load("world")
+
+    async def publish() -> tuple[str, object]:
+        async with aio.Client(publisher.target) as client:
+            factory = await client.publish("by-asyncio", loaded)
+            return factory.fingerprint, await factory.relation_labels()
+
+    assert asyncio.run(publish()) == (loaded.fingerprint, list(loaded.relation_to_id))
 
 
 def test_64_ranks_at_once_cost_one_upload_and_one_build(

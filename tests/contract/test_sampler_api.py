@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from negserve import InvalidRequestError
+from negserve.data import TripleStream
 from negserve.sampling import (
     NEGATIVE_SAMPLERS,
     BasicNegativeSampler,
@@ -85,8 +86,8 @@ def test_negatives_are_on_the_device_of_the_positives(world: Place, chunk_size: 
 def test_filter_negative_triples_keeps_exactly_what_is_not_known(
     place: Place, splits: tuple[str, ...]
 ):
-    sampler = PseudoTypedNegativeSampler(place.factory, 8, filter_splits=splits)
-    negatives, _ = sampler.sample(place.positives(2000))
+    negatives, _ = PseudoTypedNegativeSampler(place.factory, 8).sample(place.positives(2000))
+    sampler = PseudoTypedNegativeSampler(place.factory, 8, True, filter_splits=splits)
     kept, mask = sampler.filter_negative_triples(negatives)
     assert mask.shape == negatives.shape[:-1]
     expected = torch.from_numpy(~known(place.graph, negatives.numpy(), splits))
@@ -203,6 +204,9 @@ def test_bad_positives_are_refused_and_the_sampler_goes_on(
         ({"corruption_scheme": ("head", "head")}, "corruption_scheme"),
         ({"corruption_scheme": ("nose",)}, "nose"),
         ({"filtered": True, "filter_splits": ("train",)}, "train"),
+        ({"filtered": False, "filter_splits": ("training", "validation")}, "give filtered=True"),
+        ({"filter_splits": ("training",)}, "give filtered=True"),
+        ({"filtered": True, "filter_splits": ()}, "name splits"),
     ],
 )
 def test_bad_options_are_refused_at_construction(
@@ -210,6 +214,28 @@ def test_bad_options_are_refused_at_construction(
 ):
     with pytest.raises(ValueError, match=told):
         BasicNegativeSampler(world.factory, **options)  # type: ignore[arg-type]
+
+
+class Foreign:
+    """A graph of another library."""
+
+    mapped_triples = torch.zeros((1, 3), dtype=torch.int64)
+    num_entities = num_relations = 1
+
+
+class Awaited(Foreign):
+    """As of asyncio's client."""
+
+    async def open_sampler(self) -> None: ...
+
+
+@pytest.mark.parametrize("factory", [Foreign(), Awaited(), "world", None])
+def test_what_is_no_graph_of_ours_is_refused_by_name(factory: Any):
+    with pytest.raises(InvalidRequestError, match=rf"{type(factory).__name__}; give a graph of"):
+        BasicNegativeSampler(factory)
+    if not isinstance(factory, str):
+        with pytest.raises(InvalidRequestError, match=rf"{type(factory).__name__}; give an addr"):
+            TripleStream(factory, "world")
 
 
 def test_bernoulli_has_no_relation_slot(world: Place):

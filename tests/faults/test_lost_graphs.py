@@ -90,6 +90,23 @@ def opened(factory: RemoteTriplesFactory) -> tuple[RemoteTriplesFactory, Any]:
     )  # fmt: skip
 
 
+def test_type_constraints_and_labels_are_published_again(servers: Servers):
+    whole: dict[str, Any] = {
+        "type_constraints": {"head": [(0, 5), (0, 6)], "tail": TRIPLES[:, 1:]},
+        "entity_to_id": {f"entity {i}": i for i in range(300)},
+        "relation_to_id": {f"relation {i}": i for i in range(9)},
+    }
+    server = servers.start("--allow-publish")
+    with Client(server.target) as client:
+        factory = client.publish("g", TRIPLES, **SIZES, **whole)
+        sampler = factory.open_sampler(kind="typed", num_negs_per_pos=4)
+        wanted = sampler.sample(TRIPLES[:500], 7).replaced.tolist()
+        restarted(servers, server, "--allow-publish")
+        assert sampler.sample(TRIPLES[:500], 7).replaced.tolist() == wanted
+        assert factory.relation_to_id == whole["relation_to_id"]
+        assert client.triples_factory("g").fingerprint == factory.fingerprint
+
+
 def test_asyncio_finds_the_graph_again(servers: Servers):
     server = servers.start("--allow-publish")
 

@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import numpy as np
 import pytest
 
 from negserve import Client, FingerprintMismatchError, PublishProgress, UnavailableError
+from negserve.mapped_graph import MappedGraph
 from tests.faults.conftest import Servers
 from tests.support.server_process import server_process
 from tests.support.tcp_proxy import tcp_proxy
@@ -193,6 +194,54 @@ def test_a_server_killed_amid_an_upload_has_nothing_and_gets_it_when_it_is_back(
         told: list[PublishProgress] = []
         client.publish("big", triples, **SIZES, on_progress=told.append)
         assert told == []
+
+
+#: Of a graph with labels and type constraints; its upload takes 4 messages of triples, 4 of pairs
+#: and some of labels.
+ROWS = np.arange(200_000)
+WHOLE: dict[str, Any] = {
+    "factory": np.stack([ROWS % 20_000, ROWS // 20_000, 7 * ROWS % 20_000], 1),
+    **SIZES,
+    "type_constraints": {
+        slot: np.stack([ROWS // 4_000, ROWS % 4_000], 1)[: 100_000 + 9 * slot_size]
+        for slot, slot_size in (("head", 0), ("tail", 1))
+    },
+    "entity_to_id": {f"{i:040d}": i for i in range(SIZES["num_entities"])},
+    "relation_to_id": {f"relation {i}": i for i in range(SIZES["num_relations"])},
+}
+PARTS = {"triples": 2, "heads": 5, "tails": 7, "labels": 9, "last": 11}
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_server_killed_amid_any_part_has_nothing_and_gets_it_when_it_is_back(
+    tmp_path: Path, servers: Servers, part: str
+):
+    options = ("--allow-publish", "--publish-dir", str(tmp_path), "--threads", "1")
+    server = servers.start(*options)
+    restarted = []
+    uploading: list[PublishProgress] = []
+
+    def watch(progress: PublishProgress) -> None:
+        uploading.extend([progress] if progress.stage == "uploading" else [])
+        if len(uploading) == PARTS[part] and not restarted:
+            server.kill()
+            assert part == "last" or files(tmp_path) == [".lock"]
+            restarted.append(servers.start(*options, listen=server.target))
+
+    with Client(server.target) as client:
+        factory = client.publish("whole", **WHOLE, on_progress=watch)
+        assert restarted
+        assert len(uploading) >= PARTS[part] + (part != "last") * max(PARTS.values())
+        assert files(tmp_path) == [".lock", "whole.npz"]
+        restarted[0].kill()
+        servers.start(*options, listen=server.target)
+        again = client.triples_factory("whole")
+        assert again.fingerprint == factory.fingerprint == MappedGraph.of(**WHOLE).fingerprint
+        assert again.entity_to_id == WHOLE["entity_to_id"]
+        assert again.relation_labels[-1] == "relation 49"
+        typed = again.open_sampler(kind="typed", num_negs_per_pos=20)
+        negatives = typed.sample([[0, 0, 0]], 0).triples(np.array([[0, 0, 0]]))
+        assert negatives.max() < 4_000
 
 
 @pytest.mark.parametrize("moment", ["complete", "writing", "written"])

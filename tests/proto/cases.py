@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from google.protobuf.message import Message
 
-from negserve.fingerprint import graph_fingerprint, split_fingerprint
+from negserve.fingerprint import graph_fingerprint, split_fingerprint, types_fingerprint
 from negserve.v1 import sampler_pb2 as pb
+from tests.proto import wide_cases
+from tests.proto.case import Case, ids
 from tests.support.graphs import load
 
 #: Reasons without a case, and why.
@@ -22,6 +23,8 @@ WITHOUT_REASONS = {
     "CREDENTIALS_MISSING": "needs a server that wants a token",
     "CREDENTIALS_INVALID": "needs a server that wants a token",
     "INTERNAL_FAULT": "needs a server that fails",
+    "TOO_MANY_UNANSWERED": "needs a client that sends more than 16 MiB before it reads",
+    "STORAGE_FAILED": "needs a full disk",
 }
 
 MALFORMED = b"\xff\xff\xff\xff"
@@ -41,24 +44,6 @@ _EXPECTED = {"expected_fingerprint": load("world").fingerprint}
 _WRONG = {"expected_fingerprint": "0" * 64}
 
 
-@dataclass(frozen=True)
-class Case:
-    """One call.
-
-    :ivar about: what it shows
-    :ivar requests: all that the client sends before it half-closes, messages or raw bytes
-    """
-
-    name: str
-    about: str
-    requests: list[Message | bytes] = field(default_factory=list)
-
-
-def ids(values: Any, width: int) -> pb.Ids:
-    """Encode ids."""
-    return pb.Ids(data=np.asarray(values, dtype=f"<u{width}").tobytes(), width=width)
-
-
 def triples(
     count: int = len(_POSITIVES), *, widths: tuple[int, int, int] = (2, 1, 2)
 ) -> pb.Triples:
@@ -72,6 +57,13 @@ def triples(
         ids(column, width) for column, width in zip(zip(*rows, strict=True), widths, strict=True)
     ]
     return pb.Triples(heads=columns[0], relations=columns[1], tails=columns[2])
+
+
+def _unknown(count: int) -> pb.Triples:
+    """Give so many that are no triples of the graph."""
+    return pb.Triples(
+        heads=ids([7] * count, 2), relations=ids([3] * count, 1), tails=ids([9] * count, 2)
+    )
 
 
 def entities(*labels: str) -> pb.Ids:
@@ -126,6 +118,14 @@ def _sample_cases() -> list[Case]:
             "the example of the protocol document",
             sampler("BERNOULLI", 4, filter_splits=_TRAINING, seed=42),
             positives(7, two),
+        ),
+        answered(
+            "unknown positives",
+            "a notice comes with the answer to the thousandth",
+            sampler("BASIC", 1, seed=4),
+            positives(of=_unknown(600)),
+            positives(600, _unknown(400)),
+            positives(1000, _unknown(1)),
         ),
         answered(
             "largest numbers",
@@ -379,9 +379,39 @@ _TOY = {
     "training": np.array([(0, 0, 1), (1, 1, 2), (3, 0, 0)]),
     "testing": np.array([(0, 1, 2)]),
 }
-_TOY_FINGERPRINT = graph_fingerprint(
-    {name: split_fingerprint(rows, *_TOY_SIZES) for name, rows in _TOY.items()}
-)
+_TOY_SPLITS = {name: split_fingerprint(rows, *_TOY_SIZES) for name, rows in _TOY.items()}
+_TOY_FINGERPRINT = graph_fingerprint(_TOY_SPLITS)
+#: Pairs of relation and entity by slot; labels of entities, then of relations.
+_TOY_TYPES = {"HEAD": [(0, 0), (0, 3), (1, 1)], "TAIL": [(1, 2)]}
+_TOY_LABELS = {"ENTITY": ["Ana", "Bór", "C", "d e"], "RELATION": ["likes", "knows"]}
+
+
+def _type_pairs(slot: str, begin: int, end: int, **changes: Any) -> Message:
+    """Make a message of type constraints of the toy."""
+    columns = np.array(_TOY_TYPES[slot][begin:end]).T
+    relations, allowed = (ids(column, 1) for column in columns)
+    fields = {
+        "slot": pb.Slot.Value(f"SLOT_{slot}"),
+        "first_row": begin,
+        "relations": relations,
+        "entities": allowed,
+        "crc32": zlib.crc32(relations.data + allowed.data),
+        **changes,
+    }
+    return pb.PublishRequest(type_constraints=pb.PublishTypeConstraints(**fields))
+
+
+def _labels(kind: str, begin: int, end: int, **changes: Any) -> Message:
+    """Make a message of labels of the toy."""
+    texts = changes.pop("labels", _TOY_LABELS[kind][begin:end])
+    fields = {
+        "kind": pb.GetVocabularyResponse.Kind.Value(f"KIND_{kind}"),
+        "first_id": begin,
+        "labels": texts,
+        "crc32": zlib.crc32(b"".join(text.encode() + b"\0" for text in texts)),
+        **changes,
+    }
+    return pb.PublishRequest(labels=pb.PublishLabels(**fields))
 
 
 def _publish_cases() -> list[Case]:
@@ -414,6 +444,20 @@ def _publish_cases() -> list[Case]:
         return pb.PublishRequest(chunk=pb.PublishChunk(**fields))
 
     first, second, third = chunk("training", 0, 2), chunk("training", 2, 3), chunk("testing", 0, 1)
+    typed = types_fingerprint(
+        *(np.array(pairs, dtype=np.uint32) for pairs in _TOY_TYPES.values()), *_TOY_SIZES
+    )
+    labels = [*_TOY_LABELS["ENTITY"], *_TOY_LABELS["RELATION"]]
+    whole = announced(
+        "whole",
+        fingerprint=graph_fingerprint(_TOY_SPLITS, typed),
+        type_constraints=pb.AnnouncedTypeConstraints(
+            num_heads=len(_TOY_TYPES["HEAD"]), num_tails=len(_TOY_TYPES["TAIL"])
+        ),
+        labels=pb.AnnouncedLabels(num_bytes=sum(len(label.encode()) for label in labels)),
+    )
+    all_triples = [whole, first, second, third]
+    heads, tails = _type_pairs("HEAD", 0, 3), _type_pairs("TAIL", 0, 1)
     outside = pb.Triples(heads=ids([4], 1), relations=ids([0], 1), tails=ids([1], 1))
     return [
         Case("checksum mismatch", "nothing is kept of it, and the name stays free",
@@ -426,6 +470,25 @@ def _publish_cases() -> list[Case]:
         Case("another graph than announced", "the triples have another fingerprint",
              [announced(fingerprint="0" * 64), first, second, third]),
         Case("uploaded", "three chunks of two splits", [announced(), first, second, third]),
+        Case("type constraints out of order", "tails come behind all heads",
+             [*all_triples, _type_pairs("HEAD", 0, 2), tails]),
+        Case("type constraints unsorted", "(0, 3) was due before (1, 1)",
+             [*all_triples, _type_pairs("HEAD", 0, 3, relations=ids([0, 1, 0], 1),
+                                        entities=ids([0, 1, 3], 1),
+                                        crc32=zlib.crc32(b"\0\1\0\0\1\3"))]),
+        Case("entity of type constraints out of range", "there are 4",
+             [*all_triples, _type_pairs("HEAD", 0, 1, entities=ids([4], 1),
+                                        crc32=zlib.crc32(b"\0\4"))]),
+        Case("checksum of labels", "they changed on their way",
+             [*all_triples, heads, tails, _labels("ENTITY", 0, 4, crc32=1)]),
+        Case("more labels than announced", "by their bytes",
+             [*all_triples, heads, tails, _labels("ENTITY", 0, 1, labels=[30 * "x"])]),
+        Case("a label twice", "labels of a kind are different",
+             [*all_triples, heads, tails, _labels("ENTITY", 0, 4, labels=["Ana", "Ana", "C", "df"]),
+              _labels("RELATION", 0, 2, labels=["likes", "knowsss"])]),
+        Case("type constraints and labels", "in several messages each",
+             [*all_triples, _type_pairs("HEAD", 0, 2), _type_pairs("HEAD", 2, 3), tails,
+              _labels("ENTITY", 0, 3), _labels("ENTITY", 3, 4), _labels("RELATION", 0, 2)]),
         Case("already held", "answered at once, nothing is asked for", [announced()]),
         Case("embedded graph", "what is loaded from files is held, too",
              [announced("world", fingerprint=load("world").fingerprint)]),
@@ -436,17 +499,25 @@ def _publish_cases() -> list[Case]:
              [announced("large", splits=[pb.AnnouncedSplit(split=pb.SPLIT_TRAINING,
                                                            num_triples=2**40)])]),
         Case("no name", "a bad announcement", [announced("")]),
+        Case("no type constraints", "a graph without leaves them out",
+             [announced(type_constraints=pb.AnnouncedTypeConstraints())]),
+        Case("no bytes of labels", "each has at least one",
+             [announced(labels=pb.AnnouncedLabels(num_bytes=5))]),
         Case("chunk first", "the announcement is missing", [first]),
         Case("no message", "a stream without messages ends well"),
         Case("no message of protobuf", "refused", [MALFORMED]),
     ]  # fmt: skip
 
 
-#: By RPC.
+#: By file: an RPC, and what its calls are about if not the embedded graph.
 CASES: dict[str, list[Case]] = {
     "Sample": [*_sample_cases(), *_sample_refusals()],
     "SampleEpoch": _epoch_cases(),
     "Contains": _contains_cases(),
+    "GetServer": [
+        Case("limits", "of a server with default options", [pb.GetServerRequest()]),
+        Case("no message of protobuf", "refused", [MALFORMED]),
+    ],
     "ListDatasets": [Case("all", "one dataset", [pb.ListDatasetsRequest()])],
     "GetDataset": [
         Case("world", "the embedded graph", [pb.GetDatasetRequest(dataset="world")]),
@@ -455,5 +526,7 @@ CASES: dict[str, list[Case]] = {
     ],
     "GetRelationStatistics": _cases_by_name(pb.GetRelationStatisticsRequest),
     "GetVocabulary": _cases_by_name(pb.GetVocabularyRequest),
-    "Publish": _publish_cases(),
+    "Publish": [*_publish_cases(), wide_cases.publication()],
+    "Sample.wide": wide_cases.SAMPLE,
+    "SampleEpoch.wide": wide_cases.SAMPLE_EPOCH,
 }

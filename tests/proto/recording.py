@@ -22,7 +22,9 @@ from negserve.corrupted_batch import CorruptedBatch
 from negserve.dataset import Dataset, Limits
 from negserve.v1 import sampler_pb2 as pb
 from negserve.wire import SLOTS, decode_ids
-from tests.proto.cases import CASES, MALFORMED, Case
+from tests.proto import wide_cases
+from tests.proto.case import Case
+from tests.proto.cases import CASES, MALFORMED
 from tests.support.descriptors import SERVICE
 from tests.support.graphs import REPOSITORY, load
 from tests.support.server_process import server_process
@@ -31,24 +33,36 @@ FOLDER = REPOSITORY / "proto" / "testdata"
 
 METHODS: dict[str, MethodDescriptor] = {method.name: method for method in SERVICE.methods}
 _SECONDS = 20.0
+#: Of a longer message, a vocabulary's, there are only the bytes.
+MOST_BYTES_WITH_JSON = 16_384
 #: What a refusal's metadata say in the words of a library, not of the protocol.
-_FREE_TEXT = {"MALFORMED_MESSAGE": "limit"}
+_FREE_TEXT = {"MALFORMED_MESSAGE": "complaint"}
+
+
+#: What stands in the file for the version of the server, which each release has another of.
+_ANY_VERSION = "0.0.0"
 
 
 @contextmanager
-def server_of(rpc: str, channel: grpc.Channel) -> Iterator[grpc.Channel]:
-    """Give a channel to the server that the cases of an RPC are for.
+def server_of(file: str, channel: grpc.Channel) -> Iterator[grpc.Channel]:
+    """Give a channel to the server that the cases of a file are for.
 
+    :param file: its name, without the suffix
     :param channel: to that of the embedded graph alone; ``Publish`` needs one that takes graphs and
-        has none yet
+        has none yet, the files about the wide graph one that has that
     """
-    if rpc != "Publish":
+    if file != "Publish" and not file.endswith(f".{wide_cases.NAME}"):
         yield channel
         return
     with (
         server_process("--allow-publish", "--threads", "1") as server,
         grpc.insecure_channel(server.target) as opened,
     ):
+        if file != "Publish":
+            _, error = call(
+                opened, "Publish", [_bytes(each) for each in wide_cases.publication().requests]
+            )
+            assert error is None
         yield opened
 
 
@@ -70,12 +84,16 @@ def call(channel: grpc.Channel, rpc: str, requests: list[bytes]) -> tuple[list[b
         else:
             answers.append(answer)
     except grpc.RpcError as error:
-        return _without_waiting(rpc, answers), error
-    return _without_waiting(rpc, answers), None
+        return _stable(rpc, answers), error
+    return _stable(rpc, answers), None
 
 
-def _without_waiting(rpc: str, answers: list[bytes]) -> list[bytes]:
-    """Leave out the signs of life that only tell of the time that passes."""
+def _stable(rpc: str, answers: list[bytes]) -> list[bytes]:
+    """Leave out the signs of life that only tell of the time that passes, and the version."""
+    if rpc == "GetServer" and answers:
+        answer = pb.GetServerResponse.FromString(answers[0])
+        answer.version = _ANY_VERSION
+        return [_bytes(answer)]
     if rpc != "Publish":
         return answers
     return [
@@ -134,13 +152,13 @@ def _bytes(message: Message) -> bytes:
 
 
 def _describe(message_class: type[Message], data: bytes) -> dict[str, Any]:
-    if data == MALFORMED:
+    if data == MALFORMED or len(data) > MOST_BYTES_WITH_JSON:
         return {"json": None, "hex": data.hex()}
     message = json_format.MessageToDict(message_class.FromString(data))
     return {"json": message, "hex": data.hex()}
 
 
-def _reader(message: pb.SamplerConfig) -> BatchReader:
+def _reader(name: str, message: pb.SamplerConfig) -> BatchReader:
     """Give what decodes the batches of a configuration, and checks them against it."""
     slots = {value: name for name, value in SLOTS.items()}
     config = SamplerConfig(
@@ -153,17 +171,24 @@ def _reader(message: pb.SamplerConfig) -> BatchReader:
         chunk_size=message.chunk_size or 1,
         log_q=message.log_q,
     )
-    graph = load("world")
+    num_entities, num_relations = sizes(name)
     dataset = Dataset(
-        name="world",
-        fingerprint=graph.fingerprint,
-        num_entities=graph.num_entities,
-        num_relations=graph.num_relations,
-        num_triples=graph.num_triples,
-        has_vocabulary=True,
-        limits=Limits(1, 1, 1),
+        name=name,
+        fingerprint="",
+        num_entities=num_entities,
+        num_relations=num_relations,
+        num_triples=1,
+        has_vocabulary=False,
+        limits=Limits(1, 1, 1, 1, 1),
     )
     return BatchReader(dataset, config)
+
+
+def sizes(name: str) -> tuple[int, int]:
+    """Give the numbers of entities and relations of a graph that files are about."""
+    if name == wide_cases.NAME:
+        return wide_cases.NUM_ENTITIES, wide_cases.NUM_RELATIONS
+    return load("world").num_entities, load("world").num_relations
 
 
 def _columns(triples: pb.Triples) -> Columns:
@@ -174,7 +199,8 @@ def _columns(triples: pb.Triples) -> Columns:
 
 def _sample_batches(requests: list[Any], responses: list[Any]) -> Iterator[tuple[Any, Any]]:
     for request, response in zip(requests[1:], responses[1:], strict=False):
-        reader = _reader(requests[0].configuration.sampler)
+        configuration = requests[0].configuration
+        reader = _reader(configuration.dataset, configuration.sampler)
         positives = _columns(request.positives.triples)
         due = request.positives.position, len(positives.heads)
         (batch,) = reader.read("batch", [response.batch], [due], positives)
@@ -187,7 +213,8 @@ def _epoch_batches(requests: list[Any], responses: list[Any]) -> Iterator[tuple[
         for message in response.batches.batches:
             positives = _columns(message.positives)
             due = message.negatives.position, len(positives.heads)
-            (batch,) = _reader(request.sampler).read("", [message.negatives], [due], positives)
+            reader = _reader(request.dataset, request.sampler)
+            (batch,) = reader.read("", [message.negatives], [due], positives)
             yield np.stack(positives, axis=1).astype(np.int64), batch
 
 
@@ -200,17 +227,30 @@ def _rebuilt(positives: Any, batch: CorruptedBatch) -> dict[str, Any]:
 
 def golden_files(channel: grpc.Channel) -> dict[str, str]:
     """Make all golden files on a server of the embedded graph; text by name."""
-    fingerprint = load("world").fingerprint
     texts = {}
-    for rpc, cases in CASES.items():
-        head = {"service": SERVICE.full_name, "rpc": rpc, "fingerprint": fingerprint}
-        with server_of(rpc, channel) as served:
+    for file, cases in CASES.items():
+        rpc, _, name = file.partition(".")
+        with server_of(file, channel) as served:
             recorded = [record(served, rpc, case) for case in cases]
-        texts[f"{rpc}.json"] = _text(head, recorded)
+        texts[f"{file}.json"] = _text(head(rpc, name or "world"), recorded)
     return texts
 
 
-def _text(head: dict[str, str], cases: list[dict[str, Any]]) -> str:
+def head(rpc: str, name: str) -> dict[str, Any]:
+    """Give what stands before the cases of a file about a graph."""
+    world = load("world").fingerprint
+    num_entities, num_relations = sizes(name)
+    return {
+        "service": SERVICE.full_name,
+        "rpc": rpc,
+        "dataset": name,
+        "fingerprint": wide_cases.FINGERPRINT if name == wide_cases.NAME else world,
+        "num_entities": num_entities,
+        "num_relations": num_relations,
+    }
+
+
+def _text(head: dict[str, Any], cases: list[dict[str, Any]]) -> str:
     """Write JSON with one message, batch or scalar a line."""
     lines = [
         "{",

@@ -14,14 +14,23 @@ from google.protobuf import json_format
 from google.protobuf.message_factory import GetMessageClass
 
 from negserve.v1 import errors_pb2
-from tests.proto.cases import CASES, WITHOUT_REASONS
-from tests.proto.recording import FOLDER, METHODS, call, golden_files, refusal, server_of
-from tests.support.descriptors import SERVICE, messages_of_rpcs
+from tests.proto.cases import CASES, MALFORMED, WITHOUT_REASONS
+from tests.proto.recording import (
+    FOLDER,
+    METHODS,
+    MOST_BYTES_WITH_JSON,
+    call,
+    golden_files,
+    head,
+    refusal,
+    server_of,
+)
+from tests.support.descriptors import assert_parsable, messages_of_rpcs
 from tests.support.graphs import load
 from tests.support.oracle import known
 from tests.support.server_process import server_process
 
-_MOST_BYTES = 300_000
+_MOST_BYTES = 400_000
 #: Of a refusal; its sentence may change.
 COMPARED = ("domain", "reason", "metadata")
 
@@ -49,9 +58,9 @@ def files() -> dict[str, Any]:
 
 
 def cases() -> Iterator[tuple[str, dict[str, Any]]]:
-    for rpc, file in files().items():
+    for file in files().values():
         for case in file["cases"]:
-            yield rpc, case
+            yield file["rpc"], case
 
 
 def test_the_files_are_current(channel: grpc.Channel):
@@ -60,10 +69,10 @@ def test_the_files_are_current(channel: grpc.Channel):
 
 
 def test_a_server_answers_every_request_with_the_same_bytes(channel: grpc.Channel):
-    for rpc, file in files().items():
-        with server_of(rpc, channel) as served:
+    for name, file in files().items():
+        with server_of(name, channel) as served:
             for case in file["cases"]:
-                replay(served, rpc, case)
+                replay(served, file["rpc"], case)
 
 
 def replay(channel: grpc.Channel, rpc: str, case: dict[str, Any]) -> None:
@@ -79,13 +88,21 @@ def replay(channel: grpc.Channel, rpc: str, case: dict[str, Any]) -> None:
         assert {key: told[key] for key in COMPARED} == {key: case["error"][key] for key in COMPARED}
 
 
+def cases_about(dataset: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    for file in files().values():
+        if file["dataset"] == dataset:
+            for case in file["cases"]:
+                yield file["rpc"], case
+
+
 def test_json_and_bytes_are_the_same_messages():
     for rpc, case in cases():
         for key, kind in (("requests", "input_type"), ("responses", "output_type")):
             message_class = GetMessageClass(getattr(METHODS[rpc], kind))
             for each in case[key]:
                 if each["json"] is None:
-                    assert case["error"]["reason"] == "MALFORMED_MESSAGE"
+                    is_long = len(each["hex"]) // 2 > MOST_BYTES_WITH_JSON
+                    assert is_long or case["error"]["reason"] == "MALFORMED_MESSAGE"
                     continue
                 parsed = json_format.ParseDict(each["json"], message_class())
                 assert parsed.SerializeToString(deterministic=True).hex() == each["hex"]
@@ -93,7 +110,7 @@ def test_json_and_bytes_are_the_same_messages():
 
 def test_the_rebuilt_negatives_keep_the_promises():
     graph = load("world")
-    for rpc, case in cases():
+    for rpc, case in cases_about("world"):
         for batch in case.get("batches", []):
             negatives, mask = np.array(batch["negatives"]), np.array(batch["mask"], dtype=bool)
             assert negatives.shape[:2] == mask.shape
@@ -109,11 +126,11 @@ def filter_splits(rpc: str, case: dict[str, Any]) -> tuple[str, ...]:
 
 
 def test_every_rpc_has_cases():
-    assert set(files()) == set(CASES) == {method.name for method in SERVICE.methods}
-    for rpc, file in files().items():
-        assert file["service"] == SERVICE.full_name
-        assert file["rpc"] == rpc
-        assert file["fingerprint"] == load("world").fingerprint
+    assert set(files()) == set(CASES)
+    assert {file["rpc"] for file in files().values()} == set(METHODS)
+    for name, file in files().items():
+        rpc, _, graph = name.partition(".")
+        assert file.items() >= head(rpc, graph or "world").items()
         names = [case["name"] for case in file["cases"]]
         assert len(set(names)) == len(names)
         assert "OK" in {case["status"] for case in file["cases"]}
@@ -139,17 +156,48 @@ def test_every_field_of_requests_and_answers_occurs():
     for rpc, case in cases():
         for key, kind in (("requests", "input_type"), ("responses", "output_type")):
             for each in case[key]:
-                if each["json"] is not None:
+                if bytes.fromhex(each["hex"]) != MALFORMED:
                     message_class = GetMessageClass(getattr(METHODS[rpc], kind))
                     visit(message_class.FromString(bytes.fromhex(each["hex"])))
     messages = messages_of_rpcs()
     expected = {field.full_name for message in messages.values() for field in message.fields}
-    # The graph has no triples with labels unseen in training, and few labels.
+    # The graphs have no triples with labels unseen in training, and few labels and relations.
     assert expected - seen == {
         "negserve.v1.SplitSummary.num_unseen",
+        "negserve.v1.GetRelationStatisticsResponse.first_id",
         "negserve.v1.GetVocabularyResponse.first_id",
+    }
+
+
+def test_every_width_of_an_answer_occurs():
+    seen: dict[str, set[int]] = {"replaced": set(), "head_counts": set(), "heads": set()}
+
+    def note(batch: Any) -> None:
+        for name in ("replaced", "head_counts"):
+            seen[name].add(getattr(batch, name).width)
+
+    for rpc, case in cases():
+        for each in case["responses"] if rpc in {"Sample", "SampleEpoch"} else []:
+            response = GetMessageClass(METHODS[rpc].output_type).FromString(
+                bytes.fromhex(each["hex"])
+            )
+            if rpc == "Sample":
+                note(response.batch)
+            else:
+                for epoch_batch in response.batches.batches:
+                    seen["heads"].add(epoch_batch.positives.heads.width)
+                    note(epoch_batch.negatives)
+    assert {name: widths - {0} for name, widths in seen.items()} == {
+        "replaced": {1, 2, 4},
+        "head_counts": {1, 2},
+        "heads": {2, 4},
     }
 
 
 def test_the_files_are_small():
     assert sum(path.stat().st_size for path in FOLDER.iterdir()) < _MOST_BYTES
+
+
+def test_the_metadata_of_refusals_can_be_parsed():
+    for rpc, case in cases():
+        assert_parsable(case.get("error", {}).get("metadata", {}), METHODS[rpc].input_type)

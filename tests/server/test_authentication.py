@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import time
@@ -85,7 +86,7 @@ def test_without_a_token_every_method_is_refused(channel: grpc.Channel, method: 
     answers = CALLS[method](SamplerServiceStub(channel), timeout=TIMEOUT)
     code, reason, metadata, details = refusal(answers)
     assert (code, reason) == (CODE.UNAUTHENTICATED, "CREDENTIALS_MISSING")
-    assert metadata == {"field": "authorization", "limit": "Bearer TOKEN"}
+    assert metadata == {"key": "authorization", "expected": "Bearer TOKEN"}
     assert "authorization: Bearer TOKEN" in details
     assert "NEGSERVE_TOKEN" in details
 
@@ -98,7 +99,7 @@ def test_with_another_token_every_method_is_refused(channel: grpc.Channel, metho
     )
     code, reason, metadata, details = refusal(answers)
     assert (code, reason) == (CODE.UNAUTHENTICATED, "CREDENTIALS_INVALID")
-    assert metadata == {"field": "authorization", "limit": "Bearer TOKEN"}
+    assert metadata == {"key": "authorization", "expected": "Bearer TOKEN"}
     for secret in (wrong, OLD, NEW):
         assert secret not in details
 
@@ -140,12 +141,13 @@ def test_the_header_in_other_forms(channel: grpc.Channel, value: str, is_good: b
         assert refusal(answers)[:2] == (CODE.UNAUTHENTICATED, "CREDENTIALS_INVALID")
 
 
-def test_health_needs_no_token_and_reflection_does(channel: grpc.Channel):
+def test_probes_need_no_token_and_who_stays_does(channel: grpc.Channel):
     health = health_pb2_grpc.HealthStub(channel)
     for service in ("", "world"):
         request = health_pb2.HealthCheckRequest(service=service)
         assert health.Check(request, timeout=TIMEOUT).status == 1
-    assert next(health.Watch(request, timeout=TIMEOUT)).status == 1
+    watch = health.Watch(request, timeout=TIMEOUT)
+    assert refusal(watch)[:2] == (CODE.UNAUTHENTICATED, "CREDENTIALS_MISSING")
     stub = reflection_pb2_grpc.ServerReflectionStub(channel)
     answers = stub.ServerReflectionInfo(
         iter([reflection_pb2.ServerReflectionRequest(list_services="")]), timeout=TIMEOUT
@@ -187,6 +189,33 @@ def test_tokens_are_exchanged_without_a_restart(tmp_path: Path):
             time.sleep(0.1)
         assert not is_taken(OLD)
     for secret in (OLD, NEW):
+        assert secret not in log.read_text()
+
+
+def test_refused_calls_are_counted_and_logged_now_and_then(tmp_path: Path, tokens: Path):
+    log = tmp_path / "log"
+    wrong = "wrong-0123456789abcdef"
+    with (
+        server_process("--token-file", str(tokens), log=log) as server,
+        grpc.insecure_channel(server.target) as channel,
+    ):
+        stub = SamplerServiceStub(channel)
+        for number in range(300):
+            metadata = bearing(f"Bearer {wrong}") if number % 3 else ()
+            with pytest.raises(grpc.RpcError) as caught:
+                stub.GetDataset(pb.GetDatasetRequest(dataset="world"), metadata=metadata, timeout=9)
+            assert caught.value.code() is CODE.UNAUTHENTICATED
+        end = time.monotonic() + 60
+        while "300 since the start" not in log.read_text():
+            assert time.monotonic() < end
+            time.sleep(0.1)
+    lines = [line for line in log.read_text().splitlines() if "refused" in line]
+    assert len(lines) <= 4, "a line for some 10 seconds"
+    assert "1 without a token, the last from ipv4:127.0.0.1:" in lines[0]
+    assert "WARNING" in lines[0]
+    counts = [re.findall(r"(\d+) with", line) for line in lines]
+    assert sum(int(count) for line in counts for count in line) == 300
+    for secret in (wrong, OLD, NEW):
         assert secret not in log.read_text()
 
 
@@ -233,8 +262,8 @@ def test_tokens_in_plain_text_over_a_network_are_warned_of(
         cert, key = Authority(tmp_path).issue("127.0.0.1")
         options += ["--tls-cert", cert, "--tls-key", key]
     log = tmp_path / "log"
-    with server_process(*options, listen=(address,), log=log) as server:
-        warned = f"{server.target} takes tokens in plain text" in log.read_text()
+    with server_process(*options, listen=(address,), log=log):
+        warned = f"{address} takes tokens in plain text" in log.read_text()
     assert warned == (listen == "0.0.0.0:0")
 
 

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import negserve_server
+from tests.support.graphs import REPOSITORY
 
 _ASK = """
 import numpy as np
@@ -22,7 +23,11 @@ print(sum(kernels.contains_values.stats.cache_hits.values()))
 def _ask(root: Path) -> list[str]:
     result = subprocess.run(
         [sys.executable, "-c", _ASK],
-        env={**os.environ, "PYTHONPATH": str(root), "NUMBA_CACHE_DIR": str(root / "cache")},
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(root), str(REPOSITORY / "client")]),
+            "NUMBA_CACHE_DIR": str(root / "cache"),
+        },
         cwd=root,
         capture_output=True,
         text=True,

@@ -6,12 +6,13 @@ import itertools
 
 import numpy as np
 
-from negserve_server.graph import TriplesFactory
+from negserve_server.graph import TriplesFactory, false_negative_report
+from negserve_server.graph.epoch import EpochConfig
 from negserve_server.graph.type_constraints import TypeConstraints
 from negserve_server.index import kernels as index_kernels
 from negserve_server.index import known_lists, members
-from negserve_server.sampling import SamplerConfig, weights
-from negserve_server.sampling.kernels import corrupt, corrupt_chunks, corrupt_one
+from negserve_server.sampling import SamplerConfig, false_negatives, philox, weights
+from negserve_server.sampling.kernels import corrupt, corrupt_chunks, corrupt_one, permute
 from negserve_server.warm_up import warm_up
 
 FILTER = {"filter_splits": ("training",)}
@@ -38,12 +39,16 @@ def test_warm_up_compiles_all_that_requests_use():
         corrupt_one.corrupt_one,
         corrupt_one.one_scratch,
         index_kernels.contains_values,
+        index_kernels.count_values,
         index_kernels.fill_table,
         index_kernels.find_one,
         known_lists.place_lists,
         known_lists.fill_lists,
         members.fill_members,
         weights._cumulate,
+        permute.permute,
+        philox.blocks,
+        false_negatives._merge,
     ]
     before = [len(kernel.signatures) for kernel in compiled]
     assert before == [1] * len(
@@ -62,4 +67,7 @@ def test_warm_up_compiles_all_that_requests_use():
             for k in (1, 3):
                 config = SamplerConfig(num_negs_per_pos=k, **options)  # type: ignore[arg-type]
                 factory.sampler(config).sample(triples, 7)
+        epoch = factory.epoch(SamplerConfig(seed=3), EpochConfig(batch_size=2, weights=True))
+        epoch.batch(0)
+        false_negative_report(factory)
     assert [len(kernel.signatures) for kernel in compiled] == before

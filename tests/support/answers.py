@@ -26,7 +26,11 @@ def described(name: str, num_triples: int) -> pb.GetDatasetResponse:
             ],
         ),
         limits=pb.Limits(
-            max_negatives_per_positive=99, max_negatives_per_message=99, max_triples_per_message=99
+            max_negatives_per_positive=99,
+            max_negatives_per_message=99,
+            max_triples_per_message=99,
+            max_unanswered_messages=99,
+            max_unanswered_bytes=2**24,
         ),
     )
 

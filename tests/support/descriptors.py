@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator, Mapping
+
 from google.protobuf.descriptor import Descriptor
 
 from negserve.v1 import sampler_pb2 as pb
@@ -24,3 +27,26 @@ def messages_of_rpcs() -> dict[str, Descriptor]:
         visit(method.input_type)
         visit(method.output_type)
     return found
+
+
+#: A number, or names separated by a comma and a blank.
+_LIMIT = re.compile(r"[^,\s]+(, [^,\s]+)*")
+
+
+def assert_parsable(metadata: Mapping[str, str | None], request: Descriptor | None = None) -> None:
+    """Hold the metadata of a refusal against what ``errors.proto`` promises of them.
+
+    :param request: the RPC's message, of which ``field`` is a field; None for that of any RPC
+    """
+    limit, field = metadata.get("limit"), metadata.get("field")
+    assert limit is None or _LIMIT.fullmatch(limit), metadata
+    requests = [method.input_type for method in SERVICE.methods] if request is None else [request]
+    paths = {f".{path}" for message in requests for path in _field_paths(message)}
+    assert field is None or any(path.endswith(f".{field}") for path in paths), metadata
+
+
+def _field_paths(message: Descriptor) -> Iterator[str]:
+    for field in message.fields:
+        yield field.name
+        if field.message_type is not None:
+            yield from (f"{field.name}.{path}" for path in _field_paths(field.message_type))

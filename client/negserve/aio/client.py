@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from negserve.aio.connection import Connection
 from negserve.aio.triples_factory import RemoteTriplesFactory
 from negserve.base_client import BaseClient
 from negserve.dataset_list import DatasetList
-from negserve.mapped_graph import MappedGraph, Publishable
-from negserve.publish import PublishProgress, Restoration, confirmed, publish
+from negserve.mapped_graph import MappedGraph
+from negserve.publish import PublishProgress, Restoration, check_columns, confirmed, publish
+from negserve.server_info import ServerInfo
 from negserve.v1 import sampler_pb2 as pb
 
 
@@ -27,7 +28,7 @@ class Client(BaseClient[Connection]):
     :param target: ``HOST:PORT`` or ``unix:PATH``; several for replicas of the same data
     :param timeout: as of :class:`negserve.Client`
     :param patience: as of :class:`negserve.Client`
-    :raises InvalidRequestError: if there is no address, or a time is not positive
+    :raises InvalidRequestError: if there is no address, one is none, or a time is not positive
     """
 
     _connection_class = Connection
@@ -46,6 +47,13 @@ class Client(BaseClient[Connection]):
     async def close(self) -> None:
         """Close the connection; calls under way, and all later ones, end with an error."""
         await self._connection.close()
+
+    async def server_info(self) -> ServerInfo:
+        """Tell version, versions of the sampling function, and limits of the server in use.
+
+        :raises NegserveError: typed by what the server said
+        """
+        return await self._connection.call("GetServer", pb.GetServerRequest(), ServerInfo.of)
 
     async def list_datasets(self) -> list[str]:
         """Name the datasets that the server holds.
@@ -66,20 +74,28 @@ class Client(BaseClient[Connection]):
     async def publish(
         self,
         name: str,
-        factory: Publishable,
+        factory: Any,
         *,
         num_entities: int | None = None,
         num_relations: int | None = None,
+        type_constraints: Any = None,
+        entity_to_id: Mapping[str, int] | None = None,
+        relation_to_id: Mapping[str, int] | None = None,
         on_progress: Callable[[PublishProgress], object] | None = None,
     ) -> RemoteTriplesFactory:
         """Make a graph at hand a dataset of the server, or find that it is one.
 
         Parameters, result and errors as of :meth:`negserve.Client.publish`.
         """
-        graph = await asyncio.to_thread(
-            MappedGraph.of, factory, num_entities=num_entities, num_relations=num_relations
-        )
+        options = {
+            "num_entities": num_entities,
+            "num_relations": num_relations,
+            "type_constraints": type_constraints,
+            "entity_to_id": entity_to_id,
+            "relation_to_id": relation_to_id,
+        }
+        graph = await asyncio.to_thread(partial(MappedGraph.of, factory, **options))
+        check_columns(graph)
         await publish(self._connection, name, graph, on_progress)
-        sizes = {"num_entities": num_entities, "num_relations": num_relations}
-        restoration = Restoration(name, graph.fingerprint, factory, sizes)
+        restoration = Restoration(name, graph.fingerprint, factory, options)
         return confirmed(await self.triples_factory(name), graph, restoration)

@@ -13,6 +13,7 @@ import grpc
 
 from negserve import credentials
 from negserve.aio.call import Call, in_time
+from negserve.aio.closed_loops import hear_out
 from negserve.budget import Budget
 from negserve.parsing import open_stub, parsed
 from negserve.replicas import CHANNEL_OPTIONS
@@ -59,6 +60,8 @@ class Connection(Transport):
             if line is None or line.num_lost != self.num_lost:
                 for other in [other for other in self._lines if other.is_closed()]:
                     del self._lines[other]
+                if line is None:
+                    hear_out(loop)
                 channel = credentials.open_channel(grpc.aio, self.target, CHANNEL_OPTIONS)
                 line = self._lines[loop] = _Line(
                     self.target,

@@ -12,6 +12,7 @@ from negserve.aio.connection import Connection
 from negserve.aio.epoch_stream import EpochStream
 from negserve.aio.remote_sampler import RemoteSampler
 from negserve.config import SamplerConfig
+from negserve.leakage import warn_of_leakage
 from negserve.relation_statistics import RelationStatistics
 from negserve.remote_dataset import RemoteDataset
 from negserve.v1 import sampler_pb2 as pb
@@ -69,9 +70,13 @@ class RemoteTriplesFactory(RemoteDataset[Connection, EpochStream]):
         """Open a sampler.
 
         :param options: fields of :class:`negserve.SamplerConfig`
+        :raises LeakageWarning: where Python is told to raise it, for a filter over validation or
+            testing triples; for evaluation ignore it
         :raises NegserveError: typed by what the server said of the configuration
         """
-        sampler = RemoteSampler(self._connection, self._dataset, SamplerConfig(**options))
+        config = SamplerConfig(**options)
+        warn_of_leakage(config.filter_splits)
+        sampler = RemoteSampler(self._connection, self._dataset, config)
         await sampler.open()
         return sampler
 

@@ -22,8 +22,10 @@ from negserve.epoch import EpochConfig, Tail
 from negserve.epoch_cursor import epoch_and_start
 from negserve.epoch_stream import EpochStream
 from negserve.errors import InvalidRequestError
+from negserve.leakage import leakage_told, warn_of_leakage
 from negserve.sampling.positions import MAX_NUM_WORKERS
 from negserve.sampling.ranks import distributed_rank, find_rank
+from negserve.targets import checked_targets
 from negserve.triples_factory import RemoteTriplesFactory
 
 Form = Literal["batch", "compact", "tuple"]
@@ -67,8 +69,10 @@ class TripleStream(IterableDataset[Item]):
         :class:`CompactTripleBatch`, for transfers to a device with the expansion there; ``tuple``
         gives the tensors (positives, negatives), then those asked for of mask, weights and log_q
     :param prefetch: batches read ahead, at least 1, in each worker
-    :raises InvalidRequestError: if ranks are given by halves, or torch.distributed has several
-        but is not initialised yet
+    :raises InvalidRequestError: if ranks are given by halves, torch.distributed has several but is
+        not initialised yet, or a target is none
+    :raises LeakageWarning: where Python is told to raise it, for a filter over validation or
+        testing triples
     """
 
     def __init__(
@@ -94,14 +98,24 @@ class TripleStream(IterableDataset[Item]):
         if isinstance(source, RemoteTriplesFactory):
             if dataset not in {None, source.name}:
                 raise InvalidRequestError(f"dataset={dataset!r}; source is {source.name!r}")
+        elif not isinstance(source, Client | Sequence):
+            kind = type(source)
+            raise InvalidRequestError(
+                f"source is a {kind.__module__}.{kind.__qualname__}; give an address, a "
+                f"negserve.Client, or its triples_factory(name), or what its publish(name, graph) "
+                f"gives for a graph that you hold"
+            )
         elif dataset is None:
             raise InvalidRequestError("dataset is missing; name one of the server's")
+        elif not isinstance(source, Client):
+            checked_targets(source)  # now, not in each worker
         # A share that was given by the caller is not for accelerate to give.
         self._has_own_rank = rank is None and world_size is None
         rank, world_size = _ranks(rank, world_size)
         self._source = source
         self._dataset = dataset
         self.sampler = sampler or SamplerConfig()
+        warn_of_leakage(self.sampler.filter_splits)
         self.form: Form = form
         self.prefetch = prefetch
         self.config = EpochConfig(
@@ -248,7 +262,8 @@ class TripleStream(IterableDataset[Item]):
             return
         factory = self._open()[0]
         largest_id = max(factory.num_entities, factory.num_relations) - 1
-        stream: EpochStream = factory.epochs(self.sampler, config, prefetch=self.prefetch)
+        with leakage_told():
+            stream: EpochStream = factory.epochs(self.sampler, config, prefetch=self.prefetch)
         stream.load_state_dict({"epoch": epoch, "start": start})
         for batch in stream:
             if config.tail == "drop" and batch.next_start > end:

@@ -196,12 +196,15 @@ class RemoteGraph:
         for graph, inverted in ((self._graph, False), (self._without_inverses, True)):
             if graph is None or factory.num_triples != len(graph.splits["training"]):
                 continue
-            sizes = {"num_entities": factory.num_entities, "num_relations": factory.num_relations}
             fits = graph.num_entities <= factory.num_entities and (
                 graph.num_relations <= factory.num_relations
             )
             if fits and not self._sizes_known:
-                graph = MappedGraph.of(graph.splits, **sizes)  # noqa: PLW2901
+                graph = MappedGraph.of(  # noqa: PLW2901
+                    graph.splits,
+                    num_entities=factory.num_entities,
+                    num_relations=factory.num_relations,
+                )
             if factory.split_fingerprints["training"] == graph.split_fingerprints["training"]:
                 if factory.fingerprint == graph.fingerprint:
                     # Whoever published it: what a replica has lost, it gets from here.

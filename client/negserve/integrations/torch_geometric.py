@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import torch
-from torch_geometric.nn.kge import KGEModel
-
 from negserve.errors import InvalidRequestError
+from negserve.extras import needing
 from negserve.integrations.unmasked import check_unmasked
 from negserve.sampling import NegativeSampler
+
+with needing("negserve.integrations.torch_geometric", "torch-geometric"):
+    import torch
+    from torch_geometric.nn.kge import KGEModel
 
 
 class NegativeEdges(NamedTuple):

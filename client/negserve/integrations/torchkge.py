@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-from torchkge.data_structures import KnowledgeGraph
-from torchkge.sampling import NegativeSampler as TorchKgeNegativeSampler
-
 from negserve.errors import InvalidRequestError
+from negserve.extras import needing
 from negserve.integrations.unmasked import check_unmasked
 from negserve.sampling import NegativeSampler, TriplesFactory, get_negative_sampler_cls
 from negserve.sampling.positions import Positions
+
+with needing("negserve.integrations.torchkge", "torchkge"):
+    import torch
+    from torchkge.data_structures import KnowledgeGraph
+    from torchkge.sampling import NegativeSampler as TorchKgeNegativeSampler
 
 _LIBRARY = "TorchKGE"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC
 from collections.abc import Mapping, Sequence
+from inspect import iscoroutinefunction
 from typing import Any, ClassVar
 
 import torch
@@ -11,11 +12,28 @@ import torch
 from negserve.config import FilterMode, Kind, Slot, Split
 from negserve.corrupted_batch import CorruptedBatch
 from negserve.errors import InvalidRequestError
+from negserve.leakage import leakage_told, warn_of_leakage
 from negserve.sampling.expansion import expand
+from negserve.sampling.options import checked_filter_splits
 from negserve.sampling.positions import Positions
 from negserve.sampling.protocol import TriplesFactory
 
 _SUFFIX = "NegativeSampler"
+
+
+def _check_factory(triples_factory: object) -> None:
+    """Refuse by name what draws no negatives, such as the graphs of other libraries.
+
+    :raises InvalidRequestError: saying how they come to a server
+    """
+    opens = getattr(triples_factory, "open_sampler", None)
+    if opens is None or iscoroutinefunction(opens):
+        kind = type(triples_factory)
+        raise InvalidRequestError(
+            f"triples_factory is a {kind.__module__}.{kind.__qualname__}; give a graph of "
+            f"negserve: negserve.Client(target).triples_factory(name) of one that is served, or "
+            f".publish(name, graph) of one that you hold"
+        )
 
 
 class NegativeSampler(ABC):
@@ -32,7 +50,8 @@ class NegativeSampler(ABC):
     :param num_negs_per_pos: negatives per positive, k; None for 1
     :param filtered: whether known triples are told apart, exactly; there are always
         ``num_negs_per_pos`` negatives
-    :param filter_splits: the splits whose triples count as known
+    :param filter_splits: with ``filtered``, the splits whose triples count as known; None for
+        ``training``. To train, no others: see :class:`negserve.LeakageWarning`
     :param filter_mode: with ``filtered``, what becomes of known triples: ``exact`` (they are
         never drawn) or ``mask`` (they are drawn, and the mask is False for each of them, as
         PyKEEN does it, but without error)
@@ -51,6 +70,8 @@ class NegativeSampler(ABC):
     :param world_size: how many ranks there are; given and left out together with ``rank``
     :raises ValueError: for an option that is not legal, or a combination that has no meaning;
         ``docs/sampling.md`` lists them
+    :raises LeakageWarning: where Python is told to raise it, for a filter over validation or
+        testing triples; for evaluation ignore it
     """
 
     #: The default strategy for optimizing the sampler's hyper-parameters.
@@ -67,7 +88,7 @@ class NegativeSampler(ABC):
         num_negs_per_pos: int | None = None,
         filtered: bool = False,
         *,
-        filter_splits: Sequence[Split] = ("training",),
+        filter_splits: Sequence[Split] | None = None,
         filter_mode: FilterMode = "exact",
         seed: int = 0,
         corruption_scheme: Sequence[Slot] = ("head", "tail"),
@@ -78,12 +99,13 @@ class NegativeSampler(ABC):
         rank: int | None = None,
         world_size: int | None = None,
     ) -> None:
+        _check_factory(triples_factory)
         # Wrong ranks are refused before the server is asked.
         self._positions = Positions(chunk_size, rank, world_size)
         self.triples_factory = triples_factory
         self.num_negs_per_pos = 1 if num_negs_per_pos is None else num_negs_per_pos
         self.filtered = filtered
-        self.filter_splits = tuple(filter_splits)
+        self.filter_splits = checked_filter_splits(filter_splits, filtered)
         self.filter_mode: FilterMode = filter_mode
         self.seed = seed
         self.corruption_scheme = tuple(corruption_scheme)
@@ -93,19 +115,22 @@ class NegativeSampler(ABC):
         self.distinct = distinct
         self.chunk_size = chunk_size
         self.log_q = log_q
-        self._sampler = triples_factory.open_sampler(
-            kind=self.kind,
-            **self._kind_options(),
-            num_negs_per_pos=self.num_negs_per_pos,
-            corruption_scheme=self.corruption_scheme,
-            candidates=self.candidates,
-            filter_splits=self.filter_splits if filtered else (),
-            filter_mode=filter_mode,
-            distinct=distinct,
-            chunk_size=chunk_size,
-            log_q=log_q,
-            seed=seed,
-        )
+        known = self.filter_splits if filtered else ()
+        warn_of_leakage(known)
+        with leakage_told():
+            self._sampler = triples_factory.open_sampler(
+                kind=self.kind,
+                **self._kind_options(),
+                num_negs_per_pos=self.num_negs_per_pos,
+                corruption_scheme=self.corruption_scheme,
+                candidates=self.candidates,
+                filter_splits=known,
+                filter_mode=filter_mode,
+                distinct=distinct,
+                chunk_size=chunk_size,
+                log_q=log_q,
+                seed=seed,
+            )
 
     def _kind_options(self) -> Mapping[str, Any]:
         """Give what the kind adds to the configuration: fields of ``SamplerConfig``."""

@@ -8,12 +8,13 @@ from typing import TypedDict
 import torch
 
 from negserve.config import FilterMode, Slot, Split
+from negserve.errors import InvalidRequestError
 
 
 class SamplerOptions(TypedDict, total=False):
     """Keyword arguments of :class:`negserve.sampling.NegativeSampler`, which says what they do."""
 
-    filter_splits: Sequence[Split]
+    filter_splits: Sequence[Split] | None
     filter_mode: FilterMode
     seed: int
     corruption_scheme: Sequence[Slot]
@@ -23,3 +24,30 @@ class SamplerOptions(TypedDict, total=False):
     log_q: bool
     rank: int | None
     world_size: int | None
+
+
+def checked_filter_splits(
+    filter_splits: Sequence[Split] | None, filtered: bool
+) -> tuple[Split, ...]:
+    """Give the splits of a sampler's filter.
+
+    :param filter_splits: None for ``training``
+    :raises InvalidRequestError: for splits without a filter, or a filter without splits: either
+        way nothing would be filtered
+    """
+    splits: tuple[Split, ...] = ("training",) if filter_splits is None else tuple(filter_splits)
+    if filtered and not splits:
+        raise InvalidRequestError(
+            "filter_splits=() with filtered=True: nothing would be filtered; name splits, or give "
+            "filtered=False",
+            reason="INVALID_CONFIGURATION",
+            metadata={"field": "filter_splits", "value": "()"},
+        )
+    if filter_splits is not None and not filtered:
+        raise InvalidRequestError(
+            f"filter_splits={splits} with filtered=False: nothing would be filtered; give "
+            f"filtered=True, or leave filter_splits out",
+            reason="INVALID_CONFIGURATION",
+            metadata={"field": "filter_splits", "value": ", ".join(splits)},
+        )
+    return splits

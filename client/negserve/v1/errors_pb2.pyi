@@ -36,16 +36,18 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_INVALID_ID_WIDTH: _ErrorReason.ValueType  # 3
     """INVALID_ARGUMENT. An `Ids` message has a width that is not 1, 2, 4 or 8,
     or its data is not a whole number of ids. Metadata: `field`, `value`,
-    `limit`.
+    `limit` (of a width) or `expected` (of the data).
     """
     ERROR_REASON_SHAPE_MISMATCH: _ErrorReason.ValueType  # 4
     """INVALID_ARGUMENT. Heads, relations and tails are not equally many.
-    Metadata: `value`, `limit`.
+    Metadata: `value`, `expected`.
     """
     ERROR_REASON_STREAM_OUT_OF_ORDER: _ErrorReason.ValueType  # 5
     """FAILED_PRECONDITION. A stream's first message was not a configuration (or
-    announcement), or a later one was, or a chunk is not the next one.
-    Metadata: `value` (what came), `limit` (what was due).
+    announcement), or a later one was, or a chunk is not the next one; or a
+    call that takes one request got none before its end, or two. A stream of
+    requests without any is not refused. Metadata: `value` (what came), `expected`
+    (what was due).
     """
     ERROR_REASON_UNKNOWN_DATASET: _ErrorReason.ValueType  # 6
     """NOT_FOUND. No dataset of that name is served. Metadata: `value`,
@@ -58,23 +60,29 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_INVALID_CONFIGURATION: _ErrorReason.ValueType  # 8
     """INVALID_ARGUMENT. A field of a configuration or announcement is not legal.
-    Metadata: `field`, `value`, `limit`.
+    Metadata: `field`, `value`, `limit` (where it is a number or names),
+    `expected`.
     """
     ERROR_REASON_LIMIT_EXCEEDED: _ErrorReason.ValueType  # 9
     """RESOURCE_EXHAUSTED. More was asked for in one message than the server
-    answers in one. Metadata: `field`, `value`, `limit`.
+    answers in one. Metadata: `field`, `value` (the number, or how many there
+    are), `limit` (the largest that would be answered).
     """
     ERROR_REASON_TOO_MANY_STREAMS: _ErrorReason.ValueType  # 10
-    """RESOURCE_EXHAUSTED. The server has as many open streams as it takes.
-    Metadata: `value`, `limit`.
+    """RESOURCE_EXHAUSTED, passes. The server has as many open streams as it takes,
+    in all, of this connection or with this token, and none of them is silent.
+    Metadata: `resource` (the limit, or watches for those of health), `value`,
+    `limit`.
     """
     ERROR_REASON_DRAINING: _ErrorReason.ValueType  # 11
-    """UNAVAILABLE. The server is shutting down; the same request to another
+    """UNAVAILABLE, passes. The server is shutting down; the same request to another
     replica, or later to this one, gives the same bytes.
     """
     ERROR_REASON_STREAM_IDLE: _ErrorReason.ValueType  # 12
-    """DEADLINE_EXCEEDED. The client sent nothing on an open stream for longer
-    than the server waits. Metadata: `limit` (seconds).
+    """DEADLINE_EXCEEDED, passes. The client sent nothing on an open stream for
+    longer than the server waits, or than 10 seconds where somebody else needed
+    the place: open the stream again when there is something to send. Metadata:
+    `limit` (seconds).
     """
     ERROR_REASON_POSITION_OUT_OF_RANGE: _ErrorReason.ValueType  # 13
     """INVALID_ARGUMENT. The positions of a request would pass 2^64 - 1.
@@ -82,8 +90,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_MALFORMED_MESSAGE: _ErrorReason.ValueType  # 14
     """INVALID_ARGUMENT. A message's bytes are not the protobuf message that the
-    method takes. Metadata: `value` (the message type), `limit` (the parser's
-    complaint).
+    method takes. Metadata: `value` (the message type), `complaint` (the
+    parser's).
     """
     ERROR_REASON_PUBLISH_NOT_ALLOWED: _ErrorReason.ValueType  # 15
     """PERMISSION_DENIED. The server holds no such dataset, and its operator does
@@ -91,8 +99,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_GRAPH_TOO_LARGE: _ErrorReason.ValueType  # 16
     """RESOURCE_EXHAUSTED. The server has no room for the graph that was announced
-    beside those that were published before. Metadata: `field`, `value`
-    (announced), `limit` (what is left).
+    beside those that were published before. Metadata: `resource` (triples,
+    ids or graphs), `value` (announced), `limit` (what is left).
     """
     ERROR_REASON_CHECKSUM_MISMATCH: _ErrorReason.ValueType  # 17
     """DATA_LOSS. The checksum of a chunk is not that of its triples: they changed
@@ -100,12 +108,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_CREDENTIALS_MISSING: _ErrorReason.ValueType  # 18
     """UNAUTHENTICATED. The server wants a token in the metadata of each call,
-    `authorization: Bearer TOKEN`, and none came. Metadata: `field` (of the
-    call's metadata), `limit` (what is due in it).
+    `authorization: Bearer TOKEN`, and none came. Metadata: `key` (of the
+    call's metadata), `expected` (what is due in it).
     """
     ERROR_REASON_CREDENTIALS_INVALID: _ErrorReason.ValueType  # 19
     """UNAUTHENTICATED. What came in its place is none of the server's tokens; it
-    is not repeated. Metadata: `field`, `limit`.
+    is not repeated. Metadata: `key`, `expected`.
     """
     ERROR_REASON_INTERNAL_FAULT: _ErrorReason.ValueType  # 20
     """INTERNAL. The server failed in a way that it did not foresee; its log has
@@ -113,8 +121,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_TOO_MANY_UNANSWERED: _ErrorReason.ValueType  # 21
     """FAILED_PRECONDITION. More messages of a stream, or more bytes of them, were
-    sent ahead than may be unanswered: read answers before you send more.
-    Metadata: `field` (`messages` or `bytes`), `value`, `limit`.
+    sent ahead than may be unanswered: read answers before you send more. It
+    comes after the answers that were under way; what is sent until then is
+    taken and forgotten. Metadata: `resource` (messages or bytes), `value`,
+    `limit`.
     """
     ERROR_REASON_STORAGE_FAILED: _ErrorReason.ValueType  # 22
     """RESOURCE_EXHAUSTED. The server can't write a published graph down, as when
@@ -128,7 +138,27 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     `grpc-status-details-bin` trailer, a `google.rpc.Status` with one
     `google.rpc.ErrorInfo`. Its `domain` is `negserve.dev`, its `reason` the name
     of one of these values without the prefix `ERROR_REASON_`, and its `metadata`
-    names the offending value and the limit under the keys given at each value.
+    names the offending value and the limit under the keys given at each value:
+
+    - `value` is what came, as text.
+    - `limit` is for a program: a decimal number, the largest legal one or the
+      only one, or names to choose from, separated by a comma and a blank. It is
+      left out where what is legal takes more words. Of many names the first are
+      given, and `num_omitted` counts the others.
+    - `expected` has those words, for a person.
+    - `field` is a field of the request by its proto name, behind those of the
+      fields that it is in, with periods between them, as far as it takes to find
+      it: `heads.width` is `positives.triples.heads.width` of `SampleRequest`.
+    - `resource` is what the server has too little of, where that is no field.
+    - `row` is the index of a triple in its message, `slot` is `head`, `relation`
+      or `tail`.
+
+    No status is larger than 4 KiB as it travels: values are shortened in the
+    middle to some 160 characters, and what is not printable is escaped.
+
+    A refusal that passes carries a `google.rpc.RetryInfo` behind the ErrorInfo:
+    send the same request again, elsewhere at once, to the same server after
+    `retry_delay`. One without is final: the same request gets the same refusal.
 
     A status without that comes from gRPC or from a proxy on the way, whatever
     its code: send the request again, as after UNAVAILABLE. Every RPC is pure or
@@ -149,16 +179,18 @@ ERROR_REASON_RELATION_ID_OUT_OF_RANGE: ErrorReason.ValueType  # 2
 ERROR_REASON_INVALID_ID_WIDTH: ErrorReason.ValueType  # 3
 """INVALID_ARGUMENT. An `Ids` message has a width that is not 1, 2, 4 or 8,
 or its data is not a whole number of ids. Metadata: `field`, `value`,
-`limit`.
+`limit` (of a width) or `expected` (of the data).
 """
 ERROR_REASON_SHAPE_MISMATCH: ErrorReason.ValueType  # 4
 """INVALID_ARGUMENT. Heads, relations and tails are not equally many.
-Metadata: `value`, `limit`.
+Metadata: `value`, `expected`.
 """
 ERROR_REASON_STREAM_OUT_OF_ORDER: ErrorReason.ValueType  # 5
 """FAILED_PRECONDITION. A stream's first message was not a configuration (or
-announcement), or a later one was, or a chunk is not the next one.
-Metadata: `value` (what came), `limit` (what was due).
+announcement), or a later one was, or a chunk is not the next one; or a
+call that takes one request got none before its end, or two. A stream of
+requests without any is not refused. Metadata: `value` (what came), `expected`
+(what was due).
 """
 ERROR_REASON_UNKNOWN_DATASET: ErrorReason.ValueType  # 6
 """NOT_FOUND. No dataset of that name is served. Metadata: `value`,
@@ -171,23 +203,29 @@ fingerprint than the caller says. Metadata: `value` (the caller's), `limit`
 """
 ERROR_REASON_INVALID_CONFIGURATION: ErrorReason.ValueType  # 8
 """INVALID_ARGUMENT. A field of a configuration or announcement is not legal.
-Metadata: `field`, `value`, `limit`.
+Metadata: `field`, `value`, `limit` (where it is a number or names),
+`expected`.
 """
 ERROR_REASON_LIMIT_EXCEEDED: ErrorReason.ValueType  # 9
 """RESOURCE_EXHAUSTED. More was asked for in one message than the server
-answers in one. Metadata: `field`, `value`, `limit`.
+answers in one. Metadata: `field`, `value` (the number, or how many there
+are), `limit` (the largest that would be answered).
 """
 ERROR_REASON_TOO_MANY_STREAMS: ErrorReason.ValueType  # 10
-"""RESOURCE_EXHAUSTED. The server has as many open streams as it takes.
-Metadata: `value`, `limit`.
+"""RESOURCE_EXHAUSTED, passes. The server has as many open streams as it takes,
+in all, of this connection or with this token, and none of them is silent.
+Metadata: `resource` (the limit, or watches for those of health), `value`,
+`limit`.
 """
 ERROR_REASON_DRAINING: ErrorReason.ValueType  # 11
-"""UNAVAILABLE. The server is shutting down; the same request to another
+"""UNAVAILABLE, passes. The server is shutting down; the same request to another
 replica, or later to this one, gives the same bytes.
 """
 ERROR_REASON_STREAM_IDLE: ErrorReason.ValueType  # 12
-"""DEADLINE_EXCEEDED. The client sent nothing on an open stream for longer
-than the server waits. Metadata: `limit` (seconds).
+"""DEADLINE_EXCEEDED, passes. The client sent nothing on an open stream for
+longer than the server waits, or than 10 seconds where somebody else needed
+the place: open the stream again when there is something to send. Metadata:
+`limit` (seconds).
 """
 ERROR_REASON_POSITION_OUT_OF_RANGE: ErrorReason.ValueType  # 13
 """INVALID_ARGUMENT. The positions of a request would pass 2^64 - 1.
@@ -195,8 +233,8 @@ Metadata: `value`, `limit`.
 """
 ERROR_REASON_MALFORMED_MESSAGE: ErrorReason.ValueType  # 14
 """INVALID_ARGUMENT. A message's bytes are not the protobuf message that the
-method takes. Metadata: `value` (the message type), `limit` (the parser's
-complaint).
+method takes. Metadata: `value` (the message type), `complaint` (the
+parser's).
 """
 ERROR_REASON_PUBLISH_NOT_ALLOWED: ErrorReason.ValueType  # 15
 """PERMISSION_DENIED. The server holds no such dataset, and its operator does
@@ -204,8 +242,8 @@ not allow clients to publish one. Metadata: `value` (the name).
 """
 ERROR_REASON_GRAPH_TOO_LARGE: ErrorReason.ValueType  # 16
 """RESOURCE_EXHAUSTED. The server has no room for the graph that was announced
-beside those that were published before. Metadata: `field`, `value`
-(announced), `limit` (what is left).
+beside those that were published before. Metadata: `resource` (triples,
+ids or graphs), `value` (announced), `limit` (what is left).
 """
 ERROR_REASON_CHECKSUM_MISMATCH: ErrorReason.ValueType  # 17
 """DATA_LOSS. The checksum of a chunk is not that of its triples: they changed
@@ -213,12 +251,12 @@ on the way. Metadata: `value` (the chunk's), `limit` (of what arrived).
 """
 ERROR_REASON_CREDENTIALS_MISSING: ErrorReason.ValueType  # 18
 """UNAUTHENTICATED. The server wants a token in the metadata of each call,
-`authorization: Bearer TOKEN`, and none came. Metadata: `field` (of the
-call's metadata), `limit` (what is due in it).
+`authorization: Bearer TOKEN`, and none came. Metadata: `key` (of the
+call's metadata), `expected` (what is due in it).
 """
 ERROR_REASON_CREDENTIALS_INVALID: ErrorReason.ValueType  # 19
 """UNAUTHENTICATED. What came in its place is none of the server's tokens; it
-is not repeated. Metadata: `field`, `limit`.
+is not repeated. Metadata: `key`, `expected`.
 """
 ERROR_REASON_INTERNAL_FAULT: ErrorReason.ValueType  # 20
 """INTERNAL. The server failed in a way that it did not foresee; its log has
@@ -226,8 +264,10 @@ more. Metadata: `value` (the kind of the fault).
 """
 ERROR_REASON_TOO_MANY_UNANSWERED: ErrorReason.ValueType  # 21
 """FAILED_PRECONDITION. More messages of a stream, or more bytes of them, were
-sent ahead than may be unanswered: read answers before you send more.
-Metadata: `field` (`messages` or `bytes`), `value`, `limit`.
+sent ahead than may be unanswered: read answers before you send more. It
+comes after the answers that were under way; what is sent until then is
+taken and forgotten. Metadata: `resource` (messages or bytes), `value`,
+`limit`.
 """
 ERROR_REASON_STORAGE_FAILED: ErrorReason.ValueType  # 22
 """RESOURCE_EXHAUSTED. The server can't write a published graph down, as when

@@ -89,6 +89,7 @@ class _SamplerKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SamplerKi
     """The head with probability tph / (tph + hpt) of the relation (Wang et al.,
     AAAI 2014), else the tail; values uniformly over all entities. 0.5 for a
     relation without training triples.
+    `GetRelationStatisticsResponse.head_probability` says how it is rounded.
     """
     SAMPLER_KIND_PSEUDO_TYPED: _SamplerKind.ValueType  # 3
     """Values uniformly over the entities seen in training in that slot of that
@@ -117,6 +118,7 @@ SAMPLER_KIND_BERNOULLI: SamplerKind.ValueType  # 2
 """The head with probability tph / (tph + hpt) of the relation (Wang et al.,
 AAAI 2014), else the tail; values uniformly over all entities. 0.5 for a
 relation without training triples.
+`GetRelationStatisticsResponse.head_probability` says how it is rounded.
 """
 SAMPLER_KIND_PSEUDO_TYPED: SamplerKind.ValueType  # 3
 """Values uniformly over the entities seen in training in that slot of that
@@ -324,7 +326,10 @@ class SamplerConfig(_message.Message):
     """Key of the generator; any 64-bit value."""
     algorithm_version: _builtins.int
     """The version of the sampling function. 0 asks for the newest; any other
-    value must be one that the server knows (now: 2).
+    value must be one that the server knows (now: 2), see
+    `GetServerResponse.algorithm_versions`. A version draws the same bytes for
+    ever. From release 1.0 on, a version that a server knows is known by all
+    later ones of the same major version; before, a new version may replace it.
     """
     alpha: _builtins.float
     """Exponent of kind DEGREE, alone or in a mixture: 0 (uniform) to 4. Absent
@@ -357,8 +362,9 @@ class SamplerConfig(_message.Message):
 
     @_builtins.property
     def filter_splits(self) -> _containers.RepeatedScalarFieldContainer[Global___Split.ValueType]:
-        """Splits whose triples are known. Empty: no filter. `filter_mode` says what
-        happens to negatives that are known.
+        """Splits whose triples are known, different ones in any order: a repeated one
+        is refused. Empty: no filter. `filter_mode` says what happens to negatives
+        that are known.
         """
 
     @_builtins.property
@@ -768,8 +774,8 @@ class SampleEpochRequest(_message.Message):
 
     @_builtins.property
     def relations(self) -> Global___Ids:
-        """Only training triples of these relations. Absent: all; present and empty is
-        refused.
+        """Only training triples of these relations, in any order; repetitions have no
+        effect. Absent: all; present and empty is refused.
         """
 
     def __init__(
@@ -857,7 +863,10 @@ class EpochBatch(_message.Message):
     """
     @_builtins.property
     def positives(self) -> Global___Triples:
-        """The positives, m of them; m may be 0 with TAIL_RULE_SHORT."""
+        """The positives, m of them; m may be 0 with TAIL_RULE_SHORT. Heads and tails
+        come in the narrowest width that holds all entity ids, relations in that of
+        all relation ids: 1 byte up to 256 ids, 2 up to 65,536, else 4.
+        """
 
     @_builtins.property
     def negatives(self) -> Global___CorruptedBatch:
@@ -954,7 +963,7 @@ class ContainsConfiguration(_message.Message):
     """As in `SampleConfiguration`."""
     @_builtins.property
     def splits(self) -> _containers.RepeatedScalarFieldContainer[Global___Split.ValueType]:
-        """Splits to look in; at least one."""
+        """Splits to look in; at least one. Repetitions have no effect."""
 
     def __init__(
         self,
@@ -1296,14 +1305,18 @@ class Limits(_message.Message):
     """Largest message that the server receives, in bytes."""
     max_unanswered_messages: _builtins.int
     """How many messages of a stream may be unanswered: the client reads answers
-    before it sends more.
+    before it sends more. A server may take more while it has room, and refuses
+    the stream with TOO_MANY_UNANSWERED when it has none.
     """
     max_unanswered_bytes: _builtins.int
     """How many bytes those may have together; a single message may always have
     `max_request_bytes`.
     """
     max_streams: _builtins.int
-    """Most open streams of all callers, of one connection and of one token."""
+    """Most open streams of all callers, of one connection and of one token. Other
+    calls count apart from streams, and there may be as many of them. Where no
+    place is left, one that was silent for 10 seconds gives way, see STREAM_IDLE.
+    """
     max_streams_per_connection: _builtins.int
     """See `max_streams`."""
     max_streams_per_token: _builtins.int
@@ -1401,8 +1414,10 @@ class GetRelationStatisticsResponse(_message.Message):
 
     @_builtins.property
     def head_probability(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
-        """tph / (tph + hpt), the probability that BERNOULLI replaces the head; 0.5
-        for a relation without training triples.
+        """The probability that BERNOULLI replaces the head: tph / (tph + hpt), rounded
+        down to a multiple of 2^-32, which is what it draws by. With H different
+        heads and T different tails that is floor(2^32 T / (H + T)) / 2^32, exactly.
+        0.5 for a relation without training triples.
         """
 
     def __init__(

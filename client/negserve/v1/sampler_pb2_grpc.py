@@ -36,6 +36,17 @@ class SamplerServiceStub:
     configuration, algorithm version, seed, position of the positive), so
     sending the same request twice, or to another replica, gives the same bytes.
 
+    Messages ahead. On a stream of requests a client may send some before their
+    answers come, at most `Limits.max_unanswered_messages`, and together at most
+    `Limits.max_unanswered_bytes`. It reads answers while it sends: one that
+    sends more than that without reading is refused with `TOO_MANY_UNANSWERED`.
+
+    Unknown values. Fields that a receiver does not know are ignored, as protobuf
+    does by itself. A message whose oneof has no member, or only one that the
+    server does not know, is refused with `STREAM_OUT_OF_ORDER`, a number that no
+    value of an enum has with `INVALID_CONFIGURATION`. What a client does about
+    answers like that, the protocol document says.
+
     Message sizes. With the server's default limits no answer of a stream is
     larger than 4 MiB, the default limit of gRPC clients: a negative takes at
     most 4 bytes of `replaced` and one bit of `mask`, with `log_q` 4 bytes more,
@@ -107,6 +118,17 @@ class SamplerServiceServicer:
     configuration, algorithm version, seed, position of the positive), so
     sending the same request twice, or to another replica, gives the same bytes.
 
+    Messages ahead. On a stream of requests a client may send some before their
+    answers come, at most `Limits.max_unanswered_messages`, and together at most
+    `Limits.max_unanswered_bytes`. It reads answers while it sends: one that
+    sends more than that without reading is refused with `TOO_MANY_UNANSWERED`.
+
+    Unknown values. Fields that a receiver does not know are ignored, as protobuf
+    does by itself. A message whose oneof has no member, or only one that the
+    server does not know, is refused with `STREAM_OUT_OF_ORDER`, a number that no
+    value of an enum has with `INVALID_CONFIGURATION`. What a client does about
+    answers like that, the protocol document says.
+
     Message sizes. With the server's default limits no answer of a stream is
     larger than 4 MiB, the default limit of gRPC clients: a negative takes at
     most 4 bytes of `replaced` and one bit of `mask`, with `log_q` 4 bytes more,
@@ -117,8 +139,8 @@ class SamplerServiceServicer:
     def Sample(self, request_iterator, context):
         """Corrupts positives. The first message of the client configures the stream
         and is answered by one `SampleConfigured`; every further message carries
-        positives and is answered, in order, by one `CorruptedBatch`. Requests may
-        be sent ahead of the answers.
+        positives and is answered, in order, by one `CorruptedBatch`. Some requests
+        may be sent ahead of the answers.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -258,6 +280,17 @@ class SamplerService:
     stream of a seed: negatives are a pure function of (fingerprint, sampler
     configuration, algorithm version, seed, position of the positive), so
     sending the same request twice, or to another replica, gives the same bytes.
+
+    Messages ahead. On a stream of requests a client may send some before their
+    answers come, at most `Limits.max_unanswered_messages`, and together at most
+    `Limits.max_unanswered_bytes`. It reads answers while it sends: one that
+    sends more than that without reading is refused with `TOO_MANY_UNANSWERED`.
+
+    Unknown values. Fields that a receiver does not know are ignored, as protobuf
+    does by itself. A message whose oneof has no member, or only one that the
+    server does not know, is refused with `STREAM_OUT_OF_ORDER`, a number that no
+    value of an enum has with `INVALID_CONFIGURATION`. What a client does about
+    answers like that, the protocol document says.
 
     Message sizes. With the server's default limits no answer of a stream is
     larger than 4 MiB, the default limit of gRPC clients: a negative takes at

@@ -37,6 +37,17 @@ class SamplerServiceStub:
     configuration, algorithm version, seed, position of the positive), so
     sending the same request twice, or to another replica, gives the same bytes.
 
+    Messages ahead. On a stream of requests a client may send some before their
+    answers come, at most `Limits.max_unanswered_messages`, and together at most
+    `Limits.max_unanswered_bytes`. It reads answers while it sends: one that
+    sends more than that without reading is refused with `TOO_MANY_UNANSWERED`.
+
+    Unknown values. Fields that a receiver does not know are ignored, as protobuf
+    does by itself. A message whose oneof has no member, or only one that the
+    server does not know, is refused with `STREAM_OUT_OF_ORDER`, a number that no
+    value of an enum has with `INVALID_CONFIGURATION`. What a client does about
+    answers like that, the protocol document says.
+
     Message sizes. With the server's default limits no answer of a stream is
     larger than 4 MiB, the default limit of gRPC clients: a negative takes at
     most 4 bytes of `replaced` and one bit of `mask`, with `log_q` 4 bytes more,
@@ -51,8 +62,8 @@ class SamplerServiceStub:
     Sample: _grpc.StreamStreamMultiCallable[_sampler_pb2.SampleRequest, _sampler_pb2.SampleResponse]
     """Corrupts positives. The first message of the client configures the stream
     and is answered by one `SampleConfigured`; every further message carries
-    positives and is answered, in order, by one `CorruptedBatch`. Requests may
-    be sent ahead of the answers.
+    positives and is answered, in order, by one `CorruptedBatch`. Some requests
+    may be sent ahead of the answers.
     """
     SampleEpoch: _grpc.UnaryStreamMultiCallable[_sampler_pb2.SampleEpochRequest, _sampler_pb2.SampleEpochResponse]
     """Streams the batches of one rank in one epoch over the training split:
@@ -99,6 +110,17 @@ class SamplerServiceAsyncStub(SamplerServiceStub):
     configuration, algorithm version, seed, position of the positive), so
     sending the same request twice, or to another replica, gives the same bytes.
 
+    Messages ahead. On a stream of requests a client may send some before their
+    answers come, at most `Limits.max_unanswered_messages`, and together at most
+    `Limits.max_unanswered_bytes`. It reads answers while it sends: one that
+    sends more than that without reading is refused with `TOO_MANY_UNANSWERED`.
+
+    Unknown values. Fields that a receiver does not know are ignored, as protobuf
+    does by itself. A message whose oneof has no member, or only one that the
+    server does not know, is refused with `STREAM_OUT_OF_ORDER`, a number that no
+    value of an enum has with `INVALID_CONFIGURATION`. What a client does about
+    answers like that, the protocol document says.
+
     Message sizes. With the server's default limits no answer of a stream is
     larger than 4 MiB, the default limit of gRPC clients: a negative takes at
     most 4 bytes of `replaced` and one bit of `mask`, with `log_q` 4 bytes more,
@@ -110,8 +132,8 @@ class SamplerServiceAsyncStub(SamplerServiceStub):
     Sample: _aio.StreamStreamMultiCallable[_sampler_pb2.SampleRequest, _sampler_pb2.SampleResponse]  # type: ignore[assignment]
     """Corrupts positives. The first message of the client configures the stream
     and is answered by one `SampleConfigured`; every further message carries
-    positives and is answered, in order, by one `CorruptedBatch`. Requests may
-    be sent ahead of the answers.
+    positives and is answered, in order, by one `CorruptedBatch`. Some requests
+    may be sent ahead of the answers.
     """
     SampleEpoch: _aio.UnaryStreamMultiCallable[_sampler_pb2.SampleEpochRequest, _sampler_pb2.SampleEpochResponse]  # type: ignore[assignment]
     """Streams the batches of one rank in one epoch over the training split:
@@ -157,6 +179,17 @@ class SamplerServiceServicer(metaclass=_abc_1.ABCMeta):
     configuration, algorithm version, seed, position of the positive), so
     sending the same request twice, or to another replica, gives the same bytes.
 
+    Messages ahead. On a stream of requests a client may send some before their
+    answers come, at most `Limits.max_unanswered_messages`, and together at most
+    `Limits.max_unanswered_bytes`. It reads answers while it sends: one that
+    sends more than that without reading is refused with `TOO_MANY_UNANSWERED`.
+
+    Unknown values. Fields that a receiver does not know are ignored, as protobuf
+    does by itself. A message whose oneof has no member, or only one that the
+    server does not know, is refused with `STREAM_OUT_OF_ORDER`, a number that no
+    value of an enum has with `INVALID_CONFIGURATION`. What a client does about
+    answers like that, the protocol document says.
+
     Message sizes. With the server's default limits no answer of a stream is
     larger than 4 MiB, the default limit of gRPC clients: a negative takes at
     most 4 bytes of `replaced` and one bit of `mask`, with `log_q` 4 bytes more,
@@ -172,8 +205,8 @@ class SamplerServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_sampler_pb2.SampleResponse], _abc.AsyncIterator[_sampler_pb2.SampleResponse]]:
         """Corrupts positives. The first message of the client configures the stream
         and is answered by one `SampleConfigured`; every further message carries
-        positives and is answered, in order, by one `CorruptedBatch`. Requests may
-        be sent ahead of the answers.
+        positives and is answered, in order, by one `CorruptedBatch`. Some requests
+        may be sent ahead of the answers.
         """
 
     @_abc_1.abstractmethod

@@ -99,6 +99,25 @@ InvalidAnswerError::InvalidAnswerError(const std::string& rpc, const std::string
                        ", due is " + limit,
                    "", {{"rpc", rpc}, {"field", field}, {"value", value}, {"limit", limit}}) {}
 
+void check_server(const v1::GetServerResponse& answer) {
+  const std::string rpc = "GetServer";
+  check(!answer.version().empty(), rpc, "version", "nothing", "MAJOR.MINOR.PATCH");
+  check(!answer.algorithm_versions().empty(), rpc, "algorithm_versions", "none", "at least one");
+  std::uint32_t before = 0;
+  for (const std::uint32_t version : answer.algorithm_versions()) {
+    check(version > before, rpc, "algorithm_versions", version, "ascending, from 1 on");
+    before = version;
+  }
+  const v1::Limits& limits = answer.limits();
+  for (const auto& [field, limit] :
+       {std::pair("limits.max_request_bytes", limits.max_request_bytes()),
+        std::pair("limits.max_unanswered_messages",
+                  std::uint64_t{limits.max_unanswered_messages()}),
+        std::pair("limits.max_unanswered_bytes", limits.max_unanswered_bytes())}) {
+    check(limit >= 1, rpc, field, limit, "at least 1");
+  }
+}
+
 void check_dataset(const v1::GetDatasetResponse& answer, const std::string& name) {
   const std::string rpc = "GetDataset";
   const v1::Dataset& dataset = answer.dataset();

@@ -26,6 +26,9 @@ struct IdSpaces {
   std::uint64_t num_entities = 0, num_relations = 0;
 };
 
+// Checks an answer to GetServer.
+void check_server(const v1::GetServerResponse& answer);
+
 // Checks an answer to GetDataset.
 void check_dataset(const v1::GetDatasetResponse& answer, const std::string& name);
 

@@ -6,10 +6,20 @@ namespace negserve {
 
 Client::Client(Options options) : connection_(std::make_shared<Connection>(std::move(options))) {}
 
+v1::GetServerResponse Client::server() {
+  v1::GetServerResponse answer =
+      connection_->call(&v1::SamplerService::Stub::GetServer, v1::GetServerRequest());
+  check_server(answer);
+  return answer;
+}
+
 std::vector<v1::Dataset> Client::datasets() {
-  const v1::ListDatasetsResponse answer =
-      connection_->call(&v1::SamplerService::Stub::ListDatasets, v1::ListDatasetsRequest());
-  return {answer.datasets().begin(), answer.datasets().end()};
+  std::vector<v1::Dataset> datasets;
+  for (const v1::ListDatasetsResponse& piece :
+       connection_->read(&v1::SamplerService::Stub::ListDatasets, v1::ListDatasetsRequest())) {
+    datasets.insert(datasets.end(), piece.datasets().begin(), piece.datasets().end());
+  }
+  return datasets;
 }
 
 v1::GetDatasetResponse Client::dataset(const std::string& name) {

@@ -22,9 +22,12 @@ class Client {
  public:
   explicit Client(Options options);
 
-  // The datasets that the server holds, in the order of its options.
+  // Version, sampling functions and limits of the server.
   //
   // Throws an Error, as all methods do.
+  v1::GetServerResponse server();
+
+  // The datasets that the server holds, in the order of its options.
   std::vector<v1::Dataset> datasets();
 
   // Counts, splits, fingerprint and limits of one dataset.

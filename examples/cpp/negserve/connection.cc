@@ -1,6 +1,7 @@
 #include "negserve/connection.h"
 
 #include "negserve/answers.h"
+#include "negserve/targets.h"
 
 #include <utility>
 
@@ -27,6 +28,7 @@ std::shared_ptr<Replica> connect(const std::string& target) {
 
 Connection::Connection(Options options) : options_(std::move(options)) {
   if (options_.targets.empty()) throw InvalidRequestError("no target; give at least one");
+  for (const std::string& target : options_.targets) check_target(target);
 }
 
 std::shared_ptr<Replica> Connection::replica() {
@@ -36,7 +38,10 @@ std::shared_ptr<Replica> Connection::replica() {
 }
 
 Budget Connection::budget() const {
-  return Budget(options_.timeout, options_.patience, options_.targets.size());
+  const std::size_t num_replicas = options_.targets.size();
+  const auto patience = options_.patience.value_or(
+      options_.timeout * static_cast<std::chrono::milliseconds::rep>(num_replicas));
+  return Budget(options_.timeout, patience, num_replicas);
 }
 
 void Connection::pause_after(const PassingError& error, const Replica& failed, Budget& budget) {

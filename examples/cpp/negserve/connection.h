@@ -8,7 +8,9 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "negserve/budget.h"
@@ -22,8 +24,9 @@ struct Options {
   std::vector<std::string> targets = {"127.0.0.1:7733"};
   // What a call, or a stream's next message, may take.
   std::chrono::milliseconds timeout{30'000};
-  // How long it is tried again after a failure, on all replicas together, without any progress.
-  std::chrono::milliseconds patience{30'000};
+  // How long it is tried again after a failure, on all replicas together, without any progress; by
+  // default the timeout, for each of them.
+  std::optional<std::chrono::milliseconds> patience;
   // Told of each error after which a stream or a call is tried again; may be empty. Called by
   // the thread that waits.
   std::function<void(const Error&)> on_retry;
@@ -38,6 +41,7 @@ struct Replica {
 // Thread-safe.
 class Connection {
  public:
+  // Throws an InvalidRequestError if a target is none.
   explicit Connection(Options options);
 
   const Options& options() const { return options_; }
@@ -63,14 +67,42 @@ class Connection {
   Response call(grpc::Status (v1::SamplerService::Stub::*method)(grpc::ClientContext*,
                                                                  const Request&, Response*),
                 const Request& request) {
+    return ask<Response>([&](v1::SamplerService::Stub& stub, grpc::ClientContext& context,
+                             Response& response) {
+      return (stub.*method)(&context, request, &response);
+    });
+  }
+
+  // Reads all messages of a method that answers one request with a short stream, on as many
+  // replicas as it takes. A stream that breaks is read anew.
+  //
+  // Throws an Error, typed by what the server said.
+  template <class Request, class Response>
+  std::vector<Response> read(std::unique_ptr<grpc::ClientReader<Response>> (
+                                 v1::SamplerService::Stub::*method)(grpc::ClientContext*,
+                                                                    const Request&),
+                             const Request& request) {
+    return ask<std::vector<Response>>([&](v1::SamplerService::Stub& stub,
+                                          grpc::ClientContext& context,
+                                          std::vector<Response>& responses) {
+      const auto reader = (stub.*method)(&context, request);
+      for (Response response; reader->Read(&response);) responses.push_back(std::move(response));
+      return reader->Finish();
+    });
+  }
+
+ private:
+  // Asks one replica after the other until an answer is whole.
+  template <class Answer, class Try>
+  Answer ask(Try attempt) {
     Budget tries = budget();
     for (;;) {
       const std::shared_ptr<Replica> asked = replica();
       grpc::ClientContext context;
       context.set_deadline(std::chrono::system_clock::now() + tries.limit());
-      Response response;
-      const grpc::Status status = ((*asked->stub).*method)(&context, request, &response);
-      if (status.ok()) return response;
+      Answer answer;
+      const grpc::Status status = attempt(*asked->stub, context, answer);
+      if (status.ok()) return answer;
       try {
         throw_status(status, asked->target);
       } catch (const PassingError& error) {
@@ -81,7 +113,6 @@ class Connection {
     }
   }
 
- private:
   // Leaves a replica: what comes next asks another. With one target only, that is the same one
   // over a new connection: the old one may be cut without having noticed. Calls under way go on.
   //

@@ -8,6 +8,7 @@ namespace negserve {
 namespace {
 
 constexpr char kErrorInfo[] = "/google.rpc.ErrorInfo";
+constexpr char kRetryInfo[] = "/google.rpc.RetryInfo";
 constexpr char kDomain[] = "negserve.dev";
 
 bool ends_with(const std::string& text, const std::string& end) {
@@ -15,19 +16,27 @@ bool ends_with(const std::string& text, const std::string& end) {
          text.compare(text.size() - end.size(), end.size(), end) == 0;
 }
 
-// What a server of negserve said; empty if the status is not one's.
-errors::ErrorInfo error_info_of(const grpc::Status& status) {
+// What a server of negserve said.
+struct Said {
+  // Empty if the status is not one's.
   errors::ErrorInfo info;
+  // Whether it may be otherwise when it is asked again.
+  bool passes = false;
+};
+
+Said said_by_server(const grpc::Status& status) {
+  Said said;
   errors::Status details;
-  if (grpc::ExtractErrorDetails(status, &details).ok()) {
-    for (const google::protobuf::Any& detail : details.details()) {
-      if (ends_with(detail.type_url(), kErrorInfo) && info.ParseFromString(detail.value()) &&
-          info.domain() == kDomain) {
-        return info;
-      }
+  if (!grpc::ExtractErrorDetails(status, &details).ok()) return said;
+  for (const google::protobuf::Any& detail : details.details()) {
+    errors::ErrorInfo info;
+    if (ends_with(detail.type_url(), kErrorInfo) && info.ParseFromString(detail.value()) &&
+        info.domain() == kDomain) {
+      said.info = info;
     }
+    said.passes |= ends_with(detail.type_url(), kRetryInfo);
   }
-  return {};
+  return said;
 }
 
 std::string name_of(grpc::StatusCode code) {
@@ -64,7 +73,7 @@ std::string name_of(grpc::StatusCode code) {
 }  // namespace
 
 void throw_status(const grpc::Status& status, const std::string& target) {
-  const errors::ErrorInfo info = error_info_of(status);
+  const auto [info, passes] = said_by_server(status);
   if (info.reason().empty()) throw_from_the_way(status, target);
   const std::string message = target + ": " + status.error_message();
   const std::string& reason = info.reason();
@@ -75,8 +84,8 @@ void throw_status(const grpc::Status& status, const std::string& target) {
   if (reason == "FINGERPRINT_MISMATCH") throw FingerprintMismatchError(message, reason, metadata);
   if (reason == "LIMIT_EXCEEDED") throw LimitExceededError(message, reason, metadata);
   if (reason == "TOO_MANY_STREAMS") throw OverloadedError(message, reason, metadata);
-  // The stream is gone, the server is not: open another.
-  if (reason == "STREAM_IDLE") throw UnavailableError(message, reason, metadata);
+  // As when the stream is gone, but the server is not: open another.
+  if (passes) throw UnavailableError(message, reason, metadata);
 
   switch (status.error_code()) {
     case grpc::StatusCode::INVALID_ARGUMENT:

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <deque>
+#include <iostream>
 #include <limits>
 #include <utility>
 
@@ -18,6 +19,18 @@ std::size_t positives_per_message(const v1::Limits& limits, const v1::SamplerCon
   const std::size_t fitting = most / std::max<std::size_t>(config.num_negs_per_pos(), 1);
   return std::clamp<std::size_t>(fitting, 1, std::max(limits.max_triples_per_message(), 1u));
 }
+
+// Writes what the server says; without what would steer a terminal.
+void write_notice(const v1::Notice& notice) {
+  std::string text = notice.text().substr(0, 1000);
+  for (char& each : text) {
+    if (static_cast<unsigned char>(each) < 0x20 || each == 0x7f) each = ' ';
+  }
+  std::cerr << "negserve: " << text << std::endl;
+}
+
+// Kinds of notices that are told: a server can say only so much.
+constexpr std::size_t kMostKinds = 16;
 
 }  // namespace
 
@@ -77,7 +90,8 @@ class Sampler::Call final
 
 Sampler::Sampler(std::shared_ptr<Connection> connection, v1::SampleConfiguration configuration,
                  const v1::GetDatasetResponse& dataset)
-    : connection_(std::move(connection)),
+    : on_notice(write_notice),
+      connection_(std::move(connection)),
       configuration_(std::move(configuration)),
       step_(positives_per_message(dataset.limits(), configuration_.sampler())),
       spaces_{dataset.dataset().num_entities(), dataset.dataset().num_relations()} {}
@@ -138,6 +152,15 @@ void Sampler::exchange(const Triples& positives, std::uint64_t position, Negativ
     expand(response.batch(), configuration_.sampler(), positives, begin, negatives);
     ++num_answered;
     budget.note_progress();
+    tell(response);
+  }
+}
+
+void Sampler::tell(const v1::SampleResponse& response) {
+  for (const v1::Notice& notice : response.notices()) {
+    if (told_.size() < kMostKinds && told_.insert(notice.kind()).second && on_notice) {
+      on_notice(notice);
+    }
   }
 }
 

@@ -3,7 +3,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <set>
 #include <string>
 
 #include "negserve/answers.h"
@@ -36,12 +38,17 @@ class Sampler {
   // Throws an Error, typed by what the server said.
   Negatives sample(const Triples& positives, std::uint64_t position);
 
+  // Called with what the server wants a person to know, each kind once; writes to standard error
+  // unless it is set.
+  std::function<void(const v1::Notice& notice)> on_notice;
+
  private:
   class Call;
 
   // Exchanges messages of positives for negatives, and counts what was answered.
   void exchange(const Triples& positives, std::uint64_t position, Negatives& negatives,
                 std::size_t& num_answered, Budget& budget);
+  void tell(const v1::SampleResponse& response);
   v1::SampleRequest request(const Triples& positives, std::uint64_t position,
                             std::size_t part) const;
 
@@ -52,6 +59,8 @@ class Sampler {
   IdSpaces spaces_;
   // Of the sampling function, as the first stream said; 0 before it.
   std::uint32_t algorithm_version_ = 0;
+  // Kinds of notices that were told.
+  std::set<int> told_;
   std::unique_ptr<Call> call_;
 };
 

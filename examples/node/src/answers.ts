@@ -12,6 +12,7 @@ import {
   type EpochBatch,
   type EpochConfigured,
   type GetDatasetResponse,
+  type GetServerResponse,
   type Ids,
   type SampleConfigured,
   type SampleEpochRequest,
@@ -73,6 +74,18 @@ export function checkDataset(answer: GetDatasetResponse, name: string): void {
   const { fingerprint } = dataset!;
   check(FINGERPRINT.test(fingerprint), "dataset.fingerprint", fingerprint, "64 hexadecimal digits");
   for (const field of ["maxNegativesPerPositive", "maxNegativesPerMessage", "maxTriplesPerMessage"] as const) {
+    check((limits?.[field] ?? 0) >= 1, `limits.${field}`, limits?.[field], "at least 1");
+  }
+}
+
+/** Checks an answer to `GetServer`. */
+export function checkServer({ version, algorithmVersions, limits }: GetServerResponse): void {
+  const check = checkOf("GetServer");
+  check(/^\d+\.\d+\.\d+/.test(version), "version", version, "MAJOR.MINOR.PATCH");
+  const isAscending = algorithmVersions.every((each, i) => each > (algorithmVersions[i - 1] ?? 0));
+  const isThere = algorithmVersions.length > 0 && isAscending;
+  check(isThere, "algorithmVersions", algorithmVersions, "ascending, from 1 on");
+  for (const field of ["maxRequestBytes", "maxUnansweredMessages", "maxUnansweredBytes"] as const) {
     check((limits?.[field] ?? 0) >= 1, `limits.${field}`, limits?.[field], "at least 1");
   }
 }

@@ -9,6 +9,7 @@ import {
   checkEpochBatch,
   checkOf,
   checkPositives,
+  checkServer,
   type Due,
   type EpochPlan,
   type Sizes,
@@ -24,17 +25,23 @@ import {
   type EpochBatch,
   type EpochBatches,
   type GetDatasetResponse,
-  type ListDatasetsResponse,
+  type GetServerResponse,
   type Positives,
   type SampleConfiguration,
   type SampleResponse,
   type Limits,
+  type Notice,
+  type Notice_Kind,
   type SampleEpochRequest,
 } from "./generated/negserve/v1/sampler.js";
+import { countAddresses } from "./targets.js";
 import { decodeFloats, decodeTriples, encodeTriples, type TripleColumns } from "./tensors.js";
 
 /** Messages sent ahead of the answers; a few hide the round trip. */
 const MESSAGES_AHEAD = 4;
+
+/** Kinds of notices that are told: a server can say only so much. */
+const MOST_KINDS = 16;
 
 const CHANNEL_OPTIONS = {
   "grpc.max_receive_message_length": 64 * 1024 * 1024,
@@ -44,11 +51,16 @@ const CHANNEL_OPTIONS = {
   "grpc.max_reconnect_backoff_ms": 2_000,
 };
 
+/** Leaves out what would steer a terminal. */
+function printable(text: string): string {
+  return text.slice(0, 1_000).replace(/\p{Cc}/gu, " ");
+}
+
 /** How long things may take, in milliseconds. */
 export interface Waits {
   /** A call, or a stream's next message. */
   timeoutMs: number;
-  /** A lost server, without progress. */
+  /** A lost server, without progress; by default the timeout, for each address of the target. */
   patienceMs: number;
 }
 
@@ -73,10 +85,22 @@ export interface Batch {
 export class Client {
   readonly #stub: SamplerServiceClient;
   readonly #waits: Waits;
+  readonly #told = new Set<Notice_Kind>();
 
+  /** Called with what the server wants a person to know, each kind once. */
+  onNotice: (notice: Notice) => void = ({ text }) => console.error(`negserve: ${printable(text)}`);
+
+  /** @throws NegserveError if no server can listen at the target */
   constructor(target: string, waits: Partial<Waits> = {}) {
+    const numAddresses = countAddresses(target);
     this.#stub = new SamplerServiceClient(target, credentials.createInsecure(), CHANNEL_OPTIONS);
-    this.#waits = { timeoutMs: 30_000, patienceMs: 60_000, ...waits };
+    const { timeoutMs = 30_000, patienceMs = timeoutMs * numAddresses } = waits;
+    this.#waits = { timeoutMs, patienceMs };
+  }
+
+  /** How long things may take. */
+  get waits(): Readonly<Waits> {
+    return this.#waits;
   }
 
   /** Closes the connection. */
@@ -84,12 +108,29 @@ export class Client {
     this.#stub.close();
   }
 
+  /** Asks for version, sampling functions and limits of the server. */
+  async server(): Promise<GetServerResponse> {
+    const answer = await this.#unary<GetServerResponse>((options, done) =>
+      this.#stub.getServer({}, new Metadata(), options, done),
+    );
+    checkServer(answer);
+    return answer;
+  }
+
   /** Lists the datasets that the server holds. */
   async listDatasets(): Promise<Dataset[]> {
-    const answer = await this.#unary<ListDatasetsResponse>((options, done) =>
-      this.#stub.listDatasets({}, new Metadata(), options, done),
-    );
-    return answer.datasets;
+    const patience = new Patience(this.#waits.patienceMs);
+    for (;;) {
+      const datasets: Dataset[] = [];
+      try {
+        for await (const piece of this.#messages(this.#stub.listDatasets({}))) {
+          datasets.push(...piece.datasets);
+        }
+        return datasets;
+      } catch (error) {
+        await patience.wait(error);
+      }
+    }
   }
 
   /** Asks for counts, fingerprints and limits of a dataset. */
@@ -144,7 +185,8 @@ export class Client {
     while (answers.length < messages.length) {
       try {
         const due = messages.slice(answers.length);
-        for await (const { message } of this.#corrupt(configuration, due)) {
+        for await (const { message, notices } of this.#corrupt(configuration, due)) {
+          this.#tell(notices);
           if (message?.$case === "configured") {
             version = checkConfigured(check, message.value, configuration, version);
             continue;
@@ -166,6 +208,15 @@ export class Client {
       }
     }
     return answers;
+  }
+
+  #tell(notices: Notice[]): void {
+    for (const notice of notices) {
+      if (!this.#told.has(notice.kind) && this.#told.size < MOST_KINDS) {
+        this.#told.add(notice.kind);
+        this.onNotice(notice);
+      }
+    }
   }
 
   /** Sends messages over one stream, a few ahead of the answers. */

@@ -5,9 +5,9 @@ import { ErrorInfo, Status } from "./generated/google/rpc/error.js";
 
 const DETAILS_KEY = "grpc-status-details-bin";
 const ERROR_INFO = "type.googleapis.com/google.rpc.ErrorInfo";
+/** Comes along with what passes. */
+const RETRY_INFO = "type.googleapis.com/google.rpc.RetryInfo";
 const DOMAIN = "negserve.dev";
-/** Reasons of what passes, besides those that come with UNAVAILABLE. */
-const PASSING: ReadonlySet<string> = new Set(["TOO_MANY_STREAMS", "STREAM_IDLE"]);
 
 /** Codes that gRPC itself has good words for. */
 const PLAIN: ReadonlySet<status> = new Set([
@@ -25,12 +25,14 @@ export class NegserveError extends Error {
    * @param details a sentence for people
    * @param reason the server's reason; empty if the error arose elsewhere
    * @param metadata the offending value, the limit, and what else the reason documents
+   * @param passes whether the server said that it does
    */
   constructor(
     readonly code: status,
     readonly details: string,
     readonly reason = "",
     readonly metadata: Readonly<Record<string, string>> = {},
+    readonly passes = false,
   ) {
     super(`${reason || status[code]}: ${details}`);
   }
@@ -38,7 +40,7 @@ export class NegserveError extends Error {
   /** Whether the same request, sent again, may well be answered. */
   get isTransient(): boolean {
     if (this.reason !== "") {
-      return this.code === status.UNAVAILABLE || PASSING.has(this.reason);
+      return this.code === status.UNAVAILABLE || this.passes;
     }
     // No server of negserve said it, but gRPC or a proxy on the way. Elsewhere or later all of it
     // may pass, but for a message that is larger than gRPC takes.
@@ -48,12 +50,14 @@ export class NegserveError extends Error {
 }
 
 /** Reads what a trailer `grpc-status-details-bin` holds; undefined if it is not negserve's. */
-export function errorInfo(trailer: Uint8Array): ErrorInfo | undefined {
-  for (const detail of Status.decode(trailer).details) {
+export function errorInfo(trailer: Uint8Array): (ErrorInfo & { passes: boolean }) | undefined {
+  const { details } = Status.decode(trailer);
+  const passes = details.some((detail) => detail.typeUrl === RETRY_INFO);
+  for (const detail of details) {
     if (detail.typeUrl === ERROR_INFO) {
       const info = ErrorInfo.decode(detail.value);
       if (info.domain === DOMAIN) {
-        return info;
+        return { ...info, passes };
       }
     }
   }
@@ -68,7 +72,7 @@ export function typed(error: unknown): unknown {
   const [trailer] = error.metadata.get(DETAILS_KEY);
   const info = Buffer.isBuffer(trailer) ? errorInfo(trailer) : undefined;
   if (info !== undefined) {
-    return new NegserveError(error.code, error.details, info.reason, info.metadata);
+    return new NegserveError(error.code, error.details, info.reason, info.metadata, info.passes);
   }
   const ended = PLAIN.has(error.code) ? "" : "the network, or a proxy on the way, ended the call: ";
   return new NegserveError(error.code, ended + error.details);

@@ -15,11 +15,13 @@ import {
   Split,
   TailRule,
 } from "./generated/negserve/v1/sampler.js";
+import { printable } from "./printable.js";
 import type { TripleColumns } from "./tensors.js";
 
 const HELP = `Usage: node build/src/main.js [options] COMMAND
 
 Commands:
+  server    tell its version and limits
   datasets  list what the server holds
   sample    read positives from standard input, head<TAB>relation<TAB>tail a line in labels;
             print an object of JSON for each, with its negatives
@@ -28,10 +30,11 @@ Commands:
 Options of all:
   --target TARGET          a server [127.0.0.1:7733, or NEGSERVE_TARGET]
   --timeout SECONDS        for a call, or a stream's next message [30]
-  --patience SECONDS       how long a lost server is waited for, without progress [60]
+  --patience SECONDS       how long a lost server is waited for, without progress
+                           [the timeout, for each address of the target]
 Options of sample and epoch:
   --dataset NAME           [world]
-  --kind KIND              basic, bernoulli, pseudo-typed, typed or degree [basic]
+  --kind KIND              basic, bernoulli, pseudotyped, typed or degree [basic]
   -k N                     negatives per positive [1]
   --slot SLOT              head, relation or tail; repeatable [head and tail]
   --split SPLIT            training, validation or testing: its triples are never drawn; repeatable
@@ -57,7 +60,7 @@ const OPTIONS = {
   help: { type: "boolean" },
   target: { type: "string", default: process.env["NEGSERVE_TARGET"] ?? "127.0.0.1:7733" },
   timeout: { type: "string", default: "30" },
-  patience: { type: "string", default: "60" },
+  patience: { type: "string" },
   dataset: { type: "string", default: "world" },
   kind: { type: "string", default: "basic" },
   k: { type: "string", short: "k", default: "1" },
@@ -95,21 +98,40 @@ function integer(text: string, name: string): bigint {
   return BigInt(text);
 }
 
-/** Looks a name up among the values of an enum. */
-function value(names: object, prefix: string, text: string): number {
-  const found: unknown = Reflect.get(names, prefix + text.toUpperCase().replaceAll("-", "_"));
-  if (typeof found !== "number") {
-    throw new UsageError(`${text} is unknown; see --help`);
+/** The names that all clients have for a kind. */
+const KINDS = {
+  basic: SamplerKind.SAMPLER_KIND_BASIC,
+  bernoulli: SamplerKind.SAMPLER_KIND_BERNOULLI,
+  pseudotyped: SamplerKind.SAMPLER_KIND_PSEUDO_TYPED,
+  typed: SamplerKind.SAMPLER_KIND_TYPED,
+  degree: SamplerKind.SAMPLER_KIND_DEGREE,
+};
+const SLOTS = { head: Slot.SLOT_HEAD, relation: Slot.SLOT_RELATION, tail: Slot.SLOT_TAIL };
+const SPLITS = {
+  training: Split.SPLIT_TRAINING,
+  validation: Split.SPLIT_VALIDATION,
+  testing: Split.SPLIT_TESTING,
+};
+const TAILS = {
+  short: TailRule.TAIL_RULE_SHORT,
+  drop: TailRule.TAIL_RULE_DROP,
+  wrap: TailRule.TAIL_RULE_WRAP,
+};
+
+/** Looks a name up. */
+function value<Value>(names: Readonly<Record<string, Value>>, text: string): Value {
+  if (!Object.hasOwn(names, text)) {
+    throw new UsageError(`${text} is none of ${Object.keys(names).join(", ")}`);
   }
-  return found;
+  return names[text]!;
 }
 
 function sampler(options: Options): SamplerConfig {
   return SamplerConfig.create({
-    kind: value(SamplerKind, "SAMPLER_KIND_", options.kind),
+    kind: value(KINDS, options.kind),
     numNegsPerPos: Number(integer(options.k, "k")),
-    corruptionScheme: options.slot.map((slot) => value(Slot, "SLOT_", slot)),
-    filterSplits: options.split.map((split) => value(Split, "SPLIT_", split)),
+    corruptionScheme: options.slot.map((slot) => value(SLOTS, slot)),
+    filterSplits: options.split.map((split) => value(SPLITS, split)),
     filterMode: options.mask ? FilterMode.FILTER_MODE_MASK : FilterMode.FILTER_MODE_UNSPECIFIED,
     distinct: options.distinct,
     chunkSize: Number(integer(options["chunk-size"], "chunk-size")),
@@ -117,11 +139,19 @@ function sampler(options: Options): SamplerConfig {
   });
 }
 
+async function server(client: Client): Promise<void> {
+  const { version, algorithmVersions, limits } = await client.server();
+  console.log(`${version}\tsampling function ${algorithmVersions.join(", ")}`);
+  for (const [name, limit] of Object.entries(limits!)) {
+    console.log(`${name}\t${limit}`);
+  }
+}
+
 async function datasets(client: Client): Promise<void> {
   for (const dataset of await client.listDatasets()) {
     const splits = dataset.splits.map(({ split, numTriples }) => `${numTriples} ${Split[split]}`);
     console.log(
-      `${dataset.name}\t${dataset.numEntities} entities\t${dataset.numRelations} relations\t` +
+      `${printable(dataset.name)}\t${dataset.numEntities} entities\t${dataset.numRelations} relations\t` +
         `${splits.join(", ")}\t${dataset.fingerprint}`,
     );
   }
@@ -179,7 +209,8 @@ async function sample(client: Client, options: Options): Promise<void> {
         mask: row.map((m) => mask[m] === 1),
       };
       // A position may be too large for a number of JavaScript.
-      console.log(`{"position":${position + BigInt(i)},${JSON.stringify(line).slice(1)}`);
+      const json = printable(JSON.stringify(line));
+      console.log(`{"position":${position + BigInt(i)},${json.slice(1)}`);
     }
   }
 }
@@ -197,7 +228,7 @@ async function epoch(client: Client, options: Options): Promise<void> {
     worldSize: Number(integer(options["world-size"], "world-size")),
     worker: Number(integer(options.worker, "worker")),
     numWorkers: Number(integer(options["num-workers"], "num-workers")),
-    tail: value(TailRule, "TAIL_RULE_", options.tail),
+    tail: value(TAILS, options.tail),
   });
   const out = options.out === undefined ? undefined : createWriteStream(options.out);
   let [numBatches, numPositives, numNegatives, numInvalid] = [0, 0, 0, 0];
@@ -238,12 +269,18 @@ async function main(): Promise<number> {
     console.log(HELP);
     return options.help === true ? 0 : 2;
   }
-  const client = new Client(options.target, {
-    timeoutMs: 1_000 * Number(integer(options.timeout, "timeout")),
-    patienceMs: 1_000 * Number(integer(options.patience, "patience")),
-  });
+  const { patience } = options;
+  let client: Client | undefined;
   try {
-    if (command === "datasets") {
+    client = new Client(options.target, {
+      timeoutMs: 1_000 * Number(integer(options.timeout, "timeout")),
+      ...(patience === undefined
+        ? {}
+        : { patienceMs: 1_000 * Number(integer(patience, "patience")) }),
+    });
+    if (command === "server") {
+      await server(client);
+    } else if (command === "datasets") {
       await datasets(client);
     } else if (command === "sample") {
       await sample(client, options);
@@ -255,16 +292,16 @@ async function main(): Promise<number> {
     return 0;
   } catch (error) {
     if (error instanceof NegserveError) {
-      console.error(`${error.message} ${JSON.stringify(error.metadata)}`);
+      console.error(printable(`${error.message} ${JSON.stringify(error.metadata)}`));
       return 1;
     }
     if (error instanceof UsageError) {
-      console.error(error.message);
+      console.error(printable(error.message));
       return 2;
     }
     throw error;
   } finally {
-    client.close();
+    client?.close();
   }
 }
 

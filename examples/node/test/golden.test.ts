@@ -1,9 +1,10 @@
 /** Held against the golden files of `proto/testdata`: messages, rebuilt negatives, refusals. */
 
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { test } from "node:test";
 import { status } from "@grpc/grpc-js";
+import type { Sizes } from "../src/answers.js";
 import { errorInfo, NegserveError, typed } from "../src/errors.js";
 import {
   SampleEpochRequest,
@@ -35,8 +36,6 @@ interface Case {
   batches?: { negatives: number[][][]; mask: number[][] }[];
 }
 
-const WORLD = { numEntities: 2571n, numRelations: 29n };
-
 interface Codec {
   decode(bytes: Uint8Array): unknown;
   encode(message: unknown): { finish(): Uint8Array };
@@ -46,9 +45,31 @@ interface Codec {
 /** From build/test to the repository. */
 const FOLDER = new URL("../../../../proto/testdata/", import.meta.url);
 
+interface File {
+  rpc: string;
+  num_entities: number;
+  num_relations: number;
+  cases: Case[];
+}
+
+const FILES: File[] = readdirSync(FOLDER)
+  .filter((name) => name.endsWith(".json"))
+  .map((name) => JSON.parse(readFileSync(new URL(name, FOLDER), "utf-8")));
+
+function* casesAndSizes(rpc: string): Generator<[Case, Sizes]> {
+  for (const file of FILES.filter((each) => each.rpc === rpc)) {
+    const sizes = {
+      numEntities: BigInt(file.num_entities),
+      numRelations: BigInt(file.num_relations),
+    };
+    for (const one of file.cases) {
+      yield [one, sizes];
+    }
+  }
+}
+
 function cases(rpc: string): Case[] {
-  const text = readFileSync(new URL(`${rpc}.json`, FOLDER), "utf-8");
-  return (JSON.parse(text) as { cases: Case[] }).cases;
+  return [...casesAndSizes(rpc)].map(([one]) => one);
 }
 
 function codec(name: string): Codec {
@@ -107,7 +128,7 @@ for (const rpc of RPCS) {
 
 test("rebuilt negatives of Sample", () => {
   let numBatches = 0;
-  for (const { name, requests, responses, batches } of cases("Sample")) {
+  for (const [{ name, requests, responses, batches }, sizes] of casesAndSizes("Sample")) {
     const first = requests[0] && SampleRequest.decode(bytes(requests[0])).message;
     for (const [i, expected] of batches!.entries()) {
       const request = SampleRequest.decode(bytes(requests[i + 1]!)).message;
@@ -115,7 +136,7 @@ test("rebuilt negatives of Sample", () => {
       assert.ok(first?.$case === "configuration", name);
       assert.ok(request?.$case === "positives" && response?.$case === "batch", name);
       const positives = decodeTriples(request.value.triples);
-      const negatives = rebuild(response.value, positives, first.value.sampler!, WORLD);
+      const negatives = rebuild(response.value, positives, first.value.sampler!, sizes);
       assert.equal(negatives.position, request.value.position);
       compare(negatives, expected);
       numBatches++;
@@ -126,7 +147,7 @@ test("rebuilt negatives of Sample", () => {
 
 test("rebuilt negatives of SampleEpoch", () => {
   let numBatches = 0;
-  for (const { requests, responses, batches } of cases("SampleEpoch")) {
+  for (const [{ requests, responses, batches }, sizes] of casesAndSizes("SampleEpoch")) {
     const encoded = responses
       .map((response) => SampleEpochResponse.decode(bytes(response)).message)
       .flatMap((message) => (message?.$case === "batches" ? message.value.batches : []));
@@ -134,7 +155,7 @@ test("rebuilt negatives of SampleEpoch", () => {
     for (const [i, expected] of batches!.entries()) {
       const { sampler } = SampleEpochRequest.decode(bytes(requests[0]!));
       const positives = decodeTriples(encoded[i]!.positives);
-      compare(rebuild(encoded[i]!.negatives!, positives, sampler!, WORLD), expected);
+      compare(rebuild(encoded[i]!.negatives!, positives, sampler!, sizes), expected);
       numBatches++;
     }
   }

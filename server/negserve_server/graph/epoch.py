@@ -73,16 +73,21 @@ class EpochConfig:
             value = getattr(self, field)
             if not lowest <= value <= highest:
                 raise InvalidConfiguration(
-                    field, value, f"give a number from {lowest} to {highest}"
+                    field, value, f"give a number from {lowest} to {highest}", limit=highest
                 )
         for field, of in (("rank", "world_size"), ("worker", "num_workers")):
             value, number = getattr(self, field), getattr(self, of)
             if not 0 <= value < number:
                 raise InvalidConfiguration(
-                    field, value, f"with {of}={number}, give a number from 0 to {number - 1}"
+                    field,
+                    value,
+                    f"with {of}={number}, give a number from 0 to {number - 1}",
+                    limit=number - 1,
                 )
         if self.tail not in TAILS:
-            raise InvalidConfiguration("tail", self.tail, f"choose from {', '.join(TAILS)}")
+            raise InvalidConfiguration(
+                "tail", self.tail, f"choose from {', '.join(TAILS)}", limit=tuple(TAILS)
+            )
         if self.relations is not None:
             object.__setattr__(self, "relations", _distinct(self.relations))
 
@@ -122,6 +127,7 @@ class Epoch:
     :param config: which positives
     :raises InvalidConfiguration: for a start behind the end, relations that the graph has not,
         or of which it has no training triples
+    :raises TablesFull: if there is no room for the rows of those relations
     :raises PositionOutOfRange: if positions of the epoch would pass 2^64 - 1
     """
 
@@ -140,11 +146,9 @@ class Epoch:
                         int(relation),
                         f"the graph has {factory.num_relations}, ids 0 to "
                         f"{factory.num_relations - 1}",
+                        limit=factory.num_relations - 1,
                     )
-            # Not np.isin, which makes a table of a size that the ids decide.
-            is_chosen = np.zeros(factory.num_relations, dtype=np.bool_)
-            is_chosen[relations] = True
-            self._rows = np.flatnonzero(is_chosen[self._triples[:, 1]])
+            self._rows = factory.rows_of(relations)
         #: How many positives the epoch has.
         self.num_positives = len(self._triples) if self._rows is None else len(self._rows)
         if self.num_positives == 0:
@@ -155,7 +159,10 @@ class Epoch:
             )
         if config.start > self.num_positives:
             raise InvalidConfiguration(
-                "start", config.start, f"the epoch has {self.num_positives} positions"
+                "start",
+                config.start,
+                f"the epoch has {self.num_positives} positions",
+                limit=self.num_positives,
             )
         self._first = config.epoch * self.num_positives
         num_positions = self.num_positives

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import tempfile
 import zipfile
@@ -10,13 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 
-from negserve_server.errors import MalformedFile
+from negserve_server.errors import MalformedFile, shortened
 from negserve_server.graph.triples_factory import TriplesFactory
+from negserve_server.graph.type_constraints import TypeConstraints
 from negserve_server.graph.upload import LEGAL_NAME
+from negserve_server.graph.vocabulary import Vocabulary
 from negserve_server.sampling import SPLITS
 
-_VERSION = 1
+logger = logging.getLogger(__name__)
+
+_VERSION = 2
+#: Version 1 has no type constraints and no labels.
+_READABLE = (1, 2)
+_LABELS = ("entity_labels", "relation_labels")
 _ENDING = ".npz"
 #: Names of datasets begin with a letter or a digit, so these are never theirs.
 _LOCK = ".lock"
@@ -27,8 +36,11 @@ class PublishFolder:
     """Keeps graphs as files, whole or not at all, for one server at a time.
 
     A file ``NAME.npz`` holds ``version``, ``num_entities``, ``num_relations``, ``fingerprint``
-    and per split its triples, uint32, shape (n, 3). It is written beside its place and moved
-    there when it is on the disk; what a killed server left unfinished is removed.
+    and per split its triples, uint32, shape (n, 3); of a graph with type constraints ``head_types``
+    and ``tail_types``, pairs of relation and entity, uint32, shape (m, 2); of one with labels
+    ``entity_labels`` and ``relation_labels``, UTF-8 separated by NUL, uint8. It is written beside
+    its place and moved there when it is on the disk; what a killed server left unfinished is
+    removed.
 
     :param path: the folder, made if it is not there
     :raises OSError: if it can't be used, or another server uses it
@@ -46,7 +58,10 @@ class PublishFolder:
                 f"{path}: another server keeps its graphs there; give each a folder of its own"
             ) from error
         for left in path.glob(f"{_UNFINISHED}*"):
-            left.unlink()
+            try:
+                left.unlink()
+            except OSError as error:
+                logger.warning("what an upload left behind stays there: %s", error)
 
     def close(self) -> None:
         """Leave the folder to another server."""
@@ -55,16 +70,18 @@ class PublishFolder:
     def load(self) -> dict[str, TriplesFactory]:
         """Load all graphs, by name, in the order of their names.
 
+        Files that are not named like a graph, and what is no file, are left alone: file systems
+        put such there, and opening a named pipe waits for ever.
+
         :raises MalformedFile: for a file that holds no graph, or another than it says
         """
         graphs = {}
         for file in sorted(self.path.iterdir()):
-            if file.name == _LOCK or (file.is_dir() and file.suffix != _ENDING):
-                continue
             name = file.name.removesuffix(_ENDING)
-            if name == file.name or not LEGAL_NAME.fullmatch(name):
-                raise MalformedFile(file, None, "this is no published graph; move it elsewhere")
-            graphs[name] = _load(file)
+            if name != file.name and LEGAL_NAME.fullmatch(name) and file.is_file():
+                graphs[name] = _load(file)
+            elif file.name != _LOCK:
+                logger.warning("%s is left alone: it is no published graph", shortened(file))
         return graphs
 
     def save(self, name: str, factory: TriplesFactory) -> None:
@@ -75,6 +92,7 @@ class PublishFolder:
         """
         if not LEGAL_NAME.fullmatch(name):
             raise ValueError(f"{name!r} is no legal name of a dataset")
+        finished = self.path / f"{name}{_ENDING}"
         handle, unfinished = tempfile.mkstemp(prefix=_UNFINISHED, dir=self.path)
         arrays: dict[str, Any] = {
             "version": np.uint32(_VERSION),
@@ -82,16 +100,26 @@ class PublishFolder:
             "num_relations": np.uint64(factory.num_relations),
             "fingerprint": np.array(factory.fingerprint),
             **{split: triples.astype("<u4") for split, triples in factory.splits.items()},
+            **_arrays_of_types(factory.type_constraints),
+            **_arrays_of_labels(factory),
         }
         try:
             with open(handle, "wb") as file:
                 np.savez(file, **arrays)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(unfinished, self.path / f"{name}{_ENDING}")
+            os.replace(unfinished, finished)
         except BaseException:
             Path(unfinished).unlink(missing_ok=True)
             raise
+        try:
+            self._flush()
+        except OSError:
+            finished.unlink(missing_ok=True)
+            raise
+
+    def _flush(self) -> None:
+        """Write the names of files to the disk."""
         folder = os.open(self.path, os.O_RDONLY)
         try:
             os.fsync(folder)
@@ -106,16 +134,55 @@ class PublishFolder:
         (self.path / f"{name}{_ENDING}").unlink(missing_ok=True)
 
 
+def _without_waiting(path: str, flags: int) -> int:
+    # If a named pipe has taken the file's place meanwhile.
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _arrays_of_types(constraints: TypeConstraints | None) -> dict[str, Any]:
+    if constraints is None:
+        return {}
+    return {
+        "head_types": constraints.heads.astype("<u4"),
+        "tail_types": constraints.tails.astype("<u4"),
+    }
+
+
+def _arrays_of_labels(factory: TriplesFactory) -> dict[str, Any]:
+    return {
+        name: np.frombuffer("\0".join(vocabulary.labels()).encode(), dtype=np.uint8)
+        for name, vocabulary in zip(_LABELS, (factory.entities, factory.relations), strict=True)
+        if vocabulary is not None
+    }
+
+
+def _vocabulary(stored: Any, name: str) -> Vocabulary | None:
+    if not any(each in stored.files for each in _LABELS):
+        return None
+    labels = stored[name].tobytes().decode().split("\0")
+    return Vocabulary.distinct(pl.Series(labels, dtype=pl.String))
+
+
 def _load(file: Path) -> TriplesFactory:
     try:
-        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as stored:
-            if int(stored["version"]) != _VERSION:
+        with (
+            open(file, "rb", opener=_without_waiting) as opened,
+            np.load(opened, allow_pickle=False) as stored,
+        ):
+            if int(stored["version"]) not in _READABLE:
                 raise ValueError(f"its version is {stored['version']}, not {_VERSION}")
             fingerprint = str(stored["fingerprint"])
             factory = TriplesFactory(
                 {split: stored[split] for split in SPLITS if split in stored.files},
                 num_entities=int(stored["num_entities"]),
                 num_relations=int(stored["num_relations"]),
+                entities=_vocabulary(stored, _LABELS[0]),
+                relations=_vocabulary(stored, _LABELS[1]),
+                type_constraints=(
+                    TypeConstraints(stored["head_types"], stored["tail_types"])
+                    if "head_types" in stored.files
+                    else None
+                ),
             )
     except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise MalformedFile(
@@ -125,7 +192,7 @@ def _load(file: Path) -> TriplesFactory:
         raise MalformedFile(
             file,
             None,
-            f"the triples have fingerprint {factory.fingerprint}, the file says {fingerprint}; "
+            f"the graph has fingerprint {factory.fingerprint}, the file says {fingerprint}; "
             f"remove it and publish it again",
         )
     return factory

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
-import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -34,11 +35,9 @@ from negserve_server.sampling import (
     SamplerConfig,
     as_triples,
 )
+from negserve_server.tables import TABLES, GraphTables, Tables
 
 logger = logging.getLogger(__name__)
-_T = TypeVar("_T")
-#: Domains kept for the next sampler of the same kind; callers may ask for any subset.
-_MAX_DOMAINS = 32
 _WORLD = Path(__file__).parent / "world"
 
 
@@ -101,10 +100,8 @@ class TriplesFactory:
         self.relations = relations
         self.num_unseen = {name: (num_unseen or {}).get(name, 0) for name in self._splits}
         self._type_constraints = type_constraints
-        self._lock = threading.Lock()
-        self._making: dict[object, threading.Lock] = {}
-        self._indexes: dict[tuple[str, ...], FilterIndex] = {}
-        self._domains: dict[tuple[object, ...], Domain] = {}
+        self._tables = GraphTables(TABLES, graph=self)
+        self._training_index = self._index(("training",))
 
     @classmethod
     def from_path(
@@ -230,30 +227,55 @@ class TriplesFactory:
             self.num_relations,
         )
 
-    @cached_property
+    @property
     def relation_statistics(self) -> RelationStatistics:
-        """Per-relation statistics of the training triples."""
-        return RelationStatistics.of(self.mapped_triples, self.num_relations)
+        """Per-relation statistics of the training triples, made on first use.
+
+        :raises TablesFull: if there is no room for them
+        """
+        return self._sampled_graph.statistics
+
+    def keep_tables_in(self, tables: Tables) -> None:
+        """Make the tables of samplers in a store that other graphs use, too.
+
+        To be called before there are any; else those of the process are in one store.
+        """
+        self._tables.store = tables
 
     def filter_index(self, splits: Sequence[str]) -> FilterIndex:
-        """Give the index over some splits, built on first use and kept.
+        """Give the index over some splits, built on first use.
+
+        That of the training triples stays as long as the graph, others are tables.
 
         :raises InvalidConfiguration: for no split, or one that the graph has not
+        :raises TablesFull: if there is no room for it
         """
         missing = [name for name in splits if name not in self._splits]
         if missing or not splits:
             raise InvalidConfiguration(
-                "splits", tuple(splits), f"this graph has {', '.join(self._splits)}"
+                "splits",
+                tuple(splits),
+                f"this graph has {', '.join(self._splits)}",
+                limit=tuple(self._splits),
             )
         chosen = tuple(name for name in SPLITS if name in splits)
-        return self._once(
-            self._indexes,
-            chosen,
-            lambda: FilterIndex(
-                np.concatenate([self._splits[name] for name in chosen]),
-                num_entities=self.num_entities,
-                num_relations=self.num_relations,
-            ),
+        if chosen == ("training",):
+            return self._training_index
+        own_bytes = 0 if len(chosen) == 1 else 24 * max(len(self._splits[name]) for name in chosen)
+        return self._tables.get(
+            ("index", chosen), lambda: self._index(chosen), num_bytes=own_bytes, keep=True
+        )
+
+    def _index(self, chosen: tuple[str, ...]) -> FilterIndex:
+        arrays = [self._splits[name] for name in chosen]
+        return FilterIndex(
+            arrays[0] if len(arrays) == 1 else np.concatenate(arrays),
+            num_entities=self.num_entities,
+            num_relations=self.num_relations,
+            is_sorted=len(arrays) == 1,
+            tables=self._tables,
+            name=chosen,
+            usual_slots=("head", "tail") if chosen == ("training",) else (),
         )
 
     def contains(self, triples: ArrayLike, splits: Sequence[str]) -> NDArray[np.bool_]:
@@ -284,6 +306,22 @@ class TriplesFactory:
         np.divide(1.0, np.sqrt(counts), out=weights, where=counts > 0, casting="same_kind")
         return weights
 
+    def rows_of(self, relations: ArrayLike) -> NDArray[np.int64]:
+        """Give the rows of the training triples of some relations, ascending, shape (n,).
+
+        :param relations: ids of relations of the graph, ascending
+        :raises TablesFull: if there is no room for them
+        """
+        chosen = np.array(relations, dtype=np.int64)
+
+        def find() -> NDArray[np.int64]:
+            # Not np.isin, which makes a table of a size that the ids decide.
+            is_chosen = np.zeros(self.num_relations, dtype=np.bool_)
+            is_chosen[chosen] = True
+            return np.flatnonzero(is_chosen[self.mapped_triples[:, 1]])
+
+        return self._tables.get(("rows", hashlib.sha256(chosen.tobytes()).digest()), find)
+
     def epoch(self, sampler: SamplerConfig, config: EpochConfig) -> Epoch:
         """Make the batches of one rank in one epoch.
 
@@ -302,31 +340,42 @@ class TriplesFactory:
     def sampler(self, config: SamplerConfig) -> Sampler:
         """Make the sampler of a configuration.
 
-        What is costly is kept and shared by all configurations that differ in k and seed.
+        What is costly is shared by all samplers that need it, and stays for a while after the
+        last of them.
 
         :raises InvalidConfiguration: if the graph can't serve it
+        :raises TablesFull: if there is no room for what it needs
         """
         missing = [name for name in config.filter_splits if name not in self._splits]
         if missing:
             raise InvalidConfiguration(
-                "filter_splits", config.filter_splits, f"this graph has {', '.join(self._splits)}"
+                "filter_splits",
+                config.filter_splits,
+                f"this graph has {', '.join(self._splits)}",
+                limit=tuple(self._splits),
             )
         index = self.filter_index(config.filter_splits) if config.filtered else None
+        digest = None
+        if config.candidates is not None:
+            # Samplers with equal candidates share them.
+            given = config.candidates
+            digest = given.digest
+            shared = self._tables.get(("ids", digest), lambda: given, num_bytes=given.nbytes)
+            config = replace(config, candidates=shared)
         key = (
-            config.kind,
-            config.mixture,
+            "domain",
+            config.parts,
             config.alpha,
             config.corruption_scheme,
-            config.candidates,
+            digest,
             config.filter_splits,
         )
-        domain = self._once(self._domains, key, lambda: Domain(config, self._sampled_graph, index))
-        with self._lock:
-            # The least recently used goes first; samplers that have it keep it.
-            self._domains[key] = self._domains.pop(key, domain)
-            while len(self._domains) > _MAX_DOMAINS:
-                del self._domains[next(iter(self._domains))]
-        return Sampler(config, domain)
+        domain = self._tables.get(
+            key, lambda: Domain(config, self._sampled_graph, index), keep=True
+        )
+        sampler = Sampler(config, domain)
+        self._tables.hold(key, sampler)
+        return sampler
 
     @cached_property
     def _sampled_graph(self) -> Graph:
@@ -337,24 +386,8 @@ class TriplesFactory:
             num_relations=self.num_relations,
             heads=constraints.heads if constraints is not None else None,
             tails=constraints.tails if constraints is not None else None,
+            tables=self._tables,
         )
-
-    def _once(self, cache: dict[Any, _T], key: object, make: Callable[[], _T]) -> _T:
-        """Give what a cache has of a key, made on first use; others wait only for the same key."""
-        with self._lock:
-            made = cache.get(key)
-            lock = self._making.setdefault((id(cache), key), threading.Lock())
-        if made is not None:
-            return made
-        with lock:
-            with self._lock:
-                made = cache.get(key)
-            if made is None:
-                made = make()
-            with self._lock:
-                cache[key] = made
-                self._making.pop((id(cache), key), None)
-        return made
 
 
 def _size(arrays: Mapping[str, NDArray[np.int64]], columns: list[int]) -> int:

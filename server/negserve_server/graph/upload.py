@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
-from negserve_server.errors import InvalidConfiguration, InvalidInput
+from negserve_server.errors import IdOutOfRange, InvalidConfiguration, InvalidInput
 from negserve_server.graph.triples_factory import TriplesFactory
+from negserve_server.graph.type_constraints import CONSTRAINED_SLOTS, TypeConstraints
+from negserve_server.graph.vocabulary import MAX_LABEL_BYTES, Vocabulary
 from negserve_server.index.filter_index import check_ids
 from negserve_server.sampling import SPLITS
-from negserve_server.sampling.config import Split
+from negserve_server.sampling.config import Slot, Split
 
 #: What a dataset that a client names may be called: never a path.
 LEGAL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", flags=re.ASCII)
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}", flags=re.ASCII)
 _ID_SPACE = 2**32
+#: Of a triple that has come: what all else is measured by.
+_BYTES_PER_TRIPLE = 12
+_BYTES_PER_PAIR = 8
+
+Member = Literal["chunk", "type_constraints", "labels"]
+LabelKind = Literal["entity", "relation"]
+LABEL_KINDS: tuple[LabelKind, ...] = ("entity", "relation")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +41,9 @@ class Announcement:
     :ivar num_entities: size of the entity id space
     :ivar num_relations: size of the relation id space
     :ivar num_triples: how many triples will come, by split, in the order of the splits
+    :ivar num_pairs: how many pairs of relation and allowed entity will come, by slot; None for a
+        graph without type constraints
+    :ivar num_label_bytes: how many bytes of labels will come; None for a graph without labels
     :raises InvalidConfiguration: naming the field, its value and what is legal
     """
 
@@ -38,6 +52,8 @@ class Announcement:
     num_entities: int
     num_relations: int
     num_triples: Mapping[Split, int]
+    num_pairs: Mapping[Slot, int] | None = None
+    num_label_bytes: int | None = None
 
     def __post_init__(self) -> None:
         if not LEGAL_NAME.fullmatch(self.name):
@@ -52,11 +68,30 @@ class Announcement:
             )
         for field in ("num_entities", "num_relations"):
             if not 1 <= getattr(self, field) <= _ID_SPACE:
-                raise InvalidConfiguration(field, getattr(self, field), f"give 1 to {_ID_SPACE}")
+                raise InvalidConfiguration(
+                    field, getattr(self, field), f"give 1 to {_ID_SPACE}", limit=_ID_SPACE
+                )
         if self.num_triples.get("training", 0) < 1:
             raise InvalidConfiguration(
                 "splits", dict(self.num_triples), "give training, with at least one triple"
             )
+        if self.num_pairs is not None:
+            most = self.num_entities * self.num_relations
+            if max(self.num_pairs.values()) > most or not any(self.num_pairs.values()):
+                raise InvalidConfiguration(
+                    "type_constraints",
+                    dict(self.num_pairs),
+                    f"give 1 to {most} different pairs; leave it out for a graph without",
+                )
+        if self.num_label_bytes is not None:
+            least, most = self.num_ids, self.num_ids * MAX_LABEL_BYTES
+            if not least <= self.num_label_bytes <= most:
+                raise InvalidConfiguration(
+                    "labels",
+                    self.num_label_bytes,
+                    f"give {least} to {most} bytes: each of {self.num_ids} labels has 1 to "
+                    f"{MAX_LABEL_BYTES}",
+                )
 
     @property
     def total(self) -> int:
@@ -68,29 +103,93 @@ class Announcement:
         """How large the id space is, entities and relations together."""
         return self.num_entities + self.num_relations
 
+    @property
+    def size(self) -> int:
+        """How much will come, in triples: type constraints and labels as many as have their bytes.
+
+        What a published graph takes of the room that there is for triples.
+        """
+        pairs = 0 if self.num_pairs is None else sum(self.num_pairs.values())
+        return self.total + in_triples(pairs, self.num_label_bytes or 0)
+
+
+def in_triples(num_pairs: int, num_label_bytes: int) -> int:
+    """Give the number of triples that have as many bytes as type constraints and labels."""
+    return -(-(_BYTES_PER_PAIR * num_pairs + num_label_bytes) // _BYTES_PER_TRIPLE)
+
+
+def size_of(graph: TriplesFactory) -> int:
+    """Give :attr:`Announcement.size` of a graph that has come."""
+    types = graph.type_constraints
+    num_pairs = 0 if types is None else len(types.heads) + len(types.tails)
+    num_bytes = sum(v.num_bytes for v in (graph.entities, graph.relations) if v is not None)
+    return sum(map(len, graph.splits.values())) + in_triples(num_pairs, num_bytes)
+
+
+class _Part(NamedTuple):
+    """What is announced of a graph, piece by piece in the order in which it comes.
+
+    :ivar member: of the request that brings it
+    :ivar name: the split, the slot or the kind of labels
+    :ivar total: how much of it will come
+    :ivar what: what it is, for messages
+    """
+
+    member: Member
+    name: str
+    total: int
+    what: str
+
 
 class Upload:
-    """Takes the triples of an announced graph, and makes a triples factory of them.
+    """Takes what was announced of a graph, and makes a triples factory of it.
 
-    Holds 12 bytes a triple that has come, never more than what was announced.
+    Holds 12 bytes a triple that has come, 8 a pair of type constraints, and the labels with 16
+    bytes each: never more than what was announced.
     """
 
     def __init__(self, announcement: Announcement) -> None:
         self._announcement = announcement
-        self._chunks: dict[Split, list[NDArray[np.uint32]]] = {
+        self._parts = [part for part in _parts(announcement) if part.total]
+        self._counts = {(part.member, part.name): 0 for part in self._parts}
+        self._triples: dict[str, list[NDArray[np.uint32]]] = {
             split: [] for split in SPLITS if split in announcement.num_triples
         }
-        self._counts: dict[Split, int] = dict.fromkeys(self._chunks, 0)
+        self._pairs: dict[str, list[NDArray[np.uint32]]] = {slot: [] for slot in CONSTRAINED_SLOTS}
+        self._labels: dict[str, list[pl.Series]] = {kind: [] for kind in LABEL_KINDS}
+        self._num_label_bytes = 0
 
     @property
     def num_received(self) -> int:
         """How many triples have come."""
-        return sum(self._counts.values())
+        return self._num_of("chunk")
+
+    @property
+    def size(self) -> int:
+        """How much has come, in triples, as :attr:`Announcement.size`."""
+        return self.num_received + in_triples(
+            self._num_of("type_constraints"), self._num_label_bytes
+        )
+
+    def _num_of(self, member: Member) -> int:
+        return sum(count for (of, _), count in self._counts.items() if of == member)
+
+    @property
+    def due(self) -> Member | None:
+        """Which request is due; None when all have come."""
+        part = self._due_part()
+        return None if part is None else part.member
 
     @property
     def is_complete(self) -> bool:
         """Whether all have come."""
-        return self.num_received == self._announcement.total
+        return self._due_part() is None
+
+    def _due_part(self) -> _Part | None:
+        return next(
+            (part for part in self._parts if self._counts[part.member, part.name] < part.total),
+            None,
+        )
 
     def add(self, split: Split, first_row: int, triples: NDArray[np.int64]) -> None:
         """Take the next triples.
@@ -100,45 +199,139 @@ class Upload:
         :raises InvalidInput: if these are not the ones that are due
         :raises IdOutOfRange: if an id is outside the announced id space
         """
-        due = next(
-            name for name, count in self._announcement.num_triples.items()
-            if self._counts[name] < count
-        )  # fmt: skip
-        room = self._announcement.num_triples[due] - self._counts[due]
-        if (split, first_row) != (due, self._counts[due]) or not 0 < len(triples) <= room:
-            found = f"{len(triples)} triples of {split} from row {first_row} on"
-            expected = f"1 to {room} triples of {due} from row {self._counts[due]} on"
-            raise InvalidInput(
-                f"{found} came where {expected} were due; send what was announced, in order",
-                reason="STREAM_OUT_OF_ORDER",
-                value=found,
-                limit=expected,
-            )
+        self._check_due("chunk", split, f"triples of {split}", first_row, len(triples))
         check_ids(triples, self._announcement.num_entities, self._announcement.num_relations)
-        self._chunks[split].append(triples.astype(np.uint32))
-        self._counts[split] += len(triples)
+        self._triples[split].append(triples.astype(np.uint32))
+        self._counts["chunk", split] += len(triples)
+
+    def add_type_constraints(self, slot: Slot, first_row: int, pairs: NDArray[np.int64]) -> None:
+        """Take the next type constraints.
+
+        :param first_row: how many of the slot should have come before
+        :param pairs: of relation and allowed entity, shape (n, 2), at least one
+        :raises InvalidInput: if these are not the ones that are due, sorted and different
+        :raises IdOutOfRange: if an id is outside the announced id space
+        """
+        self._check_due("type_constraints", slot, f"pairs of {slot}s", first_row, len(pairs))
+        sizes = self._announcement.num_relations, self._announcement.num_entities
+        for column, name, size in zip(pairs.T, ("relation", slot), sizes, strict=True):
+            wrong = (column < 0) | (column >= size)
+            if wrong.any():
+                row = int(wrong.argmax())
+                raise IdOutOfRange(row=row, slot=name, value=int(column[row]), limit=size)
+        before = self._pairs[slot][-1][-1:] if self._pairs[slot] else pairs[:0]
+        relations, entities = np.concatenate([before, pairs]).astype(np.int64).T
+        steps = np.diff(relations)
+        is_later = (steps > 0) | ((steps == 0) & (np.diff(entities) > 0))
+        if not is_later.all():
+            row = int(is_later.argmin())
+            found = f"({relations[row + 1]}, {entities[row + 1]})"
+            expected = f"a pair behind ({relations[row]}, {entities[row]})"
+            raise _out_of_order(
+                f"the pair {found} of {slot}s", f"{expected}, sorted by relation, then entity"
+            )
+        self._pairs[slot].append(pairs.astype(np.uint32))
+        self._counts["type_constraints", slot] += len(pairs)
+
+    def add_labels(self, kind: LabelKind, first_id: int, labels: Sequence[str]) -> None:
+        """Take the next labels.
+
+        :param first_id: how many of the kind should have come before
+        :param labels: at least one
+        :raises InvalidInput: if these are not the ones that are due, or more bytes than announced
+        :raises InvalidConfiguration: for a label that is not legal
+        """
+        self._check_due("labels", kind, f"labels of {kind} ids", first_id, len(labels))
+        series = pl.Series(labels, dtype=pl.String)
+        Vocabulary.check_labels(series)
+        num_bytes = int(series.str.len_bytes().sum())
+        left = (self._announcement.num_label_bytes or 0) - self._num_label_bytes - num_bytes
+        # What comes last has to use them up.
+        is_last = kind == LABEL_KINDS[-1] and first_id + len(labels) == (
+            self._announcement.num_relations
+        )
+        if left < 0 or (is_last and left > 0):
+            raise _out_of_order(
+                f"{self._num_label_bytes + num_bytes} bytes of labels",
+                f"{self._announcement.num_label_bytes} as announced",
+            )
+        self._labels[kind].append(series)
+        self._counts["labels", kind] += len(labels)
+        self._num_label_bytes += num_bytes
+
+    def _check_due(self, member: Member, name: str, what: str, first: int, count: int) -> None:
+        """Refuse what is not due.
+
+        :raises InvalidInput: with ``STREAM_OUT_OF_ORDER``
+        """
+        part = self._due_part()
+        assert part is not None, "nothing is read when all has come"
+        before = self._counts[part.member, part.name]
+        room = part.total - before
+        if (member, name, first) != (part.member, part.name, before) or not 0 < count <= room:
+            raise _out_of_order(
+                f"{count} {what} from row {first} on",
+                f"1 to {room} {part.what} from row {before} on",
+            )
 
     def build(self) -> TriplesFactory:
         """Make the graph, and let go of what has come.
 
         :raises InvalidInput: with ``FINGERPRINT_MISMATCH`` if it is not the announced one
+        :raises InvalidConfiguration: for a label that came twice
         """
         announcement = self._announcement
         splits: dict[str, NDArray[np.uint32]] = {}
-        for split, chunks in self._chunks.items():
+        for split, chunks in self._triples.items():
             splits[split] = np.concatenate([np.empty((0, 3), dtype=np.uint32), *chunks])
             chunks.clear()
+        pairs: dict[str, NDArray[np.uint32]] = {}
+        for slot, pieces in self._pairs.items():
+            pairs[slot] = np.concatenate([np.empty((0, 2), dtype=np.uint32), *pieces])
+            pieces.clear()
+        vocabularies: dict[str, Vocabulary] = {}
+        if announcement.num_label_bytes is not None:
+            for kind, series in self._labels.items():
+                vocabularies[kind] = Vocabulary.distinct(pl.concat(series))
+                series.clear()
         factory = TriplesFactory(
             splits,
             num_entities=announcement.num_entities,
             num_relations=announcement.num_relations,
+            entities=vocabularies.get("entity"),
+            relations=vocabularies.get("relation"),
+            type_constraints=(
+                None
+                if announcement.num_pairs is None
+                else TypeConstraints(pairs["head"], pairs["tail"])
+            ),
         )
         if factory.fingerprint != announcement.fingerprint:
             raise InvalidInput(
-                f"the triples that came have fingerprint {factory.fingerprint}, announced was "
+                f"the graph that came has fingerprint {factory.fingerprint}, announced was "
                 f"{announcement.fingerprint}; compute it as the protocol document says",
                 reason="FINGERPRINT_MISMATCH",
                 value=announcement.fingerprint,
-                limit=factory.fingerprint,
+                limit=(factory.fingerprint,),
             )
         return factory
+
+
+def _parts(announcement: Announcement) -> Iterator[_Part]:
+    for split, count in announcement.num_triples.items():
+        yield _Part("chunk", split, count, f"triples of {split}")
+    for slot, count in (announcement.num_pairs or {}).items():
+        yield _Part("type_constraints", slot, count, f"pairs of {slot}s")
+    if announcement.num_label_bytes is not None:
+        sizes = announcement.num_entities, announcement.num_relations
+        for kind, count in zip(LABEL_KINDS, sizes, strict=True):
+            yield _Part("labels", kind, count, f"labels of {kind} ids")
+
+
+def _out_of_order(found: str, expected: str) -> InvalidInput:
+    return InvalidInput(
+        f"{found} came where {expected} were due; send what was announced, in order",
+        reason="STREAM_OUT_OF_ORDER",
+        value=found,
+        expected=expected,
+    )

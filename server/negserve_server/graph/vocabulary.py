@@ -7,6 +7,13 @@ from functools import cached_property
 
 import polars as pl
 
+from negserve_server.errors import InvalidConfiguration
+
+#: Of a label that a client gives. Those of files have no bound but the file's size.
+MAX_LABEL_BYTES = 4096
+#: What a line of tab-separated labels can't hold.
+_ILLEGAL = r"[\x00\t\r\n]"
+
 
 class Vocabulary:
     """The labels of an id space; a label's index is its id.
@@ -37,9 +44,42 @@ class Vocabulary:
             raise ValueError(f"ids of {len(by_id)} labels must be 0 to {len(by_id) - 1}, each once")
         return cls(pl.Series([label for label, _ in by_id], dtype=pl.String))
 
+    @classmethod
+    def distinct(cls, labels: pl.Series) -> Vocabulary:
+        """Take labels in the order of their ids.
+
+        :raises InvalidConfiguration: for a label that is there twice
+        """
+        is_repeated = ~labels.is_first_distinct()
+        if is_repeated.any():
+            raise InvalidConfiguration(
+                "labels", labels.filter(is_repeated)[0], "give each id a label of its own"
+            )
+        return cls(labels)
+
+    @staticmethod
+    def check_labels(labels: pl.Series) -> None:
+        """Refuse labels of clients that no file could give.
+
+        :raises InvalidConfiguration: naming the first one, and what is legal
+        """
+        size = labels.str.len_bytes()
+        is_wrong = (size == 0) | (size > MAX_LABEL_BYTES) | labels.str.contains(_ILLEGAL)
+        if is_wrong.any():
+            raise InvalidConfiguration(
+                "labels",
+                labels.filter(is_wrong)[0][:100],
+                f"give 1 to {MAX_LABEL_BYTES} bytes of UTF-8, without NUL, tab and line breaks",
+            )
+
     def __len__(self) -> int:
         """Count the labels."""
         return len(self._labels)
+
+    @property
+    def num_bytes(self) -> int:
+        """How many bytes the labels have in UTF-8, together."""
+        return int(self._labels.str.len_bytes().sum())
 
     def ids(self, column: pl.Series) -> pl.Series:
         """Map labels to ids, uint32; null where the label is not in the vocabulary."""

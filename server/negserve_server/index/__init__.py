@@ -1,6 +1,9 @@
 """The filter index: is a triple known, and what is known for a pair."""
 
-from negserve_server.index.filter_index import FilterIndex
-from negserve_server.index.pair_index import PairIndex, sort_unique_triples
+from negserve.extras import needing
+
+with needing("negserve_server.index", "negserve[server]"):
+    from negserve_server.index.filter_index import FilterIndex
+    from negserve_server.index.pair_index import PairIndex, sort_unique_triples
 
 __all__ = ["FilterIndex", "PairIndex", "sort_unique_triples"]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from functools import cached_property
+from collections.abc import Hashable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from negserve_server.errors import IdOutOfRange
 from negserve_server.index.pair_index import PairIndex, sort_unique_triples
+from negserve_server.tables import GraphTables
 
 #: Columns of a triple, and the slot names in that order.
 SLOTS = ("head", "relation", "tail")
@@ -39,18 +40,38 @@ class FilterIndex:
     :param triples: shape (n, 3), ids inside the id space; repetitions allowed
     :param num_entities: size of the entity id space, 1 to 2^32
     :param num_relations: size of the relation id space, 1 to 2^32
+    :param is_sorted: whether the triples are int64, sorted and distinct, so that no copy is made
+    :param tables: where directions are made; they are gone when nobody has them. None to keep them
+    :param name: key of this index among the tables
+    :param usual_slots: directions that are kept all the same
     :raises IdOutOfRange: if a triple has an id outside the id space
     """
 
     def __init__(
-        self, triples: NDArray[np.integer], *, num_entities: int, num_relations: int
+        self,
+        triples: NDArray[np.integer],
+        *,
+        num_entities: int,
+        num_relations: int,
+        is_sorted: bool = False,
+        tables: GraphTables | None = None,
+        name: Hashable = (),
+        usual_slots: tuple[str, ...] = (),
     ) -> None:
         check_ids(triples, num_entities, num_relations)
         self.num_entities = num_entities
         self.num_relations = num_relations
-        self._triples = sort_unique_triples(triples)
+        self._owns_triples = not is_sorted
+        self._triples: NDArray[np.int64] = (
+            triples.astype(np.int64, copy=False) if is_sorted else sort_unique_triples(triples)
+        )
         self._lock = threading.Lock()
         self._by_slot: dict[str, PairIndex] = {}
+        self._tables = tables
+        self._name = name
+        #: What :meth:`contains` asks, from the first time on.
+        self._asked: PairIndex | None = None
+        self._usual_slots = SLOTS if tables is None else usual_slots
 
     def __len__(self) -> int:
         """Count the distinct known triples."""
@@ -61,13 +82,23 @@ class FilterIndex:
 
         Its pairs are the other two slots in the order head, relation, tail.
         """
-        with self._lock:
-            if slot not in self._by_slot:
-                value = SLOTS.index(slot)
-                pair = [column for column in range(3) if column != value]
-                num_values = self.num_relations if slot == "relation" else self.num_entities
-                self._by_slot[slot] = PairIndex.build(self._triples[:, [*pair, value]], num_values)
-            return self._by_slot[slot]
+        if slot in self._usual_slots:
+            with self._lock:
+                if slot not in self._by_slot:
+                    self._by_slot[slot] = self._build(slot)
+                return self._by_slot[slot]
+        assert self._tables is not None
+        return self._tables.get(
+            (self._name, slot),
+            lambda: self._build(slot),
+            num_bytes=PairIndex.least_bytes(len(self._triples)),
+        )
+
+    def _build(self, slot: str) -> PairIndex:
+        value = SLOTS.index(slot)
+        pair = [column for column in range(3) if column != value]
+        num_values = self.num_relations if slot == "relation" else self.num_entities
+        return PairIndex.build(self._triples[:, [*pair, value]], num_values)
 
     def known_tails(self, head: int, relation: int) -> NDArray[np.uint32]:
         """Give the sorted tails t with (head, relation, t) known, shape (m,)."""
@@ -103,9 +134,11 @@ class FilterIndex:
         :raises IdOutOfRange: if a triple has an id outside the id space
         """
         check_ids(triples, self.num_entities, self.num_relations)
-        return self.by_slot("tail").contains(triples[:, 0], triples[:, 1], triples[:, 2])
+        if self._asked is None:
+            self._asked = self.by_slot("tail")
+        return self._asked.contains(triples[:, 0], triples[:, 1], triples[:, 2])
 
-    @cached_property
+    @property
     def triples(self) -> NDArray[np.int64]:
         """The distinct known triples in lexicographic order, shape (n, 3), read-only."""
         view = self._triples.view()
@@ -114,6 +147,7 @@ class FilterIndex:
 
     @property
     def nbytes(self) -> int:
-        """Memory held by triples and the directions built so far, in bytes."""
+        """Memory held, in bytes: by triples that are its own, and by directions that are kept."""
         with self._lock:
-            return self._triples.nbytes + sum(index.nbytes for index in self._by_slot.values())
+            triples = self._triples.nbytes if self._owns_triples else 0
+            return triples + sum(index.nbytes for index in self._by_slot.values())

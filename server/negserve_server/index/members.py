@@ -68,6 +68,11 @@ def is_member(members: int, num_buckets: int, start: int, value: int) -> bool:
         bucket = bucket + _ONE if bucket + _ONE < num_buckets else _ZERO
 
 
+def members_bytes(num_values: int) -> int:
+    """Give the bytes of a set of so many values."""
+    return 64 * (num_values // _AVERAGE + 1)
+
+
 def make_members(num_values: int) -> NDArray[np.uint64]:
     """Make an empty set with room for so many values, uint64, shape (num_buckets, 8)."""
     num_words = BUCKET * (num_values // _AVERAGE + 1)

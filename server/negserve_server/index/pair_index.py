@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,23 +99,31 @@ class PairIndex:
         fill_table(table, keys, starts, lengths)
         return cls(table=table, lists=lists, num_pairs=len(keys))
 
+    @staticmethod
+    def least_bytes(num_triples: int) -> int:
+        """Say what an index of so many distinct triples takes at least: four bytes a value."""
+        return 4 * num_triples
+
     @classmethod
     def empty(cls) -> PairIndex:
         """Make an index that knows nothing."""
         return cls(np.zeros((1, 2), dtype=np.uint64), np.zeros(1, dtype=np.uint32), 0)
 
-    @cached_property
+    @property
+    def num_values(self) -> int:
+        """Count the known values of all pairs."""
+        return int((self.table[:, 1] >> np.uint64(32)).sum())
+
     def members(self) -> NDArray[np.uint64]:
-        """The same as a set, uint64, shape (buckets, 8), see :mod:`.members`; made on first use."""
-        members = make_members(int((self.table[:, 1] >> np.uint64(32)).sum()))
+        """Make the same as a set, uint64, shape (buckets, 8), see :mod:`.members`."""
+        members = make_members(self.num_values)
         fill_members(self.table, self.lists, members)
         return members
 
     @property
     def nbytes(self) -> int:
         """Memory held, in bytes."""
-        members = self.__dict__.get("members")
-        return self.table.nbytes + self.lists.nbytes + (0 if members is None else members.nbytes)
+        return self.table.nbytes + self.lists.nbytes
 
     def known(self, first: int, second: int) -> NDArray[np.uint32]:
         """Give the sorted values known for a pair, shape (m,); empty if there are none."""

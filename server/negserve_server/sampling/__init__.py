@@ -1,19 +1,22 @@
 """Samplers: pure functions of (graph, configuration, seed, position of the positive)."""
 
-from negserve_server.sampling.batch import CorruptedBatch
-from negserve_server.sampling.config import (
-    ALGORITHM_VERSION,
-    FILTER_MODES,
-    KINDS,
-    MAX_NUM_NEGS_PER_POS,
-    SLOTS,
-    SPLITS,
-    SamplerConfig,
-)
-from negserve_server.sampling.domain import Domain, Graph
-from negserve_server.sampling.permutation import Permutation
-from negserve_server.sampling.sampler import Sampler, as_triples
-from negserve_server.sampling.statistics import RelationStatistics
+from negserve.extras import needing
+
+with needing("negserve_server.sampling", "negserve[server]"):
+    from negserve_server.sampling.batch import CorruptedBatch
+    from negserve_server.sampling.config import (
+        ALGORITHM_VERSION,
+        FILTER_MODES,
+        KINDS,
+        MAX_NUM_NEGS_PER_POS,
+        SLOTS,
+        SPLITS,
+        SamplerConfig,
+    )
+    from negserve_server.sampling.domain import Domain, Graph
+    from negserve_server.sampling.permutation import Permutation
+    from negserve_server.sampling.sampler import Sampler, as_triples
+    from negserve_server.sampling.statistics import RelationStatistics
 
 __all__ = [
     "ALGORITHM_VERSION",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,9 +22,11 @@ def distinct_pairs(first: NDArray[np.integer], second: NDArray[np.integer]) -> N
     return sort_unique_triples(rows)[:, :2]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Candidates:
     """The candidate ids of one slot, per relation. Their order ranks them.
+
+    What is the same for all relations is held once: as read-only arrays with a stride of 0.
 
     :ivar starts: int64, shape (num_relations,): relation r owns
         ``ids[starts[r]:starts[r] + counts[r]]``, or every id where that is ``EVERY_ID``; shape
@@ -39,16 +42,16 @@ class Candidates:
     @classmethod
     def every_id(cls, num_relations: int, num_ids: int) -> Candidates:
         """Every id of the slot is a candidate."""
-        counts = np.full(num_relations, num_ids, dtype=np.int64)
+        counts = np.broadcast_to(np.int64(num_ids), num_relations)
         return cls(np.empty(0, dtype=np.int64), counts, np.empty(0, dtype=np.uint32))
 
     @classmethod
     def same(cls, ids: NDArray[np.integer], num_relations: int) -> Candidates:
         """Take the same ids, in this order, for every relation."""
         return cls(
-            np.zeros(num_relations, dtype=np.int64),
-            np.full(num_relations, len(ids), dtype=np.int64),
-            ids.astype(np.uint32),
+            np.broadcast_to(np.int64(0), num_relations),
+            np.broadcast_to(np.int64(len(ids)), num_relations),
+            ids.astype(np.uint32, copy=False),
         )
 
     @classmethod
@@ -77,12 +80,29 @@ class Candidates:
             starts[is_without] = len(ids)
             counts[is_without] = len(others)
             ids = np.concatenate([ids, others.astype(np.uint32)])
-        return cls(starts.astype(np.int64), counts.astype(np.int64), ids)
+        return cls(starts.astype(np.int64, copy=False), counts.astype(np.int64, copy=False), ids)
+
+    @staticmethod
+    def least_bytes(num_relations: int) -> int:
+        """Say what candidates by relation take at least, without the ids."""
+        return 16 * num_relations
 
     @property
     def is_every_id(self) -> bool:
         """Whether every relation owns every id."""
         return len(self.starts) == 0
+
+    @property
+    def are_alike(self) -> bool:
+        """Whether the candidates of all relations are the same, and held once."""
+        return self.counts.strides == (0,)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory held, in bytes."""
+        if self.are_alike:
+            return self.ids.nbytes
+        return self.starts.nbytes + self.counts.nbytes + self.ids.nbytes
 
     def ranks(
         self, relations: NDArray[np.int64], ids: NDArray[np.int64]
@@ -95,17 +115,27 @@ class Candidates:
         found = np.ones(len(ids), dtype=np.bool_)
         if self.is_every_id:
             return ranks, found
+        if self.are_alike:
+            return _ranks(self.ids, ids)
         order = np.argsort(relations, kind="stable")
-        bounds = np.searchsorted(relations[order], np.arange(len(self.starts) + 1))
-        for relation in np.flatnonzero(np.diff(bounds)):
+        in_order = relations[order]
+        bounds = np.flatnonzero(np.diff(in_order, prepend=-1, append=-1))
+        for begin, end in itertools.pairwise(bounds.tolist()):
+            relation = in_order[begin]
             start = self.starts[relation]
             if start == EVERY_ID:
                 continue
-            rows = order[bounds[relation] : bounds[relation + 1]]
+            rows = order[begin:end]
             own = self.ids[start : start + self.counts[relation]]
-            at = np.searchsorted(own, ids[rows])
-            ranks[rows] = at
-            found[rows] = False
-            inside = at < len(own)
-            found[rows[inside]] = own[at[inside]] == ids[rows[inside]]
+            ranks[rows], found[rows] = _ranks(own, ids[rows])
         return ranks, found
+
+
+def _ranks(
+    own: NDArray[np.uint32], ids: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Rank ids among sorted ones, and tell which are among them; shapes (m,), (n,) to (n,)."""
+    ranks = np.searchsorted(own, ids.astype(np.uint32))
+    found = ranks < len(own)
+    found[found] = own[ranks[found]] == ids[found]
+    return ranks, found

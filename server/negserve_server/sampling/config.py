@@ -9,6 +9,7 @@ from typing import Literal, TypeVar
 import numpy as np
 
 from negserve_server.errors import InvalidConfiguration
+from negserve_server.sampling.id_set import IdSet
 
 _T = TypeVar("_T", bound=str)
 
@@ -47,7 +48,7 @@ def _in_order(values: tuple[_T, ...], legal: tuple[_T, ...], field: str) -> tupl
         or set(values) - set(legal)
     ):
         raise InvalidConfiguration(
-            field, values, f"give different ones of {', '.join(map(str, legal))}"
+            field, values, f"give different ones of {', '.join(map(str, legal))}", limit=legal
         )
     return tuple(value for value in legal if value in values)
 
@@ -77,7 +78,8 @@ class SamplerConfig:
     :ivar num_negs_per_pos: k, negatives per positive, 1 to 2^20
     :ivar corruption_scheme: slots that may be replaced, any order; only kinds ``basic`` and
         ``degree`` know the relation slot
-    :ivar candidates: entities that may be drawn, in any order; None for all
+    :ivar candidates: entities that may be drawn, in any order; None for all. Any integers are taken
+        and kept as an :class:`IdSet`
     :ivar filter_splits: splits of the known triples; empty for no filter
     :ivar filter_mode: ``exact`` (known triples are never drawn) or ``mask`` (they are drawn, and
         flagged)
@@ -94,7 +96,7 @@ class SamplerConfig:
     alpha: float = 0.75
     num_negs_per_pos: int = 1
     corruption_scheme: tuple[Slot, ...] = ("head", "tail")
-    candidates: tuple[int, ...] | None = None
+    candidates: IdSet | None = None
     filter_splits: tuple[Split, ...] = ()
     filter_mode: FilterMode = "exact"
     distinct: bool = False
@@ -116,7 +118,9 @@ class SamplerConfig:
 
     def _check_kind(self) -> None:
         if self.kind not in KINDS:
-            raise InvalidConfiguration("kind", self.kind, f"choose from {', '.join(KINDS)}")
+            raise InvalidConfiguration(
+                "kind", self.kind, f"choose from {', '.join(KINDS)}", limit=KINDS
+            )
         if (self.kind == "mixture") != bool(self.mixture):
             raise InvalidConfiguration(
                 "mixture", self.mixture, "give parts if and only if kind is mixture"
@@ -131,11 +135,17 @@ class SamplerConfig:
         kinds = [str(kind) for kind, _ in parts]
         if set(kinds) - set(simple) or len(set(kinds)) < len(kinds):
             raise InvalidConfiguration(
-                "mixture", self.mixture, f"give different kinds of {', '.join(simple)}"
+                "mixture",
+                self.mixture,
+                f"give different kinds of {', '.join(simple)}",
+                limit=tuple(simple),
             )
         if not all(_is_integer(shares, 1, MAX_SHARES) for _, shares in parts):
             raise InvalidConfiguration(
-                "mixture", self.mixture, f"give whole shares from 1 to {MAX_SHARES}"
+                "mixture",
+                self.mixture,
+                f"give whole shares from 1 to {MAX_SHARES}",
+                limit=MAX_SHARES,
             )
         object.__setattr__(self, "mixture", parts)
         if not (
@@ -144,7 +154,9 @@ class SamplerConfig:
             and math.isfinite(self.alpha)
             and 0 <= self.alpha <= MAX_ALPHA
         ):
-            raise InvalidConfiguration("alpha", self.alpha, f"give a number from 0 to {MAX_ALPHA}")
+            raise InvalidConfiguration(
+                "alpha", self.alpha, f"give a number from 0 to {MAX_ALPHA}", limit=MAX_ALPHA
+            )
         object.__setattr__(self, "alpha", float(self.alpha))
         if self.alpha != 0.75 and "degree" not in dict(self.parts):
             raise InvalidConfiguration(
@@ -162,7 +174,10 @@ class SamplerConfig:
         ):
             if not _is_integer(getattr(self, field), lowest, highest):
                 raise InvalidConfiguration(
-                    field, getattr(self, field), f"give a number from {lowest} to {highest}"
+                    field,
+                    getattr(self, field),
+                    f"give a number from {lowest} to {highest}",
+                    limit=highest,
                 )
         if self.algorithm_version == 0:
             object.__setattr__(self, "algorithm_version", ALGORITHM_VERSION)
@@ -171,6 +186,7 @@ class SamplerConfig:
                 "algorithm_version",
                 self.algorithm_version,
                 f"this server computes version {ALGORITHM_VERSION}; use that or 0",
+                limit=ALGORITHM_VERSION,
             )
 
     def _check_slots(self) -> None:
@@ -187,29 +203,18 @@ class SamplerConfig:
             )
 
     def _check_candidates(self) -> None:
-        if self.candidates is None:
-            return
-        try:
-            ids = np.asarray(self.candidates)
-        except ValueError:  # ragged
-            ids = np.empty(0)
-        if ids.ndim != 1 or ids.size == 0 or not np.issubdtype(ids.dtype, np.integer):
-            raise InvalidConfiguration(
-                "candidates", _shortened(self.candidates), "give entity ids, at least one"
-            )
-        ids = np.unique(ids)
-        if int(ids[0]) < 0 or int(ids[-1]) >= 2**32:
-            raise InvalidConfiguration(
-                "candidates", int(ids[0] if ids[0] < 0 else ids[-1]), "give ids of the graph"
-            )
-        object.__setattr__(self, "candidates", tuple(ids.tolist()))
+        if self.candidates is not None and not isinstance(self.candidates, IdSet):
+            object.__setattr__(self, "candidates", as_candidates(self.candidates))
 
     def _check_filter(self) -> None:
         splits = _in_order(self.filter_splits, SPLITS, "filter_splits")
         object.__setattr__(self, "filter_splits", splits)
         if self.filter_mode not in FILTER_MODES:
             raise InvalidConfiguration(
-                "filter_mode", self.filter_mode, f"choose from {', '.join(FILTER_MODES)}"
+                "filter_mode",
+                self.filter_mode,
+                f"choose from {', '.join(FILTER_MODES)}",
+                limit=FILTER_MODES,
             )
         if self.filter_mode == "mask" and not splits:
             raise InvalidConfiguration(
@@ -270,6 +275,24 @@ class SamplerConfig:
         return self.filtered or self.distinct or self.chunk_size > 1
 
 
+def as_candidates(ids: object) -> IdSet:
+    """Take ids as candidates.
+
+    :param ids: integers, in any order, as a sequence or an array
+    :raises InvalidConfiguration: for none, for what is no integer, or is outside every id space
+    """
+    try:
+        return IdSet(ids)  # type: ignore[arg-type]
+    except ValueError as error:
+        if len(error.args) == 2:
+            raise InvalidConfiguration(
+                "candidates", error.args[1], "give ids of the graph"
+            ) from error
+        raise InvalidConfiguration(
+            "candidates", _shortened(ids), "give entity ids, at least one"
+        ) from error
+
+
 def _shortened(values: object) -> str:
-    text = repr(values)
+    text = repr(tuple(values.tolist()) if isinstance(values, np.ndarray) else values)
     return text if len(text) <= 80 else text[:77] + "..."

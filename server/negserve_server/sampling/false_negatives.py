@@ -136,8 +136,8 @@ class _Pairs:
 def _units(cell: Cell, relations: NDArray[np.int64], ids: NDArray[np.int64]) -> NDArray[np.int64]:
     """Units of ids among the candidates of their relation, 0 for none; all of shape (n,)."""
     if cell.weights is not None:
-        units = np.zeros(len(cell.weights.ranks), dtype=np.int64)
-        units[cell.weights.ids] = np.diff(cell.weights.unit_starts.astype(np.int64))
+        units = np.zeros(len(cell.weights.ranking.ranks), dtype=np.int64)
+        units[cell.weights.ranking.ids] = np.diff(cell.weights.unit_starts.astype(np.int64))
         return units[ids]
     _, is_candidate = cell.candidates.ranks(relations, ids)
     return is_candidate.astype(np.int64)

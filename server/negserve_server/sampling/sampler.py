@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -35,14 +33,14 @@ def as_triples(triples: ArrayLike) -> NDArray[np.int64]:
             f"triples have shape {array.shape}; give (n, 3): head, relation, tail",
             reason="SHAPE_MISMATCH",
             value=array.shape,
-            limit="(n, 3)",
+            expected="(n, 3)",
         )
     if not np.issubdtype(array.dtype, np.integer):
         raise InvalidInput(
             f"triples have dtype {array.dtype}; give integer ids",
             reason="SHAPE_MISMATCH",
             value=array.dtype,
-            limit="an integer dtype",
+            expected="an integer dtype",
         )
     if array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max:
         raise InvalidInput(
@@ -71,6 +69,7 @@ class Sampler:
                 "num_negs_per_pos",
                 config.num_negs_per_pos,
                 f"the distinct values of a chunk are at most the {num_candidates} candidates",
+                limit=num_candidates,
             )
         self.config = config
         self.domain = domain
@@ -86,12 +85,14 @@ class Sampler:
         self._arguments = (
             np.uint64(config.seed),
             np.uint64(config.num_negs_per_pos),
-            address_of(domain.cell_ends),
+            *domain.ends_place,
             address_of(domain.places),
             np.uint64(len(domain.cells)),
             domain.num_ids,
         )
         self._scratch_size = self._find_scratch_size()
+        # Made now, in the thread of whoever opens, and not with the first batch.
+        self._sets = address_of(domain.member_places) if self._is_one else NOWHERE
 
     def _find_scratch_size(self) -> int:
         config = self.config
@@ -100,10 +101,6 @@ class Sampler:
             return int(one_scratch(num_cells)[-1])
         find_places = chunks_scratch if config.chunk_size > 1 else corrupt_scratch
         return int(find_places(num_cells, k, config.distinct)[-1])
-
-    @cached_property
-    def _sets(self) -> np.uint64:
-        return address_of(self.domain.member_places)
 
     def sample(self, positives: ArrayLike, position: int) -> CorruptedBatch:
         """Corrupt positives.

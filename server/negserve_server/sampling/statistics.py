@@ -18,7 +18,7 @@ def count_distinct(
     return np.bincount(pairs[:, 0], minlength=num_relations)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class RelationStatistics:
     """Counts per relation id, each int64 of shape (num_relations,).
 
@@ -39,6 +39,21 @@ class RelationStatistics:
             num_heads=count_distinct(triples, 0, num_relations),
             num_tails=count_distinct(triples, 2, num_relations),
         )
+
+    @staticmethod
+    def num_bytes(num_relations: int) -> int:
+        """Say what those of so many relations take."""
+        return 24 * num_relations
+
+    @property
+    def nbytes(self) -> int:
+        """Memory held, in bytes."""
+        return self.num_triples.nbytes + self.num_heads.nbytes + self.num_tails.nbytes
+
+    def run(self, first: int, end: int) -> RelationStatistics:
+        """Give those of some consecutive relations, without a copy."""
+        run = slice(first, end)
+        return RelationStatistics(self.num_triples[run], self.num_heads[run], self.num_tails[run])
 
     @property
     def tails_per_head(self) -> NDArray[np.float64]:
@@ -63,7 +78,10 @@ class RelationStatistics:
 
     @property
     def head_probability(self) -> NDArray[np.float64]:
-        """Tph / (tph + hpt) (Wang et al., AAAI 2014); 0.5 for a relation without triples."""
+        """Tph / (tph + hpt) (Wang et al., AAAI 2014), rounded down to a multiple of 2^-32.
+
+        0.5 for a relation without triples.
+        """
         return self.head_share / 2.0**32
 
 

@@ -1,4 +1,4 @@
-"""Calls without a token are refused, health checks excepted."""
+"""Calls without a token are refused, counted and logged, health checks excepted."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import grpc
 
 from negserve_server.errors import InvalidInput
 from negserve_server.service.refusal import refuse
+from negserve_server.service.refused_calls import RefusedCalls
 from negserve_server.service.tokens import Tokens
 
 _FIELD = "authorization"
@@ -29,6 +30,7 @@ class Authentication(grpc.aio.ServerInterceptor):
 
     def __init__(self, tokens: Tokens) -> None:
         self._tokens = tokens
+        self._refused = RefusedCalls()
 
     async def intercept_service(
         self,
@@ -39,8 +41,16 @@ class Authentication(grpc.aio.ServerInterceptor):
         if handler_call_details.method != _FREE:
             error = self._objection(handler_call_details.invocation_metadata)
             if error is not None:
-                return _refusing(error)
+                return self._refusing(error)
         return await continuation(handler_call_details)
+
+    def _refusing(self, error: InvalidInput) -> _Handler:
+        async def handle(_: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+            self._refused.note(context.peer(), error.reason)
+            await refuse(context, error)
+
+        # A status without a message answers every kind of method.
+        return grpc.stream_stream_rpc_method_handler(handle)
 
     def _objection(self, metadata: Any) -> InvalidInput | None:
         given = dict(metadata).get(_FIELD)
@@ -57,14 +67,6 @@ def _unauthenticated(what: str, problem: str) -> InvalidInput:
         f"{problem}; send the metadata '{_FIELD}: Bearer TOKEN' with a token that the server's "
         f"operator gave you (the Python client has it from NEGSERVE_TOKEN or NEGSERVE_TOKEN_FILE)",
         reason=f"CREDENTIALS_{what}",
-        field=_FIELD,
-        limit="Bearer TOKEN",
+        key=_FIELD,
+        expected="Bearer TOKEN",
     )
-
-
-def _refusing(error: InvalidInput) -> _Handler:
-    async def handle(_: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:
-        await refuse(context, error)
-
-    # A status without a message answers every kind of method.
-    return grpc.stream_stream_rpc_method_handler(handle)

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+from negserve.nearest import did_you_mean
 from negserve_server.errors import InvalidInput, listed, quoted, shortened
 from negserve_server.graph import TriplesFactory
 
@@ -79,10 +80,11 @@ class Datasets(Mapping[str, TriplesFactory]):
         if factory is None:
             served = listed(self._graphs)
             raise InvalidInput(
-                f"there is no dataset {quoted(name)}; this server has {served or 'none'}",
+                f"there is no dataset {quoted(name)}; this server has {served or 'none'}"
+                f"{did_you_mean(name, self._graphs)}",
                 reason="UNKNOWN_DATASET",
                 value=name,
-                limit=served,
+                limit=tuple(self._graphs),
             )
         if expected_fingerprint:
             check_fingerprint(name, expected_fingerprint, factory.fingerprint)
@@ -100,5 +102,5 @@ def check_fingerprint(name: str, expected: str, found: str) -> None:
             f"the same data on both sides, or use another name",
             reason="FINGERPRINT_MISMATCH",
             value=expected,
-            limit=found,
+            limit=(found,),
         )

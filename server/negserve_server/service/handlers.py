@@ -65,8 +65,8 @@ def one_request(
     """
 
     async def begin(stream: ServerStream[Any]) -> AsyncGenerator[Message | bytes, None]:
-        answers = method(await _only_request(stream))
-        if inspect.isasyncgen(answers):
+        answers: Any = method(await _only_request(stream))
+        if hasattr(answers, "__aiter__"):
             async with aclosing(answers):
                 async for answer in answers:
                     yield answer
@@ -88,13 +88,13 @@ async def _only_request(stream: ServerStream[Any]) -> Message:
             f"is due; send it, then half-close",
             reason="STREAM_OUT_OF_ORDER",
             value="nothing" if request is None else "a second message",
-            limit="one request",
+            expected="one request",
         )
     return request
 
 
 def many_requests(
-    method: Callable[[ServerStream[Any]], AsyncGenerator[Message | bytes, None]],
+    method: Callable[[ServerStream[Any]], Any],
     message_class: type[Message],
     streams: OpenStreams,
     *,
@@ -103,6 +103,7 @@ def many_requests(
 ) -> _Handler:
     """Make the handler of a method that reads its requests itself.
 
+    :param method: gives an iterator of the answers
     :param is_short: as of :meth:`OpenStreams.admit`
     :param is_watch: as of :meth:`OpenStreams.admit`
     """
@@ -115,8 +116,11 @@ def many_requests(
                     async for answer in answers:
                         await stream.write(answer)
         except Exception as error:
+            stream.discard()
             with streams.leaving(stream, is_short=is_short):
                 await refuse(context, error)
+        finally:
+            stream.close()
 
     return grpc.stream_stream_rpc_method_handler(handle, response_serializer=_serialize)
 

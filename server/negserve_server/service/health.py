@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2
@@ -15,7 +16,6 @@ from negserve_server.service.stream import ServerStream
 from negserve_server.service.streams import OpenStreams, draining
 
 HEALTH_SERVICE = health_pb2.DESCRIPTOR.services_by_name["Health"]
-_Status = health_pb2.HealthCheckResponse.ServingStatus
 _STATUS = health_pb2.HealthCheckResponse
 
 
@@ -72,7 +72,7 @@ class Health:
                 limit=MOST_CHARACTERS,
             )
         del request
-        told: _Status | None = None
+        told: int | None = None
         while True:
             changed = self._changed
             status = self._status(name)
@@ -83,7 +83,7 @@ class Health:
                 raise draining()
             await stream.rest(changed.wait())
 
-    def _status(self, name: str) -> _Status:
+    def _status(self, name: str) -> Any:
         if name not in ("", SERVICE.full_name) and name not in self._datasets:
             return _STATUS.SERVICE_UNKNOWN
         return _STATUS.NOT_SERVING if self._is_draining else _STATUS.SERVING

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from negserve_server.errors import InvalidInput
 from negserve_server.sampling import MAX_NUM_NEGS_PER_POS
+from negserve_server.tables import KEEP_SECONDS, default_table_bytes
 
 #: Largest message that a server receives.
 MAX_REQUEST_BYTES = 16 * 1024 * 1024
+#: Seconds without a message after which a stream, or an upload, gives way to others that need its
+#: place or room.
+SILENT_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,8 +23,11 @@ class Limits:
     :ivar max_negatives_per_message: largest n * k of one message of positives; where log
         probabilities come along, which double the bytes, a negative counts twice
     :ivar max_triples_per_message: most triples in one message
-    :ivar max_streams: most open streams: ``Sample``, ``SampleEpoch``, ``Contains``, ``Publish``, and
-        those of health and reflection; and as many calls of other methods
+    :ivar max_table_bytes: most bytes of the tables that configurations need, see
+        :class:`negserve_server.tables.Tables`
+    :ivar table_keep_seconds: how long one of those stays after its last stream
+    :ivar max_streams: most open streams: ``Sample``, ``SampleEpoch``, ``Contains``, ``Publish``,
+        and those of health and reflection; and as many calls of other methods
     :ivar max_streams_per_connection: most of those of one connection; all unix sockets count as one
     :ivar max_streams_per_token: most of those that bear one token
     :ivar max_unanswered_messages: most messages that a client may send on a stream ahead of the
@@ -44,6 +51,8 @@ class Limits:
     max_negatives_per_positive: int = 2**16
     max_negatives_per_message: int = 2**19
     max_triples_per_message: int = 2**18
+    max_table_bytes: int = field(default_factory=default_table_bytes)
+    table_keep_seconds: float = KEEP_SECONDS
     max_streams: int = 1024
     max_streams_per_connection: int = 512
     max_streams_per_token: int = 768

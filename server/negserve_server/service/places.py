@@ -161,7 +161,7 @@ def _too_many(group: _Group, limit: int) -> InvalidInput:
         f"{limit} streams{_WHOSE[group.field]} are open, the limit is {limit}; "
         f"{_REMEDIES[group.field]}",
         reason="TOO_MANY_STREAMS",
-        field=group.field,
+        resource=group.field,
         value=limit,
         limit=limit,
     )

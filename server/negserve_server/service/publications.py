@@ -7,49 +7,19 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from typing import Any
 
 from negserve_server.errors import InvalidInput
 from negserve_server.graph import TriplesFactory
-from negserve_server.graph.upload import Announcement, Upload
+from negserve_server.graph.upload import Announcement, Upload, size_of
 from negserve_server.service.datasets import Datasets, check_fingerprint
 from negserve_server.service.limits import Limits
+from negserve_server.service.publication import Publication
+from negserve_server.service.publish_room import PublishRoom
+from negserve_server.service.stream import ServerStream
 
 logger = logging.getLogger(__name__)
-
-
-class Publication:
-    """One graph on its way, from its announcement until it is served or given up.
-
-    :ivar announcement: which graph
-    :ivar upload: what has come of it
-    :ivar has_uploader: whether a client sends its triples
-    :ivar is_building: whether all have come
-    """
-
-    def __init__(self, announcement: Announcement) -> None:
-        self.announcement = announcement
-        self.upload = Upload(announcement)
-        self.has_uploader = False
-        self.is_building = False
-        self._over = asyncio.Event()
-        self._failure: Exception | None = None
-
-    def end(self, failure: Exception | None = None) -> None:
-        """Wake all who wait."""
-        self._failure = failure
-        self._over.set()
-
-    async def wait(self, seconds: float, is_mine: bool) -> None:
-        """Wait until it is over, one way or the other, or the time is.
-
-        :param is_mine: whether the caller sent the triples, and is told what is wrong with them
-        :raises Exception: what made the server fail
-        """
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._over.wait(), seconds)
-        if self._failure is not None and (is_mine or not isinstance(self._failure, InvalidInput)):
-            raise self._failure
 
 
 class Publications:
@@ -78,7 +48,7 @@ class Publications:
         discard: Callable[[str], None],
     ) -> None:
         self._datasets = datasets
-        self._limits = limits
+        self._room = PublishRoom(datasets, limits)
         self._allowed = allowed
         self._executor = executor
         self._keep = keep
@@ -86,12 +56,9 @@ class Publications:
         self._discard = discard
         self._under_way: dict[str, Publication] = {}
         self._builds: set[asyncio.Task[None]] = set()
-        #: Triples and ids of each graph, published or under way.
-        self._sizes: dict[str, tuple[int, int]] = {}
         for name in published:
             graph = datasets[name]
-            num_triples = sum(len(triples) for triples in graph.splits.values())
-            self._sizes[name] = num_triples, graph.num_entities + graph.num_relations
+            self._room.add(name, size_of(graph), graph.num_entities + graph.num_relations)
 
     def is_served(self, announcement: Announcement) -> bool:
         """Tell whether a graph is there.
@@ -121,94 +88,29 @@ class Publications:
                 reason="PUBLISH_NOT_ALLOWED",
                 value=announcement.name,
             )
-        self._make_room(announcement)
+        self._room.check_announced(announcement)
         publication = self._under_way[announcement.name] = Publication(announcement)
-        self._sizes[announcement.name] = announcement.total, announcement.num_ids
         return publication
 
-    def _make_room(self, announcement: Announcement) -> None:
-        """Let idle graphs give way, the one idle for the longest first, as far as it takes.
-
-        :raises InvalidInput: if there is no room even so; then none gives way
-        """
-        given_up: list[str] = []
-        for name in self._idle():
-            if self._lacking(announcement, given_up) is None:
-                break
-            given_up.append(name)
-        lacking = self._lacking(announcement, given_up)
-        if lacking is not None:
-            raise lacking
-        for name in given_up:
-            logger.warning(
-                "published dataset %s gives way to %s: no stream was about it for %.0f s",
-                name,
-                announcement.name,
-                self._datasets.idle_seconds(name),
-            )
-            self._datasets.remove(name)
-            del self._sizes[name]
-            self._discard(name)
-
-    def _idle(self) -> list[str]:
-        """Name the published graphs that may give way, the one idle for the longest first."""
-        idle = {
-            name: self._datasets.idle_seconds(name)
-            for name in self._sizes
-            if name not in self._under_way
-        }
-        limit = self._limits.publish_keep_seconds
-        return sorted((name for name in idle if idle[name] > limit), key=lambda name: -idle[name])
-
-    def _lacking(self, announcement: Announcement, given_up: list[str]) -> InvalidInput | None:
-        """Say what a graph has no room for, once others have given way; None if it fits."""
-        sizes = [size for name, size in self._sizes.items() if name not in given_up]
-        for field, value, used, limit in (
-            ("graphs", 1, len(sizes), self._limits.max_publish_graphs),
-            (
-                "triples",
-                announcement.total,
-                sum(triples for triples, _ in sizes),
-                self._limits.max_publish_triples,
-            ),
-            (
-                "ids",
-                announcement.num_ids,
-                sum(ids for _, ids in sizes),
-                self._limits.max_publish_ids,
-            ),
-        ):
-            left = max(0, limit - used)
-            if value > left:
-                return InvalidInput(
-                    f"{field} is {value}, there is room for {left}: the server takes {limit} of "
-                    f"all published graphs together, and the others were used within "
-                    f"{self._limits.publish_keep_seconds:g} seconds. Try again later, or ask its "
-                    f"operator to raise --max-publish-{field}, or to load the graph with --dataset",
-                    reason="GRAPH_TOO_LARGE",
-                    field=field,
-                    value=value,
-                    limit=left,
-                )
-        return None
-
     @contextmanager
-    def uploading(self, publication: Publication) -> Iterator[Upload]:
+    def uploading(self, publication: Publication, uploader: ServerStream[Any]) -> Iterator[Upload]:
         """Let one client send the triples; if they are complete in the end, build the graph.
 
         The build is the server's: it goes on if the client leaves.
+
+        :param uploader: the stream over which they come
         """
-        publication.has_uploader = True
+        publication.uploader = uploader
         begin = time.monotonic()
         try:
             yield publication.upload
         finally:
-            if publication.upload.is_complete:
+            if publication.has_room:
                 publication.is_building = True
                 build = asyncio.ensure_future(self._build(publication, begin))
                 self._builds.add(build)
                 build.add_done_callback(self._builds.discard)
-            else:
+            elif self._under_way.get(publication.announcement.name) is publication:
                 logger.info(
                     "upload of %s given up after %d of %d triples",
                     publication.announcement.name,
@@ -216,6 +118,30 @@ class Publications:
                     publication.announcement.total,
                 )
                 self._end(publication)
+
+    def note_arrival(self, publication: Publication) -> None:
+        """Make room for what has arrived of a graph; if that is all, let idle graphs give way.
+
+        :raises InvalidInput: with ``GRAPH_TOO_LARGE`` if there is no room; all who wait for the
+            graph are told
+        """
+        under_way = self._under_way.values()
+        lacking = self._room.check_arrived(publication, under_way)
+        if lacking is not None:
+            self._end(publication, lacking)
+            raise lacking
+        if not publication.upload.is_complete:
+            return
+        for name in self._room.clear(publication, under_way):
+            logger.warning(
+                "published dataset %s gives way to %s: no stream was about it for %.0f s",
+                name,
+                publication.announcement.name,
+                self._datasets.idle_seconds(name),
+            )
+            self._datasets.remove(name)
+            self._discard(name)
+        publication.has_room = True
 
     async def _build(self, publication: Publication, begin: float) -> None:
         name = publication.announcement.name
@@ -231,6 +157,8 @@ class Publications:
             self._end(publication)
             raise
         self._datasets.add(name, factory)
+        announcement = publication.announcement
+        self._room.add(name, announcement.size, announcement.num_ids)
         del self._under_way[name]
         logger.info(
             "published %s: %s, uploaded in %.1f s, built in %.1f s",
@@ -250,5 +178,4 @@ class Publications:
     def _end(self, publication: Publication, failure: Exception | None = None) -> None:
         """Forget a publication that came to nothing."""
         del self._under_way[publication.announcement.name]
-        del self._sizes[publication.announcement.name]
         publication.end(failure)

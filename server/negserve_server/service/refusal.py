@@ -7,7 +7,7 @@ import logging
 from typing import Any, NoReturn
 
 import grpc
-from google.protobuf import any_pb2
+from google.protobuf import any_pb2, duration_pb2
 from google.rpc import error_details_pb2, status_pb2
 
 from negserve_server.errors import MOST_CHARACTERS, InvalidInput, shortened
@@ -49,6 +49,9 @@ STATUS_OF_REASON = {
     "STORAGE_FAILED": grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
 
+#: Reasons of what passes, and after how many seconds it may have; other reasons are final.
+RETRY_SECONDS = {"DRAINING": 0.5, "TOO_MANY_STREAMS": 0.5, "STREAM_IDLE": 0.0}
+
 
 def message_of(error: InvalidInput) -> str:
     """Give the message of an error, shortened in the middle until it fits the header."""
@@ -74,10 +77,20 @@ def encode_status(error: InvalidInput) -> bytes:
 
 def _encode(error: InvalidInput, message: str, most: int) -> bytes:
     info = any_pb2.Any()
-    metadata = {key: shortened(value, most) for key, value in error.metadata.items()}
+    metadata = {
+        key: value if key == "limit" else shortened(value, most)
+        for key, value in error.metadata.items()
+    }
     info.Pack(error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata))
+    details = [info]
+    if error.reason in RETRY_SECONDS:
+        retry = any_pb2.Any()
+        delay = duration_pb2.Duration()
+        delay.FromMilliseconds(int(1000 * RETRY_SECONDS[error.reason]))
+        retry.Pack(error_details_pb2.RetryInfo(retry_delay=delay))
+        details.append(retry)
     code: int = STATUS_OF_REASON[error.reason].value[0]
-    status = status_pb2.Status(code=code, message=message, details=[info])
+    status = status_pb2.Status(code=code, message=message, details=details)
     encoded: bytes = status.SerializeToString()
     return encoded
 

@@ -33,8 +33,11 @@ from negserve_server.service import wire
 from negserve_server.service.ahead import Ahead
 from negserve_server.service.datasets import Datasets
 from negserve_server.service.epoch_messages import EpochMessages
+from negserve_server.service.first_positives import FirstPositives
 from negserve_server.service.limits import Limits, check_limit
-from negserve_server.service.publications import Publication, Publications
+from negserve_server.service.publication import Publication
+from negserve_server.service.publications import Publications
+from negserve_server.service.remarks import Remarks
 from negserve_server.service.stream import ServerStream
 from negserve_server.service.turns import Account, Turns
 
@@ -75,6 +78,7 @@ class SamplerServicer:
         self._limits = limits
         self._turns = turns
         self._ahead = Ahead(limits.max_ahead_bytes)
+        self._remarks = Remarks()
 
     async def sample(
         self, stream: ServerStream[pb.SampleRequest]
@@ -86,14 +90,17 @@ class SamplerServicer:
         _expect(first.WhichOneof("message"), "configuration")
         configuration = first.configuration
         factory = self._datasets.find(configuration.dataset, configuration.expected_fingerprint)
-        with self._datasets.in_use(configuration.dataset), self._ahead.open() as share:
+        name = configuration.dataset
+        with self._datasets.in_use(name), self._ahead.open() as share:
             sampler = await self._in_thread(self._configure, factory, configuration.sampler)
-            del first, configuration
+            del first, configuration  # which may be large
             yield pb.SampleResponse(
                 configured=pb.SampleConfigured(
                     fingerprint=factory.fingerprint, sampler=wire.encode_config(sampler.config)
                 )
             )
+            self._remarks.of_leakage(name, factory, sampler.config.filter_splits, epochs=False)
+            first_positives = FirstPositives(name, factory)
             account, answered = Account(), math.inf
             k = sampler.config.num_negs_per_pos
             while (request := await stream.read()) is not None:
@@ -105,14 +112,11 @@ class SamplerServicer:
                 )
                 await share.take(size)
                 work = work_of(count, k)
+                steps = self._corrupt(sampler, request.positives, first_positives)
                 if work <= _SHORT_WORK:
-                    answer = await self._turns.call_here(
-                        account, work, _at_once, self._corrupt(sampler, request.positives)
-                    )
+                    answer = await self._turns.call_here(account, work, _at_once, steps)
                 else:
-                    answer = await self._turns.steps(
-                        account, work, self._corrupt(sampler, request.positives)
-                    )
+                    answer = await self._turns.steps(account, work, steps)
                 del request
                 with share.sending(size):
                     yield answer
@@ -121,22 +125,29 @@ class SamplerServicer:
     def _configure(self, factory: TriplesFactory, message: pb.SamplerConfig) -> Sampler:
         return factory.sampler(wire.decode_config(message, self._limits))
 
-    def _corrupt(self, sampler: Sampler, request: pb.Positives) -> Generator[None, None, bytes]:
+    def _corrupt(
+        self, sampler: Sampler, request: pb.Positives, first_positives: FirstPositives
+    ) -> Generator[None, None, bytes]:
         """Make the answer to positives, in steps."""
         positives = wire.decode_triples(request.triples, self._limits)
         k = sampler.config.num_negs_per_pos
         check_limit(
-            "negatives",
-            len(positives) * k,
-            self._limits.negatives_per_message(sampler.config.log_q),
-            "split the batch over several messages",
+            "triples",
+            len(positives),
+            self._limits.negatives_per_message(sampler.config.log_q) // k,
+            f"with {k} negatives each; split the batch over several messages",
         )
         batches: list[CorruptedBatch] = []
         for part in parts_of(len(positives), k):
             if batches:
                 yield
             batches.append(sampler.sample(positives[part], request.position + part.start))
-        return pb.SampleResponse(batch=wire.encode_batch(join(batches))).SerializeToString()
+        first_positives.add(positives)
+        answer = pb.SampleResponse(batch=wire.encode_batch(join(batches)))
+        if first_positives.are_due and (text := first_positives.judge()):
+            self._remarks.of_unknown_positives(first_positives.factory, text)
+            answer.notices.add(kind=pb.Notice.KIND_UNKNOWN_POSITIVES, text=text)
+        return answer.SerializeToString()
 
     async def sample_epoch(
         self, request: pb.SampleEpochRequest
@@ -145,6 +156,9 @@ class SamplerServicer:
         factory = self._datasets.find(request.dataset, request.expected_fingerprint)
         with self._datasets.in_use(request.dataset), self._ahead.open() as share:
             epoch = await self._in_thread(self._open_epoch, factory, request)
+            self._remarks.of_leakage(
+                request.dataset, factory, epoch.sampler.config.filter_splits, epochs=True
+            )
             del request  # which may be large
             yield pb.SampleEpochResponse(
                 configured=pb.EpochConfigured(
@@ -289,17 +303,18 @@ class SamplerServicer:
             publication = self._publications.join(announcement)
             if not publication.has_uploader:
                 is_mine = True
-                with self._publications.uploading(publication) as upload:
+                with self._publications.uploading(publication, stream) as upload:
                     yield pb.PublishResponse(
                         upload=pb.PublishUpload(
                             max_triples_per_chunk=self._limits.max_triples_per_message
                         )
                     )
                     stream.idle_timeout = self._limits.upload_idle_timeout
-                    while not upload.is_complete:
+                    while (due := upload.due) is not None:
                         request = await stream.read() or pb.PublishRequest()
-                        _expect(request.WhichOneof("message"), "chunk")
-                        await self._in_thread(self._take, upload, request.chunk)
+                        _expect(request.WhichOneof("message"), due)
+                        await self._in_thread(self._take, upload, request)
+                        self._publications.note_arrival(publication)
                         yield _progress(publication, is_mine)
             else:
                 yield _progress(publication, is_mine)
@@ -311,8 +326,15 @@ class SamplerServicer:
             )
         )
 
-    def _take(self, upload: Upload, chunk: pb.PublishChunk) -> None:
-        upload.add(*wire.decode_chunk(chunk, self._limits))
+    def _take(self, upload: Upload, request: pb.PublishRequest) -> None:
+        if request.HasField("chunk"):
+            upload.add(*wire.decode_chunk(request.chunk, self._limits))
+        elif request.HasField("type_constraints"):
+            upload.add_type_constraints(
+                *wire.decode_type_constraints(request.type_constraints, self._limits)
+            )
+        else:
+            upload.add_labels(*wire.decode_labels(request.labels))
 
     async def _in_thread(self, function: Callable[..., _T], *arguments: object) -> _T:
         return await self._turns.call_aside(function, *arguments)
@@ -397,7 +419,7 @@ def _expect(found: str | None, due: str) -> None:
             f"one configuration or announcement, and only that",
             reason="STREAM_OUT_OF_ORDER",
             value=found or "nothing",
-            limit=due,
+            expected=due,
         )
 
 

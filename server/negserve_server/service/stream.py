@@ -37,7 +37,7 @@ def parse(message_class: type[_Request], data: bytes) -> _Request:
             f"{len(data)} bytes are no {message_class.DESCRIPTOR.full_name}: {error}",
             reason="MALFORMED_MESSAGE",
             value=message_class.DESCRIPTOR.full_name,
-            limit=error,
+            complaint=error,
         ) from error
 
 
@@ -78,6 +78,7 @@ class ServerStream(Generic[_Request]):
         self.task: asyncio.Task[Any] = task
         self._ended_by: InvalidInput | None = None
         self._is_cut = False
+        self._is_stuck = False
         self._waits_for: _Wait | None = None
         self._waiting_since = 0.0
         self._heard_at = 0.0
@@ -149,6 +150,7 @@ class ServerStream(Generic[_Request]):
         except asyncio.CancelledError:
             if not self._is_cut or self._ended_by is None:
                 raise
+            self._is_stuck = kind is _Wait.ROOM
             raise self._ended_by from None
         finally:
             self._waits_for = None
@@ -191,7 +193,7 @@ class ServerStream(Generic[_Request]):
             self._reader = asyncio.create_task(self._read_ahead(check))
 
     async def _read_ahead(self, check: Callable[[], None]) -> None:
-        while self._waits_for is _Wait.ROOM:
+        while self._is_stuck or self._waits_for is _Wait.ROOM:
             data = await self._context.read()
             if data is grpc.aio.EOF:
                 self._is_half_closed = True
@@ -204,6 +206,15 @@ class ServerStream(Generic[_Request]):
                 self.num_bytes_ahead += len(data)
                 check()
 
+    def discard(self) -> None:
+        """Take and forget what comes while the client has not taken the last answer.
+
+        It hears why the stream ended only after that, and may have more to send before it reads.
+        """
+        self._forget()
+        if self._is_stuck:
+            self.read_ahead(lambda: None)
+
     def refuse(self, error: InvalidInput) -> None:
         """End the stream with an error once its client has taken the answer under way.
 
@@ -211,6 +222,9 @@ class ServerStream(Generic[_Request]):
         """
         if self._ended_by is None:
             self._ended_by = error
+        self._forget()
+
+    def _forget(self) -> None:
         self._ahead.clear()
         self.num_bytes_ahead = 0
 
@@ -228,8 +242,7 @@ class ServerStream(Generic[_Request]):
 
     def close(self) -> None:
         """Read no more, and forget what was read ahead."""
-        self._ahead.clear()
-        self.num_bytes_ahead = 0
+        self._forget()
         if self._reader is not None:
             self._reader.cancel()
             self._reader.add_done_callback(lambda reader: reader.cancelled() or reader.exception())

@@ -10,7 +10,7 @@ from itertools import chain
 from typing import Any
 
 from negserve_server.errors import InvalidInput
-from negserve_server.service.limits import MAX_REQUEST_BYTES, Limits
+from negserve_server.service.limits import MAX_REQUEST_BYTES, SILENT_SECONDS, Limits
 from negserve_server.service.places import Places
 from negserve_server.service.stream import ServerStream
 
@@ -18,10 +18,7 @@ _SWEEP_SECONDS = 0.25
 #: How long connections stay open after the last stream's end. A proxy that has not passed all on
 #: yet, since its client reads slowly, drops the rest, the status too, when its server hangs up.
 _LINGER_SECONDS = 2.0
-#: Seconds of silence after which a stream gives way to others that need its place. A client that
-#: draws with a step of its training in between is not silent.
-_STREAM_GRACE_SECONDS = 10.0
-#: The same for calls with one small request, which comes with the call.
+#: As ``SILENT_SECONDS`` for calls with one small request, which comes with the call.
 _CALL_GRACE_SECONDS = 2.0
 #: An answer that waits for so long waits for a client that sends before it reads, or does neither.
 _STUCK_SECONDS = 0.25
@@ -38,7 +35,7 @@ class OpenStreams:
 
     def __init__(self, limits: Limits, *, by_token: bool = False) -> None:
         self._limits = limits
-        self._streams = Places(limits, _STREAM_GRACE_SECONDS, by_token=by_token)
+        self._streams = Places(limits, SILENT_SECONDS, by_token=by_token)
         self._calls = Places(limits, _CALL_GRACE_SECONDS, by_token=by_token)
         self._draining = False
 
@@ -66,7 +63,6 @@ class OpenStreams:
         try:
             yield
         finally:
-            stream.close()
             places.leave(stream)
 
     def leaving(
@@ -87,9 +83,7 @@ class OpenStreams:
         deadline = loop.time() + seconds
         self._draining = True
         # Who watches health hears it as news, and ends then.
-        ending = [
-            stream.task if stream.is_resting else stream.end(draining()) for stream in self
-        ]
+        ending = [stream.task if stream.is_resting else stream.end(draining()) for stream in self]
         if ending:
             await asyncio.wait(ending, timeout=seconds)
             await asyncio.sleep(min(_LINGER_SECONDS, max(deadline - loop.time(), 0.0)))
@@ -122,9 +116,7 @@ class OpenStreams:
         if num_messages > limits.max_unanswered_messages:
             stream.refuse(_unanswered("messages", num_messages, limits.max_unanswered_messages))
         elif num_messages > 2 and stream.num_bytes_ahead > limits.max_unanswered_bytes:
-            stream.refuse(
-                _unanswered("bytes", stream.num_bytes_ahead, limits.max_unanswered_bytes)
-            )
+            stream.refuse(_unanswered("bytes", stream.num_bytes_ahead, limits.max_unanswered_bytes))
         total = sum(each.num_bytes_ahead for each in self._streams)
         most = _MOST_STREAMS_AHEAD * max(limits.max_unanswered_bytes, MAX_REQUEST_BYTES)
         if total > most:
@@ -146,7 +138,7 @@ def _unanswered(field: str, value: int, limit: int, whose: str = "") -> InvalidI
         f"{value} {field} of requests{whose} are unanswered, the limit is {limit}; read answers "
         f"before you send more",
         reason="TOO_MANY_UNANSWERED",
-        field=field,
+        resource=field,
         value=value,
         limit=limit,
     )

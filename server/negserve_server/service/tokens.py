@@ -44,6 +44,14 @@ class Tokens:
         found = [hmac.compare_digest(token, each) for each in self._tokens]
         return any(found)
 
+    def read(self) -> None:
+        """Read the file again now, changed or not.
+
+        :raises MalformedFile: as at first; the tokens from before stay then
+        """
+        self._seen = _state(self._path)
+        self._tokens = _read(self._path)
+
     def _look(self) -> None:
         now = time.monotonic()
         if now - self._looked_at < _LOOK_SECONDS:

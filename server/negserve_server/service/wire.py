@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from negserve.v1 import sampler_pb2 as pb
 from negserve_server.errors import InvalidConfiguration, InvalidInput
 from negserve_server.graph.epoch import EpochBatch, EpochConfig, Tail
-from negserve_server.graph.upload import Announcement
+from negserve_server.graph.upload import Announcement, LabelKind
 from negserve_server.sampling import CorruptedBatch, Sampler, SamplerConfig
 from negserve_server.sampling.batch import narrowest_dtype
-from negserve_server.sampling.config import FilterMode, Kind, Slot, Split
+from negserve_server.sampling.config import FilterMode, Kind, Slot, Split, as_candidates
+from negserve_server.sampling.id_set import IdSet
 from negserve_server.service.limits import MAX_REQUEST_BYTES, Limits, check_limit
 
 SLOTS: dict[int, Slot] = {pb.SLOT_HEAD: "head", pb.SLOT_RELATION: "relation", pb.SLOT_TAIL: "tail"}
@@ -42,6 +43,11 @@ TAILS: dict[int, Tail] = {
     pb.TAIL_RULE_SHORT: "short",
     pb.TAIL_RULE_DROP: "drop",
     pb.TAIL_RULE_WRAP: "wrap",
+}
+_CONSTRAINED_SLOTS: dict[int, Slot] = {pb.SLOT_HEAD: "head", pb.SLOT_TAIL: "tail"}
+_LABEL_KINDS: dict[int, LabelKind] = {
+    pb.GetVocabularyResponse.KIND_ENTITY: "entity",
+    pb.GetVocabularyResponse.KIND_RELATION: "relation",
 }
 SLOT_VALUES = {name: value for value, name in SLOTS.items()}
 SPLIT_VALUES = {name: value for value, name in SPLITS.items()}
@@ -95,7 +101,7 @@ def _decode_unsigned(ids: pb.Ids, field: str) -> NDArray[np.unsignedinteger]:
             reason="INVALID_ID_WIDTH",
             field=f"{field}.data",
             value=len(ids.data),
-            limit=f"a multiple of {ids.width}",
+            expected=f"a multiple of {ids.width}",
         )
     return np.frombuffer(ids.data, dtype=f"<u{ids.width}")
 
@@ -117,7 +123,7 @@ def decode_triples(triples: pb.Triples, limits: Limits) -> NDArray[np.int64]:
             f"columns have lengths {found}; give equally many",
             reason="SHAPE_MISMATCH",
             value=found,
-            limit="equal lengths",
+            expected="equal lengths",
         )
     check_limit(
         "triples",
@@ -158,6 +164,15 @@ def decode_announcement(message: pb.PublishAnnouncement) -> Announcement:
         num_entities=message.num_entities,
         num_relations=message.num_relations,
         num_triples={split: counts[split] for split in SPLITS.values() if split in counts},
+        num_pairs=(
+            {
+                "head": message.type_constraints.num_heads,
+                "tail": message.type_constraints.num_tails,
+            }
+            if message.HasField("type_constraints")
+            else None
+        ),
+        num_label_bytes=message.labels.num_bytes if message.HasField("labels") else None,
     )
 
 
@@ -167,19 +182,66 @@ def decode_chunk(message: pb.PublishChunk, limits: Limits) -> tuple[Split, int, 
     :raises InvalidConfiguration: for a value that is no split
     :raises InvalidInput: for a wrong checksum, or triples that :func:`decode_triples` refuses
     """
-    checksum = 0
-    for column in (message.triples.heads, message.triples.relations, message.triples.tails):
-        checksum = zlib.crc32(column.data, checksum)
-    if checksum != message.crc32:
-        raise InvalidInput(
-            f"the CRC-32 of what arrived is {checksum}, the chunk says {message.crc32}: it changed "
-            f"on the way; publish again, and if it recurs look for broken hardware or a proxy",
-            reason="CHECKSUM_MISMATCH",
-            value=message.crc32,
-            limit=checksum,
-        )
+    triples = message.triples
+    _check_crc32(message.crc32, triples.heads.data, triples.relations.data, triples.tails.data)
     split = _look_up(SPLITS, message.split, "split")
     return split, message.first_row, decode_triples(message.triples, limits)
+
+
+def decode_type_constraints(
+    message: pb.PublishTypeConstraints, limits: Limits
+) -> tuple[Slot, int, NDArray[np.int64]]:
+    """Decode slot, first row and pairs of relation and entity, shape (n, 2).
+
+    :raises InvalidConfiguration: for a value that is no slot, or that of relations
+    :raises InvalidInput: for a wrong checksum, columns of unequal length, a bad width, or too many
+        pairs
+    """
+    _check_crc32(message.crc32, message.relations.data, message.entities.data)
+    slot = _look_up(_CONSTRAINED_SLOTS, message.slot, "slot")
+    relations = decode_ids(message.relations, "relations")
+    entities = decode_ids(message.entities, "entities")
+    if len(relations) != len(entities):
+        found = f"{len(relations)}, {len(entities)} (relations, entities)"
+        raise InvalidInput(
+            f"columns have lengths {found}; give equally many",
+            reason="SHAPE_MISMATCH",
+            value=found,
+            expected="equal lengths",
+        )
+    check_limit(
+        "pairs", len(relations), limits.max_triples_per_message, "send them in several messages"
+    )
+    return slot, message.first_row, np.stack([relations, entities], axis=1)
+
+
+def decode_labels(message: pb.PublishLabels) -> tuple[LabelKind, int, Sequence[str]]:
+    """Decode kind, first id and labels.
+
+    :raises InvalidConfiguration: for a value that is no kind of labels
+    :raises InvalidInput: for a wrong checksum
+    """
+    _check_crc32(message.crc32, *(label.encode() + b"\0" for label in message.labels))
+    kind = _look_up(_LABEL_KINDS, message.kind, "kind")
+    return kind, message.first_id, message.labels
+
+
+def _check_crc32(told: int, *pieces: bytes) -> None:
+    """Refuse what changed on its way.
+
+    :raises InvalidInput: with ``CHECKSUM_MISMATCH``
+    """
+    checksum = 0
+    for piece in pieces:
+        checksum = zlib.crc32(piece, checksum)
+    if checksum != told:
+        raise InvalidInput(
+            f"the CRC-32 of what arrived is {checksum}, the message says {told}: it changed on the "
+            f"way; publish again, and if it recurs look for broken hardware or a proxy",
+            reason="CHECKSUM_MISMATCH",
+            value=told,
+            limit=checksum,
+        )
 
 
 def decode_epoch(request: pb.SampleEpochRequest, limits: Limits) -> EpochConfig:
@@ -188,6 +250,13 @@ def decode_epoch(request: pb.SampleEpochRequest, limits: Limits) -> EpochConfig:
     :raises InvalidConfiguration: naming the field, its value and what is legal
     :raises InvalidInput: with ``LIMIT_EXCEEDED`` for a batch that no message holds
     """
+    num_negs_per_pos = max(1, request.sampler.num_negs_per_pos)
+    most = min(
+        limits.negatives_per_message(request.sampler.log_q) // num_negs_per_pos,
+        limits.max_triples_per_message,
+    )
+    if request.batch_size < 1:
+        raise InvalidConfiguration("batch_size", 0, f"give a number from 1 to {most}", limit=most)
     config = EpochConfig(
         epoch=request.epoch,
         batch_size=request.batch_size,
@@ -206,13 +275,10 @@ def decode_epoch(request: pb.SampleEpochRequest, limits: Limits) -> EpochConfig:
         weights=request.weights,
     )
     check_limit(
-        "batch_size * num_negs_per_pos",
-        config.batch_size * request.sampler.num_negs_per_pos,
-        limits.negatives_per_message(request.sampler.log_q),
-        "ask for smaller batches",
-    )
-    check_limit(
-        "batch_size", config.batch_size, limits.max_triples_per_message, "ask for smaller batches"
+        "batch_size",
+        config.batch_size,
+        most,
+        f"with {num_negs_per_pos} negatives each; ask for smaller batches",
     )
     return config
 
@@ -271,14 +337,17 @@ def decode_config(message: pb.SamplerConfig, limits: Limits) -> SamplerConfig:
     _check_count("corruption_scheme", len(message.corruption_scheme), len(SLOTS))
     _check_count("mixture", len(message.mixture), len(KINDS))
     scheme = tuple(_look_up(SLOTS, slot, "corruption_scheme") for slot in message.corruption_scheme)
+    kind = _look_up(KINDS, message.kind, "kind")
+    most = limits.negatives_per_positive(message.log_q)
+    if message.num_negs_per_pos < 1:
+        raise InvalidConfiguration(
+            "num_negs_per_pos", 0, f"give a number from 1 to {most}", limit=most
+        )
     check_limit(
-        "num_negs_per_pos",
-        message.num_negs_per_pos,
-        limits.negatives_per_positive(message.log_q),
-        "ask for fewer negatives per positive",
+        "num_negs_per_pos", message.num_negs_per_pos, most, "ask for fewer negatives per positive"
     )
     return SamplerConfig(
-        kind=_look_up(KINDS, message.kind, "kind"),
+        kind=kind,
         mixture=tuple(
             (_look_up(KINDS, part.kind, "mixture"), part.shares) for part in message.mixture
         ),
@@ -301,21 +370,18 @@ def decode_config(message: pb.SamplerConfig, limits: Limits) -> SamplerConfig:
 def _check_count(field: str, count: int, most: int) -> None:
     """Refuse a list with repetitions for sure: an error must not quote a million values."""
     if count > most:
-        raise InvalidConfiguration(field, f"{count} values", "give different ones")
+        raise InvalidConfiguration(field, f"{count} values", "give different ones", limit=most)
 
 
 def _look_up(names: Mapping[int, _Name], value: int, field: str) -> _Name:
     if value not in names:
-        raise InvalidConfiguration(field, value, f"choose from {sorted(names)}")
+        numbers = tuple(sorted(names))
+        raise InvalidConfiguration(field, value, f"choose from {list(numbers)}", limit=numbers)
     return names[value]
 
 
-def _decode_candidates(ids: pb.Ids) -> tuple[int, ...]:
-    decoded = _decode_unsigned(ids, "candidates")
-    if len(decoded) and int(decoded.max()) >= _ID_SPACE:
-        # Told here, since signed 64 bits, which the engine works with, do not hold it.
-        raise InvalidConfiguration("candidates", int(decoded.max()), "give ids of the graph")
-    return tuple(decoded.tolist())
+def _decode_candidates(ids: pb.Ids) -> IdSet:
+    return as_candidates(_decode_unsigned(ids, "candidates"))
 
 
 def encode_config(config: SamplerConfig) -> pb.SamplerConfig:

@@ -572,7 +572,7 @@ def test_what_makes_no_epoch_is_refused_by_field(
     assert caught.value.reason == "INVALID_CONFIGURATION"
     assert caught.value.metadata["field"] == field
     assert caught.value.metadata["value"] == str(value)
-    assert limit in caught.value.metadata["limit"]
+    assert limit in caught.value.metadata["expected"]
     assert field in str(caught.value)
 
 

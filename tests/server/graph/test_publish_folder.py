@@ -44,6 +44,48 @@ def test_what_is_saved_is_loaded(tmp_path: Path, small: TriplesFactory):
     folder.close()
 
 
+def test_type_constraints_and_labels_are_kept(tmp_path: Path):
+    folder = PublishFolder(tmp_path)
+    world = load("world")
+    folder.save("whole", world)
+    folder.save("unlabelled", TriplesFactory(world.splits, type_constraints=world.type_constraints))
+    folder = reopened(folder)
+    loaded = folder.load()
+    for name in ("whole", "unlabelled"):
+        assert loaded[name].fingerprint == world.fingerprint
+        assert loaded[name].type_constraints_fingerprint == world.type_constraints_fingerprint
+    assert loaded["whole"].entity_to_id == world.entity_to_id
+    assert loaded["whole"].relation_to_id == world.relation_to_id
+    assert loaded["unlabelled"].entity_to_id == {}
+    folder.close()
+
+
+def test_a_file_of_the_version_before_is_read(tmp_path: Path, small: TriplesFactory):
+    folder = PublishFolder(tmp_path)
+    folder.save("small", small)
+    with np.load(tmp_path / "small.npz") as stored:
+        arrays = dict(stored)
+    np.savez(tmp_path / "small.npz", **{**arrays, "version": np.uint32(1)})
+    assert folder.load()["small"].fingerprint == small.fingerprint
+    np.savez(tmp_path / "small.npz", **{**arrays, "version": np.uint32(9)})
+    with pytest.raises(MalformedFile, match="version is 9"):
+        folder.load()
+    folder.close()
+
+
+@pytest.mark.parametrize("lost", ["tail_types", "relation_labels", "head_types"])
+def test_a_file_that_lacks_a_part_is_refused(tmp_path: Path, lost: str):
+    folder = PublishFolder(tmp_path)
+    folder.save("whole", load("world"))
+    with np.load(tmp_path / "whole.npz") as stored:
+        arrays = dict(stored)
+    del arrays[lost]
+    np.savez(tmp_path / "whole.npz", **arrays)
+    with pytest.raises(MalformedFile, match=r"whole\.npz"):
+        folder.load()
+    folder.close()
+
+
 def test_what_a_killed_server_left_is_removed(tmp_path: Path, small: TriplesFactory):
     folder = PublishFolder(tmp_path)
     folder.save("small", small)

@@ -6,7 +6,6 @@ import gzip
 import hashlib
 import logging
 import struct
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -372,26 +371,3 @@ def test_threads_that_open_equal_samplers_share_what_is_costly() -> None:
     with ThreadPoolExecutor(8) as pool:
         samplers = list(pool.map(lambda k: graph.open_sampler(num_negs_per_pos=k), range(1, 33)))
     assert len({id(sampler.domain) for sampler in samplers}) == 1
-
-
-def test_a_sampler_that_is_slow_to_make_holds_nobody_up() -> None:
-    graph = TriplesFactory({"training": [(0, 0, 1), (1, 0, 2)]})
-    is_making, may_go_on = threading.Event(), threading.Event()
-    cache: dict[str, int] = {}
-
-    def make_slowly() -> int:
-        is_making.set()
-        assert may_go_on.wait(30)
-        return 1
-
-    with ThreadPoolExecutor(2) as pool:
-        slow = [pool.submit(graph._once, cache, "slow", make_slowly) for _ in range(2)]
-        assert is_making.wait(30)
-        assert graph._once(cache, "other", lambda: 2) == 2
-        assert graph.open_sampler(num_negs_per_pos=3).sample([(0, 0, 1)], 0).replaced.shape == (
-            1,
-            3,
-        )
-        may_go_on.set()
-        assert [future.result() for future in slow] == [1, 1]
-    assert cache == {"slow": 1, "other": 2}

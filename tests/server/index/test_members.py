@@ -8,7 +8,7 @@ from hypothesis import example, given
 
 from negserve_server.index import PairIndex
 from negserve_server.index.kernels import find_pair
-from negserve_server.index.members import BUCKET, is_member
+from negserve_server.index.members import BUCKET, is_member, members_bytes
 from tests.server.index.test_pair_index import (
     LARGEST_ID,
     LARGEST_TRIPLE,
@@ -29,7 +29,7 @@ def _look_up(table, mask, members, num_buckets, keys, values, out):
 def look_up(index: PairIndex, triples: np.ndarray) -> list[bool]:
     keys = triples[:, 0].astype(np.uint64) << np.uint64(32) | triples[:, 1].astype(np.uint64)
     out = np.empty(len(triples), dtype=np.bool_)
-    table, members = index.table, index.members
+    table, members = index.table, index.members()
     _look_up(
         np.uint64(table.ctypes.data),
         np.uint64(len(table) - 1),
@@ -67,7 +67,7 @@ def test_full_buckets_hand_over_to_the_next_one() -> None:
     rng = np.random.default_rng(3)
     triples = np.unique(rng.integers(0, 60, (60_000, 3)), axis=0)
     index = PairIndex.build(triples, 60)
-    is_full = (index.members != np.uint64(2**64 - 1)).all(axis=1)
+    is_full = (index.members() != np.uint64(2**64 - 1)).all(axis=1)
     assert 0.05 < is_full.mean() < 0.5  # else this shows nothing
     everything = np.stack(np.unravel_index(np.arange(60**3), (60, 60, 60)), axis=1)
     known = np.zeros((60, 60, 60), dtype=np.bool_)
@@ -75,11 +75,10 @@ def test_full_buckets_hand_over_to_the_next_one() -> None:
     assert look_up(index, everything) == known.ravel().tolist()
 
 
-def test_its_memory_is_known_and_only_taken_when_used() -> None:
+def test_its_memory_is_known_before_it_is_made() -> None:
     triples = np.random.default_rng(1).integers(0, 300, (5_000, 3))
     index = PairIndex.build(triples, 300)
-    before = index.nbytes
-    members = index.members
+    members = index.members()
     assert members.ctypes.data % (8 * BUCKET) == 0  # a bucket is one cache line
-    assert index.nbytes == before + members.nbytes
-    assert members.nbytes < 14 * len(np.unique(triples, axis=0)) + 64
+    assert index.num_values == len(np.unique(triples, axis=0))
+    assert members.nbytes == members_bytes(index.num_values) < 14 * index.num_values + 64

@@ -21,6 +21,7 @@ from negserve_server.sampling import (
     SamplerConfig,
 )
 from negserve_server.sampling.domain import Domain, Graph
+from negserve_server.sampling.id_set import IdSet
 
 TRIPLES = np.array([(0, 0, 1), (1, 0, 2)], dtype=np.int64)
 LAST_64 = 2**64 - 1
@@ -100,9 +101,9 @@ def test_a_value_that_is_not_legal_is_named_with_the_remedy(
         SamplerConfig(**options)
     assert caught.value.reason == "INVALID_CONFIGURATION"
     assert caught.value.metadata["field"] == field
-    assert remedy in caught.value.metadata["limit"]
+    assert remedy in caught.value.metadata["expected"]
     assert str(caught.value).startswith(f"{field}=")
-    assert str(caught.value).endswith(f" is not legal: {caught.value.metadata['limit']}")
+    assert str(caught.value).endswith(f" is not legal: {caught.value.metadata['expected']}")
 
 
 @pytest.mark.parametrize(
@@ -193,7 +194,7 @@ def test_a_combination_without_meaning_is_refused_with_the_reason(
     with pytest.raises(InvalidConfiguration) as caught:
         SamplerConfig(**options)
     assert caught.value.metadata["field"] == field
-    assert reason in caught.value.metadata["limit"]
+    assert reason in caught.value.metadata["expected"]
     # Each refused option can be had alone: the combination is what is refused.
     for name in ("corruption_scheme", "distinct", "log_q", "chunk_size"):
         if name in options:
@@ -488,7 +489,7 @@ def test_refusals_are_value_errors_of_the_caller() -> None:
         ("seed", LAST_64),
         ("filter_splits", ()),
         ("candidates", None),
-        ("candidates", (0, 2**32 - 1)),
+        ("candidates", IdSet((0, 2**32 - 1))),
     ],
 )
 def test_the_limits_themselves_are_legal(field: str, value: Any) -> None:
@@ -520,7 +521,8 @@ def test_order_of_slots_splits_and_candidates_makes_no_difference() -> None:
     (config,) = configs
     assert config.corruption_scheme == ("head", "relation", "tail")
     assert config.filter_splits == ("training", "validation", "testing")
-    assert config.candidates == (1, 2, 3)
+    assert config.candidates == IdSet((1, 2, 3))
+    assert tuple(config.candidates or ()) == (1, 2, 3)
 
 
 def test_lists_and_arrays_are_taken_as_tuples() -> None:
@@ -531,9 +533,9 @@ def test_lists_and_arrays_are_taken_as_tuples() -> None:
     ids: Any = np.array([4, 2], dtype=np.uint64)
     parts: Any = [["basic", 2]]
     config = SamplerConfig(kind="mixture", mixture=parts, candidates=ids)
-    assert config.candidates == (2, 4)
+    assert config.candidates == IdSet((2, 4))
     assert config.mixture == (("basic", 2),)
-    assert all(type(value) is int for value in config.candidates)
+    assert all(type(value) is int for value in config.candidates or ())
     assert hash(config) == hash(
         SamplerConfig(kind="mixture", mixture=(("basic", 2),), candidates=(2, 4))
     )
@@ -615,4 +617,6 @@ def test_positives_that_are_no_triples_of_the_id_space_are_refused(
     with pytest.raises(InvalidInput) as caught:
         sampler.sample(positives, 0)
     assert caught.value.reason == reason
-    assert {"value", "limit"} <= set(caught.value.metadata)
+    assert {"value", "expected" if reason == "SHAPE_MISMATCH" else "limit"} <= set(
+        caught.value.metadata
+    )

@@ -12,6 +12,7 @@ from grpc_status import rpc_status
 
 from negserve.v1 import sampler_pb2 as pb
 from negserve_server.service.refusal import DOMAIN
+from tests.support.descriptors import assert_parsable
 
 CODE = grpc.StatusCode
 TIMEOUT = 20
@@ -53,4 +54,5 @@ def refusal(answers: Any) -> tuple[grpc.StatusCode, str, dict[str, str], str]:
     info = error_details_pb2.ErrorInfo()
     assert status.details[0].Unpack(info)
     assert info.domain == DOMAIN
+    assert_parsable(info.metadata)
     return error.code(), info.reason, dict(info.metadata), error.details()

@@ -110,7 +110,7 @@ CHUNKS = {
     "too much": (
         [chunk(0, 30), chunk(0, 30, first_row=30)],
         "STREAM_OUT_OF_ORDER",
-        {"limit": "1 to 10 triples of training from row 30 on"},
+        {"expected": "1 to 10 triples of training from row 30 on"},
     ),
     "no triples": ([chunk(0, 0)], "STREAM_OUT_OF_ORDER", {}),
     "no such split": ([chunk(split=7)], "INVALID_CONFIGURATION", {"field": "split"}),
@@ -146,8 +146,8 @@ STATUS = {
 
 
 def assert_nothing_is_left(stub: SamplerServiceStub, folder: Path) -> None:
-    answer = stub.ListDatasets(pb.ListDatasetsRequest(), timeout=TIMEOUT)
-    assert [dataset.name for dataset in answer.datasets] == ["world"]
+    answers = stub.ListDatasets(pb.ListDatasetsRequest(), timeout=TIMEOUT)
+    assert [dataset.name for answer in answers for dataset in answer.datasets] == ["world"]
     assert [file.name for file in folder.iterdir()] == [".lock"]
 
 
@@ -203,7 +203,7 @@ def test_what_is_too_large_is_refused_before_it_is_sent(
     answers = stub.Publish(iter([announcement(**changes), chunk()]), timeout=TIMEOUT)
     code, reason, metadata, details = refusal(answers)
     assert (code, reason) == (CODE.RESOURCE_EXHAUSTED, "GRAPH_TOO_LARGE")
-    assert metadata == {"field": field, "value": str(value), "limit": str(left)}
+    assert metadata == {"resource": field, "value": str(value), "limit": str(left)}
     assert f"--max-publish-{field}" in details
     assert_nothing_is_left(stub, folder)
 
@@ -264,11 +264,17 @@ def test_while_one_uploads_others_wait_and_another_graph_is_refused():
         )
         assert (code, reason) == (CODE.FAILED_PRECONDITION, "FINGERPRINT_MISMATCH")
         assert metadata == {"value": 64 * "0", "limit": FINGERPRINT}
-        # Room is held for what is under way.
-        code, reason, metadata, _ = refusal(
-            stub.Publish(iter([announcement(61, name="other")]), timeout=TIMEOUT)
+        # Room is held for what has arrived.
+        rows = np.array([(i % 50, i // 50, (i + 1) % 50) for i in range(91)])
+        answers = stub.Publish(
+            iter([announcement(91, name="other"), chunk(0, 91, rows)]), timeout=TIMEOUT
         )
-        assert (reason, metadata["limit"]) == ("GRAPH_TOO_LARGE", "60")
+        assert next(answers).HasField("upload")
+        code, reason, metadata, _ = refusal(answers)
+        assert (reason, metadata) == (
+            "GRAPH_TOO_LARGE",
+            {"resource": "triples", "value": "91", "limit": "90"},
+        )
 
         requests.put(chunk(10, 40))
         for waiting in (uploader, *others):
@@ -318,7 +324,7 @@ def test_if_the_uploader_fails_one_of_the_others_is_asked():
         told = [end.result(TIMEOUT) for end in ends]
         # Content of another graph is the fault of who sent it, not of who waits.
         assert len(asked) == 2
-        assert "the triples that came have fingerprint" in told[asked[0]]
+        assert "the graph that came has fingerprint" in told[asked[0]]
         assert sorted(told).count("published") == 3
 
 
@@ -336,7 +342,7 @@ def test_room_is_for_all_published_graphs_together(tmp_path: Path):
                     SamplerServiceStub(channel).Publish(iter([announcement()]), timeout=TIMEOUT)
                 )
             assert reason == "GRAPH_TOO_LARGE"
-            assert metadata == {"field": "triples", "value": "40", "limit": "20"}
+            assert metadata == {"resource": "triples", "value": "40", "limit": "20"}
             if restarted:
                 client.publish("c", TRIPLES[:1])
                 with grpc.insecure_channel(server.target) as channel:
@@ -345,4 +351,4 @@ def test_room_is_for_all_published_graphs_together(tmp_path: Path):
                             iter([announcement(1)]), timeout=TIMEOUT
                         )
                     )
-                assert metadata == {"field": "graphs", "value": "1", "limit": "0"}
+                assert metadata == {"resource": "graphs", "value": "1", "limit": "0"}

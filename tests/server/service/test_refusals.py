@@ -58,7 +58,7 @@ BAD_POSITIVES = {
     "too many negatives": (
         [positives(*(ids(*[1] * (2**17 + 1)) for _ in range(3)))],
         (CODE.RESOURCE_EXHAUSTED, "LIMIT_EXCEEDED"),
-        {"field": "negatives", "limit": str(2**19), "value": str(4 * (2**17 + 1))},
+        {"field": "triples", "limit": str(2**17), "value": str(2**17 + 1)},
     ),
     "too many triples": (
         [positives(*(ids(*[1] * (2**18 + 1), width=1) for _ in range(3)))],
@@ -68,7 +68,7 @@ BAD_POSITIVES = {
     "a second configuration": (
         [configuration()],
         (CODE.FAILED_PRECONDITION, "STREAM_OUT_OF_ORDER"),
-        {"value": "configuration", "limit": "positives"},
+        {"value": "configuration", "expected": "positives"},
     ),
     "an empty message": (
         [pb.SampleRequest()],
@@ -103,7 +103,7 @@ def test_log_probabilities_halve_the_limit(stub: SamplerServiceStub):
     assert len(next(answers).batch.log_q) == 4 * 2**18
     code, reason, metadata, _ = refusal(answers)
     assert (code, reason) == (CODE.RESOURCE_EXHAUSTED, "LIMIT_EXCEEDED")
-    assert metadata == {"field": "negatives", "value": str(2**18 + 4), "limit": str(2**18)}
+    assert metadata == {"field": "triples", "value": str(2**16 + 1), "limit": str(2**16)}
 
 
 @pytest.mark.usefixtures("bystander")

@@ -7,18 +7,21 @@ Importing this package makes PyKEEN's resolvers know their names: ``remotebasic`
 ``load_triples("negserve:DATASET")``.
 """
 
-from pykeen.sampling import negative_sampler_resolver
-from pykeen.sampling.filtering import filterer_resolver
+from negserve.extras import needing
 
-from negserve.integrations.pykeen.filterer import RemoteFilterer
-from negserve.integrations.pykeen.labeled_triples import negserve
-from negserve.integrations.pykeen.negative_samplers import (
-    RemoteBasicNegativeSampler,
-    RemoteBernoulliNegativeSampler,
-    RemoteDegreeNegativeSampler,
-    RemoteNegativeSampler,
-    RemotePseudoTypedNegativeSampler,
-)
+with needing("negserve.integrations.pykeen", "negserve[pykeen]"):
+    from pykeen.sampling import negative_sampler_resolver
+    from pykeen.sampling.filtering import filterer_resolver
+
+    from negserve.integrations.pykeen.filterer import RemoteFilterer
+    from negserve.integrations.pykeen.labeled_triples import negserve
+    from negserve.integrations.pykeen.negative_samplers import (
+        RemoteBasicNegativeSampler,
+        RemoteBernoulliNegativeSampler,
+        RemoteDegreeNegativeSampler,
+        RemoteNegativeSampler,
+        RemotePseudoTypedNegativeSampler,
+    )
 
 __all__ = [
     "RemoteBasicNegativeSampler",

@@ -14,6 +14,7 @@ from negserve.config import Slot
 from negserve.integrations.pykeen.drawn_positions import DrawnPositions
 from negserve.integrations.pykeen.inverse_triples import with_inverse, without_inverse
 from negserve.integrations.remote_graph import OpenGraph, RemoteGraph
+from negserve.leakage import leakage_told
 from negserve.sampling import NegativeSampler, get_negative_sampler_cls
 
 COLUMNS: Mapping[Slot, int] = {"head": 0, "relation": 1, "tail": 2}
@@ -111,7 +112,8 @@ class Draws:
         with self._lock:
             if self._open is None:
                 graph = self._graph.open()
-                sampler = self._cls(graph.factory, **self.options)
+                with leakage_told():  # by who made the draws
+                    sampler = self._cls(graph.factory, **self.options)
                 weakref.finalize(self, sampler.close)
                 self._open = graph, sampler
             return self._open

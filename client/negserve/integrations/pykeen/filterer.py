@@ -12,6 +12,7 @@ from negserve.config import Split
 from negserve.errors import InvalidRequestError
 from negserve.integrations.pykeen.inverse_triples import without_inverse
 from negserve.integrations.remote_graph import RemoteGraph
+from negserve.leakage import warn_of_leakage
 
 
 class RemoteFilterer(Filterer):  # type: ignore[misc]
@@ -30,6 +31,8 @@ class RemoteFilterer(Filterer):  # type: ignore[misc]
     :param timeout: as for :class:`negserve.Client`
     :param patience: as for :class:`negserve.Client`
     :raises InvalidRequestError: for ids, or an option, that is not legal
+    :raises LeakageWarning: where Python is told to raise it, for ``filter_splits`` with validation
+        or testing
     """
 
     def __init__(
@@ -45,6 +48,7 @@ class RemoteFilterer(Filterer):  # type: ignore[misc]
         patience: float | None = None,
     ) -> None:
         super().__init__()
+        warn_of_leakage(filter_splits)
         self.filter_splits = tuple(filter_splits)
         self.graph = RemoteGraph(
             mapped_triples.cpu(),

@@ -16,6 +16,8 @@ from negserve.integrations.pykeen.drawn_positions import DrawnPositions
 from negserve.integrations.pykeen.draws import COLUMNS, Draws
 from negserve.integrations.pykeen.filterer import RemoteFilterer
 from negserve.integrations.remote_graph import RemoteGraph
+from negserve.leakage import warn_of_leakage
+from negserve.sampling.options import checked_filter_splits
 
 _SEEDS = 2**64
 #: As PyKEEN's resolver takes it.
@@ -62,7 +64,7 @@ def set_up(
     target: str | Sequence[str] | None,
     dataset: str | None,
     seed: int,
-    filter_splits: Sequence[Split],
+    filter_splits: Sequence[Split] | None,
     timeout: float,
     patience: float | None,
     rank: int | None,
@@ -88,11 +90,12 @@ def set_up(
         "timeout": timeout,
         "patience": patience,
     }
+    known = checked_filter_splits(filter_splits, filtered or filterer is not None)
     graph = RemoteGraph(
         mapped_triples.cpu(),
         sampler.num_entities,
         sampler.num_relations,
-        splits=filter_splits,
+        splits=known,
         with_relations="relation" in corruption_scheme,
         **connection,
     )
@@ -103,14 +106,16 @@ def set_up(
             filterer_resolver.lookup(filterer), RemoteFilterer
         )
         if is_remote and not filterer_kwargs:
-            filterer = RemoteFilterer.of_graph(graph, filter_splits)
+            warn_of_leakage(known)
+            filterer = RemoteFilterer.of_graph(graph, known)
         elif is_remote:
-            defaults = {**connection, "filter_splits": filter_splits}
+            defaults = {**connection, "filter_splits": known}
             filterer_kwargs = {**defaults, **(filterer_kwargs or {})}
         sampler.filterer = filterer_resolver.make(
             filterer, pos_kwargs=filterer_kwargs, mapped_triples=mapped_triples
         )
     own = sampler.filterer
+    _check_filterer(own, filter_splits)
     filters = isinstance(own, RemoteFilterer) and own.graph.key == graph.key
     options |= {
         "num_negs_per_pos": sampler.num_negs_per_pos,
@@ -123,9 +128,24 @@ def set_up(
     sampler.unfiltered = Draws(graph, positions, kind, options)
     sampler.draws = sampler.unfiltered.with_options(
         filtered=filters,
-        filter_splits=own.filter_splits if filters else tuple(filter_splits),
+        filter_splits=own.filter_splits if filters else None,
         filter_mode=filter_mode,
     )
+
+
+def _check_filterer(filterer: Filterer | None, filter_splits: Sequence[Split] | None) -> None:
+    """Refuse splits that a filterer of one's own does not know of."""
+    if filter_splits is None:
+        return
+    of_filterer = getattr(filterer, "filter_splits", None)
+    if of_filterer != tuple(filter_splits):
+        raise InvalidRequestError(
+            f"filter_splits={tuple(filter_splits)}, but the filterer {type(filterer).__name__} "
+            f"filters by {of_filterer or 'what it was made of'}; say so there, and leave "
+            f"filter_splits out",
+            reason="INVALID_CONFIGURATION",
+            metadata={"field": "filter_splits", "value": ", ".join(filter_splits)},
+        )
 
 
 def _init(
@@ -144,7 +164,7 @@ def _init(
     rank: int | None = None,
     world_size: int | None = None,
     corruption_scheme: Sequence[Slot] | None = None,
-    filter_splits: Sequence[Split] = ("training",),
+    filter_splits: Sequence[Split] | None = None,
     timeout: float = 30.0,
     patience: float | None = None,
 ) -> None:

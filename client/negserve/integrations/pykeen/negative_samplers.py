@@ -75,7 +75,7 @@ class RemoteDegreeNegativeSampler(NegativeSampler):  # type: ignore[misc]
         rank: int | None = None,
         world_size: int | None = None,
         corruption_scheme: Sequence[Slot] | None = None,
-        filter_splits: Sequence[Split] = ("training",),
+        filter_splits: Sequence[Split] | None = None,
         timeout: float = 30.0,
         patience: float | None = None,
         alpha: float = 0.75,
@@ -130,7 +130,8 @@ class RemoteNegativeSampler(NegativeSampler):  # type: ignore[misc]
         initialised, else that of the launcher's variables, else 0
     :param world_size: how many ranks there are; given and left out together with ``rank``
     :param corruption_scheme: the slots that may be replaced; None for head and tail
-    :param filter_splits: the splits whose triples count as known, for :class:`RemoteFilterer`
+    :param filter_splits: the splits whose triples count as known, for :class:`RemoteFilterer`; None
+        for ``training``. To train, no others: see :class:`negserve.LeakageWarning`
     :param timeout: as for :class:`negserve.Client`
     :param patience: as for :class:`negserve.Client`
     :param kind: as in :class:`negserve.SamplerConfig`, like ``mixture``, ``alpha`` and all that
@@ -142,7 +143,8 @@ class RemoteNegativeSampler(NegativeSampler):  # type: ignore[misc]
     :param candidates: entity ids that may be drawn; None for all
     :param distinct: whether the values of a positive and slot are pairwise different
     :param chunk_size: how many consecutive positions share one set of values
-    :raises InvalidRequestError: for an illegal seed, ids outside the id space, an unknown kind
+    :raises InvalidRequestError: for an illegal seed, ids outside the id space, an unknown kind, and
+        for ``filter_splits`` that nothing filters by
     """
 
     def __init__(
@@ -161,7 +163,7 @@ class RemoteNegativeSampler(NegativeSampler):  # type: ignore[misc]
         rank: int | None = None,
         world_size: int | None = None,
         corruption_scheme: Sequence[Slot] | None = None,
-        filter_splits: Sequence[Split] = ("training",),
+        filter_splits: Sequence[Split] | None = None,
         timeout: float = 30.0,
         patience: float | None = None,
         kind: Kind = "basic",

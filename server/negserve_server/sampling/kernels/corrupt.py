@@ -107,6 +107,7 @@ def corrupt(
     seed: int,
     k: int,
     cell_ends: int,
+    ends_stride: int,
     places: int,
     num_cells: int,
     num_ids: tuple[int, int, int],
@@ -129,8 +130,9 @@ def corrupt(
     :param seed: uint64 key of the generator
     :param k: uint64, negatives per positive
     :param cell_ends: address, uint64 of shape (num_relations, cells): where each cell ends among
-        all, as shares in 2^-32
-    :param places: address, uint64 of shape (cells, 14), where each cell's arrays are, see
+        all, as shares in 2^-32; shape (1, cells) if they are the same for all relations
+    :param ends_stride: uint64, bytes from one relation's ends to the next one's: 0 in that case
+    :param places: address, uint64 of shape (cells, 15), where each cell's arrays are, see
         :mod:`.places`
     :param num_cells: uint64
     :param num_ids: how many ids each slot has
@@ -184,7 +186,8 @@ def corrupt(
             num_blocks = np.int64(num_words // _4)
             fill_words(words, num_blocks, np.uint64(position) + i, seed)
             word = np.uint64(load_uint32(words, _ZERO))
-            divide(cell_ends, relation, num_cells, k, word, notes)
+            ends = cell_ends + ends_stride * np.uint64(relation)
+            divide(ends, num_cells, k, word, notes)
             if is_filtered:
                 for cell in range(num_cells):
                     note = np.uint64(cell) * NOTE_SIZE
@@ -274,7 +277,8 @@ def corrupt(
                     if mask != NOWHERE:
                         store_uint8(own_mask, j, np.uint8(0))
             if log_q != NOWHERE:
-                settle_shares(cell_ends, relation, places, plans, num_cells, shares)
+                ends = cell_ends + ends_stride * np.uint64(relation)
+                settle_shares(ends, places, plans, num_cells, shares)
                 write_log_q(places, plans, num_cells, shares, ranks, log_q + _4 * i * k)
                 for j in range(begin, k):
                     store_float32(log_q + _4 * i * k, j, np.float32(0.0))

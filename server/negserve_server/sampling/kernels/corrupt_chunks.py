@@ -86,6 +86,7 @@ def corrupt_chunks(
     seed: int,
     k: int,
     cell_ends: int,
+    ends_stride: int,
     places: int,
     num_cells: int,
     num_ids: tuple[int, int, int],
@@ -139,7 +140,8 @@ def corrupt_chunks(
             row += 1
             fill_words(words, np.int64(num_words // _4), chunk, seed)
         word = np.uint64(load_uint32(words, _ZERO))
-        divide(cell_ends, relation, num_cells, k, word, notes)
+        ends = cell_ends + ends_stride * np.uint64(relation)
+        divide(ends, num_cells, k, word, notes)
         for cell in range(num_cells):
             note = np.uint64(cell) * NOTE_SIZE
             slot = at.column(places, cell, at.SLOT)
@@ -193,6 +195,6 @@ def corrupt_chunks(
             begin = end
 
         if log_q != NOWHERE:
-            settle_shares(cell_ends, relation, places, plans, num_cells, shares)
+            settle_shares(ends, places, plans, num_cells, shares)
             write_log_q(places, plans, num_cells, shares, ids, log_q + _4 * np.uint64(i) * k)
     return True

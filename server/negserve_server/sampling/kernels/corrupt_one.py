@@ -74,6 +74,7 @@ def corrupt_one(
     seed: int,
     k: int,
     cell_ends: int,
+    ends_stride: int,
     places: int,
     num_cells: int,
     num_ids: tuple[int, int, int],
@@ -125,7 +126,7 @@ def corrupt_one(
                 return False
             word = np.uint64(load_uint32(words, _2 * row))
             # The cells before that of the negative end at 0, it and all after it at 1.
-            own_ends = cell_ends + _8 * np.uint64(relation) * num_cells
+            own_ends = cell_ends + ends_stride * np.uint64(relation)
             cell = num_cells
             for other in range(num_cells):
                 cell -= (load_uint64(own_ends, other) + word) >> _32
@@ -198,7 +199,8 @@ def corrupt_one(
                 # Plain True would be a type of its own, and so another compilation.
                 corrupt(
                     positives, np.int64(i), np.int64(i) + 1, position, seed, k,
-                    cell_ends, places, num_cells, num_ids, np.bool_(True), np.bool_(False),
+                    cell_ends, ends_stride, places, num_cells, num_ids,
+                    np.bool_(True), np.bool_(False),
                     replaced, width, counts, is_saturated, NOWHERE, NOWHERE, scratch + rest_at,
                 )  # fmt: skip
     return True

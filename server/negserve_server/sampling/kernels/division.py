@@ -16,24 +16,22 @@ from negserve_server.sampling.kernels.plan import NOTE_COUNT, NOTE_SIZE
 from negserve_server.sampling.kernels.units import COUNT, NUM_LEGAL, get, put
 
 _ZERO = np.uint64(0)
-_8 = np.uint64(8)
 _32 = np.uint64(32)
 _ANY_NUMBER = np.uint64(2**63)
 
 
 @nb.njit(inline="always")
-def divide(ends: int, relation: int, num_cells: int, k: int, word: int, notes: int) -> None:
+def divide(ends: int, num_cells: int, k: int, word: int, notes: int) -> None:
     """Write how many of the k negatives each cell gets.
 
-    :param ends: address of uint64: where each cell of a relation ends, in 2^-32, shape
-        (num_relations, cells)
+    :param ends: address of uint64: where each cell of the positive's relation ends, in 2^-32,
+        shape (cells,)
     :param word: the first word of the positive
     :param notes: address of the cells' notes, see :mod:`.plan`
     """
-    own_ends = ends + _8 * np.uint64(relation) * num_cells
     before = _ZERO
     for cell in range(num_cells):
-        end = (k * load_uint64(own_ends, cell) + word) >> _32
+        end = (k * load_uint64(ends, cell) + word) >> _32
         store_uint64(notes, np.uint64(cell) * NOTE_SIZE + NOTE_COUNT, end - before)
         before = end
 
@@ -70,17 +68,15 @@ def settle(places: int, plans: int, num_cells: int, is_distinct: bool) -> int:
 
 
 @nb.njit
-def settle_shares(
-    ends: int, relation: int, places: int, plans: int, num_cells: int, shares: int
-) -> None:
+def settle_shares(ends: int, places: int, plans: int, num_cells: int, shares: int) -> None:
     """Write the share of each cell, in 2^-32, after those of saturated cells went elsewhere.
 
+    :param ends: as for :func:`divide`
     :param shares: address of uint64, shape (cells,)
     """
-    own_ends = ends + _8 * np.uint64(relation) * num_cells
     before = _ZERO
     for cell in range(num_cells):
-        end = load_uint64(own_ends, cell)
+        end = load_uint64(ends, cell)
         store_uint64(shares, cell, end - before)
         before = end
     for cell in range(num_cells):

@@ -22,7 +22,8 @@ TABLE: Final = np.uint64(2)
 TABLE_MASK: Final = np.uint64(3)
 LISTS: Final = np.uint64(4)
 #: Candidates of each relation: where they begin (int64; -1 for all ids), how many they are
-#: (int64), and ids (uint32). Nowhere if all ids are candidates of all relations.
+#: (int64), and ids (uint32). Nowhere if all ids are candidates of all relations; one number of
+#: each, and :data:`STRIDE` 0, if the candidates of all relations are the same.
 STARTS: Final = np.uint64(5)
 COUNTS: Final = np.uint64(6)
 IDS: Final = np.uint64(7)
@@ -37,7 +38,10 @@ GUIDE_SHIFT: Final = np.uint64(11)
 GUIDE_STEPS: Final = np.uint64(12)
 RANKS: Final = np.uint64(13)
 
-NUM_COLUMNS: Final = 14
+#: Numbers from the candidates of a relation to those of the next: 0 or 1.
+STRIDE: Final = np.uint64(14)
+
+NUM_COLUMNS: Final = 15
 
 #: Rank of an id that is no candidate.
 NO_RANK: Final = np.uint64(0xFFFFFFFFFFFFFFFF)
@@ -50,6 +54,6 @@ _NUM_COLUMNS = np.uint64(NUM_COLUMNS)
 def column(places: int, cell: int, name: Any) -> int:
     """Load a column of a cell's row.
 
-    :param places: address of uint64, shape (cells, 14)
+    :param places: address of uint64, shape (cells, 15)
     """
     return load_uint64(places, np.uint64(cell) * _NUM_COLUMNS + name)

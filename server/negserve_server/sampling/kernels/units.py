@@ -128,11 +128,12 @@ def plan_candidates(places: int, plans: int, cell: int, original: int, relation:
     num_ranks = at.column(places, cell, at.NUM_IDS)
     starts = at.column(places, cell, at.STARTS)
     if starts != NOWHERE:
-        start = load_int64(starts, np.uint64(relation))
+        row = np.uint64(relation) * at.column(places, cell, at.STRIDE)
+        start = load_int64(starts, row)
         if start >= np.int64(0):
             first = np.uint64(start)
             counts = at.column(places, cell, at.COUNTS)
-            num_ranks = np.uint64(load_int64(counts, np.uint64(relation)))
+            num_ranks = np.uint64(load_int64(counts, row))
     put(plans, cell, FIRST, first)
     put(plans, cell, NUM_RANKS, num_ranks)
     put(plans, cell, ORIGINAL, rank_of(places, plans, cell, original))

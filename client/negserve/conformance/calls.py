@@ -1,0 +1,180 @@
+"""Calls with raw bytes, and how their answers are compared with those of a file."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import grpc
+import numpy as np
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+from negserve.conformance.golden import METHODS, SERVICE, Case
+from negserve.v1 import sampler_pb2 as pb
+
+_SECONDS = 60.0
+#: Messages sent ahead of the answers.
+_AHEAD = 4
+_STAGES_OF_TIME = (pb.PublishProgress.STAGE_WAITING, pb.PublishProgress.STAGE_BUILDING)
+
+
+def call(channel: Any, rpc: str, requests: list[bytes]) -> tuple[list[bytes], Any]:
+    """Make a call, and read its answers while the requests are sent.
+
+    :param channel: to the server; one of :mod:`negserve.credentials`
+    :return: the answers, and the error that ended the call or None
+    """
+    method = METHODS[rpc]
+    path = f"/{SERVICE.full_name}/{rpc}"
+    answers: list[bytes] = []
+    try:
+        if method.client_streaming:
+            tokens: queue.SimpleQueue[None] = queue.SimpleQueue()
+            for _ in range(_AHEAD):
+                tokens.put(None)
+            try:
+                paced = _paced(requests, tokens)
+                for answer in channel.stream_stream(path)(paced, timeout=_SECONDS):
+                    answers.append(answer)
+                    tokens.put(None)
+            finally:
+                for _ in requests:  # none waits any more
+                    tokens.put(None)
+        elif method.server_streaming:
+            answers.extend(channel.unary_stream(path)(requests[0], timeout=_SECONDS))
+        else:
+            answers.append(channel.unary_unary(path)(requests[0], timeout=_SECONDS))
+    except grpc.RpcError as error:
+        return answers, error
+    return answers, None
+
+
+def _paced(requests: list[bytes], tokens: queue.SimpleQueue[None]) -> Iterator[bytes]:
+    for request in requests:
+        tokens.get(timeout=_SECONDS)
+        yield request
+
+
+def error_info(error: grpc.RpcError) -> error_details_pb2.ErrorInfo | None:
+    """Give what a server said of a refusal; None if it said nothing."""
+    status = rpc_status.from_call(error)
+    for detail in status.details if status is not None else ():
+        info = error_details_pb2.ErrorInfo()
+        if detail.Unpack(info):
+            return info
+    return None
+
+
+def difference(case: Case, answers: list[bytes], error: Any) -> str:
+    """Say how the answers to a case differ from those of the file; nothing if they don't."""
+    status = "OK" if error is None else error.code().name
+    if status != case.status:
+        told = "" if error is None else f" ({error.details()})"
+        return f"status {status}{told} in place of {case.status}"
+    if case.error is not None:
+        info = error_info(error)
+        if info is None:
+            return "the status has no google.rpc.ErrorInfo in its details"
+        if (info.domain, info.reason) != (case.error["domain"], case.error["reason"]):
+            return f"reason {info.domain} {info.reason} in place of {case.error['reason']}"
+        due = case.error["metadata"]
+        found = {key: None if due.get(key, "") is None else info.metadata[key]
+                 for key in info.metadata}  # fmt: skip
+        if info.reason == "UNKNOWN_DATASET" and set(due["limit"].split(", ")) <= set(
+            info.metadata["limit"].split(", ")
+        ):
+            found["limit"] = due["limit"]  # a server may hold others, too
+        if found != due:
+            return f"metadata {found} in place of {due}"
+    parsed = [[case.response_class.FromString(each) for each in messages]
+              for messages in (answers, case.responses)]  # fmt: skip
+    found_messages, due_messages = (_NORMAL.get(case.rpc, list)(each) for each in parsed)
+    if len(found_messages) != len(due_messages):
+        return f"{len(found_messages)} answers in place of {len(due_messages)}"
+    for index, (one, other) in enumerate(zip(found_messages, due_messages, strict=True)):
+        if one != other and not _is_close(one, other):
+            return f"answer {index} is {_shortened(one)} in place of {_shortened(other)}"
+    return ""
+
+
+def _shortened(message: Any) -> str:
+    text = " ".join(str(message).split())
+    return text if len(text) <= 300 else text[:297] + "..."
+
+
+def _is_close(one: Any, other: Any) -> bool:
+    """Allow log probabilities, and nothing else, a difference of one in the last place."""
+    if not isinstance(one, Message) or not one.DESCRIPTOR.full_name.startswith("negserve."):
+        return False
+    pairs = list(zip(_batches(one), _batches(other), strict=False))
+    for found, due in pairs:
+        if len(found.log_q) != len(due.log_q):
+            return False
+        bits = [np.frombuffer(each.log_q, "<i4").astype(np.int64) for each in (found, due)]
+        if np.abs(bits[0] - bits[1]).max(initial=0) > 1:
+            return False
+        found.log_q = due.log_q
+    return bool(pairs) and one == other
+
+
+def _batches(message: Any) -> list[Any]:
+    if isinstance(message, pb.SampleResponse):
+        return [message.batch] if message.HasField("batch") else []
+    if isinstance(message, pb.EpochBatch):
+        return [message.negatives]
+    return []
+
+
+def _of_epoch(messages: list[Any]) -> list[Any]:
+    """Put the batches of all messages behind each other."""
+    batches = [batch for message in messages for batch in message.batches.batches]
+    return [*(each.configured for each in messages if each.HasField("configured")), *batches]
+
+
+def _of_vocabulary(messages: list[Any]) -> list[Any]:
+    return [(each.kind, label) for each in messages for label in each.labels]
+
+
+def _of_statistics(messages: list[Any]) -> list[Any]:
+    return [
+        [np.nan_to_num(numbers).tolist() for numbers in columns]
+        for message in messages
+        for columns in zip(
+            message.tails_per_head, message.heads_per_tail, message.head_probability, strict=True
+        )
+    ]
+
+
+def _of_list(messages: list[Any]) -> list[Any]:
+    return [dataset for message in messages for dataset in message.datasets]
+
+
+def _of_publication(messages: list[Any]) -> list[Any]:
+    kept = [each for each in messages if each.progress.stage not in _STAGES_OF_TIME]
+    for each in kept:
+        if each.HasField("published"):
+            each.published.ClearField("limits")
+    return kept
+
+
+def _without_limits(messages: list[Any]) -> list[Any]:
+    """Leave out what differs by release and by the operator's options."""
+    for message in messages:
+        message.ClearField("limits")
+        if isinstance(message, pb.GetServerResponse):
+            message.ClearField("version")
+    return messages
+
+
+_NORMAL: dict[str, Callable[[list[Any]], list[Any]]] = {
+    "SampleEpoch": _of_epoch,
+    "GetVocabulary": _of_vocabulary,
+    "GetRelationStatistics": _of_statistics,
+    "ListDatasets": _of_list,
+    "GetDataset": _without_limits,
+    "GetServer": _without_limits,
+    "Publish": _of_publication,
+}

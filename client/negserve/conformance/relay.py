@@ -1,0 +1,151 @@
+"""A server that passes calls on to another one, and disturbs some of them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent import futures
+from typing import Any
+
+import grpc
+from google.protobuf import any_pb2, duration_pb2
+from google.rpc import error_details_pb2, status_pb2
+
+from negserve.conformance.golden import METHODS, SERVICE
+from negserve.v1 import sampler_pb2 as pb
+
+_DETAILS_KEY = "grpc-status-details-bin"
+
+
+class Disturbance:
+    """What becomes of one call, the first of a method.
+
+    :param method: whose
+    :param num_answers: that are passed on before
+    :param end: status and reason that end the call then; an empty reason is a proxy's. None to pass
+        all on
+    :param change: makes another answer of the one behind those
+    """
+
+    def __init__(
+        self,
+        method: str,
+        num_answers: int,
+        *,
+        end: tuple[grpc.StatusCode, str] | None = None,
+        change: Callable[[Any], Any] | None = None,
+    ) -> None:
+        self.method = method
+        self.num_answers = num_answers
+        self.end = end
+        self.change = change
+        self.has_struck = False
+
+
+class Relay:
+    """Listens on a free port of this machine. As a context manager it ends with the block.
+
+    :param channel: to the server
+    :ivar target: where clients find it
+    :ivar disturbance: of the calls to come; None for none
+    """
+
+    def __init__(self, channel: Any) -> None:
+        self._channel = channel
+        self._lock = threading.Lock()
+        self.disturbance: Disturbance | None = None
+        self._server = grpc.server(
+            futures.ThreadPoolExecutor(16),
+            options=[("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)],
+        )
+        handlers: dict[str, Any] = {
+            name: grpc.stream_stream_rpc_method_handler(self._handler(name)) for name in METHODS
+        }
+        self._server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler(SERVICE.full_name, handlers),)
+        )
+        self.target = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+
+    def __enter__(self) -> Relay:
+        self._server.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.stop(0).wait()
+
+    def _handler(self, method: str) -> Any:
+        path = f"/{SERVICE.full_name}/{method}"
+
+        def handle(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
+            disturbance = self._begin(method)
+            answers = self._channel.stream_stream(path)(requests)
+            context.add_callback(answers.cancel)
+            num_passed = 0
+            try:
+                for answer in self._divided(method, answers):
+                    if disturbance is not None and num_passed == disturbance.num_answers:
+                        if disturbance.end is not None:
+                            _end(context, *disturbance.end)
+                            return
+                        assert disturbance.change is not None
+                        answer_class = type(_PARSERS[method]())
+                        yield disturbance.change(
+                            answer_class.FromString(answer)
+                        ).SerializeToString()
+                    else:
+                        yield answer
+                    num_passed += 1
+            except grpc.RpcError as error:
+                _pass_on(context, error)
+
+        return handle
+
+    def _begin(self, method: str) -> Disturbance | None:
+        with self._lock:
+            found = self.disturbance
+            if found is None or found.method != method or found.has_struck:
+                return None
+            found.has_struck = True
+            return found
+
+    def _divided(self, method: str, answers: Iterator[bytes]) -> Iterator[bytes]:
+        """Let each batch of an epoch travel alone: how many do is the server's choice."""
+        for answer in answers:
+            if method != "SampleEpoch":
+                yield answer
+                continue
+            message = pb.SampleEpochResponse.FromString(answer)
+            if not message.HasField("batches"):
+                yield answer
+            for batch in message.batches.batches:
+                batches = pb.EpochBatches(batches=[batch])
+                yield pb.SampleEpochResponse(batches=batches).SerializeToString()
+
+
+_PARSERS: dict[str, Callable[[], Any]] = {
+    "Sample": pb.SampleResponse,
+    "SampleEpoch": pb.SampleEpochResponse,
+    "GetDataset": pb.GetDatasetResponse,
+}
+
+
+def _end(context: grpc.ServicerContext, code: grpc.StatusCode, reason: str) -> None:
+    """End a call as a server does that says why, or as a proxy that doesn't."""
+    context.set_code(code)
+    context.set_details(f"a disturbance: {reason or 'upstream is gone'}")
+    if not reason:
+        return
+    info, retry = any_pb2.Any(), any_pb2.Any()
+    info.Pack(error_details_pb2.ErrorInfo(domain="negserve.dev", reason=reason))
+    retry.Pack(error_details_pb2.RetryInfo(retry_delay=duration_pb2.Duration()))
+    status = status_pb2.Status(code=code.value[0], details=[info, retry])
+    context.set_trailing_metadata(((_DETAILS_KEY, status.SerializeToString()),))
+
+
+def _pass_on(context: grpc.ServicerContext, error: Any) -> None:
+    context.set_code(error.code())
+    context.set_details(error.details() or "")
+    trailers = tuple(
+        (key, value) for key, value in error.trailing_metadata() or () if key == _DETAILS_KEY
+    )
+    context.set_trailing_metadata(trailers)

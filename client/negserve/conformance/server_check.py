@@ -1,0 +1,164 @@
+"""Holds a server against the golden files, and against promises on random draws."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc
+import numpy as np
+
+from negserve import credentials
+from negserve.client import Client
+from negserve.config import SamplerConfig
+from negserve.conformance.calls import call, difference
+from negserve.conformance.golden import Case, File, golden_files
+from negserve.conformance.report import Report
+from negserve.epoch import EpochConfig
+from negserve.errors import NegserveError
+from negserve.replicas import CHANNEL_OPTIONS
+from negserve.triples_factory import RemoteTriplesFactory
+from negserve.v1 import sampler_pb2 as pb
+
+_NUM_POSITIVES = 200
+_DRAWS: dict[str, dict[str, Any]] = {
+    "basic": {},
+    "bernoulli": {"kind": "bernoulli"},
+    "pseudotyped": {"kind": "pseudotyped"},
+    "degree": {"kind": "degree", "alpha": 0.5},
+    "three slots": {"corruption_scheme": ("head", "relation", "tail")},
+    "distinct": {"distinct": True},
+    "mixture": {"kind": "mixture", "mixture": (("bernoulli", 3), ("degree", 1))},
+    "log probabilities": {"log_q": True},
+}
+
+
+def check_server(target: str, report: Report, *, publish: bool) -> None:
+    """Check a server.
+
+    :param publish: whether graphs may be published on it
+    :raises NegserveError: if it can't be asked for its datasets
+    """
+    with (
+        Client(target) as client,
+        credentials.open_channel(grpc, target, CHANNEL_OPTIONS) as channel,
+    ):
+        for file in golden_files():
+            _replay(client, channel, file, report, publish)
+        names = client.list_datasets()
+        name = "world" if "world" in names or not names else names[0]
+        _keep_promises(client.triples_factory(name), report)
+
+
+def _replay(client: Client, channel: Any, file: File, report: Report, publish: bool) -> None:
+    if file.name == "Publish" and not publish:
+        report.left_out(file.name, "they publish graphs: give --publish", len(file.cases))
+        return
+    held = fingerprints(client)
+    if file.name == "Publish" and {"toy", "wide"} & set(held):
+        report.left_out(file.name, "the server has toy or wide already", len(file.cases))
+        return
+    if held.get(file.dataset) != file.fingerprint:
+        why = f"the server lacks {file.dataset} with fingerprint {file.fingerprint[:12]}..."
+        report.left_out(file.name, why, len(file.cases))
+        return
+    is_default = has_default_limits(channel)
+    for case in file.cases:
+        if case.rpc == "ListDatasets" and list(held) != [file.dataset]:
+            report.left_out(file.name, "the server has other datasets, too")
+        elif not is_default and _depends_on_limits(case):
+            report.left_out(file.name, "the server has other limits than the default ones")
+        elif why := difference(case, *call(channel, case.rpc, case.requests)):
+            report.failed(file.name, case.name, why)
+        else:
+            report.passed(file.name)
+
+
+def fingerprints(client: Client) -> dict[str, str]:
+    """Give what datasets a server has."""
+    return {name: client.triples_factory(name).fingerprint for name in client.list_datasets()}
+
+
+def _depends_on_limits(case: Case) -> bool:
+    return case.error is not None and case.error["metadata"].get("limit", "").isdecimal()
+
+
+def has_default_limits(channel: Any) -> bool:
+    """Tell whether a server has the limits of the one that the files were recorded on."""
+    (case,) = [
+        each
+        for file in golden_files() if file.name == "GetServer"
+        for each in file.cases if each.status == "OK"
+    ]  # fmt: skip
+    answers, error = call(channel, "GetServer", case.requests)
+    if error is not None:
+        return False
+    found, due = (pb.GetServerResponse.FromString(each[0]) for each in (answers, case.responses))
+    fields = ("max_negatives_per_positive", "max_negatives_per_message", "max_triples_per_message")
+    return all(getattr(found.limits, name) == getattr(due.limits, name) for name in fields)
+
+
+def _keep_promises(factory: RemoteTriplesFactory, report: Report) -> None:
+    """Draw at random places, and hold what comes against what the protocol promises."""
+    part = f"draws of {factory.name}"
+    generator = np.random.default_rng()
+    for name, options in _DRAWS.items():
+        for splits in ((), ("training",)):
+            seed, position = (int(n) for n in generator.integers(2**63, size=2))
+            config = SamplerConfig(
+                **{"num_negs_per_pos": 5, **options}, filter_splits=splits, seed=seed
+            )
+            case = f"{name}, seed {seed}, position {position}, {'un' * (not splits)}filtered"
+            try:
+                why = _broken_promise(factory, config, position, generator)
+            except NegserveError as error:
+                why = str(error)
+            if why:
+                report.failed(part, case, why)
+            else:
+                report.passed(part)
+
+
+def _broken_promise(
+    factory: RemoteTriplesFactory,
+    config: SamplerConfig,
+    position: int,
+    generator: np.random.Generator,
+) -> str:
+    sizes = (factory.num_entities, factory.num_relations, factory.num_entities)
+    positives = np.stack([generator.integers(size, size=_NUM_POSITIVES) for size in sizes], axis=1)
+    options = {name: getattr(config, name) for name in SamplerConfig.__slots__}
+    sampler = factory.open_sampler(**options)
+    try:
+        whole = sampler.sample(positives, position)
+        halves = [
+            sampler.sample(positives[begin : begin + 77], position + begin)
+            for begin in range(0, _NUM_POSITIVES, 77)
+        ]
+    finally:
+        sampler.close()
+    negatives = whole.triples(positives)
+    parts = [half.triples(positives[77 * i : 77 * i + 77]) for i, half in enumerate(halves)]
+    if not np.array_equal(negatives, np.concatenate(parts)):
+        return "negatives depend on how positives are divided over messages"
+    valid = np.ones(negatives.shape[:2], bool) if whole.mask is None else whole.mask
+    num_changed = (negatives != positives[:, None, :]).sum(axis=2)
+    if (num_changed[valid] != 1).any():
+        return "a valid negative differs from its positive in another number of slots than one"
+    if config.filter_splits and factory.contains(negatives[valid], config.filter_splits).any():
+        return "a filtered negative is known, by Contains"
+    return _broken_epoch(factory, config)
+
+
+def _broken_epoch(factory: RemoteTriplesFactory, config: SamplerConfig) -> str:
+    size = max(1, factory.num_triples // 7)
+    whole = list(factory.epochs(config, EpochConfig(batch_size=size)))
+    middle = len(whole) // 2
+    stream = factory.epochs(config, EpochConfig(batch_size=size))
+    stream.load_state_dict({"epoch": 0, "start": whole[middle - 1].next_start if middle else 0})
+    for one, other in zip(whole[middle:], stream, strict=True):
+        if not np.array_equal(one.negative_triples(), other.negative_triples()):
+            return "an epoch that goes on at next_start has other negatives"
+    rows = np.concatenate([batch.positives for batch in whole])
+    if len(np.unique(rows, axis=0)) != factory.num_triples:
+        return "an epoch has not each training triple once"
+    return ""

@@ -1,0 +1,68 @@
+"""Whether the first positives of a stream are triples of the graph at all."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from negserve_server.graph import TriplesFactory
+from negserve_server.graph.sorted_triples import are_among
+
+#: Positives that are looked at. With so many, a share is known within 0.03 (two standard errors).
+NUM_LOOKED_AT = 1000
+#: Trainers that add triples of their own, or evaluate some, know more of theirs. Of ids that were
+#: given in another order, the graph's density is known: 0.00001 for FB15k-237, 0.007 for UMLS.
+LEAST_KNOWN = 0.1
+#: If half of so many are known, all others need not be looked at: of streams that know less than
+#: ``LEAST_KNOWN``, 1 in 10^15 does so.
+_GLANCE = 64
+
+
+class FirstPositives:
+    """Keeps the first positives of a stream until there are enough to judge.
+
+    :param name: of the dataset
+    :param factory: the dataset
+    """
+
+    def __init__(self, name: str, factory: TriplesFactory) -> None:
+        self._name = name
+        self.factory = factory
+        self._kept: list[NDArray[np.int64]] = []
+        self._num_lacking = NUM_LOOKED_AT
+
+    def add(self, positives: NDArray[np.int64]) -> None:
+        """Take a batch, shape (n, 3)."""
+        if self._num_lacking:
+            self._kept.append(positives[: self._num_lacking].copy())
+            self._num_lacking -= len(self._kept[-1])
+
+    @property
+    def are_due(self) -> bool:
+        """Whether there are enough of them, and nobody has judged."""
+        return not self._num_lacking and bool(self._kept)
+
+    def judge(self) -> str | None:
+        """Say what is wrong if most are unknown; to be called once.
+
+        Takes below a millisecond if all is well, else some.
+        """
+        positives = np.concatenate(self._kept)
+        self._kept.clear()
+        if self._num_known(positives[:_GLANCE]) >= _GLANCE / 2:
+            return None
+        num_known = self._num_known(positives)
+        if num_known >= LEAST_KNOWN * len(positives):
+            return None
+        return (
+            f"{num_known} of the first {len(positives)} positives are triples of dataset "
+            f"{self._name!r}. Does the trainer number entities and relations in another way? Ids "
+            f"have to be the dataset's: map labels by its vocabulary, or publish the trainer's own "
+            f"triples. Positives of a split that the dataset has not are unknown, too"
+        )
+
+    def _num_known(self, positives: NDArray[np.int64]) -> int:
+        is_known = np.zeros(len(positives), dtype=np.bool_)
+        for rows in self.factory.splits.values():
+            is_known |= are_among(positives, rows)
+        return int(np.count_nonzero(is_known))

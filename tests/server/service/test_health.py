@@ -1,0 +1,77 @@
+"""Health: what it says, and how little it keeps of who asks."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from tests.server.service.messages import CODE, TIMEOUT, refusal
+from tests.support.server_process import ServerProcess, server_process
+
+MEGABYTE = 2**20
+
+
+@pytest.fixture(scope="module")
+def stub(channel: grpc.Channel) -> Any:
+    return health_pb2_grpc.HealthStub(channel)
+
+
+def request(service: str) -> health_pb2.HealthCheckRequest:
+    return health_pb2.HealthCheckRequest(service=service)
+
+
+def test_watching_names_of_a_megabyte_costs_nothing(server: ServerProcess, stub: Any):
+    assert stub.Check(request(""), timeout=TIMEOUT).status == 1
+    before = server.resident_bytes
+    for number in range(100):
+        name = f"{number}".rjust(MEGABYTE, "x")
+        code, reason, metadata, _ = refusal(stub.Watch(request(name), timeout=TIMEOUT))
+        assert (code, reason) == (CODE.RESOURCE_EXHAUSTED, "LIMIT_EXCEEDED")
+        assert metadata == {"field": "service", "value": str(MEGABYTE), "limit": "160"}
+        with pytest.raises(grpc.RpcError) as caught:
+            stub.Check(request(name), timeout=TIMEOUT)
+        assert caught.value.code() is CODE.NOT_FOUND
+    assert server.resident_bytes - before < 40 * MEGABYTE
+
+
+def test_a_name_that_is_none_is_unknown_and_the_list_is_not_told(stub: Any):
+    watch = stub.Watch(request("moon"), timeout=TIMEOUT)
+    assert next(watch).status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+    watch.cancel()
+    code, reason, metadata, details = refusal(
+        stub.Check(request("moon"), timeout=TIMEOUT) for _ in range(1)
+    )
+    assert (code, reason, metadata) == (CODE.NOT_FOUND, "UNKNOWN_DATASET", {"value": "moon"})
+    assert "world" not in details
+
+
+def test_one_connection_watches_a_few_times(stub: Any):
+    watches = [stub.Watch(request(""), timeout=TIMEOUT) for _ in range(16)]
+    assert [next(watch).status for watch in watches] == 16 * [1]
+    code, reason, metadata, _ = refusal(stub.Watch(request(""), timeout=TIMEOUT))
+    assert (code, reason) == (CODE.RESOURCE_EXHAUSTED, "TOO_MANY_STREAMS")
+    assert metadata["limit"] == "16"
+    for watch in watches:
+        watch.cancel()
+
+
+def test_who_watches_needs_the_token_and_probes_do_not(tmp_path: Path):
+    tokens = tmp_path / "tokens"
+    tokens.write_text("a-token-of-some-length\n")
+    with (
+        server_process("--token-file", str(tokens)) as server,
+        grpc.insecure_channel(server.target) as channel,
+    ):
+        health = health_pb2_grpc.HealthStub(channel)
+        assert health.Check(request("world"), timeout=TIMEOUT).status == 1
+        assert refusal(health.Watch(request(""), timeout=TIMEOUT))[1] == "CREDENTIALS_MISSING"
+        metadata = [("authorization", "Bearer a-token-of-some-length")]
+        watch = health.Watch(request(""), timeout=TIMEOUT, metadata=metadata)
+        assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+        with contextlib.suppress(grpc.RpcError):
+            watch.cancel()

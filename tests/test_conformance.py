@@ -1,0 +1,131 @@
+"""``python -m negserve.conformance``: what it finds right, and what it finds wrong."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import cpp_example
+from tests.support.lying_server import lying_server, setting
+from tests.support.node import FOLDER, require_node_modules
+from tests.support.server_process import ServerProcess, server_process
+
+_SECONDS = 170
+
+
+def conformance(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "negserve.conformance", *map(str, arguments)],
+        capture_output=True, text=True, timeout=_SECONDS,
+    )  # fmt: skip
+
+
+def sums(done: subprocess.CompletedProcess[str]) -> list[int]:
+    """Give how many passed, failed, and were left out."""
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("in all")]
+    return [int(number) for number in line.split()[2:]]
+
+
+@pytest.fixture(scope="module")
+def wide() -> Iterator[ServerProcess]:
+    """A server that has published the graph with the large id space."""
+    with server_process("--allow-publish") as running:
+        done = conformance(running.target, "--publish")
+        assert done.returncode == 0, done.stdout + done.stderr
+        passed, failed, left_out = sums(done)
+        assert passed > 130
+        assert failed == left_out == 0
+        yield running
+
+
+def test_a_server_conforms(wide: ServerProcess):
+    """A second run finds the graphs there, and does not publish them again."""
+    done = conformance(wide.target, "--publish")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "left out: " in done.stdout
+    assert "the server has toy or wide already" in done.stdout
+
+
+def test_a_server_that_answers_otherwise_does_not(server: ServerProcess):
+    with lying_server(server.target) as liar:
+        liar.lies = {"Sample": setting("batch.num_saturated", 7, 1)}
+        done = conformance(liar.target)
+    assert done.returncode == 1
+    assert "FAILED Sample, basic: answer 1 is" in done.stdout
+    assert sums(done)[1] > 20
+
+
+def test_no_server():
+    done = conformance("127.0.0.1:1")
+    assert done.returncode == 2
+    assert "127.0.0.1:1" in done.stderr
+
+
+def test_the_client_in_typescript_conforms(wide: ServerProcess):
+    require_node_modules()
+    built = subprocess.run(
+        ["npm", "run", "--silent", "build"],
+        cwd=FOLDER, capture_output=True, text=True, timeout=_SECONDS,
+    )  # fmt: skip
+    assert built.returncode == 0, built.stdout + built.stderr
+    program = FOLDER / "build" / "src" / "conformance.js"
+    assert_conforms(conformance(wide.target, "--", "node", program))
+
+
+def test_the_client_in_cpp_conforms(wide: ServerProcess):
+    program = cpp_example.build().parent / "negserve-conformance"
+    assert_conforms(conformance(wide.target, "--", program))
+
+
+def assert_conforms(done: subprocess.CompletedProcess[str]) -> None:
+    assert done.returncode == 0, done.stdout + done.stderr
+    passed, failed, left_out = sums(done)
+    assert passed > 90
+    assert failed == left_out == 0
+
+
+#: Programs that are no clients, or bad ones, and what is said of them.
+BAD = {
+    "it has ended": "raise SystemExit",
+    "is no object of JSON": "print('hello', flush=True); input()",
+    "id None where 1 is due": "print({}, flush=True); input()",
+    "batches is [], due is": """
+import json, sys
+for line in sys.stdin:
+    print(json.dumps({"id": json.loads(line)["id"], "batches": []}), flush=True)
+""",
+}
+
+
+@pytest.mark.parametrize("complaint", BAD)
+def test_a_program_that_is_no_client_does_not(server: ServerProcess, complaint: str):
+    done = conformance(server.target, "--", sys.executable, "-c", BAD[complaint])
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert complaint in done.stdout
+
+
+def test_a_client_that_does_not_go_on_fails(server: ServerProcess, tmp_path: Path):
+    """A relay that breaks streams finds a client out that knows the golden answers only."""
+    program = tmp_path / "client.py"
+    program.write_text(
+        "import json, sys\n"
+        "from negserve.conformance.client_check import _batches, _task\n"
+        "from negserve.conformance.golden import golden_files\n"
+        "known = {json.dumps(_task(case)): case\n"
+        "         for file in golden_files() for case in file.cases}\n"
+        "for line in sys.stdin:\n"
+        "    task = json.loads(line)\n"
+        "    number, _ = task.pop('id'), task.pop('target')\n"
+        "    case = known.get(json.dumps(task))\n"
+        "    result = {'batches': _batches(case)} if case else {'leftOut': True}\n"
+        "    print(json.dumps({'id': number, **result}), flush=True)\n",
+        encoding="utf-8",
+    )
+    done = conformance(server.target, "--", sys.executable, program)
+    assert done.returncode == 1
+    assert "FAILED disturbances, Sample lost: no call of Sample came" in done.stdout
+    assert "FAILED Sample, bernoulli" not in done.stdout

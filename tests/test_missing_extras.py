@@ -1,0 +1,80 @@
+"""Where a library is missing, the error says what to install."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+_HIDE = """
+import sys
+from importlib.abc import MetaPathFinder
+class Hidden(MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name.partition(".")[0] in {names}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Hidden())
+sys.argv = ["program", *{arguments}]
+{program}
+"""
+
+SERVER = {"click", "numba", "polars", "grpc_health", "grpc_reflection", "rich"}
+RUN = "import runpy; runpy.run_module({!r}, run_name='__main__')"
+
+
+def tried(program: str, names: set[str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    source = _HIDE.format(names=names, program=program, arguments=list(arguments))
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", source], capture_output=True, text=True, timeout=120
+    )
+
+
+@pytest.mark.parametrize(
+    ("module", "names", "package"),
+    [
+        ("negserve_server.cli", SERVER, "negserve[server]"),
+        ("negserve_server.cli", {"numba"}, "negserve[server]"),
+        ("negserve_server.cli", {"polars"}, "negserve[server]"),
+        ("negserve_server.cli", {"grpc_health"}, "negserve[server]"),
+        ("negserve_server.health_check", SERVER, "negserve[server]"),
+        ("negserve.cli", {"click"}, "negserve[cli]"),
+    ],
+)
+def test_a_command_ends_with_one_line(module: str, names: set[str], package: str):
+    result = tried(RUN.format(module), names, "--help")
+    assert result.returncode == 1
+    (line,) = result.stderr.splitlines()
+    assert f"is not installed: pip install '{package}'" in line
+    assert any(f"needs {name}," in line for name in names)
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "package"),
+    [
+        ("negserve.sampling", "torch", "negserve[client]"),
+        ("negserve.data", "torch", "negserve[client]"),
+        ("negserve.integrations.pykeen", "torch", "negserve[pykeen]"),
+        ("negserve.integrations.pykeen", "pykeen", "negserve[pykeen]"),
+        ("negserve.integrations.torchkge", "torchkge", "torchkge"),
+        ("negserve.integrations.torch_geometric", "torch_geometric", "torch-geometric"),
+        ("negserve_server.graph", "polars", "negserve[server]"),
+        ("negserve_server.graph", "numba", "negserve[server]"),
+        ("negserve_server.index", "numba", "negserve[server]"),
+        ("negserve_server.sampling", "numba", "negserve[server]"),
+    ],
+)
+def test_an_import_ends_with_what_to_install(module: str, name: str, package: str):
+    result = tried(f"import {module}", {name})
+    assert result.returncode == 1
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith("negserve.extras.MissingLibraryError: negserve")
+    assert f"needs {name}, which is not installed: pip install '{package}'" in last
+
+
+def test_what_is_broken_is_not_called_missing():
+    program = (
+        "from negserve.extras import needing\nwith needing('x', 'y'):\n    import negserve.nix"
+    )
+    result = tried(program, set())
+    assert "ModuleNotFoundError: No module named 'negserve.nix'" in result.stderr
