@@ -1,10 +1,10 @@
 """What a small stream waits beside many busy ones and beside large ones, and what these get.
 
-Run as ``python -m benchmarks.fairness [--server FOLDER]... [--json FILE]``. A server is a process of its
-own on loopback, and so are its clients, which send prepared bytes and do not decode what comes, so
-that little but the server is measured. ``--server`` names a checkout whose server is measured; several
-take turns in one run. Latencies are what the small stream's process sees: from the request's
-write to the answer's read.
+Run as ``python -m benchmarks.fairness [--server FOLDER]... [--json FILE]``. A server is a process
+of its own on loopback, and so are those beside the small stream. Clients send prepared bytes and
+do not decode what comes, but they do use the same processors. ``--server`` names a checkout whose
+server is measured; several take turns in one run. Latencies are what the small stream's process
+sees: from the request's write to the answer's read.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from typing import Any
 import grpc
 import numpy as np
 
-from benchmarks.measuring import Row, show, write
+from benchmarks.measuring import RESULTS, Row, show, write
 from negserve import EpochConfig, SamplerConfig, wire
 from negserve.v1 import sampler_pb2 as pb
 
@@ -43,6 +43,8 @@ _OTHERS = {
     "8 large, 8192 x 64": (8, "sample", 8192, 64),
     "8 epochs, 1024 x 64": (8, "epoch", 1024, 64),
 }
+#: p50 and p99 in seconds, negatives per second.
+Figures = dict[str, float]
 _ENTITIES, _RELATIONS, _TRIPLES = 14_505, 237, 272_115
 
 
@@ -63,11 +65,12 @@ def _sample_requests(k: int, batch: int) -> tuple[bytes, bytes]:
     return first.SerializeToString(), request.SerializeToString()
 
 
-def _sample(channel: grpc.Channel, batch: int, k: int) -> Iterator[None]:
+def _sample(channel: grpc.Channel, batch: int, k: int) -> Generator[None, None, None]:
     """Ask for one batch after the other; each step is one answer."""
     first, request = _sample_requests(k, batch)
     requests: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-    answers = channel.stream_stream(_SERVICE + "Sample")(iter(requests.get, None))
+    stream: Any = channel.stream_stream(_SERVICE + "Sample")
+    answers = stream(iter(requests.get, None))
     requests.put(first)
     next(answers)
     while True:
@@ -81,7 +84,8 @@ def _epoch(channel: grpc.Channel, batch: int, k: int) -> Iterator[int]:
     config = SamplerConfig(kind="bernoulli", num_negs_per_pos=k, filter_splits=("training",))
     request = wire.encode_epoch_request("graph", "", config, EpochConfig(batch_size=batch), 0, 0)
     while True:
-        answers = channel.unary_stream(_SERVICE + "SampleEpoch")(request.SerializeToString())
+        stream: Any = channel.unary_stream(_SERVICE + "SampleEpoch")
+        answers = stream(request.SerializeToString())
         next(answers)
         for message in answers:
             yield len(message)
@@ -147,7 +151,7 @@ def _ask(process: subprocess.Popen[str]) -> int:
 
 def _measure(
     target: str, others: str, cases: Sequence[tuple[int, float]], seconds: float
-) -> Iterator[tuple[int, float, dict[str, Any]]]:
+) -> Iterator[tuple[int, float, Figures]]:
     """Measure small streams of some k and pauses beside others."""
     number, kind, batch, other_k = _OTHERS[others]
     with ExitStack() as stack:
@@ -175,6 +179,23 @@ def _measure(
             )
 
 
+def _row(
+    server: str, k: int, pause: float, others: str, runs: list[Figures], alone: list[Figures]
+) -> Row:
+    """Give medians over repetitions."""
+    p50, p99, made = (statistics.median(run[key] for run in runs) for key in runs[0])
+    return {
+        "server": server,
+        "k": k,
+        "pause_ms": f"{1e3 * pause:g}",
+        "beside": others,
+        "p50_ms": f"{1e3 * p50:.2f}",
+        "p99_ms": f"{1e3 * p99:.2f}",
+        "times_alone": f"{p99 / statistics.median(run['p99'] for run in alone):.1f}",
+        "others_negatives_per_second": made,
+    }
+
+
 def _graph(path: Path) -> None:
     rng = np.random.default_rng(0)
     columns = [rng.zipf(1.3, 4 * _TRIPLES) % size for size in (_ENTITIES, _RELATIONS, _ENTITIES)]
@@ -189,7 +210,7 @@ def main(servers: list[str], ks: list[int], json_path: Path | None, seconds: flo
     """Measure and report."""
     rows: list[Row] = []
     with ExitStack() as stack:
-        file = Path(f"/tmp/fairness-{os.getpid()}.tsv")
+        file = RESULTS / ".fairness.tsv"
         _graph(file)
         stack.callback(file.unlink)
         targets = {}
@@ -204,25 +225,17 @@ def main(servers: list[str], ks: list[int], json_path: Path | None, seconds: flo
             assert process.stdout is not None
             targets[server] = process.stdout.readline().split()[-1]
         cases = [(k, pause) for k in ks for pause in (_STEP, 0.0)]
-        found: dict[tuple[int, float], dict[tuple[str, str], list[dict[str, Any]]]] = {}
+        found: dict[tuple[int, float], dict[tuple[str, str], list[Figures]]] = {}
         for _ in range(rounds):
             for others in only or _OTHERS:
                 for server, target in targets.items():
                     for k, pause, result in _measure(target, others, cases, seconds):
-                        runs = found.setdefault((k, pause), {})
-                        runs.setdefault((others, server), []).append(result)
+                        of_case = found.setdefault((k, pause), {})
+                        of_case.setdefault((others, server), []).append(result)
         for (k, pause), results in found.items():
             for (others, server), runs in results.items():
-                median = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
                 alone = results.get(("nobody", server), runs)
-                lonely = statistics.median(run["p99"] for run in alone)
-                rows.append({
-                    "server": Path(server).name, "k": k, "pause": pause, "beside": others,
-                    "p50_ms": f"{1e3 * median['p50']:.2f}",
-                    "p99_ms": f"{1e3 * median['p99']:.2f}",
-                    "times_alone": f"{median['p99'] / lonely:.1f}",
-                    "others_negatives_per_second": median["negatives_per_second"],
-                })  # fmt: skip
+                rows.append(_row(Path(server).name, k, pause, others, runs, alone))
     show("fairness", rows)
     write("fairness", rows, json_path)
 

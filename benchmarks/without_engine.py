@@ -33,5 +33,5 @@ def _batch_in_steps(epoch: Epoch, index: int) -> Generator[None, None, EpochBatc
 
 
 if __name__ == "__main__":
-    Epoch.batch_in_steps = _batch_in_steps  # type: ignore[method-assign]
+    Epoch.batch_in_steps = _batch_in_steps  # type: ignore[assignment, method-assign]
     main(sys.argv[1:])

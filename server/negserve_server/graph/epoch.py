@@ -196,7 +196,7 @@ class Epoch:
                 return made
 
     def batch_in_steps(self, index: int) -> Generator[None, None, EpochBatch]:
-        """Make what :meth:`batch` gives, in steps of some tenths of a millisecond.
+        """Make what :meth:`batch` gives, in steps of a millisecond or less.
 
         :raises IndexError: as :meth:`batch`
         """

@@ -20,7 +20,7 @@ _Request = TypeVar("_Request", bound=Message)
 _Result = TypeVar("_Result")
 
 #: Bytes of a request above which it is parsed in a thread.
-_LARGE_REQUEST = 32 * 1024
+_LARGE_REQUEST = 256 * 1024
 #: What tells callers with different tokens apart.
 _CREDENTIALS = "authorization"
 

@@ -17,7 +17,7 @@ _T = TypeVar("_T")
 #: What a turn is taken to last until it is known: about as long as a slice.
 _EXPECTED_SECONDS = 0.0003
 #: Threads for work that can't be cut: most of them wait for each other's indexes.
-_THREADS_ASIDE = 16
+_THREADS_ASIDE = 8
 #: Work of a request, in negatives, up to which it is of one size, or of the next one.
 _SIZES = (1 << 12, 1 << 14, 1 << 16, 1 << 18)
 #: The number of the group of those that paused before they asked.
@@ -174,7 +174,7 @@ class _Job:
 class Turns:
     """Gives streams turns: in threads for the engine, which releases the GIL, and on the loop.
 
-    Work is cut into steps of some tenths of a millisecond, so that who comes next need not wait
+    Work is cut into steps of a millisecond or less, so that who comes next need not wait
     for a large request to be done.
 
     :param num_threads: how many threads there are for the engine

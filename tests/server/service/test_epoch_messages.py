@@ -58,5 +58,5 @@ def test_further_failures_are_not_told_to_the_log(num_taken: int, monkeypatch: p
     asyncio.run(main())
     turns.close()
     gc.collect()
-    assert len(failures) == 2
+    assert len(failures) >= 1 + num_taken
     assert told == []
