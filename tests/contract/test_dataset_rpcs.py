@@ -7,10 +7,18 @@ import pickle
 import numpy as np
 import pytest
 
+import negserve
 from negserve import Client
 from tests.contract.conftest import Place
-from tests.support.graphs import DATA, GRAPHS
+from tests.support.graphs import DATA, GRAPHS, load
 from tests.support.server_process import ServerProcess
+
+
+@pytest.mark.covers("GetServer")
+def test_the_server_is_of_this_version(client: Client):
+    info = client.server_info()
+    assert info.version == negserve.__version__
+    assert info.algorithm_versions[-1] == load("world").open_sampler().config.algorithm_version
 
 
 @pytest.mark.covers("ListDatasets")

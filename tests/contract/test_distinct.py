@@ -19,9 +19,8 @@ def test_valid_values_differ_and_are_as_many_as_there_are(
     place: Place, name: str, filtered: bool, num_negs_per_pos: int
 ):
     case = DISTINCT[name]
-    sampler = case.open(
-        place.graph, place.factory, num_negs_per_pos, filtered, filter_splits=ALL_SPLITS
-    )
+    options = {"filter_splits": ALL_SPLITS} if filtered else {}
+    sampler = case.open(place.graph, place.factory, num_negs_per_pos, filtered, **options)
     positives = place.positives(40)
     batch = sampler.sample_compact(positives)
     assert batch.mask is not None
