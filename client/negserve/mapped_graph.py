@@ -63,6 +63,8 @@ class MappedGraph:
             name that is no split, for ids that are not integers or outside the id space, and for
             labels that do not fit it
         """
+        if isinstance(factory, MappedGraph):
+            return factory
         given = read_splits(factory)
         if len(given["training"].triples) == 0:
             raise InvalidRequestError("there are no training triples; give at least one")

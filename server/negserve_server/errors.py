@@ -113,7 +113,9 @@ class InvalidInput(NegserveServerError, ValueError):
         self.metadata = {key: shortened(value) for key, value in metadata.items()}
         if limit is not None:
             names = limit if isinstance(limit, tuple) else (limit,)
-            self.metadata["limit"], omitted = _whole(map(str, names))
+            self.metadata["limit"], omitted = _whole(
+                shortened(str(name), _MOST_OF_NAMES) for name in names
+            )
             if omitted:
                 self.metadata["num_omitted"] = str(omitted)
 

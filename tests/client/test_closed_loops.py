@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from negserve.aio import Client
+from tests.support.graphs import load
 from tests.support.server_process import ServerProcess
 
 PROGRAM = """
@@ -66,7 +67,7 @@ def test_a_closed_loop_refuses_callbacks_of_others(server: ServerProcess):
 
 
 def test_an_answer_is_taken_after_loops_that_were_left(server: ServerProcess):
-    positives = np.tile([[1, 1, 2]], (5_000, 1))
+    positives = np.tile(load("world").mapped_triples[:1], (5_000, 1))
 
     async def draw(seconds: float | None) -> int:
         async with Client(server.target) as client:

@@ -15,6 +15,7 @@ import pytest
 
 from negserve import Client, ClosedError
 from negserve.interrupts import ending, held, put_off, released
+from tests.support.graphs import load
 from tests.support.server_process import ServerProcess
 
 #: A wait that nothing ends fails the test.
@@ -207,7 +208,7 @@ def test_ticks_change_nothing(server: ServerProcess):
     before = signal.signal(signal.SIGALRM, lambda *_: ticks.append(True))
     with Client(server.target) as client:
         sampler = client.triples_factory("world").open_sampler(num_negs_per_pos=4)
-        positives = np.array([[0, 0, 1]] * 64)
+        positives = np.tile(load("world").mapped_triples[:1], (64, 1))
         expected = sampler.sample(positives, 0).replaced
         stream = sampler._stream._call
         try:

@@ -54,6 +54,7 @@ def test_in_chunks_the_original_is_masked_too(place: Place, name: str):
     assert torch.equal(mask, ~(is_known | is_original))
 
 
+@pytest.mark.filterwarnings("ignore::negserve.UnknownPositivesWarning")
 @pytest.mark.parametrize("name", CHUNKS)
 @pytest.mark.parametrize("filtered", [False, True])
 def test_the_original_is_masked_where_it_is_not_known(world: Place, name: str, filtered: bool):

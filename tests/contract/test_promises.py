@@ -143,7 +143,7 @@ def test_in_process_and_remote_give_equal_bytes(
     positives = remote_place.positives(1000)
     for mode in modes:
         options = {
-            **({"filter_splits": splits} if splits else {}),
+            "filter_splits": splits,
             "filter_mode": mode,
             "seed": 3,
             "log_q": not case.distinct,

@@ -138,7 +138,7 @@ async def main():
         print("ready", flush=True)
         try:
             while True:
-                await sampler.sample([[0, 0, 1]] * 64, 0)
+                await sampler.sample([[400, 12, 2176]] * 64, 0)
                 async for batch in stream:
                     if batch.next_start > 2000:
                         break
@@ -189,7 +189,7 @@ def test_the_client_s_command_ends_with_130(
     server: ServerProcess, run: type[Program], tmp_path: Path, moment: int
 ):
     facts = tmp_path / "facts.tsv"
-    facts.write_text("0\t0\t1\n" * 200_000)
+    facts.write_text("400\t12\t2176\n" * 200_000)
     for arguments in (
         ("info", "--target", "127.0.0.1:1"),  # which is tried again and again
         ("sample", "--target", server.target, "--ids", "-k", "64", str(facts)),
@@ -219,7 +219,7 @@ def test_who_reads_the_head_only_sees_no_traceback(
     server: ServerProcess, run: type[Program], tmp_path: Path, num_lines: int
 ):
     facts = tmp_path / "facts.tsv"
-    facts.write_text("0\t0\t1\n" * num_lines)
+    facts.write_text("400\t12\t2176\n" * num_lines)
     options = ("sample", "--target", server.target, "--ids", str(facts))
     program = command(run, "negserve.cli", *options)
     assert program.process.stdout is not None

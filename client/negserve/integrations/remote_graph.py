@@ -6,7 +6,7 @@ import os
 import threading
 import weakref
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -176,11 +176,9 @@ class RemoteGraph:
         graph = self._without_inverses or self._graph
         fingerprint = graph.split_fingerprints["training"]
         try:
+            # Its columns are those of PyKEEN: there is nothing to doubt.
             factory = self._client.publish(
-                f"mapped-triples-{fingerprint[:16]}",
-                graph.splits,
-                num_entities=graph.num_entities,
-                num_relations=graph.num_relations,
+                f"mapped-triples-{fingerprint[:16]}", replace(graph, doubt=None)
             )
         except NotAllowedError as error:
             raise UnknownDatasetError(

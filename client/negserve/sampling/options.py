@@ -43,7 +43,7 @@ def checked_filter_splits(
             reason="INVALID_CONFIGURATION",
             metadata={"field": "filter_splits", "value": "()"},
         )
-    if filter_splits is not None and not filtered:
+    if filter_splits and not filtered:
         raise InvalidRequestError(
             f"filter_splits={splits} with filtered=False: nothing would be filtered; give "
             f"filtered=True, or leave filter_splits out",

@@ -33,7 +33,7 @@ def test_a_call_without_its_request_is_refused_at_once(channel: grpc.Channel, pa
     call = channel.stream_stream(path)(iter([]), timeout=TIMEOUT)
     code, reason, metadata, _ = refusal(call)
     assert (code, reason) == (CODE.FAILED_PRECONDITION, "STREAM_OUT_OF_ORDER")
-    assert metadata == {"value": "nothing", "limit": "one request"}
+    assert metadata == {"value": "nothing", "expected": "one request"}
 
 
 @pytest.mark.parametrize("path", METHODS)
@@ -41,7 +41,7 @@ def test_a_call_with_two_requests_is_refused(channel: grpc.Channel, path: str):
     call = channel.stream_stream(path)(iter([b"", b""]), timeout=TIMEOUT)
     code, reason, metadata, _ = refusal(call)
     assert (code, reason) == (CODE.FAILED_PRECONDITION, "STREAM_OUT_OF_ORDER")
-    assert metadata["limit"] == "one request"
+    assert metadata["expected"] == "one request"
 
 
 def test_500_calls_without_a_request_hold_up_no_drain():

@@ -459,7 +459,7 @@ def test_the_address_is_that_of_the_environment(
         ({"seed": 2**64}, "seed="),
         ({"kind": "best"}, "best"),
         ({"timeout": 0}, "timeout=0"),
-        ({"target": ()}, "address"),
+        ({"target": ()}, "no target"),
     ],
 )
 def test_wrong_options_are_refused_at_once(make: Make, options: dict[str, Any], said: str):
