@@ -405,8 +405,8 @@ def test_text_of_others_moves_no_cursor(cpp_program: Path, server: ServerProcess
     name = "a\x1b[2Jb\x9bc\u202edß東👩"
     result = run(cpp_program, "epoch", name, "--target", server.target)
     assert result.status == 1
-    # The server's words have the name in its own way; the metadata has it as it came.
-    assert "value: a\\u001b[2Jb\\u009bc\\u202edß東👩" in result.stderr
+    # The server has escaped it before.
+    assert "value: a\\x1b[2Jb\\x9bc\\u202edß東👩" in result.stderr
     assert not set("\x1b\x9b\u202e") & set(result.stderr)
 
 
