@@ -347,7 +347,8 @@ def test_batches_that_no_message_holds_are_refused(remote_world: Place):
         with pytest.raises(LimitExceededError, match="smaller batches") as caught:
             list(remote(remote_world).epochs(sampler, EpochConfig(batch_size=fitting + 1)))
         assert caught.value.reason == "LIMIT_EXCEEDED"
-        assert caught.value.metadata["value"] == str((fitting + 1) * 1000)
+        assert caught.value.metadata["value"] == str(fitting + 1)
+        assert caught.value.metadata["limit"] == str(fitting)
         stream = iter(remote(remote_world).epochs(sampler, EpochConfig(batch_size=fitting)))
         assert len(next(stream).positives) == fitting
         stream.close()  # type: ignore[attr-defined]

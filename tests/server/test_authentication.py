@@ -35,10 +35,13 @@ CALLS: dict[str, Any] = {
     "Contains": lambda stub, **with_: stub.Contains(
         iter([pb.ContainsRequest(configuration={"dataset": "world", "splits": [1]})]), **with_
     ),
-    "ListDatasets": lambda stub, **with_: unary(stub.ListDatasets, pb.ListDatasetsRequest, **with_),
-    "GetDataset": lambda stub, **with_: unary(stub.GetDataset, pb.GetDatasetRequest, **with_),
-    "GetRelationStatistics": lambda stub, **with_: unary(
-        stub.GetRelationStatistics, pb.GetRelationStatisticsRequest, **with_
+    "GetServer": lambda stub, **with_: unary(stub.GetServer, pb.GetServerRequest(), **with_),
+    "ListDatasets": lambda stub, **with_: stub.ListDatasets(pb.ListDatasetsRequest(), **with_),
+    "GetDataset": lambda stub, **with_: unary(
+        stub.GetDataset, pb.GetDatasetRequest(dataset="world"), **with_
+    ),
+    "GetRelationStatistics": lambda stub, **with_: stub.GetRelationStatistics(
+        pb.GetRelationStatisticsRequest(dataset="world"), **with_
     ),
     "GetVocabulary": lambda stub, **with_: stub.GetVocabulary(
         pb.GetVocabularyRequest(dataset="world"), **with_
@@ -49,9 +52,8 @@ CALLS: dict[str, Any] = {
 }
 
 
-def unary(method: Any, request_class: Any, **with_: Any) -> Iterator[Any]:
-    fields = {} if request_class is pb.ListDatasetsRequest else {"dataset": "world"}
-    yield method(request_class(**fields), **with_)
+def unary(method: Any, request: Any, **with_: Any) -> Iterator[Any]:
+    yield method(request, **with_)
 
 
 def bearing(value: str) -> tuple[tuple[str, str], ...]:

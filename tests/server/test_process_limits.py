@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from negserve_server import cli, process_limits
+from negserve_server import app, cli, process_limits
 from negserve_server.process_limits import _cgroup_bytes, check_process_limits, memory_bytes
 
 MIB = 2**20
@@ -65,7 +65,7 @@ def test_a_graph_that_does_not_fit_is_one_line_and_a_status(
     def load(_: object) -> None:
         raise MemoryError("Unable to allocate 90.0 GiB for an array")
 
-    monkeypatch.setattr(cli, "load_datasets", load)
+    monkeypatch.setattr(app, "load_datasets", load)
     monkeypatch.setattr(cli.signal, "signal", lambda *_: None)
     result = CliRunner().invoke(cli.main, ["serve", "--listen", "127.0.0.1:0"])
     assert result.exit_code == 1
