@@ -9,9 +9,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
-from negserve_server import app, cli, process_limits
+from negserve_server import process_limits
 from negserve_server.process_limits import _cgroup_bytes, check_process_limits, memory_bytes
 
 MIB = 2**20
@@ -59,17 +58,23 @@ def test_too_few_threads_are_one_line_and_a_status() -> None:
     assert "ulimit -u" in line
 
 
-def test_a_graph_that_does_not_fit_is_one_line_and_a_status(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def load(_: object) -> None:
-        raise MemoryError("Unable to allocate 90.0 GiB for an array")
+_WITHOUT_ROOM = """
+from negserve_server import app, cli
 
-    monkeypatch.setattr(app, "load_datasets", load)
-    monkeypatch.setattr(cli.signal, "signal", lambda *_: None)
-    result = CliRunner().invoke(cli.main, ["serve", "--listen", "127.0.0.1:0"])
-    assert result.exit_code == 1
-    assert result.output == (
+def load(_):
+    raise MemoryError("Unable to allocate 90.0 GiB for an array")
+
+app.load_datasets = load
+cli.main(["serve", "--listen", "127.0.0.1:0"])
+"""
+
+
+def test_a_graph_that_does_not_fit_is_one_line_and_a_status() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _WITHOUT_ROOM], capture_output=True, text=True, timeout=120
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
         "Error: the memory does not suffice: Unable to allocate 90.0 GiB for an array; give the "
         "process more, or load smaller graphs\n"
     )
