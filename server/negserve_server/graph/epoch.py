@@ -196,7 +196,7 @@ class Epoch:
                 return made
 
     def batch_in_steps(self, index: int) -> Generator[None, None, EpochBatch]:
-        """Make what :meth:`batch` gives, in steps of a millisecond or less.
+        """Make what :meth:`batch` gives, in steps of some milliseconds.
 
         :raises IndexError: as :meth:`batch`
         """

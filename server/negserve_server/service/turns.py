@@ -179,7 +179,7 @@ class _Job:
 class Turns:
     """Gives streams turns: in threads for the engine, which releases the GIL, and on the loop.
 
-    Work is cut into steps of a millisecond or less, so that who comes next need not wait
+    Work is cut into steps of some milliseconds, so that who comes next need not wait
     for a large request to be done.
 
     :param num_threads: how many threads there are for the engine
