@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextlib import aclosing
@@ -44,8 +43,8 @@ from negserve_server.service.turns import Account, Turns
 _T = TypeVar("_T")
 _Item = TypeVar("_Item")
 
-#: Up to so many negatives (some 0.2 ms) a hop to another thread costs more than the work.
-_SHORT_WORK = 1 << 15
+#: Up to so many negatives (some 0.1 ms) a hop to another thread costs more than the work.
+_SHORT_WORK = 10_000
 _LABEL_BYTES_PER_MESSAGE = 256 * 1024
 _LABELS_PER_MESSAGE = 8192
 #: 24 bytes each.
@@ -101,7 +100,7 @@ class SamplerServicer:
             )
             self._remarks.of_leakage(name, factory, sampler.config.filter_splits, epochs=False)
             first_positives = FirstPositives(name, factory)
-            account, answered = Account(), math.inf
+            account, answered = Account(), time.monotonic()
             k = sampler.config.num_negs_per_pos
             while (request := await stream.read()) is not None:
                 account.note_pause(time.monotonic() - answered)
@@ -116,10 +115,10 @@ class SamplerServicer:
                 else:
                     answer = await self._turns.steps(account, work, steps)
                 del request
-                answered = time.monotonic()
                 share.begin_sending(size)
                 yield answer
                 share.end_sending()
+                answered = time.monotonic()
 
     def _configure(self, factory: TriplesFactory, message: pb.SamplerConfig) -> Sampler:
         return factory.sampler(wire.decode_config(message, self._limits))

@@ -23,33 +23,35 @@ _ROUND_SECONDS = 0.0003
 _THREADS_ASIDE = 8
 #: Work of a request, in negatives, up to which it is of one size, or of the next one.
 _SIZES = (1 << 12, 1 << 14, 1 << 16, 1 << 18)
-#: The number of the group of those that paused before they asked.
-_AFTER_A_PAUSE = 0
-#: A client that asks so late after its answer did something else meanwhile: it trained.
+#: A client that asks so late after its answers does something else meanwhile: it trains.
 _PAUSE_SECONDS = 0.004
+#: What the last pause counts in the mean of them: one pause may have been the network's.
+_LAST_PAUSE = 0.25
+#: Requests above this size are one group, whether their clients pause or not: such an answer
+#: takes a while to arrive.
+_LARGE = _SIZES[-2]
 
 
 class Account:
     """What one stream has had of the server's time."""
 
-    __slots__ = ("_has_paused", "tags")
+    __slots__ = ("_pause", "tags")
 
     def __init__(self) -> None:
         self.tags: dict[object, float] = {}
-        self._has_paused = False
+        self._pause = 0.0
 
     def note_pause(self, seconds: float) -> None:
         """Say how long after the last answer the request came."""
-        self._has_paused = seconds >= _PAUSE_SECONDS
+        self._pause += _LAST_PAUSE * (min(seconds, 2 * _PAUSE_SECONDS) - self._pause)
 
     def group(self, work: int) -> int:
         """Say with which others a request has to share.
 
         :param work: of the whole request, as a number of negatives
         """
-        if self._has_paused and work <= _SIZES[-2]:
-            return _AFTER_A_PAUSE
-        return 1 + sum(work > size for size in _SIZES)
+        has_paused = self._pause >= _PAUSE_SECONDS and work <= _LARGE
+        return 2 * sum(work > size for size in _SIZES) + has_paused
 
 
 class _Group(Generic[_Item]):
@@ -70,14 +72,16 @@ class FairQueue(Generic[_Item]):
     has had. The lowest goes first. Who had nothing to do meanwhile starts where the others are: it
     goes before those that were served since, and has saved nothing up.
 
-    The groups are requests of about one size, and those, large ones excepted, before which their
-    client paused. So a small request does not wait for a queue of large ones, however many streams
-    send them, nor a trainer for those that only draw; and none can take more than its group's share
-    from the others.
+    The groups are requests of about one size, and, but for large ones, of clients that pause
+    between them or do not. So a small request does not wait for a queue of large ones, however
+    many streams send them, nor a trainer for those that only draw; and none can take more than its
+    group's share from the others.
     """
 
     def __init__(self) -> None:
-        self._groups: tuple[_Group[_Item], ...] = tuple(_Group() for _ in range(len(_SIZES) + 2))
+        self._groups: tuple[_Group[_Item], ...] = tuple(
+            _Group() for _ in range(2 * (len(_SIZES) + 1))
+        )
         self._now = 0.0
         self._numbers = count()
         self._length = 0

@@ -84,9 +84,11 @@ def test_equal_requests_of_streams_are_served_in_turn():
 def test_who_pauses_comes_before_those_that_only_ask():
     queue: FairQueue[str] = FairQueue()
     busy, trainer = [Account() for _ in range(60)], Account()
-    trainer.note_pause(0.05)
+    for _ in range(10):
+        trainer.note_pause(0.005)
     for account in busy:
-        account.note_pause(0.0)
+        for pause in (0.001, 0.001, 0.02, 0.001):  # the network's, once
+            account.note_pause(pause)
         queue.put(account, account.group(SMALL), "busy")
     for _ in range(20):
         queue.put(trainer, trainer.group(SMALL), "trainer")
