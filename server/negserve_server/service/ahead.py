@@ -14,7 +14,7 @@ from negserve_server.c_memory import give_back
 _STOPPED_SECONDS = 1.0
 #: An answer that is on its way is there twice: ours, and gRPC's copy of it.
 _COPIES = 2
-#: So many bytes given back are told to the system, so many seconds later.
+#: So many bytes that are free go back to the system, or all, once nothing was freed for so long.
 _TRIM_BYTES = 16 * 1024 * 1024
 _TRIM_SECONDS = 1.0
 
@@ -39,6 +39,7 @@ class Ahead:
         self._waiting: deque[tuple[asyncio.Future[None], Share, int]] = deque()
         self._peak = 0
         self._is_trimming = False
+        self._noted_at = 0.0
         self._senders: set[Share] = set()
         self._is_watching = False
 
@@ -79,24 +80,23 @@ class Ahead:
     def note(self, num_bytes: int) -> None:
         """Count bytes more, or less."""
         self.num_bytes += num_bytes
-        num_all = self.num_bytes + self.num_stopped_bytes
-        if num_all > self._peak:
-            self._peak = num_all
-        elif self._peak - num_all > _TRIM_BYTES and not self._is_trimming:
-            self._is_trimming = True
-            asyncio.get_running_loop().call_later(_TRIM_SECONDS, self._trim)
-
-    @property
-    def _num_all(self) -> int:
-        return self.num_bytes + self.num_stopped_bytes
+        self._peak = max(self._peak, self.num_bytes + self.num_stopped_bytes)
+        if num_bytes < 0:
+            self._noted_at = time.monotonic()
+            if not self._is_trimming:
+                self._is_trimming = True
+                asyncio.get_running_loop().call_later(_TRIM_SECONDS, self._trim)
 
     def _trim(self) -> None:
-        """Let the system have what is free, unless it was needed again."""
-        self._is_trimming = False
-        is_free = self._peak - self._num_all > _TRIM_BYTES
-        self._peak = self._num_all
-        if is_free:
+        """Let the system have what was freed: after a peak, and when all is quiet."""
+        num_all = self.num_bytes + self.num_stopped_bytes
+        is_quiet = time.monotonic() - self._noted_at >= _TRIM_SECONDS
+        if is_quiet or self._peak - num_all > _TRIM_BYTES:
+            self._peak = num_all
             asyncio.get_running_loop().run_in_executor(None, give_back)
+        self._is_trimming = not is_quiet
+        if self._is_trimming:
+            asyncio.get_running_loop().call_later(_TRIM_SECONDS, self._trim)
 
     def note_sending(self, share: Share) -> None:
         """Watch a share's answer until its client has taken it.
