@@ -44,8 +44,8 @@ from negserve_server.service.turns import Account, Turns
 _T = TypeVar("_T")
 _Item = TypeVar("_Item")
 
-#: Up to so many negatives (some 0.1 ms) a hop to another thread costs more than the work.
-_SHORT_WORK = 10_000
+#: Up to so many negatives (some 0.2 ms) a hop to another thread costs more than the work.
+_SHORT_WORK = 1 << 15
 _LABEL_BYTES_PER_MESSAGE = 256 * 1024
 _LABELS_PER_MESSAGE = 8192
 #: 24 bytes each.
@@ -107,9 +107,7 @@ class SamplerServicer:
                 account.note_pause(time.monotonic() - answered)
                 _expect(request.WhichOneof("message"), "positives")
                 count = min(wire.count_ids(request.positives.triples.heads), self._max_triples)
-                size = min(
-                    wire.batch_bytes(sampler, count), wire.batch_bytes(sampler, self._max_triples)
-                )
+                size = wire.batch_bytes(sampler, count)
                 await share.take(size)
                 work = work_of(count, k)
                 steps = self._corrupt(sampler, request.positives, first_positives)
@@ -118,9 +116,10 @@ class SamplerServicer:
                 else:
                     answer = await self._turns.steps(account, work, steps)
                 del request
-                with share.sending(size):
-                    yield answer
                 answered = time.monotonic()
+                share.begin_sending(size)
+                yield answer
+                share.end_sending()
 
     def _configure(self, factory: TriplesFactory, message: pb.SamplerConfig) -> Sampler:
         return factory.sampler(wire.decode_config(message, self._limits))
@@ -143,7 +142,8 @@ class SamplerServicer:
                 yield
             batches.append(sampler.sample(positives[part], request.position + part.start))
         first_positives.add(positives)
-        answer = pb.SampleResponse(batch=wire.encode_batch(join(batches)))
+        answer = pb.SampleResponse()
+        wire.encode_batch(join(batches), answer.batch)  # in place: a message is copied into another
         if first_positives.are_due and (text := first_positives.judge()):
             self._remarks.of_unknown_positives(first_positives.factory, text)
             answer.notices.add(kind=pb.Notice.KIND_UNKNOWN_POSITIVES, text=text)
@@ -204,8 +204,9 @@ class SamplerServicer:
                     account, work_of(count, 0), self._look_up(index, request.triples)
                 )
                 del request
-                with share.sending(size):
-                    yield answer
+                share.begin_sending(size)
+                yield answer
+                share.end_sending()
 
     def _look_up(self, index: FilterIndex, message: pb.Triples) -> Generator[None, None, bytes]:
         """Make the answer to triples, in steps."""
@@ -286,8 +287,9 @@ class SamplerServicer:
             for item in items:
                 await share.take(_PIECE_BYTES)
                 piece = await self._turns.call(account, _PIECE_WORK, make, item)
-                with share.sending(_PIECE_BYTES):
-                    yield piece
+                share.begin_sending(_PIECE_BYTES)
+                yield piece
+                share.end_sending()
 
     async def publish(
         self, stream: ServerStream[pb.PublishRequest]

@@ -17,6 +17,8 @@ _T = TypeVar("_T")
 
 #: What a turn is taken to last until it is known: about as long as a slice.
 _EXPECTED_SECONDS = 0.0003
+#: A round of the event loop begins no further calls after so much time of them.
+_ROUND_SECONDS = 0.0003
 #: Threads for work that can't be cut: most of them wait for each other's indexes.
 _THREADS_ASIDE = 8
 #: Work of a request, in negatives, up to which it is of one size, or of the next one.
@@ -100,6 +102,13 @@ class FairQueue(Generic[_Item]):
             account.tags[group] = tag
         heapq.heappush(group.heap, (tag, next(self._numbers), account, item))
         self._length += 1
+
+    def pass_by(self, account: Account, number: int) -> None:
+        """Put and take an item while none waits."""
+        group = self._groups[number]
+        self._now = group.tag = max(group.tag, self._now)
+        group.now = account.tags[group] = max(account.tags.get(group, 0.0), group.now)
+        self._add(group, account, _EXPECTED_SECONDS)
 
     def take(self) -> tuple[Account, _Item]:
         """Give the item whose turn it is.
@@ -193,7 +202,8 @@ class Turns:
         self._tokens: SimpleQueue[None] = SimpleQueue()
         self._is_closed = False
         self._here: FairQueue[tuple[int, asyncio.Future[Any], Callable[[], Any]]] = FairQueue()
-        self._ran_here = False
+        self._round_seconds = 0.0
+        self._is_round_due = False
         self._aside = ThreadPoolExecutor(_THREADS_ASIDE, thread_name_prefix="aside")
         self._threads = [
             threading.Thread(target=self._serve, name=f"engine_{i}", daemon=True)
@@ -236,38 +246,42 @@ class Turns:
     ) -> _T:
         """Call a function on the event loop: what takes less time than a hop to a thread.
 
-        One call in each round of the loop, so that requests that arrive meanwhile are seen before
-        the next one, and it is one of those whose turn it is.
+        A few calls in each round of the loop, so that requests that arrive meanwhile are seen
+        before the next ones, and these are of those whose turn it is.
         """
-        loop = asyncio.get_running_loop()
         group = account.group(work)
-        if not self._ran_here:
-            self._ran_here = True
-            loop.call_soon(self._call_next)
+        if not len(self._here) and self._round_seconds < _ROUND_SECONDS:
+            if not self._is_round_due:
+                self._is_round_due = True
+                asyncio.get_running_loop().call_soon(self._begin_round)
+            self._here.pass_by(account, group)
             begin = time.perf_counter()
             try:
                 return function(*arguments)
             finally:
-                self._here.charge(account, group, _EXPECTED_SECONDS + time.perf_counter() - begin)
-        future: asyncio.Future[_T] = loop.create_future()
+                self._note_call(account, group, time.perf_counter() - begin)
+        future: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
         self._here.put(account, group, (group, future, lambda: function(*arguments)))
         return await future
 
-    def _call_next(self) -> None:
-        while len(self._here):
+    def _begin_round(self) -> None:
+        self._round_seconds = 0.0
+        while len(self._here) and self._round_seconds < _ROUND_SECONDS:
             account, (group, future, function) = self._here.take()
-            if future.cancelled():
-                self._here.charge(account, group, 0.0)
-                continue
             begin = time.perf_counter()
-            try:
-                future.set_result(function())
-            except Exception as error:
-                future.set_exception(error)
-            self._here.charge(account, group, time.perf_counter() - begin)
-            asyncio.get_running_loop().call_soon(self._call_next)
-            return
-        self._ran_here = False
+            if not future.cancelled():
+                try:
+                    future.set_result(function())
+                except Exception as error:
+                    future.set_exception(error)
+            self._note_call(account, group, time.perf_counter() - begin)
+        self._is_round_due = self._round_seconds > 0.0
+        if self._is_round_due:
+            asyncio.get_running_loop().call_soon(self._begin_round)
+
+    def _note_call(self, account: Account, group: int, seconds: float) -> None:
+        self._round_seconds += seconds
+        self._here.charge(account, group, seconds)
 
     def _serve(self) -> None:
         while True:
