@@ -43,20 +43,20 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Metadata: `value`, `expected`.
     """
     ERROR_REASON_STREAM_OUT_OF_ORDER: _ErrorReason.ValueType  # 5
-    """FAILED_PRECONDITION. A stream's first message was not a configuration (or
-    announcement), or a later one was, or a chunk is not the next one; or a
-    call that takes one request got none before its end, or two. A stream of
-    requests without any is not refused. Metadata: `value` (what came), `expected`
-    (what was due).
+    """FAILED_PRECONDITION. The first message of a stream was not a configuration
+    (or announcement), a later message was one, or a chunk is not the next one.
+    Or a call that takes one request got none, or two. A stream of requests
+    that ends before its first message is not refused. Metadata: `value`
+    (received), `expected`.
     """
     ERROR_REASON_UNKNOWN_DATASET: _ErrorReason.ValueType  # 6
-    """NOT_FOUND. No dataset of that name is served. Metadata: `value`,
-    `limit` (the names that are served).
+    """NOT_FOUND. No dataset of that name is served. Metadata: `value`, `limit`
+    (the names of the served datasets).
     """
     ERROR_REASON_FINGERPRINT_MISMATCH: _ErrorReason.ValueType  # 7
-    """FAILED_PRECONDITION. The dataset, or a graph that was uploaded, has another
-    fingerprint than the caller says. Metadata: `value` (the caller's), `limit`
-    (the dataset's).
+    """FAILED_PRECONDITION. The fingerprint of the dataset, or of an uploaded
+    graph, differs from the one that the caller sent. Metadata: `value` (the
+    caller's), `limit` (the dataset's).
     """
     ERROR_REASON_INVALID_CONFIGURATION: _ErrorReason.ValueType  # 8
     """INVALID_ARGUMENT. A field of a configuration or announcement is not legal.
@@ -64,106 +64,109 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     `expected`.
     """
     ERROR_REASON_LIMIT_EXCEEDED: _ErrorReason.ValueType  # 9
-    """RESOURCE_EXHAUSTED. More was asked for in one message than the server
-    answers in one, or the server has no room for what a configuration needs.
-    Metadata: `field` or `resource` (table_bytes), `value` (the number, or how
-    many there are), `limit` (the largest that would be answered).
+    """RESOURCE_EXHAUSTED. A message asks for more than the server answers in one
+    message, or the server has no room for the tables of a configuration.
+    Metadata: `field` or `resource` (table_bytes), `value` (the number asked
+    for), `limit` (the largest legal one).
     """
     ERROR_REASON_TOO_MANY_STREAMS: _ErrorReason.ValueType  # 10
-    """RESOURCE_EXHAUSTED, passes. The server has as many open streams as it takes,
-    in all, of this connection or with this token, and none of them is silent.
-    Metadata: `resource` (the limit, or watches for those of health), `value`,
-    `limit`.
+    """RESOURCE_EXHAUSTED, temporary. The largest number of streams is open (of
+    all callers, of this connection or with this token) and none of them is
+    silent. Metadata: `resource` (which limit, or watches for those of health),
+    `value`, `limit`.
     """
     ERROR_REASON_DRAINING: _ErrorReason.ValueType  # 11
-    """UNAVAILABLE, passes. The server is shutting down; the same request to another
-    replica, or later to this one, gives the same bytes.
+    """UNAVAILABLE, temporary. The server is shutting down. The same request to
+    another replica, or later to this one, gives the same bytes.
     """
     ERROR_REASON_STREAM_IDLE: _ErrorReason.ValueType  # 12
-    """DEADLINE_EXCEEDED, passes. The client sent nothing on an open stream for
-    longer than the server waits, or than 10 seconds where somebody else needed
-    the place: open the stream again when there is something to send. Metadata:
+    """DEADLINE_EXCEEDED, temporary. The client sent nothing on an open stream for
+    longer than the idle timeout, or for 10 seconds while another caller needed
+    a place. Open the stream again when there is something to send. Metadata:
     `limit` (seconds).
     """
     ERROR_REASON_POSITION_OUT_OF_RANGE: _ErrorReason.ValueType  # 13
-    """INVALID_ARGUMENT. The positions of a request would pass 2^64 - 1.
+    """INVALID_ARGUMENT. The last position of a request is above 2^64 - 1.
     Metadata: `value`, `limit`.
     """
     ERROR_REASON_MALFORMED_MESSAGE: _ErrorReason.ValueType  # 14
-    """INVALID_ARGUMENT. A message's bytes are not the protobuf message that the
-    method takes. Metadata: `value` (the message type), `complaint` (the
-    parser's).
+    """INVALID_ARGUMENT. The bytes of a message can't be parsed as the protobuf
+    message of the method. Metadata: `value` (the message type), `complaint`
+    (the parser's error).
     """
     ERROR_REASON_PUBLISH_NOT_ALLOWED: _ErrorReason.ValueType  # 15
-    """PERMISSION_DENIED. The server holds no such dataset, and its operator does
+    """PERMISSION_DENIED. The server has no such dataset, and its operator does
     not allow clients to publish one. Metadata: `value` (the name).
     """
     ERROR_REASON_GRAPH_TOO_LARGE: _ErrorReason.ValueType  # 16
-    """RESOURCE_EXHAUSTED. The server has no room for the graph that was announced
-    beside those that were published before. Metadata: `resource` (triples,
-    ids or graphs), `value` (announced), `limit` (what is left).
+    """RESOURCE_EXHAUSTED. The announced graph does not fit beside the graphs that
+    were published before. Metadata: `resource` (triples, ids or graphs),
+    `value` (announced), `limit` (what is left).
     """
     ERROR_REASON_CHECKSUM_MISMATCH: _ErrorReason.ValueType  # 17
-    """DATA_LOSS. The checksum of a chunk is not that of its triples: they changed
-    on the way. Metadata: `value` (the chunk's), `limit` (of what arrived).
+    """DATA_LOSS. The checksum of a chunk is not that of its data: the bytes
+    changed on the way. Metadata: `value` (the chunk's), `limit` (computed from
+    what arrived).
     """
     ERROR_REASON_CREDENTIALS_MISSING: _ErrorReason.ValueType  # 18
-    """UNAUTHENTICATED. The server wants a token in the metadata of each call,
-    `authorization: Bearer TOKEN`, and none came. Metadata: `key` (of the
-    call's metadata), `expected` (what is due in it).
+    """UNAUTHENTICATED. The call has no token. The server requires one in the
+    metadata of each call, `authorization: Bearer TOKEN`. Metadata: `key` (of
+    the call's metadata), `expected` (its form).
     """
     ERROR_REASON_CREDENTIALS_INVALID: _ErrorReason.ValueType  # 19
-    """UNAUTHENTICATED. What came in its place is none of the server's tokens; it
-    is not repeated. Metadata: `key`, `expected`.
+    """UNAUTHENTICATED. The token is unknown. It is not repeated in the metadata.
+    Metadata: `key`, `expected`.
     """
     ERROR_REASON_INTERNAL_FAULT: _ErrorReason.ValueType  # 20
-    """INTERNAL. The server failed in a way that it did not foresee; its log has
-    more. Metadata: `value` (the kind of the fault).
+    """INTERNAL. An unexpected fault of the server; its log has the traceback.
+    Metadata: `value` (the type of the fault).
     """
     ERROR_REASON_TOO_MANY_UNANSWERED: _ErrorReason.ValueType  # 21
-    """FAILED_PRECONDITION. More messages of a stream, or more bytes of them, were
-    sent ahead than may be unanswered: read answers before you send more. It
-    comes after the answers that were under way; what is sent until then is
-    taken and forgotten. Metadata: `resource` (messages or bytes), `value`,
-    `limit`.
+    """FAILED_PRECONDITION. The client has sent more messages, or more bytes, than
+    may be unanswered on a stream: read answers before you send more. The
+    status follows the answers in progress; messages sent meanwhile are
+    discarded. Metadata: `resource` (messages or bytes), `value`, `limit`.
     """
     ERROR_REASON_STORAGE_FAILED: _ErrorReason.ValueType  # 22
-    """RESOURCE_EXHAUSTED. The server can't write a published graph down, as when
-    its disk is full. Metadata: `value` (the system's complaint).
+    """RESOURCE_EXHAUSTED. The server can't write a published graph, for example
+    because its disk is full. Metadata: `value` (the system's error).
     """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call was refused.
 
-    Every status but OK that the server gives carries, in the
+    Every status of the server other than OK carries, in the
     `grpc-status-details-bin` trailer, a `google.rpc.Status` with one
-    `google.rpc.ErrorInfo`. Its `domain` is `negserve.dev`, its `reason` the name
-    of one of these values without the prefix `ERROR_REASON_`, and its `metadata`
-    names the offending value and the limit under the keys given at each value:
+    `google.rpc.ErrorInfo`. Its `domain` is `negserve.dev`. Its `reason` is the
+    name of one of these values without the prefix `ERROR_REASON_`. Its
+    `metadata` names the offending value and the limit, under the keys that each
+    value lists:
 
-    - `value` is what came, as text.
-    - `limit` is for a program: a decimal number, the largest legal one or the
-      only one, or names to choose from, separated by a comma and a blank. It is
-      left out where what is legal takes more words. Of many names the first are
-      given, and `num_omitted` counts the others.
-    - `expected` has those words, for a person.
-    - `field` is a field of the request by its proto name, behind those of the
-      fields that it is in, with periods between them, as far as it takes to find
-      it: `heads.width` is `positives.triples.heads.width` of `SampleRequest`.
-    - `resource` is what the server has too little of, where that is no field.
+    - `value` is what the server received, as text.
+    - `limit` is for programs: a decimal number (the largest legal one or the
+      only one), or the legal names, separated by a comma and a blank. It is left
+      out where the legal values can't be given that way. Of many names the first
+      are given, and `num_omitted` counts the others.
+    - `expected` says in words, for a person, what is legal.
+    - `field` is a field of the request by its proto name, prefixed by the names
+      of the fields that contain it, separated by periods, as far as needed to
+      identify it: `heads.width` is `positives.triples.heads.width` of
+      `SampleRequest`.
+    - `resource` is what the server has too little of, if that is not a field.
     - `row` is the index of a triple in its message, `slot` is `head`, `relation`
       or `tail`.
 
-    No status is larger than 4 KiB as it travels: values are shortened in the
-    middle to some 160 characters, and what is not printable is escaped.
+    A status takes at most 4 KiB on the wire: values are shortened in the middle
+    to some 160 characters, and unprintable characters are escaped.
 
-    A refusal that passes carries a `google.rpc.RetryInfo` behind the ErrorInfo:
-    send the same request again, elsewhere at once, to the same server after
-    `retry_delay`. One without is final: the same request gets the same refusal.
+    A temporary refusal carries a `google.rpc.RetryInfo` after the ErrorInfo:
+    send the same request again, at once to another replica, or after
+    `retry_delay` to the same one. A refusal without RetryInfo is final: the same
+    request gets the same refusal.
 
-    A status without that comes from gRPC or from a proxy on the way, whatever
-    its code: send the request again, as after UNAVAILABLE. Every RPC is pure or
-    repeatable.
+    A status without an ErrorInfo of this domain comes from gRPC or from a proxy,
+    whatever its code: send the request again, as after UNAVAILABLE. Every RPC is
+    pure or repeatable.
     """
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
@@ -187,20 +190,20 @@ ERROR_REASON_SHAPE_MISMATCH: ErrorReason.ValueType  # 4
 Metadata: `value`, `expected`.
 """
 ERROR_REASON_STREAM_OUT_OF_ORDER: ErrorReason.ValueType  # 5
-"""FAILED_PRECONDITION. A stream's first message was not a configuration (or
-announcement), or a later one was, or a chunk is not the next one; or a
-call that takes one request got none before its end, or two. A stream of
-requests without any is not refused. Metadata: `value` (what came), `expected`
-(what was due).
+"""FAILED_PRECONDITION. The first message of a stream was not a configuration
+(or announcement), a later message was one, or a chunk is not the next one.
+Or a call that takes one request got none, or two. A stream of requests
+that ends before its first message is not refused. Metadata: `value`
+(received), `expected`.
 """
 ERROR_REASON_UNKNOWN_DATASET: ErrorReason.ValueType  # 6
-"""NOT_FOUND. No dataset of that name is served. Metadata: `value`,
-`limit` (the names that are served).
+"""NOT_FOUND. No dataset of that name is served. Metadata: `value`, `limit`
+(the names of the served datasets).
 """
 ERROR_REASON_FINGERPRINT_MISMATCH: ErrorReason.ValueType  # 7
-"""FAILED_PRECONDITION. The dataset, or a graph that was uploaded, has another
-fingerprint than the caller says. Metadata: `value` (the caller's), `limit`
-(the dataset's).
+"""FAILED_PRECONDITION. The fingerprint of the dataset, or of an uploaded
+graph, differs from the one that the caller sent. Metadata: `value` (the
+caller's), `limit` (the dataset's).
 """
 ERROR_REASON_INVALID_CONFIGURATION: ErrorReason.ValueType  # 8
 """INVALID_ARGUMENT. A field of a configuration or announcement is not legal.
@@ -208,71 +211,71 @@ Metadata: `field`, `value`, `limit` (where it is a number or names),
 `expected`.
 """
 ERROR_REASON_LIMIT_EXCEEDED: ErrorReason.ValueType  # 9
-"""RESOURCE_EXHAUSTED. More was asked for in one message than the server
-answers in one, or the server has no room for what a configuration needs.
-Metadata: `field` or `resource` (table_bytes), `value` (the number, or how
-many there are), `limit` (the largest that would be answered).
+"""RESOURCE_EXHAUSTED. A message asks for more than the server answers in one
+message, or the server has no room for the tables of a configuration.
+Metadata: `field` or `resource` (table_bytes), `value` (the number asked
+for), `limit` (the largest legal one).
 """
 ERROR_REASON_TOO_MANY_STREAMS: ErrorReason.ValueType  # 10
-"""RESOURCE_EXHAUSTED, passes. The server has as many open streams as it takes,
-in all, of this connection or with this token, and none of them is silent.
-Metadata: `resource` (the limit, or watches for those of health), `value`,
-`limit`.
+"""RESOURCE_EXHAUSTED, temporary. The largest number of streams is open (of
+all callers, of this connection or with this token) and none of them is
+silent. Metadata: `resource` (which limit, or watches for those of health),
+`value`, `limit`.
 """
 ERROR_REASON_DRAINING: ErrorReason.ValueType  # 11
-"""UNAVAILABLE, passes. The server is shutting down; the same request to another
-replica, or later to this one, gives the same bytes.
+"""UNAVAILABLE, temporary. The server is shutting down. The same request to
+another replica, or later to this one, gives the same bytes.
 """
 ERROR_REASON_STREAM_IDLE: ErrorReason.ValueType  # 12
-"""DEADLINE_EXCEEDED, passes. The client sent nothing on an open stream for
-longer than the server waits, or than 10 seconds where somebody else needed
-the place: open the stream again when there is something to send. Metadata:
+"""DEADLINE_EXCEEDED, temporary. The client sent nothing on an open stream for
+longer than the idle timeout, or for 10 seconds while another caller needed
+a place. Open the stream again when there is something to send. Metadata:
 `limit` (seconds).
 """
 ERROR_REASON_POSITION_OUT_OF_RANGE: ErrorReason.ValueType  # 13
-"""INVALID_ARGUMENT. The positions of a request would pass 2^64 - 1.
+"""INVALID_ARGUMENT. The last position of a request is above 2^64 - 1.
 Metadata: `value`, `limit`.
 """
 ERROR_REASON_MALFORMED_MESSAGE: ErrorReason.ValueType  # 14
-"""INVALID_ARGUMENT. A message's bytes are not the protobuf message that the
-method takes. Metadata: `value` (the message type), `complaint` (the
-parser's).
+"""INVALID_ARGUMENT. The bytes of a message can't be parsed as the protobuf
+message of the method. Metadata: `value` (the message type), `complaint`
+(the parser's error).
 """
 ERROR_REASON_PUBLISH_NOT_ALLOWED: ErrorReason.ValueType  # 15
-"""PERMISSION_DENIED. The server holds no such dataset, and its operator does
+"""PERMISSION_DENIED. The server has no such dataset, and its operator does
 not allow clients to publish one. Metadata: `value` (the name).
 """
 ERROR_REASON_GRAPH_TOO_LARGE: ErrorReason.ValueType  # 16
-"""RESOURCE_EXHAUSTED. The server has no room for the graph that was announced
-beside those that were published before. Metadata: `resource` (triples,
-ids or graphs), `value` (announced), `limit` (what is left).
+"""RESOURCE_EXHAUSTED. The announced graph does not fit beside the graphs that
+were published before. Metadata: `resource` (triples, ids or graphs),
+`value` (announced), `limit` (what is left).
 """
 ERROR_REASON_CHECKSUM_MISMATCH: ErrorReason.ValueType  # 17
-"""DATA_LOSS. The checksum of a chunk is not that of its triples: they changed
-on the way. Metadata: `value` (the chunk's), `limit` (of what arrived).
+"""DATA_LOSS. The checksum of a chunk is not that of its data: the bytes
+changed on the way. Metadata: `value` (the chunk's), `limit` (computed from
+what arrived).
 """
 ERROR_REASON_CREDENTIALS_MISSING: ErrorReason.ValueType  # 18
-"""UNAUTHENTICATED. The server wants a token in the metadata of each call,
-`authorization: Bearer TOKEN`, and none came. Metadata: `key` (of the
-call's metadata), `expected` (what is due in it).
+"""UNAUTHENTICATED. The call has no token. The server requires one in the
+metadata of each call, `authorization: Bearer TOKEN`. Metadata: `key` (of
+the call's metadata), `expected` (its form).
 """
 ERROR_REASON_CREDENTIALS_INVALID: ErrorReason.ValueType  # 19
-"""UNAUTHENTICATED. What came in its place is none of the server's tokens; it
-is not repeated. Metadata: `key`, `expected`.
+"""UNAUTHENTICATED. The token is unknown. It is not repeated in the metadata.
+Metadata: `key`, `expected`.
 """
 ERROR_REASON_INTERNAL_FAULT: ErrorReason.ValueType  # 20
-"""INTERNAL. The server failed in a way that it did not foresee; its log has
-more. Metadata: `value` (the kind of the fault).
+"""INTERNAL. An unexpected fault of the server; its log has the traceback.
+Metadata: `value` (the type of the fault).
 """
 ERROR_REASON_TOO_MANY_UNANSWERED: ErrorReason.ValueType  # 21
-"""FAILED_PRECONDITION. More messages of a stream, or more bytes of them, were
-sent ahead than may be unanswered: read answers before you send more. It
-comes after the answers that were under way; what is sent until then is
-taken and forgotten. Metadata: `resource` (messages or bytes), `value`,
-`limit`.
+"""FAILED_PRECONDITION. The client has sent more messages, or more bytes, than
+may be unanswered on a stream: read answers before you send more. The
+status follows the answers in progress; messages sent meanwhile are
+discarded. Metadata: `resource` (messages or bytes), `value`, `limit`.
 """
 ERROR_REASON_STORAGE_FAILED: ErrorReason.ValueType  # 22
-"""RESOURCE_EXHAUSTED. The server can't write a published graph down, as when
-its disk is full. Metadata: `value` (the system's complaint).
+"""RESOURCE_EXHAUSTED. The server can't write a published graph, for example
+because its disk is full. Metadata: `value` (the system's error).
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -84,57 +84,63 @@ class _SamplerKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SamplerKi
     SAMPLER_KIND_UNSPECIFIED: _SamplerKind.ValueType  # 0
     """Not legal in a request."""
     SAMPLER_KIND_BASIC: _SamplerKind.ValueType  # 1
-    """Slots evenly, values uniformly over all ids of the slot."""
+    """Each slot of the scheme with equal probability; values uniform over all ids
+    of the slot.
+    """
     SAMPLER_KIND_BERNOULLI: _SamplerKind.ValueType  # 2
     """The head with probability tph / (tph + hpt) of the relation (Wang et al.,
-    AAAI 2014), else the tail; values uniformly over all entities. 0.5 for a
+    AAAI 2014), otherwise the tail; values uniform over all entities. 0.5 for a
     relation without training triples.
-    `GetRelationStatisticsResponse.head_probability` says how it is rounded.
+    `GetRelationStatisticsResponse.head_probability` defines the rounding.
     """
     SAMPLER_KIND_PSEUDO_TYPED: _SamplerKind.ValueType  # 3
-    """Values uniformly over the entities seen in training in that slot of that
-    relation; slots in proportion to how many there are.
+    """Values uniform over the entities seen in training in that slot of that
+    relation; slots in proportion to the number of these entities.
     """
     SAMPLER_KIND_TYPED: _SamplerKind.ValueType  # 4
-    """Values uniformly over the entities that the dataset's type constraints
-    allow in that slot of that relation; slots in proportion to how many there
-    are. Refused for a dataset without type constraints.
+    """Values uniform over the entities that the type constraints of the dataset
+    allow in that slot of that relation; slots in proportion to the number of
+    these entities. Refused for a dataset without type constraints.
     """
     SAMPLER_KIND_DEGREE: _SamplerKind.ValueType  # 5
-    """Slots evenly; values by the number of training triples that have the id in
-    that slot, to the power `SamplerConfig.alpha`.
+    """Each slot of the scheme with equal probability; values in proportion to the
+    number of training triples that have the id in that slot, to the power
+    `SamplerConfig.alpha`.
     """
     SAMPLER_KIND_MIXTURE: _SamplerKind.ValueType  # 6
-    """Several of the kinds above, by the shares of `SamplerConfig.mixture`."""
+    """Several of the kinds above, with the shares in `SamplerConfig.mixture`."""
 
 class SamplerKind(_SamplerKind, metaclass=_SamplerKindEnumTypeWrapper):
-    """How the replaced slot and its new value are drawn."""
+    """The distribution of the replaced slot and of its new value."""
 
 SAMPLER_KIND_UNSPECIFIED: SamplerKind.ValueType  # 0
 """Not legal in a request."""
 SAMPLER_KIND_BASIC: SamplerKind.ValueType  # 1
-"""Slots evenly, values uniformly over all ids of the slot."""
+"""Each slot of the scheme with equal probability; values uniform over all ids
+of the slot.
+"""
 SAMPLER_KIND_BERNOULLI: SamplerKind.ValueType  # 2
 """The head with probability tph / (tph + hpt) of the relation (Wang et al.,
-AAAI 2014), else the tail; values uniformly over all entities. 0.5 for a
+AAAI 2014), otherwise the tail; values uniform over all entities. 0.5 for a
 relation without training triples.
-`GetRelationStatisticsResponse.head_probability` says how it is rounded.
+`GetRelationStatisticsResponse.head_probability` defines the rounding.
 """
 SAMPLER_KIND_PSEUDO_TYPED: SamplerKind.ValueType  # 3
-"""Values uniformly over the entities seen in training in that slot of that
-relation; slots in proportion to how many there are.
+"""Values uniform over the entities seen in training in that slot of that
+relation; slots in proportion to the number of these entities.
 """
 SAMPLER_KIND_TYPED: SamplerKind.ValueType  # 4
-"""Values uniformly over the entities that the dataset's type constraints
-allow in that slot of that relation; slots in proportion to how many there
-are. Refused for a dataset without type constraints.
+"""Values uniform over the entities that the type constraints of the dataset
+allow in that slot of that relation; slots in proportion to the number of
+these entities. Refused for a dataset without type constraints.
 """
 SAMPLER_KIND_DEGREE: SamplerKind.ValueType  # 5
-"""Slots evenly; values by the number of training triples that have the id in
-that slot, to the power `SamplerConfig.alpha`.
+"""Each slot of the scheme with equal probability; values in proportion to the
+number of training triples that have the id in that slot, to the power
+`SamplerConfig.alpha`.
 """
 SAMPLER_KIND_MIXTURE: SamplerKind.ValueType  # 6
-"""Several of the kinds above, by the shares of `SamplerConfig.mixture`."""
+"""Several of the kinds above, with the shares in `SamplerConfig.mixture`."""
 Global___SamplerKind: _TypeAlias = SamplerKind  # noqa: Y015
 
 class _FilterMode:
@@ -146,22 +152,22 @@ class _FilterModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FilterMode
     FILTER_MODE_UNSPECIFIED: _FilterMode.ValueType  # 0
     """The same as EXACT."""
     FILTER_MODE_EXACT: _FilterMode.ValueType  # 1
-    """They are never drawn: negatives come from the exact complement."""
+    """Known negatives are never drawn: values come from the exact complement."""
     FILTER_MODE_MASK: _FilterMode.ValueType  # 2
-    """They are drawn like others, and `CorruptedBatch.mask` is 0 for each of
-    them, exactly. Refused without `filter_splits`.
+    """Known negatives are drawn like others, and `CorruptedBatch.mask` is 0 for
+    exactly these. Refused without `filter_splits`.
     """
 
 class FilterMode(_FilterMode, metaclass=_FilterModeEnumTypeWrapper):
-    """What happens to negatives that are known: in one of the `filter_splits`."""
+    """How the filter treats known negatives: those in one of the `filter_splits`."""
 
 FILTER_MODE_UNSPECIFIED: FilterMode.ValueType  # 0
 """The same as EXACT."""
 FILTER_MODE_EXACT: FilterMode.ValueType  # 1
-"""They are never drawn: negatives come from the exact complement."""
+"""Known negatives are never drawn: values come from the exact complement."""
 FILTER_MODE_MASK: FilterMode.ValueType  # 2
-"""They are drawn like others, and `CorruptedBatch.mask` is 0 for each of
-them, exactly. Refused without `filter_splits`.
+"""Known negatives are drawn like others, and `CorruptedBatch.mask` is 0 for
+exactly these. Refused without `filter_splits`.
 """
 Global___FilterMode: _TypeAlias = FilterMode  # noqa: Y015
 
@@ -172,10 +178,10 @@ class _TailRule:
 class _TailRuleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TailRule.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     TAIL_RULE_UNSPECIFIED: _TailRule.ValueType  # 0
-    """Same as TAIL_RULE_SHORT."""
+    """The same as SHORT."""
     TAIL_RULE_SHORT: _TailRule.ValueType  # 1
-    """They are divided among the ranks as evenly as can be: every rank gets as
-    many batches, the last one is shorter, and may be empty.
+    """They are divided evenly among the ranks. All ranks get the same number of
+    batches; the last one is shorter, and may be empty.
     """
     TAIL_RULE_DROP: _TailRule.ValueType  # 2
     """They are left out."""
@@ -183,15 +189,15 @@ class _TailRuleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TailRule.Val
     """The last batch is filled from the epoch's beginning."""
 
 class TailRule(_TailRule, metaclass=_TailRuleEnumTypeWrapper):
-    """What becomes of the last positions of an epoch, when they are fewer than
-    batch_size * world_size.
+    """How an epoch treats its last positions, when fewer than batch_size *
+    world_size are left.
     """
 
 TAIL_RULE_UNSPECIFIED: TailRule.ValueType  # 0
-"""Same as TAIL_RULE_SHORT."""
+"""The same as SHORT."""
 TAIL_RULE_SHORT: TailRule.ValueType  # 1
-"""They are divided among the ranks as evenly as can be: every rank gets as
-many batches, the last one is shorter, and may be empty.
+"""They are divided evenly among the ranks. All ranks get the same number of
+batches; the last one is shorter, and may be empty.
 """
 TAIL_RULE_DROP: TailRule.ValueType  # 2
 """They are left out."""
@@ -208,10 +214,10 @@ class MixturePart(_message.Message):
     KIND_FIELD_NUMBER: _builtins.int
     SHARES_FIELD_NUMBER: _builtins.int
     kind: Global___SamplerKind.ValueType
-    """Any kind but MIXTURE, and each in one part at most."""
+    """Any kind except MIXTURE; each kind in at most one part."""
     shares: _builtins.int
-    """Its shares of the negatives, 1 to 65,536: of parts with 3 and 1, the second
-    draws a quarter.
+    """Share of the negatives, relative to the sum of all shares, 1 to 65,536:
+    with shares 3 and 1, the second part draws a quarter.
     """
     def __init__(
         self,
@@ -236,11 +242,11 @@ class Ids(_message.Message):
     DATA_FIELD_NUMBER: _builtins.int
     WIDTH_FIELD_NUMBER: _builtins.int
     data: _builtins.bytes
-    """Little-endian, `width` bytes an id, nothing between them."""
+    """The ids, little-endian, `width` bytes each, without gaps."""
     width: _builtins.int
-    """Bytes per id: 1, 2, 4 or 8. A sender may use any width that holds the
-    largest id; the server answers in the narrowest that holds the id space.
-    May be 0 where `data` is empty.
+    """Bytes per id: 1, 2, 4 or 8. A sender may use any width that holds its
+    largest id. The server answers in the narrowest width that holds the id
+    space. May be 0 if `data` is empty.
     """
     def __init__(
         self,
@@ -294,11 +300,11 @@ Global___Triples: _TypeAlias = Triples  # noqa: Y015
 
 @_typing.final
 class SamplerConfig(_message.Message):
-    """What negatives are drawn. Two equal configurations give equal negatives.
+    """Configuration of a sampler. Equal configurations give equal negatives.
 
-    Not every combination has a meaning; the others are refused with
-    `INVALID_CONFIGURATION`, naming the field and why. The page on sampling
-    semantics lists them.
+    A combination of options without a clear meaning is refused with
+    `INVALID_CONFIGURATION`; the refusal names the field and the reason.
+    docs/sampling.md lists these combinations.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -317,67 +323,67 @@ class SamplerConfig(_message.Message):
     CHUNK_SIZE_FIELD_NUMBER: _builtins.int
     LOG_Q_FIELD_NUMBER: _builtins.int
     kind: Global___SamplerKind.ValueType
-    """How slot and value are drawn."""
+    """Distribution of slot and value."""
     num_negs_per_pos: _builtins.int
-    """k, the negatives per positive: 1 to `Limits.max_negatives_per_positive`,
-    and with `log_q` at most half of `Limits.max_negatives_per_message`.
+    """k, the number of negatives per positive: 1 to
+    `Limits.max_negatives_per_positive`, and with `log_q` at most half of
+    `Limits.max_negatives_per_message`.
     """
     seed: _builtins.int
     """Key of the generator; any 64-bit value."""
     algorithm_version: _builtins.int
-    """The version of the sampling function. 0 asks for the newest; any other
-    value must be one that the server knows (now: 2), see
+    """Algorithm version: the version of the sampling function. 0 asks for the
+    newest; any other value must be one that the server knows (now: 2), see
     `GetServerResponse.algorithm_versions`. A version draws the same bytes for
-    ever. From release 1.0 on, a version that a server knows is known by all
-    later ones of the same major version; before, a new version may replace it.
+    ever. From release 1.0 on, later releases of the same major version know
+    all versions that an earlier one knew; before 1.0 a new version may replace
+    the old one.
     """
     alpha: _builtins.float
     """Exponent of kind DEGREE, alone or in a mixture: 0 (uniform) to 4. Absent
     means 0.75. Without that kind no other value is legal.
     """
     filter_mode: Global___FilterMode.ValueType
-    """What happens to negatives that are known."""
+    """How the filter treats known negatives."""
     distinct: _builtins.bool
     """True: the values of a positive and slot are pairwise different. Refused
     for DEGREE, for MIXTURE, and with `log_q`.
     """
     chunk_size: _builtins.int
-    """How many consecutive positions share one set of values: 0 (the same as 1)
-    to 2^20. The positions q * chunk_size to (q + 1) * chunk_size - 1 are one
-    chunk, however they are divided over messages. More than 1 is refused for
-    kinds whose candidates depend on the relation (PSEUDO_TYPED, TYPED,
-    MIXTURE), for the relation together with another slot, and for an exact
-    filter.
+    """Chunk size c, the number of consecutive positions that share one set of
+    values: 0 (the same as 1) to 2^20. Positions q * c to (q + 1) * c - 1 are
+    one chunk, however messages divide them. More than 1 is refused for kinds
+    whose candidates depend on the relation (PSEUDO_TYPED, TYPED, MIXTURE), for
+    the relation together with another slot, and for an exact filter.
     """
     log_q: _builtins.bool
-    """True: the log probability of each negative comes along, in
-    `CorruptedBatch.log_q`. A negative then counts twice towards
-    `Limits.max_negatives_per_message`.
+    """True: `CorruptedBatch.log_q` carries the log probability of each negative.
+    A negative then counts twice towards `Limits.max_negatives_per_message`.
     """
     @_builtins.property
     def corruption_scheme(self) -> _containers.RepeatedScalarFieldContainer[Global___Slot.ValueType]:
-        """Which slots may be replaced: 1 to 3 different ones. Empty means head and
-        tail. Only BASIC and DEGREE, and mixtures of them, know the relation slot.
+        """Corruption scheme, the slots that may be replaced: 1 to 3 different ones.
+        Empty means head and tail. Only BASIC, DEGREE and mixtures of them allow
+        the relation slot.
         """
 
     @_builtins.property
     def filter_splits(self) -> _containers.RepeatedScalarFieldContainer[Global___Split.ValueType]:
-        """Splits whose triples are known, different ones in any order: a repeated one
-        is refused. Empty: no filter. `filter_mode` says what happens to negatives
-        that are known.
+        """Splits whose triples are known, in any order; a repeated split is refused.
+        Empty: no filter. `filter_mode` decides how known negatives are treated.
         """
 
     @_builtins.property
     def mixture(self) -> _containers.RepeatedCompositeFieldContainer[Global___MixturePart]:
-        """The parts of kind MIXTURE, at least one. Their order matters, as it orders
-        the negatives of a slot. Must be empty for other kinds.
+        """Parts of kind MIXTURE, at least one. Their order matters: it orders the
+        negatives of a slot. Must be empty for other kinds.
         """
 
     @_builtins.property
     def candidates(self) -> Global___Ids:
-        """The entity ids that may be drawn for head and tail, shape (any,), in any
-        order; repetitions have no effect. Absent means all; present, it holds at
-        least one. It must fit a message to the server: some 4 million ids of
+        """Entity ids that may be drawn for head and tail, shape (any,), in any order;
+        repetitions have no effect. Absent means all entities; if present, at least
+        one. They must fit into one message to the server: some 4 million ids of
         width 4, 8 million of width 2. Not repeated in `SampleConfigured`.
         """
 
@@ -421,7 +427,7 @@ class SampleConfiguration(_message.Message):
     """Name of the dataset, as `ListDatasets` gives it."""
     expected_fingerprint: _builtins.str
     """Fingerprint that the dataset must have, 64 hexadecimal digits in lower
-    case; empty to accept any. A mismatch is refused, never answered.
+    case. Empty accepts any. A mismatch is refused.
     """
     @_builtins.property
     def sampler(self) -> Global___SamplerConfig:
@@ -456,9 +462,9 @@ class Positives(_message.Message):
     """
     @_builtins.property
     def triples(self) -> Global___Triples:
-        """The positives, n of them; n times k is at most
-        `Limits.max_negatives_per_message`, with `log_q` at most half of it. Empty
-        is legal. They need not be triples of the dataset.
+        """The n positives; n times k is at most `Limits.max_negatives_per_message`,
+        with `log_q` half of it. n may be 0. They need not be triples of the
+        dataset.
         """
 
     def __init__(
@@ -519,8 +525,8 @@ class SampleConfigured(_message.Message):
     """Fingerprint of the dataset, 64 hexadecimal digits."""
     @_builtins.property
     def sampler(self) -> Global___SamplerConfig:
-        """The configuration in full, with defaults and algorithm version filled in;
-        but `candidates` is left out, and `alpha` where it has no effect.
+        """The configuration with all defaults and the algorithm version filled in.
+        `candidates` is left out, and so is `alpha` where it has no effect.
         """
 
     def __init__(
@@ -539,7 +545,7 @@ Global___SampleConfigured: _TypeAlias = SampleConfigured  # noqa: Y015
 
 @_typing.final
 class CorruptedBatch(_message.Message):
-    """Negatives in compact form: what was replaced, not whole triples.
+    """Negatives in compact form: replaced values and slots, not whole triples.
 
     The k negatives of a positive are grouped by the replaced slot, head first,
     then relation, then tail. With c = `SamplerConfig.chunk_size`, positive i has
@@ -550,8 +556,8 @@ class CorruptedBatch(_message.Message):
       the tail     replaced by replaced[row(i) * k + j]  else,
     with H = head_counts and R = relation_counts.
 
-    So the number of rows is row(n - 1) + 1, and 0 for n = 0. Where two messages
-    divide a chunk, the first row of the second is the last row of the first.
+    So the number of rows is row(n - 1) + 1, or 0 for n = 0. If two messages
+    divide a chunk, the first row of the second equals the last row of the first.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -571,42 +577,41 @@ class CorruptedBatch(_message.Message):
     mask: _builtins.bytes
     """True (1) where the negative is valid, shape (n, k), row-major, 8 flags a
     byte, the first in the lowest bit, unused bits 0. Empty: all are valid.
-    Flags are per positive where values are shared by a chunk, too. A negative
-    is invalid if
-      - it is one of a positive that `num_saturated` counts, beyond the legal
-        values, and there is a filter or `distinct`;
+    Flags are per positive, also where a chunk shares values. A negative is
+    invalid if
+      - its positive is saturated, the legal values are used up, and there is a
+        filter or `distinct`;
       - with FILTER_MODE_MASK, it is known;
       - with `chunk_size` over 1, its value is the original one.
     """
     num_saturated: _builtins.int
-    """How many of the n positives had fewer legal values, in all slots of the
-    scheme together, than they needed: none at all, or with `distinct` fewer
-    than k. What is missing is any other ids, drawn without filter and
-    candidates.
+    """Number of saturated positives: those with fewer legal values, in all slots
+    of the scheme together, than they need. That is none at all, or with
+    `distinct` fewer than k. The missing negatives are any other ids, drawn
+    without filter and candidates.
     """
     log_q: _builtins.bytes
     """Natural logarithm of the probability of each negative, that is of its slot
-    and value among all that can be drawn for that positive: IEEE 754 binary32,
-    little-endian, shape (n, k), row-major. 0 for negatives that are drawn
-    because a positive is saturated. Empty if the configuration does not ask
-    for it.
+    and value among all that can be drawn for its positive: IEEE 754 binary32,
+    little-endian, shape (n, k), row-major. 0 for negatives drawn because a
+    positive is saturated. Empty unless `SamplerConfig.log_q` is set.
     """
     @_builtins.property
     def replaced(self) -> Global___Ids:
-        """The new values, shape (rows, k), row-major; one row a positive, or one a
-        chunk.
+        """The new values, shape (rows, k), row-major; one row per positive, or one
+        per chunk.
         """
 
     @_builtins.property
     def head_counts(self) -> Global___Ids:
-        """Negatives per positive with the head replaced, shape (n,). Empty data: 0
-        for each positive.
+        """Number of negatives with the head replaced, per positive, shape (n,). Empty
+        data: 0 for each positive.
         """
 
     @_builtins.property
     def relation_counts(self) -> Global___Ids:
-        """Negatives per positive with the relation replaced, shape (n,). Empty
-        data: 0 for each positive.
+        """Number of negatives with the relation replaced, per positive, shape (n,).
+        Empty data: 0 for each positive.
         """
 
     def __init__(
@@ -631,7 +636,7 @@ Global___CorruptedBatch: _TypeAlias = CorruptedBatch  # noqa: Y015
 
 @_typing.final
 class Notice(_message.Message):
-    """What a caller should know of a stream that goes on."""
+    """A warning to the user about a stream that continues."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -644,8 +649,8 @@ class Notice(_message.Message):
         KIND_UNSPECIFIED: Notice._Kind.ValueType  # 0
         """Never sent."""
         KIND_UNKNOWN_POSITIVES: Notice._Kind.ValueType  # 1
-        """Most of the positives so far are no triples of the dataset, as happens
-        when a trainer numbers entities and relations in a way of its own.
+        """Most positives so far are not triples of the dataset, for example because
+        the trainer numbers entities and relations differently.
         """
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
@@ -654,16 +659,16 @@ class Notice(_message.Message):
     KIND_UNSPECIFIED: Notice.Kind.ValueType  # 0
     """Never sent."""
     KIND_UNKNOWN_POSITIVES: Notice.Kind.ValueType  # 1
-    """Most of the positives so far are no triples of the dataset, as happens
-    when a trainer numbers entities and relations in a way of its own.
+    """Most positives so far are not triples of the dataset, for example because
+    the trainer numbers entities and relations differently.
     """
 
     KIND_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
     kind: Global___Notice.Kind.ValueType
-    """What it is about; a client shows `text` for one that it does not know."""
+    """What it is about. A client shows `text` of a kind that it does not know."""
     text: _builtins.str
-    """A sentence for a person: what was seen, and the remedy."""
+    """A sentence for a person: the observation and the remedy."""
     def __init__(
         self,
         *,
@@ -697,7 +702,7 @@ class SampleResponse(_message.Message):
 
     @_builtins.property
     def notices(self) -> _containers.RepeatedCompositeFieldContainer[Global___Notice]:
-        """What came to light with this answer; each kind once a stream."""
+        """New notices; each kind at most once a stream."""
 
     def __init__(
         self,
@@ -743,34 +748,35 @@ class SampleEpochRequest(_message.Message):
     epoch: _builtins.int
     """Number of the epoch."""
     batch_size: _builtins.int
-    """b, positives of one batch of one rank: at least 1, at most
+    """b, the number of positives in a batch of one rank: at least 1, at most
     `Limits.max_triples_per_message`, and such that b times k (twice that with
     `log_q`) is at most `Limits.max_negatives_per_message`.
     """
     rank: _builtins.int
-    """Which rank: 0 to world_size - 1."""
+    """The rank: 0 to world_size - 1."""
     world_size: _builtins.int
-    """w, how many ranks share the epoch, at most 65536. 0 means 1."""
+    """w, the number of ranks that share the epoch, at most 65536. 0 means 1."""
     start: _builtins.int
     """Position within the epoch at which to begin, at most the number of its
-    positives. Global batch g covers the positions start + g * b * w to
-    start + (g + 1) * b * w - 1; rank r gets the r-th b of them.
+    positives. Global batch g covers the positions start + g * b * w to start +
+    (g + 1) * b * w - 1; rank r gets the r-th group of b.
     """
     tail: Global___TailRule.ValueType
-    """What becomes of the last positions."""
+    """Treatment of the last positions."""
     keep_order: _builtins.bool
-    """True: the order is that of the sorted triples, not a shuffled one."""
+    """True: sorted triples in order; false: shuffled."""
     weights: _builtins.bool
     """Whether each positive comes with its subsampling weight."""
     worker: _builtins.int
-    """Which of the rank's workers asks: 0 to num_workers - 1."""
+    """The worker of this rank that asks: 0 to num_workers - 1."""
     num_workers: _builtins.int
-    """How many workers share the rank's batches, at most 65536: each gets every
-    num_workers-th batch, the first one from `worker` on. 0 means 1.
+    """Number of workers that share the batches of the rank, at most 65536: each
+    gets every num_workers-th batch, beginning with batch number `worker`. 0
+    means 1.
     """
     @_builtins.property
     def sampler(self) -> Global___SamplerConfig:
-        """What to draw. Its seed also draws the order."""
+        """What to draw. Its seed also determines the order."""
 
     @_builtins.property
     def relations(self) -> Global___Ids:
@@ -817,15 +823,15 @@ class EpochConfigured(_message.Message):
     fingerprint: _builtins.str
     """Fingerprint of the dataset, 64 hexadecimal digits."""
     num_positives: _builtins.int
-    """n, how many positives the epoch has."""
+    """n, the number of positives of the epoch."""
     num_batches: _builtins.int
-    """How many batches the stream will carry, unless it is ended before: the same
-    for every rank. A server may end a stream in order after some of them, so
-    that a balancer can move it; it is opened again at the last `next_start`.
+    """Number of batches of the stream, the same for every rank. A server may end
+    a stream with OK before that, so that a balancer can move it; the client
+    opens it again at the last `next_start`.
     """
     @_builtins.property
     def sampler(self) -> Global___SamplerConfig:
-        """The configuration in full, as in `SampleConfigured`."""
+        """The full configuration, as in `SampleConfigured`."""
 
     def __init__(
         self,
@@ -854,8 +860,8 @@ class EpochBatch(_message.Message):
     NEGATIVES_FIELD_NUMBER: _builtins.int
     WEIGHTS_FIELD_NUMBER: _builtins.int
     next_start: _builtins.int
-    """Position within the epoch at which the next global batch begins: where to
-    start again, if this was the last batch received.
+    """Position within the epoch at which the next global batch begins: the
+    `start` with which to continue after this batch.
     """
     weights: _builtins.bytes
     """Subsampling weights 1 / sqrt(n(h, r) + n(r, t)) with counts of training
@@ -863,9 +869,9 @@ class EpochBatch(_message.Message):
     """
     @_builtins.property
     def positives(self) -> Global___Triples:
-        """The positives, m of them; m may be 0 with TAIL_RULE_SHORT. Heads and tails
-        come in the narrowest width that holds all entity ids, relations in that of
-        all relation ids: 1 byte up to 256 ids, 2 up to 65,536, else 4.
+        """The m positives; m may be 0 with TAIL_RULE_SHORT. Heads and tails come in
+        the narrowest width that holds all entity ids, relations in that of all
+        relation ids: 1 byte up to 256 ids, 2 up to 65,536, else 4.
         """
 
     @_builtins.property
@@ -892,8 +898,8 @@ Global___EpochBatch: _TypeAlias = EpochBatch  # noqa: Y015
 
 @_typing.final
 class EpochBatches(_message.Message):
-    """A run of batches, in order. Several travel in one message where they are
-    small, because a message costs as much as some ten thousand negatives.
+    """Consecutive batches. Small ones travel together, since a message costs as
+    much as some ten thousand negatives.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -1059,14 +1065,14 @@ Global___ListDatasetsRequest: _TypeAlias = ListDatasetsRequest  # noqa: Y015
 
 @_typing.final
 class ListDatasetsResponse(_message.Message):
-    """A run of the datasets of this server."""
+    """Consecutive datasets of this server."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     DATASETS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def datasets(self) -> _containers.RepeatedCompositeFieldContainer[Global___Dataset]:
-        """In the order in which they were configured, then those that were published."""
+        """In the order of the server's options, followed by the published ones."""
 
     def __init__(
         self,
@@ -1100,7 +1106,7 @@ Global___GetServerRequest: _TypeAlias = GetServerRequest  # noqa: Y015
 
 @_typing.final
 class GetServerResponse(_message.Message):
-    """What this server is and takes."""
+    """Versions and limits of a server."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1111,7 +1117,7 @@ class GetServerResponse(_message.Message):
     """Version of the server, as in the CHANGELOG: `MAJOR.MINOR.PATCH`."""
     @_builtins.property
     def algorithm_versions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Versions of the sampling function that it knows, in ascending order; the
+        """Versions of the sampling function that the server knows, ascending; the
         last one is the newest.
         """
 
@@ -1158,7 +1164,7 @@ Global___GetDatasetRequest: _TypeAlias = GetDatasetRequest  # noqa: Y015
 
 @_typing.final
 class GetDatasetResponse(_message.Message):
-    """One dataset and what may be asked of it."""
+    """One dataset, and the limits for requests about it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1210,10 +1216,10 @@ class Dataset(_message.Message):
     num_relations: _builtins.int
     """Relation ids are 0 to num_relations - 1."""
     has_vocabulary: _builtins.bool
-    """Whether it has labels; if not, `GetVocabulary` answers nothing."""
+    """Whether the dataset has labels. If not, `GetVocabulary` sends no message."""
     type_constraints_fingerprint: _builtins.str
     """SHA-256 of id space and type constraints, 64 hexadecimal digits. Empty for
-    a dataset without: TYPED is refused.
+    a dataset without type constraints, which refuses kind TYPED.
     """
     @_builtins.property
     def splits(self) -> _containers.RepeatedCompositeFieldContainer[Global___SplitSummary]:
@@ -1249,11 +1255,13 @@ class SplitSummary(_message.Message):
     NUM_UNSEEN_FIELD_NUMBER: _builtins.int
     FINGERPRINT_FIELD_NUMBER: _builtins.int
     split: Global___Split.ValueType
-    """Which."""
+    """The split."""
     num_triples: _builtins.int
     """Distinct triples in it."""
     num_unseen: _builtins.int
-    """Triples of the file left out because a label does not occur in training."""
+    """Triples of the file that were left out because a label does not occur in
+    training.
+    """
     fingerprint: _builtins.str
     """SHA-256 of id space and the triples of this split, 64 hexadecimal digits."""
     def __init__(
@@ -1274,7 +1282,7 @@ Global___SplitSummary: _TypeAlias = SplitSummary  # noqa: Y015
 
 @_typing.final
 class Limits(_message.Message):
-    """What callers may ask for."""
+    """Limits for callers."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1304,18 +1312,18 @@ class Limits(_message.Message):
     max_request_bytes: _builtins.int
     """Largest message that the server receives, in bytes."""
     max_unanswered_messages: _builtins.int
-    """How many messages of a stream may be unanswered: the client reads answers
-    before it sends more. A server may take more while it has room, and refuses
-    the stream with TOO_MANY_UNANSWERED when it has none.
+    """Most unanswered messages of a stream. A server may accept more while it has
+    room, and refuses the stream with TOO_MANY_UNANSWERED when it has none.
     """
     max_unanswered_bytes: _builtins.int
-    """How many bytes those may have together; a single message may always have
-    `max_request_bytes`.
+    """Most bytes of the unanswered messages of a stream; a single message may
+    always have `max_request_bytes`.
     """
     max_streams: _builtins.int
-    """Most open streams of all callers, of one connection and of one token. Other
-    calls count apart from streams, and there may be as many of them. Where no
-    place is left, one that was silent for 10 seconds gives way, see STREAM_IDLE.
+    """Most open streams of all callers; the next two fields are those of one
+    connection and of one token. Calls that are not streams have a limit of
+    their own, of the same number. When no place is left, a stream that was
+    silent for 10 seconds is ended, see STREAM_IDLE.
     """
     max_streams_per_connection: _builtins.int
     """See `max_streams`."""
@@ -1332,9 +1340,9 @@ class Limits(_message.Message):
     published.
     """
     max_publish_ids: _builtins.int
-    """Most ids of those, entities and relations."""
+    """Most entities and relations of all published graphs together."""
     max_publish_graphs: _builtins.int
-    """Most of those."""
+    """Most published graphs."""
     def __init__(
         self,
         *,
@@ -1390,8 +1398,8 @@ Global___GetRelationStatisticsRequest: _TypeAlias = GetRelationStatisticsRequest
 
 @_typing.final
 class GetRelationStatisticsResponse(_message.Message):
-    """Statistics of the training split for a run of consecutive relations; the i-th
-    entry of each list is that of relation first_id + i.
+    """Statistics of the training split for consecutive relations; entry i of each
+    list belongs to relation first_id + i.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -1404,8 +1412,8 @@ class GetRelationStatisticsResponse(_message.Message):
     """Id of the first relation."""
     @_builtins.property
     def tails_per_head(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
-        """The literature's tph, tails per head: n / (distinct heads); NaN for a relation
-        without training triples.
+        """tph, tails per head: n / (distinct heads), with n training triples of the
+        relation; NaN for a relation without training triples.
         """
 
     @_builtins.property
@@ -1414,10 +1422,10 @@ class GetRelationStatisticsResponse(_message.Message):
 
     @_builtins.property
     def head_probability(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
-        """The probability that BERNOULLI replaces the head: tph / (tph + hpt), rounded
-        down to a multiple of 2^-32, which is what it draws by. With H different
-        heads and T different tails that is floor(2^32 T / (H + T)) / 2^32, exactly.
-        0.5 for a relation without training triples.
+        """Probability that BERNOULLI replaces the head: tph / (tph + hpt), rounded
+        down to a multiple of 2^-32, which is the probability that the sampler
+        uses. With H distinct heads and T distinct tails that is exactly floor(2^32
+        T / (H + T)) / 2^32. 0.5 for a relation without training triples.
         """
 
     def __init__(
@@ -1464,7 +1472,7 @@ Global___GetVocabularyRequest: _TypeAlias = GetVocabularyRequest  # noqa: Y015
 
 @_typing.final
 class GetVocabularyResponse(_message.Message):
-    """A run of labels with consecutive ids."""
+    """Labels with consecutive ids."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1482,7 +1490,7 @@ class GetVocabularyResponse(_message.Message):
         """Relations."""
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
-        """What the labels are labels of."""
+        """What the labels belong to."""
 
     KIND_UNSPECIFIED: GetVocabularyResponse.Kind.ValueType  # 0
     """Never sent."""
@@ -1531,8 +1539,8 @@ class PublishAnnouncement(_message.Message):
     TYPE_CONSTRAINTS_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """The name that the dataset shall have: 1 to 100 of the characters A-Z, a-z,
-    0-9, period, underscore and hyphen, beginning with a letter or a digit.
+    """Name of the dataset: 1 to 100 of the characters A-Z, a-z, 0-9, period,
+    underscore and hyphen, beginning with a letter or a digit.
     """
     fingerprint: _builtins.str
     """Fingerprint of the graph, 64 hexadecimal digits in lower case. The protocol
@@ -1541,8 +1549,8 @@ class PublishAnnouncement(_message.Message):
     num_entities: _builtins.int
     """Entity ids are 0 to num_entities - 1: at least 1, at most 2^32."""
     num_relations: _builtins.int
-    """Relation ids are 0 to num_relations - 1: at least 1, at most 2^32. How many
-    ids and triples a server takes is up to its operator.
+    """Relation ids are 0 to num_relations - 1: at least 1, at most 2^32. The
+    operator of a server limits the number of ids and triples.
     """
     @_builtins.property
     def splits(self) -> _containers.RepeatedCompositeFieldContainer[Global___AnnouncedSplit]:
@@ -1550,14 +1558,15 @@ class PublishAnnouncement(_message.Message):
 
     @_builtins.property
     def type_constraints(self) -> Global___AnnouncedTypeConstraints:
-        """The type constraints of the graph, which are part of its fingerprint. Absent
-        for a graph without: TYPED is refused.
+        """The type constraints of the graph, which are part of its fingerprint.
+        Absent for a graph without type constraints; its dataset refuses kind
+        TYPED.
         """
 
     @_builtins.property
     def labels(self) -> Global___AnnouncedLabels:
-        """The labels of the graph. Absent for a graph without. The fingerprint does
-        not depend on them: those of the client that uploads are served.
+        """The labels of the graph. Absent for a graph without labels. The fingerprint
+        does not depend on them: the labels of the client that uploads are served.
         """
 
     def __init__(
@@ -1588,10 +1597,10 @@ class AnnouncedSplit(_message.Message):
     SPLIT_FIELD_NUMBER: _builtins.int
     NUM_TRIPLES_FIELD_NUMBER: _builtins.int
     split: Global___Split.ValueType
-    """Which."""
+    """The split."""
     num_triples: _builtins.int
-    """How many triples will be sent of it, repetitions not counted; at least 1
-    for training, 0 is legal for the others.
+    """Number of distinct triples in the split; at least 1 for training, 0 is
+    legal for the others.
     """
     def __init__(
         self,
@@ -1616,9 +1625,9 @@ class AnnouncedTypeConstraints(_message.Message):
     NUM_HEADS_FIELD_NUMBER: _builtins.int
     NUM_TAILS_FIELD_NUMBER: _builtins.int
     num_heads: _builtins.int
-    """How many different (relation, head) pairs are allowed."""
+    """Number of distinct (relation, head) pairs that are allowed."""
     num_tails: _builtins.int
-    """How many different (relation, tail) pairs are allowed."""
+    """Number of distinct (relation, tail) pairs that are allowed."""
     def __init__(
         self,
         *,
@@ -1641,7 +1650,7 @@ class AnnouncedLabels(_message.Message):
 
     NUM_BYTES_FIELD_NUMBER: _builtins.int
     num_bytes: _builtins.int
-    """Bytes of all labels in UTF-8 together."""
+    """Bytes of all labels together, in UTF-8."""
     def __init__(
         self,
         *,
@@ -1657,7 +1666,7 @@ Global___AnnouncedLabels: _TypeAlias = AnnouncedLabels  # noqa: Y015
 
 @_typing.final
 class PublishChunk(_message.Message):
-    """A run of triples of one split."""
+    """Triples of one split."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1666,11 +1675,11 @@ class PublishChunk(_message.Message):
     TRIPLES_FIELD_NUMBER: _builtins.int
     CRC32_FIELD_NUMBER: _builtins.int
     split: Global___Split.ValueType
-    """Which split. Those announced come in the order training, validation,
-    testing; one without triples has no chunk.
+    """The split. Announced splits come in the order training, validation,
+    testing; a split without triples has no chunk.
     """
     first_row: _builtins.int
-    """How many triples of this split were sent before."""
+    """Number of triples of this split in earlier chunks."""
     crc32: _builtins.int
     """CRC-32 (that of zlib, gzip and PNG) of `triples.heads.data`, followed by
     `triples.relations.data`, followed by `triples.tails.data`.
@@ -1699,7 +1708,7 @@ Global___PublishChunk: _TypeAlias = PublishChunk  # noqa: Y015
 
 @_typing.final
 class PublishTypeConstraints(_message.Message):
-    """A run of allowed (relation, entity) pairs of one slot."""
+    """Allowed (relation, entity) pairs of one slot."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1711,7 +1720,7 @@ class PublishTypeConstraints(_message.Message):
     slot: Global___Slot.ValueType
     """HEAD or TAIL: first all of HEAD, then all of TAIL."""
     first_row: _builtins.int
-    """How many pairs of this slot were sent before."""
+    """Number of pairs of this slot in earlier messages."""
     crc32: _builtins.int
     """CRC-32 of `relations.data`, followed by `entities.data`."""
     @_builtins.property
@@ -1744,7 +1753,7 @@ Global___PublishTypeConstraints: _TypeAlias = PublishTypeConstraints  # noqa: Y0
 
 @_typing.final
 class PublishLabels(_message.Message):
-    """A run of labels with consecutive ids."""
+    """Labels with consecutive ids."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1755,7 +1764,9 @@ class PublishLabels(_message.Message):
     kind: Global___GetVocabularyResponse.Kind.ValueType
     """First all of ENTITY, then all of RELATION."""
     first_id: _builtins.int
-    """Id of the first label: how many of this kind were sent before."""
+    """Id of the first label, which is the number of labels of this kind in
+    earlier messages.
+    """
     crc32: _builtins.int
     """CRC-32 of the labels in UTF-8, each followed by a byte 0."""
     @_builtins.property
@@ -1824,7 +1835,7 @@ Global___PublishRequest: _TypeAlias = PublishRequest  # noqa: Y015
 
 @_typing.final
 class PublishUpload(_message.Message):
-    """Asks for everything that was announced."""
+    """Asks the client for everything that it announced."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1846,8 +1857,8 @@ Global___PublishUpload: _TypeAlias = PublishUpload  # noqa: Y015
 
 @_typing.final
 class PublishProgress(_message.Message):
-    """How far the publication is. One answers each chunk; while the client has to
-    wait for something else, one comes at least every second.
+    """Progress of the publication. One answers each chunk; while the client waits
+    for anything else, one comes at least every second.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -1865,10 +1876,10 @@ class PublishProgress(_message.Message):
         STAGE_UPLOADING: PublishProgress._Stage.ValueType  # 2
         """This client uploads."""
         STAGE_BUILDING: PublishProgress._Stage.ValueType  # 3
-        """All triples are there; the server builds the index and keeps the graph."""
+        """All data has arrived; the server builds the index and stores the graph."""
 
     class Stage(_Stage, metaclass=_StageEnumTypeWrapper):
-        """What is being done."""
+        """The current stage."""
 
     STAGE_UNSPECIFIED: PublishProgress.Stage.ValueType  # 0
     """Never sent."""
@@ -1877,17 +1888,17 @@ class PublishProgress(_message.Message):
     STAGE_UPLOADING: PublishProgress.Stage.ValueType  # 2
     """This client uploads."""
     STAGE_BUILDING: PublishProgress.Stage.ValueType  # 3
-    """All triples are there; the server builds the index and keeps the graph."""
+    """All data has arrived; the server builds the index and stores the graph."""
 
     STAGE_FIELD_NUMBER: _builtins.int
     NUM_RECEIVED_FIELD_NUMBER: _builtins.int
     NUM_TRIPLES_FIELD_NUMBER: _builtins.int
     stage: Global___PublishProgress.Stage.ValueType
-    """What is being done."""
+    """The current stage."""
     num_received: _builtins.int
-    """Triples that the server has, of all splits together."""
+    """Triples that have arrived, over all splits."""
     num_triples: _builtins.int
-    """Triples that were announced, of all splits together."""
+    """Triples that were announced, over all splits."""
     def __init__(
         self,
         *,
@@ -1905,7 +1916,7 @@ Global___PublishProgress: _TypeAlias = PublishProgress  # noqa: Y015
 
 @_typing.final
 class Published(_message.Message):
-    """The end: the dataset is served."""
+    """The last message: the dataset is served."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1944,7 +1955,7 @@ class PublishResponse(_message.Message):
     PUBLISHED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def upload(self) -> Global___PublishUpload:
-        """The client is asked to send the triples now."""
+        """Asks the client to send the triples now."""
 
     @_builtins.property
     def progress(self) -> Global___PublishProgress:

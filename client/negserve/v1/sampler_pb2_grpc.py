@@ -26,32 +26,34 @@ if _version_not_supported:
 
 
 class SamplerServiceStub:
-    """The shared negative sampler of knowledge-graph-embedding trainers.
+    """Negative sampling for knowledge-graph-embedding trainers.
 
-    Vocabulary. A *triple* is (head, relation, tail), each an unsigned id that
-    starts at 0. A *positive* is a triple that the caller wants corrupted. A
-    *negative* is a positive with exactly one *slot* replaced, never by the
-    original value. A *position* is the 64-bit index of a positive within the
-    stream of a seed: negatives are a pure function of (fingerprint, sampler
-    configuration, algorithm version, seed, position of the positive), so
-    sending the same request twice, or to another replica, gives the same bytes.
+    Terms. A *triple* is (head, relation, tail), each an unsigned id, counted
+    from 0. A *slot* is one of head, relation and tail. A *positive* is a triple
+    that the caller wants corrupted. A *negative* is a positive with exactly one
+    slot replaced, never by the original value. A triple is *known* if it is in
+    one of the splits of the filter. A *position* is the 64-bit index of a
+    positive within the stream of a seed. Negatives are a pure function of
+    fingerprint, sampler configuration, algorithm version, seed and position. So
+    the same request gives the same bytes again, on any replica.
 
-    Messages ahead. On a stream of requests a client may send some before their
-    answers come, at most `Limits.max_unanswered_messages`, and together at most
-    `Limits.max_unanswered_bytes`. It reads answers while it sends: one that
-    sends more than that without reading is refused with `TOO_MANY_UNANSWERED`.
+    Unanswered messages. On a stream of requests a client may send messages
+    before it has read the answers to earlier ones: at most
+    `Limits.max_unanswered_messages`, with at most `Limits.max_unanswered_bytes`
+    together. A client that sends more without reading is refused with
+    `TOO_MANY_UNANSWERED`.
 
-    Unknown values. Fields that a receiver does not know are ignored, as protobuf
-    does by itself. A message whose oneof has no member, or only one that the
-    server does not know, is refused with `STREAM_OUT_OF_ORDER`, a number that no
-    value of an enum has with `INVALID_CONFIGURATION`. What a client does about
-    answers like that, the protocol document says.
+    Unknown values. A receiver ignores fields that it does not know, as protobuf
+    does by itself. The server refuses a message whose oneof has no member, or
+    only an unknown one, with `STREAM_OUT_OF_ORDER`, and an unknown enum number
+    with `INVALID_CONFIGURATION`. The protocol document says what a client does
+    about such answers.
 
-    Message sizes. With the server's default limits no answer of a stream is
-    larger than 4 MiB, the default limit of gRPC clients: a negative takes at
-    most 4 bytes of `replaced` and one bit of `mask`, with `log_q` 4 bytes more,
-    and there a message may ask for half as many. `GetServer` gives all limits, the
-    largest message that the server receives among them.
+    Message sizes. With the server's default limits, every answer of a stream
+    fits into 4 MiB, the default limit of gRPC clients: a negative takes at most
+    4 bytes of `replaced` and one bit of `mask`. With `log_q` it takes 4 bytes
+    more, and a message may ask for half as many. `GetServer` returns all limits,
+    also that of messages to the server.
     """
 
     def __init__(self, channel):
@@ -108,39 +110,41 @@ class SamplerServiceStub:
 
 
 class SamplerServiceServicer:
-    """The shared negative sampler of knowledge-graph-embedding trainers.
+    """Negative sampling for knowledge-graph-embedding trainers.
 
-    Vocabulary. A *triple* is (head, relation, tail), each an unsigned id that
-    starts at 0. A *positive* is a triple that the caller wants corrupted. A
-    *negative* is a positive with exactly one *slot* replaced, never by the
-    original value. A *position* is the 64-bit index of a positive within the
-    stream of a seed: negatives are a pure function of (fingerprint, sampler
-    configuration, algorithm version, seed, position of the positive), so
-    sending the same request twice, or to another replica, gives the same bytes.
+    Terms. A *triple* is (head, relation, tail), each an unsigned id, counted
+    from 0. A *slot* is one of head, relation and tail. A *positive* is a triple
+    that the caller wants corrupted. A *negative* is a positive with exactly one
+    slot replaced, never by the original value. A triple is *known* if it is in
+    one of the splits of the filter. A *position* is the 64-bit index of a
+    positive within the stream of a seed. Negatives are a pure function of
+    fingerprint, sampler configuration, algorithm version, seed and position. So
+    the same request gives the same bytes again, on any replica.
 
-    Messages ahead. On a stream of requests a client may send some before their
-    answers come, at most `Limits.max_unanswered_messages`, and together at most
-    `Limits.max_unanswered_bytes`. It reads answers while it sends: one that
-    sends more than that without reading is refused with `TOO_MANY_UNANSWERED`.
+    Unanswered messages. On a stream of requests a client may send messages
+    before it has read the answers to earlier ones: at most
+    `Limits.max_unanswered_messages`, with at most `Limits.max_unanswered_bytes`
+    together. A client that sends more without reading is refused with
+    `TOO_MANY_UNANSWERED`.
 
-    Unknown values. Fields that a receiver does not know are ignored, as protobuf
-    does by itself. A message whose oneof has no member, or only one that the
-    server does not know, is refused with `STREAM_OUT_OF_ORDER`, a number that no
-    value of an enum has with `INVALID_CONFIGURATION`. What a client does about
-    answers like that, the protocol document says.
+    Unknown values. A receiver ignores fields that it does not know, as protobuf
+    does by itself. The server refuses a message whose oneof has no member, or
+    only an unknown one, with `STREAM_OUT_OF_ORDER`, and an unknown enum number
+    with `INVALID_CONFIGURATION`. The protocol document says what a client does
+    about such answers.
 
-    Message sizes. With the server's default limits no answer of a stream is
-    larger than 4 MiB, the default limit of gRPC clients: a negative takes at
-    most 4 bytes of `replaced` and one bit of `mask`, with `log_q` 4 bytes more,
-    and there a message may ask for half as many. `GetServer` gives all limits, the
-    largest message that the server receives among them.
+    Message sizes. With the server's default limits, every answer of a stream
+    fits into 4 MiB, the default limit of gRPC clients: a negative takes at most
+    4 bytes of `replaced` and one bit of `mask`. With `log_q` it takes 4 bytes
+    more, and a message may ask for half as many. `GetServer` returns all limits,
+    also that of messages to the server.
     """
 
     def Sample(self, request_iterator, context):
         """Corrupts positives. The first message of the client configures the stream
-        and is answered by one `SampleConfigured`; every further message carries
-        positives and is answered, in order, by one `CorruptedBatch`. Some requests
-        may be sent ahead of the answers.
+        and is answered by one `SampleConfigured`. Every further message carries
+        positives and is answered, in order, by one `CorruptedBatch`. The client
+        may send requests ahead of the answers.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -148,10 +152,10 @@ class SamplerServiceServicer:
 
     def SampleEpoch(self, request, context):
         """Streams the batches of one rank in one epoch over the training split:
-        positives in a shuffled order, with their negatives. The first message
-        says what was configured, all others carry batches. Any server with the
-        same data continues an epoch at any `start`, so a stream that breaks is
-        opened again, anywhere, at the `next_start` of the last batch received.
+        positives in shuffled order, with their negatives. The first message states
+        the configuration, all others carry batches. Any server with the same data
+        can start an epoch at any `start`. So a client opens a broken stream again
+        on any replica, at the `next_start` of the last batch received.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -159,7 +163,7 @@ class SamplerServiceServicer:
 
     def Contains(self, request_iterator, context):
         """Tells for each triple whether it is known, exactly. The first message
-        configures the stream (and is not answered); every further one carries
+        configures the stream and is not answered. Every further one carries
         triples and is answered, in order, by one `ContainsResponse`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -167,7 +171,7 @@ class SamplerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetServer(self, request, context):
-        """Versions and limits of this server.
+        """Returns versions and limits of this server.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -181,7 +185,7 @@ class SamplerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetDataset(self, request, context):
-        """Counts, splits, fingerprint and limits of one dataset.
+        """Returns counts, splits, fingerprint and limits of one dataset.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -195,20 +199,19 @@ class SamplerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetVocabulary(self, request, context):
-        """Streams the labels of all entities, then of all relations, in the order
-        of their ids.
+        """Streams the labels of all entities, then of all relations, in the order of
+        their ids.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Publish(self, request_iterator, context):
-        """Makes a graph that the client holds a dataset of this server. The first
-        message of the client announces name and fingerprint. A server that holds
-        that dataset answers `published` and ends the stream; else it asks one of
-        the clients that announce it for the triples, and the others wait for that
-        one. If its upload fails, another of them is asked. Nothing is kept of an
-        upload that is not complete.
+        """Makes a graph of the client a dataset of this server. The first message of
+        the client announces name and fingerprint. A server that has that dataset
+        answers `published` and ends the stream. Otherwise it asks one of the
+        announcing clients for the triples, and the others wait. If that upload
+        fails, it asks another one. An incomplete upload leaves nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -271,32 +274,34 @@ def add_SamplerServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class SamplerService:
-    """The shared negative sampler of knowledge-graph-embedding trainers.
+    """Negative sampling for knowledge-graph-embedding trainers.
 
-    Vocabulary. A *triple* is (head, relation, tail), each an unsigned id that
-    starts at 0. A *positive* is a triple that the caller wants corrupted. A
-    *negative* is a positive with exactly one *slot* replaced, never by the
-    original value. A *position* is the 64-bit index of a positive within the
-    stream of a seed: negatives are a pure function of (fingerprint, sampler
-    configuration, algorithm version, seed, position of the positive), so
-    sending the same request twice, or to another replica, gives the same bytes.
+    Terms. A *triple* is (head, relation, tail), each an unsigned id, counted
+    from 0. A *slot* is one of head, relation and tail. A *positive* is a triple
+    that the caller wants corrupted. A *negative* is a positive with exactly one
+    slot replaced, never by the original value. A triple is *known* if it is in
+    one of the splits of the filter. A *position* is the 64-bit index of a
+    positive within the stream of a seed. Negatives are a pure function of
+    fingerprint, sampler configuration, algorithm version, seed and position. So
+    the same request gives the same bytes again, on any replica.
 
-    Messages ahead. On a stream of requests a client may send some before their
-    answers come, at most `Limits.max_unanswered_messages`, and together at most
-    `Limits.max_unanswered_bytes`. It reads answers while it sends: one that
-    sends more than that without reading is refused with `TOO_MANY_UNANSWERED`.
+    Unanswered messages. On a stream of requests a client may send messages
+    before it has read the answers to earlier ones: at most
+    `Limits.max_unanswered_messages`, with at most `Limits.max_unanswered_bytes`
+    together. A client that sends more without reading is refused with
+    `TOO_MANY_UNANSWERED`.
 
-    Unknown values. Fields that a receiver does not know are ignored, as protobuf
-    does by itself. A message whose oneof has no member, or only one that the
-    server does not know, is refused with `STREAM_OUT_OF_ORDER`, a number that no
-    value of an enum has with `INVALID_CONFIGURATION`. What a client does about
-    answers like that, the protocol document says.
+    Unknown values. A receiver ignores fields that it does not know, as protobuf
+    does by itself. The server refuses a message whose oneof has no member, or
+    only an unknown one, with `STREAM_OUT_OF_ORDER`, and an unknown enum number
+    with `INVALID_CONFIGURATION`. The protocol document says what a client does
+    about such answers.
 
-    Message sizes. With the server's default limits no answer of a stream is
-    larger than 4 MiB, the default limit of gRPC clients: a negative takes at
-    most 4 bytes of `replaced` and one bit of `mask`, with `log_q` 4 bytes more,
-    and there a message may ask for half as many. `GetServer` gives all limits, the
-    largest message that the server receives among them.
+    Message sizes. With the server's default limits, every answer of a stream
+    fits into 4 MiB, the default limit of gRPC clients: a negative takes at most
+    4 bytes of `replaced` and one bit of `mask`. With `log_q` it takes 4 bytes
+    more, and a message may ask for half as many. `GetServer` returns all limits,
+    also that of messages to the server.
     """
 
     @staticmethod

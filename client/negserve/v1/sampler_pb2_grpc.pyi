@@ -27,32 +27,34 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class SamplerServiceStub:
-    """The shared negative sampler of knowledge-graph-embedding trainers.
+    """Negative sampling for knowledge-graph-embedding trainers.
 
-    Vocabulary. A *triple* is (head, relation, tail), each an unsigned id that
-    starts at 0. A *positive* is a triple that the caller wants corrupted. A
-    *negative* is a positive with exactly one *slot* replaced, never by the
-    original value. A *position* is the 64-bit index of a positive within the
-    stream of a seed: negatives are a pure function of (fingerprint, sampler
-    configuration, algorithm version, seed, position of the positive), so
-    sending the same request twice, or to another replica, gives the same bytes.
+    Terms. A *triple* is (head, relation, tail), each an unsigned id, counted
+    from 0. A *slot* is one of head, relation and tail. A *positive* is a triple
+    that the caller wants corrupted. A *negative* is a positive with exactly one
+    slot replaced, never by the original value. A triple is *known* if it is in
+    one of the splits of the filter. A *position* is the 64-bit index of a
+    positive within the stream of a seed. Negatives are a pure function of
+    fingerprint, sampler configuration, algorithm version, seed and position. So
+    the same request gives the same bytes again, on any replica.
 
-    Messages ahead. On a stream of requests a client may send some before their
-    answers come, at most `Limits.max_unanswered_messages`, and together at most
-    `Limits.max_unanswered_bytes`. It reads answers while it sends: one that
-    sends more than that without reading is refused with `TOO_MANY_UNANSWERED`.
+    Unanswered messages. On a stream of requests a client may send messages
+    before it has read the answers to earlier ones: at most
+    `Limits.max_unanswered_messages`, with at most `Limits.max_unanswered_bytes`
+    together. A client that sends more without reading is refused with
+    `TOO_MANY_UNANSWERED`.
 
-    Unknown values. Fields that a receiver does not know are ignored, as protobuf
-    does by itself. A message whose oneof has no member, or only one that the
-    server does not know, is refused with `STREAM_OUT_OF_ORDER`, a number that no
-    value of an enum has with `INVALID_CONFIGURATION`. What a client does about
-    answers like that, the protocol document says.
+    Unknown values. A receiver ignores fields that it does not know, as protobuf
+    does by itself. The server refuses a message whose oneof has no member, or
+    only an unknown one, with `STREAM_OUT_OF_ORDER`, and an unknown enum number
+    with `INVALID_CONFIGURATION`. The protocol document says what a client does
+    about such answers.
 
-    Message sizes. With the server's default limits no answer of a stream is
-    larger than 4 MiB, the default limit of gRPC clients: a negative takes at
-    most 4 bytes of `replaced` and one bit of `mask`, with `log_q` 4 bytes more,
-    and there a message may ask for half as many. `GetServer` gives all limits, the
-    largest message that the server receives among them.
+    Message sizes. With the server's default limits, every answer of a stream
+    fits into 4 MiB, the default limit of gRPC clients: a negative takes at most
+    4 bytes of `replaced` and one bit of `mask`. With `log_q` it takes 4 bytes
+    more, and a message may ask for half as many. `GetServer` returns all limits,
+    also that of messages to the server.
     """
 
     @_typing.overload
@@ -61,140 +63,142 @@ class SamplerServiceStub:
     def __new__(cls, channel: _aio.Channel) -> SamplerServiceAsyncStub: ...
     Sample: _grpc.StreamStreamMultiCallable[_sampler_pb2.SampleRequest, _sampler_pb2.SampleResponse]
     """Corrupts positives. The first message of the client configures the stream
-    and is answered by one `SampleConfigured`; every further message carries
-    positives and is answered, in order, by one `CorruptedBatch`. Some requests
-    may be sent ahead of the answers.
+    and is answered by one `SampleConfigured`. Every further message carries
+    positives and is answered, in order, by one `CorruptedBatch`. The client
+    may send requests ahead of the answers.
     """
     SampleEpoch: _grpc.UnaryStreamMultiCallable[_sampler_pb2.SampleEpochRequest, _sampler_pb2.SampleEpochResponse]
     """Streams the batches of one rank in one epoch over the training split:
-    positives in a shuffled order, with their negatives. The first message
-    says what was configured, all others carry batches. Any server with the
-    same data continues an epoch at any `start`, so a stream that breaks is
-    opened again, anywhere, at the `next_start` of the last batch received.
+    positives in shuffled order, with their negatives. The first message states
+    the configuration, all others carry batches. Any server with the same data
+    can start an epoch at any `start`. So a client opens a broken stream again
+    on any replica, at the `next_start` of the last batch received.
     """
     Contains: _grpc.StreamStreamMultiCallable[_sampler_pb2.ContainsRequest, _sampler_pb2.ContainsResponse]
     """Tells for each triple whether it is known, exactly. The first message
-    configures the stream (and is not answered); every further one carries
+    configures the stream and is not answered. Every further one carries
     triples and is answered, in order, by one `ContainsResponse`.
     """
     GetServer: _grpc.UnaryUnaryMultiCallable[_sampler_pb2.GetServerRequest, _sampler_pb2.GetServerResponse]
-    """Versions and limits of this server."""
+    """Returns versions and limits of this server."""
     ListDatasets: _grpc.UnaryStreamMultiCallable[_sampler_pb2.ListDatasetsRequest, _sampler_pb2.ListDatasetsResponse]
     """Streams the datasets that this server holds."""
     GetDataset: _grpc.UnaryUnaryMultiCallable[_sampler_pb2.GetDatasetRequest, _sampler_pb2.GetDatasetResponse]
-    """Counts, splits, fingerprint and limits of one dataset."""
+    """Returns counts, splits, fingerprint and limits of one dataset."""
     GetRelationStatistics: _grpc.UnaryStreamMultiCallable[_sampler_pb2.GetRelationStatisticsRequest, _sampler_pb2.GetRelationStatisticsResponse]
     """Streams statistics of the training split, in the order of the relation ids."""
     GetVocabulary: _grpc.UnaryStreamMultiCallable[_sampler_pb2.GetVocabularyRequest, _sampler_pb2.GetVocabularyResponse]
-    """Streams the labels of all entities, then of all relations, in the order
-    of their ids.
+    """Streams the labels of all entities, then of all relations, in the order of
+    their ids.
     """
     Publish: _grpc.StreamStreamMultiCallable[_sampler_pb2.PublishRequest, _sampler_pb2.PublishResponse]
-    """Makes a graph that the client holds a dataset of this server. The first
-    message of the client announces name and fingerprint. A server that holds
-    that dataset answers `published` and ends the stream; else it asks one of
-    the clients that announce it for the triples, and the others wait for that
-    one. If its upload fails, another of them is asked. Nothing is kept of an
-    upload that is not complete.
+    """Makes a graph of the client a dataset of this server. The first message of
+    the client announces name and fingerprint. A server that has that dataset
+    answers `published` and ends the stream. Otherwise it asks one of the
+    announcing clients for the triples, and the others wait. If that upload
+    fails, it asks another one. An incomplete upload leaves nothing.
     """
 
 @_typing.type_check_only
 class SamplerServiceAsyncStub(SamplerServiceStub):
-    """The shared negative sampler of knowledge-graph-embedding trainers.
+    """Negative sampling for knowledge-graph-embedding trainers.
 
-    Vocabulary. A *triple* is (head, relation, tail), each an unsigned id that
-    starts at 0. A *positive* is a triple that the caller wants corrupted. A
-    *negative* is a positive with exactly one *slot* replaced, never by the
-    original value. A *position* is the 64-bit index of a positive within the
-    stream of a seed: negatives are a pure function of (fingerprint, sampler
-    configuration, algorithm version, seed, position of the positive), so
-    sending the same request twice, or to another replica, gives the same bytes.
+    Terms. A *triple* is (head, relation, tail), each an unsigned id, counted
+    from 0. A *slot* is one of head, relation and tail. A *positive* is a triple
+    that the caller wants corrupted. A *negative* is a positive with exactly one
+    slot replaced, never by the original value. A triple is *known* if it is in
+    one of the splits of the filter. A *position* is the 64-bit index of a
+    positive within the stream of a seed. Negatives are a pure function of
+    fingerprint, sampler configuration, algorithm version, seed and position. So
+    the same request gives the same bytes again, on any replica.
 
-    Messages ahead. On a stream of requests a client may send some before their
-    answers come, at most `Limits.max_unanswered_messages`, and together at most
-    `Limits.max_unanswered_bytes`. It reads answers while it sends: one that
-    sends more than that without reading is refused with `TOO_MANY_UNANSWERED`.
+    Unanswered messages. On a stream of requests a client may send messages
+    before it has read the answers to earlier ones: at most
+    `Limits.max_unanswered_messages`, with at most `Limits.max_unanswered_bytes`
+    together. A client that sends more without reading is refused with
+    `TOO_MANY_UNANSWERED`.
 
-    Unknown values. Fields that a receiver does not know are ignored, as protobuf
-    does by itself. A message whose oneof has no member, or only one that the
-    server does not know, is refused with `STREAM_OUT_OF_ORDER`, a number that no
-    value of an enum has with `INVALID_CONFIGURATION`. What a client does about
-    answers like that, the protocol document says.
+    Unknown values. A receiver ignores fields that it does not know, as protobuf
+    does by itself. The server refuses a message whose oneof has no member, or
+    only an unknown one, with `STREAM_OUT_OF_ORDER`, and an unknown enum number
+    with `INVALID_CONFIGURATION`. The protocol document says what a client does
+    about such answers.
 
-    Message sizes. With the server's default limits no answer of a stream is
-    larger than 4 MiB, the default limit of gRPC clients: a negative takes at
-    most 4 bytes of `replaced` and one bit of `mask`, with `log_q` 4 bytes more,
-    and there a message may ask for half as many. `GetServer` gives all limits, the
-    largest message that the server receives among them.
+    Message sizes. With the server's default limits, every answer of a stream
+    fits into 4 MiB, the default limit of gRPC clients: a negative takes at most
+    4 bytes of `replaced` and one bit of `mask`. With `log_q` it takes 4 bytes
+    more, and a message may ask for half as many. `GetServer` returns all limits,
+    also that of messages to the server.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Sample: _aio.StreamStreamMultiCallable[_sampler_pb2.SampleRequest, _sampler_pb2.SampleResponse]  # type: ignore[assignment]
     """Corrupts positives. The first message of the client configures the stream
-    and is answered by one `SampleConfigured`; every further message carries
-    positives and is answered, in order, by one `CorruptedBatch`. Some requests
-    may be sent ahead of the answers.
+    and is answered by one `SampleConfigured`. Every further message carries
+    positives and is answered, in order, by one `CorruptedBatch`. The client
+    may send requests ahead of the answers.
     """
     SampleEpoch: _aio.UnaryStreamMultiCallable[_sampler_pb2.SampleEpochRequest, _sampler_pb2.SampleEpochResponse]  # type: ignore[assignment]
     """Streams the batches of one rank in one epoch over the training split:
-    positives in a shuffled order, with their negatives. The first message
-    says what was configured, all others carry batches. Any server with the
-    same data continues an epoch at any `start`, so a stream that breaks is
-    opened again, anywhere, at the `next_start` of the last batch received.
+    positives in shuffled order, with their negatives. The first message states
+    the configuration, all others carry batches. Any server with the same data
+    can start an epoch at any `start`. So a client opens a broken stream again
+    on any replica, at the `next_start` of the last batch received.
     """
     Contains: _aio.StreamStreamMultiCallable[_sampler_pb2.ContainsRequest, _sampler_pb2.ContainsResponse]  # type: ignore[assignment]
     """Tells for each triple whether it is known, exactly. The first message
-    configures the stream (and is not answered); every further one carries
+    configures the stream and is not answered. Every further one carries
     triples and is answered, in order, by one `ContainsResponse`.
     """
     GetServer: _aio.UnaryUnaryMultiCallable[_sampler_pb2.GetServerRequest, _sampler_pb2.GetServerResponse]  # type: ignore[assignment]
-    """Versions and limits of this server."""
+    """Returns versions and limits of this server."""
     ListDatasets: _aio.UnaryStreamMultiCallable[_sampler_pb2.ListDatasetsRequest, _sampler_pb2.ListDatasetsResponse]  # type: ignore[assignment]
     """Streams the datasets that this server holds."""
     GetDataset: _aio.UnaryUnaryMultiCallable[_sampler_pb2.GetDatasetRequest, _sampler_pb2.GetDatasetResponse]  # type: ignore[assignment]
-    """Counts, splits, fingerprint and limits of one dataset."""
+    """Returns counts, splits, fingerprint and limits of one dataset."""
     GetRelationStatistics: _aio.UnaryStreamMultiCallable[_sampler_pb2.GetRelationStatisticsRequest, _sampler_pb2.GetRelationStatisticsResponse]  # type: ignore[assignment]
     """Streams statistics of the training split, in the order of the relation ids."""
     GetVocabulary: _aio.UnaryStreamMultiCallable[_sampler_pb2.GetVocabularyRequest, _sampler_pb2.GetVocabularyResponse]  # type: ignore[assignment]
-    """Streams the labels of all entities, then of all relations, in the order
-    of their ids.
+    """Streams the labels of all entities, then of all relations, in the order of
+    their ids.
     """
     Publish: _aio.StreamStreamMultiCallable[_sampler_pb2.PublishRequest, _sampler_pb2.PublishResponse]  # type: ignore[assignment]
-    """Makes a graph that the client holds a dataset of this server. The first
-    message of the client announces name and fingerprint. A server that holds
-    that dataset answers `published` and ends the stream; else it asks one of
-    the clients that announce it for the triples, and the others wait for that
-    one. If its upload fails, another of them is asked. Nothing is kept of an
-    upload that is not complete.
+    """Makes a graph of the client a dataset of this server. The first message of
+    the client announces name and fingerprint. A server that has that dataset
+    answers `published` and ends the stream. Otherwise it asks one of the
+    announcing clients for the triples, and the others wait. If that upload
+    fails, it asks another one. An incomplete upload leaves nothing.
     """
 
 class SamplerServiceServicer(metaclass=_abc_1.ABCMeta):
-    """The shared negative sampler of knowledge-graph-embedding trainers.
+    """Negative sampling for knowledge-graph-embedding trainers.
 
-    Vocabulary. A *triple* is (head, relation, tail), each an unsigned id that
-    starts at 0. A *positive* is a triple that the caller wants corrupted. A
-    *negative* is a positive with exactly one *slot* replaced, never by the
-    original value. A *position* is the 64-bit index of a positive within the
-    stream of a seed: negatives are a pure function of (fingerprint, sampler
-    configuration, algorithm version, seed, position of the positive), so
-    sending the same request twice, or to another replica, gives the same bytes.
+    Terms. A *triple* is (head, relation, tail), each an unsigned id, counted
+    from 0. A *slot* is one of head, relation and tail. A *positive* is a triple
+    that the caller wants corrupted. A *negative* is a positive with exactly one
+    slot replaced, never by the original value. A triple is *known* if it is in
+    one of the splits of the filter. A *position* is the 64-bit index of a
+    positive within the stream of a seed. Negatives are a pure function of
+    fingerprint, sampler configuration, algorithm version, seed and position. So
+    the same request gives the same bytes again, on any replica.
 
-    Messages ahead. On a stream of requests a client may send some before their
-    answers come, at most `Limits.max_unanswered_messages`, and together at most
-    `Limits.max_unanswered_bytes`. It reads answers while it sends: one that
-    sends more than that without reading is refused with `TOO_MANY_UNANSWERED`.
+    Unanswered messages. On a stream of requests a client may send messages
+    before it has read the answers to earlier ones: at most
+    `Limits.max_unanswered_messages`, with at most `Limits.max_unanswered_bytes`
+    together. A client that sends more without reading is refused with
+    `TOO_MANY_UNANSWERED`.
 
-    Unknown values. Fields that a receiver does not know are ignored, as protobuf
-    does by itself. A message whose oneof has no member, or only one that the
-    server does not know, is refused with `STREAM_OUT_OF_ORDER`, a number that no
-    value of an enum has with `INVALID_CONFIGURATION`. What a client does about
-    answers like that, the protocol document says.
+    Unknown values. A receiver ignores fields that it does not know, as protobuf
+    does by itself. The server refuses a message whose oneof has no member, or
+    only an unknown one, with `STREAM_OUT_OF_ORDER`, and an unknown enum number
+    with `INVALID_CONFIGURATION`. The protocol document says what a client does
+    about such answers.
 
-    Message sizes. With the server's default limits no answer of a stream is
-    larger than 4 MiB, the default limit of gRPC clients: a negative takes at
-    most 4 bytes of `replaced` and one bit of `mask`, with `log_q` 4 bytes more,
-    and there a message may ask for half as many. `GetServer` gives all limits, the
-    largest message that the server receives among them.
+    Message sizes. With the server's default limits, every answer of a stream
+    fits into 4 MiB, the default limit of gRPC clients: a negative takes at most
+    4 bytes of `replaced` and one bit of `mask`. With `log_q` it takes 4 bytes
+    more, and a message may ask for half as many. `GetServer` returns all limits,
+    also that of messages to the server.
     """
 
     @_abc_1.abstractmethod
@@ -204,9 +208,9 @@ class SamplerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_sampler_pb2.SampleResponse], _abc.AsyncIterator[_sampler_pb2.SampleResponse]]:
         """Corrupts positives. The first message of the client configures the stream
-        and is answered by one `SampleConfigured`; every further message carries
-        positives and is answered, in order, by one `CorruptedBatch`. Some requests
-        may be sent ahead of the answers.
+        and is answered by one `SampleConfigured`. Every further message carries
+        positives and is answered, in order, by one `CorruptedBatch`. The client
+        may send requests ahead of the answers.
         """
 
     @_abc_1.abstractmethod
@@ -216,10 +220,10 @@ class SamplerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_sampler_pb2.SampleEpochResponse], _abc.AsyncIterator[_sampler_pb2.SampleEpochResponse]]:
         """Streams the batches of one rank in one epoch over the training split:
-        positives in a shuffled order, with their negatives. The first message
-        says what was configured, all others carry batches. Any server with the
-        same data continues an epoch at any `start`, so a stream that breaks is
-        opened again, anywhere, at the `next_start` of the last batch received.
+        positives in shuffled order, with their negatives. The first message states
+        the configuration, all others carry batches. Any server with the same data
+        can start an epoch at any `start`. So a client opens a broken stream again
+        on any replica, at the `next_start` of the last batch received.
         """
 
     @_abc_1.abstractmethod
@@ -229,7 +233,7 @@ class SamplerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_sampler_pb2.ContainsResponse], _abc.AsyncIterator[_sampler_pb2.ContainsResponse]]:
         """Tells for each triple whether it is known, exactly. The first message
-        configures the stream (and is not answered); every further one carries
+        configures the stream and is not answered. Every further one carries
         triples and is answered, in order, by one `ContainsResponse`.
         """
 
@@ -239,7 +243,7 @@ class SamplerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sampler_pb2.GetServerRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sampler_pb2.GetServerResponse, _abc.Awaitable[_sampler_pb2.GetServerResponse]]:
-        """Versions and limits of this server."""
+        """Returns versions and limits of this server."""
 
     @_abc_1.abstractmethod
     def ListDatasets(
@@ -255,7 +259,7 @@ class SamplerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sampler_pb2.GetDatasetRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sampler_pb2.GetDatasetResponse, _abc.Awaitable[_sampler_pb2.GetDatasetResponse]]:
-        """Counts, splits, fingerprint and limits of one dataset."""
+        """Returns counts, splits, fingerprint and limits of one dataset."""
 
     @_abc_1.abstractmethod
     def GetRelationStatistics(
@@ -271,8 +275,8 @@ class SamplerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sampler_pb2.GetVocabularyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_sampler_pb2.GetVocabularyResponse], _abc.AsyncIterator[_sampler_pb2.GetVocabularyResponse]]:
-        """Streams the labels of all entities, then of all relations, in the order
-        of their ids.
+        """Streams the labels of all entities, then of all relations, in the order of
+        their ids.
         """
 
     @_abc_1.abstractmethod
@@ -281,12 +285,11 @@ class SamplerServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_sampler_pb2.PublishRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_sampler_pb2.PublishResponse], _abc.AsyncIterator[_sampler_pb2.PublishResponse]]:
-        """Makes a graph that the client holds a dataset of this server. The first
-        message of the client announces name and fingerprint. A server that holds
-        that dataset answers `published` and ends the stream; else it asks one of
-        the clients that announce it for the triples, and the others wait for that
-        one. If its upload fails, another of them is asked. Nothing is kept of an
-        upload that is not complete.
+        """Makes a graph of the client a dataset of this server. The first message of
+        the client announces name and fingerprint. A server that has that dataset
+        answers `published` and ends the stream. Otherwise it asks one of the
+        announcing clients for the triples, and the others wait. If that upload
+        fails, it asks another one. An incomplete upload leaves nothing.
         """
 
 def add_SamplerServiceServicer_to_server(servicer: SamplerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
