@@ -86,6 +86,7 @@ class ServerStream(Generic[_Request]):
         self._ahead: deque[bytes] = deque()
         self.num_bytes_ahead = 0
         self._reader: asyncio.Task[None] | None = None
+        self._has_begun = False
 
     async def read(self) -> _Request | None:
         """Wait for the next request; None after the last.
@@ -127,6 +128,11 @@ class ServerStream(Generic[_Request]):
 
         :raises InvalidInput: if :meth:`end` was called
         """
+        if not self._has_begun:
+            # Else gRPC would send it with the first answer, and once more with a status that comes
+            # while that waits for its client: which fails, and the client would hear nothing.
+            await self._context.send_initial_metadata(())
+            self._has_begun = True
         await self._wait(self._context.write(message), _Wait.ROOM)
         if self._ended_by is not None:
             raise self._ended_by
@@ -154,6 +160,11 @@ class ServerStream(Generic[_Request]):
             raise self._ended_by from None
         finally:
             self._waits_for = None
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether its client, or a server that stops, gave it up."""
+        return not self._is_cut and self.task.cancelling() > 0
 
     @property
     def is_resting(self) -> bool:
