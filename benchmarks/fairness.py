@@ -4,7 +4,9 @@ Run as ``python -m benchmarks.fairness [--server FOLDER]... [--json FILE]``. A s
 of its own on loopback, and so are those beside the small stream. Clients send prepared bytes and
 do not decode what comes, but they do use the same processors. ``--server`` names a checkout whose
 server is measured; several take turns in one run. Latencies are what the small stream's process
-sees: from the request's write to the answer's read.
+sees: from the request's write to the answer's read. All processes share this machine, so each case
+is also measured with the small stream alone on a second server, beside the same load on the first:
+what it waits then is the machine's doing, and the rest is the server's.
 """
 
 from __future__ import annotations
@@ -150,14 +152,14 @@ def _ask(process: subprocess.Popen[str]) -> int:
 
 
 def _measure(
-    target: str, others: str, cases: Sequence[tuple[int, float]], seconds: float
+    target: str, beside_target: str, others: str, cases: Sequence[tuple[int, float]], seconds: float
 ) -> Iterator[tuple[int, float, Figures]]:
-    """Measure small streams of some k and pauses beside others."""
+    """Measure small streams of some k and pauses at a server, beside others at one."""
     number, kind, batch, other_k = _OTHERS[others]
     with ExitStack() as stack:
         beside: list[subprocess.Popen[str]] = []
         if number:
-            command = "--beside", target, str(number), kind, str(batch), str(other_k)
+            command = "--beside", beside_target, str(number), kind, str(batch), str(other_k)
             beside.append(stack.enter_context(_process("-m", "benchmarks.fairness", *command)))
         deadline = time.monotonic() + 60
         while any(not _ask(process) for process in beside):
@@ -180,20 +182,39 @@ def _measure(
 
 
 def _row(
-    server: str, k: int, pause: float, others: str, runs: list[Figures], alone: list[Figures]
-) -> Row:
+    server: str, k: int, pause: float, others: str, runs: list[Figures], apart: list[Figures],
+    alone: list[Figures],
+) -> Row:  # fmt: skip
     """Give medians over repetitions."""
-    p50, p99, made = (statistics.median(run[key] for run in runs) for key in runs[0])
+
+    def median(runs: list[Figures], key: str) -> float:
+        return statistics.median(run[key] for run in runs)
+
+    p99 = median(runs, "p99")
     return {
         "server": server,
         "k": k,
         "pause_ms": f"{1e3 * pause:g}",
         "beside": others,
-        "p50_ms": f"{1e3 * p50:.2f}",
+        "p50_ms": f"{1e3 * median(runs, 'p50'):.2f}",
         "p99_ms": f"{1e3 * p99:.2f}",
-        "times_alone": f"{p99 / statistics.median(run['p99'] for run in alone):.1f}",
-        "others_negatives_per_second": made,
+        "p99_apart_ms": f"{1e3 * median(apart, 'p99'):.2f}",
+        "times_apart": f"{p99 / median(apart, 'p99'):.1f}",
+        "times_alone": f"{p99 / median(alone, 'p99'):.1f}",
+        "others_negatives_per_second": median(runs, "negatives_per_second"),
     }
+
+
+@contextmanager
+def _server(checkout: str, file: Path) -> Iterator[str]:
+    """Run the server of a checkout; give its address."""
+    path = os.pathsep.join(str(Path(checkout) / part) for part in ("client", "server"))
+    with _process(
+        "-m", "negserve_server.cli", "serve", "--log-level", "error",
+        "--listen", "127.0.0.1:0", "--dataset", f"graph={file}", path=path,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        yield process.stdout.readline().split()[-1]
 
 
 def _graph(path: Path) -> None:
@@ -213,29 +234,27 @@ def main(servers: list[str], ks: list[int], json_path: Path | None, seconds: flo
         file = RESULTS / ".fairness.tsv"
         _graph(file)
         stack.callback(file.unlink)
-        targets = {}
-        for server in servers:
-            path = os.pathsep.join(str(Path(server) / part) for part in ("client", "server"))
-            process = stack.enter_context(
-                _process(
-                    "-m", "negserve_server.cli", "serve", "--log-level", "warning",
-                    "--listen", "127.0.0.1:0", "--dataset", f"graph={file}", path=path,
-                )
-            )  # fmt: skip
-            assert process.stdout is not None
-            targets[server] = process.stdout.readline().split()[-1]
+        targets = {server: stack.enter_context(_server(server, file)) for server in servers}
+        apart = stack.enter_context(_server(servers[-1], file))
         cases = [(k, pause) for k in ks for pause in (_STEP, 0.0)]
-        found: dict[tuple[int, float], dict[tuple[str, str], list[Figures]]] = {}
+        found: dict[tuple[int, float], dict[tuple[str, str, bool], list[Figures]]] = {}
         for _ in range(rounds):
             for others in only or _OTHERS:
                 for server, target in targets.items():
-                    for k, pause, result in _measure(target, others, cases, seconds):
-                        of_case = found.setdefault((k, pause), {})
-                        of_case.setdefault((others, server), []).append(result)
+                    for is_apart in (False, True):
+                        own = apart if is_apart else target
+                        for k, pause, result in _measure(own, target, others, cases, seconds):
+                            of_case = found.setdefault((k, pause), {})
+                            of_case.setdefault((others, server, is_apart), []).append(result)
         for (k, pause), results in found.items():
-            for (others, server), runs in results.items():
-                alone = results.get(("nobody", server), runs)
-                rows.append(_row(Path(server).name, k, pause, others, runs, alone))
+            for (others, server, is_apart), runs in results.items():
+                if is_apart:
+                    continue
+                figures = (
+                    results[others, server, True],
+                    results.get(("nobody", server, False), runs),
+                )
+                rows.append(_row(Path(server).name, k, pause, others, runs, *figures))
     show("fairness", rows)
     write("fairness", rows, json_path)
 

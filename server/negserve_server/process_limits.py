@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import math
 import os
 import threading
@@ -111,10 +110,3 @@ def _start_threads(number: int) -> int:
         for thread in threads:
             thread.join()
     return len(threads)
-
-
-def give_back() -> None:
-    """Return freed memory to the operating system, where the C library keeps it."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
-    if trim is not None:
-        trim(0)

@@ -11,7 +11,7 @@ from negserve_server.sampling.batch import CorruptedBatch
 
 #: Negatives of one part: some milliseconds. In parts of one, large requests took a third more of
 #: the processor, as threads wait for each other at the end of each.
-PART_WORK = 1 << 19
+PART_WORK = 1 << 20
 #: What a positive takes besides its negatives, as a number of those.
 _POSITIVE_WORK = 8
 

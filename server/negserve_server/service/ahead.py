@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
+import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from types import TracebackType
+
+from negserve_server.c_memory import give_back
 
 #: A client that takes nothing of an answer for so long has stopped reading.
 _STOPPED_SECONDS = 1.0
 #: An answer that is on its way is there twice: ours, and gRPC's copy of it.
 _COPIES = 2
-#: So many bytes given back are told to the system, so many seconds later.
+#: So many bytes that are free go back to the system, or all, once nothing was freed for so long.
 _TRIM_BYTES = 16 * 1024 * 1024
 _TRIM_SECONDS = 1.0
 
@@ -38,6 +39,9 @@ class Ahead:
         self._waiting: deque[tuple[asyncio.Future[None], Share, int]] = deque()
         self._peak = 0
         self._is_trimming = False
+        self._noted_at = 0.0
+        self._senders: set[Share] = set()
+        self._is_watching = False
 
     def open(self) -> Share:
         """Begin a stream's account; leave it as a context manager."""
@@ -76,22 +80,45 @@ class Ahead:
     def note(self, num_bytes: int) -> None:
         """Count bytes more, or less."""
         self.num_bytes += num_bytes
-        self._peak = max(self._peak, self._num_all)
-        if self._peak - self._num_all > _TRIM_BYTES and not self._is_trimming:
-            self._is_trimming = True
-            asyncio.get_running_loop().call_later(_TRIM_SECONDS, self._trim)
-
-    @property
-    def _num_all(self) -> int:
-        return self.num_bytes + self.num_stopped_bytes
+        self._peak = max(self._peak, self.num_bytes + self.num_stopped_bytes)
+        if num_bytes < 0:
+            self._noted_at = time.monotonic()
+            if not self._is_trimming:
+                self._is_trimming = True
+                asyncio.get_running_loop().call_later(_TRIM_SECONDS, self._trim)
 
     def _trim(self) -> None:
-        """Let the system have what is free, unless it was needed again."""
-        self._is_trimming = False
-        is_free = self._peak - self._num_all > _TRIM_BYTES
-        self._peak = self._num_all
-        if is_free:
-            asyncio.get_running_loop().run_in_executor(None, _trim)
+        """Let the system have what was freed: after a peak, and when all is quiet."""
+        num_all = self.num_bytes + self.num_stopped_bytes
+        is_quiet = time.monotonic() - self._noted_at >= _TRIM_SECONDS
+        if is_quiet or self._peak - num_all > _TRIM_BYTES:
+            self._peak = num_all
+            asyncio.get_running_loop().run_in_executor(None, give_back)
+        self._is_trimming = not is_quiet
+        if self._is_trimming:
+            asyncio.get_running_loop().call_later(_TRIM_SECONDS, self._trim)
+
+    def note_sending(self, share: Share) -> None:
+        """Watch a share's answer until its client has taken it.
+
+        One timer watches all: to begin and cancel one for each answer takes longer.
+        """
+        self._senders.add(share)
+        if not self._is_watching:
+            self._is_watching = True
+            asyncio.get_running_loop().call_later(_STOPPED_SECONDS / 4, self._watch)
+
+    def note_sent(self, share: Share) -> None:
+        """Watch a share's answer no more."""
+        self._senders.discard(share)
+
+    def _watch(self) -> None:
+        now = time.monotonic()
+        for share in list(self._senders):
+            share.stop_if_slow(now)
+        self._is_watching = bool(self._senders)
+        if self._is_watching:
+            asyncio.get_running_loop().call_later(_STOPPED_SECONDS / 4, self._watch)
 
     def serve(self) -> None:
         """Give those who wait the room that there is."""
@@ -105,12 +132,17 @@ class Ahead:
 class Share:
     """What one stream holds."""
 
-    __slots__ = ("_ahead", "_num_stopped_bytes", "num_bytes")
+    __slots__ = (
+        "_ahead", "_num_sending", "_num_stopped_bytes", "_on_stop", "_sending_since", "num_bytes",
+    )  # fmt: skip
 
     def __init__(self, ahead: Ahead) -> None:
         self._ahead = ahead
         self.num_bytes = 0
+        self._num_sending = 0
         self._num_stopped_bytes = 0
+        self._sending_since = 0.0
+        self._on_stop: Callable[[], None] | None = None
 
     def __enter__(self) -> Share:
         return self
@@ -121,6 +153,7 @@ class Share:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._ahead.note_sent(self)
         self._go_on()
         if self.num_bytes:
             self.give_back_taken(self.num_bytes)
@@ -147,29 +180,37 @@ class Share:
         self.note_taken(num_bytes)
         return True
 
-    @contextmanager
-    def sending(self, num_bytes: int, on_stop: Callable[[], None] | None = None) -> Iterator[None]:
-        """Give back the room of an answer once its client has it.
+    def begin_sending(self, num_bytes: int, on_stop: Callable[[], None] | None = None) -> None:
+        """Say that an answer is handed to gRPC, which has it until its client takes it.
 
-        :param on_stop: called if it takes nothing for a while
+        :param on_stop: called if the client takes nothing for a while
         """
-        num_copies = num_bytes * _COPIES
+        self._num_sending = num_bytes * _COPIES
+        self._on_stop = on_stop
+        self._sending_since = time.monotonic()
+        self._ahead.note_sending(self)
 
-        def stop() -> None:
-            self._num_stopped_bytes = num_copies
-            self._ahead.num_stopped_bytes += num_copies
-            self._ahead.note(-num_copies)
-            if on_stop is not None:
-                on_stop()
-            self._ahead.serve()
-
-        timer = asyncio.get_running_loop().call_later(_STOPPED_SECONDS, stop)
-        try:
-            yield
-        finally:
-            timer.cancel()
+    def end_sending(self) -> None:
+        """Say that the client has taken the answer, and give back its room."""
+        self._ahead.note_sent(self)
+        if self._num_stopped_bytes:
             self._go_on()
-            self.give_back_taken(num_copies)
+        num_bytes, self._num_sending = self._num_sending, 0
+        self.give_back_taken(num_bytes)
+
+    def stop_if_slow(self, now: float) -> None:
+        """Count the answer apart if it has been under way for too long.
+
+        :param now: seconds of the monotonic clock
+        """
+        if self._num_stopped_bytes or now - self._sending_since < _STOPPED_SECONDS:
+            return
+        self._num_stopped_bytes = self._num_sending
+        self._ahead.num_stopped_bytes += self._num_sending
+        self._ahead.note(-self._num_sending)
+        if self._on_stop is not None:
+            self._on_stop()
+        self._ahead.serve()
 
     def _go_on(self) -> None:
         self._ahead.num_stopped_bytes -= self._num_stopped_bytes
@@ -193,11 +234,5 @@ class Share:
         self._ahead.note(-num_bytes)
         if num_bytes and not self.num_bytes:
             self._ahead.num_holders -= 1
-        self._ahead.serve()
-
-
-def _trim() -> None:
-    """Give free memory back to the system, which glibc keeps where it is in pieces."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
+        if self._ahead.is_waited_for:
+            self._ahead.serve()

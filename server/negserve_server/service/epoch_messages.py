@@ -67,8 +67,9 @@ class EpochMessages:
                 self._begin_ahead()
                 # What is made ahead of a client that stopped reading is dropped, and made again
                 # when it goes on: batches are pure functions.
-                with self._share.sending(size, self._drop):
-                    yield message
+                self._share.begin_sending(size, self._drop)
+                yield message
+                self._share.end_sending()
                 del message
         finally:
             self._drop()

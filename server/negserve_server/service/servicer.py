@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextlib import aclosing
@@ -103,15 +102,13 @@ class SamplerServicer:
             )
             self._remarks.of_leakage(name, factory, sampler.config.filter_splits, epochs=False)
             first_positives = FirstPositives(name, factory)
-            account, answered = Account(), math.inf
+            account, answered = Account(), time.monotonic()
             k = sampler.config.num_negs_per_pos
             while (request := await stream.read()) is not None:
                 account.note_pause(time.monotonic() - answered)
                 _expect(request.WhichOneof("message"), "positives")
                 count = min(wire.count_ids(request.positives.triples.heads), self._max_triples)
-                size = min(
-                    wire.batch_bytes(sampler, count), wire.batch_bytes(sampler, self._max_triples)
-                )
+                size = wire.batch_bytes(sampler, count)
                 await share.take(size)
                 work = work_of(count, k)
                 steps = self._corrupt(sampler, request.positives, first_positives)
@@ -120,8 +117,9 @@ class SamplerServicer:
                 else:
                     answer = await self._turns.steps(account, work, steps)
                 del request
-                with share.sending(size):
-                    yield answer
+                share.begin_sending(size)
+                yield answer
+                share.end_sending()
                 answered = time.monotonic()
 
     def _configure(self, factory: TriplesFactory, message: pb.SamplerConfig) -> Sampler:
@@ -145,7 +143,8 @@ class SamplerServicer:
                 yield
             batches.append(sampler.sample(positives[part], request.position + part.start))
         first_positives.add(positives)
-        answer = pb.SampleResponse(batch=wire.encode_batch(join(batches)))
+        answer = pb.SampleResponse()
+        wire.encode_batch(join(batches), answer.batch)  # in place: a message is copied into another
         if first_positives.are_due and (text := first_positives.judge()):
             self._remarks.of_unknown_positives(first_positives.factory, text)
             answer.notices.add(kind=pb.Notice.KIND_UNKNOWN_POSITIVES, text=text)
@@ -206,8 +205,9 @@ class SamplerServicer:
                     account, work_of(count, 0), self._look_up(index, request.triples)
                 )
                 del request
-                with share.sending(size):
-                    yield answer
+                share.begin_sending(size)
+                yield answer
+                share.end_sending()
 
     def _look_up(self, index: FilterIndex, message: pb.Triples) -> Generator[None, None, bytes]:
         """Make the answer to triples, in steps."""
@@ -288,8 +288,9 @@ class SamplerServicer:
             for item in items:
                 await share.take(_PIECE_BYTES)
                 piece = await self._turns.call(account, _PIECE_WORK, make, item)
-                with share.sending(_PIECE_BYTES):
-                    yield piece
+                share.begin_sending(_PIECE_BYTES)
+                yield piece
+                share.end_sending()
 
     async def publish(
         self, stream: ServerStream[pb.PublishRequest]

@@ -17,37 +17,41 @@ _T = TypeVar("_T")
 
 #: What a turn is taken to last until it is known: about as long as a slice.
 _EXPECTED_SECONDS = 0.0003
+#: A round of the event loop begins no further calls after so much time of them.
+_ROUND_SECONDS = 0.0003
 #: Threads for work that can't be cut: most of them wait for each other's indexes.
 _THREADS_ASIDE = 8
 #: Work of a request, in negatives, up to which it is of one size, or of the next one.
 _SIZES = (1 << 12, 1 << 14, 1 << 16, 1 << 18)
-#: The number of the group of those that paused before they asked.
-_AFTER_A_PAUSE = 0
-#: A client that asks so late after its answer did something else meanwhile: it trained.
+#: A client that asks so late after its answers does something else meanwhile: it trains.
 _PAUSE_SECONDS = 0.004
+#: What the last pause counts in the mean of them: one pause may have been the network's.
+_LAST_PAUSE = 0.25
+#: Requests above this size are one group, whether their clients pause or not: such an answer
+#: takes a while to arrive.
+_LARGE = _SIZES[-2]
 
 
 class Account:
     """What one stream has had of the server's time."""
 
-    __slots__ = ("_has_paused", "tags")
+    __slots__ = ("_pause", "tags")
 
     def __init__(self) -> None:
         self.tags: dict[object, float] = {}
-        self._has_paused = False
+        self._pause = 0.0
 
     def note_pause(self, seconds: float) -> None:
         """Say how long after the last answer the request came."""
-        self._has_paused = seconds >= _PAUSE_SECONDS
+        self._pause += _LAST_PAUSE * (min(seconds, 2 * _PAUSE_SECONDS) - self._pause)
 
     def group(self, work: int) -> int:
         """Say with which others a request has to share.
 
         :param work: of the whole request, as a number of negatives
         """
-        if self._has_paused and work <= _SIZES[-2]:
-            return _AFTER_A_PAUSE
-        return 1 + sum(work > size for size in _SIZES)
+        has_paused = self._pause >= _PAUSE_SECONDS and work <= _LARGE
+        return 2 * sum(work > size for size in _SIZES) + has_paused
 
 
 class _Group(Generic[_Item]):
@@ -68,14 +72,16 @@ class FairQueue(Generic[_Item]):
     has had. The lowest goes first. Who had nothing to do meanwhile starts where the others are: it
     goes before those that were served since, and has saved nothing up.
 
-    The groups are requests of about one size, and those, large ones excepted, before which their
-    client paused. So a small request does not wait for a queue of large ones, however many streams
-    send them, nor a trainer for those that only draw; and none can take more than its group's share
-    from the others.
+    The groups are requests of about one size, and, but for large ones, of clients that pause
+    between them or do not. So a small request does not wait for a queue of large ones, however
+    many streams send them, nor a trainer for those that only draw; and none can take more than its
+    group's share from the others.
     """
 
     def __init__(self) -> None:
-        self._groups: tuple[_Group[_Item], ...] = tuple(_Group() for _ in range(len(_SIZES) + 2))
+        self._groups: tuple[_Group[_Item], ...] = tuple(
+            _Group() for _ in range(2 * (len(_SIZES) + 1))
+        )
         self._now = 0.0
         self._numbers = count()
         self._length = 0
@@ -100,6 +106,13 @@ class FairQueue(Generic[_Item]):
             account.tags[group] = tag
         heapq.heappush(group.heap, (tag, next(self._numbers), account, item))
         self._length += 1
+
+    def pass_by(self, account: Account, number: int) -> None:
+        """Put and take an item while none waits."""
+        group = self._groups[number]
+        self._now = group.tag = max(group.tag, self._now)
+        group.now = account.tags[group] = max(account.tags.get(group, 0.0), group.now)
+        self._add(group, account, _EXPECTED_SECONDS)
 
     def take(self) -> tuple[Account, _Item]:
         """Give the item whose turn it is.
@@ -193,7 +206,8 @@ class Turns:
         self._tokens: SimpleQueue[None] = SimpleQueue()
         self._is_closed = False
         self._here: FairQueue[tuple[int, asyncio.Future[Any], Callable[[], Any]]] = FairQueue()
-        self._ran_here = False
+        self._round_seconds = 0.0
+        self._is_round_due = False
         self._aside = ThreadPoolExecutor(_THREADS_ASIDE, thread_name_prefix="aside")
         self._threads = [
             threading.Thread(target=self._serve, name=f"engine_{i}", daemon=True)
@@ -236,38 +250,42 @@ class Turns:
     ) -> _T:
         """Call a function on the event loop: what takes less time than a hop to a thread.
 
-        One call in each round of the loop, so that requests that arrive meanwhile are seen before
-        the next one, and it is one of those whose turn it is.
+        A few calls in each round of the loop, so that requests that arrive meanwhile are seen
+        before the next ones, and these are of those whose turn it is.
         """
-        loop = asyncio.get_running_loop()
         group = account.group(work)
-        if not self._ran_here:
-            self._ran_here = True
-            loop.call_soon(self._call_next)
+        if not len(self._here) and self._round_seconds < _ROUND_SECONDS:
+            if not self._is_round_due:
+                self._is_round_due = True
+                asyncio.get_running_loop().call_soon(self._begin_round)
+            self._here.pass_by(account, group)
             begin = time.perf_counter()
             try:
                 return function(*arguments)
             finally:
-                self._here.charge(account, group, _EXPECTED_SECONDS + time.perf_counter() - begin)
-        future: asyncio.Future[_T] = loop.create_future()
+                self._note_call(account, group, time.perf_counter() - begin)
+        future: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
         self._here.put(account, group, (group, future, lambda: function(*arguments)))
         return await future
 
-    def _call_next(self) -> None:
-        while len(self._here):
+    def _begin_round(self) -> None:
+        self._round_seconds = 0.0
+        while len(self._here) and self._round_seconds < _ROUND_SECONDS:
             account, (group, future, function) = self._here.take()
-            if future.cancelled():
-                self._here.charge(account, group, 0.0)
-                continue
             begin = time.perf_counter()
-            try:
-                future.set_result(function())
-            except Exception as error:
-                future.set_exception(error)
-            self._here.charge(account, group, time.perf_counter() - begin)
-            asyncio.get_running_loop().call_soon(self._call_next)
-            return
-        self._ran_here = False
+            if not future.cancelled():
+                try:
+                    future.set_result(function())
+                except Exception as error:
+                    future.set_exception(error)
+            self._note_call(account, group, time.perf_counter() - begin)
+        self._is_round_due = self._round_seconds > 0.0
+        if self._is_round_due:
+            asyncio.get_running_loop().call_soon(self._begin_round)
+
+    def _note_call(self, account: Account, group: int, seconds: float) -> None:
+        self._round_seconds += seconds
+        self._here.charge(account, group, seconds)
 
     def _serve(self) -> None:
         while True:

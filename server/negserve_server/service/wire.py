@@ -59,15 +59,17 @@ _DEFAULT_ALPHA = SamplerConfig().alpha
 _ID_SPACE = 2**32
 
 
-def decode_ids(ids: pb.Ids, field: str) -> NDArray[np.int64]:
-    """Decode a column of triples, shape (n,).
+def decode_ids(ids: pb.Ids, field: str) -> NDArray[np.unsignedinteger]:
+    """Decode a column of triples in its own width, shape (n,).
 
     :raises InvalidInput: for an unknown width, data that is not a whole number of ids, or an
         id that no id space has
     """
     decoded = _decode_unsigned(ids, field)
-    row = int(decoded.argmax()) if len(decoded) else 0
-    if len(decoded) and int(decoded[row]) >= 2**63:
+    if decoded.itemsize < 8 or not len(decoded):
+        return decoded
+    row = int(decoded.argmax())
+    if int(decoded[row]) >= 2**63:
         slot = field.removesuffix("s")
         raise InvalidInput(
             f"{slot} id {decoded[row]} of row {row} is out of range: an id space has at most 2^32",
@@ -77,7 +79,7 @@ def decode_ids(ids: pb.Ids, field: str) -> NDArray[np.int64]:
             value=decoded[row],
             limit=_ID_SPACE,
         )
-    return decoded.astype(np.int64)
+    return decoded
 
 
 def _decode_unsigned(ids: pb.Ids, field: str) -> NDArray[np.unsignedinteger]:
@@ -199,8 +201,8 @@ def decode_type_constraints(
     """
     _check_crc32(message.crc32, message.relations.data, message.entities.data)
     slot = _look_up(_CONSTRAINED_SLOTS, message.slot, "slot")
-    relations = decode_ids(message.relations, "relations")
-    entities = decode_ids(message.entities, "entities")
+    relations = decode_ids(message.relations, "relations").astype(np.int64)
+    entities = decode_ids(message.entities, "entities").astype(np.int64)
     if len(relations) != len(entities):
         found = f"{len(relations)}, {len(entities)} (relations, entities)"
         raise InvalidInput(

@@ -79,14 +79,14 @@ def test_beside_those_who_stopped_others_go_on(monkeypatch: pytest.MonkeyPatch):
         dropped = []
         with ahead.open() as stopped, ahead.open() as reader:
             await stopped.take(MEGABYTE)
-            with stopped.sending(MEGABYTE, lambda: dropped.append(True)):
-                for _ in range(3):
-                    await asyncio.wait_for(reader.take(MEGABYTE), 20)
-                    assert not reader.take_ahead(MEGABYTE)
-                    with reader.sending(MEGABYTE):
-                        assert (ahead.num_bytes, ahead.num_stopped_bytes) == (
-                            2 * MEGABYTE, 2 * MEGABYTE,
-                        )  # fmt: skip
+            stopped.begin_sending(MEGABYTE, lambda: dropped.append(True))
+            for _ in range(3):
+                await asyncio.wait_for(reader.take(MEGABYTE), 20)
+                assert not reader.take_ahead(MEGABYTE)
+                reader.begin_sending(MEGABYTE)
+                assert (ahead.num_bytes, ahead.num_stopped_bytes) == (2 * MEGABYTE, 2 * MEGABYTE)
+                reader.end_sending()
+            stopped.end_sending()
             assert (ahead.num_bytes, ahead.num_stopped_bytes) == (0, 0)
         assert dropped == [True]
         assert ahead.num_holders == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Generator, Iterator
 
 import pytest
@@ -83,9 +84,11 @@ def test_equal_requests_of_streams_are_served_in_turn():
 def test_who_pauses_comes_before_those_that_only_ask():
     queue: FairQueue[str] = FairQueue()
     busy, trainer = [Account() for _ in range(60)], Account()
-    trainer.note_pause(0.05)
+    for _ in range(10):
+        trainer.note_pause(0.005)
     for account in busy:
-        account.note_pause(0.0)
+        for pause in (0.001, 0.001, 0.02, 0.001):  # the network's, once
+            account.note_pause(pause)
         queue.put(account, account.group(SMALL), "busy")
     for _ in range(20):
         queue.put(trainer, trainer.group(SMALL), "trainer")
@@ -112,7 +115,7 @@ def test_nothing_is_saved_up_by_those_who_were_away():
     assert 8 <= items.count("busy") <= 12
 
 
-def test_of_what_is_due_on_the_loop_one_call_a_round_is_made(turns: Turns):
+def test_a_round_of_the_loop_makes_calls_for_a_while_only(turns: Turns):
     async def main() -> None:
         rounds, done = 0, []
 
@@ -123,9 +126,12 @@ def test_of_what_is_due_on_the_loop_one_call_a_round_is_made(turns: Turns):
                 await asyncio.sleep(0)
 
         counter = asyncio.create_task(count())
-        await asyncio.gather(
-            *(turns.call_here(Account(), SMALL, lambda: done.append(rounds)) for _ in range(20))
-        )
+
+        def call() -> None:
+            time.sleep(0.001)  # longer than a round may
+            done.append(rounds)
+
+        await asyncio.gather(*(turns.call_here(Account(), SMALL, call) for _ in range(20)))
         counter.cancel()
         assert len(set(done)) == 20
 
