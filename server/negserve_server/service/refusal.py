@@ -101,8 +101,7 @@ async def refuse(context: grpc.aio.ServicerContext[Any, Any], error: BaseExcepti
     A call without a status would be open as long as its client has patience, so that this is sent
     whatever the error is. If it can't be, the client is gone.
 
-    :raises asyncio.CancelledError: if the client is gone: it hears no answer, and nobody needs to
-        look into it
+    :raises asyncio.CancelledError: if the client is gone
     """
     if isinstance(error, InvalidInput):
         await _abort(context, error, error)
@@ -110,7 +109,10 @@ async def refuse(context: grpc.aio.ServicerContext[Any, Any], error: BaseExcepti
     fault = InvalidInput(
         f"unforeseen {kind}; see the server's log", reason="INTERNAL_FAULT", value=kind
     )
-    # Most often an error of gRPC's own is that of a write whose client is gone.
+    if not isinstance(error, grpc.aio.InternalError):
+        logger.error("unforeseen error", exc_info=error)
+        await _abort(context, fault, error)
+    # Most often this is a write whose client is gone: then nobody needs to look into it.
     try:
         await _abort(context, fault, error)
     except grpc.aio.AbortError:
