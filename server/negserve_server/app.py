@@ -15,6 +15,7 @@ from pathlib import Path
 import grpc
 
 from negserve_server.c_memory import give_back, keep_freed
+from negserve_server.channel_options import channel_options
 from negserve_server.command import end_at_once
 from negserve_server.config import ServerConfig
 from negserve_server.errors import InvalidInput, MalformedFile, UnusableAddress
@@ -36,23 +37,11 @@ from negserve_server.service import (
     make_health_handler,
     make_reflection_handler,
 )
-from negserve_server.service.limits import MAX_REQUEST_BYTES
 from negserve_server.tables import Tables
 from negserve_server.tls import Certificates
 from negserve_server.warm_up import prepare, warm_up
 
 logger = logging.getLogger(__name__)
-
-_CHANNEL_OPTIONS = (
-    ("grpc.so_reuseport", 0),  # a second server on the same port is an error, not a lottery
-    ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
-    ("grpc.max_metadata_size", 8 * 1024),
-    ("grpc.absolute_max_metadata_size", 16 * 1024),
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
-)
 
 
 def load_datasets(paths: Mapping[str, Path | None]) -> dict[str, TriplesFactory]:
@@ -171,7 +160,9 @@ class Server:
         with saying("preparing datasets"):
             await loop.run_in_executor(self._builder, warm_up, self._datasets)
         interceptors = [Authentication(self._tokens)] if self._tokens else []
-        server = grpc.aio.server(interceptors=interceptors, options=_CHANNEL_OPTIONS)
+        server = grpc.aio.server(
+            interceptors=interceptors, options=channel_options(self._config.limits)
+        )
         health = Health(self._datasets)
 
         def discard(name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
@@ -115,7 +116,10 @@ def many_requests(
                 async with aclosing(method(stream)) as answers:
                     async for answer in answers:
                         await stream.write(answer)
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
+            if isinstance(error, asyncio.CancelledError) and stream.is_cancelled:
+                raise
+            # What else was cancelled, something that several wait for, say, is a fault of ours.
             stream.discard()
             with streams.leaving(stream, is_short=is_short):
                 await refuse(context, error)

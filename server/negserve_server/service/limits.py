@@ -10,6 +10,8 @@ from negserve_server.tables import KEEP_SECONDS, default_table_bytes
 
 #: Largest message that a server receives.
 MAX_REQUEST_BYTES = 16 * 1024 * 1024
+#: Most values in one, fields of fields included; those in ``bytes``, as ids are, do not count.
+MAX_REQUEST_VALUES = 2**18
 #: Seconds without a message after which a stream, or an upload, gives way to others that need its
 #: place or room.
 SILENT_SECONDS = 10.0

@@ -95,27 +95,47 @@ def _encode(error: InvalidInput, message: str, most: int) -> bytes:
     return encoded
 
 
-async def refuse(context: grpc.aio.ServicerContext[Any, Any], error: Exception) -> NoReturn:
-    """End a call with the status of an error; an unforeseen one is logged and INTERNAL."""
+async def refuse(context: grpc.aio.ServicerContext[Any, Any], error: BaseException) -> NoReturn:
+    """End a call with the status of an error; an unforeseen one is logged and INTERNAL.
+
+    A call without a status would be open as long as its client has patience, so that this is sent
+    whatever the error is. If it can't be, the client is gone.
+
+    :raises asyncio.CancelledError: if the client is gone
+    """
     if isinstance(error, InvalidInput):
-        await _abort(context, error)
-    if context.done() or isinstance(error, grpc.aio.InternalError):
-        # The client is gone, which a write may know before the context does: it hears no answer,
-        # and nobody needs to look into it.
-        logger.info("a call ended under way, its client is gone: %s", error)
-        raise asyncio.CancelledError from error
-    logger.error("unforeseen error", exc_info=error)
+        await _abort(context, error, error)
     kind = type(error).__name__
-    await _abort(
-        context,
-        InvalidInput(
-            f"unforeseen {kind}; see the server's log", reason="INTERNAL_FAULT", value=kind
-        ),
+    fault = InvalidInput(
+        f"unforeseen {kind}; see the server's log", reason="INTERNAL_FAULT", value=kind
     )
+    if not isinstance(error, grpc.aio.InternalError):
+        logger.error("unforeseen error", exc_info=error)
+        await _abort(context, fault, error)
+    # Most often this is a write whose client is gone: then nobody needs to look into it.
+    try:
+        await _abort(context, fault, error)
+    except grpc.aio.AbortError:
+        logger.error("unforeseen error", exc_info=error)
+        raise
 
 
-async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: InvalidInput) -> NoReturn:
-    await context.abort(
-        STATUS_OF_REASON[error.reason], message_of(error), ((DETAILS_KEY, encode_status(error)),)
-    )
+async def _abort(
+    context: grpc.aio.ServicerContext[Any, Any], error: InvalidInput, cause: BaseException
+) -> NoReturn:
+    if context.done():
+        _leave(cause)
+    try:
+        await context.abort(
+            STATUS_OF_REASON[error.reason],
+            message_of(error),
+            ((DETAILS_KEY, encode_status(error)),),
+        )
+    except grpc.aio.InternalError:
+        _leave(cause)
     raise AssertionError("abort returned")
+
+
+def _leave(cause: BaseException) -> NoReturn:
+    logger.info("a call ended under way, its client is gone: %s", cause)
+    raise asyncio.CancelledError from cause

@@ -43,6 +43,8 @@ from negserve_server.service.turns import Account, Turns
 _T = TypeVar("_T")
 _Item = TypeVar("_Item")
 
+#: Which is read from the disk.
+_VERSION = version("negserve")
 #: Up to so many negatives (some 0.1 ms) a hop to another thread costs more than the work.
 _SHORT_WORK = 10_000
 _LABEL_BYTES_PER_MESSAGE = 256 * 1024
@@ -227,7 +229,7 @@ class SamplerServicer:
     def get_server(self, _: pb.GetServerRequest) -> pb.GetServerResponse:
         """Answer ``GetServer``."""
         return pb.GetServerResponse(
-            version=version("negserve"),
+            version=_VERSION,
             algorithm_versions=[ALGORITHM_VERSION],
             limits=wire.encode_limits(self._limits),
         )

@@ -15,6 +15,8 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 
 from negserve_server.errors import InvalidInput
+from negserve_server.service.limits import MAX_REQUEST_VALUES
+from negserve_server.service.message_values import count_values
 
 _Request = TypeVar("_Request", bound=Message)
 _Result = TypeVar("_Result")
@@ -33,12 +35,37 @@ def parse(message_class: type[_Request], data: bytes) -> _Request:
     try:
         return message_class.FromString(data)
     except DecodeError as error:
+        raise _malformed(message_class, data, error) from error
+
+
+def _parse_large(message_class: type[_Request], data: bytes) -> _Request:
+    """Parse a message if it is not made of too many values.
+
+    :raises InvalidInput: as :func:`parse`, and with ``LIMIT_EXCEEDED``
+    """
+    try:
+        num_values = count_values(message_class.DESCRIPTOR, data, MAX_REQUEST_VALUES)
+    except ValueError as error:
+        raise _malformed(message_class, data, error) from error
+    if num_values > MAX_REQUEST_VALUES:
         raise InvalidInput(
-            f"{len(data)} bytes are no {message_class.DESCRIPTOR.full_name}: {error}",
-            reason="MALFORMED_MESSAGE",
-            value=message_class.DESCRIPTOR.full_name,
-            complaint=error,
-        ) from error
+            f"a message of {len(data)} bytes holds more than {MAX_REQUEST_VALUES} values; send "
+            f"labels in several messages, and anything else once",
+            reason="LIMIT_EXCEEDED",
+            resource="values",
+            value=num_values,
+            limit=MAX_REQUEST_VALUES,
+        )
+    return parse(message_class, data)
+
+
+def _malformed(message_class: type[Message], data: bytes, error: Exception) -> InvalidInput:
+    return InvalidInput(
+        f"{len(data)} bytes are no {message_class.DESCRIPTOR.full_name}: {error}",
+        reason="MALFORMED_MESSAGE",
+        value=message_class.DESCRIPTOR.full_name,
+        complaint=error,
+    )
 
 
 class _Wait(Enum):
@@ -86,6 +113,7 @@ class ServerStream(Generic[_Request]):
         self._ahead: deque[bytes] = deque()
         self.num_bytes_ahead = 0
         self._reader: asyncio.Task[None] | None = None
+        self._has_begun = False
 
     async def read(self) -> _Request | None:
         """Wait for the next request; None after the last.
@@ -97,7 +125,7 @@ class ServerStream(Generic[_Request]):
             return None
         if len(data) <= _LARGE_REQUEST:
             return parse(self._message_class, data)
-        return await asyncio.to_thread(parse, self._message_class, data)
+        return await asyncio.to_thread(_parse_large, self._message_class, data)
 
     async def _receive(self) -> bytes | None:
         """Wait for the next request's bytes; None after the last."""
@@ -127,6 +155,11 @@ class ServerStream(Generic[_Request]):
 
         :raises InvalidInput: if :meth:`end` was called
         """
+        if not self._has_begun:
+            # Else gRPC would send it with the first answer, and once more with a status that comes
+            # while that waits for its client: which fails, and the client would hear nothing.
+            await self._context.send_initial_metadata(())
+            self._has_begun = True
         await self._wait(self._context.write(message), _Wait.ROOM)
         if self._ended_by is not None:
             raise self._ended_by
@@ -154,6 +187,11 @@ class ServerStream(Generic[_Request]):
             raise self._ended_by from None
         finally:
             self._waits_for = None
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether its client, or a server that stops, gave it up."""
+        return not self._is_cut and self.task.cancelling() > 0
 
     @property
     def is_resting(self) -> bool:
