@@ -109,7 +109,7 @@ async def refuse(context: grpc.aio.ServicerContext[Any, Any], error: BaseExcepti
     fault = InvalidInput(
         f"unforeseen {kind}; see the server's log", reason="INTERNAL_FAULT", value=kind
     )
-    if not isinstance(error, grpc.aio.InternalError):
+    if not (context.done() or isinstance(error, grpc.aio.InternalError)):
         logger.error("unforeseen error", exc_info=error)
         await _abort(context, fault, error)
     # Most often this is a write whose client is gone: then nobody needs to look into it.
