@@ -25,17 +25,17 @@ from benchmarks.graphs import fb15k_237
 from benchmarks.measuring import Row, Step, show, write
 from benchmarks.remote import SERVE, running
 from negserve import Client, EpochConfig, RemoteTriplesFactory, SamplerConfig
-from negserve.blocking import run
-from negserve.sample_exchange import SampleExchange
+from negserve._protocol.sample_exchange import SampleExchange
+from negserve._sync.blocking import run
 from negserve.v1 import sampler_pb2 as pb
 
 #: k and batch size.
 SIZES = ((64, 1024), (64, 128), (1, 1024))
 _CHECKS = (
-    "negserve.batch_reader.BatchReader._check_counts",
-    "negserve.batch_reader.BatchReader._check_values",
-    "negserve.batch_reader.BatchReader._check_originals",
-    "negserve.epoch_progress.EpochProgress._check_positives",
+    "negserve._protocol.batch_reader.BatchReader._check_counts",
+    "negserve._protocol.batch_reader.BatchReader._check_values",
+    "negserve._protocol.batch_reader.BatchReader._check_originals",
+    "negserve._protocol.epoch_progress.EpochProgress._check_positives",
 )
 _SECONDS = 30.0
 _TURNS = 5

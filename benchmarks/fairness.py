@@ -29,7 +29,8 @@ import grpc
 import numpy as np
 
 from benchmarks.measuring import RESULTS, Row, show, write
-from negserve import EpochConfig, SamplerConfig, wire
+from negserve import EpochConfig, SamplerConfig
+from negserve._protocol import wire
 from negserve.v1 import sampler_pb2 as pb
 
 _SERVICE = "/negserve.v1.SamplerService/"

@@ -9,9 +9,9 @@ import numba as nb
 import numpy as np
 
 from benchmarks.measuring import Turn, repeated
-from negserve_server.addresses import address_of, store_uint8, store_uint16, store_uint32
 from negserve_server.graph import TriplesFactory
-from negserve_server.sampling.philox import fill_words
+from negserve_server.jit.addresses import address_of, store_uint8, store_uint16, store_uint32
+from negserve_server.sampling.kernels.philox import fill_words
 
 #: Not kept for the next process: numba would not notice a change of what is inlined here.
 _compiled = nb.njit(nogil=True)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from negserve import Client, NegserveError, RemoteTriplesFactory
-from negserve.config import Kind, Split
+from negserve.types.config import Kind, Split
 
 DATASET = "world"
 KINDS: tuple[Kind, ...] = ("basic", "bernoulli", "pseudotyped")

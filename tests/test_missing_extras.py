@@ -68,13 +68,14 @@ def test_an_import_ends_with_what_to_install(module: str, name: str, package: st
     result = tried(f"import {module}", {name})
     assert result.returncode == 1
     last = result.stderr.splitlines()[-1]
-    assert last.startswith("negserve.extras.MissingLibraryError: negserve")
+    assert last.startswith("negserve._terminal.extras.MissingLibraryError: negserve")
     assert f"needs {name}, which is not installed: pip install '{package}'" in last
 
 
 def test_what_is_broken_is_not_called_missing():
     program = (
-        "from negserve.extras import needing\nwith needing('x', 'y'):\n    import negserve.nix"
+        "from negserve._terminal.extras import needing\n"
+        "with needing('x', 'y'):\n    import negserve.nix"
     )
     result = tried(program, set())
     assert "ModuleNotFoundError: No module named 'negserve.nix'" in result.stderr

@@ -12,7 +12,7 @@ import click
 import pytest
 import yaml
 
-from negserve import credentials
+from negserve._transport import credentials
 from negserve_server.cli import main
 from tests.support.graphs import REPOSITORY, load
 from tests.support.server_process import server_process

@@ -15,11 +15,12 @@ from google.protobuf import json_format
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from negserve.corrupted_batch import CorruptedBatch, num_rows
-from negserve.mapped_graph import MappedGraph
-from negserve.publish import PublishDialogue
+from negserve._calls.publish import PublishDialogue
+from negserve._graph.mapped_graph import MappedGraph
+from negserve.types.corrupted_batch import CorruptedBatch, num_rows
 from negserve.v1 import errors_pb2
 from negserve.v1 import sampler_pb2 as pb
+from negserve_server.admission.refusal import DETAILS_KEY, DOMAIN, STATUS_OF_REASON
 from negserve_server.graph import TypeConstraints
 from negserve_server.graph.fingerprint import (
     graph_fingerprint,
@@ -27,7 +28,6 @@ from negserve_server.graph.fingerprint import (
     type_constraints_fingerprint,
 )
 from negserve_server.service import SERVICE, Limits
-from negserve_server.service.refusal import DETAILS_KEY, DOMAIN, STATUS_OF_REASON
 from negserve_server.service.wire import encode_limits
 from tests.support.graphs import REPOSITORY, load
 from tests.support.protocol_document import DOCUMENT, block, rows

@@ -18,6 +18,7 @@ import negserve.sampling
 import negserve_server
 import negserve_server.graph
 import negserve_server.index
+import negserve_server.report
 import negserve_server.sampling
 
 SURFACE = {
@@ -37,9 +38,10 @@ SURFACE = {
     "CompactBatch ConfiguredSampler DegreeNegativeSampler MixtureNegativeSampler NegativeSampler "
     "PseudoTypedNegativeSampler SamplerOptions TriplesFactory TypedNegativeSampler batch_position "
     "expand get_negative_sampler_cls",
-    negserve_server.graph: "FalseNegativeReport TriplesFactory TypeConstraints Vocabulary "
-    "false_negative_report graph_fingerprint split_fingerprint",
+    negserve_server.graph: "TriplesFactory TypeConstraints Vocabulary graph_fingerprint "
+    "split_fingerprint",
     negserve_server.index: "FilterIndex PairIndex sort_unique_triples",
+    negserve_server.report: "FalseNegativeReport false_negative_report",
     negserve_server.sampling: "ALGORITHM_VERSION FILTER_MODES KINDS MAX_NUM_NEGS_PER_POS SLOTS "
     "SPLITS CorruptedBatch Domain Graph Permutation RelationStatistics Sampler SamplerConfig "
     "as_triples",

@@ -7,12 +7,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from negserve.client import Client
-    from negserve.config import SamplerConfig
-    from negserve.corrupted_batch import CorruptedBatch
-    from negserve.dataset import Limits
-    from negserve.epoch import EpochBatch, EpochConfig
-    from negserve.epoch_stream import EpochStream
+    from negserve._calls.publish import PublishProgress
+    from negserve._protocol.relation_statistics import RelationStatistics
+    from negserve._protocol.server_info import ServerInfo, ServerLimits
+    from negserve._sync.client import Client
+    from negserve._sync.epoch_stream import EpochStream
+    from negserve._sync.remote_sampler import RemoteSampler
+    from negserve._sync.triples_factory import RemoteTriplesFactory
     from negserve.errors import (
         ChecksumError,
         ClosedError,
@@ -32,12 +33,11 @@ if TYPE_CHECKING:
         UnavailableError,
         UnknownDatasetError,
     )
-    from negserve.publish import PublishProgress
-    from negserve.relation_statistics import RelationStatistics
-    from negserve.remote_sampler import RemoteSampler
-    from negserve.server_info import ServerInfo, ServerLimits
-    from negserve.triples_factory import RemoteTriplesFactory
-    from negserve.warning_categories import (
+    from negserve.types.config import SamplerConfig
+    from negserve.types.corrupted_batch import CorruptedBatch
+    from negserve.types.dataset import Limits
+    from negserve.types.epoch import EpochBatch, EpochConfig
+    from negserve.types.warning_categories import (
         LeakageWarning,
         NegserveWarning,
         SwappedColumnsWarning,
@@ -88,39 +88,39 @@ __all__ = [
 # order, before numpy and grpc are there.
 _MODULE_OF = {
     "ChecksumError": "errors",
-    "Client": "client",
+    "Client": "_sync.client",
     "ClosedError": "errors",
-    "CorruptedBatch": "corrupted_batch",
+    "CorruptedBatch": "types.corrupted_batch",
     "CredentialsError": "errors",
-    "EpochBatch": "epoch",
-    "EpochConfig": "epoch",
-    "EpochStream": "epoch_stream",
+    "EpochBatch": "types.epoch",
+    "EpochConfig": "types.epoch",
+    "EpochStream": "_sync.epoch_stream",
     "FingerprintMismatchError": "errors",
     "InvalidAnswerError": "errors",
     "InvalidRequestError": "errors",
-    "LeakageWarning": "warning_categories",
+    "LeakageWarning": "types.warning_categories",
     "LimitExceededError": "errors",
-    "Limits": "dataset",
+    "Limits": "types.dataset",
     "NegserveError": "errors",
-    "NegserveWarning": "warning_categories",
+    "NegserveWarning": "types.warning_categories",
     "NotAllowedError": "errors",
     "OverloadedError": "errors",
-    "PublishProgress": "publish",
-    "RelationStatistics": "relation_statistics",
-    "RemoteSampler": "remote_sampler",
-    "RemoteTriplesFactory": "triples_factory",
+    "PublishProgress": "_calls.publish",
+    "RelationStatistics": "_protocol.relation_statistics",
+    "RemoteSampler": "_sync.remote_sampler",
+    "RemoteTriplesFactory": "_sync.triples_factory",
     "RequestError": "errors",
-    "SamplerConfig": "config",
+    "SamplerConfig": "types.config",
     "ServerFaultError": "errors",
-    "ServerInfo": "server_info",
-    "ServerLimits": "server_info",
+    "ServerInfo": "_protocol.server_info",
+    "ServerLimits": "_protocol.server_info",
     "ServiceError": "errors",
     "StalledError": "errors",
     "StorageFailedError": "errors",
-    "SwappedColumnsWarning": "warning_categories",
+    "SwappedColumnsWarning": "types.warning_categories",
     "UnavailableError": "errors",
     "UnknownDatasetError": "errors",
-    "UnknownPositivesWarning": "warning_categories",
+    "UnknownPositivesWarning": "types.warning_categories",
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from negserve.ending import ending_at_once
+from negserve._terminal.ending import ending_at_once
 
 _reading = ending_at_once()  # this file and all that it imports, which takes a moment
 _reading.__enter__()
@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TextIO
 
-from negserve.extras import needing_or_exit
+from negserve._terminal.extras import needing_or_exit
 
 with needing_or_exit("the command negserve", "negserve[cli]"):
     import click
@@ -21,16 +21,16 @@ with needing_or_exit("the command negserve", "negserve[cli]"):
     from click.core import ParameterSource
     from numpy.typing import NDArray
 
-    from negserve.base_client import DEFAULT_TARGET
-    from negserve.client import Client
-    from negserve.command import Commands
-    from negserve.corrupted_batch import CorruptedBatch
+    from negserve._calls.base_client import DEFAULT_TARGET
+    from negserve._protocol.wire import FILTER_MODES, KINDS, SLOTS, SPLITS
+    from negserve._sync.client import Client
+    from negserve._sync.triples_factory import RemoteTriplesFactory
+    from negserve._terminal.command import Commands
+    from negserve._terminal.nearest import did_you_mean
+    from negserve._terminal.printable import printable
+    from negserve._terminal.variables import mistyped_variables
     from negserve.errors import NegserveError
-    from negserve.nearest import did_you_mean
-    from negserve.printable import printable
-    from negserve.triples_factory import RemoteTriplesFactory
-    from negserve.variables import mistyped_variables
-    from negserve.wire import FILTER_MODES, KINDS, SLOTS, SPLITS
+    from negserve.types.corrupted_batch import CorruptedBatch
 
 _LINES_PER_REQUEST = 1024
 #: Seconds for which a server that is away is waited for: a person waits, too.

@@ -17,7 +17,7 @@
     │   ├── ChecksumError                         what arrived is not what was sent
     │   └── ServerFaultError                      the server itself failed; its log says why
     ├── CredentialsError (PermissionError)        who runs the process must give its environment
-    │                                 others: see negserve.credentials
+    │                                 others: see negserve._transport.credentials
     └── ClosedError                   the client was closed before the call
 
 The client itself tries again, as long as its patience lasts and on another replica if there are
@@ -41,7 +41,7 @@ from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-from negserve.printable import printable
+from negserve._terminal.printable import printable
 
 #: Of every ErrorInfo of a server of negserve.
 _DOMAIN = "negserve.dev"
@@ -213,7 +213,7 @@ def _from_the_way(code: grpc.StatusCode, details: str, target: str) -> NegserveE
         )
     if details.startswith("failed to connect") and details.endswith("Socket closed"):
         # That is all that gRPC says when a server with TLS ends what is not its greeting.
-        details += "; if the server has TLS, see negserve.credentials for what it needs"
+        details += "; if the server has TLS, see negserve._transport.credentials for what it needs"
     if code is not grpc.StatusCode.UNAVAILABLE or "http2 header with status" in details:
         details = (
             f"the network, or a proxy on the way, ended the call: {details or 'no words'} "

@@ -14,16 +14,16 @@ from pathlib import Path
 
 import grpc
 
-from negserve_server.c_memory import give_back, keep_freed
-from negserve_server.channel_options import channel_options
-from negserve_server.command import end_at_once
+from negserve_server.admission.channel_options import channel_options
 from negserve_server.config import ServerConfig
 from negserve_server.errors import InvalidInput, MalformedFile, UnusableAddress
 from negserve_server.graph import TriplesFactory
-from negserve_server.graph.publish_folder import PublishFolder
 from negserve_server.listen_address import ListenAddress, parse_listen_address
-from negserve_server.progress import saying
-from negserve_server.reloading import Reloading
+from negserve_server.process.c_memory import give_back, keep_freed
+from negserve_server.process.command import end_at_once
+from negserve_server.process.progress import saying
+from negserve_server.process.reloading import Reloading
+from negserve_server.publishing.publish_folder import PublishFolder
 from negserve_server.service import (
     Authentication,
     Datasets,

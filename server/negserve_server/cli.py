@@ -11,13 +11,13 @@ import sys
 import time
 from pathlib import Path
 
-from negserve.extras import needing_or_exit
+from negserve._terminal.extras import needing_or_exit
 
 with needing_or_exit("the command negserve-server", "negserve[server]"):
     import click
 
-    from negserve_server.command import Commands, end_at_hang_up, ending_at_once
-    from negserve_server.process_limits import check_process_limits
+    from negserve_server.process.command import Commands, end_at_hang_up, ending_at_once
+    from negserve_server.process.process_limits import check_process_limits
 
 try:
     check_process_limits()  # before the imports that need most of it
@@ -28,20 +28,21 @@ _reading = ending_at_once()  # this file and all that it imports, which takes a 
 _reading.__enter__()
 
 with needing_or_exit("the command negserve-server", "negserve[server]"):
-    from negserve.printable import printable
-    from negserve.variables import mistyped_variables
-    from negserve_server import logs
+    from negserve._terminal.printable import printable
+    from negserve._terminal.variables import mistyped_variables
     from negserve_server.app import Server
     from negserve_server.byte_size import Bytes
     from negserve_server.config import DEFAULT_LISTEN, WORLD, ServerConfig
     from negserve_server.errors import NegserveServerError
-    from negserve_server.graph import TriplesFactory, false_negative_report
-    from negserve_server.graph.false_negatives import REPORTED_KINDS
-    from negserve_server.grpc_lines import GrpcLines
-    from negserve_server.logs import LEVELS, LogLevel
-    from negserve_server.progress import saying
-    from negserve_server.reloading import Reloading
-    from negserve_server.report_tables import report_tables
+    from negserve_server.graph import TriplesFactory
+    from negserve_server.process import logs
+    from negserve_server.process.grpc_lines import GrpcLines
+    from negserve_server.process.logs import LEVELS, LogLevel
+    from negserve_server.process.progress import saying
+    from negserve_server.process.reloading import Reloading
+    from negserve_server.report import false_negative_report
+    from negserve_server.report.false_negatives import REPORTED_KINDS
+    from negserve_server.report.report_tables import report_tables
     from negserve_server.sampling import MAX_NUM_NEGS_PER_POS, SLOTS, SPLITS
     from negserve_server.sampling.config import Kind, Split
     from negserve_server.service import Limits

@@ -16,7 +16,7 @@ from collections.abc import Callable, Hashable
 from typing import Any, Protocol, TypeVar
 
 from negserve_server.errors import TablesFull
-from negserve_server.process_limits import memory_bytes
+from negserve_server.process.process_limits import memory_bytes
 
 
 class Table(Protocol):

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from negserve_server.graph import TriplesFactory, false_negative_report
+from negserve_server.graph import TriplesFactory
+from negserve_server.report import false_negative_report
 from negserve_server.sampling import Permutation, SamplerConfig
 
 

@@ -28,8 +28,8 @@ from negserve import (
     UnavailableError,
     UnknownDatasetError,
     aio,
-    wire,
 )
+from negserve._protocol import wire
 from negserve.errors import from_rpc_error
 
 CODE = grpc.StatusCode

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from negserve.config import Kind
 from negserve.sampling import (
     BasicNegativeSampler,
     BernoulliNegativeSampler,
@@ -21,6 +20,7 @@ from negserve.sampling import (
     TriplesFactory,
     TypedNegativeSampler,
 )
+from negserve.types.config import Kind
 from negserve_server import graph
 
 ENTITY_SLOTS = ("head", "tail")

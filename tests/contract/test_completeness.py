@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import get_args
 
 import negserve_server.sampling
-from negserve import SamplerConfig, config, wire
+from negserve import SamplerConfig
+from negserve._protocol import wire
 from negserve.sampling import NEGATIVE_SAMPLERS, NegativeSampler
+from negserve.types import config
 from negserve.v1 import sampler_pb2 as pb
 from negserve_server.sampling import config as server_config
 from tests.contract.cases import CASES, SAMPLERS

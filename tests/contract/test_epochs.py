@@ -24,8 +24,8 @@ from negserve import (
     SamplerConfig,
     UnknownDatasetError,
 )
-from negserve.dataset import Dataset
-from negserve.epoch_cursor import chained_digest
+from negserve._calls.epoch_cursor import chained_digest
+from negserve.types.dataset import Dataset
 from negserve_server.graph import epoch as server_epoch
 from tests.contract.cases import CASES
 from tests.contract.conftest import ALL_SPLITS, Place

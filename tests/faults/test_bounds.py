@@ -12,7 +12,8 @@ from pathlib import Path
 import grpc
 import pytest
 
-from negserve import Client, EpochConfig, SamplerConfig, wire
+from negserve import Client, EpochConfig, SamplerConfig
+from negserve._protocol import wire
 from negserve.v1.sampler_pb2_grpc import SamplerServiceStub
 from tests.faults.conftest import Servers, open_stream
 from tests.support.server_process import ServerProcess, server_process

@@ -14,9 +14,10 @@ import grpc
 import numpy as np
 import pytest
 
-from negserve import EpochConfig, SamplerConfig, wire
-from negserve.mapped_graph import MappedGraph
-from negserve.publish import PublishDialogue
+from negserve import EpochConfig, SamplerConfig
+from negserve._calls.publish import PublishDialogue
+from negserve._graph.mapped_graph import MappedGraph
+from negserve._protocol import wire
 from negserve.v1 import sampler_pb2 as pb
 from tests.support.large_graph_server import NUM_RELATIONS
 from tests.support.server_process import server_process

@@ -132,7 +132,7 @@ def test_a_place_is_waited_for_and_one_that_never_comes_is_told(servers: Servers
 def test_closing_during_a_pause_ends_it_at_once(
     steady: ServerProcess, closes: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("negserve.budget.Budget.pause_after", lambda self, error: 30.0)
+    monkeypatch.setattr("negserve._transport.budget.Budget.pause_after", lambda self, error: 30.0)
     before = set(threading.enumerate())
     with tcp_proxy(steady.target) as proxy:
         client = Client(proxy.target, timeout=10, patience=300)

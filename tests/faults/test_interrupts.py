@@ -251,7 +251,7 @@ def test_the_server_s_commands_end_with_130(
 
 _IMPORTS = """
 import signal, threading, time
-import negserve_server.command
+import negserve_server.process.command
 
 def say():
     while signal.getsignal(signal.SIGINT) is signal.default_int_handler:

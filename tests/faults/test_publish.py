@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from negserve import Client, FingerprintMismatchError, PublishProgress, UnavailableError
-from negserve.mapped_graph import MappedGraph
+from negserve._graph.mapped_graph import MappedGraph
 from tests.faults.conftest import Servers
 from tests.support.server_process import server_process
 from tests.support.tcp_proxy import tcp_proxy

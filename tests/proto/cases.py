@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from google.protobuf.message import Message
 
-from negserve.fingerprint import graph_fingerprint, split_fingerprint, types_fingerprint
+from negserve.types.fingerprint import graph_fingerprint, split_fingerprint, types_fingerprint
 from negserve.v1 import sampler_pb2 as pb
 from tests.proto import wide_cases
 from tests.proto.case import Case, ids

@@ -16,12 +16,12 @@ from google.protobuf.message_factory import GetMessageClass
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-from negserve.batch_reader import BatchReader, Columns
-from negserve.config import SamplerConfig
-from negserve.corrupted_batch import CorruptedBatch
-from negserve.dataset import Dataset, Limits
+from negserve._protocol.batch_reader import BatchReader, Columns
+from negserve._protocol.wire import SLOTS, decode_ids
+from negserve.types.config import SamplerConfig
+from negserve.types.corrupted_batch import CorruptedBatch
+from negserve.types.dataset import Dataset, Limits
 from negserve.v1 import sampler_pb2 as pb
-from negserve.wire import SLOTS, decode_ids
 from tests.proto import wide_cases
 from tests.proto.case import Case
 from tests.proto.cases import CASES, MALFORMED

@@ -7,7 +7,7 @@ import zlib
 import numpy as np
 from google.protobuf.message import Message
 
-from negserve.fingerprint import graph_fingerprint, split_fingerprint
+from negserve.types.fingerprint import graph_fingerprint, split_fingerprint
 from negserve.v1 import sampler_pb2 as pb
 from tests.proto.case import Case, ids
 

@@ -10,7 +10,7 @@ import pytest
 
 from negserve_server.app import Server
 from negserve_server.config import ServerConfig
-from negserve_server.reloading import Reloading
+from negserve_server.process.reloading import Reloading
 from tests.support.certificates import Authority
 
 

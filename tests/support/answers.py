@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from negserve import SamplerConfig
-from negserve.fingerprint import graph_fingerprint
+from negserve.types.fingerprint import graph_fingerprint
 from negserve.v1 import sampler_pb2 as pb
 from negserve_server.service import wire
 from tests.support.epochs import server_config

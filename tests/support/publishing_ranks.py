@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from negserve import Client
-from negserve.mapped_graph import MappedGraph
+from negserve._graph.mapped_graph import MappedGraph
 
 SECONDS = 60
 

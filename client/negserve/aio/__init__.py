@@ -1,4 +1,4 @@
-"""The client for asyncio: what :mod:`negserve` has, to be awaited."""
+"""The client for asyncio: what :mod:`negserve` has, to be awaited. No thread that waits."""
 
 from negserve.aio.client import Client
 from negserve.aio.epoch_stream import EpochStream

@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 
 import grpc
 
-from negserve.open_call import OpenCall
-from negserve.parsing import parsed
-from negserve.replicas import Replicas
+from negserve._transport.open_call import OpenCall
+from negserve._transport.parsing import parsed
+from negserve._transport.replicas import Replicas
 
 _T = TypeVar("_T")
 
@@ -58,7 +58,7 @@ class Call(OpenCall):
     async def next(self, seconds: float) -> Any:
         """Wait for the next message; None after the last.
 
-        :raises NegserveError: as :meth:`negserve.open_call.OpenCall.next`
+        :raises NegserveError: as :meth:`negserve._transport.open_call.OpenCall.next`
         """
         message = await in_time(self._call.read(), seconds, self._replicas, self.target)
         if message is grpc.aio.EOF:

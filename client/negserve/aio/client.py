@@ -8,13 +8,13 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
+from negserve._calls.base_client import BaseClient
+from negserve._calls.dataset_list import DatasetList
+from negserve._calls.publish import PublishProgress, Restoration, check_columns, confirmed, publish
+from negserve._graph.mapped_graph import MappedGraph
+from negserve._protocol.server_info import ServerInfo
 from negserve.aio.connection import Connection
 from negserve.aio.triples_factory import RemoteTriplesFactory
-from negserve.base_client import BaseClient
-from negserve.dataset_list import DatasetList
-from negserve.mapped_graph import MappedGraph
-from negserve.publish import PublishProgress, Restoration, check_columns, confirmed, publish
-from negserve.server_info import ServerInfo
 from negserve.v1 import sampler_pb2 as pb
 
 

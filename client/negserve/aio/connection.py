@@ -11,13 +11,13 @@ from typing import Any
 
 import grpc
 
-from negserve import credentials
+from negserve._transport import credentials
+from negserve._transport.budget import Budget
+from negserve._transport.parsing import open_stub, parsed
+from negserve._transport.replicas import CHANNEL_OPTIONS
+from negserve._transport.transport import Transport
 from negserve.aio.call import Call, in_time
 from negserve.aio.closed_loops import hear_out
-from negserve.budget import Budget
-from negserve.parsing import open_stub, parsed
-from negserve.replicas import CHANNEL_OPTIONS
-from negserve.transport import Transport
 
 
 @dataclass
@@ -40,7 +40,7 @@ class _Line:
 class Connection(Transport):
     """Opened on first use in each event loop; pickled as its configuration.
 
-    Parameters as of :class:`negserve.replicas.Replicas`.
+    Parameters as of :class:`negserve._transport.replicas.Replicas`.
     """
 
     def _set_up(self) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
+from negserve._calls.epoch_cursor import EpochCursor
+from negserve._calls.epoch_reader import EpochReader, Item
+from negserve._protocol.epoch_progress import EpochProgress
+from negserve._transport.open_call import OpenCall
 from negserve.aio.connection import Connection
-from negserve.epoch import EpochBatch
-from negserve.epoch_cursor import EpochCursor
-from negserve.epoch_progress import EpochProgress
-from negserve.epoch_reader import EpochReader, Item
-from negserve.open_call import OpenCall
+from negserve.types.epoch import EpochBatch
 
 
 class _Reader(EpochReader):

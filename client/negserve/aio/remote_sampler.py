@@ -6,13 +6,13 @@ import asyncio
 
 from numpy.typing import ArrayLike
 
+from negserve._calls.sample_stream import SampleStream
+from negserve._protocol.sample_exchange import SampleExchange
+from negserve._protocol.sampler_echo import SamplerEcho
 from negserve.aio.connection import Connection
-from negserve.config import SamplerConfig
-from negserve.corrupted_batch import CorruptedBatch
-from negserve.dataset import Dataset
-from negserve.sample_exchange import SampleExchange
-from negserve.sample_stream import SampleStream
-from negserve.sampler_echo import SamplerEcho
+from negserve.types.config import SamplerConfig
+from negserve.types.corrupted_batch import CorruptedBatch
+from negserve.types.dataset import Dataset
 
 
 class RemoteSampler:

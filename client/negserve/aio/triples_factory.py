@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from negserve._calls.leakage import warn_of_leakage
+from negserve._calls.remote_dataset import RemoteDataset
+from negserve._protocol.relation_statistics import RelationStatistics
 from negserve.aio.connection import Connection
 from negserve.aio.epoch_stream import EpochStream
 from negserve.aio.remote_sampler import RemoteSampler
-from negserve.config import SamplerConfig
-from negserve.leakage import warn_of_leakage
-from negserve.relation_statistics import RelationStatistics
-from negserve.remote_dataset import RemoteDataset
+from negserve.types.config import SamplerConfig
 from negserve.v1 import sampler_pb2 as pb
 
 

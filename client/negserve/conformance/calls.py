@@ -24,7 +24,7 @@ _STAGES_OF_TIME = (pb.PublishProgress.STAGE_WAITING, pb.PublishProgress.STAGE_BU
 def call(channel: Any, rpc: str, requests: list[bytes]) -> tuple[list[bytes], Any]:
     """Make a call, and read its answers while the requests are sent.
 
-    :param channel: to the server; one of :mod:`negserve.credentials`
+    :param channel: to the server; one of :mod:`negserve._transport.credentials`
     :return: the answers, and the error that ended the call or None
     """
     method = METHODS[rpc]

@@ -10,18 +10,18 @@ import grpc
 import numpy as np
 from google.protobuf import json_format
 
-from negserve import credentials
-from negserve.client import Client
-from negserve.config import SamplerConfig
+from negserve._protocol.wire import decode_ids, encode_config
+from negserve._sync.client import Client
+from negserve._transport import credentials
+from negserve._transport.replicas import CHANNEL_OPTIONS
 from negserve.conformance.calls import call
 from negserve.conformance.golden import Case, File, golden_files
 from negserve.conformance.program import Program, ProgramError
 from negserve.conformance.relay import Disturbance, Relay
 from negserve.conformance.report import Report
 from negserve.conformance.server_check import fingerprints
-from negserve.replicas import CHANNEL_OPTIONS
+from negserve.types.config import SamplerConfig
 from negserve.v1 import sampler_pb2 as pb
-from negserve.wire import decode_ids, encode_config
 
 _CODE = grpc.StatusCode
 _NUM_POSITIVES = 300

@@ -7,16 +7,16 @@ from typing import Any
 import grpc
 import numpy as np
 
-from negserve import credentials
-from negserve.client import Client
-from negserve.config import SamplerConfig
+from negserve._sync.client import Client
+from negserve._sync.triples_factory import RemoteTriplesFactory
+from negserve._transport import credentials
+from negserve._transport.replicas import CHANNEL_OPTIONS
 from negserve.conformance.calls import call, difference
 from negserve.conformance.golden import Case, File, golden_files
 from negserve.conformance.report import Report
-from negserve.epoch import EpochConfig
 from negserve.errors import NegserveError
-from negserve.replicas import CHANNEL_OPTIONS
-from negserve.triples_factory import RemoteTriplesFactory
+from negserve.types.config import SamplerConfig
+from negserve.types.epoch import EpochConfig
 from negserve.v1 import sampler_pb2 as pb
 
 _NUM_POSITIVES = 200

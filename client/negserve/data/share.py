@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from negserve.data.reader import Reader
-from negserve.epoch import EpochConfig
 from negserve.errors import InvalidRequestError
+from negserve.types.epoch import EpochConfig
 
 
 def check_reader(reader: Reader, config: EpochConfig, form: str, *, has_own_rank: bool) -> None:

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from negserve.epoch import EpochBatch
 from negserve.sampling.expansion import rebuild
+from negserve.types.epoch import EpochBatch
 
 # torch computes little with unsigned types but uint8: the others travel as signed ones.
 _TRAVELS_AS: dict[int, type[np.generic]] = {1: np.uint8, 2: np.int16, 4: np.int32}

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
+from negserve._sync.interrupts import held
 from negserve.data.reader import Reader, find_reader
 from negserve.data.triple_batch import TripleBatch
 from negserve.data.triple_stream import TripleStream
 from negserve.errors import InvalidRequestError
-from negserve.interrupts import held
 
 
 class TripleLoader:

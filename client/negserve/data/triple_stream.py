@@ -11,22 +11,22 @@ from typing import Any, Literal, Self
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
-from negserve.client import Client
-from negserve.config import SamplerConfig
+from negserve._calls.epoch_cursor import epoch_and_start
+from negserve._calls.leakage import leakage_told, warn_of_leakage
+from negserve._sync.client import Client
+from negserve._sync.epoch_stream import EpochStream
+from negserve._sync.triples_factory import RemoteTriplesFactory
+from negserve._transport.targets import checked_targets
 from negserve.data.pass_board import PassBoard
 from negserve.data.reader import Reader, find_reader
 from negserve.data.share import check_reader, num_batches, share_of
 from negserve.data.triple_batch import CompactTripleBatch, TripleBatch, compact_batch
 from negserve.data.worker_progress import WorkerProgress
-from negserve.epoch import EpochConfig, Tail
-from negserve.epoch_cursor import epoch_and_start
-from negserve.epoch_stream import EpochStream
 from negserve.errors import InvalidRequestError
-from negserve.leakage import leakage_told, warn_of_leakage
 from negserve.sampling.positions import MAX_NUM_WORKERS
 from negserve.sampling.ranks import distributed_rank, find_rank
-from negserve.targets import checked_targets
-from negserve.triples_factory import RemoteTriplesFactory
+from negserve.types.config import SamplerConfig
+from negserve.types.epoch import EpochConfig, Tail
 
 Form = Literal["batch", "compact", "tuple"]
 Item = TripleBatch | CompactTripleBatch | tuple[torch.Tensor, ...]

@@ -1,1 +1,1 @@
-"""Adapters to other libraries, each of which needs that library."""
+"""Adapters to other libraries, each of which needs that library; no adapter knows another."""

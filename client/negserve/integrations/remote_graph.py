@@ -12,17 +12,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from negserve.base_client import DEFAULT_TARGET
-from negserve.client import Client
+from negserve._calls.base_client import DEFAULT_TARGET
+from negserve._calls.publish import Restoration
+from negserve._graph.mapped_graph import MappedGraph
+from negserve._sync.client import Client
+from negserve._sync.triples_factory import RemoteTriplesFactory
 from negserve.errors import (
     FingerprintMismatchError,
     InvalidRequestError,
     NotAllowedError,
     UnknownDatasetError,
 )
-from negserve.mapped_graph import MappedGraph
-from negserve.publish import Restoration
-from negserve.triples_factory import RemoteTriplesFactory
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from negserve._terminal.extras import needing
 from negserve.errors import InvalidRequestError
-from negserve.extras import needing
 from negserve.integrations.unmasked import check_unmasked
 from negserve.sampling import NegativeSampler
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from negserve._terminal.extras import needing
 from negserve.errors import InvalidRequestError
-from negserve.extras import needing
 from negserve.integrations.unmasked import check_unmasked
 from negserve.sampling import NegativeSampler, TriplesFactory, get_negative_sampler_cls
 from negserve.sampling.positions import Positions

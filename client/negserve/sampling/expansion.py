@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from negserve.corrupted_batch import CorruptedBatch
+from negserve.types.corrupted_batch import CorruptedBatch
 
 _SIGNED = {1: np.int8, 2: np.int16, 4: np.int32}
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Unpack
 
-from negserve.config import Kind
 from negserve.sampling.negative_sampler import NegativeSampler
 from negserve.sampling.options import SamplerOptions
 from negserve.sampling.protocol import TriplesFactory
+from negserve.types.config import Kind
 
 
 class MixtureNegativeSampler(NegativeSampler):

@@ -9,14 +9,14 @@ from typing import Any, ClassVar
 
 import torch
 
-from negserve.config import FilterMode, Kind, Slot, Split
-from negserve.corrupted_batch import CorruptedBatch
+from negserve._calls.leakage import leakage_told, warn_of_leakage
 from negserve.errors import InvalidRequestError
-from negserve.leakage import leakage_told, warn_of_leakage
 from negserve.sampling.expansion import expand
 from negserve.sampling.options import checked_filter_splits
 from negserve.sampling.positions import Positions
 from negserve.sampling.protocol import TriplesFactory
+from negserve.types.config import FilterMode, Kind, Slot, Split
+from negserve.types.corrupted_batch import CorruptedBatch
 
 _SUFFIX = "NegativeSampler"
 

@@ -7,8 +7,8 @@ from typing import TypedDict
 
 import torch
 
-from negserve.config import FilterMode, Slot, Split
 from negserve.errors import InvalidRequestError
+from negserve.types.config import FilterMode, Slot, Split
 
 
 class SamplerOptions(TypedDict, total=False):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from negserve.config import Kind
 from negserve.sampling.negative_sampler import NegativeSampler
+from negserve.types.config import Kind
 
 
 class PseudoTypedNegativeSampler(NegativeSampler):

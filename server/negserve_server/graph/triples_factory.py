@@ -21,7 +21,7 @@ from negserve_server.graph.fingerprint import (
     split_fingerprint,
     type_constraints_fingerprint,
 )
-from negserve_server.graph.tsv import COLUMNS, find_file, find_splits, read_tsv
+from negserve_server.graph.readers.tsv import COLUMNS, find_file, find_splits, read_tsv
 from negserve_server.graph.type_constraints import TypeConstraints
 from negserve_server.graph.vocabulary import Vocabulary
 from negserve_server.index import FilterIndex, sort_unique_triples

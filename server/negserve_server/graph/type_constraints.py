@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from negserve_server.errors import MalformedFile
-from negserve_server.graph.tsv import Layout, read_tsv
+from negserve_server.graph.readers.tsv import Layout, read_tsv
 from negserve_server.graph.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)

@@ -1,6 +1,6 @@
 """Compiled lookups: the hash table of pairs, and whether a value is known.
 
-The helpers take arrays by their addresses, see :mod:`negserve_server.addresses`.
+The helpers take arrays by their addresses, see :mod:`negserve_server.jit.addresses`.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
-from negserve_server.addresses import load_uint64, prefetch
-from negserve_server.compiled import compiled
 from negserve_server.index.known_lists import first_value, holds
+from negserve_server.jit.addresses import load_uint64, prefetch
+from negserve_server.jit.compiled import compiled
 
 _HASH = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio: Fibonacci hashing
 _MIX = np.uint64(0xD6E8FEB86659FD93)

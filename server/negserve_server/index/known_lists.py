@@ -22,8 +22,8 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
-from negserve_server.addresses import load_uint32, store_uint64
-from negserve_server.compiled import compiled
+from negserve_server.jit.addresses import load_uint32, store_uint64
+from negserve_server.jit.compiled import compiled
 
 #: Longest list without a bitmap.
 SHORT_LIST = 16

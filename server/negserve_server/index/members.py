@@ -12,9 +12,9 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
-from negserve_server.addresses import load_uint64, prefetch
-from negserve_server.compiled import compiled
 from negserve_server.index.known_lists import first_value
+from negserve_server.jit.addresses import load_uint64, prefetch
+from negserve_server.jit.compiled import compiled
 
 #: Keys of a bucket: one cache line.
 BUCKET = 8

@@ -9,10 +9,10 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from negserve_server.addresses import address_of
 from negserve_server.errors import InvalidConfiguration
 from negserve_server.index import FilterIndex, PairIndex
 from negserve_server.index.members import members_bytes
+from negserve_server.jit.addresses import address_of
 from negserve_server.sampling.batch import narrowest_dtype
 from negserve_server.sampling.candidates import Candidates, distinct_pairs
 from negserve_server.sampling.config import SLOTS, Kind, SamplerConfig

@@ -12,10 +12,10 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from negserve_server.addresses import address_of
+from negserve_server.jit.addresses import address_of
+from negserve_server.jit.scratch import scratch
 from negserve_server.sampling.kernels.permute import NUM_ROUNDS, permute
-from negserve_server.sampling.philox import blocks
-from negserve_server.sampling.scratch import scratch
+from negserve_server.sampling.kernels.philox import blocks
 
 #: Second counter word of the words that key a permutation.
 PURPOSE_ORDER = 2

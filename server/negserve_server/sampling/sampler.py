@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from negserve_server.addresses import NOWHERE, address_of
 from negserve_server.errors import InvalidConfiguration, InvalidInput, PositionOutOfRange
 from negserve_server.index.filter_index import check_ids
+from negserve_server.jit.addresses import NOWHERE, address_of
+from negserve_server.jit.scratch import scratch
 from negserve_server.sampling.batch import CorruptedBatch
 from negserve_server.sampling.config import SamplerConfig
 from negserve_server.sampling.domain import Domain
 from negserve_server.sampling.kernels.corrupt import corrupt, corrupt_scratch
 from negserve_server.sampling.kernels.corrupt_chunks import chunks_scratch, corrupt_chunks
 from negserve_server.sampling.kernels.corrupt_one import corrupt_one, one_scratch
-from negserve_server.sampling.scratch import scratch
 
 
 def as_triples(triples: ArrayLike) -> NDArray[np.int64]:

@@ -7,13 +7,13 @@ from collections import deque
 from collections.abc import AsyncGenerator, Generator
 
 from negserve.v1 import sampler_pb2 as pb
+from negserve_server.admission.ahead import Ahead, Share
+from negserve_server.admission.turns import Account, Turns
 from negserve_server.graph import TriplesFactory
 from negserve_server.graph.epoch import Epoch
 from negserve_server.sampling.batch import narrowest_dtype
 from negserve_server.sampling.parts import work_of
 from negserve_server.service import wire
-from negserve_server.service.ahead import Ahead, Share
-from negserve_server.service.turns import Account, Turns
 
 #: Messages of this size, and up to one batch more, move most bytes per second over loopback.
 _MESSAGE_BYTES = 384 * 1024

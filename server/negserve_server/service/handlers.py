@@ -12,11 +12,11 @@ import grpc
 from google.protobuf.message import Message
 
 from negserve.v1 import sampler_pb2 as pb
+from negserve_server.admission.refusal import refuse
+from negserve_server.admission.stream import ServerStream
+from negserve_server.admission.streams import OpenStreams
 from negserve_server.errors import InvalidInput
-from negserve_server.service.refusal import refuse
 from negserve_server.service.servicer import SamplerServicer
-from negserve_server.service.stream import ServerStream
-from negserve_server.service.streams import OpenStreams
 
 SERVICE = pb.DESCRIPTOR.services_by_name["SamplerService"]
 _Context = grpc.aio.ServicerContext[Any, Any]

@@ -9,11 +9,11 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2
 
+from negserve_server.admission.stream import ServerStream
+from negserve_server.admission.streams import OpenStreams, draining
 from negserve_server.errors import MOST_CHARACTERS, InvalidInput
-from negserve_server.service.datasets import Datasets
+from negserve_server.publishing.datasets import Datasets
 from negserve_server.service.handlers import SERVICE, many_requests, one_request
-from negserve_server.service.stream import ServerStream
-from negserve_server.service.streams import OpenStreams, draining
 
 HEALTH_SERVICE = health_pb2.DESCRIPTOR.services_by_name["Health"]
 _STATUS = health_pb2.HealthCheckResponse

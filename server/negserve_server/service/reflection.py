@@ -9,11 +9,11 @@ from typing import Any
 import grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
+from negserve_server.admission.stream import ServerStream
+from negserve_server.admission.streams import OpenStreams
 from negserve_server.errors import InvalidInput
 from negserve_server.service.handlers import SERVICE, many_requests
 from negserve_server.service.health import HEALTH_SERVICE
-from negserve_server.service.stream import ServerStream
-from negserve_server.service.streams import OpenStreams
 
 #: Names of files and symbols are far shorter.
 _MOST_BYTES = 4096

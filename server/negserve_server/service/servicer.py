@@ -14,12 +14,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from negserve.v1 import sampler_pb2 as pb
+from negserve_server.admission.ahead import Ahead
+from negserve_server.admission.limits import Limits, check_limit
+from negserve_server.admission.stream import ServerStream
+from negserve_server.admission.turns import Account, Turns
 from negserve_server.errors import InvalidInput
 from negserve_server.graph import TriplesFactory
 from negserve_server.graph.epoch import Epoch
-from negserve_server.graph.upload import Upload
 from negserve_server.graph.vocabulary import Vocabulary
 from negserve_server.index import FilterIndex
+from negserve_server.publishing.datasets import Datasets
+from negserve_server.publishing.publication import Publication
+from negserve_server.publishing.publications import Publications
+from negserve_server.publishing.upload import Upload
 from negserve_server.sampling import (
     ALGORITHM_VERSION,
     SPLITS,
@@ -29,16 +36,9 @@ from negserve_server.sampling import (
 )
 from negserve_server.sampling.parts import join, parts_of, work_of
 from negserve_server.service import wire
-from negserve_server.service.ahead import Ahead
-from negserve_server.service.datasets import Datasets
 from negserve_server.service.epoch_messages import EpochMessages
 from negserve_server.service.first_positives import FirstPositives
-from negserve_server.service.limits import Limits, check_limit
-from negserve_server.service.publication import Publication
-from negserve_server.service.publications import Publications
 from negserve_server.service.remarks import Remarks
-from negserve_server.service.stream import ServerStream
-from negserve_server.service.turns import Account, Turns
 
 _T = TypeVar("_T")
 _Item = TypeVar("_Item")

@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from negserve.v1 import sampler_pb2 as pb
+from negserve_server.admission.limits import MAX_REQUEST_BYTES, Limits, check_limit
 from negserve_server.errors import InvalidConfiguration, InvalidInput
 from negserve_server.graph.epoch import EpochBatch, EpochConfig, Tail
-from negserve_server.graph.upload import Announcement, LabelKind
+from negserve_server.publishing.upload import Announcement, LabelKind
 from negserve_server.sampling import CorruptedBatch, Sampler, SamplerConfig
 from negserve_server.sampling.batch import narrowest_dtype
 from negserve_server.sampling.config import FilterMode, Kind, Slot, Split, as_candidates
 from negserve_server.sampling.id_set import IdSet
-from negserve_server.service.limits import MAX_REQUEST_BYTES, Limits, check_limit
 
 SLOTS: dict[int, Slot] = {pb.SLOT_HEAD: "head", pb.SLOT_RELATION: "relation", pb.SLOT_TAIL: "tail"}
 SPLITS: dict[int, Split] = {

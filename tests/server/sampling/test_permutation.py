@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
-from negserve_server.sampling import Permutation, philox
+from negserve_server.sampling import Permutation
+from negserve_server.sampling.kernels import philox
 from tests.server.sampling.reference import Order, mix
 from tests.support.graphs import REPOSITORY
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from negserve_server.sampling import philox
+from negserve_server.sampling.kernels import philox
 from tests.server.sampling import reference
 
 # Random123, tests/kat_vectors, "philox4x32 10": counter, key, words.

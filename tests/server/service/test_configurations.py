@@ -6,7 +6,7 @@ import pytest
 
 from negserve.v1 import sampler_pb2 as pb
 from negserve.v1.sampler_pb2_grpc import SamplerServiceStub
-from tests.server.service.messages import CODE, TIMEOUT, configuration, ids, positives, refusal
+from tests.server.messages import CODE, TIMEOUT, configuration, ids, positives, refusal
 
 PART = pb.MixturePart(kind=pb.SAMPLER_KIND_BASIC, shares=2)
 

@@ -11,12 +11,13 @@ from unittest.mock import Mock
 
 import pytest
 
-from negserve import EpochConfig, SamplerConfig, wire
+from negserve import EpochConfig, SamplerConfig
+from negserve._protocol import wire
+from negserve_server.admission.turns import Account, Turns
 from negserve_server.graph.epoch import Epoch, EpochBatch
+from negserve_server.publishing.datasets import Datasets
 from negserve_server.service import Limits
-from negserve_server.service.datasets import Datasets
 from negserve_server.service.servicer import SamplerServicer
-from negserve_server.service.turns import Account, Turns
 from tests.support.graphs import load
 
 #: Two batches a message.

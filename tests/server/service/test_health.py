@@ -10,7 +10,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from tests.server.service.messages import CODE, TIMEOUT, refusal
+from tests.server.messages import CODE, TIMEOUT, refusal
 from tests.support.server_process import ServerProcess, server_process
 
 MEGABYTE = 2**20

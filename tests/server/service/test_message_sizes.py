@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from negserve import EpochConfig, SamplerConfig
-from negserve import wire as client_wire
+from negserve._protocol import wire as client_wire
 from negserve.v1 import sampler_pb2 as pb
 from negserve.v1.sampler_pb2_grpc import SamplerServiceStub
 from negserve_server.sampling import CorruptedBatch

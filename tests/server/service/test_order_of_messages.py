@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from negserve.v1.sampler_pb2_grpc import SamplerServiceStub
-from tests.server.service.messages import CODE, TIMEOUT, configuration, ids, positives, refusal
+from tests.server.messages import CODE, TIMEOUT, configuration, ids, positives, refusal
 from tests.support.descriptors import SERVICE
 from tests.support.server_process import ServerProcess, server_process
 

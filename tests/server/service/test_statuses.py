@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from negserve import Client, NegserveError, UnknownDatasetError
 from negserve.v1 import sampler_pb2 as pb
 from negserve.v1.sampler_pb2_grpc import SamplerServiceStub
+from negserve_server.admission.refusal import STATUS_OF_REASON, encode_status, message_of
 from negserve_server.errors import IdOutOfRange, InvalidConfiguration, InvalidInput, shortened
-from negserve_server.service.refusal import STATUS_OF_REASON, encode_status, message_of
-from tests.server.service.messages import CODE, TIMEOUT, configuration, ids, refusal
+from tests.server.messages import CODE, TIMEOUT, configuration, ids, refusal
 from tests.support.server_process import server_process
 
 MEGABYTE = 2**20

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from negserve.v1 import sampler_pb2 as pb
 from negserve.v1.sampler_pb2_grpc import SamplerServiceStub
 from negserve_server.cli import main
-from tests.server.service.messages import CODE, configuration, positives, refusal
+from tests.server.messages import CODE, configuration, positives, refusal
 from tests.support.server_process import ServerProcess, server_process
 
 MIB = 2**20

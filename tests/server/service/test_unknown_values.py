@@ -11,9 +11,9 @@ from google.rpc import error_details_pb2, status_pb2
 
 from negserve.v1 import sampler_pb2 as pb
 from negserve.v1.sampler_pb2_grpc import SamplerServiceStub
+from negserve_server.admission.refusal import STATUS_OF_REASON, encode_status
 from negserve_server.errors import InvalidInput
-from negserve_server.service.refusal import STATUS_OF_REASON, encode_status
-from tests.server.service.messages import CODE, TIMEOUT, configuration, positives, refusal
+from tests.server.messages import CODE, TIMEOUT, configuration, positives, refusal
 
 #: Field 99, a number, which no message has.
 UNKNOWN_FIELD = b"\x98\x06\x07"

@@ -8,11 +8,11 @@ from typing import Self
 import torch
 from pykeen.sampling.filtering import Filterer
 
-from negserve.config import Split
+from negserve._calls.leakage import warn_of_leakage
 from negserve.errors import InvalidRequestError
 from negserve.integrations.pykeen.inverse_triples import without_inverse
 from negserve.integrations.remote_graph import RemoteGraph
-from negserve.leakage import warn_of_leakage
+from negserve.types.config import Split
 
 
 class RemoteFilterer(Filterer):  # type: ignore[misc]

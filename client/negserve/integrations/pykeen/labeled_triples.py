@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from negserve.base_client import DEFAULT_TARGET
-from negserve.client import Client
-from negserve.config import SamplerConfig
-from negserve.epoch import EpochConfig
+from negserve._calls.base_client import DEFAULT_TARGET
+from negserve._sync.client import Client
 from negserve.errors import InvalidRequestError
+from negserve.types.config import SamplerConfig
+from negserve.types.epoch import EpochConfig
 
 
 def negserve(dataset: str) -> NDArray[Any]:

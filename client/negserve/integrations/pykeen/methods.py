@@ -10,14 +10,14 @@ import torch
 from pykeen.sampling import NegativeSampler
 from pykeen.sampling.filtering import Filterer, filterer_resolver
 
-from negserve.config import FilterMode, Kind, Slot, Split
+from negserve._calls.leakage import warn_of_leakage
 from negserve.errors import InvalidRequestError
 from negserve.integrations.pykeen.drawn_positions import DrawnPositions
 from negserve.integrations.pykeen.draws import COLUMNS, Draws
 from negserve.integrations.pykeen.filterer import RemoteFilterer
 from negserve.integrations.remote_graph import RemoteGraph
-from negserve.leakage import warn_of_leakage
 from negserve.sampling.options import checked_filter_splits
+from negserve.types.config import FilterMode, Kind, Slot, Split
 
 _SEEDS = 2**64
 #: As PyKEEN's resolver takes it.

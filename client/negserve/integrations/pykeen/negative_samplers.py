@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 import torch
 from pykeen.sampling import NegativeSampler
 
-from negserve.config import FilterMode, Kind, Slot, Split
 from negserve.integrations.pykeen.methods import FiltererHint, remote_sampler, set_up
 from negserve.sampling import DegreeNegativeSampler
+from negserve.types.config import FilterMode, Kind, Slot, Split
 
 
 @remote_sampler

@@ -13,7 +13,7 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
-from negserve_server.addresses import (
+from negserve_server.jit.addresses import (
     NOWHERE,
     load_uint32,
     load_uint64,
@@ -21,10 +21,11 @@ from negserve_server.addresses import (
     store_uint8,
     store_uint64,
 )
-from negserve_server.compiled import compiled
+from negserve_server.jit.compiled import compiled
 from negserve_server.sampling.kernels import places as at
 from negserve_server.sampling.kernels.division import divide, settle, settle_shares
 from negserve_server.sampling.kernels.draws import draw_below, draw_distinct, table_size
+from negserve_server.sampling.kernels.philox import fill_words
 from negserve_server.sampling.kernels.plan import (
     NOTE_COUNT,
     NOTE_LENGTH,
@@ -55,7 +56,6 @@ from negserve_server.sampling.kernels.units import (
     get,
     put,
 )
-from negserve_server.sampling.philox import fill_words
 
 _ZERO = np.uint64(0)
 _ONE = np.uint64(1)

@@ -12,18 +12,19 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from negserve_server.addresses import (
+from negserve_server.index.kernels import find_pair, pair_key, prefetch_pair
+from negserve_server.index.members import is_member, prefetch_member
+from negserve_server.jit.addresses import (
     NOWHERE,
     load_uint32,
     load_uint64,
     store_uint32,
     store_uint64,
 )
-from negserve_server.compiled import compiled
-from negserve_server.index.kernels import find_pair, pair_key, prefetch_pair
-from negserve_server.index.members import is_member, prefetch_member
+from negserve_server.jit.compiled import compiled
 from negserve_server.sampling.kernels import places as at
 from negserve_server.sampling.kernels.corrupt import corrupt, corrupt_scratch
+from negserve_server.sampling.kernels.philox import fill_two_words, redraw
 from negserve_server.sampling.kernels.rows import write_ids
 from negserve_server.sampling.kernels.units import (
     ALL_IDS,
@@ -38,7 +39,6 @@ from negserve_server.sampling.kernels.units import (
     put,
     stand_in,
 )
-from negserve_server.sampling.philox import fill_two_words, redraw
 
 _ZERO = np.uint64(0)
 _ONE = np.uint64(1)

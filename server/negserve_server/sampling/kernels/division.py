@@ -10,7 +10,7 @@ from __future__ import annotations
 import numba as nb
 import numpy as np
 
-from negserve_server.addresses import load_uint64, store_uint64
+from negserve_server.jit.addresses import load_uint64, store_uint64
 from negserve_server.sampling.kernels import places as at
 from negserve_server.sampling.kernels.plan import NOTE_COUNT, NOTE_SIZE
 from negserve_server.sampling.kernels.units import COUNT, NUM_LEGAL, get, put

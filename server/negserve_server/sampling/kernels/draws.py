@@ -10,8 +10,8 @@ from __future__ import annotations
 import numba as nb
 import numpy as np
 
-from negserve_server.addresses import load_uint32, load_uint64, store_uint32, store_uint64
-from negserve_server.sampling.philox import redraw
+from negserve_server.jit.addresses import load_uint32, load_uint64, store_uint32, store_uint64
+from negserve_server.sampling.kernels.philox import redraw
 
 _ONE = np.uint64(1)
 _32 = np.uint64(32)

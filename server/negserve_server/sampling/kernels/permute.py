@@ -9,8 +9,8 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
-from negserve_server.addresses import load_uint32, store_uint32
-from negserve_server.compiled import compiled
+from negserve_server.jit.addresses import load_uint32, store_uint32
+from negserve_server.jit.compiled import compiled
 
 #: Rounds, half of them per half: so many that few items come in any order equally often, too.
 NUM_ROUNDS = 16

@@ -1,7 +1,7 @@
 """Where kernels find what a cell draws from: one row of addresses and sizes per cell.
 
 A cell is a slot of a kind (``docs/sampling.md``). Rows are uint64; an address is
-:data:`~negserve_server.addresses.NOWHERE` where there is no such array.
+:data:`~negserve_server.jit.addresses.NOWHERE` where there is no such array.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any, Final
 import numba as nb
 import numpy as np
 
-from negserve_server.addresses import load_uint64
+from negserve_server.jit.addresses import load_uint64
 
 #: Column of the slot that is replaced: 0 head, 1 relation, 2 tail.
 SLOT: Final = np.uint64(0)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numba as nb
 import numpy as np
 
-from negserve_server.addresses import load_uint64, prefetch, store_uint64
 from negserve_server.index.kernels import find_pair, pair_key, prefetch_pair
+from negserve_server.jit.addresses import load_uint64, prefetch, store_uint64
 from negserve_server.sampling.kernels import places as at
 from negserve_server.sampling.kernels.units import (
     ALL_IDS,

@@ -7,7 +7,12 @@ import math
 import numba as nb
 import numpy as np
 
-from negserve_server.addresses import (
+from negserve_server.index.known_lists import (
+    SHORT_LIST,
+    find_hits,
+    stand_in_of,
+)
+from negserve_server.jit.addresses import (
     NOWHERE,
     load_uint32,
     load_uint64,
@@ -15,11 +20,6 @@ from negserve_server.addresses import (
     store_uint8,
     store_uint16,
     store_uint32,
-)
-from negserve_server.index.known_lists import (
-    SHORT_LIST,
-    find_hits,
-    stand_in_of,
 )
 from negserve_server.sampling.kernels import places as at
 from negserve_server.sampling.kernels.plan import NOTE_LENGTH, NOTE_SIZE, NOTE_START

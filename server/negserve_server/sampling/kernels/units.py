@@ -11,13 +11,19 @@ from typing import Final
 import numba as nb
 import numpy as np
 
-from negserve_server.addresses import NOWHERE, load_int64, load_uint32, load_uint64, store_uint64
 from negserve_server.index.known_lists import (
     count_below,
     first_value,
     holds,
     is_at,
     lower_bound,
+)
+from negserve_server.jit.addresses import (
+    NOWHERE,
+    load_int64,
+    load_uint32,
+    load_uint64,
+    store_uint64,
 )
 from negserve_server.sampling.kernels import places as at
 

@@ -1,0 +1,138 @@
+"""The client: a server's datasets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from types import TracebackType
+from typing import Any, Self
+
+from negserve._calls.base_client import BaseClient
+from negserve._calls.dataset_list import DatasetList
+from negserve._calls.publish import PublishProgress, Restoration, check_columns, confirmed, publish
+from negserve._graph.mapped_graph import MappedGraph
+from negserve._protocol.server_info import ServerInfo
+from negserve._sync.blocking import run
+from negserve._sync.connection import Connection
+from negserve._sync.triples_factory import RemoteTriplesFactory
+from negserve.v1 import sampler_pb2 as pb
+
+
+class Client(BaseClient[Connection]):
+    """Connects to a server, on first use and once per process.
+
+    Thread-safe. Pickled, or carried over a fork, as its configuration: each process has a
+    connection of its own.
+
+    :param target: ``HOST:PORT`` or ``unix:PATH``; several for replicas of the same data, of
+        which the next one takes over when one is lost
+    :param timeout: seconds that a call, or a stream's next message, may take before another
+        replica is asked, or the same one again
+    :param patience: seconds after which a call, or a stream without progress, gives up, counted
+        from its first failure, over all replicas; none of them takes more than its share. None
+        for ``timeout`` times the number of replicas
+    :raises InvalidRequestError: if there is no address, one is none (a URL, a port out of range,
+        ...), or a time is not positive
+    """
+
+    _connection_class = Connection
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection; calls under way, and all later ones, end with an error."""
+        run(self._connection.close)
+
+    def server_info(self) -> ServerInfo:
+        """Tell version, versions of the sampling function, and limits of the server in use.
+
+        :raises NegserveError: typed by what the server said
+        """
+        return run(self._connection.call, "GetServer", pb.GetServerRequest(), ServerInfo.of)
+
+    def list_datasets(self) -> list[str]:
+        """Name the datasets that the server holds.
+
+        :raises NegserveError: typed by what the server said
+        """
+        return run(self._connection.read, "ListDatasets", DatasetList())
+
+    def triples_factory(self, name: str) -> RemoteTriplesFactory:
+        """Give a dataset, for the samplers of :mod:`negserve.sampling`.
+
+        :raises UnknownDatasetError: if the server does not hold it
+        :raises NegserveError: typed by what the server said
+        """
+        take = partial(RemoteTriplesFactory, self._connection, name)
+        return run(self._connection.call, "GetDataset", pb.GetDatasetRequest(dataset=name), take)
+
+    def publish(
+        self,
+        name: str,
+        factory: Any,
+        *,
+        num_entities: int | None = None,
+        num_relations: int | None = None,
+        type_constraints: Any = None,
+        entity_to_id: Mapping[str, int] | None = None,
+        relation_to_id: Mapping[str, int] | None = None,
+        on_progress: Callable[[PublishProgress], object] | None = None,
+    ) -> RemoteTriplesFactory:
+        """Make a graph at hand a dataset of the server, or find that it is one.
+
+        Any number of processes may publish the same graph at once: it is uploaded and built once.
+        With several targets, each replica gets it; those that can't be reached, or whose answers
+        can't be true, are logged and left out, unless that is all of them.
+
+        :param name: what the dataset shall be called: 1 to 100 of A-Z, a-z, 0-9, period, underscore
+            and hyphen, the first a letter or a digit
+        :param factory: integer ids of training triples, shape (n, 3), columns head, relation, tail:
+            an array, a tensor or a list; or a triples factory, which has them as
+            ``mapped_triples``, PyKEEN's or that of negserve's server; or TorchKGE's
+            ``KnowledgeGraph``, or PyTorch Geometric's ``Data`` with ``edge_type``; or a mapping
+            from ``training``, ``validation`` and ``testing`` to any of these; or what has all
+            splits: a PyKEEN ``Dataset``, the server's factory, ``Data`` with masks of its edges.
+            Labels and type constraints that it has are published, too
+        :param num_entities: size of the entity id space; None for that of ``factory``, which for
+            bare arrays is the largest id plus one
+        :param num_relations: likewise for relations
+        :param type_constraints: the entities that relations allow, for kind ``typed``: a mapping
+            from ``head`` and ``tail`` to pairs of relation and entity, shape (m, 2); None for those
+            of ``factory``. They are part of the fingerprint
+        :param entity_to_id: label of each entity, with its id; None for those of ``factory``.
+            Labels are no part of the fingerprint: a server keeps those that come first
+        :param relation_to_id: likewise for relations; labelled are all ids, or none
+        :param on_progress: called now and then, from this thread
+        :return: the dataset; its fingerprint is that of ``factory``. It holds ``factory``, so that
+            a replica that has lost the graph, by a restart or for want of room, gets it again when
+            it is asked for it, within the client's patience
+        :raises FingerprintMismatchError: if the server has another graph of that name
+        :raises NotAllowedError: if the server has none, and runs without ``--allow-publish``
+        :raises LimitExceededError: if the server has no room for the graph
+        :raises InvalidRequestError: if ``factory`` is none of these forms or holds no triples, for
+            ids outside the id space, and for labels that do not fit it
+        :raises SwappedColumnsWarning: where Python is told to raise it, for an array whose middle
+            column does not look like relations
+        :raises NegserveError: typed by what the server said
+        """
+        options = {
+            "num_entities": num_entities,
+            "num_relations": num_relations,
+            "type_constraints": type_constraints,
+            "entity_to_id": entity_to_id,
+            "relation_to_id": relation_to_id,
+        }
+        graph = MappedGraph.of(factory, **options)
+        check_columns(graph)
+        run(publish, self._connection, name, graph, on_progress)
+        restoration = Restoration(name, graph.fingerprint, factory, options)
+        return confirmed(self.triples_factory(name), graph, restoration)

@@ -1,0 +1,88 @@
+"""A graph that a server holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from negserve._calls.leakage import warn_of_leakage
+from negserve._calls.remote_dataset import RemoteDataset
+from negserve._protocol.relation_statistics import RelationStatistics
+from negserve._sync.blocking import run
+from negserve._sync.connection import Connection
+from negserve._sync.epoch_stream import EpochStream
+from negserve._sync.remote_sampler import RemoteSampler
+from negserve.types.config import SamplerConfig
+
+
+class RemoteTriplesFactory(RemoteDataset[Connection, EpochStream]):
+    """Counts, vocabularies, statistics and samplers of a dataset, over RPC.
+
+    Made by :meth:`negserve.Client.triples_factory`. What does not change is fetched once.
+    Thread-safe; picklable.
+    """
+
+    _stream_class = EpochStream
+
+    @property
+    def entity_to_id(self) -> Mapping[str, int]:
+        """Map entity labels to ids; empty for a dataset without labels."""
+        return self._vocabularies[0]
+
+    @property
+    def relation_to_id(self) -> Mapping[str, int]:
+        """Map relation labels to ids; empty for a dataset without labels."""
+        return self._vocabularies[1]
+
+    @cached_property
+    def entity_labels(self) -> Sequence[str]:
+        """Entity labels in the order of their ids."""
+        return list(self.entity_to_id)
+
+    @cached_property
+    def relation_labels(self) -> Sequence[str]:
+        """Relation labels in the order of their ids."""
+        return list(self.relation_to_id)
+
+    @cached_property
+    def _vocabularies(self) -> tuple[dict[str, int], dict[str, int]]:
+        return run(self._read_vocabularies)
+
+    @cached_property
+    def relation_statistics(self) -> RelationStatistics:
+        """Per-relation statistics of the training triples."""
+        return run(self._ask_relation_statistics)
+
+    def num_positives(self, relations: Sequence[int] | None = None) -> int:
+        """Tell how many positives an epoch has: the training triples of these relations.
+
+        :param relations: relation ids; None for all, which needs no call
+        :raises NegserveError: typed by what the server said
+        """
+        return run(self._ask_num_positives, relations)
+
+    def open_sampler(self, **options: Any) -> RemoteSampler:
+        """Open a sampler.
+
+        :param options: fields of :class:`negserve.SamplerConfig`
+        :raises LeakageWarning: where Python is told to raise it, for a filter over validation or
+            testing triples; for evaluation ignore it
+        :raises NegserveError: typed by what the server said of the configuration
+        """
+        config = SamplerConfig(**options)
+        warn_of_leakage(config.filter_splits)
+        return RemoteSampler(self._connection, self._dataset, config)
+
+    def contains(self, triples: ArrayLike, splits: Sequence[str]) -> NDArray[np.bool_]:
+        """Tell for each triple whether it is in one of the splits, exactly.
+
+        :param triples: integer ids, shape (n, 3), any n
+        :param splits: names of splits, at least one
+        :return: shape (n,)
+        :raises NegserveError: typed by what the server said
+        """
+        return run(self._look_up, triples, splits)

@@ -1,0 +1,1 @@
+"""Values: configurations, batches, datasets, fingerprints, warnings. numpy; no I/O, no messages."""

@@ -1,0 +1,134 @@
+"""The fingerprint of triples at hand, equal to the one that a server gives for the same graph.
+
+``docs/protocol.md`` says over which bytes it is computed. Labels do not enter, so mapped triples
+and the sizes of the id space are enough.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from negserve._protocol.wire import SPLITS, as_triples
+from negserve.errors import InvalidRequestError
+
+#: An id travels, and is hashed, in at most 32 bits.
+_ID_SPACE = 2**32
+
+
+def distinct_triples(
+    triples: ArrayLike, num_entities: int, num_relations: int
+) -> NDArray[np.uint32]:
+    """Sort triples by head, relation, tail and drop repetitions.
+
+    :param triples: integer ids, shape (n, 3); a tensor will do
+    :return: shape (m, 3), m <= n
+    :raises InvalidRequestError: for another shape or dtype, or an id outside the id space
+    """
+    for name, size in (("num_entities", num_entities), ("num_relations", num_relations)):
+        if not 0 <= size <= _ID_SPACE:
+            raise InvalidRequestError(f"{name}={size}; give 0 to {_ID_SPACE}")
+    rows = as_triples(triples)
+    if len(rows) == 0:
+        return np.empty((0, 3), dtype=np.uint32)
+    for column, slot, size in (
+        (0, "head", num_entities),
+        (1, "relation", num_relations),
+        (2, "tail", num_entities),
+    ):
+        _check_ids(rows[:, column], slot, size)
+    bits = max(num_relations - 1, 1).bit_length(), max(num_entities - 1, 1).bit_length()
+    if max(num_entities - 1, 1).bit_length() + sum(bits) > 64:
+        return np.unique(rows.astype(np.uint32), axis=0)
+    # One sort of packed keys is many times faster than sorting rows.
+    keys = rows[:, 0].astype(np.uint64)
+    for column, width in zip((1, 2), bits, strict=True):
+        keys <<= np.uint64(width)
+        keys |= rows[:, column].astype(np.uint64)
+    keys.sort()
+    keep = np.ones(len(keys), dtype=np.bool_)
+    np.not_equal(keys[1:], keys[:-1], out=keep[1:])
+    keys = keys[keep]
+    distinct = np.empty((len(keys), 3), dtype=np.uint32)
+    for column, width in zip((2, 1), reversed(bits), strict=True):
+        distinct[:, column] = keys & np.uint64(2**width - 1)
+        keys >>= np.uint64(width)
+    distinct[:, 0] = keys
+    return distinct
+
+
+def _check_ids(ids: NDArray[np.int64], slot: str, size: int) -> None:
+    wrong = (ids < 0) | (ids >= size)
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise InvalidRequestError(
+            f"{slot} id {ids[row]} of row {row} is out of range: there are {size} ids, 0 to "
+            f"{size - 1}; check num_entities and num_relations, and that the columns are head, "
+            f"relation, tail",
+            reason="RELATION_ID_OUT_OF_RANGE" if slot == "relation" else "ENTITY_ID_OUT_OF_RANGE",
+            metadata={"row": str(row), "slot": slot, "value": str(ids[row]), "limit": str(size)},
+        )
+
+
+def split_fingerprint(triples: ArrayLike, num_entities: int, num_relations: int) -> str:
+    """Fingerprint one split: equal to a value of ``RemoteTriplesFactory.split_fingerprints``.
+
+    :param triples: integer ids, shape (n, 3), in any order, repetitions allowed
+    :return: 64 hexadecimal digits
+    :raises InvalidRequestError: for another shape or dtype, or an id outside the id space
+    """
+    return fingerprint_of_distinct(
+        distinct_triples(triples, num_entities, num_relations), num_entities, num_relations
+    )
+
+
+def fingerprint_of_distinct(
+    triples: NDArray[np.uint32], num_entities: int, num_relations: int
+) -> str:
+    """Fingerprint one split that :func:`distinct_triples` has made."""
+    digest = hashlib.sha256(b"negserve split 1\n")
+    digest.update(np.array([num_entities, num_relations, len(triples)], dtype="<u8").tobytes())
+    digest.update(np.ascontiguousarray(triples, dtype="<u4").data)
+    return digest.hexdigest()
+
+
+def types_fingerprint(
+    heads: NDArray[np.uint32], tails: NDArray[np.uint32], num_entities: int, num_relations: int
+) -> str:
+    """Fingerprint type constraints.
+
+    :param heads: pairs of relation and allowed head, shape (m, 2), sorted and distinct
+    :param tails: likewise, allowed tails
+    :return: 64 hexadecimal digits
+    """
+    digest = hashlib.sha256(b"negserve types 1\n")
+    sizes = [num_entities, num_relations, len(heads), len(tails)]
+    digest.update(np.array(sizes, dtype="<u8").tobytes())
+    for pairs in (heads, tails):
+        digest.update(np.ascontiguousarray(pairs, dtype="<u4").data)
+    return digest.hexdigest()
+
+
+def graph_fingerprint(
+    split_fingerprints: Mapping[str, str], type_constraints_fingerprint: str | None = None
+) -> str:
+    """Fingerprint a graph: equal to ``RemoteTriplesFactory.fingerprint``.
+
+    :param split_fingerprints: fingerprint by name of split, in any order
+    :param type_constraints_fingerprint: that of its type constraints; None for a graph without
+    :return: 64 hexadecimal digits
+    :raises InvalidRequestError: for a name that is no split
+    """
+    unknown = sorted(set(split_fingerprints) - set(SPLITS))
+    if unknown:
+        raise InvalidRequestError(f"no splits: {', '.join(unknown)}; choose from {list(SPLITS)}")
+    digest = hashlib.sha256(b"negserve graph 1\n")
+    for name in SPLITS:
+        if name in split_fingerprints:
+            digest.update(f"{name} {split_fingerprints[name]}\n".encode("ascii"))
+    if type_constraints_fingerprint is not None:
+        digest.update(f"type_constraints {type_constraints_fingerprint}\n".encode("ascii"))
+    return digest.hexdigest()

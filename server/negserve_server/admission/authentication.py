@@ -1,0 +1,72 @@
+"""Calls without a token are refused, counted and logged, health checks excepted."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+import grpc
+
+from negserve_server.admission.refusal import refuse
+from negserve_server.admission.refused_calls import RefusedCalls
+from negserve_server.admission.tokens import Tokens
+from negserve_server.errors import InvalidInput
+
+_FIELD = "authorization"
+_SCHEME = "bearer"
+#: Probes have no tokens, and learn no more than that the server is there. Who watches stays, and so
+#: needs one.
+_FREE = "/grpc.health.v1.Health/Check"
+
+if TYPE_CHECKING:
+    _Handler = grpc.RpcMethodHandler[Any, Any]  # subscriptable for type checkers only
+
+
+class Authentication(grpc.aio.ServerInterceptor):
+    """Lets calls with ``authorization: Bearer TOKEN`` in their metadata through.
+
+    :param tokens: those that are good
+    """
+
+    def __init__(self, tokens: Tokens) -> None:
+        self._tokens = tokens
+        self._refused = RefusedCalls()
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[_Handler | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> _Handler | None:
+        """Give the handler of a call, or one that refuses it."""
+        if handler_call_details.method != _FREE:
+            error = self._objection(handler_call_details.invocation_metadata)
+            if error is not None:
+                return self._refusing(error)
+        return await continuation(handler_call_details)
+
+    def _refusing(self, error: InvalidInput) -> _Handler:
+        async def handle(_: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+            self._refused.note(context.peer(), error.reason)
+            await refuse(context, error)
+
+        # A status without a message answers every kind of method.
+        return grpc.stream_stream_rpc_method_handler(handle)
+
+    def _objection(self, metadata: Any) -> InvalidInput | None:
+        given = dict(metadata).get(_FIELD)
+        if given is None:
+            return _unauthenticated("MISSING", "the call has no token")
+        scheme, _, token = str(given).partition(" ")
+        if scheme.lower() != _SCHEME or not self._tokens.has(token.strip().encode()):
+            return _unauthenticated("INVALID", "the call's token is none of this server's")
+        return None
+
+
+def _unauthenticated(what: str, problem: str) -> InvalidInput:
+    return InvalidInput(
+        f"{problem}; send the metadata '{_FIELD}: Bearer TOKEN' with a token that the server's "
+        f"operator gave you (the Python client has it from NEGSERVE_TOKEN or NEGSERVE_TOKEN_FILE)",
+        reason=f"CREDENTIALS_{what}",
+        key=_FIELD,
+        expected="Bearer TOKEN",
+    )

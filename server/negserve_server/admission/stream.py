@@ -1,0 +1,299 @@
+"""One open stream of the server: parsed reads, and an end that comes in order."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import math
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from enum import Enum, auto
+from typing import Any, Generic, TypeVar
+
+import grpc
+from google.protobuf.message import DecodeError, Message
+
+from negserve_server.admission.limits import MAX_REQUEST_VALUES
+from negserve_server.admission.message_values import count_values
+from negserve_server.errors import InvalidInput
+
+_Request = TypeVar("_Request", bound=Message)
+_Result = TypeVar("_Result")
+
+#: Bytes of a request above which it is parsed in a thread.
+_LARGE_REQUEST = 256 * 1024
+#: What tells callers with different tokens apart.
+_CREDENTIALS = "authorization"
+
+
+def parse(message_class: type[_Request], data: bytes) -> _Request:
+    """Parse a message.
+
+    :raises InvalidInput: with ``MALFORMED_MESSAGE`` if the bytes are not that message
+    """
+    try:
+        return message_class.FromString(data)
+    except DecodeError as error:
+        raise _malformed(message_class, data, error) from error
+
+
+def _parse_large(message_class: type[_Request], data: bytes) -> _Request:
+    """Parse a message if it is not made of too many values.
+
+    :raises InvalidInput: as :func:`parse`, and with ``LIMIT_EXCEEDED``
+    """
+    try:
+        num_values = count_values(message_class.DESCRIPTOR, data, MAX_REQUEST_VALUES)
+    except ValueError as error:
+        raise _malformed(message_class, data, error) from error
+    if num_values > MAX_REQUEST_VALUES:
+        raise InvalidInput(
+            f"a message of {len(data)} bytes holds more than {MAX_REQUEST_VALUES} values; send "
+            f"labels in several messages, and anything else once",
+            reason="LIMIT_EXCEEDED",
+            resource="values",
+            value=num_values,
+            limit=MAX_REQUEST_VALUES,
+        )
+    return parse(message_class, data)
+
+
+def _malformed(message_class: type[Message], data: bytes, error: Exception) -> InvalidInput:
+    return InvalidInput(
+        f"{len(data)} bytes are no {message_class.DESCRIPTOR.full_name}: {error}",
+        reason="MALFORMED_MESSAGE",
+        value=message_class.DESCRIPTOR.full_name,
+        complaint=error,
+    )
+
+
+class _Wait(Enum):
+    """What a stream waits for."""
+
+    REQUEST = auto()
+    ROOM = auto()  # the client has to take an answer
+    EVENT = auto()  # something of the server's
+
+
+class ServerStream(Generic[_Request]):
+    """One open call: parsed reads, writes that wait for the client, and an end in order.
+
+    A stream that waits is ended through :meth:`end`, by a server that drains, a client that is
+    silent for too long, or one that needs its place; one that works first gives its answer.
+
+    Requests are read when it is their turn. Only while an answer waits for its client they are
+    read ahead, from :meth:`read_ahead` on: a client that sends before it reads gets to reading.
+
+    :ivar connection: tells callers of different connections apart
+    :ivar token: tells callers with different tokens apart, without being one; empty for none
+    :ivar task: done when all answers and the status are on their way
+    :ivar num_bytes_ahead: bytes of requests that were read ahead
+    :ivar idle_timeout: seconds that this one may be silent, where others have longer
+    """
+
+    def __init__(
+        self, context: grpc.aio.ServicerContext[Any, Any], message_class: type[_Request]
+    ) -> None:
+        self._context = context
+        self._message_class = message_class
+        self.connection = _connection(context.peer())
+        self.token = _token(context.invocation_metadata())
+        self.idle_timeout = math.inf
+        task = asyncio.current_task()
+        assert task is not None, "gRPC answers each call in a task of its own"
+        self.task: asyncio.Task[Any] = task
+        self._ended_by: InvalidInput | None = None
+        self._is_cut = False
+        self._is_stuck = False
+        self._waits_for: _Wait | None = None
+        self._waiting_since = 0.0
+        self._heard_at = 0.0
+        self._is_half_closed = False
+        self._ahead: deque[bytes] = deque()
+        self.num_bytes_ahead = 0
+        self._reader: asyncio.Task[None] | None = None
+        self._has_begun = False
+
+    async def read(self) -> _Request | None:
+        """Wait for the next request; None after the last.
+
+        :raises InvalidInput: if its bytes are not the message, or :meth:`end` was called
+        """
+        data = await self._receive()
+        if data is None:
+            return None
+        if len(data) <= _LARGE_REQUEST:
+            return parse(self._message_class, data)
+        return await asyncio.to_thread(_parse_large, self._message_class, data)
+
+    async def _receive(self) -> bytes | None:
+        """Wait for the next request's bytes; None after the last."""
+        if self._ended_by is not None:
+            raise self._ended_by
+        if self._reader is not None:
+            # One read is under way at a time, and one that is may not be given up.
+            if not self._ahead:
+                await self._wait(asyncio.wait([self._reader]), _Wait.REQUEST)
+            if self._reader.done():
+                reader, self._reader = self._reader, None
+                reader.result()
+        if self._ahead:
+            data = self._ahead.popleft()
+            self.num_bytes_ahead -= len(data)
+            return data
+        if self._is_half_closed:
+            return None
+        received = await self._wait(self._context.read(), _Wait.REQUEST)
+        if received is grpc.aio.EOF:
+            self._is_half_closed = True
+            return None
+        return received  # type: ignore[no-any-return]
+
+    async def write(self, message: Message | bytes) -> None:
+        """Send an answer, or its bytes, once the client has room for it.
+
+        :raises InvalidInput: if :meth:`end` was called
+        """
+        if not self._has_begun:
+            # Else gRPC would send it with the first answer, and once more with a status that comes
+            # while that waits for its client: which fails, and the client would hear nothing.
+            await self._context.send_initial_metadata(())
+            self._has_begun = True
+        await self._wait(self._context.write(message), _Wait.ROOM)
+        if self._ended_by is not None:
+            raise self._ended_by
+
+    async def rest(self, event: Awaitable[_Result]) -> _Result:
+        """Wait for something of the server's; the client has nothing to do meanwhile.
+
+        :raises InvalidInput: if :meth:`end` was called
+        """
+        return await self._wait(event, _Wait.EVENT)
+
+    async def _wait(self, what: Awaitable[_Result], kind: _Wait) -> _Result:
+        if self._ended_by is not None:
+            if asyncio.iscoroutine(what):
+                what.close()
+            raise self._ended_by
+        self._waiting_since = time.monotonic()
+        self._waits_for = kind
+        try:
+            return await what
+        except asyncio.CancelledError:
+            if not self._is_cut or self._ended_by is None:
+                raise
+            self._is_stuck = kind is _Wait.ROOM
+            raise self._ended_by from None
+        finally:
+            self._waits_for = None
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether its client, or a server that stops, gave it up."""
+        return not self._is_cut and self.task.cancelling() > 0
+
+    @property
+    def is_resting(self) -> bool:
+        """Whether the stream waits for something of the server's."""
+        return self._waits_for is _Wait.EVENT
+
+    @property
+    def silent_seconds(self) -> float:
+        """How long nothing was sent or taken; 0 while the stream works."""
+        if self._waits_for is None:
+            return 0.0
+        return time.monotonic() - max(self._waiting_since, self._heard_at)
+
+    @property
+    def idle_seconds(self) -> float:
+        """How long the stream has been waiting for its client; 0 while it is not."""
+        return 0.0 if self._waits_for is _Wait.EVENT else self.silent_seconds
+
+    @property
+    def stuck_seconds(self) -> float:
+        """How long an answer has been waiting for its client; 0 while none is."""
+        if self._waits_for is not _Wait.ROOM:
+            return 0.0
+        return time.monotonic() - self._waiting_since
+
+    @property
+    def num_messages_ahead(self) -> int:
+        """How many requests were read ahead."""
+        return len(self._ahead)
+
+    def read_ahead(self, check: Callable[[], None]) -> None:
+        """Read requests while the answer waits for its client; no effect if that is done already.
+
+        :param check: called after each of them
+        """
+        if not self._is_half_closed and (self._reader is None or self._reader.done()):
+            self._reader = asyncio.create_task(self._read_ahead(check))
+
+    async def _read_ahead(self, check: Callable[[], None]) -> None:
+        while self._is_stuck or self._waits_for is _Wait.ROOM:
+            data = await self._context.read()
+            if data is grpc.aio.EOF:
+                self._is_half_closed = True
+                return
+            self._heard_at = time.monotonic()
+            # Refused, a stream takes what still comes, and keeps none of it: the client gets to
+            # reading what it is told.
+            if self._ended_by is None:
+                self._ahead.append(data)
+                self.num_bytes_ahead += len(data)
+                check()
+
+    def discard(self) -> None:
+        """Take and forget what comes while the client has not taken the last answer.
+
+        It hears why the stream ended only after that, and may have more to send before it reads.
+        """
+        self._forget()
+        if self._is_stuck:
+            self.read_ahead(lambda: None)
+
+    def refuse(self, error: InvalidInput) -> None:
+        """End the stream with an error once its client has taken the answer under way.
+
+        Requests that were read ahead are forgotten.
+        """
+        if self._ended_by is None:
+            self._ended_by = error
+        self._forget()
+
+    def _forget(self) -> None:
+        self._ahead.clear()
+        self.num_bytes_ahead = 0
+
+    def end(self, error: InvalidInput) -> asyncio.Task[Any]:
+        """End the stream with an error: at once if it waits, else after the answer.
+
+        Give its task.
+        """
+        if self._ended_by is None:
+            self._ended_by = error
+        if self._waits_for is not None and not self._is_cut:
+            self._is_cut = True
+            self.task.cancel()
+        return self.task
+
+    def close(self) -> None:
+        """Read no more, and forget what was read ahead."""
+        self._forget()
+        if self._reader is not None:
+            self._reader.cancel()
+            self._reader.add_done_callback(lambda reader: reader.cancelled() or reader.exception())
+
+
+def _connection(peer: str) -> str:
+    # gRPC gives no name to those who come over a unix socket.
+    return "unix" if peer.startswith("unix") else peer
+
+
+def _token(metadata: Any) -> str:
+    for key, value in metadata or ():
+        if key == _CREDENTIALS:
+            text = value if isinstance(value, bytes) else str(value).encode()
+            return hashlib.sha256(text).hexdigest()
+    return ""

@@ -1,0 +1,117 @@
+"""The log: lines of one form on standard error, whoever writes them."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import TextIO
+
+from negserve._terminal.nearest import did_you_mean
+from negserve._terminal.printable import printable
+from negserve_server.errors import MalformedFile
+
+LEVELS = ("debug", "info", "warning", "error")
+_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+class LogFormatter(logging.Formatter):
+    """One line for each record, with control characters escaped; tracebacks below it, indented.
+
+    So no name or label moves a terminal's cursor, and none looks like a line of its own.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(_FORMAT)
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        """Give the line of a record."""
+        return printable(super().formatMessage(record))
+
+    def formatException(self, ei: object) -> str:  # noqa: N802
+        """Give the lines of a traceback."""
+        return _indented(super().formatException(ei))  # type: ignore[arg-type]
+
+    def formatStack(self, stack_info: str) -> str:  # noqa: N802
+        """Give the lines of a stack."""
+        return _indented(super().formatStack(stack_info))
+
+
+def _indented(lines: str) -> str:
+    return "\n".join(f"  {printable(line)}" for line in lines.split("\n"))
+
+
+class _Handler(logging.StreamHandler[TextIO]):
+    """Writes to what is standard error then: a progress bar has lines go above it."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+        self.setFormatter(LogFormatter())
+
+    @property
+    def stream(self) -> TextIO:  # type: ignore[override]
+        return sys.stderr
+
+
+def set_up(level: str) -> None:
+    """Let this process log.
+
+    :param level: one of :data:`LEVELS`
+    """
+    logging.basicConfig(handlers=[_Handler()])
+    set_level(level)
+
+
+def set_level(level: str) -> None:
+    """Let less severe messages go.
+
+    :param level: one of :data:`LEVELS`
+    """
+    logging.getLogger().setLevel(level.upper())
+    # Its debug lines are thousands, about each instruction that it compiles.
+    logging.getLogger("numba").setLevel(logging.WARNING)
+
+
+class LogLevel:
+    """The least severe messages to log: a level, or a file that holds one and may change.
+
+    :param given: one of :data:`LEVELS`, or the path of a file
+    :raises MalformedFile: if it is neither
+    """
+
+    def __init__(self, given: str) -> None:
+        self._path = None if given in LEVELS else Path(given)
+        self.level = given
+        self.read()
+
+    def __repr__(self) -> str:
+        return f"LogLevel({self.level!r}, path={self._path})"
+
+    @property
+    def is_in_file(self) -> bool:
+        """Tell whether it may change."""
+        return self._path is not None
+
+    def read(self) -> str:
+        """Read the file again, if there is one, and give the level.
+
+        :raises MalformedFile: if it does not hold a level
+        """
+        if self._path is not None:
+            self.level = _read(self._path)
+        return self.level
+
+
+def _read(path: Path) -> str:
+    levels = ", ".join(LEVELS)
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError as error:
+        raise MalformedFile(
+            path, None, f"no log level, which are {levels}, nor a file that holds one: "
+            f"{error.strerror}{did_you_mean(str(path), LEVELS)}",
+        ) from error  # fmt: skip
+    if text.lower() not in LEVELS:
+        shown = text if len(text) <= 40 else f"{text[:40]}..."
+        raise MalformedFile(path, None, f"holds {shown!r}; give one of {levels}")
+    return text.lower()

@@ -1,0 +1,75 @@
+"""Requests are sent ahead of their answers, as far as the server lets them be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from negserve._calls.publish import PublishDialogue
+from negserve._graph.mapped_graph import MappedGraph
+from negserve._protocol.exchange import Exchange
+from negserve.types.dataset import Limits
+from negserve.v1 import sampler_pb2 as pb
+
+
+class Echo(Exchange[pb.Ids, pb.Ids]):
+    """Takes answers that are the requests."""
+
+    def _keep(self, request: pb.Ids, response: pb.Ids) -> None:
+        assert request == response
+
+
+def most_unanswered(sizes: list[int], limits: Limits) -> tuple[int, int]:
+    """Answer one request after the other; give how many, and how many bytes, were unanswered."""
+    requests = [pb.Ids(data=bytes(size)) for size in sizes]
+    exchange = Echo(requests, limits)
+    sent: list[pb.Ids] = []
+    most = (0, 0)
+    for answered in range(len(requests)):
+        sent += exchange.due()
+        unanswered = sent[answered:]
+        most = (
+            max(most[0], len(unanswered)),
+            max(most[1], sum(each.ByteSize() for each in unanswered)),
+        )
+        exchange.take(sent[answered])
+    assert exchange.is_done
+    assert sent == requests
+    return most
+
+
+@pytest.mark.parametrize(
+    ("most_messages", "most_bytes", "expected"),
+    [(64, 2**24, 4), (2, 2**24, 2), (1, 2**24, 1), (64, 2500, 2), (64, 1, 1)],
+)
+def test_an_exchange_keeps_to_the_servers_limits(
+    most_messages: int, most_bytes: int, expected: int
+):
+    limits = Limits(1, 1, 1, most_messages, most_bytes)
+    messages, _ = most_unanswered([1000] * 20, limits)
+    assert messages == expected
+
+
+def test_a_single_message_may_be_larger():
+    messages, num_bytes = most_unanswered([10, 5000, 10, 10], Limits(1, 1, 1, 64, 100))
+    assert num_bytes < 5100
+    assert messages == 2
+    assert most_unanswered([], Limits(1, 1, 1, 64, 100)) == (0, 0)
+
+
+def test_an_upload_keeps_16_chunks_unanswered():
+    triples = [[0, 0, tail] for tail in range(100)]
+    graph = MappedGraph.of(triples, num_entities=None, num_relations=None)
+    dialogue = PublishDialogue("mine", graph)
+    dialogue.announcement()
+
+    def hear(**message: Any) -> int:
+        sent, _ = dialogue.hear(pb.PublishResponse(**message))
+        return len(list(sent))
+
+    assert hear(upload=pb.PublishUpload(max_triples_per_chunk=1)) == 16
+    for received in range(1, 101):
+        stage = pb.PublishProgress.STAGE_UPLOADING
+        progress = pb.PublishProgress(stage=stage, num_received=received, num_triples=100)
+        assert hear(progress=progress) == (1 if received <= 84 else 0)

@@ -1,0 +1,462 @@
+"""Every field of every golden answer, changed: refused, or what nobody but the server can know."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import tracemalloc
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeAlias
+
+import numpy as np
+import pytest
+from google.protobuf.descriptor import FieldDescriptor as Field
+from google.protobuf.message import DecodeError, Message
+from google.protobuf.message_factory import GetMessageClass
+
+from negserve import EpochConfig, InvalidAnswerError, NegserveError, SamplerConfig
+from negserve._calls.dataset_list import DatasetList
+from negserve._calls.epoch_cursor import EpochCursor
+from negserve._calls.epoch_reader import EpochReader
+from negserve._calls.publish import publish
+from negserve._calls.remote_dataset import RemoteDataset
+from negserve._calls.sample_stream import SampleStream
+from negserve._graph.mapped_graph import MappedGraph
+from negserve._protocol.sample_exchange import SampleExchange
+from negserve._protocol.sampler_echo import SamplerEcho
+from negserve._protocol.server_info import ServerInfo
+from negserve._sync.blocking import run
+from negserve._transport.budget import Budget
+from negserve._transport.open_call import OpenCall
+from negserve._transport.parsing import Unparsable, parsed
+from negserve._transport.transport import Transport
+from negserve.v1 import sampler_pb2 as pb
+from negserve_server.service import Limits
+from negserve_server.service import wire as server_wire
+from tests.proto.cases import _TOY, _TOY_LABELS, _TOY_SIZES, _TOY_TYPES
+from tests.proto.recording import FOLDER
+from tests.support.descriptors import SERVICE
+
+Answers: TypeAlias = list[bytes]
+
+#: What only the server knows, where it is legal: any other value gives another result, unrefused.
+UNKNOWABLE = {
+    # Which of the legal ids, slots and flags were drawn, and how probable they were.
+    "CorruptedBatch.replaced.data",
+    "CorruptedBatch.head_counts",
+    "CorruptedBatch.head_counts.data",
+    "CorruptedBatch.relation_counts",
+    "CorruptedBatch.relation_counts.data",
+    "CorruptedBatch.mask",
+    "CorruptedBatch.num_saturated",
+    "CorruptedBatch.log_q",
+    # What it says to people.
+    "SampleResponse.notices",
+    "Notice.kind",
+    "Notice.text",
+    # Which triple is at a position, how often its pairs occur, and how many a relation has.
+    "EpochBatch.positives.heads.data",
+    "EpochBatch.positives.relations.data",
+    "EpochBatch.positives.tails.data",
+    "EpochBatch.weights",
+    "ContainsResponse.known",
+    # The version that is the newest.
+    "SamplerConfig.algorithm_version",
+    # What is learnt of a dataset, as far as its fingerprint does not tell.
+    "Dataset.name",
+    "Dataset.num_entities",
+    "Dataset.num_relations",
+    "Dataset.has_vocabulary",
+    "SplitSummary.split",  # one of a newer server's is left out
+    "SplitSummary.num_triples",
+    "SplitSummary.num_unseen",
+    "GetVocabularyResponse.labels",
+    "GetRelationStatisticsResponse.head_probability",
+    "PublishUpload.max_triples_per_chunk",
+    "PublishProgress.stage",
+    "PublishProgress.num_received",
+    # What a server is, and takes.
+    "GetServerResponse.version",
+    "GetServerResponse.algorithm_versions",
+    *(f"Limits.{field.name}" for field in pb.Limits.DESCRIPTOR.fields),
+    # Whether there are datasets, and signs of life.
+    "ListDatasetsResponse.datasets",
+    "ListDatasets: the bytes",
+    "Publish: the bytes",
+}
+
+
+class _Call(OpenCall):
+    """Says what a file has."""
+
+    def __init__(self, transport: Golden, method: str, answers: Iterable[Any]) -> None:
+        super().__init__(transport, transport.target, method)
+        self._answers = deque(answers)
+        self.is_open = True
+
+    @property
+    def is_active(self) -> bool:
+        return self.is_open
+
+    def send_all(self, requests: Iterable[Any]) -> None:
+        list(requests)
+
+    async def next(self, seconds: float) -> Any:
+        if not self._answers:
+            self.is_open = False
+            return None
+        return parsed(self._answers.popleft(), self.target, self.method)
+
+    def close(self) -> None:
+        self.is_open = False
+
+
+class Golden(Transport):
+    """A server that answers each RPC as the files do, and one of them otherwise."""
+
+    def __init__(self, answers: dict[str, Answers]) -> None:
+        super().__init__("golden:1", 1, 0.01)  # whose pauses take no time
+        self._answers = answers
+
+    def _set_up(self) -> None: ...
+
+    def _messages(self, method: str) -> list[Any]:
+        message_class = GetMessageClass(SERVICE.methods_by_name[method].output_type)
+        messages: list[Any] = []
+        for data in self._answers[method]:
+            try:
+                messages.append(message_class.FromString(data))
+            except DecodeError:
+                messages.append(Unparsable(len(data)))
+        return messages
+
+    def open(self, method: str, request: object = None) -> _Call:
+        return _Call(self, method, self._messages(method))
+
+    async def _ask(self, method: str, request: object, budget: Budget) -> tuple[str, Any]:
+        return self.target, parsed(self._messages(method)[0], self.target, method)
+
+    def _leave(self, target: str) -> None: ...
+
+    async def pause(self, seconds: float) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+class _Epochs(EpochReader):
+    """Reads an epoch into a list."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.items: list[Any] = []
+
+    async def _put(self, item: Any) -> None:
+        self.items.append(item)
+
+    async def _get(self) -> Any:
+        raise NotImplementedError
+
+    def _hold(self, call: OpenCall) -> None: ...
+
+
+class _Dataset(RemoteDataset[Golden, Any]):
+    _stream_class = EpochCursor
+
+
+def cases(rpc: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads((FOLDER / f"{rpc}.json").read_text("utf-8"))["cases"]
+    return [case for case in found if case["status"] == "OK" and case["responses"]]
+
+
+def raw(case: dict[str, Any], key: str) -> Answers:
+    return [bytes.fromhex(each["hex"]) for each in case[key]]
+
+
+GETDATASET = raw(cases("GetDataset")[0], "responses")
+
+
+def client_config(message: pb.SamplerConfig) -> SamplerConfig:
+    config = server_wire.decode_config(message, Limits())
+    options = {name: getattr(config, name) for name in SamplerConfig.__slots__}
+    return SamplerConfig(**{**options, "algorithm_version": message.algorithm_version})
+
+
+def dataset(golden: Golden) -> _Dataset:
+    request = pb.GetDatasetRequest(dataset="world")
+    return run(golden.call, "GetDataset", request, lambda answer: _Dataset(golden, "world", answer))
+
+
+def plain(batch: Any) -> Any:
+    arrays = (batch.replaced, batch.head_counts, batch.relation_counts, batch.mask, batch.log_q)
+    return (
+        batch.position,
+        batch.num_saturated,
+        [None if array is None else array.tolist() for array in arrays],
+    )
+
+
+def ask_sample(golden: Golden, case: dict[str, Any]) -> Any:
+    found = dataset(golden)
+    first, *others = [pb.SampleRequest.FromString(each) for each in raw(case, "requests")]
+    config = client_config(first.configuration.sampler)
+    stream = SampleStream(golden, found._dataset, config, SamplerEcho(found._dataset, config))
+    run(stream.open)
+    results = []
+    for request in others:
+        columns = request.positives.triples
+        positives = np.stack(
+            [
+                np.frombuffer(each.data, f"<u{each.width or 1}").astype(int)
+                for each in (columns.heads, columns.relations, columns.tails)
+            ],
+            axis=1,
+        )
+        exchange = SampleExchange(found._dataset, config, positives, request.positives.position)
+        run(stream.converse, exchange)
+        said = [(notice.kind, notice.text) for notice in exchange.notices]
+        results.append((plain(exchange.result()), said))
+    return results
+
+
+def ask_epoch(golden: Golden, case: dict[str, Any]) -> Any:
+    found = dataset(golden)
+    (request,) = [pb.SampleEpochRequest.FromString(each) for each in raw(case, "requests")]
+    told = server_wire.decode_epoch(request, Limits())
+    config = EpochConfig(**{name: getattr(told, name) for name in EpochConfig.__slots__})
+    cursor = found.epochs(client_config(request.sampler), config)
+    cursor.load_state_dict({"epoch": request.epoch, "start": request.start})
+    reader = _Epochs(golden, cursor._progress())
+    run(golden.persist, reader._read)
+    return [
+        None
+        if batch is None
+        else (
+            batch.next_start,
+            batch.positives.tolist(),
+            plain(batch.negatives),
+            None if batch.weights is None else batch.weights.tolist(),
+            is_last,
+        )
+        for batch, is_last in reader.items
+    ]
+
+
+def ask_contains(golden: Golden, case: dict[str, Any]) -> Any:
+    found = dataset(golden)
+    _, *others = [pb.ContainsRequest.FromString(each) for each in raw(case, "requests")]
+    columns = others[0].triples
+    triples = [
+        np.frombuffer(each.data, f"<u{each.width or 1}").astype(int)
+        for each in (columns.heads, columns.relations, columns.tails)
+    ]
+    return run(found._look_up, np.stack(triples, axis=1), ("training",)).tolist()
+
+
+def ask_statistics(golden: Golden, _: dict[str, Any]) -> Any:
+    statistics = run(dataset(golden)._ask_relation_statistics)
+    return [
+        np.nan_to_num(column).tolist()
+        for column in (
+            statistics.tails_per_head,
+            statistics.heads_per_tail,
+            statistics.head_probability,
+        )
+    ]
+
+
+def ask_publish(golden: Golden, case: dict[str, Any]) -> Any:
+    announced = pb.PublishRequest.FromString(raw(case, "requests")[0]).announcement
+    parts: dict[str, Any] = {}
+    if announced.HasField("type_constraints"):
+        parts["type_constraints"] = {slot.lower(): rows for slot, rows in _TOY_TYPES.items()}
+    if announced.HasField("labels"):
+        for kind, labels in _TOY_LABELS.items():
+            parts[f"{kind.lower()}_to_id"] = {label: i for i, label in enumerate(labels)}
+    graph = MappedGraph.of(_TOY, num_entities=_TOY_SIZES[0], num_relations=_TOY_SIZES[1], **parts)
+    assert graph.fingerprint == announced.fingerprint
+    told: list[Any] = []
+    run(publish, golden, announced.name, graph, told.append)
+    return told
+
+
+def ask_dataset(golden: Golden, _: dict[str, Any]) -> Any:
+    found = dataset(golden)
+    mappings = (found.num_triples_per_split, found.num_unseen, found.split_fingerprints)
+    return found._dataset, found.type_constraints_fingerprint, *map(dict, mappings)
+
+
+ASK: dict[str, Callable[[Golden, dict[str, Any]], Any]] = {
+    "Sample": ask_sample,
+    "SampleEpoch": ask_epoch,
+    "Contains": ask_contains,
+    "ListDatasets": lambda golden, _: run(golden.read, "ListDatasets", DatasetList()),
+    "GetServer": lambda golden, _: run(
+        golden.call, "GetServer", pb.GetServerRequest(), ServerInfo.of
+    ),
+    "GetDataset": ask_dataset,
+    "GetRelationStatistics": ask_statistics,
+    "GetVocabulary": lambda golden, _: run(dataset(golden)._read_vocabularies),
+    "Publish": ask_publish,
+}
+
+
+def asked(rpc: str, case: dict[str, Any], answers: Answers) -> Any:
+    return ASK[rpc](Golden({"GetDataset": GETDATASET, rpc: answers}), case)
+
+
+# How an answer is changed.
+
+Change: TypeAlias = tuple[str, Callable[[Any], object]]
+
+
+def other_values(field: Field, value: Any) -> Iterator[Any]:
+    """Give legal values of a field's type that are not the one it has."""
+    if field.type == Field.TYPE_BYTES:
+        candidates = [b"", value[:-1], value + b"\0", b"\xff" * len(value), b"\0" * len(value)]
+        candidates += (
+            [bytes([value[0] ^ 1]) + value[1:], value[:-1] + bytes([value[-1] ^ 0x80])]
+            if value
+            else []
+        )
+    elif field.type == Field.TYPE_STRING:
+        candidates = ["", value + "x", value[:-1], value.upper(), "0" * 64, "é" * 1000]
+    elif field.type == Field.TYPE_BOOL:
+        candidates = [not value]
+    elif field.type == Field.TYPE_DOUBLE:
+        candidates = [0.0, -1.0, value + 0.5, math.nan, math.inf, 1e308, 5e-324]
+    elif field.type == Field.TYPE_ENUM:
+        candidates = [*range(8), 99]
+    else:
+        most = 2**64 - 1 if field.type == Field.TYPE_UINT64 else 2**32 - 1
+        candidates = [0, 1, 2, 3, 8, value + 1, max(value - 1, 0), most, most // 2]
+    return (each for each in candidates if each != value)
+
+
+def changes(message: Message, path: str) -> Iterator[Change]:
+    """Give ways to change a message, and all that are in it; with the field that each is about."""
+    for field in message.DESCRIPTOR.fields:
+        name = f"{path}.{field.name}"
+        if field.is_repeated:
+            yield from _of_repeated(message, field, name)
+        elif field.type == Field.TYPE_MESSAGE:
+            inner = "" if field.message_type.name in _PARTS else field.message_type.name
+            yield (
+                name,
+                lambda m, field=field: (
+                    m.ClearField(field.name),
+                    getattr(m, field.name).SetInParent(),
+                ),
+            )  # type: ignore[misc]
+            if message.HasField(field.name):
+                yield name, lambda m, field=field: m.ClearField(field.name)  # type: ignore[misc]
+                for where, change in changes(getattr(message, field.name), inner or name):
+                    yield (
+                        where,
+                        lambda m, field=field, change=change: change(getattr(m, field.name)),
+                    )  # type: ignore[misc]
+        else:
+            for value in other_values(field, getattr(message, field.name)):
+                yield name, lambda m, field=field, value=value: setattr(m, field.name, value)  # type: ignore[misc]
+
+
+#: Messages that mean nothing without the one that has them.
+_PARTS = ("Ids", "Triples")
+
+
+def _of_repeated(message: Message, field: Field, name: str) -> Iterator[Change]:
+    values = getattr(message, field.name)
+    if not values:
+        return
+    yield name, lambda m: m.ClearField(field.name)
+    yield name, lambda m: getattr(m, field.name).pop()
+    yield name, lambda m: getattr(m, field.name).extend(copy.deepcopy(list(values[-1:])))
+    yield name, lambda m: getattr(m, field.name).extend(copy.deepcopy(list(values)))
+    if len(values) > 1:
+
+        def reverse(m: Any) -> None:
+            reversed_values = copy.deepcopy(list(values)[::-1])
+            m.ClearField(field.name)
+            getattr(m, field.name).extend(reversed_values)
+
+        yield name, reverse
+    for index in sorted({0, len(values) - 1}):
+        if field.type == Field.TYPE_MESSAGE:
+            for where, change in changes(values[index], field.message_type.name):
+                yield (
+                    where,
+                    lambda m, index=index, change=change: change(  # type: ignore[misc]
+                        getattr(m, field.name)[index]
+                    ),
+                )
+        else:
+            for value in other_values(field, values[index]):
+
+                def put(m: Any, index: int = index, value: Any = value) -> None:
+                    getattr(m, field.name)[index] = value
+
+                yield name, put
+
+
+def changed(rpc: str, answers: Answers) -> Iterator[tuple[str, Answers]]:
+    """Give an RPC's answers, each with one change, and the field that it is about."""
+    message_class = GetMessageClass(SERVICE.methods_by_name[rpc].output_type)
+    for index in sorted({0, min(1, len(answers) - 1), len(answers) - 1}):
+        data = answers[index]
+        before, behind = answers[:index], answers[index + 1 :]
+        message: Any = message_class.FromString(data)
+        for where, change in changes(message, message_class.DESCRIPTOR.name):
+            other = message_class.FromString(data)
+            try:
+                change(other)
+                encoded = other.SerializeToString()
+            except ValueError:
+                continue  # no such value, so no bytes
+            if encoded != data:
+                yield where, [*before, encoded, *behind]
+        for replaced in (b"", b"\xff\xff", data[:-1], data[: len(data) // 2], data + b"\x0a\x7f"):
+            yield f"{rpc}: the bytes", [*before, replaced, *behind]
+        if not SERVICE.methods_by_name[rpc].server_streaming:
+            continue
+        yield f"{rpc}: the bytes", [*before, *behind]
+        yield f"{rpc}: the bytes", [*before, data, data, *behind]
+        yield f"{rpc}: the bytes", [*before, b"", data, *behind]
+
+
+CASES = [
+    pytest.param(rpc, case, id=f"{rpc}-{case['name']}")
+    for rpc in ASK
+    for case in cases(rpc)
+    if not (rpc == "Publish" and case["name"] in {"embedded graph", "wide"})
+]
+
+
+@pytest.mark.filterwarnings("ignore::negserve.types.warning_categories.NegserveWarning")
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("rpc", "case"), CASES)
+def test_a_changed_answer_is_refused_or_unknowable(rpc: str, case: dict[str, Any]):
+    answers = raw(case, "responses")
+    if rpc == "Contains":
+        answers = answers[:1]
+    honest = asked(rpc, case, answers)
+    taken: dict[str, int] = defaultdict(int)
+    num_refused = 0
+    tracemalloc.start()
+    for where, others in changed(rpc, answers):
+        try:
+            result = asked(rpc, case, others)
+        except InvalidAnswerError as error:
+            num_refused += 1
+            assert error.metadata["rpc"] == rpc
+            assert error.target == "golden:1"
+        except NegserveError:
+            num_refused += 1  # a stream that ended too early
+        else:
+            if result != honest:
+                taken[where] += 1
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert sorted(set(taken) - UNKNOWABLE) == []
+    assert num_refused > 0
+    assert peak < 64 * 2**20

@@ -1,0 +1,118 @@
+"""How long is tried: shares of replicas, pauses, and the end."""
+
+from __future__ import annotations
+
+import pytest
+
+from negserve import (
+    InvalidAnswerError,
+    InvalidRequestError,
+    OverloadedError,
+    ServerFaultError,
+    StalledError,
+    UnavailableError,
+)
+from negserve._transport import budget as module
+from negserve._transport.budget import Budget
+
+GONE = UnavailableError("10.0.0.1:7733: gone", reason="DRAINING", target="10.0.0.1:7733")
+
+
+class Clock:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr(module.time, "monotonic", lambda: self.now)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+@pytest.mark.parametrize("num_replicas", [1, 2, 3, 5])
+@pytest.mark.parametrize("patience", [1.0, 10.0, 37.0])
+def test_every_replica_is_asked_however_silent_the_others_are(
+    clock: Clock, num_replicas: int, patience: float
+):
+    budget = Budget(10.0, patience, num_replicas)
+    assert budget.limit() == 10.0
+    limits = []
+    begin = clock.now + 10.0
+    with pytest.raises(StalledError):
+        while True:
+            limits.append(budget.limit())
+            clock.now += limits[-1]
+            clock.now += budget.pause_after(StalledError("silent"))
+    assert len(limits) >= max(num_replicas, 2)
+    assert min(limits[1:num_replicas], default=10.0) > 0.6 * min(10.0, patience / num_replicas)
+    assert clock.now - begin == pytest.approx(patience, abs=0.1)
+
+
+def test_pauses_grow_with_jitter_and_use_up_the_rest(clock: Clock):
+    pauses = []
+    budget = Budget(1.0, 30.0, 1)
+    with pytest.raises(UnavailableError, match="given up after"):
+        while True:
+            pauses.append(budget.pause_after(GONE))
+            clock.now += pauses[-1]
+    assert all(0.5 <= pause / (0.05 * 2**i) <= 1 for i, pause in enumerate(pauses[:6]))
+    assert max(pauses) <= 2
+    assert len(set(pauses)) == len(pauses)
+    assert sum(pauses) == pytest.approx(30, abs=0.06)
+    assert len(pauses) < 50
+
+
+def test_patience_without_end_does_not_overflow(clock: Clock):
+    budget = Budget(1.0, 1e9, 1)
+    for _ in range(3000):
+        assert 0 < budget.pause_after(GONE) <= 2
+
+
+def test_progress_begins_anew(clock: Clock):
+    budget = Budget(1.0, 2.0, 1)
+    for _ in range(10):
+        assert budget.pause_after(GONE) <= 0.05
+        clock.now += 1.99
+        assert budget.limit() == 0.05
+        budget.note_progress()
+        assert budget.limit() == 1.0
+
+
+def test_the_error_that_spends_the_budget_is_told_with_what_was_tried(clock: Clock):
+    budget = Budget(1.0, 2.0, 1)
+    budget.pause_after(StalledError("silent"))
+    clock.now += 2
+    with pytest.raises(UnavailableError, match=r"gone; given up after 2 tries and 2 sec") as caught:
+        budget.pause_after(GONE)
+    assert caught.value.reason == "DRAINING"
+    assert caught.value.target == GONE.target
+    assert caught.value.__cause__ is GONE
+
+
+def test_only_what_passes_is_tried_again(clock: Clock):
+    for error in (UnavailableError, StalledError, OverloadedError):
+        assert Budget(1.0, 1.0, 1).pause_after(error("x")) > 0
+    fault = ServerFaultError("x")
+    with pytest.raises(ServerFaultError) as caught:
+        Budget(1.0, 1.0, 1).pause_after(fault)
+    assert caught.value is fault
+    assert not issubclass(InvalidRequestError, module.ServiceError)
+
+
+def test_answers_that_cannot_be_true_end_a_call_when_no_replica_is_left_to_believe(clock: Clock):
+    one, other = (InvalidAnswerError("wrong", target=target) for target in ("one:1", "other:1"))
+    budget = Budget(10.0, 1000.0, 2)
+    for _ in range(5):
+        clock.now += budget.pause_after(one)  # the other one may come back
+        clock.now += budget.pause_after(GONE)
+    for _ in range(2):
+        clock.now += budget.pause_after(other)
+    with pytest.raises(InvalidAnswerError, match="3 such answers of each replica") as caught:
+        budget.pause_after(other)
+    assert caught.value.target == "other:1"
+    assert clock.now < 1000.0 + 100.0
+
+    budget = Budget(10.0, 1000.0, 1)
+    for _ in range(9):
+        budget.pause_after(one)
+        budget.note_progress()

@@ -1,0 +1,188 @@
+"""Published graphs as the operator of a server sees them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from negserve import Client, StorageFailedError
+from negserve_server.graph import TriplesFactory
+from negserve_server.publishing.publish_folder import PublishFolder
+from tests.server.test_app import SERVING, health, run
+from tests.support.graphs import load
+from tests.support.server_process import server_process
+
+
+def serve(folder: Path, *options: str) -> tuple[int, str]:
+    """Start a server that ends with an error; give exit status and what it says."""
+    result = run("serve", "--listen", "127.0.0.1:0", "--publish-dir", str(folder), *options)
+    assert "listening" not in result.stdout
+    assert "Traceback" not in result.stderr
+    return result.returncode, result.stderr
+
+
+def test_health_is_told_of_a_published_graph(tmp_path: Path):
+    options = ("--publish-dir", str(tmp_path))
+    with (
+        server_process("--allow-publish", *options) as server,
+        grpc.insecure_channel(server.target) as channel,
+        Client(server.target) as client,
+    ):
+        with pytest.raises(grpc.RpcError):
+            health(channel, "mine")
+        watch = health_pb2_grpc.HealthStub(channel).Watch(
+            health_pb2.HealthCheckRequest(service="mine"), timeout=30
+        )
+        assert next(watch).status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+        client.publish("mine", [[0, 0, 1]])
+        assert next(watch).status == SERVING
+        watch.cancel()
+    # It stays, also where clients may publish no more.
+    with (
+        server_process(*options) as server,
+        grpc.insecure_channel(server.target) as channel,
+        Client(server.target) as client,
+    ):
+        assert health(channel, "mine") == SERVING
+        assert client.list_datasets() == ["world", "mine"]
+        assert client.publish("mine", [[0, 0, 1]]).num_triples == 1
+
+
+def test_without_a_folder_it_is_forgotten():
+    with server_process("--allow-publish") as server, Client(server.target) as client:
+        client.publish("mine", [[0, 0, 1]])
+        assert client.list_datasets() == ["world", "mine"]
+        server.kill()
+        with server_process("--allow-publish", listen=(server.target,)):
+            assert client.list_datasets() == ["world"]
+
+
+def test_a_damaged_file_is_an_error_before_serving(tmp_path: Path):
+    (tmp_path / "mine.npz").write_bytes(b"garbage")
+    status, told = serve(tmp_path)
+    assert status == 1
+    assert f"{tmp_path / 'mine.npz'}: this is no published graph" in told
+    assert "remove it and publish it again" in told
+    assert (tmp_path / "mine.npz").read_bytes() == b"garbage"
+
+
+def test_what_is_no_published_graph_is_left_alone_and_told(tmp_path: Path):
+    folder, log = tmp_path / "published", tmp_path / "log"
+    kept = PublishFolder(folder)
+    kept.save("toy", TriplesFactory({"training": np.array([[0, 0, 1], [1, 0, 2]])}))
+    kept.close()
+    (folder / "thesis.tex").write_text("mine")
+    (folder / ".nfs000000000000dead").write_text("open elsewhere")
+    (folder / ".unfinished-folder").mkdir()
+    (folder / ".unfinished-folder" / "file").write_text("")
+    (folder / ".unfinished-file").write_text("left by a killed server")
+    (folder / "lost+found").mkdir()
+    (folder / "folder.npz").mkdir()
+    (folder / "gone.npz").symlink_to(folder / "nowhere")
+    (folder / "round.npz").symlink_to(folder / "round.npz")
+    os.mkfifo(folder / "pipe.npz")
+    os.mkfifo(folder / "pipe")
+    (folder / "-.npz").write_text("no legal name")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(folder / "socket.npz"))
+        with (
+            server_process("--allow-publish", "--publish-dir", str(folder), log=log) as server,
+            Client(server.target) as client,
+        ):
+            assert client.list_datasets() == ["world", "toy"]
+            # Only a folder keeps its name from a graph.
+            assert client.publish("pipe", [[0, 0, 1]]).num_triples == 1
+            with pytest.raises(StorageFailedError):
+                client.publish("folder", [[0, 0, 1]])
+    told = log.read_text()
+    for name in ("thesis.tex", ".nfs000000000000dead", "lost+found", "folder.npz", "pipe", "-.npz"):
+        assert f"{folder / name} is left alone: it is no published graph" in told
+    assert (folder / "thesis.tex").read_text() == "mine"
+    assert not (folder / ".unfinished-file").exists()
+    assert (folder / ".unfinished-folder" / "file").exists()
+    assert str(folder / ".unfinished-folder") in told
+
+
+def test_a_full_disk_is_told_to_all_who_publish_and_the_server_goes_on(tmp_path: Path):
+    folder, log = tmp_path / "published", tmp_path / "log"
+    # A limit on the size of files is what a full disk is for one who is no root.
+    program = tmp_path / "limited.py"
+    program.write_text(
+        "import resource, runpy\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, resource.RLIM_INFINITY))\n"
+        "runpy.run_module('negserve_server.cli', run_name='__main__', alter_sys=True)\n"
+    )
+    triples = load("fb15k-237").mapped_triples  # 3 MB
+    with (
+        server_process(
+            *("--allow-publish", "--publish-dir", str(folder)),
+            module="limited",
+            env={"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])},
+            log=log,
+        ) as server,
+        Client(server.target) as client,
+        ThreadPoolExecutor(4) as threads,
+    ):
+        ends = [threads.submit(client.publish, "mine", triples) for _ in range(4)]
+        for end in ends:
+            error = end.exception(60)
+            assert isinstance(error, StorageFailedError)
+            assert error.reason == "STORAGE_FAILED"
+            assert "File too large" in str(error)
+            assert error.metadata == {"value": "File too large"}
+        assert client.list_datasets() == ["world"]
+        assert [file.name for file in folder.iterdir()] == [".lock"]
+        assert client.publish("small", [[0, 0, 1]]).num_triples == 1
+        assert client.list_datasets() == ["world", "small"]
+    assert "published dataset mine can't be kept: " in log.read_text()
+    assert "Traceback" not in log.read_text()
+
+
+def test_a_folder_that_another_server_uses_is_an_error(tmp_path: Path):
+    with server_process("--publish-dir", str(tmp_path)):
+        status, told = serve(tmp_path)
+    assert status == 1
+    assert f"{tmp_path}: another server keeps its graphs there" in told
+
+
+def test_a_given_dataset_wins_over_the_same_graph_and_refuses_another(tmp_path: Path):
+    folder, file = tmp_path / "published", tmp_path / "toy.tsv"
+    file.write_text("a\tr\tb\nb\tr\tc\n")
+    kept = PublishFolder(folder)
+    kept.save("toy", TriplesFactory({"training": np.array([[0, 0, 1], [1, 0, 2]])}))
+    kept.close()
+    options = ("--publish-dir", str(folder), "--dataset", f"toy={file}")
+    with server_process(*options) as server, Client(server.target) as client:
+        assert client.list_datasets() == ["toy"]
+        assert client.triples_factory("toy").entity_to_id == {"a": 0, "b": 1, "c": 2}
+    file.write_text("a\tr\tb\nb\tr\ta\n")
+    status, told = serve(folder, "--dataset", f"toy={file}")
+    assert status == 1
+    assert "'toy' was published with fingerprint" in told
+    assert "rename the dataset, or remove the file" in told
+
+
+def test_a_folder_that_fails_is_told_to_all_and_leaves_nothing(tmp_path: Path):
+    folder = tmp_path / "published"
+    triples = load("fb15k-237").mapped_triples
+    with (
+        server_process("--allow-publish", "--publish-dir", str(folder)) as server,
+        Client(server.target) as client,
+        ThreadPoolExecutor(8) as threads,
+    ):
+        shutil.rmtree(folder)
+        ends = [threads.submit(client.publish, "mine", triples) for _ in range(8)]
+        for end in ends:
+            assert isinstance(end.exception(60), StorageFailedError)
+        assert client.list_datasets() == ["world"]
+        folder.mkdir()
+        assert client.publish("mine", triples).num_triples == len(triples)
+        assert [file.name for file in folder.iterdir()] == ["mine.npz"]
