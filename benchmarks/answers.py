@@ -56,7 +56,7 @@ def unchecked() -> Iterator[None]:
 
 
 def lowest(step: Step, clock: Callable[[], float]) -> float:
-    """Give the least nanoseconds per negative of some turns."""
+    """Return the least nanoseconds per negative of some turns."""
     turns = []
     for _ in range(_TURNS):
         count, begin = 0, clock()
@@ -99,7 +99,7 @@ class Measured:
         return lambda: int(next(batches).negatives.replaced.size)
 
     def _answers(self, rpc: str, requests: list[Any], count: int) -> list[Any]:
-        """Give the first messages of a stream."""
+        """Return the first messages of a stream."""
 
         async def read() -> list[Any]:
             request = requests[0] if rpc == "SampleEpoch" else None

@@ -52,7 +52,7 @@ _ENTITIES, _RELATIONS, _TRIPLES = 14_505, 237, 272_115
 
 
 def _sample_requests(k: int, batch: int) -> tuple[bytes, bytes]:
-    """Give the configuration and a request with positives, encoded."""
+    """Return the configuration and a request with positives, encoded."""
     config = SamplerConfig(kind="bernoulli", num_negs_per_pos=k, filter_splits=("training",))
     first = pb.SampleRequest(
         configuration=pb.SampleConfiguration(dataset="graph", sampler=wire.encode_config(config))
@@ -186,7 +186,7 @@ def _row(
     server: str, k: int, pause: float, others: str, runs: list[Figures], apart: list[Figures],
     alone: list[Figures],
 ) -> Row:  # fmt: skip
-    """Give medians over repetitions."""
+    """Return medians over repetitions."""
 
     def median(runs: list[Figures], key: str) -> float:
         return statistics.median(run[key] for run in runs)

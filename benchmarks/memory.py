@@ -26,7 +26,7 @@ from negserve_server.warm_up import warm_up
 
 
 def rss() -> float:
-    """Give the resident memory in MiB."""
+    """Return the resident memory in MiB."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize() / 2**20
 

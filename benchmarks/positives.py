@@ -30,7 +30,7 @@ class Positives:
         self._at = 0
 
     def next(self) -> NDArray[np.int64]:
-        """Give the next batch, shape (batch_size, 3)."""
+        """Return the next batch, shape (batch_size, 3)."""
         # Without a lock: two threads that ask at once may get the same one.
         self._at = (self._at + 1) % len(self.batches)
         return self.batches[self._at]

@@ -134,7 +134,7 @@ def first_batch(client: Client) -> Callable[[], object]:
 
 
 def module_files() -> dict[str, Path]:
-    """Give the client's modules by their full names."""
+    """Return the client's modules by their full names."""
     return {
         ".".join(("negserve", *path.relative_to(_ROOT).with_suffix("").parts)): path
         for path in _ROOT.rglob("*.py")

@@ -50,7 +50,7 @@ class TripleDataModule(lightning.LightningDataModule):
             self.num_entities, self.num_relations = graph.num_entities, graph.num_relations
 
     def train_dataloader(self) -> TripleLoader:
-        """Give the loader of this rank; batches are expanded on the device of the training.
+        """Return the loader of this rank; batches are expanded on the device of the training.
 
         It has a state, which Lightning keeps in its checkpoints, and a length, without which
         Lightning would fetch one batch ahead, and the state would be a batch too far.
@@ -107,7 +107,7 @@ class TransE(lightning.LightningModule):
         self.num_seen, self.total_loss = 0, 0.0
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Give the optimizer."""
+        """Return the optimizer."""
         return torch.optim.Adam(self.parameters(), lr=0.01)
 
 

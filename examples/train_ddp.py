@@ -222,7 +222,7 @@ def arguments() -> argparse.Namespace:
 
 
 def steps(loader: TripleLoader, epochs: int, seen: int) -> Iterator[tuple[int, Any]]:
-    """Give the batches up to an epoch's end, with the number of each."""
+    """Return the batches up to an epoch's end, with the number of each."""
     while loader.stream.epoch < epochs:
         for batch in loader:
             seen += 1

@@ -42,7 +42,7 @@ def _google() -> Iterator[tuple[str, bytes]]:
 
 
 def entries() -> dict[str, bytes]:
-    """Give the files of the archive by name."""
+    """Return the files of the archive by name."""
     found = {
         "README.md": _README.format(version=version("negserve")).encode(),
         "LICENSE": (PROTO.parent / "LICENSE").read_bytes(),

@@ -25,8 +25,8 @@ def conformance(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def sums(done: subprocess.CompletedProcess[str]) -> list[int]:
-    """Give how many passed, failed, and were left out."""
-    (line,) = [line for line in done.stdout.splitlines() if line.startswith("in all")]
+    """Return how many passed, failed, and were left out."""
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("total")]
     return [int(number) for number in line.split()[2:]]
 
 

@@ -168,7 +168,7 @@ EPOCHS: dict[str, tuple[list[str], SamplerConfig, EpochConfig]] = {
 
 
 def expected(target: str, sampler: SamplerConfig, config: EpochConfig, state: Any) -> bytes:
-    """Give what ``--out`` has to hold, from the Python client."""
+    """Return what ``--out`` has to hold, from the Python client."""
     with Client(target) as client:
         stream = client.triples_factory("world").epochs(sampler, config)
         stream.load_state_dict(state)

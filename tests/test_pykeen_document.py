@@ -33,7 +33,7 @@ def graph() -> TriplesFactory:
 
 
 def program_with(part: str, document: str = DOCUMENT) -> str:
-    """Give the program of a document that has a part."""
+    """Return the program of a document that has a part."""
     programs = re.findall(r"```python\n(.*?)```", document, flags=re.DOTALL)
     (program,) = (program for program in programs if part in program)
     return program

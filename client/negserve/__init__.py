@@ -1,6 +1,6 @@
-"""negserve's client: exact, reproducible negatives of knowledge graphs from a shared service.
+"""The client: exact, reproducible negative samples for knowledge graphs, from a shared server.
 
-The samplers, which need torch, are in :mod:`negserve.sampling`.
+The samplers with PyKEEN's API, which need torch, are in :mod:`negserve.sampling`.
 """
 
 from importlib import import_module
@@ -84,8 +84,8 @@ __all__ = [
     "__version__",
 ]
 
-# Imported when they are first asked for: so the command is under way, and can be interrupted in
-# order, before numpy and grpc are there.
+# Imported on first use, so that the command starts, and handles Ctrl-C, before it imports numpy and
+# grpc.
 _MODULE_OF = {
     "ChecksumError": "errors",
     "Client": "_sync.client",

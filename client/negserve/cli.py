@@ -1,11 +1,11 @@
-"""The command ``negserve``."""
+"""The command-line program ``negserve``."""
 
 from __future__ import annotations
 
 from negserve._terminal.ending import ending_at_once
 
-_reading = ending_at_once()  # this file and all that it imports, which takes a moment
-_reading.__enter__()
+_importing = ending_at_once()  # Ctrl-C during the imports, which take a moment
+_importing.__enter__()
 
 import json
 import sys
@@ -33,7 +33,7 @@ with needing_or_exit("the command negserve", "negserve[cli]"):
     from negserve.types.corrupted_batch import CorruptedBatch
 
 _LINES_PER_REQUEST = 1024
-#: Seconds for which a server that is away is waited for: a person waits, too.
+#: Seconds to wait for an unavailable server; short, as a person is waiting.
 _PATIENCE = 5.0
 _COLUMNS = ("head", "relation", "tail")
 
@@ -41,7 +41,7 @@ _COLUMNS = ("head", "relation", "tail")
 def _parse_mixture(
     context: click.Context, parameter: click.Parameter, value: str | None
 ) -> tuple[tuple[str, int], ...]:
-    """Parse parts of a mixture, such as ``bernoulli=3,typed=1``."""
+    """Parse the parts of a mixture, such as ``bernoulli=3,typed=1``."""
     del context, parameter
     parts = []
     for part in value.split(",") if value else ():
@@ -72,11 +72,11 @@ def _target_option(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.group(cls=Commands, context_settings={"show_default": True})
 @click.version_option(package_name="negserve")
 def main() -> None:
-    """Ask a negserve server: what it holds, and for negatives.
+    """Describe a negserve server and its datasets, or draw negatives.
 
-    Credentials come from the environment: NEGSERVE_TOKEN, or NEGSERVE_TOKEN_FILE, is the token for
-    servers that want one. NEGSERVE_CA_FILE (authorities, PEM), or NEGSERVE_TLS=1 for public
-    ones, turns TLS on; NEGSERVE_CERT_FILE and NEGSERVE_KEY_FILE are a certificate of your own.
+    Credentials come from the environment. NEGSERVE_TOKEN or NEGSERVE_TOKEN_FILE: the token, for
+    servers that require one. NEGSERVE_CA_FILE (certificate authorities, PEM) or NEGSERVE_TLS=1
+    (public authorities): use TLS. NEGSERVE_CERT_FILE and NEGSERVE_KEY_FILE: a client certificate.
     """
     for warning in mistyped_variables():
         click.echo(f"Warning: {warning}", err=True)
@@ -152,19 +152,21 @@ def _describe(factory: RemoteTriplesFactory, with_relations: bool) -> dict[str, 
     "kind",
     type=click.Choice(list(KINDS)),
     show_default="basic, or mixture with --mixture",
-    help="How slot and value are drawn. basic: slots evenly, values uniformly. bernoulli: the "
-    "head with probability tph/(tph+hpt). pseudotyped: values seen in training in that slot of "
-    "that relation. typed: values that the dataset's type constraints allow there. degree: "
-    "values by training frequency to the power --alpha. mixture: several, by --mixture.",
+    help="Kind of sampler. basic: slots evenly, values uniformly. bernoulli: the head with "
+    "probability tph/(tph+hpt). pseudotyped: values seen in training in that slot of that "
+    "relation. typed: values that the dataset's type constraints allow in that slot. degree: "
+    "values by training frequency to the power --alpha. mixture: several kinds, see --mixture.",
 )
 @click.option(
-    "--alpha", default=0.75, help="Exponent of degree: 0 is uniform, 1 the frequency itself."
+    "--alpha",
+    default=0.75,
+    help="With --kind degree: exponent of the frequency. 0 is uniform, 1 the frequency itself.",
 )
 @click.option(
     "--mixture",
     callback=_parse_mixture,
     metavar="KIND=SHARES,...",
-    help="Parts of a mixture: bernoulli=3,typed=1 draws every fourth negative as typed.",
+    help="Kinds to mix, with shares: bernoulli=3,typed=1 draws every fourth negative as typed.",
 )
 @click.option("-k", "--num-negs-per-pos", default=1, help="Negatives per positive.")
 @click.option(
@@ -178,10 +180,10 @@ def _describe(factory: RemoteTriplesFactory, with_relations: bool) -> dict[str, 
 @click.option(
     "--candidates",
     type=click.File(encoding="utf-8"),
-    help="Draw only entities of this file: a label a line, or an id with --ids.",
+    help="Draw only entities of this file: one label a line, or one id with --ids.",
 )
 @click.option(
-    "--filtered", is_flag=True, help="Never return a known triple, or flag it: see --filter-mode."
+    "--filtered", is_flag=True, help="Never draw a known triple, or mask it: see --filter-mode."
 )
 @click.option(
     "--split",
@@ -195,24 +197,22 @@ def _describe(factory: RemoteTriplesFactory, with_relations: bool) -> dict[str, 
     "--filter-mode",
     type=click.Choice(list(FILTER_MODES)),
     default="exact",
-    help="With --filtered: exact never draws what is known, mask draws and flags it.",
+    help="With --filtered: exact never draws known triples, mask draws and masks them.",
 )
-@click.option("--distinct", is_flag=True, help="Draw no value twice for a positive and slot.")
+@click.option("--distinct", is_flag=True, help="Draw no value twice for one positive and slot.")
 @click.option(
     "--chunk-size",
     default=1,
-    help="So many consecutive positives share one set of values. A negative that is its positive "
-    "itself is masked.",
+    help="Number of consecutive positives that share one set of values. A negative that equals "
+    "its positive is masked.",
 )
-@click.option(
-    "--log-q", is_flag=True, help="Print the log probability of each negative along with it."
-)
+@click.option("--log-q", is_flag=True, help="Also print the log probability of each negative.")
 @click.option("--seed", default=0, help="Key of the generator.")
 @click.option("--position", default=0, help="Position of the first positive.")
 @click.option("--ids", is_flag=True, help="Read and print ids instead of labels.")
 @click.option(
     "--format", "output", type=click.Choice(["tsv", "jsonl"]), default="tsv",
-    help="tsv: a negative a line; jsonl: a positive with its negatives a line.",
+    help="tsv: one negative a line; jsonl: one positive with its negatives a line.",
 )  # fmt: skip
 @click.argument("positives", type=click.File(encoding="utf-8"), default="-")
 def sample(
@@ -234,16 +234,16 @@ def sample(
     """Corrupt POSITIVES: lines head<TAB>relation<TAB>tail from a file or standard input.
 
     With tsv, each line of the output is a negative: head, relation, tail, and with --log-q a
-    fourth column, the natural logarithm of its probability. Masked negatives are left out and
-    counted on standard error: there was no unknown corruption left, --filter-mode mask found
-    it known, or with --chunk-size it is the positive itself.
+    fourth column, the natural logarithm of its probability. Masked negatives are left out, and
+    their number is printed on standard error. A negative is masked where no unknown one is left,
+    where --filter-mode mask drew a known triple, or where --chunk-size drew the positive itself.
 
-    With jsonl, each line is an object of a positive: `position`, `positive`, its `negatives`,
-    its `mask` (false where the negative is not valid), and with --log-q `log_q`, the last
-    three in the same order.
+    With jsonl, each line is an object for one positive: `position`, `positive`, its `negatives`,
+    its `mask` (false where the negative is not valid), and with --log-q `log_q`. The last three
+    have the same order.
 
-    The order of negatives is head, relation, tail replaced: the first ones are no random
-    subset.
+    Negatives are sorted by replaced slot (head, relation, tail), so the first ones are not a
+    random subset.
 
     \b
     Examples:
@@ -257,19 +257,19 @@ def sample(
     try:
         with Client(target, timeout=timeout, patience=min(timeout, _PATIENCE)) as client:
             factory = client.triples_factory(dataset)
-            names = _Names(factory, ids)
+            vocabulary = _Vocabulary(factory, ids)
             sampler = factory.open_sampler(
                 kind=kind or ("mixture" if mixture else "basic"),
                 mixture=mixture,
                 corruption_scheme=slots,
-                candidates=None if candidates is None else _read_candidates(candidates, names),
+                candidates=None if candidates is None else _read_candidates(candidates, vocabulary),
                 filter_splits=splits if filtered else (),
                 **options,
             )
             num_masked = 0
-            for triples in _read(positives, names):
+            for triples in _read(positives, vocabulary):
                 batch = sampler.sample(triples, position)
-                num_masked += _write(batch, triples, names, output)
+                num_masked += _write(batch, triples, vocabulary, output)
                 position += len(triples)
     except NegserveError as error:
         raise click.ClickException(printable(str(error))) from error
@@ -279,7 +279,7 @@ def sample(
 
 
 def _refuse_without_effect(filtered: bool) -> None:
-    """Refuse options of a filter where nothing is filtered."""
+    """Refuse a filter's options without --filtered."""
     context = click.get_current_context()
     for name, option in (("splits", "--split"), ("filter_mode", "--filter-mode")):
         if not filtered and context.get_parameter_source(name) is not ParameterSource.DEFAULT:
@@ -293,8 +293,8 @@ def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     click.echo(f"Warning: {message}", err=True)
 
 
-class _Names:
-    """What stands for an id in the input and the output."""
+class _Vocabulary:
+    """Converts between ids and the labels in input and output; with --ids it keeps ids."""
 
     def __init__(self, factory: RemoteTriplesFactory, ids: bool) -> None:
         self._to_id = None
@@ -310,7 +310,7 @@ class _Names:
         what = what or _COLUMNS[column]
         if self._to_id is None:
             if not text.isdecimal():
-                raise ValueError(f"{what} {text!r} is no id")
+                raise ValueError(f"{what} {text!r} is not an id")
             return int(text)
         if text not in self._to_id[column]:
             nearest = did_you_mean(text, self._to_id[column])
@@ -323,22 +323,22 @@ class _Names:
         return [self._labels[column][i] for column, i in enumerate(triple)]
 
 
-def _read_candidates(lines: TextIO, names: _Names) -> tuple[int, ...]:
+def _read_candidates(lines: TextIO, vocabulary: _Vocabulary) -> tuple[int, ...]:
     entities = []
     for number, raw in enumerate(lines, start=1):
         if line := raw.rstrip("\r\n"):
             try:
-                entities.append(names.parse(line, 0, "candidate"))
+                entities.append(vocabulary.parse(line, 0, "candidate"))
             except ValueError as error:
                 raise click.ClickException(
                     printable(f"{lines.name}, line {number}: {error}")
                 ) from error
     if not entities:
-        raise click.ClickException(f"{lines.name} holds no candidates; give one a line")
+        raise click.ClickException(f"{lines.name} has no candidates; give one a line")
     return tuple(entities)
 
 
-def _read(lines: TextIO, names: _Names) -> Iterator[NDArray[np.int64]]:
+def _read(lines: TextIO, vocabulary: _Vocabulary) -> Iterator[NDArray[np.int64]]:
     rows: list[list[int]] = []
     for number, raw in enumerate(lines, start=1):
         line = raw.rstrip("\r\n")
@@ -347,8 +347,8 @@ def _read(lines: TextIO, names: _Names) -> Iterator[NDArray[np.int64]]:
         fields = line.split("\t")
         try:
             if len(fields) != 3:
-                raise ValueError(f"{len(fields)} tab-separated fields where 3 are due")
-            rows.append([names.parse(field, column) for column, field in enumerate(fields)])
+                raise ValueError(f"{len(fields)} tab-separated fields; expected 3")
+            rows.append([vocabulary.parse(field, column) for column, field in enumerate(fields)])
         except ValueError as error:
             raise click.ClickException(
                 printable(f"{lines.name}, line {number}: {error}")
@@ -360,18 +360,20 @@ def _read(lines: TextIO, names: _Names) -> Iterator[NDArray[np.int64]]:
         yield np.array(rows)
 
 
-def _write(batch: CorruptedBatch, positives: NDArray[np.int64], names: _Names, output: str) -> int:
-    """Print a batch and give the number of masked negatives."""
+def _write(
+    batch: CorruptedBatch, positives: NDArray[np.int64], vocabulary: _Vocabulary, output: str
+) -> int:
+    """Print a batch and return the number of masked negatives."""
     negatives = batch.triples(positives)
     mask = np.ones(negatives.shape[:2], dtype=np.bool_) if batch.mask is None else batch.mask
-    # What reads a pipe wants the labels as they are.
+    # Labels go into a pipe unescaped: the reader needs them exactly.
     shown = (lambda text: printable(str(text))) if sys.stdout.isatty() else str
     for i, positive in enumerate(positives.tolist()):
-        named = [names.name(triple) for triple in negatives[i].tolist()]
+        named = [vocabulary.name(triple) for triple in negatives[i].tolist()]
         if output == "jsonl":
             line: dict[str, Any] = {
                 "position": batch.position + i,
-                "positive": names.name(positive),
+                "positive": vocabulary.name(positive),
                 "negatives": named,
                 "mask": mask[i].tolist(),
             }
@@ -389,16 +391,16 @@ def _write(batch: CorruptedBatch, positives: NDArray[np.int64], names: _Names, o
 
 
 def _json(value: object) -> str:
-    """Give JSON in which only control characters are escaped."""
+    """Encode as JSON in which only control characters are escaped."""
     return printable(json.dumps(value, ensure_ascii=False))
 
 
 def _rounded(values: NDArray[np.float32]) -> list[float]:
-    """Give what a float32 holds, without the digits that only its widening adds."""
+    """Convert float32 to float without the digits that the conversion adds."""
     return [float(str(value)) for value in values]
 
 
-_reading.__exit__(None, None, None)
+_importing.__exit__(None, None, None)
 
 if __name__ == "__main__":
     main()

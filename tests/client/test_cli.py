@@ -149,9 +149,9 @@ def test_sample_prints_log_probabilities(server: ServerProcess):
 @pytest.mark.parametrize(
     ("options", "stdin", "told"),
     [
-        ((), GERMANY + "Germany\tBerlin\n", "line 2: 2 tab-separated fields where 3 are due"),
+        ((), GERMANY + "Germany\tBerlin\n", "line 2: 2 tab-separated fields; expected 3"),
         ((), "Atlantis\thas_capital\tBerlin\n", "head 'Atlantis' is not in the vocabulary"),
-        (("--ids",), "1\t2\tx\n", "tail 'x' is no id"),
+        (("--ids",), "1\t2\tx\n", "tail 'x' is not an id"),
         (("--ids",), "1\t2\t99999\n", "tail id 99999 of row 0 is out of range"),
         (("-k", "0"), GERMANY, "num_negs_per_pos=0"),
         ((), "Germnay\thas_capital\tBerlin\n", "vocabulary; did you mean 'Germany'"),
@@ -171,9 +171,9 @@ def test_sample_prints_log_probabilities(server: ServerProcess):
         (("--split", "training"), GERMANY, "Add --filtered, or leave --split out"),
         (("--chunk-size", "0"), GERMANY, "chunk_size=0"),
         (("--distinct", "--log-q"), GERMANY, "log_q=True is not legal"),
-        (("--candidates", "{empty}"), GERMANY, "holds no candidates; give one a line"),
+        (("--candidates", "{empty}"), GERMANY, "has no candidates; give one a line"),
         (("--candidates", "{atlantis}"), GERMANY, "line 2: candidate 'Atlantis' is not in the"),
-        (("--ids", "--candidates", "{atlantis}"), "1\t2\t3\n", "candidate 'France' is no id"),
+        (("--ids", "--candidates", "{atlantis}"), "1\t2\t3\n", "candidate 'France' is not an id"),
     ],
 )
 def test_errors_are_one_clear_line(server: ServerProcess, tmp_path, options, stdin, told):  # type: ignore[no-untyped-def]

@@ -76,14 +76,14 @@ class Case:
         return self.cls(factory, num_negs_per_pos, filtered, **options)
 
     def drawable(self, of: graph.TriplesFactory, relation: int, column: int) -> frozenset[int]:
-        """Give the ids that may be drawn in a column of a relation, by any part."""
+        """Return the ids that may be drawn in a column of a relation, by any part."""
         step = self.options.get("candidates", 1) if column != 1 else 1
         return _drawable(of, self.parts, step, relation, column)
 
     def legal(
         self, of: graph.TriplesFactory, triple: tuple[int, int, int], splits: tuple[str, ...]
     ) -> dict[int, frozenset[int]]:
-        """Give the legal values of a triple by column of the scheme."""
+        """Return the legal values of a triple by column of the scheme."""
         result = {}
         for column in (COLUMNS[slot] for slot in self.scheme):
             pair = tuple(triple[other] for other in range(3) if other != column)

@@ -51,7 +51,7 @@ def event_loop() -> Iterator[EventLoop]:
 
 
 def served(client: Client, where: str, name: str, request: pytest.FixtureRequest) -> TriplesFactory:
-    """Give a dataset of a server, through this client or one for asyncio."""
+    """Return a dataset of a server, through this client or one for asyncio."""
     if where == "remote":
         return client.triples_factory(name)
     loop: EventLoop = request.getfixturevalue("event_loop")

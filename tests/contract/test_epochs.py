@@ -91,7 +91,7 @@ def assert_streams_equal(place: Place, sampler: SamplerConfig, config: EpochConf
 
 
 def config_of(name: str, place: Place, **options: Any) -> SamplerConfig:
-    """Give the configuration of a contract case on a graph, or skip the test."""
+    """Return the configuration of a contract case on a graph, or skip the test."""
     case = CASES[name]
     case.skip_where_it_has_no_meaning(place.graph)
     options = {**case.options, **options}

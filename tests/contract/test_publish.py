@@ -52,7 +52,7 @@ def uploads(log: Path, name: str) -> int:
 
 
 def without_types(name: str) -> graph.TriplesFactory:
-    """Give a graph without labels and type constraints."""
+    """Return a graph without labels and type constraints."""
     loaded = load(name)
     return graph.TriplesFactory(
         loaded.splits, num_entities=loaded.num_entities, num_relations=loaded.num_relations

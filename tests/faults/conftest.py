@@ -33,7 +33,7 @@ def pieces_of(batches: list[EpochBatch]) -> list[Piece]:
 
 
 def open_stream(client: Client, rank: int = 0, world_size: int = 1) -> EpochStream:
-    """Give one rank's stream of SAMPLER."""
+    """Return one rank's stream of SAMPLER."""
     config = EpochConfig(batch_size=BATCH_SIZE, rank=rank, world_size=world_size)
     return client.triples_factory("world").epochs(SAMPLER, config, prefetch=1)
 

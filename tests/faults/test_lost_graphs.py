@@ -33,7 +33,7 @@ CONFIG = EpochConfig(batch_size=64)
 
 
 def restarted(servers: Servers, server: ServerProcess, *options: str) -> ServerProcess:
-    """Give the server that comes in place of another one, with nothing that was published."""
+    """Return the server that comes in place of another one, with nothing that was published."""
     server.kill()
     return servers.start(*options, listen=server.target)
 

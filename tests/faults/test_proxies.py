@@ -80,7 +80,7 @@ class Said:
         return str(self).count("a proxy on the way, ended the call")
 
     def first_of_epochs(self) -> list[str]:
-        """Give the first of each epoch."""
+        """Return the first of each epoch."""
         first: dict[int, str] = {}
         for connection, error in self.errors:
             if connection.timeout == _TIMEOUT_OF_EPOCHS:

@@ -114,22 +114,25 @@ def test_the_length(ranks: list[dict[str, Any]], alone: dict[str, Any]):
 def test_a_state_in_a_pass_would_be_too_far(ranks: list[dict[str, Any]], alone: dict[str, Any]):
     for results in (*ranks, alone):
         (said,) = results["states"]
-        assert "ahead of the batch that is trained on" in said
+        assert "read past the batch that is trained on" in said
 
 
 def test_an_odd_number_is_not_shared_evenly(ranks: list[dict[str, Any]]):
     for results in ranks:
-        assert "would repeat triples: 97 don't divide by 2 ranks" in results["of_an_odd_number"]
+        assert (
+            "would repeat triples: 97 positives are not divisible by 2 ranks"
+            in results["of_an_odd_number"]
+        )
     name = "of_an_odd_number_without_a_remainder"
     assert_each_once(*(results[name] for results in ranks), num_triples=96)
 
 
 REFUSALS = {
-    "a_state_of_another_epoch": "set_epoch(0), but the state that was loaded is of epoch=1",
-    "a_state_and_skipped_batches": "would skip 3 batches more",
+    "a_state_of_another_epoch": "set_epoch(0), but the loaded state is of epoch=1",
+    "a_state_and_skipped_batches": "would skip 3 more batches",
     "of_whole_batches": "give form='tuple'",
     "of_full_batches": "give tail='drop'",
-    "of_given_ranks": "accelerate's dispatcher would give each rank a part again",
+    "of_given_ranks": "accelerate's dispatcher would split that share again",
     "of_batches_of_batches": "give batch_size=None",
     "dispatched_not": "leave the loader out of prepare(), or use negserve.data.TripleLoader",
     "dispatched_not_of_batches": "leave the loader out of prepare()",

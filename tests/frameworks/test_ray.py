@@ -40,4 +40,4 @@ def test_epochs(client: Client, ranks: list[dict[str, Any]], name: str, epochs: 
 def test_a_state_in_a_pass_would_be_too_far(ranks: list[dict[str, Any]]):
     for results in ranks:
         said = results["state_of_a_prepared_stream"]
-        assert "ahead of the batch that is trained on; keep that batch's state" in said
+        assert "read past the batch that is trained on; keep that batch's state" in said

@@ -181,7 +181,7 @@ def test_a_stream_does_not_say_where_workers_are(server: ServerProcess):
     stream = stream_of(server)
     batches = iter(loader_of(stream, 1))
     next(batches)
-    with pytest.raises(InvalidRequestError, match="the training process does not see how far"):
+    with pytest.raises(InvalidRequestError, match="the training process can't see their progress"):
         stream.state_dict()
 
 
@@ -190,7 +190,7 @@ def test_set_epoch_behind_the_back_of_workers_is_refused(server: ServerProcess):
     batches = iter(loader_of(stream, 2))
     next(batches)
     stream.set_epoch(1)
-    with pytest.raises(InvalidRequestError, match="when workers had begun"):
+    with pytest.raises(InvalidRequestError, match="after workers had begun"):
         list(batches)
 
 

@@ -45,7 +45,7 @@ _ANY_VERSION = "0.0.0"
 
 @contextmanager
 def server_of(file: str, channel: grpc.Channel) -> Iterator[grpc.Channel]:
-    """Give a channel to the server that the cases of a file are for.
+    """Return a channel to the server that the cases of a file are for.
 
     :param file: its name, without the suffix
     :param channel: to that of the embedded graph alone; ``Publish`` needs one that takes graphs and
@@ -159,7 +159,7 @@ def _describe(message_class: type[Message], data: bytes) -> dict[str, Any]:
 
 
 def _reader(name: str, message: pb.SamplerConfig) -> BatchReader:
-    """Give what decodes the batches of a configuration, and checks them against it."""
+    """Return what decodes the batches of a configuration, and checks them against it."""
     slots = {value: name for name, value in SLOTS.items()}
     config = SamplerConfig(
         num_negs_per_pos=message.num_negs_per_pos,
@@ -185,7 +185,7 @@ def _reader(name: str, message: pb.SamplerConfig) -> BatchReader:
 
 
 def sizes(name: str) -> tuple[int, int]:
-    """Give the numbers of entities and relations of a graph that files are about."""
+    """Return the numbers of entities and relations of a graph that files are about."""
     if name == wide_cases.NAME:
         return wide_cases.NUM_ENTITIES, wide_cases.NUM_RELATIONS
     return load("world").num_entities, load("world").num_relations
@@ -219,7 +219,7 @@ def _epoch_batches(requests: list[Any], responses: list[Any]) -> Iterator[tuple[
 
 
 def _rebuilt(positives: Any, batch: CorruptedBatch) -> dict[str, Any]:
-    """Give what a client makes of a batch: whole triples, and one flag for each."""
+    """Return what a client makes of a batch: whole triples, and one flag for each."""
     triples = batch.triples(positives)
     mask = np.ones(triples.shape[:2], dtype=np.bool_) if batch.mask is None else batch.mask
     return {"negatives": triples.tolist(), "mask": mask.astype(int).tolist()}
@@ -237,7 +237,7 @@ def golden_files(channel: grpc.Channel) -> dict[str, str]:
 
 
 def head(rpc: str, name: str) -> dict[str, Any]:
-    """Give what stands before the cases of a file about a graph."""
+    """Return what stands before the cases of a file about a graph."""
     world = load("world").fingerprint
     num_entities, num_relations = sizes(name)
     return {

@@ -13,7 +13,7 @@ SERVICE = pb.DESCRIPTOR.services_by_name["SamplerService"]
 
 
 def messages_of_rpcs() -> dict[str, Descriptor]:
-    """Give the messages that the RPCs carry, and all within them, by name."""
+    """Return the messages that the RPCs carry, and all within them, by name."""
     found: dict[str, Descriptor] = {}
 
     def visit(message: Descriptor) -> None:

@@ -40,13 +40,13 @@ _PER_PAIR = 2
 
 
 def seen(graph: TriplesFactory, slot: int, relation: int) -> set[int]:
-    """Give the ids that training triples of a relation have in a slot."""
+    """Return the ids that training triples of a relation have in a slot."""
     training = graph.mapped_triples
     return set(training[training[:, 1] == relation][:, slot].tolist())
 
 
 def known_values(graph: TriplesFactory, splits: Sequence[str], triple: Triple, slot: int) -> Ints:
-    """Give the values that make a triple of the splits in a slot, ascending."""
+    """Return the values that make a triple of the splits in a slot, ascending."""
     first, second = (column for column in range(3) if column != slot)
     found = [
         rows[(rows[:, first] == triple[first]) & (rows[:, second] == triple[second])][:, slot]
@@ -58,7 +58,7 @@ def known_values(graph: TriplesFactory, splits: Sequence[str], triple: Triple, s
 def candidate_weights(
     graph: TriplesFactory, config: SamplerConfig, kind: str, slot: int, relation: int
 ) -> dict[int, Weight]:
-    """Give the ids that may be drawn in a slot, and how they are weighted against each other."""
+    """Return the ids that may be drawn in a slot, and how they are weighted against each other."""
     size = graph.num_relations if slot == 1 else graph.num_entities
     ids: set[int] = set(range(size))
     if slot != 1 and config.candidates is not None:
@@ -82,7 +82,7 @@ def candidate_weights(
 def slot_shares(
     graph: TriplesFactory, config: SamplerConfig, kind: str, relation: int
 ) -> dict[int, Fraction]:
-    """Give the probability of each slot of the scheme, before saturation."""
+    """Return the probability of each slot of the scheme, before saturation."""
     slots = [SLOTS.index(slot) for slot in config.corruption_scheme]
     weights = dict.fromkeys(slots, 1)
     if kind == "bernoulli" and slots == [0, 2]:
@@ -101,7 +101,7 @@ def slot_shares(
 def excluded_values(
     graph: TriplesFactory, config: SamplerConfig, triple: Triple, slot: int
 ) -> set[int]:
-    """Give the values that must not be drawn for a positive."""
+    """Return the values that must not be drawn for a positive."""
     if config.chunk_size > 1:
         return set()
     excluded = {triple[slot]}

@@ -34,7 +34,7 @@ class Collate:
 
 
 def replaced(negatives: torch.Tensor) -> torch.Tensor:
-    """Give what was put in: of k / 2 heads, then of k / 2 tails, as Basic divides them."""
+    """Return what was put in: of k / 2 heads, then of k / 2 tails, as Basic divides them."""
     half = K // 2
     return torch.cat([negatives[:, :half, 0], negatives[:, half:, 2]], dim=1)
 

@@ -23,7 +23,7 @@ class Piece(NamedTuple):
 
 
 def piece(batch: EpochBatch | server_epoch.EpochBatch, num_positives: int) -> Piece:
-    """Give a batch by its position within its epoch of so many positives."""
+    """Return a batch by its position within its epoch of so many positives."""
     negatives = batch.negatives
     assert negatives.chunk_size == 1, "chunks share rows"
     columns: list[NDArray[np.generic]] = [
@@ -54,7 +54,7 @@ def union_digest(pieces: Iterable[Piece], num_positives: int) -> str:
 
 
 def undisturbed_digest(of: graph.TriplesFactory, sampler: SamplerConfig, number: int = 0) -> str:
-    """Give what :func:`union_digest` is for a whole epoch, computed in process."""
+    """Return what :func:`union_digest` is for a whole epoch, computed in process."""
     epoch = of.epoch(server_config(sampler), server_epoch.EpochConfig(epoch=number, batch_size=512))
     batches = (epoch.batch(index) for index in range(len(epoch)))
     pieces = [piece(batch, epoch.num_positives) for batch in batches]
@@ -62,5 +62,5 @@ def undisturbed_digest(of: graph.TriplesFactory, sampler: SamplerConfig, number:
 
 
 def server_config(sampler: SamplerConfig) -> ServerSamplerConfig:
-    """Give the same configuration in the server's words."""
+    """Return the same configuration in the server's words."""
     return ServerSamplerConfig(**{name: getattr(sampler, name) for name in sampler.__slots__})

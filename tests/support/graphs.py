@@ -20,7 +20,7 @@ GRAPHS = ("world", "umls", "codex-s", "fb15k-237")
 
 
 def graph_path(name: str) -> Path:
-    """Give a benchmark graph's folder, or skip the test."""
+    """Return a benchmark graph's folder, or skip the test."""
     path = DATA / name
     if not path.is_dir():
         pytest.skip(f"{name} is not at {DATA}; set NEGSERVE_DATA to a folder that has it")

@@ -150,7 +150,7 @@ def interrupt(part: str, target: str, count: int, seed: int, patience: float = 2
 
 @contextmanager
 def silent_target() -> Iterator[str]:
-    """Give an address where connections are taken, and nothing is said."""
+    """Return an address where connections are taken, and nothing is said."""
     with socket.create_server(("127.0.0.1", 0), backlog=1000) as listener:
         yield f"127.0.0.1:{listener.getsockname()[1]}"
 

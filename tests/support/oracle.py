@@ -11,7 +11,7 @@ from negserve_server.graph import TriplesFactory
 def known(
     factory: TriplesFactory, triples: NDArray[np.int64], splits: tuple[str, ...]
 ) -> NDArray[np.bool_]:
-    """Tell for each triple, shape (..., 3), whether it is in one of the splits."""
+    """Return for each triple, shape (..., 3), whether it is in one of the splits."""
 
     def pack(rows: NDArray[np.int64]) -> NDArray[np.int64]:
         packed = rows[..., 0] * factory.num_relations + rows[..., 1]
@@ -24,7 +24,7 @@ def known(
 def legal_values(
     factory: TriplesFactory, triple: tuple[int, int, int], column: int, splits: tuple[str, ...]
 ) -> set[int]:
-    """Give the values that may replace a column: not the original, not known."""
+    """Return the values that may replace a column: not the original, not known."""
     size = factory.num_relations if column == 1 else factory.num_entities
     rows = np.tile(np.array(triple, dtype=np.int64), (size, 1))
     rows[:, column] = np.arange(size)

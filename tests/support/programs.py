@@ -81,7 +81,7 @@ def run_program(
 
 
 def torchrun(num_ranks: int = 2) -> list[str]:
-    """Give the arguments of Python that start a program on several ranks."""
+    """Return the arguments of Python that start a program on several ranks."""
     return [
         *("-m", "torch.distributed.run", "--nproc-per-node", str(num_ranks)),
         *("--master-addr", "127.0.0.1", "--master-port", str(free_port())),

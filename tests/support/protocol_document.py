@@ -10,18 +10,18 @@ DOCUMENT = (REPOSITORY / "docs" / "protocol.md").read_text(encoding="utf-8")
 
 
 def block(info: str) -> str:
-    """Give the one fenced block with that info string."""
+    """Return the one fenced block with that info string."""
     (text,) = re.findall(rf"^```{info}\n(.*?)^```$", DOCUMENT, flags=re.DOTALL | re.MULTILINE)
     return str(text)
 
 
 def cells(lines: str) -> list[list[str]]:
-    """Give the cells of the rows of a table."""
+    """Return the cells of the rows of a table."""
     return [[cell.strip() for cell in row.strip("|").split("|")] for row in lines.splitlines()]
 
 
 def rows(first_column: str) -> list[list[str]]:
-    """Give the cells of the one table whose header begins with that column."""
+    """Return the cells of the one table whose header begins with that column."""
     (text,) = re.findall(
         rf"^\| {first_column} \|[^\n]*\n\|[-|]+\|\n((?:\|[^\n]*\n)+)", DOCUMENT, flags=re.MULTILINE
     )

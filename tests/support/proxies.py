@@ -135,7 +135,7 @@ NAMES = tuple(_KINDS)
 
 
 def _program(name: str) -> str:
-    """Give where a proxy is installed, or skip the test.
+    """Return where a proxy is installed, or skip the test.
 
     Where the environment has NEGSERVE_REQUIRE_PROXIES, the test fails instead.
     """
@@ -152,7 +152,7 @@ def _program(name: str) -> str:
 
 
 def free_port() -> int:
-    """Give a port of loopback that nobody has now."""
+    """Return a port of loopback that nobody has now."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port: int = found.getsockname()[1]

@@ -27,7 +27,7 @@ def share(client: Client, epoch: int, start: int = 0, **config: Any) -> list[Pai
 
 
 def pairs(batches: Iterable[Any]) -> list[Pair]:
-    """Give positives and negatives of batches in any form."""
+    """Return positives and negatives of batches in any form."""
     return [
         tuple(batch[:2]) if isinstance(batch, list | tuple) else (batch.positives, batch.negatives)
         for batch in batches

@@ -122,7 +122,7 @@ class TcpProxy:
             self._fault = fault
 
     def pass_on(self, data: bytes) -> tuple[bytes, _Fault | None]:
-        """Give what of the data still reaches the client, and the fault that is due after it."""
+        """Return what of the data still reaches the client, and the fault that is due after it."""
         with self._lock:
             self.num_bytes += len(data)
             fault = self._fault

@@ -1,1 +1,1 @@
-"""A graph that a caller gives: read, checked, fingerprinted. numpy; no messages, no connection."""
+"""A graph that the caller holds: read, checked, fingerprinted. numpy; no messages, no I/O."""

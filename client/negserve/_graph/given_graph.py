@@ -1,4 +1,4 @@
-"""What a caller's graph says of itself, in whatever form it is given."""
+"""Reads a caller's graph in any of the accepted forms."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class GivenSplit:
     """One split of a graph.
 
     :ivar triples: int64, shape (n, 3)
-    :ivar is_array: whether nothing but their order says which column is which
-    :ivar num_entities: size of the entity id space, if that is said
-    :ivar num_relations: likewise
-    :ivar entity_to_id: ids by label, if it has labels
-    :ivar relation_to_id: likewise
-    :ivar type_constraints: pairs of relation and allowed entity by slot, if it has any
+    :ivar is_array: whether only the order of the columns tells them apart
+    :ivar num_entities: size of the entity id space; None if not stated
+    :ivar num_relations: size of the relation id space; None if not stated
+    :ivar entity_to_id: entity ids by label; None without labels
+    :ivar relation_to_id: relation ids by label; None without labels
+    :ivar type_constraints: pairs of relation and allowed entity by slot; None without them
     """
 
     triples: NDArray[np.int64]
@@ -45,9 +45,9 @@ class GivenSplit:
 def read_splits(graph: Any) -> dict[str, GivenSplit]:
     """Read the splits of a graph.
 
-    :return: by name, in the order training, validation, testing
-    :raises InvalidRequestError: for what is no graph, named by its type, or none with a training
-        split; for a name that is no split
+    :return: splits by name, in the order training, validation, testing
+    :raises InvalidRequestError: for an object that is not a graph, naming its type; for a graph
+        without a training split; for an unknown name of a split
     """
     splits = _read_splits(graph)
     unknown = [name for name in splits if name not in SPLITS]
@@ -86,9 +86,10 @@ def _read_split(part: Any, where: str = "") -> GivenSplit:
         if len(splits) == 1:
             return splits["training"]
         raise InvalidRequestError(
-            f"{where}{type(part).__name__} has edges of {', '.join(splits)}; publish it as a whole"
+            f"{where}{type(part).__name__} has edges of the splits {', '.join(splits)}; publish it "
+            f"as a whole"
         )
-    # Arrays of any library; tables of columns, such as pandas', have one dtype each, not one.
+    # Arrays of any library. Tables, such as pandas', have a dtype a column and no dtype.
     if isinstance(part, list | tuple) or (
         hasattr(part, "__array__") and hasattr(part, "dtype") and hasattr(part, "shape")
     ):
@@ -97,8 +98,8 @@ def _read_split(part: Any, where: str = "") -> GivenSplit:
 
 
 def _of_factory(factory: Any, triples: Any = None) -> GivenSplit:
-    """Read PyKEEN's factories, the server's own, and what looks like them."""
-    # With create_inverse_triples PyKEEN counts relations twice that its mapped triples have once.
+    """Read a triples factory: PyKEEN's, the server's, or an object with the same attributes."""
+    # With create_inverse_triples PyKEEN's num_relations is doubled, but mapped_triples is not.
     num_relations = getattr(factory, "real_num_relations", None)
     if num_relations is None:
         num_relations = getattr(factory, "num_relations", None)
@@ -113,14 +114,14 @@ def _of_factory(factory: Any, triples: Any = None) -> GivenSplit:
 
 
 def _of_geometric(data: Any) -> dict[str, GivenSplit]:
-    """Read PyTorch Geometric's ``Data``, whose edges may be of several splits, by masks."""
+    """Read PyTorch Geometric's ``Data``, whose masks may divide its edges into splits."""
     if "edge_index" not in data or "edge_type" not in data:
         raise InvalidRequestError(
-            "Data without edge_index and edge_type is no knowledge graph; give both"
+            "Data without edge_index and edge_type is not a knowledge graph; give both"
         )
     if "train_edge_index" in data:
         raise InvalidRequestError(
-            "Data with train_edge_index has edges of several splits, those of edge_index in both "
+            "Data with train_edge_index is not supported, as its edge_index has each edge in both "
             "directions; give a mapping from training, validation and testing to (n, 3) ids"
         )
     triples = _stacked(data.edge_index[0], data.edge_type, data.edge_index[1])
@@ -136,7 +137,7 @@ def _of_geometric(data: Any) -> dict[str, GivenSplit]:
 
 
 def _is_a(graph: Any, module: str, name: str) -> bool:
-    """Tell whether it is of a library's class, without importing the library."""
+    """Return whether an object is of a library's class, without importing the library."""
     kind = getattr(sys.modules.get(module), name, None)
     return isinstance(kind, type) and isinstance(graph, kind)
 
@@ -150,12 +151,12 @@ def _ids(triples: Any) -> NDArray[np.int64]:
 
 
 def _on_cpu(tensor: Any) -> Any:
-    # A tensor may be on a device whose memory numpy does not see.
+    # A tensor may be on a device whose memory numpy can't read.
     return tensor.cpu() if hasattr(tensor, "cpu") else tensor
 
 
 def _labels(label_to_id: Any) -> Mapping[str, int] | None:
-    """Give labels; None where there are none, or numbers in place of them."""
+    """Return ids by label; None without labels, or with numbers in place of labels."""
     if not isinstance(label_to_id, Mapping) or not label_to_id:
         return None
     return label_to_id if any(isinstance(label, str) for label in label_to_id) else None
@@ -167,9 +168,9 @@ def _named(part: Any) -> str:
 
 def _remedy(part: Any) -> str:
     if _is_a(part, "torch_geometric.data", "HeteroData"):
-        return "its node types have ids of their own: give its to_homogeneous()"
+        return "each of its node types has its own ids: give its to_homogeneous()"
     if hasattr(part, "to_numpy"):
         return "give its ids, columns head, relation, tail, as to_numpy()"
     if hasattr(part, "split_fingerprints"):
-        return "its triples are on a server; publish what they were loaded from"
+        return "its triples are on a server; publish the graph that they were loaded from"
     return _FORMS

@@ -1,4 +1,4 @@
-"""Labels of a graph at hand."""
+"""Entity and relation labels of a caller's graph."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from negserve.errors import InvalidRequestError
 
-#: What a server takes. No file of labels could hold others.
+#: The server's limit; files of labels could not hold the excluded characters.
 _MOST_BYTES = 4096
 _ILLEGAL = re.compile(r"[\0\t\r\n]")
 
@@ -17,9 +17,9 @@ _ILLEGAL = re.compile(r"[\0\t\r\n]")
 class GraphLabels:
     """Labels in the order of the ids.
 
-    :ivar entities: one for each entity
-    :ivar relations: one for each relation
-    :ivar num_bytes: how many bytes they have in UTF-8, together
+    :ivar entities: label of each entity
+    :ivar relations: label of each relation
+    :ivar num_bytes: length of all labels together, in bytes of UTF-8
     """
 
     entities: Sequence[str]
@@ -34,10 +34,10 @@ class GraphLabels:
         num_entities: int,
         num_relations: int,
     ) -> GraphLabels | None:
-        """Take ids by label; None for no labels.
+        """Order labels by id; None for no labels.
 
-        :raises InvalidRequestError: unless each entity and each relation has one label, and that
-            is legal
+        :raises InvalidRequestError: unless each entity and each relation has exactly one legal
+            label
         """
         if entity_to_id is None and relation_to_id is None:
             return None
@@ -60,7 +60,7 @@ def _num_bytes(label: str) -> int:
     if isinstance(label, str) and not _ILLEGAL.search(label):
         try:
             num_bytes = len(label.encode())
-        except UnicodeEncodeError:  # a half of a surrogate pair
+        except UnicodeEncodeError:  # a lone surrogate
             num_bytes = 0
         if 1 <= num_bytes <= _MOST_BYTES:
             return num_bytes

@@ -1,4 +1,4 @@
-"""A graph at hand: mapped triples of its splits, and its fingerprint."""
+"""A caller's graph: the mapped triples of its splits, and its fingerprint."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from negserve.types.fingerprint import (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MappedGraph:
-    """A graph at hand.
+    """A graph that the caller holds.
 
-    :ivar splits: the distinct triples by split, sorted by head, relation, tail, each shape
-        (n, 3); in the order training, validation, testing
+    :ivar splits: distinct triples by split, sorted by head, relation, tail, each of shape (n, 3);
+        in the order training, validation, testing
     :ivar num_entities: size of the entity id space
     :ivar num_relations: size of the relation id space
     :ivar split_fingerprints: 64 hexadecimal digits by split
     :ivar fingerprint: 64 hexadecimal digits, equal to that of the same graph on a server
-    :ivar type_constraints: the entities that relations allow; None for a graph without
-    :ivar labels: of entities and relations; None for a graph without
+    :ivar type_constraints: the entities that relations allow; None for a graph without them
+    :ivar labels: of entities and relations; None for a graph without labels
     :ivar doubt: why the columns look swapped; None if they do not
     """
 
@@ -57,11 +57,11 @@ class MappedGraph:
         entity_to_id: Mapping[str, int] | None = None,
         relation_to_id: Mapping[str, int] | None = None,
     ) -> MappedGraph:
-        """Take a graph in any of the forms that :meth:`negserve.Client.publish` takes.
+        """Read a graph in any form that :meth:`negserve.Client.publish` accepts.
 
-        :raises InvalidRequestError: for what is no graph, if there are no training triples, for a
-            name that is no split, for ids that are not integers or outside the id space, and for
-            labels that do not fit it
+        :raises InvalidRequestError: for an unknown kind of object, a graph without training
+            triples, an unknown name of a split, ids that are not integers or outside the id space,
+            and labels that do not match the ids
         """
         if isinstance(factory, MappedGraph):
             return factory
@@ -107,7 +107,7 @@ class MappedGraph:
 
     @property
     def num_triples(self) -> int:
-        """How many distinct triples there are, of all splits together."""
+        """Number of distinct triples of all splits together."""
         return sum(len(triples) for triples in self.splits.values())
 
 
@@ -116,7 +116,7 @@ def _size(
     stated: Callable[[GivenSplit], int | None],
     columns: list[int],
 ) -> int:
-    """Give the size of an id space: the largest one that a split states, or its ids need."""
+    """Return the size of an id space: the largest that a split states or its ids need."""
     sizes = []
     for split in given.values():
         size = stated(split)
@@ -128,9 +128,9 @@ def _size(
 def _agreed(
     name: str, labels: Mapping[str, int] | None, given: Mapping[str, GivenSplit]
 ) -> Mapping[str, int] | None:
-    """Give the labels of all splits.
+    """Return the labels that all splits share.
 
-    :raises InvalidRequestError: if those of two differ, as their ids then do, too
+    :raises InvalidRequestError: if two splits have different labels, and so different ids
     """
     if labels is not None:
         return labels
@@ -138,8 +138,8 @@ def _agreed(
         found: Mapping[str, int] | None = getattr(of, name)
         if labels is not None and found is not None and dict(found) != dict(labels):
             raise InvalidRequestError(
-                f"{name} of {split} is not that of the other splits, so their ids do not mean the "
-                f"same; map all splits by the labels of training"
+                f"{name} of {split} differs from that of the other splits, so their ids mean "
+                f"different things; map all splits by the labels of training"
             )
         labels = labels if found is None else found
     return labels

@@ -14,10 +14,10 @@ from negserve.errors import InvalidRequestError
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TypePairs:
-    """Type constraints of a graph at hand.
+    """Type constraints of a caller's graph.
 
     :ivar heads: distinct pairs of relation and allowed head, sorted, shape (m, 2)
-    :ivar tails: likewise, allowed tails
+    :ivar tails: distinct pairs of relation and allowed tail, sorted, shape (m, 2)
     """
 
     heads: NDArray[np.uint32]
@@ -25,7 +25,7 @@ class TypePairs:
 
     @classmethod
     def of(cls, given: Any, num_entities: int, num_relations: int) -> TypePairs | None:
-        """Take a mapping from ``head`` and ``tail`` to pairs, or what has ``heads`` and ``tails``.
+        """Read pairs from a mapping by ``head`` and ``tail``, or from ``heads`` and ``tails``.
 
         :raises InvalidRequestError: for another shape or dtype, ids outside the id space, or
             neither heads nor tails
@@ -38,7 +38,7 @@ class TypePairs:
             slots = given.heads, given.tails
         else:
             raise InvalidRequestError(
-                f"type_constraints are {type(given).__qualname__}; give a mapping from head and "
+                f"type_constraints are a {type(given).__qualname__}; give a mapping from head and "
                 f"tail to pairs of relation and allowed entity, shape (m, 2)"
             )
         heads, tails = (
@@ -46,7 +46,7 @@ class TypePairs:
             for slot, pairs in zip(("head", "tail"), slots, strict=True)
         )
         if len(heads) == len(tails) == 0:
-            raise InvalidRequestError("type_constraints hold no pair; leave them out")
+            raise InvalidRequestError("type_constraints hold no pairs; leave them out")
         return cls(heads, tails)
 
 

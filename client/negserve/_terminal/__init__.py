@@ -1,4 +1,4 @@
-"""What people are told: text made printable, mistyped names, missing libraries, a program's end.
+"""Messages for people: printable text, mistyped names, missing libraries, exit on Ctrl-C.
 
-Both halves use it. The standard library alone, and click in ``command``; nothing else of ours.
+Both halves use it. Standard library only, plus click in ``command``; imports nothing else of ours.
 """

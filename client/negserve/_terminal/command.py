@@ -1,4 +1,4 @@
-"""How the command ends when it is interrupted, or when nobody reads what it writes."""
+"""Exit of a command that is interrupted, or whose output is no longer read."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from negserve._terminal.ending import INTERRUPTED, end_at_once
 
 
 class Commands(click.Group):
-    """A program that Ctrl-C ends with status 130 and without a word."""
+    """A command-line program that Ctrl-C ends silently, with status 130."""
 
     def main(self, *args: Any, **options: Any) -> Any:
-        """Run the program; given arguments, as a part of another one, which minds its signals."""
-        # Where SIGINT has another handler, or is ignored as in the background, that stays.
+        """Run the program; with arguments, run inside another program, which handles signals."""
+        # Keep any other handler of SIGINT, and ignored SIGINT, as in background jobs.
         is_mine = signal.getsignal(signal.SIGINT) is signal.default_int_handler
         if args or options or not is_mine:
             return super().main(*args, **options)
         signal.signal(signal.SIGINT, _end)
-        # In its last steps Python would let the signal end the process with another status.
+        # Late in its exit, Python would let the signal end the process with another status.
         atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
         try:
             return super().main()
         finally:
-            # Also while Python ends, where it would print what a handler raises.
+            # Also during Python's exit, which would print an exception of a handler.
             signal.signal(signal.SIGINT, end_at_once)
             _flush()
 
@@ -42,5 +42,5 @@ def _flush() -> None:
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        # Python would try once more at its end, and complain.
+        # Python would flush again at its exit, and complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

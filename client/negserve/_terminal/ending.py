@@ -1,4 +1,4 @@
-"""How the process ends when the command is interrupted."""
+"""Exit of a process that is interrupted."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-#: As shells have it: 128 and the number of SIGINT.
+#: Status, as in shells: 128 plus the number of SIGINT.
 INTERRUPTED = 130
 
 
 @contextmanager
 def ending_at_once() -> Iterator[None]:
-    """Let Ctrl-C end the process in this block, for what a program imports."""
-    # Not where SIGINT has another handler, or is ignored as in the background.
+    """Let Ctrl-C end the process at once in this block, such as a program's imports."""
+    # Keep any other handler of SIGINT, and ignored SIGINT, as in background jobs.
     is_mine = (
         threading.current_thread() is threading.main_thread()
         and signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -30,5 +30,5 @@ def ending_at_once() -> Iterator[None]:
 
 
 def end_at_once(*_: object) -> None:
-    """End the process as interrupted; a signal handler."""
+    """End the process with the status of an interrupt; a signal handler."""
     os._exit(INTERRUPTED)

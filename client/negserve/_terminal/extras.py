@@ -1,4 +1,4 @@
-"""What to install where a library is missing."""
+"""Errors for missing libraries that name the package to install."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from contextlib import contextmanager
 
 
 class MissingLibraryError(ImportError):
-    """A library that is needed is not installed; the message says what to install."""
+    """A required library is not installed; the message names the package to install."""
 
 
 @contextmanager
 def needing(what: str, package: str) -> Iterator[None]:
-    """Say what to install if an import in this block does not find a library.
+    """Say what to install if an import in this block fails for a missing library.
 
-    :param what: what needs it, the subject of the sentence
-    :param package: what has it, for pip
-    :raises MissingLibraryError: in place of a ModuleNotFoundError, if it is no module of ours
+    :param what: what needs the library, the subject of the sentence
+    :param package: the package to install, for pip
+    :raises MissingLibraryError: in place of a ModuleNotFoundError, unless the module is ours
     """
     try:
         yield
@@ -32,7 +32,7 @@ def needing(what: str, package: str) -> Iterator[None]:
 
 @contextmanager
 def needing_or_exit(what: str, package: str) -> Iterator[None]:
-    """End a program, in one line, where :func:`needing` would raise."""
+    """Exit with a one-line message where :func:`needing` would raise."""
     try:
         with needing(what, package):
             yield

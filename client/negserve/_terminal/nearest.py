@@ -1,4 +1,4 @@
-"""What a mistyped name was meant to be."""
+"""Suggestions for a mistyped name."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from itertools import islice
 
-#: So many names are compared letter by letter, which takes some tenths of a second.
+#: At most this many names are compared letter by letter, which takes some tenths of a second.
 _MOST_COMPARED = 20_000
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
-    """Give the end of an error: ``; did you mean 'world'?``, or nothing if no name is alike.
+    """Return the end of an error: ``; did you mean 'world'?``, or "" if no name is similar.
 
-    :param name: what was given
-    :param names: what there is; of many, those of another length are not compared
+    :param name: the mistyped name
+    :param names: the existing names; only those of similar length are compared
     """
     plain = _plain(name)
     alike = {each: _plain(each) for each in names if abs(len(each) - len(name)) <= 3}
@@ -28,5 +28,5 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
 
 
 def _plain(name: str) -> str:
-    """Leave out what is mistyped most often: capitals, and what stands between words."""
+    """Drop what is mistyped most often: case, and separators of words."""
     return "".join(filter(str.isalnum, name.casefold()))

@@ -1,4 +1,4 @@
-"""Variables of the environment that nobody reads, as their names are mistyped."""
+"""Environment variables with mistyped names, which nothing reads."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 
 _OURS = "NEGSERVE_"
-#: What clients, and the probe of a container, read.
+#: Variables that clients and the health probe of a container read.
 _READ = (
     "NEGSERVE_CA_FILE",
     "NEGSERVE_CERT_FILE",
@@ -21,18 +21,18 @@ _READ = (
 
 
 def mistyped_variables(options: Iterable[str] = (), prefix: str | None = None) -> Iterator[str]:
-    """Give a sentence for each variable that is set and looks like one that is read.
+    """Yield a sentence for each variable that is set and whose name looks mistyped.
 
-    Values are not shown: a mistyped token is still a token.
+    Values are not shown: the value of a mistyped NEGSERVE_TOKEN is still a secret.
 
     :param options: further variables that are read
-    :param prefix: of those all of which are meant for us, also if they look like none
+    :param prefix: report unread variables with this prefix even if no name is similar
     """
     known = {*_READ, *options}
     for name in sorted(os.environ):
         if not name.startswith(_OURS) or name in known:
             continue
-        # Without the beginning, which makes all alike.
+        # Without the common prefix, which would make all names similar.
         ends = [each.removeprefix(_OURS) for each in known]
         alike = get_close_matches(name.removeprefix(_OURS), ends, n=1, cutoff=0.8)
         if alike:

@@ -1,1 +1,1 @@
-"""Holds servers and clients, in any language, against the golden files; no client needs it."""
+"""Checks servers and clients, in any language, against the golden files; no client needs it."""

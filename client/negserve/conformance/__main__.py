@@ -12,24 +12,24 @@ from negserve.conformance.server_check import check_server
 from negserve.errors import NegserveError
 
 _DESCRIPTION = """\
-Hold the server at TARGET against the golden files of the protocol; or, with a COMMAND behind --,
-hold a client in any language against what that server answers: the command reads tasks from its
-standard input, an object of JSON a line, and writes a line of JSON for each. docs/clients.md says
-what is in them. The exit status is 0 if nothing failed, 1 if something did, 2 if nothing could be
-tried.
+Check the server at TARGET against the golden files of the protocol. With a COMMAND after --, check
+a client in any language instead, against that server's answers: the command reads tasks, one JSON
+object a line, from standard input and writes one line of JSON for each; docs/clients.md describes
+both. The exit status is 0 if nothing failed, 1 if something failed, 2 if nothing could be
+checked.
 """
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run, and give the exit status."""
+    """Run the checks and return the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m negserve.conformance", description=_DESCRIPTION
     )
     parser.add_argument("target", help="HOST:PORT or unix:PATH of a server")
     parser.add_argument(
-        "--publish", action="store_true", help="publish the graphs toy and wide for more cases"
+        "--publish", action="store_true", help="publish the graphs toy and wide, for more cases"
     )
-    parser.add_argument("command", nargs="*", help="a client's program and its arguments")
+    parser.add_argument("command", nargs="*", help="the client program and its arguments")
     options = parser.parse_args(arguments)
     report = Report()
     try:

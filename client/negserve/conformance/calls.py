@@ -1,4 +1,4 @@
-"""Calls with raw bytes, and how their answers are compared with those of a file."""
+"""Calls with raw bytes, and comparison of their answers with a golden file's."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from negserve.conformance.golden import METHODS, SERVICE, Case
 from negserve.v1 import sampler_pb2 as pb
 
 _SECONDS = 60.0
-#: Messages sent ahead of the answers.
+#: Messages sent ahead of their answers.
 _AHEAD = 4
 _STAGES_OF_TIME = (pb.PublishProgress.STAGE_WAITING, pb.PublishProgress.STAGE_BUILDING)
 
 
 def call(channel: Any, rpc: str, requests: list[bytes]) -> tuple[list[bytes], Any]:
-    """Make a call, and read its answers while the requests are sent.
+    """Make a call, reading answers while requests are sent.
 
-    :param channel: to the server; one of :mod:`negserve._transport.credentials`
+    :param channel: channel to the server, from :mod:`negserve._transport.credentials`
     :return: the answers, and the error that ended the call or None
     """
     method = METHODS[rpc]
@@ -59,7 +59,7 @@ def _paced(requests: list[bytes], tokens: queue.SimpleQueue[None]) -> Iterator[b
 
 
 def error_info(error: grpc.RpcError) -> error_details_pb2.ErrorInfo | None:
-    """Give what a server said of a refusal; None if it said nothing."""
+    """Return the ErrorInfo of a refusal; None without one."""
     status = rpc_status.from_call(error)
     for detail in status.details if status is not None else ():
         info = error_details_pb2.ErrorInfo()
@@ -69,34 +69,34 @@ def error_info(error: grpc.RpcError) -> error_details_pb2.ErrorInfo | None:
 
 
 def difference(case: Case, answers: list[bytes], error: Any) -> str:
-    """Say how the answers to a case differ from those of the file; nothing if they don't."""
+    """Describe how the answers to a case differ from the file's; "" if they don't."""
     status = "OK" if error is None else error.code().name
     if status != case.status:
-        told = "" if error is None else f" ({error.details()})"
-        return f"status {status}{told} in place of {case.status}"
+        details = "" if error is None else f" ({error.details()})"
+        return f"status {status}{details}, expected {case.status}"
     if case.error is not None:
         info = error_info(error)
         if info is None:
-            return "the status has no google.rpc.ErrorInfo in its details"
+            return "no google.rpc.ErrorInfo in the status details"
         if (info.domain, info.reason) != (case.error["domain"], case.error["reason"]):
-            return f"reason {info.domain} {info.reason} in place of {case.error['reason']}"
-        due = case.error["metadata"]
-        found = {key: None if due.get(key, "") is None else info.metadata[key]
+            return f"reason {info.domain} {info.reason}, expected {case.error['reason']}"
+        expected = case.error["metadata"]
+        found = {key: None if expected.get(key, "") is None else info.metadata[key]
                  for key in info.metadata}  # fmt: skip
-        if info.reason == "UNKNOWN_DATASET" and set(due["limit"].split(", ")) <= set(
+        if info.reason == "UNKNOWN_DATASET" and set(expected["limit"].split(", ")) <= set(
             info.metadata["limit"].split(", ")
         ):
-            found["limit"] = due["limit"]  # a server may hold others, too
-        if found != due:
-            return f"metadata {found} in place of {due}"
+            found["limit"] = expected["limit"]  # a server may have further datasets
+        if found != expected:
+            return f"metadata {found}, expected {expected}"
     parsed = [[case.response_class.FromString(each) for each in messages]
               for messages in (answers, case.responses)]  # fmt: skip
-    found_messages, due_messages = (_NORMAL.get(case.rpc, list)(each) for each in parsed)
-    if len(found_messages) != len(due_messages):
-        return f"{len(found_messages)} answers in place of {len(due_messages)}"
-    for index, (one, other) in enumerate(zip(found_messages, due_messages, strict=True)):
+    found_messages, expected_messages = (_NORMAL.get(case.rpc, list)(each) for each in parsed)
+    if len(found_messages) != len(expected_messages):
+        return f"{len(found_messages)} answers, expected {len(expected_messages)}"
+    for index, (one, other) in enumerate(zip(found_messages, expected_messages, strict=True)):
         if one != other and not _is_close(one, other):
-            return f"answer {index} is {_shortened(one)} in place of {_shortened(other)}"
+            return f"answer {index} is {_shortened(one)}, expected {_shortened(other)}"
     return ""
 
 
@@ -106,17 +106,17 @@ def _shortened(message: Any) -> str:
 
 
 def _is_close(one: Any, other: Any) -> bool:
-    """Allow log probabilities, and nothing else, a difference of one in the last place."""
+    """Tolerate a difference of one in the last place, of log probabilities only."""
     if not isinstance(one, Message) or not one.DESCRIPTOR.full_name.startswith("negserve."):
         return False
     pairs = list(zip(_batches(one), _batches(other), strict=False))
-    for found, due in pairs:
-        if len(found.log_q) != len(due.log_q):
+    for found, expected in pairs:
+        if len(found.log_q) != len(expected.log_q):
             return False
-        bits = [np.frombuffer(each.log_q, "<i4").astype(np.int64) for each in (found, due)]
+        bits = [np.frombuffer(each.log_q, "<i4").astype(np.int64) for each in (found, expected)]
         if np.abs(bits[0] - bits[1]).max(initial=0) > 1:
             return False
-        found.log_q = due.log_q
+        found.log_q = expected.log_q
     return bool(pairs) and one == other
 
 
@@ -129,7 +129,7 @@ def _batches(message: Any) -> list[Any]:
 
 
 def _of_epoch(messages: list[Any]) -> list[Any]:
-    """Put the batches of all messages behind each other."""
+    """Concatenate the batches of all messages."""
     batches = [batch for message in messages for batch in message.batches.batches]
     return [*(each.configured for each in messages if each.HasField("configured")), *batches]
 
@@ -161,7 +161,7 @@ def _of_publication(messages: list[Any]) -> list[Any]:
 
 
 def _without_limits(messages: list[Any]) -> list[Any]:
-    """Leave out what differs by release and by the operator's options."""
+    """Remove fields that depend on the release and the operator's options."""
     for message in messages:
         message.ClearField("limits")
         if isinstance(message, pb.GetServerResponse):

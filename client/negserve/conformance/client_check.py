@@ -1,4 +1,4 @@
-"""Holds a client's program against golden answers, random draws, and disturbed calls."""
+"""Checks a client program: golden answers, random draws, disturbed calls."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ _DRAWS: dict[str, dict[str, Any]] = {
 def check_client(target: str, command: Sequence[str], report: Report, *, publish: bool) -> None:
     """Check a client.
 
-    :param target: a server that answers it
-    :param command: the client's program and its arguments
+    :param target: server that answers the client
+    :param command: the client program and its arguments
     :param publish: whether the wide graph may be published on the server
-    :raises NegserveError: if the server can't be asked for its datasets
+    :raises NegserveError: if the server does not list its datasets
     """
     with (
         Client(target) as client,
@@ -57,7 +57,7 @@ def check_client(target: str, command: Sequence[str], report: Report, *, publish
         if publish:
             _publish(channel)
         held = fingerprints(client)
-        check = _Check(program, relay, report)
+        check = _ClientCheck(program, relay, report)
         try:
             check.server(client)
             for file in golden_files():
@@ -69,7 +69,7 @@ def check_client(target: str, command: Sequence[str], report: Report, *, publish
                 check.draws(client)
                 check.disturbances()
         except ProgramError as error:
-            report.failed("program", "it goes on", str(error))
+            report.failed("program", "keeps running", str(error))
 
 
 def _publish(channel: Any) -> None:
@@ -79,70 +79,72 @@ def _publish(channel: Any) -> None:
                 call(channel, "Publish", case.requests)
 
 
-class _Check:
-    """One program, held against what is due."""
+class _ClientCheck:
+    """Gives tasks to one program and compares its results with the expected ones."""
 
     def __init__(self, program: Program, relay: Relay, report: Report) -> None:
         self._program = program
         self._relay = relay
         self._report = report
 
-    def _hold(
+    def _check(
         self,
         part: str,
         name: str,
         task: dict[str, Any],
-        due: dict[str, Any],
+        expected: dict[str, Any],
         *,
         or_error: bool = False,
     ) -> None:
-        """Give a task, and compare its result.
+        """Send a task, and compare its result.
 
-        :param or_error: whether an error will do as well
+        :param or_error: whether an error passes, too
         """
         result = self._program.ask(task)
         if or_error and "error" in result:
             self._report.passed(part)
             return
         if result.get("leftOut"):
-            self._report.left_out(part, "the program does not do that")
+            self._report.left_out(part, "the program does not support the task")
             return
-        for key, value in due.items():
+        for key, value in expected.items():
             if result.get(key) != value:
                 found = result.get(key, result)
-                self._report.failed(part, name, f"{key} is {_short(found)}, due is {_short(value)}")
+                self._report.failed(
+                    part, name, f"{key} is {_short(found)}, expected {_short(value)}"
+                )
                 return
         self._report.passed(part)
 
     def server(self, client: Client) -> None:
-        """Ask for versions and datasets."""
+        """Check the server's versions and its datasets."""
         info = client.server_info()
         versions = list(info.algorithm_versions)
-        due = {"version": info.version, "algorithmVersions": versions}
-        self._hold("GetServer", "versions", {"task": "server"}, due)
-        self._hold(
+        expected = {"version": info.version, "algorithmVersions": versions}
+        self._check("GetServer", "versions", {"task": "server"}, expected)
+        self._check(
             "ListDatasets", "names", {"task": "datasets"}, {"datasets": client.list_datasets()}
         )
 
     def golden(self, file: File, names: Sequence[str]) -> None:
-        """Ask for what the files have, as far as a client can be brought to ask for it.
+        """Check the cases of a golden file that a client can be made to request.
 
-        :param names: of the datasets that the server has
+        :param names: names of the server's datasets
         """
         for case in file.cases:
             task = _task(case)
             if task is None:
                 continue
             if case.error is None:
-                self._hold(file.name, case.name, task, {"batches": _batches(case)})
+                self._check(file.name, case.name, task, {"batches": _batches(case)})
             else:
                 error = {key: case.error[key] for key in ("reason", "metadata")}
                 if case.error["reason"] == "UNKNOWN_DATASET":
                     error["metadata"] = {**error["metadata"], "limit": ", ".join(names)}
-                self._hold(file.name, case.name, task, {"error": error})
+                self._check(file.name, case.name, task, {"error": error})
 
     def draws(self, client: Client) -> None:
-        """Ask for what no file has, and compare with the client of Python."""
+        """Check random draws against the Python client."""
         factory = client.triples_factory("world")
         generator = np.random.default_rng()
         for name, options in _DRAWS.items():
@@ -164,11 +166,11 @@ class _Check:
                 "configuration": json_format.MessageToDict(configuration),
                 "messages": [{"position": str(position), "triples": positives.tolist()}],
             }
-            due = [{"negatives": negatives.tolist(), "mask": mask.astype(int).tolist()}]
-            self._hold("random draws", f"{name}, seed {seed}", task, {"batches": due})
+            expected = [{"negatives": negatives.tolist(), "mask": mask.astype(int).tolist()}]
+            self._check("random draws", f"{name}, seed {seed}", task, {"batches": expected})
 
     def disturbances(self) -> None:
-        """Break calls, refuse them for a while, and lie: the batches are those of the files."""
+        """Break, refuse and falsify calls: the batches must be those of the files."""
         cases = {(case.file, case.name): case for file in golden_files() for case in file.cases}
         for name, disturbance in _disturbances():
             is_epoch = disturbance.method == "SampleEpoch"
@@ -176,12 +178,14 @@ class _Check:
             task = _task(case)
             assert task is not None
             self._relay.disturbance = disturbance
-            due = {"batches": _batches(case)}
+            expected = {"batches": _batches(case)}
             may_give_up = disturbance.change is not None
-            self._hold("disturbances", name, task, due, or_error=may_give_up)
+            self._check("disturbances", name, task, expected, or_error=may_give_up)
             self._relay.disturbance = None
             if not disturbance.has_struck:
-                self._report.failed("disturbances", name, f"no call of {disturbance.method} came")
+                self._report.failed(
+                    "disturbances", name, f"the client did not call {disturbance.method}"
+                )
 
 
 def _disturbances() -> Iterator[tuple[str, Disturbance]]:
@@ -212,7 +216,7 @@ def _disturbances() -> Iterator[tuple[str, Disturbance]]:
 
 
 def _raise(path: str, message: Any) -> Any:
-    """Make a number of an answer another one, which can't be true."""
+    """Set a number of an answer to a false value."""
     *names, last = path.split(".")
     part = message
     for name in names:
@@ -222,7 +226,7 @@ def _raise(path: str, message: Any) -> Any:
 
 
 def _task(case: Case) -> dict[str, Any] | None:
-    """Give what a client has to do for a case; None if none would."""
+    """Return a client's task for a case; None if a client can't make such a request."""
     if case.rpc == "SampleEpoch" and _is_parsable(case):
         request = pb.SampleEpochRequest.FromString(case.requests[0])
         return {"task": "epoch", "request": json_format.MessageToDict(request)}
@@ -230,13 +234,13 @@ def _task(case: Case) -> dict[str, Any] | None:
         return None
     first, *others = [pb.SampleRequest.FromString(each) for each in case.requests]
     if not first.HasField("configuration") or (case.error is not None and case.responses):
-        return None  # no client sends that
+        return None  # clients do not send this
     messages: list[dict[str, Any]] = [
         {"position": str(each.positives.position), "triples": _rows(each.positives.triples)}
         for each in others
     ]
     if case.error is not None and not messages:
-        messages = [{"position": "0", "triples": [[0, 0, 1]]}]  # without any, nothing is asked
+        messages = [{"position": "0", "triples": [[0, 0, 1]]}]  # without a message nothing is sent
     return {
         "task": "sample",
         "configuration": json_format.MessageToDict(first.configuration),
@@ -245,7 +249,7 @@ def _task(case: Case) -> dict[str, Any] | None:
 
 
 def _is_parsable(case: Case) -> bool:
-    """Tell whether a client can be told to ask that: not for numbers that no enum has."""
+    """Return whether a task can express the request; unknown enum values have no name."""
     is_malformed = case.error is not None and case.error["reason"] == "MALFORMED_MESSAGE"
     return not is_malformed and case.name != "unknown kind"
 
@@ -258,7 +262,7 @@ def _rows(triples: pb.Triples) -> list[list[int]]:
 
 
 def _batches(case: Case) -> list[dict[str, Any]]:
-    """Give what a client makes of the answers."""
+    """Return the batches that a client makes of the answers."""
     if case.rpc == "Sample":
         return case.batches
     encoded = [

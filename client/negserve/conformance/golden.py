@@ -1,4 +1,4 @@
-"""The golden files: calls that were recorded on a server, with all bytes."""
+"""The golden files: calls recorded on a server, with all bytes."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ SERVICE = pb.DESCRIPTOR.services_by_name["SamplerService"]
 METHODS: dict[str, MethodDescriptor] = {method.name: method for method in SERVICE.methods}
 
 _INSTALLED = Path(__file__).parent / "testdata"
-#: Where they are in a checkout, from which a package is built.
+#: Their folder in a checkout, from which packages are built.
 _SOURCE = Path(__file__).parents[3] / "proto" / "testdata"
 
 
 @dataclass(frozen=True)
 class Case:
-    """A call.
+    """One recorded call.
 
-    :ivar rpc: what is called
-    :ivar file: that has it, without the suffix
-    :ivar dataset: what it is about
+    :ivar rpc: name of the RPC
+    :ivar file: name of the golden file, without the suffix
+    :ivar dataset: name of the dataset that it asks about
     :ivar name: unique in its file
-    :ivar requests: bytes of all messages of the client
-    :ivar responses: bytes of all messages of the server
+    :ivar requests: bytes of the client's messages
+    :ivar responses: bytes of the server's messages
     :ivar status: name of the canonical status
     :ivar error: domain, reason and metadata of a refusal; None for OK
-    :ivar batches: what a client makes of the responses: ``negatives`` and ``mask`` of each batch
+    :ivar batches: the responses as triples: ``negatives`` and ``mask`` of each batch
     """
 
     rpc: str
@@ -49,12 +49,12 @@ class Case:
 
     @property
     def request_class(self) -> type[Message]:
-        """What a request is."""
+        """Message class of the requests."""
         return GetMessageClass(METHODS[self.rpc].input_type)
 
     @property
     def response_class(self) -> type[Message]:
-        """What a response is."""
+        """Message class of the responses."""
         return GetMessageClass(METHODS[self.rpc].output_type)
 
 
@@ -63,8 +63,8 @@ class File:
     """A golden file.
 
     :ivar name: without the suffix
-    :ivar dataset: what its calls are about
-    :ivar fingerprint: of that
+    :ivar dataset: name of the dataset that its calls ask about
+    :ivar fingerprint: the dataset's fingerprint
     """
 
     name: str
@@ -74,7 +74,7 @@ class File:
 
 
 def golden_files() -> Iterator[File]:
-    """Read all files; the one that publishes comes before those about what it publishes."""
+    """Read all files; a file that publishes datasets comes before the files about them."""
     folder = _INSTALLED if _INSTALLED.is_dir() else _SOURCE
     paths = sorted(
         folder.glob("*.json"),

@@ -1,4 +1,4 @@
-"""A client's program that reads tasks and writes results, a line of JSON each."""
+"""A client program that reads tasks and writes results, one line of JSON each."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _SECONDS = 120.0
 
 
 class ProgramError(Exception):
-    """The program ended, was silent for too long, or wrote what is no result."""
+    """The program ended, did not answer in time, or wrote something that is not a result."""
 
 
 class Program:
-    """Runs as long as the block.
+    """Runs a client program until the block ends.
 
     :param command: the program and its arguments
-    :param target: the server, which the program finds as NEGSERVE_TARGET, too
+    :param target: address of the server, also passed as NEGSERVE_TARGET
     """
 
     def __init__(self, command: Sequence[str], target: str) -> None:
@@ -56,9 +56,9 @@ class Program:
         self._lines.put("")
 
     def ask(self, task: dict[str, Any]) -> dict[str, Any]:
-        """Give a task, and wait for its result.
+        """Send a task, and wait for its result.
 
-        :raises ProgramError: if there is none
+        :raises ProgramError: if there is no result
         """
         self._num_tasks += 1
         line = json.dumps({"id": self._num_tasks, "target": self._target, **task})
@@ -68,15 +68,15 @@ class Program:
             self._process.stdin.flush()
             answer = self._lines.get(timeout=_SECONDS)
         except OSError as error:
-            raise ProgramError(f"it has ended: {error}") from error
+            raise ProgramError(f"the program has ended: {error}") from error
         except queue.Empty as error:
             raise ProgramError(f"no result within {_SECONDS:g} seconds") from error
         if not answer:
-            raise ProgramError("it has ended")
+            raise ProgramError("the program has ended")
         try:
             result = json.loads(answer)
             if result.get("id") != self._num_tasks:
-                raise ProgramError(f"id {result.get('id')} where {self._num_tasks} is due")
+                raise ProgramError(f"result of task {result.get('id')}, expected {self._num_tasks}")
         except (ValueError, AttributeError) as error:
-            raise ProgramError(f"{answer[:200]!r} is no object of JSON") from error
+            raise ProgramError(f"{answer[:200]!r} is not a JSON object") from error
         return dict(result)

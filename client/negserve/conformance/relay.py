@@ -1,4 +1,4 @@
-"""A server that passes calls on to another one, and disturbs some of them."""
+"""A server that forwards calls to another one and disturbs some of them."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _DETAILS_KEY = "grpc-status-details-bin"
 
 
 class Disturbance:
-    """What becomes of one call, the first of a method.
+    """Disturbs one call: the first one of a method.
 
-    :param method: whose
-    :param num_answers: that are passed on before
-    :param end: status and reason that end the call then; an empty reason is a proxy's. None to pass
-        all on
-    :param change: makes another answer of the one behind those
+    :param method: name of the method
+    :param num_answers: number of answers to forward before
+    :param end: status and reason with which the call then ends; an empty reason imitates a proxy.
+        None to forward all answers
+    :param change: changes the answer after those
     """
 
     def __init__(
@@ -43,11 +43,11 @@ class Disturbance:
 
 
 class Relay:
-    """Listens on a free port of this machine. As a context manager it ends with the block.
+    """Listens on a free port of this machine until the block ends.
 
-    :param channel: to the server
-    :ivar target: where clients find it
-    :ivar disturbance: of the calls to come; None for none
+    :param channel: channel to the server
+    :ivar target: the relay's address, for clients
+    :ivar disturbance: applied to the next matching call; None for none
     """
 
     def __init__(self, channel: Any) -> None:
@@ -109,7 +109,7 @@ class Relay:
             return found
 
     def _divided(self, method: str, answers: Iterator[bytes]) -> Iterator[bytes]:
-        """Let each batch of an epoch travel alone: how many do is the server's choice."""
+        """Send each batch of an epoch in a message of its own; servers group them as they like."""
         for answer in answers:
             if method != "SampleEpoch":
                 yield answer
@@ -130,9 +130,9 @@ _PARSERS: dict[str, Callable[[], Any]] = {
 
 
 def _end(context: grpc.ServicerContext, code: grpc.StatusCode, reason: str) -> None:
-    """End a call as a server does that says why, or as a proxy that doesn't."""
+    """End a call, with a reason as servers do, or without one as proxies do."""
     context.set_code(code)
-    context.set_details(f"a disturbance: {reason or 'upstream is gone'}")
+    context.set_details(f"disturbance: {reason or 'upstream is gone'}")
     if not reason:
         return
     info, retry = any_pb2.Any(), any_pb2.Any()

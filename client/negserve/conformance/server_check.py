@@ -1,4 +1,4 @@
-"""Holds a server against the golden files, and against promises on random draws."""
+"""Checks a server: golden files, and promises on random draws."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def check_server(target: str, report: Report, *, publish: bool) -> None:
     """Check a server.
 
     :param publish: whether graphs may be published on it
-    :raises NegserveError: if it can't be asked for its datasets
+    :raises NegserveError: if the server does not list its datasets
     """
     with (
         Client(target) as client,
@@ -51,7 +51,7 @@ def check_server(target: str, report: Report, *, publish: bool) -> None:
 
 def _replay(client: Client, channel: Any, file: File, report: Report, publish: bool) -> None:
     if file.name == "Publish" and not publish:
-        report.left_out(file.name, "they publish graphs: give --publish", len(file.cases))
+        report.left_out(file.name, "publishes graphs: give --publish", len(file.cases))
         return
     held = fingerprints(client)
     if file.name == "Publish" and {"toy", "wide"} & set(held):
@@ -64,9 +64,9 @@ def _replay(client: Client, channel: Any, file: File, report: Report, publish: b
     is_default = has_default_limits(channel)
     for case in file.cases:
         if case.rpc == "ListDatasets" and list(held) != [file.dataset]:
-            report.left_out(file.name, "the server has other datasets, too")
+            report.left_out(file.name, "the server has further datasets")
         elif not is_default and _depends_on_limits(case):
-            report.left_out(file.name, "the server has other limits than the default ones")
+            report.left_out(file.name, "the server's limits are not the default ones")
         elif why := difference(case, *call(channel, case.rpc, case.requests)):
             report.failed(file.name, case.name, why)
         else:
@@ -74,7 +74,7 @@ def _replay(client: Client, channel: Any, file: File, report: Report, publish: b
 
 
 def fingerprints(client: Client) -> dict[str, str]:
-    """Give what datasets a server has."""
+    """Return the fingerprints of a server's datasets, by name."""
     return {name: client.triples_factory(name).fingerprint for name in client.list_datasets()}
 
 
@@ -83,7 +83,7 @@ def _depends_on_limits(case: Case) -> bool:
 
 
 def has_default_limits(channel: Any) -> bool:
-    """Tell whether a server has the limits of the one that the files were recorded on."""
+    """Return whether a server has the default limits, with which the files were recorded."""
     (case,) = [
         each
         for file in golden_files() if file.name == "GetServer"
@@ -98,7 +98,7 @@ def has_default_limits(channel: Any) -> bool:
 
 
 def _keep_promises(factory: RemoteTriplesFactory, report: Report) -> None:
-    """Draw at random places, and hold what comes against what the protocol promises."""
+    """Draw at random positions, and check the protocol's promises on the negatives."""
     part = f"draws of {factory.name}"
     generator = np.random.default_rng()
     for name, options in _DRAWS.items():
@@ -139,13 +139,13 @@ def _broken_promise(
     negatives = whole.triples(positives)
     parts = [half.triples(positives[77 * i : 77 * i + 77]) for i, half in enumerate(halves)]
     if not np.array_equal(negatives, np.concatenate(parts)):
-        return "negatives depend on how positives are divided over messages"
+        return "negatives depend on how positives are divided among messages"
     valid = np.ones(negatives.shape[:2], bool) if whole.mask is None else whole.mask
     num_changed = (negatives != positives[:, None, :]).sum(axis=2)
     if (num_changed[valid] != 1).any():
-        return "a valid negative differs from its positive in another number of slots than one"
+        return "a valid negative does not differ from its positive in exactly one slot"
     if config.filter_splits and factory.contains(negatives[valid], config.filter_splits).any():
-        return "a filtered negative is known, by Contains"
+        return "a filtered negative is a known triple, says Contains"
     return _broken_epoch(factory, config)
 
 
@@ -157,8 +157,8 @@ def _broken_epoch(factory: RemoteTriplesFactory, config: SamplerConfig) -> str:
     stream.load_state_dict({"epoch": 0, "start": whole[middle - 1].next_start if middle else 0})
     for one, other in zip(whole[middle:], stream, strict=True):
         if not np.array_equal(one.negative_triples(), other.negative_triples()):
-            return "an epoch that goes on at next_start has other negatives"
+            return "an epoch resumed at next_start has other negatives"
     rows = np.concatenate([batch.positives for batch in whole])
     if len(np.unique(rows, axis=0)) != factory.num_triples:
-        return "an epoch has not each training triple once"
+        return "an epoch does not have each training triple exactly once"
     return ""

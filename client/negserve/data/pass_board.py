@@ -1,4 +1,4 @@
-"""What a training process and the workers of its loaders tell each other of passes."""
+"""Shared memory by which a training process and its loaders' workers agree on passes."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import torch
 from negserve.errors import InvalidRequestError
 from negserve.sampling.positions import MAX_NUM_WORKERS
 
-# Where the shared tensor has what; behind it, numbers of each worker.
+# Indices into the shared tensor; the numbers of each worker follow.
 _EPOCH, _START, _VERSION, _BY_LOADER, _WORKERS = range(5)
-# What a worker notes: the version that it began; the version under which a loader gave it a state,
-# that state's epoch, and whether its part of the epoch was over.
+# A worker's numbers: the version whose pass it began; the version at which its loader gave it a
+# state, that state's epoch, and whether the worker's part of that epoch was over.
 _BEGUN, _RESUMED, _RESUMED_EPOCH, _RESUMED_OVER = range(4)
 _REMEDY = (
     "call set_epoch or load_state_dict before each pass over a DataLoader with workers, or use "
@@ -21,7 +21,7 @@ _REMEDY = (
 
 
 class Place(NamedTuple):
-    """Where a pass begins, and the version of the board that said so."""
+    """Where a pass begins, and the board's version at that time."""
 
     epoch: int
     start: int
@@ -29,10 +29,10 @@ class Place(NamedTuple):
 
 
 class PassBoard:
-    """Shared memory: the training process says where passes begin, workers which they began.
+    """Shared memory: the training process publishes where passes begin, workers what they began.
 
-    Living workers see it, too. A pickled copy shares it where it is given to a process that is
-    being started, and is a board of its own elsewhere.
+    Workers that already run see changes. A copy pickled for a process that is being started shares
+    the memory; any other pickled copy is a separate board.
     """
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class PassBoard:
         self._set_up()
 
     def _set_up(self) -> None:
-        # Does nothing in a spawned worker: there it is shared already.
+        # No effect in a spawned worker, where the tensor is shared already.
         self._numbers.share_memory_()  # type: ignore[no-untyped-call]
         self._workers = self._numbers[_WORKERS:].view(MAX_NUM_WORKERS, 4)
 
@@ -53,17 +53,17 @@ class PassBoard:
         self._set_up()
 
     def publish(self, epoch: int, start: int) -> None:
-        """Say where the next pass begins."""
+        """Set where the next pass begins."""
         self._numbers[_EPOCH], self._numbers[_START] = epoch, start
         self._numbers[_VERSION] += 1
 
     def set_by_loader(self, is_by_loader: bool) -> None:
-        """Say whether a loader takes care of passes, and publishes before each."""
+        """Set whether a loader manages the passes, and so publishes before each."""
         self._numbers[_BY_LOADER] = int(is_by_loader)
 
     @property
     def is_by_loader(self) -> bool:
-        """Whether a loader takes care of passes."""
+        """Whether a loader manages the passes."""
         return bool(self._numbers[_BY_LOADER])
 
     @property
@@ -73,44 +73,45 @@ class PassBoard:
 
     @property
     def is_read(self) -> bool:
-        """Whether workers have begun a pass from where the board says, whoever cares for it."""
+        """Whether workers have begun a pass from the published place."""
         version = self._numbers[_VERSION]
         begun = self._workers[:, _BEGUN] == version
         return bool((begun | (self._workers[:, _RESUMED] == version)).any())
 
     def begin(self, worker: int) -> Place:
-        """Note that a worker begins a pass.
+        """Record that a worker begins a pass, and return where.
 
-        :raises InvalidRequestError: if it would begin again where it has begun before
+        :raises InvalidRequestError: if the worker already began a pass there
         """
         place, own = self.place, self._workers[worker]
-        # A worker that is slow to start may see the next pass already and begin it twice; what
-        # came of the first time is dropped by the loader.
+        # Not checked under a loader: a worker that starts slowly may see the next pass already and
+        # begin it twice; the loader drops the results of the first time.
         if not self._numbers[_BY_LOADER]:
             if own[_BEGUN] == place.version:
                 raise InvalidRequestError(
-                    f"a pass from epoch={place.epoch}, start={place.start} has begun before; "
+                    f"a pass from epoch={place.epoch}, start={place.start} was already begun; "
                     f"{_REMEDY}"
                 )
-            # A loader that is given the state of an epoch's end starts workers in vain, and then
-            # others for the epoch behind it.
+            # A loader with the state of an epoch's end starts workers that have nothing to read,
+            # and then others for the next epoch.
             is_behind = own[_RESUMED_OVER] and own[_RESUMED_EPOCH] + 1 == place.epoch
             if own[_RESUMED] == place.version and not is_behind:
                 raise InvalidRequestError(
-                    f"the loader's state was of epoch={int(own[_RESUMED_EPOCH])}, and this pass "
-                    f"would be from epoch={place.epoch}, start={place.start}; {_REMEDY}"
+                    f"the loader's state was of epoch={int(own[_RESUMED_EPOCH])}, but this pass "
+                    f"would begin at epoch={place.epoch}, start={place.start}; {_REMEDY}"
                 )
         own[_BEGUN] = place.version
         return place
 
     def resume(self, worker: int, epoch: int, is_over: bool) -> int:
-        """Note that a loader gave a worker the state that its pass begins at; gives the version.
+        """Record that a loader gave a worker the state at which its pass begins.
 
         :param is_over: whether the worker's part of the epoch was over
+        :return: the version of the published place
         :raises InvalidRequestError: if another epoch was set
         """
         place, own = self.place, self._workers[worker]
-        # The first version is no one's wish.
+        # Version 1 was published by the stream itself; nobody chose its epoch.
         if place.version > 1 and place.epoch not in {epoch, epoch + is_over}:
             raise InvalidRequestError(
                 f"the loader's state is of epoch={epoch}, but epoch={place.epoch} was set; call "

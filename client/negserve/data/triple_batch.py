@@ -1,4 +1,4 @@
-"""Batches of an epoch as tensors, whole or in compact form."""
+"""Batches of an epoch as tensors: whole triples, or compact."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from numpy.typing import NDArray
 from negserve.sampling.expansion import rebuild
 from negserve.types.epoch import EpochBatch
 
-# torch computes little with unsigned types but uint8: the others travel as signed ones.
+# torch has few operations on unsigned types except uint8, so the others travel as signed ones.
 _TRAVELS_AS: dict[int, type[np.generic]] = {1: np.uint8, 2: np.int16, 4: np.int32}
 _ALL_BITS = {torch.int16: 2**16 - 1, torch.int32: 2**32 - 1}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Batch:
-    """What both forms have in common.
+    """The fields that both forms share.
 
     :ivar mask: bool, shape (m, k), True where valid; None if no negative can be invalid
     :ivar weights: float32, shape (m,): subsampling weights; None if not asked for
     :ivar log_q: float32, shape (m, k): log probability of each negative; None if not asked for
     :ivar epoch: number of the epoch
     :ivar next_start: position within the epoch at which the next global batch begins
-    :ivar state: of the stream after this batch, for ``load_state_dict``; the same on every rank,
-        whatever the number of workers. This is what a checkpoint keeps.
+    :ivar state: the stream's state after this batch, for ``load_state_dict``; equal on every rank,
+        for any number of workers. Keep it in checkpoints.
     """
 
     mask: torch.Tensor | None
@@ -48,15 +48,15 @@ class _Batch:
         return replace(self, **tensors)
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Self:
-        """Give the batch with its tensors on a device.
+        """Return the batch with its tensors on a device.
 
-        :param non_blocking: whether to return before they are there; has an effect for pinned
-            tensors only
+        :param non_blocking: whether to return before the copy is done; works for pinned tensors
+            only
         """
         return self._mapped(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> Self:
-        """Give the batch with its tensors in pinned memory; a DataLoader calls it."""
+        """Return the batch with its tensors in pinned memory; called by a DataLoader."""
         return self._mapped(lambda tensor: tensor.pin_memory())
 
 
@@ -72,29 +72,29 @@ class TripleBatch(_Batch):
     negatives: torch.Tensor
 
     def expand(self) -> TripleBatch:
-        """Give the batch itself: code for both forms may call it on either."""
+        """Return the batch itself, so that code may call ``expand`` on either form."""
         return self
 
     def as_tuple(self) -> tuple[torch.Tensor, ...]:
-        """Give positives and negatives, then those of mask, weights and log_q that there are."""
+        """Return positives and negatives, then mask, weights and log_q unless None."""
         optional = (self.mask, self.weights, self.log_q)
         return (self.positives, self.negatives, *(each for each in optional if each is not None))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CompactTripleBatch(_Batch):
-    """Positives and what was replaced in them, in narrow types: the form for transfers.
+    """Positives and the replaced ids, in narrow types: the form for transfers.
 
-    A bit pattern of ``replaced``, ``head_counts`` and ``relation_counts`` is an unsigned number.
-    The k negatives of a positive are grouped by slot, heads before relations before tails; with
+    ``replaced``, ``head_counts`` and ``relation_counts`` hold unsigned numbers as bit patterns of
+    signed types. The k negatives of a positive are grouped by slot: heads, relations, tails. With
     chunks, positives share rows: see :class:`negserve.CorruptedBatch`.
 
-    :ivar positives: int16, int32 or int64, as the id spaces need, shape (m, 3)
+    :ivar positives: int16, int32 or int64, by the size of the id spaces, shape (m, 3)
     :ivar replaced: new values, uint8, int16 or int32, shape (rows, k)
     :ivar head_counts: uint8, int16 or int32, shape (m,)
     :ivar relation_counts: uint8, int16 or int32, shape (m,); None where no relation is replaced
-    :ivar position: of the first positive, in the stream of the seed
-    :ivar chunk_size: how many consecutive positions share a row
+    :ivar position: position of the first positive in the seed's stream
+    :ivar chunk_size: number of consecutive positions that share a row
     """
 
     positives: torch.Tensor
@@ -105,7 +105,7 @@ class CompactTripleBatch(_Batch):
     chunk_size: int
 
     def expand(self) -> TripleBatch:
-        """Rebuild whole triples, on the device of the tensors."""
+        """Rebuild whole triples, on the device of these tensors."""
         positives = self.positives.to(torch.int64)
         negatives = rebuild(
             positives,
@@ -128,10 +128,10 @@ class CompactTripleBatch(_Batch):
 
 
 def compact_batch(batch: EpochBatch, largest_id: int, state: dict[str, int]) -> CompactTripleBatch:
-    """Make tensors of a batch.
+    """Convert a batch to tensors.
 
-    :param largest_id: of the graph, whether an entity's or a relation's
-    :param state: of the stream after the batch
+    :param largest_id: largest id of the graph, of an entity or a relation
+    :param state: the stream's state after the batch
     """
     negatives = batch.negatives
     width = next((bits for bits in (16, 32) if largest_id < 2 ** (bits - 1)), 64)
@@ -155,7 +155,7 @@ def compact_batch(batch: EpochBatch, largest_id: int, state: dict[str, int]) -> 
 
 
 def _narrow(array: NDArray[np.unsignedinteger]) -> torch.Tensor:
-    # A copy: what comes from a message can't be written to, which tensors have no notion of.
+    # A copy: arrays of a message are read-only, and tensors can't be.
     return torch.from_numpy(array.copy().view(_TRAVELS_AS[array.dtype.itemsize]))
 
 

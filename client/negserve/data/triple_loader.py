@@ -1,4 +1,4 @@
-"""A DataLoader that knows how far it is."""
+"""A DataLoader that knows its progress."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from negserve.errors import InvalidRequestError
 
 
 class TripleLoader:
-    """Iterates over a stream's epochs with workers, and brings the batches to a device.
+    """Iterates over a stream's epochs with workers, and moves batches to a device.
 
-    Each pass gives what is left of an epoch, and the next pass the next one, with or without
-    workers, persistent or not. The state is always behind the last batch that was taken, whatever
-    the workers have read ahead, so :meth:`state_dict` can be kept with a checkpoint at any time.
+    Each pass gives the rest of the current epoch; the next pass starts the next epoch, with or
+    without workers, persistent or not. The state always follows the last batch that the loop took,
+    however far the workers have read ahead, so :meth:`state_dict` may be saved at any time.
 
     With a stream of form ``compact``, batches travel between processes and to the device in
     compact form, and are expanded on the device.
 
     :param stream: of form ``batch`` or ``compact``
-    :param device: where the batches are to be; None leaves them on the CPU
-    :param options: of :class:`torch.utils.data.DataLoader`, as ``num_workers``, ``pin_memory``,
-        ``persistent_workers``, ``multiprocessing_context``
-    :raises InvalidRequestError: for a stream of tuples, whose progress can't be seen; for
-        ``in_order=False`` with several workers, as no state would say which batches were taken
+    :param device: device of the batches; None leaves them on the CPU
+    :param options: options of :class:`torch.utils.data.DataLoader`, such as ``num_workers``,
+        ``pin_memory``, ``persistent_workers``, ``multiprocessing_context``
+    :raises InvalidRequestError: for a stream of tuples, which carry no state; for
+        ``in_order=False`` with several workers, as no state could tell which batches were taken
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class TripleLoader:
         self._loader: DataLoader[Any] = DataLoader(stream, batch_size=None, **options)
 
     def __iter__(self) -> Iterator[TripleBatch]:
-        """Iterate over what is left of the epoch.
+        """Iterate over the rest of the epoch.
 
         :raises NegserveError: as :meth:`negserve.EpochStream.__iter__`
         """
@@ -55,7 +55,7 @@ class TripleLoader:
         is_over = False
         stream.begin_pass(reads_ahead=reader.reads_ahead)
         try:
-            with held():  # Python forgets an interrupt while it forks
+            with held():  # Python loses an interrupt that arrives while it forks
                 batches = iter(self._loader)
             for batch in batches:
                 stream.check_place(place)
@@ -63,28 +63,28 @@ class TripleLoader:
                 if self.device is not None:
                     batch = batch.to(self.device, non_blocking=True)  # noqa: PLW2901
                 whole = batch.expand()
-                # Before the batch is given: who keeps the state has seen the batch. An interrupt
-                # comes before both or after both, as nothing is called in between.
+                # Before the yield: whoever saves the state has seen the batch. An interrupt comes
+                # before both statements or after both, as nothing is called in between.
                 place = stream.place = after
                 yield whole
             is_over = True
             if stream.epoch == epoch:
-                stream.place = epoch + 1, 0  # there was nothing left
+                stream.place = epoch + 1, 0  # nothing was left
         finally:
             stream.end_pass(is_over=is_over)
 
     def __len__(self) -> int:
-        """Tell how many batches a whole epoch has; a pass that goes on within one has fewer."""
+        """Return the number of batches of a whole epoch; a resumed pass has fewer."""
         return len(self.stream)
 
     def state_dict(self) -> dict[str, int]:
-        """Give ``epoch`` and ``start``: where the next pass begins."""
+        """Return ``epoch`` and ``start`` of the next pass."""
         return self.stream.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Let the next pass go on from a state. Not to be called during a pass.
+        """Resume the next pass from a state. Do not call it during a pass.
 
-        :param state: of :meth:`state_dict`, or of a batch
-        :raises InvalidRequestError: if the state is none
+        :param state: a result of :meth:`state_dict`, or the ``state`` of a batch
+        :raises InvalidRequestError: if it is not such a state
         """
         self.stream.load_state_dict(state)

@@ -31,48 +31,48 @@ from negserve.types.epoch import EpochConfig, Tail
 Form = Literal["batch", "compact", "tuple"]
 Item = TripleBatch | CompactTripleBatch | tuple[torch.Tensor, ...]
 
-_NOT_THIS_RANK = "accelerate's dispatcher reads on the first rank only; this is another"
+_NOT_THIS_RANK = "accelerate's dispatcher reads on rank 0 only; this is another rank"
 
 
 class TripleStream(IterableDataset[Item]):
     """The training triples of a dataset with their negatives, one epoch a pass.
 
     ``DataLoader(stream, batch_size=None, num_workers=W)`` gives the same batches in the same order
-    for any W, forked or spawned: worker i takes every W-th batch from batch i on. Each process
+    for any W, forked or spawned: worker i takes every W-th batch, from batch i on. Each process
     opens a connection of its own when it first iterates.
 
-    A pass gives what is left of the current epoch. Without workers the next pass gives the next
-    epoch. With workers, only :class:`negserve.data.TripleLoader` sees in the training process how
-    far it is; with a plain DataLoader call :meth:`set_epoch`, or :meth:`load_state_dict`, before
-    each pass: a pass that would repeat one is refused.
+    A pass gives the rest of the current epoch. Without workers, the next pass gives the next
+    epoch. With workers, the training process sees their progress only through
+    :class:`negserve.data.TripleLoader`; with a plain DataLoader call :meth:`set_epoch` or
+    :meth:`load_state_dict` before each pass, as a pass that would repeat an earlier one is refused.
 
-    A stream notices loaders that shard it again, read ahead of the training or keep states, of
-    accelerate, torchdata, Lightning and Ray: ``docs/training.md`` says how each is used. What would
-    lose or repeat triples is refused.
+    A stream detects loaders of accelerate, torchdata, Lightning and Ray that shard it again, read
+    ahead of the training or keep states; ``docs/training.md`` says how to use each. A use that
+    would lose or repeat triples is refused.
 
-    A checkpoint keeps ``batch.state`` of the last batch trained on. Any batch size, world size
-    and number of workers go on from it. Picklable.
+    Checkpoints keep ``batch.state`` of the last batch trained on. Training may resume with another
+    batch size, world size or number of workers. Picklable.
 
-    :ivar place: epoch and start of the next pass, also where a reader is ahead; loaders set it
-    :param source: address of the server or addresses of its replicas, a client, or a dataset of
-        one
+    :ivar place: epoch and start of the next pass, even while a reader is ahead; set by loaders
+    :param source: address of the server or addresses of its replicas, a client, or a client's
+        dataset
     :param dataset: the dataset's name; not needed if ``source`` is a dataset
-    :param sampler: which negatives; its seed also draws the order
+    :param sampler: configuration of the negatives; its seed also draws the order
     :param batch_size: b, positives of one batch of one rank
-    :param rank: which rank; None for torch.distributed's, 0 where that is not in use
-    :param world_size: how many ranks share the epoch; None likewise, 1 where it is not in use
-    :param tail: what becomes of the last positions of an epoch, see :class:`negserve.EpochConfig`
-    :param shuffle: whether the order is drawn by seed and epoch
+    :param rank: this rank; None for torch.distributed's, or 0 without torch.distributed
+    :param world_size: number of ranks that share the epoch; None for torch.distributed's, or 1
+    :param tail: how to treat an epoch's last positions, see :class:`negserve.EpochConfig`
+    :param shuffle: whether seed and epoch draw the order
     :param relations: only triples of these relations; None for all
     :param weights: whether each positive comes with its subsampling weight
     :param form: ``batch`` gives :class:`TripleBatch`; ``compact`` gives
-        :class:`CompactTripleBatch`, for transfers to a device with the expansion there; ``tuple``
-        gives the tensors (positives, negatives), then those asked for of mask, weights and log_q
-    :param prefetch: batches read ahead, at least 1, in each worker
-    :raises InvalidRequestError: if ranks are given by halves, torch.distributed has several but is
-        not initialised yet, or a target is none
-    :raises LeakageWarning: where Python is told to raise it, for a filter over validation or
-        testing triples
+        :class:`CompactTripleBatch`, to be moved to a device and expanded there; ``tuple`` gives
+        the tensors (positives, negatives), then those requested of mask, weights and log_q
+    :param prefetch: batches read ahead in each worker, at least 1
+    :raises InvalidRequestError: if only one of rank and world_size is given, if torch.distributed
+        has several ranks but is not initialised yet, or if an address is malformed
+    :raises LeakageWarning: for a filter over validation or testing triples, where Python turns
+        warnings into errors
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class TripleStream(IterableDataset[Item]):
             raise InvalidRequestError("dataset is missing; name one of the server's")
         elif not isinstance(source, Client):
             checked_targets(source)  # now, not in each worker
-        # A share that was given by the caller is not for accelerate to give.
+        # accelerate must not divide a share that the caller chose.
         self._has_own_rank = rank is None and world_size is None
         rank, world_size = _ranks(rank, world_size)
         self._source = source
@@ -129,22 +129,23 @@ class TripleStream(IterableDataset[Item]):
         )
         self.place = (0, 0)
         self._is_loaded = False  # and no pass has begun since
-        self._is_noted = False  # by a loader, which sees what workers give
+        self._is_noted = False  # by a loader, which sees the workers' batches
         self._is_read_ahead = False
         self._board = PassBoard()
         self._board.publish(0, 0)
-        # In workers only.
+        # Used in workers only.
         self._progress: WorkerProgress | None = None
         self._handed_to: Reader | None = None
         self._opened: tuple[int, RemoteTriplesFactory, int] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        # A spawned worker can't see who reads it: this is called for whoever starts it.
+        # A spawned worker can't see its reader on the stack: pickling happens where it can be seen.
         return {**self.__dict__, "_opened": None, "_handed_to": find_reader()}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         if (find_reader() or Reader()).copies:
-            # It would read a fresh copy in each pass, the same epoch; it takes the stream instead.
+            # A pipe would read a fresh copy, and so the same epoch, in each pass; on this error it
+            # uses the stream itself.
             raise TypeError("a stream in a data pipe is not copied, as copies repeat each other")
         copied = type(self).__new__(type(self))
         memo[id(self)] = copied
@@ -152,9 +153,9 @@ class TripleStream(IterableDataset[Item]):
         return copied
 
     def __iter__(self) -> Iterator[Item]:
-        """Iterate over what is left of the epoch, or over a worker's part of it.
+        """Iterate over the rest of the epoch, or over a worker's part of it.
 
-        :raises InvalidRequestError: in a worker, for a pass from where one has begun before; for
+        :raises InvalidRequestError: in a worker, for a pass that would repeat an earlier one; for
             a loader of another library that would lose or repeat batches
         :raises NegserveError: as :meth:`negserve.EpochStream.__iter__`
         """
@@ -163,12 +164,12 @@ class TripleStream(IterableDataset[Item]):
             try:
                 return self._begin_in_worker(info.id, info.num_workers)
             except InvalidRequestError as error:
-                # Said when a batch is asked for: some loaders end workers that can't begin.
+                # Raised at the first batch, not now: some loaders end workers that can't begin.
                 return _refused(error)
         reader = find_reader() or Reader()
         self._check(reader)
         if reader.num_ranks > 1:
-            self._share(reader, self.place[1])  # all ranks are told what is wrong
+            self._share(reader, self.place[1])  # so that all ranks report the error
         if reader.is_first:
             return self._pass_here()
         self._is_loaded, self._is_read_ahead = False, True
@@ -188,35 +189,33 @@ class TripleStream(IterableDataset[Item]):
         return share_of(reader, self.config, self._open()[1], start)
 
     def _pass_here(self) -> Iterator[Item]:
-        # Only now: a loader may be asked for its state, and be given another, before it reads.
+        # Read late: a loader may ask for its state, and load another one, before it reads.
         reader = find_reader() or Reader()
         self._check(reader)
         self.check_begin(reader)
         epoch, start = place = self.place
         config, end = self._share(reader, start)
         self._is_read_ahead, self._is_loaded = reader.reads_ahead, False
-        is_followed = self._board.is_by_loader  # who keeps the place itself, behind what it gives
+        is_followed = self._board.is_by_loader  # that loader sets the place itself
         for item, after in self._read(epoch, start, config, end):
             if not is_followed:
                 self.check_place(place)
                 self._is_noted = False
                 self._board.publish(*after)
-                # Before the batch is given: who keeps the state has seen the batch. An interrupt
-                # comes before both or after both, as nothing is called in between.
+                # Before the yield: whoever saves the state has seen the batch. An interrupt comes
+                # before both statements or after both, as nothing is called in between.
                 place = self.place = after
             yield item
         if not is_followed and self.place == place and place[0] == epoch:
-            self._go_to(epoch + 1, 0)  # there was nothing left
+            self._go_to(epoch + 1, 0)  # nothing was left
         self._is_read_ahead = False
 
     def _begin_in_worker(self, worker: int, num_workers: int) -> Iterator[Item]:
-        """Begin a worker's pass: by its loader's state, or as all others do."""
+        """Begin a worker's pass: from the state that its loader gave, or from the shared place."""
         reader = find_reader() or self._handed_to or Reader()
         self._check(reader)
         if num_workers > MAX_NUM_WORKERS:
-            raise InvalidRequestError(
-                f"num_workers={num_workers}; at most {MAX_NUM_WORKERS} are possible"
-            )
+            raise InvalidRequestError(f"num_workers={num_workers}; give at most {MAX_NUM_WORKERS}")
         loaded, self._progress = self._progress, None
         if loaded is None or loaded.has_begun:
             self.check_begin(reader)
@@ -247,8 +246,8 @@ class TripleStream(IterableDataset[Item]):
             now = self._board.place
             if now.version != told.version and now[:2] != told[:2]:
                 raise InvalidRequestError(
-                    f"set_epoch or load_state_dict took the stream to epoch={now.epoch}, "
-                    f"start={now.start} when workers had begun; call it before the pass, and "
+                    f"set_epoch or load_state_dict moved the stream to epoch={now.epoch}, "
+                    f"start={now.start} after workers had begun; call it before the pass, and "
                     f"before a loader that reads ahead is made"
                 )
             progress.advance()
@@ -257,7 +256,7 @@ class TripleStream(IterableDataset[Item]):
     def _read(
         self, epoch: int, start: int, config: EpochConfig, end: int
     ) -> Iterator[tuple[Item, tuple[int, int]]]:
-        """Iterate over batches, with each where it leads to."""
+        """Iterate over pairs of a batch and the place after it."""
         if start >= end:
             return
         factory = self._open()[0]
@@ -267,7 +266,7 @@ class TripleStream(IterableDataset[Item]):
         stream.load_state_dict({"epoch": epoch, "start": start})
         for batch in stream:
             if config.tail == "drop" and batch.next_start > end:
-                return  # of ranks that share what is read here, not all would get one
+                return  # the dispatcher would have no batch for some ranks
             after = (epoch + 1, 0) if batch.next_start >= end else (epoch, batch.next_start)
             compact = compact_batch(batch, largest_id, {"epoch": after[0], "start": after[1]})
             if self.form == "compact":
@@ -278,11 +277,11 @@ class TripleStream(IterableDataset[Item]):
                 yield compact.expand().as_tuple(), after
 
     def __len__(self) -> int:
-        """Tell how many batches a whole epoch has, of one rank; asks the server once."""
+        """Return the number of batches of a whole epoch of one rank; asks the server once."""
         return num_batches(find_reader() or Reader(), self.config, self._open()[1])
 
     def _open(self) -> tuple[RemoteTriplesFactory, int]:
-        """Give the dataset in this process, and how many positives its epochs have."""
+        """Return the dataset, opened in this process, and the number of positives of an epoch."""
         if self._opened is None or self._opened[0] != os.getpid():
             if isinstance(self._source, RemoteTriplesFactory):
                 factory = self._source
@@ -296,56 +295,55 @@ class TripleStream(IterableDataset[Item]):
 
     @property
     def epoch(self) -> int:
-        """The epoch that the next pass is of."""
+        """The epoch of the next pass."""
         return self.place[0]
 
     def set_epoch(self, epoch: int) -> None:
-        """Let the next pass be of an epoch. Not to be called during a pass.
+        """Choose the epoch of the next pass. Do not call it during a pass.
 
-        It begins where a state of this epoch was loaded before, else at the epoch's beginning.
+        The pass begins where a loaded state of this epoch says, else at the epoch's beginning.
 
-        :raises InvalidRequestError: if a state of another epoch was loaded, and not gone on from;
-            for a loader of another library that would lose or repeat batches
+        :raises InvalidRequestError: if a state of another epoch was loaded and not used yet; for a
+            loader of another library that would lose or repeat batches
         """
         self._check(find_reader() or Reader())
         if self._is_loaded and not self._board.is_read and self.place != (epoch, 0):
             if self.place[0] != epoch:
                 raise InvalidRequestError(
-                    f"set_epoch({epoch}), but the state that was loaded is of epoch="
-                    f"{self.place[0]}, start={self.place[1]}; call set_epoch("
-                    f"{self.place[0]}) of the loader to go on from it, or load_state_dict("
-                    f"{{'epoch': {epoch}, 'start': 0}}) to drop it"
+                    f"set_epoch({epoch}), but the loaded state is of epoch={self.place[0]}, "
+                    f"start={self.place[1]}; call set_epoch({self.place[0]}) of the loader to "
+                    f"resume it, or load_state_dict({{'epoch': {epoch}, 'start': 0}}) to drop it"
                 )
             return
         self._go_to(*epoch_and_start({"epoch": epoch, "start": 0}))
         self._is_read_ahead = False
 
     def state_dict(self) -> dict[str, int]:
-        """Give ``epoch`` and ``start`` of the next pass.
+        """Return ``epoch`` and ``start`` of the next pass.
 
-        Without workers, or with :class:`TripleLoader`, that is behind the last batch that was
-        taken. In a worker it is the state of the worker's part, which a loader with states
+        Without workers, or with :class:`TripleLoader`, this is the place after the last batch that
+        was taken. In a worker it is the state of the worker's part, which a loader with states
         (torchdata's) keeps.
 
-        :raises InvalidRequestError: where the training process can't know it: for a DataLoader
-            with workers, or within a pass of a loader that reads ahead. ``state`` of the last
-            batch tells it there.
+        :raises InvalidRequestError: where the training process can't know the place: for a
+            DataLoader with workers, or within a pass of a loader that reads ahead. Use ``state`` of
+            the last batch there.
         """
         info = get_worker_info()
         if info is not None:
             return self._state_in_worker(info.id, info.num_workers)
         if self._is_read_ahead:
             reader = find_reader() or Reader()
-            # accelerate asks before it reads ahead, and keeps the answer.
+            # accelerate asks before it reads ahead, and keeps that answer.
             if not (reader.is_stateful and reader.epoch is not None):
                 raise InvalidRequestError(
-                    "the loader that reads this stream (accelerate's, Ray's, Lightning's) is ahead "
-                    "of the batch that is trained on; keep that batch's state, use "
-                    "negserve.data.TripleLoader, or ask when the epoch is over"
+                    "the loader of this stream (accelerate's, Ray's or Lightning's) has read past "
+                    "the batch that is trained on; keep that batch's state, use "
+                    "negserve.data.TripleLoader, or ask after the epoch"
                 )
         elif self._board.is_read and not self._is_noted:
             raise InvalidRequestError(
-                "workers read this stream, and the training process does not see how far; keep "
+                "workers read this stream, and the training process can't see their progress; keep "
                 "the state of the last batch trained on, or use negserve.data.TripleLoader"
             )
         return {"epoch": self.place[0], "start": self.place[1]}
@@ -360,11 +358,12 @@ class TripleStream(IterableDataset[Item]):
         return progress.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Let the next pass go on from a state. Not to be called during a pass.
+        """Resume the next pass from a state. Do not call it during a pass.
 
         :param state: of a batch, of :meth:`state_dict`, or of a :class:`negserve.EpochStream`
-        :raises InvalidRequestError: if the state is none, or of a worker and this is none, or one
-            of another loader's; if the loader counts another epoch
+        :raises InvalidRequestError: if it is not such a state; in the training process for a
+            worker's state; in a worker for one of another loader; if the loader counts another
+            epoch
         """
         info = get_worker_info()
         if info is not None:
@@ -391,37 +390,37 @@ class TripleStream(IterableDataset[Item]):
         self._board.publish(epoch, start)
 
     def check_place(self, place: tuple[int, int]) -> None:
-        """Refuse to go on with a pass that was at a place, if the stream is elsewhere now.
+        """Refuse to continue a pass if the stream has left the pass's place.
 
-        :raises InvalidRequestError: then
+        :raises InvalidRequestError: in that case
         """
         if self.place != place:
             raise InvalidRequestError(
-                f"this pass was at epoch={place[0]}, start={place[1]}, but another one, or "
-                f"set_epoch or load_state_dict, took the stream to epoch={self.place[0]}, "
+                f"this pass was at epoch={place[0]}, start={place[1]}, but another pass, "
+                f"set_epoch or load_state_dict moved the stream to epoch={self.place[0]}, "
                 f"start={self.place[1]}; iterate over it once at a time, or make two streams"
             )
 
     def check_begin(self, reader: Reader) -> None:
-        """Refuse to begin at the very beginning what a reader goes on with; for loaders.
+        """For loaders: refuse to start from the beginning where the reader resumes a training.
 
-        :raises InvalidRequestError: then
+        :raises InvalidRequestError: in that case
         """
-        if reader.goes_on and self._board.place.version == 1:
+        if reader.resumes and self._board.place.version == 1:
             raise InvalidRequestError(
-                "Lightning goes on with a training, or makes its loaders anew, and this stream is "
-                "at its beginning; return negserve.data.TripleLoader from train_dataloader, whose "
-                "state Lightning keeps, or call set_epoch or load_state_dict of the stream"
+                "Lightning resumes a training, or recreates its loaders, but this stream is at its "
+                "beginning; return negserve.data.TripleLoader from train_dataloader, whose state "
+                "Lightning keeps, or call set_epoch or load_state_dict of the stream"
             )
 
     def begin_pass(self, *, reads_ahead: bool) -> None:
-        """Tell workers that the next pass begins where the last one was left; for loaders."""
+        """For loaders: publish the place of the next pass to the workers."""
         self._board.set_by_loader(True)
         self._board.publish(*self.place)
         self._is_loaded, self._is_noted, self._is_read_ahead = False, True, reads_ahead
 
     def end_pass(self, *, is_over: bool) -> None:
-        """Tell workers that no loader takes care of passes any more; for loaders."""
+        """For loaders: tell workers that passes are no longer managed by a loader."""
         self._board.set_by_loader(False)
         self._is_read_ahead = self._is_read_ahead and not is_over
 
@@ -434,14 +433,14 @@ def _refused(error: InvalidRequestError) -> Iterator[Item]:
 def _ranks(rank: int | None, world_size: int | None) -> tuple[int, int]:
     """Find the ranks that share an epoch.
 
-    :raises InvalidRequestError: where a launcher of any processes says so: whether they train
-        together, and so share an epoch, is then not known
+    :raises InvalidRequestError: if only a launcher's variables for any kind of program (MPI,
+        SLURM) name a rank: whether its processes train together is unknown
     """
     found = find_rank(rank, world_size)
     if found.source not in {"", "arguments", "torch.distributed", "RANK"}:
         raise InvalidRequestError(
-            f"{found.source} is {found.rank} of {found.world_size}, but torch.distributed is not "
-            f"initialised: call init_process_group first, or give rank and world_size; 0 and 1 for "
-            f"a process that trains on its own"
+            f"{found.source} says rank {found.rank} of {found.world_size}, but torch.distributed "
+            f"is not initialised: call init_process_group first, or give rank and world_size; 0 "
+            f"and 1 for a process that trains on its own"
         )
     return found.rank, found.world_size

@@ -106,7 +106,7 @@ class RemoteGraph:
         return self.targets, self.dataset, self._graph.split_fingerprints["training"]
 
     def open(self) -> OpenGraph:
-        """Give the dataset, which only the first call looks for.
+        """Return the dataset, which only the first call looks for.
 
         :raises FingerprintMismatchError: if the dataset of that name is another graph
         :raises UnknownDatasetError: if there is none of that name, or none was named, the server

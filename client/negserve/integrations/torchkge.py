@@ -86,7 +86,7 @@ class RemoteNegativeSampler(TorchKgeNegativeSampler):  # type: ignore[misc]  # i
         return self._samplers[n_neg]
 
     def state_dict(self) -> dict[str, Any]:
-        """Give the place, as :meth:`negserve.sampling.NegativeSampler.state_dict` does."""
+        """Return the place, as :meth:`negserve.sampling.NegativeSampler.state_dict` does."""
         return self._positions.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -15,7 +15,7 @@ def batch_position(
     rank: int | None = None,
     world_size: int | None = None,
 ) -> int:
-    """Give the position of a batch's first positive, for ``sampler.sample(..., position=...)``.
+    """Return the position of a batch's first positive, for ``sampler.sample(..., position=...)``.
 
     No two batches of a training share a position, whatever their ranks and epochs, as long as
     ``batch_size``, ``num_batches`` and the number of ranks stay. Batch b of rank r, of w ranks, has

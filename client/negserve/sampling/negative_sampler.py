@@ -133,7 +133,7 @@ class NegativeSampler(ABC):
             )
 
     def _kind_options(self) -> Mapping[str, Any]:
-        """Give what the kind adds to the configuration: fields of ``SamplerConfig``."""
+        """Return what the kind adds to the configuration: fields of ``SamplerConfig``."""
         return {}
 
     def __repr__(self) -> str:
@@ -167,7 +167,7 @@ class NegativeSampler(ABC):
         self._positions.position = position
 
     def state_dict(self) -> dict[str, Any]:
-        """Give the place of the sampler, to be kept with the model's checkpoint.
+        """Return the place of the sampler, to be kept with the model's checkpoint.
 
         Integers, and a list of them. The same on every rank, if all ranks have drawn as much: one
         rank may keep it for all.
@@ -280,5 +280,5 @@ class NegativeSampler(ABC):
         return negative_batch[mask], mask
 
     def close(self) -> None:
-        """Give back what is held on the server."""
+        """Return back what is held on the server."""
         self._sampler.close()

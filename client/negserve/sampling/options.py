@@ -29,7 +29,7 @@ class SamplerOptions(TypedDict, total=False):
 def checked_filter_splits(
     filter_splits: Sequence[Split] | None, filtered: bool
 ) -> tuple[Split, ...]:
-    """Give the splits of a sampler's filter.
+    """Return the splits of a sampler's filter.
 
     :param filter_splits: None for ``training``
     :raises InvalidRequestError: for splits without a filter, or a filter without splits: either

@@ -215,7 +215,7 @@ class Positions:
         return found
 
     def state_dict(self) -> dict[str, Any]:
-        """Give the place of this process and of the workers that it starts.
+        """Return the place of this process and of the workers that it starts.
 
         The same on every rank, if all of them have drawn as much.
 
@@ -302,7 +302,7 @@ def _no_passes() -> torch.Tensor:
 
 
 def _restored(cls: type[Positions], state: dict[str, Any]) -> Positions:
-    """Give what was pickled: the very object where it lives, else a copy."""
+    """Return what was pickled: the very object where it lives, else a copy."""
     living = _living.get(state["_token"])
     if living is not None:
         return living

@@ -38,7 +38,7 @@ class ConfiguredSampler(Protocol):
         ...
 
     def close(self) -> None:
-        """Give back what is held."""
+        """Return back what is held."""
         ...
 
 
@@ -63,5 +63,5 @@ class TriplesFactory(Protocol):
         ...
 
     def contains(self, triples: ArrayLike, splits: Sequence[str]) -> NDArray[np.bool_]:
-        """Tell for each triple, shape (n, 3), whether it is in one of the splits; shape (n,)."""
+        """Return for each triple, shape (n, 3), whether it is in one of the splits; shape (n,)."""
         ...

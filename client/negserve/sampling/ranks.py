@@ -53,14 +53,14 @@ def checked_rank(rank: int | None, world_size: int | None) -> Rank | None:
 
 
 def distributed_rank() -> Rank | None:
-    """Give torch.distributed's rank; None where it is not initialised."""
+    """Return torch.distributed's rank; None where it is not initialised."""
     if distributed.is_available() and distributed.is_initialized():
         return Rank(distributed.get_rank(), distributed.get_world_size(), "torch.distributed")
     return None
 
 
 def launched_rank() -> Rank:
-    """Give the rank that a launcher's variables tell; rank 0 of 1 where there are none.
+    """Return the rank that a launcher's variables tell; rank 0 of 1 where there are none.
 
     :raises InvalidRequestError: if they tell that there are several ranks, but not which one this
         is, or tell what is no rank

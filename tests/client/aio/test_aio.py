@@ -83,7 +83,7 @@ def factory(client: Client) -> RemoteTriplesFactory:
 )
 def test_the_same_surface(ours: type, theirs: type):
     def public(of: type) -> dict[str, list[str]]:
-        """Give the parameters of each public method, and none of attributes."""
+        """Return the parameters of each public method, and none of attributes."""
         return {
             name: list(inspect.signature(member).parameters) if callable(member) else ["self"]
             for name, member in inspect.getmembers(of)

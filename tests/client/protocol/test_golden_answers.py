@@ -312,7 +312,7 @@ Change: TypeAlias = tuple[str, Callable[[Any], object]]
 
 
 def other_values(field: Field, value: Any) -> Iterator[Any]:
-    """Give legal values of a field's type that are not the one it has."""
+    """Return legal values of a field's type that are not the one it has."""
     if field.type == Field.TYPE_BYTES:
         candidates = [b"", value[:-1], value + b"\0", b"\xff" * len(value), b"\0" * len(value)]
         candidates += (
@@ -335,7 +335,7 @@ def other_values(field: Field, value: Any) -> Iterator[Any]:
 
 
 def changes(message: Message, path: str) -> Iterator[Change]:
-    """Give ways to change a message, and all that are in it; with the field that each is about."""
+    """Return the ways to change a message and its parts, with the field that each concerns."""
     for field in message.DESCRIPTOR.fields:
         name = f"{path}.{field.name}"
         if field.is_repeated:
@@ -400,7 +400,7 @@ def _of_repeated(message: Message, field: Field, name: str) -> Iterator[Change]:
 
 
 def changed(rpc: str, answers: Answers) -> Iterator[tuple[str, Answers]]:
-    """Give an RPC's answers, each with one change, and the field that it is about."""
+    """Return an RPC's answers, each with one change, and the field that it is about."""
     message_class = GetMessageClass(SERVICE.methods_by_name[rpc].output_type)
     for index in sorted({0, min(1, len(answers) - 1), len(answers) - 1}):
         data = answers[index]

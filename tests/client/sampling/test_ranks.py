@@ -28,7 +28,7 @@ class Recorder(NamedTuple):
     record: Path
 
     def taken(self, seed: int) -> list[tuple[int, int]]:
-        """Give the ranges of positions that were drawn at with a seed, sorted."""
+        """Return the ranges of positions that were drawn at with a seed, sorted."""
         lines = (line.split() for line in self.record.read_text().splitlines())
         return sorted((int(line[1]), int(line[2])) for line in lines if line[0] == str(seed))
 

@@ -38,7 +38,7 @@ NUM_BATCHES = 10
 
 
 def batch_at(position: int) -> pb.EpochBatch:
-    """Give a batch of one positive."""
+    """Return a batch of one positive."""
     one = pb.Ids(data=b"\x01", width=1)
     return pb.EpochBatch(
         next_start=position + 1,

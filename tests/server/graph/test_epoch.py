@@ -80,7 +80,7 @@ class Served:
 def served(
     first: int, positives: NDArray[np.int64], negatives: CorruptedBatch, weights: Any
 ) -> Served:
-    """Give each positive of a batch what is its own; the epoch has ``first`` as first position."""
+    """Return the values of a batch, a row a positive; the epoch begins at position ``first``."""
     n = len(positives)
     chunk, position = negatives.chunk_size, negatives.position
     rows = [(position + i) // chunk - position // chunk for i in range(n)]

@@ -84,14 +84,14 @@ LANDLOCKED = {
 
 @cache
 def split_text(name: str) -> str:
-    """Give a split file as text, read as bytes first so that no line end is translated."""
+    """Return a split file as text, read as bytes first so that no line end is translated."""
     file = importlib.resources.files("negserve_server.graph.world") / f"{name}.txt"
     return file.read_bytes().decode("utf-8")
 
 
 @cache
 def split_triples(name: str) -> tuple[Triple, ...]:
-    """Give the triples of one split file."""
+    """Return the triples of one split file."""
     lines = split_text(name).removesuffix("\n").split("\n")
     triples = []
     for line in lines:
@@ -102,13 +102,13 @@ def split_triples(name: str) -> tuple[Triple, ...]:
 
 @cache
 def all_triples() -> tuple[Triple, ...]:
-    """Give the triples of the three split files."""
+    """Return the triples of the three split files."""
     return tuple(triple for name in SPLITS for triple in split_triples(name))
 
 
 @cache
 def tails(relation: str) -> dict[str, set[str]]:
-    """Give the tails of each head under a relation."""
+    """Return the tails of each head under a relation."""
     found: defaultdict[str, set[str]] = defaultdict(set)
     for triple in all_triples():
         if triple.relation == relation:
@@ -118,7 +118,7 @@ def tails(relation: str) -> dict[str, set[str]]:
 
 @cache
 def allowed() -> dict[tuple[str, str], set[str]]:
-    """Give the entities that the type constraints allow, by relation and slot."""
+    """Return the entities that the type constraints allow, by relation and slot."""
     file = importlib.resources.files("negserve_server.graph.world") / "type_constraints.tsv"
     lines = file.read_bytes().decode("utf-8").removesuffix("\n").split("\n")
     found: dict[tuple[str, str], set[str]] = {}
@@ -131,17 +131,17 @@ def allowed() -> dict[tuple[str, str], set[str]]:
 
 
 def members(organisation: str) -> set[str]:
-    """Give the countries in an organisation."""
+    """Return the countries in an organisation."""
     return {country for country, orgs in tails("member_of").items() if organisation in orgs}
 
 
 def countries() -> set[str]:
-    """Give every country: the heads of `has_capital`."""
+    """Return every country: the heads of `has_capital`."""
     return set(tails("has_capital"))
 
 
 def entities(triples: tuple[Triple, ...]) -> set[str]:
-    """Give every entity of some triples."""
+    """Return every entity of some triples."""
     return {entity for triple in triples for entity in (triple.head, triple.tail)}
 
 
@@ -375,7 +375,7 @@ def test_what_is_of_the_wrong_type_is_not_allowed(fact: str) -> None:
 
 
 def toy_triples() -> list[Triple]:
-    """Give a ring with both directions of each edge, and a chord of one-way facts."""
+    """Return a ring with both directions of each edge, and a chord of one-way facts."""
     ring = [(f"n{i}", f"n{(i + 1) % 40}") for i in range(40)]
     both = [Triple(a, "next_to", b) for a, b in ring] + [Triple(b, "next_to", a) for a, b in ring]
     return both + [Triple(f"n{i}", "points_to", f"n{(7 * i + 3) % 40}") for i in range(40)]

@@ -61,7 +61,7 @@ def announcement(**changes: Any) -> pb.PublishRequest:
 
 
 def uploaded() -> list[pb.PublishRequest]:
-    """Give what follows the announcement: triples, heads, tails, entities, relations."""
+    """Return what follows the announcement: triples, heads, tails, entities, relations."""
     upload = pb.PublishUpload(max_triples_per_chunk=2**16)
     requests, _ = PublishDialogue("toy", GRAPH).hear(pb.PublishResponse(upload=upload))
     return list(requests)

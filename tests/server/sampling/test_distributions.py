@@ -87,7 +87,7 @@ def small_graph(name: str) -> TriplesFactory:
 
 
 def positives(graph: TriplesFactory) -> dict[str, Triple]:
-    """Give positives of all sorts."""
+    """Return positives of all sorts."""
     return {
         "known": (0, 0, 2),
         "unknown": (0, 0, 3),  # between values that are known
@@ -163,7 +163,7 @@ MODES: dict[str, dict[str, Any]] = {
 
 
 def is_refused(options: Mapping[str, Any]) -> bool:
-    """Tell whether options are among those refused by the page."""
+    """Return whether options are among those refused by the page."""
     kind, chunked = options["kind"], "chunk_size" in options
     return (
         ("distinct" in options and kind in {"degree", "mixture"})
@@ -216,7 +216,7 @@ def test_far_positions_follow_it(position: int) -> None:
 
 @cache
 def benchmark(name: str) -> TriplesFactory:
-    """Give a benchmark with type constraints: what is seen in its first two splits."""
+    """Return a benchmark with type constraints: what is seen in its first two splits."""
     graph = load(name)
     rows = np.concatenate([graph.splits[split] for split in BOTH])
     # Every other relation is left free.
@@ -680,7 +680,7 @@ NUM_LEGAL = 3 * 2**30  # three quarters of all words: as uneven as it gets
 
 
 def unevenness(drawn: Ints) -> float:
-    """Tell whether draws from so large a range are uniform: as parts of it, and by remainder."""
+    """Return whether draws from so large a range are uniform: as parts of it, and by remainder."""
     coarse = np.bincount(drawn * 12 // NUM_LEGAL, minlength=12)
     remainders = np.bincount(drawn % 3, minlength=3)
     return 2 * min(goodness(coarse, np.full(12, 1 / 12)), goodness(remainders, np.full(3, 1 / 3)))

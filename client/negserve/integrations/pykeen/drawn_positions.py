@@ -46,7 +46,7 @@ class DrawnPositions:
         return distributed_rank() or self._rank or find_rank()
 
     def take(self, count: int) -> int:
-        """Give the position of the first of as many positives."""
+        """Return the position of the first of as many positives."""
         high, low = torch.randint(2**32, (2,)).tolist()
         rank = self._find_rank()
         drawn = (high << 32 | low) + rank.rank * (2**64 // rank.world_size)

@@ -44,7 +44,7 @@ class Draws:
         self._set_up()
 
     def with_options(self, **options: Any) -> Draws:
-        """Give draws that differ in some options."""
+        """Return draws that differ in some options."""
         return Draws(self._graph, self._positions, self._kind, {**self.options, **options})
 
     def _set_up(self) -> None:

@@ -6,7 +6,7 @@ import torch
 
 
 def without_inverse(triples: torch.Tensor) -> torch.Tensor:
-    r"""Give (h, r, t) for (h, 2 r, t) and for (t, 2 r + 1, h), shape (\*batch, 3)."""
+    r"""Return (h, r, t) for (h, 2 r, t) and for (t, 2 r + 1, h), shape (\*batch, 3)."""
     inverse = triples[..., 1:2] % 2 == 1
     triples = torch.where(inverse, triples.flip(-1), triples)
     return torch.cat([triples[..., :1], triples[..., 1:2] // 2, triples[..., 2:]], dim=-1)

@@ -26,7 +26,7 @@ _Sampler = TypeVar("_Sampler", bound=type[Any])
 
 
 def remote_sampler(cls: _Sampler) -> _Sampler:
-    """Give a class its methods.
+    """Return a class its methods.
 
     PyKEEN's HPO looks for a sampler's arguments in its class and the first base of that, which
     therefore has to be PyKEEN's: so the classes share functions, not a base.
@@ -286,7 +286,7 @@ def _draw_groups(
 
 
 def _is_overridden(self: Any, function: Any) -> bool:
-    """Tell whether a user's subclass has a method in place of one of ours."""
+    """Return whether a user's subclass has a method in place of one of ours."""
     is_ours: bool = getattr(self, function.__name__).__code__ is function.__code__
     return not is_ours
 
