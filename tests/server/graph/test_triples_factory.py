@@ -16,7 +16,7 @@ import pytest
 from numpy.typing import NDArray
 
 from negserve.errors import InvalidRequestError
-from negserve_server.errors import IdOutOfRange, InvalidInput
+from negserve_server.errors import IdOutOfRange
 from negserve_server.graph import TriplesFactory, Vocabulary
 from negserve_server.graph import world as world_package
 from tests.support.graphs import GRAPHS, graph_path, load
@@ -288,7 +288,7 @@ def test_arrays_that_are_no_triples_are_refused(rows: Any) -> None:
         lambda: small(testing=rows),
         lambda: small().contains(rows, ("training",)),
     ):
-        with pytest.raises(InvalidInput) as caught:
+        with pytest.raises(InvalidRequestError) as caught:
             refused()
         assert caught.value.reason == "SHAPE_MISMATCH"
 
