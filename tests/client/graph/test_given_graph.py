@@ -75,7 +75,9 @@ def test_torch_geometric():
         "training": SORTED[1:],
         "validation": SORTED[:1],
     }
-    with pytest.raises(InvalidRequestError, match="testing: Data has edges of training, val"):
+    with pytest.raises(
+        InvalidRequestError, match="testing: Data has edges of the splits training, val"
+    ):
         MappedGraph.of({"training": edges(), "testing": parted})
     for wrong, told in (
         (

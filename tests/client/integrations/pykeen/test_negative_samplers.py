@@ -323,7 +323,7 @@ def test_a_corrupt_batch_of_ones_own_is_called(make: Make, nations: Nations):
     assert (negatives[..., 2] == 3).all()
     known = known_of(nations.training.mapped_triples)
     assert mask.tolist() == [[tuple(it) not in known for it in row] for row in negatives.tolist()]
-    with pytest.raises(InvalidRequestError, match="corrupt_batch of its own"):
+    with pytest.raises(InvalidRequestError, match="overrides corrupt_batch"):
         make(Mine).sample(positives, position=0)
 
 
