@@ -32,7 +32,10 @@ def options(publisher: ServerProcess, world_file: TriplesFactory) -> dict[str, A
         ({"filter_splits": ("training",)}, "filtered=True"),
         ({"filter_splits": ALL_SPLITS}, "filtered=True"),
         ({"filtered": True, "filter_splits": ()}, "name splits"),
-        ({"filterer": "bloom", "filter_splits": ("training",)}, "BloomFilterer filters by the triples"),
+        (
+            {"filterer": "bloom", "filter_splits": ("training",)},
+            "BloomFilterer filters by the triples",
+        ),
         (
             {
                 "filtered": True,
