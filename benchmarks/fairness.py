@@ -30,7 +30,7 @@ import numpy as np
 
 from benchmarks.measuring import RESULTS, Row, show, write
 from negserve import EpochConfig, SamplerConfig
-from negserve._protocol import wire
+from negserve._protocol import messages
 from negserve.v1 import sampler_pb2 as pb
 
 _SERVICE = "/negserve.v1.SamplerService/"
@@ -55,7 +55,9 @@ def _sample_requests(k: int, batch: int) -> tuple[bytes, bytes]:
     """Return the configuration and a request with positives, encoded."""
     config = SamplerConfig(kind="bernoulli", num_negs_per_pos=k, filter_splits=("training",))
     first = pb.SampleRequest(
-        configuration=pb.SampleConfiguration(dataset="graph", sampler=wire.encode_config(config))
+        configuration=pb.SampleConfiguration(
+            dataset="graph", sampler=messages.encode_config(config)
+        )
     )
     rng = np.random.default_rng(0)
     request = pb.SampleRequest()
@@ -85,7 +87,9 @@ def _sample(channel: grpc.Channel, batch: int, k: int) -> Generator[None, None, 
 def _epoch(channel: grpc.Channel, batch: int, k: int) -> Iterator[int]:
     """Stream epochs; each step is a message, and yields its size in bytes."""
     config = SamplerConfig(kind="bernoulli", num_negs_per_pos=k, filter_splits=("training",))
-    request = wire.encode_epoch_request("graph", "", config, EpochConfig(batch_size=batch), 0, 0)
+    request = messages.encode_epoch_request(
+        "graph", "", config, EpochConfig(batch_size=batch), 0, 0
+    )
     while True:
         stream: Any = channel.unary_stream(_SERVICE + "SampleEpoch")
         answers = stream(request.SerializeToString())

@@ -28,7 +28,7 @@ from negserve_server.graph.fingerprint import (
     type_constraints_fingerprint,
 )
 from negserve_server.service import SERVICE, Limits
-from negserve_server.service.wire import encode_limits
+from negserve_server.service.messages import encode_limits
 from tests.support.graphs import REPOSITORY, load
 from tests.support.protocol_document import DOCUMENT, block, rows
 from tests.support.server_process import ServerProcess

@@ -29,7 +29,7 @@ from negserve import (
     UnknownDatasetError,
     aio,
 )
-from negserve._protocol import wire
+from negserve._protocol import messages
 from negserve.errors import from_rpc_error
 
 CODE = grpc.StatusCode
@@ -176,7 +176,7 @@ def test_a_message_that_is_too_large_is_told_at_once(large: tuple[str, list[int]
 
 def test_what_a_caller_gave_is_not_repeated_at_length():
     with pytest.raises(InvalidRequestError) as caught:
-        wire.encode_splits(["x" * 10**6])
+        messages.encode_splits(["x" * 10**6])
     assert len(str(caught.value)) < 3000
     assert str(InvalidRequestError("begin" + "x" * 10**6 + "remedy")).endswith("remedy")
     assert str(InvalidRequestError("begin" + "x" * 10**6 + "remedy")).startswith("beginxxx")

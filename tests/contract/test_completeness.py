@@ -9,7 +9,7 @@ from typing import get_args
 
 import negserve_server.sampling
 from negserve import SamplerConfig
-from negserve._protocol import wire
+from negserve._protocol import messages
 from negserve.sampling import NEGATIVE_SAMPLERS, NegativeSampler
 from negserve.types import config
 from negserve.v1 import sampler_pb2 as pb
@@ -50,7 +50,7 @@ def test_every_kind_is_covered_everywhere():
     kinds = {case.cls.kind for case in SAMPLERS.values()}
     assert kinds == set(negserve_server.sampling.KINDS)
     assert kinds == set(get_args(config.Kind)) == set(get_args(server_config.Kind))
-    assert kinds == set(wire.KINDS)
+    assert kinds == set(messages.KINDS)
     assert kinds == {
         name.removeprefix("SAMPLER_KIND_").replace("_", "").lower()
         for name in pb.SamplerKind.keys()

@@ -13,7 +13,7 @@ import grpc
 import pytest
 
 from negserve import Client, EpochConfig, SamplerConfig
-from negserve._protocol import wire
+from negserve._protocol import messages
 from negserve.v1.sampler_pb2_grpc import SamplerServiceStub
 from tests.faults.conftest import Servers, open_stream
 from tests.support.server_process import ServerProcess, server_process
@@ -67,7 +67,7 @@ def test_many_stopped_trainers_cost_what_the_bound_says_and_nothing_once_they_ar
 ):
     """They took 0.4 GB, and kept most of it."""
     server = servers.start()
-    request = wire.encode_epoch_request(
+    request = messages.encode_epoch_request(
         "world", "", SamplerConfig(num_negs_per_pos=1000), EpochConfig(batch_size=32), 0, 0
     )
     with ExitStack() as stack, Client(server.target) as client:

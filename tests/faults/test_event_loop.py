@@ -17,7 +17,7 @@ import pytest
 from negserve import EpochConfig, SamplerConfig
 from negserve._calls.publish import PublishDialogue
 from negserve._graph.mapped_graph import MappedGraph
-from negserve._protocol import wire
+from negserve._protocol import messages
 from negserve.v1 import sampler_pb2 as pb
 from tests.support.large_graph_server import NUM_RELATIONS
 from tests.support.server_process import server_process
@@ -57,7 +57,7 @@ class Trainer:
         self._thread.join(60)
 
     def _requests(self) -> Iterator[bytes]:
-        config = wire.encode_config(SamplerConfig(num_negs_per_pos=4))
+        config = messages.encode_config(SamplerConfig(num_negs_per_pos=4))
         yield pb.SampleRequest(
             configuration=pb.SampleConfiguration(dataset="world", sampler=config)
         ).SerializeToString()
@@ -92,7 +92,7 @@ def _ids(number: int) -> pb.Ids:
 
 
 def epoch_of_many_relations() -> bytes:
-    request = wire.encode_epoch_request("world", "", SamplerConfig(), EpochConfig(), 0, 0)
+    request = messages.encode_epoch_request("world", "", SamplerConfig(), EpochConfig(), 0, 0)
     request.relations.CopyFrom(_ids((16 * 2**20 - 1000) // 4))
     return request.SerializeToString()
 
@@ -104,7 +104,9 @@ def of_the_graph(message_class: Any) -> bytes:
 def large_batch() -> bytes:
     config = SamplerConfig(num_negs_per_pos=2, filter_splits=("training",))
     return pb.SampleRequest(
-        configuration=pb.SampleConfiguration(dataset="world", sampler=wire.encode_config(config))
+        configuration=pb.SampleConfiguration(
+            dataset="world", sampler=messages.encode_config(config)
+        )
     ).SerializeToString()
 
 

@@ -17,7 +17,7 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from negserve._protocol.batch_reader import BatchReader, Columns
-from negserve._protocol.wire import SLOTS, decode_ids
+from negserve._protocol.messages import SLOTS, decode_ids
 from negserve.types.config import SamplerConfig
 from negserve.types.corrupted_batch import CorruptedBatch
 from negserve.types.dataset import Dataset, Limits

@@ -6,14 +6,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from negserve._protocol import wire
+from negserve._protocol import messages
 from negserve._protocol.answers import check_equal, check_fingerprint, check_range, invalid
 from negserve._transport.replicas import Replicas
 from negserve.types.dataset import Dataset, Limits
 from negserve.types.fingerprint import graph_fingerprint
 from negserve.v1 import sampler_pb2 as pb
 
-_SPLIT_NAMES = {value: name for name, value in wire.SPLITS.items()}
+_SPLIT_NAMES = {value: name for name, value in messages.SPLITS.items()}
 _MOST_IDS = 2**32
 
 

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar
 from negserve._calls.described_dataset import DescribedDataset, check_dataset, check_limits
 from negserve._graph.mapped_graph import MappedGraph
 from negserve._graph.type_pairs import TypePairs
-from negserve._protocol import wire
+from negserve._protocol import messages
 from negserve._protocol.answers import check_equal, check_member, check_range, invalid
 from negserve._sync import interrupts
 from negserve._transport.budget import Budget
@@ -97,7 +97,7 @@ class PublishDialogue:
                 num_entities=self._graph.num_entities,
                 num_relations=self._graph.num_relations,
                 splits=[
-                    pb.AnnouncedSplit(split=wire.SPLITS[split], num_triples=len(triples))
+                    pb.AnnouncedSplit(split=messages.SPLITS[split], num_triples=len(triples))
                     for split, triples in self._graph.splits.items()
                 ],
                 type_constraints=(
@@ -175,7 +175,7 @@ class PublishDialogue:
     def _chunks(self, step: int) -> Iterator[pb.PublishRequest]:
         for split, triples in self._graph.splits.items():
             for begin in range(0, len(triples), step):
-                encoded = wire.encode_triples(
+                encoded = messages.encode_triples(
                     triples[begin : begin + step],
                     self._graph.num_entities,
                     self._graph.num_relations,
@@ -183,7 +183,7 @@ class PublishDialogue:
                 columns = encoded.heads, encoded.relations, encoded.tails
                 yield pb.PublishRequest(
                     chunk=pb.PublishChunk(
-                        split=wire.SPLITS[split],
+                        split=messages.SPLITS[split],
                         first_row=begin,
                         triples=encoded,
                         crc32=_crc32(column.data for column in columns),
@@ -195,12 +195,12 @@ class PublishDialogue:
             for begin in range(0, len(pairs), step):
                 relations, entities = pairs[begin : begin + step].T
                 columns = (
-                    wire.encode_ids(relations, self._graph.num_relations),
-                    wire.encode_ids(entities, self._graph.num_entities),
+                    messages.encode_ids(relations, self._graph.num_relations),
+                    messages.encode_ids(entities, self._graph.num_entities),
                 )
                 yield pb.PublishRequest(
                     type_constraints=pb.PublishTypeConstraints(
-                        slot=wire.SLOTS[slot],
+                        slot=messages.SLOTS[slot],
                         first_row=begin,
                         relations=columns[0],
                         entities=columns[1],

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from negserve._protocol.wire import SPLITS, as_triples
+from negserve._protocol.messages import SPLITS, as_triples
 from negserve.errors import InvalidRequestError
 
 _FORMS = (

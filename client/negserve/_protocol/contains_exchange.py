@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from negserve._protocol import wire
+from negserve._protocol import messages
 from negserve._protocol.answers import check_equal, check_flags
 from negserve._protocol.exchange import Exchange
 from negserve.types.dataset import Dataset
@@ -25,12 +25,12 @@ class ContainsExchange(Exchange[pb.ContainsRequest, pb.ContainsResponse]):
     """
 
     def __init__(self, dataset: Dataset, triples: ArrayLike, splits: Sequence[str]) -> None:
-        array = wire.as_triples(triples)
+        array = messages.as_triples(triples)
         self.configuration = pb.ContainsRequest(
             configuration=pb.ContainsConfiguration(
                 dataset=dataset.name,
                 expected_fingerprint=dataset.fingerprint,
-                splits=wire.encode_splits(splits),
+                splits=messages.encode_splits(splits),
             )
         )
         self.result: NDArray[np.bool_] = np.empty(len(array), dtype=np.bool_)
@@ -42,7 +42,7 @@ class ContainsExchange(Exchange[pb.ContainsRequest, pb.ContainsResponse]):
         count = len(asked.data) // (asked.width or 1)
         check_equal("num_triples", response.num_triples, count)
         check_flags("known", response.known, count)
-        known = wire.decode_flags(response.known, count)
+        known = messages.decode_flags(response.known, count)
         self.result[self._num_known : self._num_known + count] = known
         self._num_known += count
 
@@ -52,7 +52,7 @@ def _requests(dataset: Dataset, triples: NDArray[np.int64]) -> Iterator[pb.Conta
     # Also no triples are asked about: the configuration may be refused.
     for begin in range(0, max(len(triples), 1), step):
         yield pb.ContainsRequest(
-            triples=wire.encode_triples(
+            triples=messages.encode_triples(
                 triples[begin : begin + step], dataset.num_entities, dataset.num_relations
             )
         )

@@ -9,7 +9,7 @@ from itertools import accumulate, pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from negserve._protocol import wire
+from negserve._protocol import messages
 from negserve._protocol.answers import check_equal, check_ids, check_member, check_range, invalid
 from negserve._protocol.batch_reader import BatchReader, Columns
 from negserve._protocol.epoch_plan import EpochPlan
@@ -71,7 +71,7 @@ class EpochProgress:
         """
         self._plan = None
         self.has_begun = False
-        return wire.encode_epoch_request(
+        return messages.encode_epoch_request(
             self.dataset.name,
             self.dataset.fingerprint,
             self._sampler,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from negserve._protocol import wire
+from negserve._protocol import messages
 from negserve._protocol.answers import check_member
 from negserve._protocol.batch_reader import BatchReader, Columns
 from negserve._protocol.exchange import Exchange
@@ -29,7 +29,7 @@ class SampleExchange(Exchange[pb.SampleRequest, pb.SampleResponse]):
     def __init__(
         self, dataset: Dataset, config: SamplerConfig, positives: ArrayLike, position: int
     ) -> None:
-        triples = wire.as_triples(positives)
+        triples = messages.as_triples(positives)
         if not 0 <= position <= 2**64 - max(len(triples), 1):
             raise InvalidRequestError(
                 f"{len(triples)} positives from position {position} on leave the range 0 to "
@@ -46,14 +46,14 @@ class SampleExchange(Exchange[pb.SampleRequest, pb.SampleResponse]):
         check_member("message", response, "batch")
         asked = request.positives
         columns = (asked.triples.heads, asked.triples.relations, asked.triples.tails)
-        positives = Columns(*(wire.decode_ids(column) for column in columns))
+        positives = Columns(*(messages.decode_ids(column) for column in columns))
         due = asked.position, len(positives.heads)
         self._batches += self._reader.read("batch", [response.batch], [due], positives)
         self.notices += response.notices
 
     def result(self) -> CorruptedBatch:
         """Give the negatives of all positives, once done."""
-        return wire.concatenate(self._batches)
+        return messages.concatenate(self._batches)
 
 
 def _requests(
@@ -64,7 +64,7 @@ def _requests(
         yield pb.SampleRequest(
             positives=pb.Positives(
                 position=position + begin,
-                triples=wire.encode_triples(
+                triples=messages.encode_triples(
                     triples[begin : begin + step], dataset.num_entities, dataset.num_relations
                 ),
             )
@@ -80,6 +80,6 @@ def configuration(dataset: Dataset, config: SamplerConfig) -> pb.SampleRequest:
         configuration=pb.SampleConfiguration(
             dataset=dataset.name,
             expected_fingerprint=dataset.fingerprint,
-            sampler=wire.encode_config(config),
+            sampler=messages.encode_config(config),
         )
     )

@@ -6,7 +6,7 @@ from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
 
-from negserve._protocol import wire
+from negserve._protocol import messages
 from negserve._protocol.answers import check_equal, invalid
 from negserve.types.config import SamplerConfig
 from negserve.types.dataset import Dataset
@@ -58,7 +58,7 @@ def _values(message: Any, field: FieldDescriptor) -> object:
 
 def _filled_in(config: SamplerConfig) -> pb.SamplerConfig:
     """Encode a configuration as servers repeat it."""
-    message = wire.encode_config(config)
+    message = messages.encode_config(config)
     repeated: tuple[Any, ...] = (message.corruption_scheme, message.filter_splits)
     for values in repeated:
         in_order = sorted(set(values))

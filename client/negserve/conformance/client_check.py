@@ -10,7 +10,7 @@ import grpc
 import numpy as np
 from google.protobuf import json_format
 
-from negserve._protocol.wire import decode_ids, encode_config
+from negserve._protocol.messages import decode_ids, encode_config
 from negserve._sync.client import Client
 from negserve._transport import credentials
 from negserve._transport.replicas import CHANNEL_OPTIONS

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from negserve._protocol.wire import SPLITS, as_triples
+from negserve._protocol.messages import SPLITS, as_triples
 from negserve.errors import InvalidRequestError
 
 #: An id travels, and is hashed, in at most 32 bits.

@@ -13,7 +13,7 @@ from negserve_server.graph import TriplesFactory
 from negserve_server.graph.epoch import Epoch
 from negserve_server.sampling.batch import narrowest_dtype
 from negserve_server.sampling.parts import work_of
-from negserve_server.service import wire
+from negserve_server.service import messages
 
 #: Messages of this size, and up to one batch more, move most bytes per second over loopback.
 _MESSAGE_BYTES = 384 * 1024
@@ -48,7 +48,7 @@ class EpochMessages:
         config = epoch.config
         id_bytes = 2 * narrowest_dtype(factory.num_entities).itemsize
         id_bytes += narrowest_dtype(factory.num_relations).itemsize + (4 if config.weights else 0)
-        self._batch_bytes = config.batch_size * id_bytes + wire.batch_bytes(
+        self._batch_bytes = config.batch_size * id_bytes + messages.batch_bytes(
             epoch.sampler, config.batch_size
         )
 
@@ -119,7 +119,7 @@ class EpochMessages:
         message = pb.SampleEpochResponse()
         for index in indices:
             batch = yield from self._epoch.batch_in_steps(index)
-            wire.encode_epoch_batch(
+            messages.encode_epoch_batch(
                 batch,
                 self._factory.num_entities,
                 self._factory.num_relations,

@@ -35,7 +35,7 @@ from negserve_server.sampling import (
     Sampler,
 )
 from negserve_server.sampling.parts import join, parts_of, work_of
-from negserve_server.service import wire
+from negserve_server.service import messages
 from negserve_server.service.epoch_messages import EpochMessages
 from negserve_server.service.first_positives import FirstPositives
 from negserve_server.service.remarks import Remarks
@@ -97,7 +97,7 @@ class SamplerServicer:
             del first, configuration  # which may be large
             yield pb.SampleResponse(
                 configured=pb.SampleConfigured(
-                    fingerprint=factory.fingerprint, sampler=wire.encode_config(sampler.config)
+                    fingerprint=factory.fingerprint, sampler=messages.encode_config(sampler.config)
                 )
             )
             self._remarks.of_leakage(name, factory, sampler.config.filter_splits, epochs=False)
@@ -107,8 +107,8 @@ class SamplerServicer:
             while (request := await stream.read()) is not None:
                 account.note_pause(time.monotonic() - answered)
                 _expect(request.WhichOneof("message"), "positives")
-                count = min(wire.count_ids(request.positives.triples.heads), self._max_triples)
-                size = wire.batch_bytes(sampler, count)
+                count = min(messages.count_ids(request.positives.triples.heads), self._max_triples)
+                size = messages.batch_bytes(sampler, count)
                 await share.take(size)
                 work = work_of(count, k)
                 steps = self._corrupt(sampler, request.positives, first_positives)
@@ -123,13 +123,13 @@ class SamplerServicer:
                 answered = time.monotonic()
 
     def _configure(self, factory: TriplesFactory, message: pb.SamplerConfig) -> Sampler:
-        return factory.sampler(wire.decode_config(message, self._limits))
+        return factory.sampler(messages.decode_config(message, self._limits))
 
     def _corrupt(
         self, sampler: Sampler, request: pb.Positives, first_positives: FirstPositives
     ) -> Generator[None, None, bytes]:
         """Make the answer to positives, in steps."""
-        positives = wire.decode_triples(request.triples, self._limits)
+        positives = messages.decode_triples(request.triples, self._limits)
         k = sampler.config.num_negs_per_pos
         check_limit(
             "triples",
@@ -144,7 +144,9 @@ class SamplerServicer:
             batches.append(sampler.sample(positives[part], request.position + part.start))
         first_positives.add(positives)
         answer = pb.SampleResponse()
-        wire.encode_batch(join(batches), answer.batch)  # in place: a message is copied into another
+        messages.encode_batch(
+            join(batches), answer.batch
+        )  # in place: a message is copied into another
         if first_positives.are_due and (text := first_positives.judge()):
             self._remarks.of_unknown_positives(first_positives.factory, text)
             answer.notices.add(kind=pb.Notice.KIND_UNKNOWN_POSITIVES, text=text)
@@ -164,22 +166,22 @@ class SamplerServicer:
             yield pb.SampleEpochResponse(
                 configured=pb.EpochConfigured(
                     fingerprint=factory.fingerprint,
-                    sampler=wire.encode_config(epoch.sampler.config),
+                    sampler=messages.encode_config(epoch.sampler.config),
                     num_positives=epoch.num_positives,
                     num_batches=len(epoch),
                 )
             )
-            messages = EpochMessages(
+            epoch_messages = EpochMessages(
                 factory, epoch, self._turns, self._ahead, share, self._limits.max_stream_seconds
             )
-            async with aclosing(messages.all()) as answers:
+            async with aclosing(epoch_messages.all()) as answers:
                 async for answer in answers:
                     yield answer
 
     def _open_epoch(self, factory: TriplesFactory, request: pb.SampleEpochRequest) -> Epoch:
         return factory.epoch(
-            wire.decode_config(request.sampler, self._limits),
-            wire.decode_epoch(request, self._limits),
+            messages.decode_config(request.sampler, self._limits),
+            messages.decode_epoch(request, self._limits),
         )
 
     async def contains(
@@ -192,13 +194,13 @@ class SamplerServicer:
         _expect(first.WhichOneof("message"), "configuration")
         configuration = first.configuration
         factory = self._datasets.find(configuration.dataset, configuration.expected_fingerprint)
-        splits = wire.decode_splits(configuration.splits, "splits")
+        splits = messages.decode_splits(configuration.splits, "splits")
         with self._datasets.in_use(configuration.dataset), self._ahead.open() as share:
             index = await self._in_thread(factory.filter_index, splits)
             account = Account()
             while (request := await stream.read()) is not None:
                 _expect(request.WhichOneof("message"), "triples")
-                count = min(wire.count_ids(request.triples.heads), self._max_triples)
+                count = min(messages.count_ids(request.triples.heads), self._max_triples)
                 size = count // 8 + 64
                 await share.take(size)
                 answer = await self._turns.steps(
@@ -211,7 +213,7 @@ class SamplerServicer:
 
     def _look_up(self, index: FilterIndex, message: pb.Triples) -> Generator[None, None, bytes]:
         """Make the answer to triples, in steps."""
-        triples = wire.decode_triples(message, self._limits)
+        triples = messages.decode_triples(message, self._limits)
         found: list[NDArray[np.bool_]] = []
         for part in parts_of(len(triples), 0):
             if found:
@@ -219,7 +221,7 @@ class SamplerServicer:
             found.append(index.contains(triples[part]))
         known = np.concatenate(found)
         return pb.ContainsResponse(
-            num_triples=len(known), known=wire.encode_flags(known)
+            num_triples=len(known), known=messages.encode_flags(known)
         ).SerializeToString()
 
     @property
@@ -231,7 +233,7 @@ class SamplerServicer:
         return pb.GetServerResponse(
             version=_VERSION,
             algorithm_versions=[ALGORITHM_VERSION],
-            limits=wire.encode_limits(self._limits),
+            limits=messages.encode_limits(self._limits),
         )
 
     async def list_datasets(self, _: pb.ListDatasetsRequest) -> AsyncGenerator[bytes, None]:
@@ -246,7 +248,7 @@ class SamplerServicer:
         """Answer ``GetDataset``."""
         factory = self._datasets.find(request.dataset)
         return pb.GetDatasetResponse(
-            dataset=_describe(request.dataset, factory), limits=wire.encode_limits(self._limits)
+            dataset=_describe(request.dataset, factory), limits=messages.encode_limits(self._limits)
         )
 
     async def get_relation_statistics(
@@ -300,7 +302,7 @@ class SamplerServicer:
         if first is None:
             return
         _expect(first.WhichOneof("message"), "announcement")
-        announcement = wire.decode_announcement(first.announcement)
+        announcement = messages.decode_announcement(first.announcement)
         is_mine = False
         while not self._publications.is_served(announcement):
             publication = self._publications.join(announcement)
@@ -325,19 +327,19 @@ class SamplerServicer:
         yield pb.PublishResponse(
             published=pb.Published(
                 dataset=_describe(announcement.name, self._datasets[announcement.name]),
-                limits=wire.encode_limits(self._limits),
+                limits=messages.encode_limits(self._limits),
             )
         )
 
     def _take(self, upload: Upload, request: pb.PublishRequest) -> None:
         if request.HasField("chunk"):
-            upload.add(*wire.decode_chunk(request.chunk, self._limits))
+            upload.add(*messages.decode_chunk(request.chunk, self._limits))
         elif request.HasField("type_constraints"):
             upload.add_type_constraints(
-                *wire.decode_type_constraints(request.type_constraints, self._limits)
+                *messages.decode_type_constraints(request.type_constraints, self._limits)
             )
         else:
-            upload.add_labels(*wire.decode_labels(request.labels))
+            upload.add_labels(*messages.decode_labels(request.labels))
 
     async def _in_thread(self, function: Callable[..., _T], *arguments: object) -> _T:
         return await self._turns.call_aside(function, *arguments)
@@ -434,7 +436,7 @@ def _describe(name: str, factory: TriplesFactory) -> pb.Dataset:
         num_relations=factory.num_relations,
         splits=[
             pb.SplitSummary(
-                split=wire.SPLIT_VALUES[split],  # type: ignore[arg-type]
+                split=messages.SPLIT_VALUES[split],  # type: ignore[arg-type]
                 num_triples=len(factory.splits[split]),
                 num_unseen=factory.num_unseen[split],
                 fingerprint=factory.split_fingerprints[split],

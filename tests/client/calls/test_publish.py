@@ -14,7 +14,7 @@ from pykeen.datasets import Nations
 from negserve import InvalidRequestError
 from negserve._calls.publish import PublishDialogue, PublishProgress
 from negserve._graph.mapped_graph import MappedGraph
-from negserve._protocol import wire
+from negserve._protocol import messages
 from negserve.types.fingerprint import graph_fingerprint, split_fingerprint
 from negserve.v1 import sampler_pb2 as pb
 from tests.support.answers import described
@@ -121,7 +121,7 @@ def test_the_dialogue_sends_all_triples_once_in_order():
     for chunk in chunks:
         columns = (chunk.triples.heads, chunk.triples.relations, chunk.triples.tails)
         assert chunk.crc32 == zlib.crc32(b"".join(column.data for column in columns))
-        sent.append(np.stack([wire.decode_ids(column).astype(int) for column in columns], 1))
+        sent.append(np.stack([messages.decode_ids(column).astype(int) for column in columns], 1))
     assert (
         split_fingerprint(np.concatenate(sent[:3]), 300, 5)
         == (graph.split_fingerprints["training"])

@@ -34,7 +34,7 @@ from negserve._transport.parsing import Unparsable, parsed
 from negserve._transport.transport import Transport
 from negserve.v1 import sampler_pb2 as pb
 from negserve_server.service import Limits
-from negserve_server.service import wire as server_wire
+from negserve_server.service import messages as server_messages
 from tests.proto.cases import _TOY, _TOY_LABELS, _TOY_SIZES, _TOY_TYPES
 from tests.proto.recording import FOLDER
 from tests.support.descriptors import SERVICE
@@ -178,7 +178,7 @@ GETDATASET = raw(cases("GetDataset")[0], "responses")
 
 
 def client_config(message: pb.SamplerConfig) -> SamplerConfig:
-    config = server_wire.decode_config(message, Limits())
+    config = server_messages.decode_config(message, Limits())
     options = {name: getattr(config, name) for name in SamplerConfig.__slots__}
     return SamplerConfig(**{**options, "algorithm_version": message.algorithm_version})
 
@@ -223,7 +223,7 @@ def ask_sample(golden: Golden, case: dict[str, Any]) -> Any:
 def ask_epoch(golden: Golden, case: dict[str, Any]) -> Any:
     found = dataset(golden)
     (request,) = [pb.SampleEpochRequest.FromString(each) for each in raw(case, "requests")]
-    told = server_wire.decode_epoch(request, Limits())
+    told = server_messages.decode_epoch(request, Limits())
     config = EpochConfig(**{name: getattr(told, name) for name in EpochConfig.__slots__})
     cursor = found.epochs(client_config(request.sampler), config)
     cursor.load_state_dict({"epoch": request.epoch, "start": request.start})

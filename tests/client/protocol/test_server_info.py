@@ -11,7 +11,7 @@ import pytest
 from negserve import Client, InvalidAnswerError, ServerInfo, aio
 from negserve.v1 import sampler_pb2 as pb
 from negserve_server.sampling import ALGORITHM_VERSION
-from negserve_server.service import Limits, wire
+from negserve_server.service import Limits, messages
 from tests.support.server_process import ServerProcess, server_process
 
 
@@ -57,7 +57,7 @@ def test_limits_are_those_of_the_server():
 )
 def test_what_can_not_be_true_is_refused(field: str, change: dict[str, Any]):
     answer = pb.GetServerResponse(
-        version="1.2.3", algorithm_versions=[2, 3], limits=wire.encode_limits(Limits())
+        version="1.2.3", algorithm_versions=[2, 3], limits=messages.encode_limits(Limits())
     )
     assert ServerInfo.of(answer).algorithm_versions == (2, 3)
     for name, value in change.items():

@@ -12,7 +12,7 @@ from unittest.mock import Mock
 import pytest
 
 from negserve import EpochConfig, SamplerConfig
-from negserve._protocol import wire
+from negserve._protocol import messages
 from negserve_server.admission.turns import Account, Turns
 from negserve_server.graph.epoch import Epoch, EpochBatch
 from negserve_server.publishing.datasets import Datasets
@@ -21,7 +21,7 @@ from negserve_server.service.servicer import SamplerServicer
 from tests.support.graphs import load
 
 #: Two batches a message.
-REQUEST = wire.encode_epoch_request(
+REQUEST = messages.encode_epoch_request(
     "world", "", SamplerConfig(num_negs_per_pos=1000), EpochConfig(batch_size=100), 0, 0
 )
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from negserve import EpochConfig, SamplerConfig
-from negserve._protocol import wire as client_wire
+from negserve._protocol import messages as client_messages
 from negserve.v1 import sampler_pb2 as pb
 from negserve.v1.sampler_pb2_grpc import SamplerServiceStub
 from negserve_server.sampling import CorruptedBatch
-from negserve_server.service import Limits, wire
+from negserve_server.service import Limits, messages
 from tests.support.graphs import graph_path
 from tests.support.server_process import server_process
 
@@ -34,7 +34,7 @@ def test_the_largest_batch_fits(k: int, log_q: bool):
         num_saturated=n,
         log_q=np.ones((n, k), dtype=np.float32) if log_q else None,
     )
-    message = pb.SampleResponse(batch=wire.encode_batch(batch))
+    message = pb.SampleResponse(batch=messages.encode_batch(batch))
     assert message.ByteSize() <= GRPC_DEFAULT
     assert bool(message.batch.log_q) == log_q
 
@@ -50,7 +50,7 @@ def test_an_epoch_takes_few_bytes_a_negative():
     """Positives, counts and all else of the messages included; ids of two bytes."""
     sampler = SamplerConfig(kind="bernoulli", num_negs_per_pos=64, filter_splits=("training",))
     config = EpochConfig(batch_size=1024)
-    request = client_wire.encode_epoch_request("fb15k-237", "", sampler, config, 0, 0)
+    request = client_messages.encode_epoch_request("fb15k-237", "", sampler, config, 0, 0)
     options = ("--dataset", f"fb15k-237={graph_path('fb15k-237')}", "--log-level", "warning")
     num_bytes = num_positives = 0
     with server_process(*options) as server, grpc.insecure_channel(server.target) as channel:

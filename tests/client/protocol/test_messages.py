@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from negserve import CorruptedBatch as Batch
 from negserve import InvalidRequestError, SamplerConfig
-from negserve._protocol import wire
+from negserve._protocol import messages
 from negserve._protocol.batch_reader import BatchReader, Columns
 from negserve.sampling import expand
 from negserve.types.dataset import Dataset
@@ -25,7 +25,7 @@ from negserve_server.sampling import ALGORITHM_VERSION, CorruptedBatch
 from negserve_server.sampling import SamplerConfig as ServerConfig
 from negserve_server.sampling.id_set import IdSet
 from negserve_server.service import Limits
-from negserve_server.service import wire as server_wire
+from negserve_server.service import messages as server_messages
 
 LIMITS = Limits()
 
@@ -39,13 +39,13 @@ LIMITS = Limits()
 )
 def test_triples_arrive_even_where_they_are_out_of_range(rows, num_entities):  # type: ignore[no-untyped-def]
     triples = np.array(rows, dtype=np.int64).reshape(-1, 3)
-    message = wire.encode_triples(triples, num_entities, 5)
-    np.testing.assert_array_equal(server_wire.decode_triples(message, LIMITS), triples)
+    message = messages.encode_triples(triples, num_entities, 5)
+    np.testing.assert_array_equal(server_messages.decode_triples(message, LIMITS), triples)
 
 
 @given(st.integers(1, 2**32))
 def test_ids_travel_in_the_narrowest_width(num_ids: int):
-    message = wire.encode_ids(np.array([num_ids - 1]), num_ids)
+    message = messages.encode_ids(np.array([num_ids - 1]), num_ids)
     assert message.width == (1 if num_ids <= 2**8 else 2 if num_ids <= 2**16 else 4)
 
 
@@ -89,13 +89,13 @@ def options(draw: st.DrawFn) -> dict[str, Any]:
 
 @given(options())
 def test_configurations_arrive(options: dict[str, Any]):
-    message = wire.encode_config(SamplerConfig(**options))
-    decoded = server_wire.decode_config(message, LIMITS)
+    message = messages.encode_config(SamplerConfig(**options))
+    decoded = server_messages.decode_config(message, LIMITS)
     assert decoded == ServerConfig(**options)
     assert SamplerConfig(**options).masked == decoded.masked
-    echo = server_wire.encode_config(decoded)
+    echo = server_messages.encode_config(decoded)
     assert not echo.HasField("candidates")
-    again = server_wire.decode_config(echo, LIMITS)
+    again = server_messages.decode_config(echo, LIMITS)
     assert replace(again, candidates=decoded.candidates) == decoded
     told = {field.name for field, _ in echo.ListFields()}
     assert {"algorithm_version", "chunk_size", "corruption_scheme", "filter_mode"} <= told
@@ -104,16 +104,16 @@ def test_configurations_arrive(options: dict[str, Any]):
 
 def test_what_is_absent_has_its_default():
     message = pb.SamplerConfig(kind=pb.SAMPLER_KIND_DEGREE, num_negs_per_pos=1)
-    assert server_wire.decode_config(message, LIMITS) == ServerConfig(kind="degree")
+    assert server_messages.decode_config(message, LIMITS) == ServerConfig(kind="degree")
     message.alpha = 0
-    assert server_wire.decode_config(message, LIMITS).alpha == 0
+    assert server_messages.decode_config(message, LIMITS).alpha == 0
 
 
 @pytest.mark.parametrize("width", [1, 2, 4, 8])
 def test_candidates_may_have_any_width(width: int):
     ids = pb.Ids(data=np.array([9, 3, 9], dtype=f"<u{width}").tobytes(), width=width)
     message = pb.SamplerConfig(kind=pb.SAMPLER_KIND_BASIC, num_negs_per_pos=1, candidates=ids)
-    assert server_wire.decode_config(message, LIMITS).candidates == IdSet((3, 9))
+    assert server_messages.decode_config(message, LIMITS).candidates == IdSet((3, 9))
 
 
 @st.composite
@@ -177,7 +177,7 @@ def assert_equal(received: Batch, sent: CorruptedBatch | Batch) -> None:
 
 @given(batches())
 def test_batches_arrive(sent: CorruptedBatch):
-    message = server_wire.encode_batch(sent)
+    message = server_messages.encode_batch(sent)
     assert bool(message.mask) == (sent.mask is not None and not sent.mask.all())
     assert_equal(read(message, config_of(sent)), sent)
 
@@ -202,15 +202,15 @@ def test_parts_of_a_batch_are_put_together(whole: CorruptedBatch, data: st.DataO
             num_saturated=min(num_saturated, end - begin),
         )
         num_saturated -= part.num_saturated
-        parts.append(read(server_wire.encode_batch(part), config_of(whole)))
-    together = wire.concatenate(parts)
+        parts.append(read(server_messages.encode_batch(part), config_of(whole)))
+    together = messages.concatenate(parts)
     assert_equal(together, whole)
     np.testing.assert_array_equal(together.rows(), np.concatenate([part.rows() for part in parts]))
 
 
 @given(batches())
 def test_each_positive_finds_its_row(sent: CorruptedBatch):
-    received = read(server_wire.encode_batch(sent), config_of(sent))
+    received = read(server_messages.encode_batch(sent), config_of(sent))
     n, c = received.num_positives, sent.chunk_size
     expected = [(sent.position + i) // c - sent.position // c for i in range(n)]
     assert received.row_of_positive().tolist() == expected
@@ -229,7 +229,7 @@ def test_each_positive_finds_its_row(sent: CorruptedBatch):
 def test_any_bytes_and_width_are_ids_or_refused(data: bytes, width: int):
     message = pb.Ids(data=data, width=width)
     try:
-        ids = server_wire.decode_ids(message, "heads")
+        ids = server_messages.decode_ids(message, "heads")
     except InvalidInput as error:
         assert error.reason == "INVALID_ID_WIDTH"
         assert error.metadata["field"].startswith("heads.")
@@ -261,7 +261,7 @@ def test_any_bytes_and_width_are_ids_or_refused(data: bytes, width: int):
 )
 def test_what_fits_no_message_is_refused(options: dict[str, Any], told: str):
     with pytest.raises(InvalidRequestError) as caught:
-        wire.encode_config(SamplerConfig(**options))
+        messages.encode_config(SamplerConfig(**options))
     assert told in str(caught.value)
     assert caught.value.reason == "INVALID_CONFIGURATION"
     assert caught.value.metadata["field"] == next(iter(options))
