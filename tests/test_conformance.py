@@ -1,4 +1,4 @@
-"""``python -m negserve.conformance``: what it finds right, and what it finds wrong."""
+"""``python -m negserve.conformance``: it passes right answers, and fails wrong ones."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def wide() -> Iterator[ServerProcess]:
 
 
 def test_a_server_conforms(wide: ServerProcess):
-    """A second run finds the graphs there, and does not publish them again."""
+    """A second run finds the graphs published, and does not publish them again."""
     done = conformance(wide.target, "--publish")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "left out: " in done.stdout
@@ -93,7 +93,7 @@ BAD = {
     "it has ended": "raise SystemExit",
     "is no object of JSON": "print('hello', flush=True); input()",
     "id None where 1 is due": "print({}, flush=True); input()",
-    "batches is [], due is": """
+    "batches is [], expected": """
 import json, sys
 for line in sys.stdin:
     print(json.dumps({"id": json.loads(line)["id"], "batches": []}), flush=True)
@@ -109,7 +109,7 @@ def test_a_program_that_is_no_client_does_not(server: ServerProcess, complaint: 
 
 
 def test_a_client_that_does_not_go_on_fails(server: ServerProcess, tmp_path: Path):
-    """A relay that breaks streams finds a client out that knows the golden answers only."""
+    """A relay that breaks streams fails a client that only knows the golden answers."""
     program = tmp_path / "client.py"
     program.write_text(
         "import json, sys\n"

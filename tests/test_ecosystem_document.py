@@ -1,4 +1,4 @@
-"""What docs/ecosystem.md says: its programs run, and its claims about the libraries hold."""
+"""docs/ecosystem.md: its programs run, and its claims about the libraries hold."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a library is missing, the error says what to install."""
+"""If a library is missing, the error says what to install."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Variables of the environment that nobody reads are warned of, without their values."""
+"""Unread environment variables cause a warning, without their values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The README's programs run as they stand there."""
+"""The README's programs run as written."""
 
 from __future__ import annotations
 

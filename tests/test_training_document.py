@@ -1,4 +1,4 @@
-"""What docs/training.md says: its programs run, on as many ranks as they are for."""
+"""docs/training.md: its programs run, on the stated numbers of ranks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which error a status is: that of a reason of ours, or of what is on the way to the server."""
+"""Mapping of statuses to errors: a server's by its reason, others as those of gRPC or a proxy."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_what_a_proxy_said_is_told_in_words():
 
 @pytest.fixture
 def large() -> Iterator[tuple[str, list[int]]]:
-    """A server that answers more than a client takes, and the calls that it had."""
+    """A server whose answers are larger than a client accepts, and the calls that it received."""
     calls = []
 
     def answer(request: bytes, context: grpc.ServicerContext) -> bytes:

@@ -1,4 +1,4 @@
-"""What a remote factory tells of a graph is what the graph is."""
+"""A remote factory describes the graph correctly."""
 
 from __future__ import annotations
 

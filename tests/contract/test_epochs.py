@@ -1,4 +1,4 @@
-"""Epochs: a stream from a server is the epoch that the graph has in process, batch by batch."""
+"""An epoch from a server equals the epoch of the graph in process, batch by batch."""
 
 from __future__ import annotations
 

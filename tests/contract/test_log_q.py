@@ -1,4 +1,4 @@
-"""The log probability of a negative is what it is drawn with."""
+"""The log probability of a negative is the one it was drawn with."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def probabilities(
     case: Case, toy: graph.TriplesFactory, factory: TriplesFactory, positive: tuple[int, int, int],
     filtered: bool,
 ) -> tuple[dict[tuple[int, int], float], dict[tuple[int, int], float]]:  # fmt: skip
-    """Draw until all is drawn; give counts and log probabilities by slot and value."""
+    """Draw many times; return counts and log probabilities by slot and value."""
     k = 30_000
     sampler = case.open(toy, factory, k, filtered, log_q=True, seed=6)
     # One positive: in a chunk of seven, the other six have the same values.

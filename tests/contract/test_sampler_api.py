@@ -224,7 +224,7 @@ class Foreign:
 
 
 class Awaited(Foreign):
-    """As of asyncio's client."""
+    """Wraps a value as the asyncio client returns it."""
 
     async def open_sampler(self) -> None: ...
 

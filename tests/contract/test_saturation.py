@@ -1,4 +1,4 @@
-"""Pairs for which everything is known."""
+"""Pairs for which all values are known."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Replicas that are silent, full or away: every call goes on at another one, in time."""
+"""Silent, full or lost replicas: every call continues at another replica, in time."""
 
 from __future__ import annotations
 

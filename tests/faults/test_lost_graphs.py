@@ -1,4 +1,4 @@
-"""Replicas that have lost a published graph: who has it publishes it again, others go elsewhere."""
+"""Replicas that lost a published graph: clients that hold it publish it again, others fail over."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ CONFIG = EpochConfig(batch_size=64)
 
 
 def restarted(servers: Servers, server: ServerProcess, *options: str) -> ServerProcess:
-    """Return the server that comes in place of another one, with nothing that was published."""
+    """Restart a server at its address, without its published graphs."""
     server.kill()
     return servers.start(*options, listen=server.target)
 
@@ -137,7 +137,7 @@ def test_a_rolling_restart_of_all_replicas_is_not_noticed(servers: Servers):
 
 @pytest.mark.parametrize("has_graph", [True, False])
 def test_a_replica_that_has_it_is_asked(servers: Servers, has_graph: bool):
-    """The server in use is restarted empty and takes no graphs: the other one still has it."""
+    """The server in use restarts empty and accepts no graphs; the other replica still has it."""
     one, other = (servers.start("--allow-publish") for _ in range(2))
     with Client([one.target, other.target]) as publisher:
         factory = publisher.publish("g", TRIPLES, **SIZES)

@@ -1,4 +1,4 @@
-"""Publishing while clients, connections and servers are lost: whole or nothing, and then whole."""
+"""Publishing while clients, connections and servers are lost: all of the graph or nothing."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def wait_for(what: Callable[[], bool], seconds: float = 20) -> None:
 
 
 class Reached:
-    """Called with progress, does something once when some triples are there."""
+    """A progress callback that acts once, when some triples have arrived."""
 
     def __init__(self, num_received: int, then: Callable[[], object]) -> None:
         self._num_received = num_received
@@ -86,7 +86,7 @@ with Client(sys.argv[1]) as client:
 
 @contextmanager
 def publisher(target: str, *, stops: bool) -> Iterator[tuple[subprocess.Popen[str], TextIO]]:
-    """Run a process that publishes the graph ``big``, and stops amid it; give its output, too."""
+    """Run a process that publishes the graph ``big`` and pauses midway; yield its output, too."""
     process = subprocess.Popen(
         [sys.executable, "-c", PUBLISHER, target, "stop" if stops else "go"],
         stdout=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""Hugging Face accelerate: its loaders give each triple once over all ranks, or refuse to."""
+"""Hugging Face accelerate: its loaders give each triple once over all ranks, or are refused."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ START = 3 * 2 * BATCH_SIZE  # behind three steps of two ranks
 
 @pytest.fixture(scope="module")
 def ranks(server: ServerProcess, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """What each case gave on two ranks."""
+    """Results of each case on two ranks."""
     folder = tmp_path_factory.mktemp("ranks")
     return run_program("with_accelerate", server, folder, *torchrun(), num_ranks=2)
 
 
 @pytest.fixture(scope="module")
 def alone(server: ServerProcess, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What each case gave in one process."""
+    """Results of each case in one process."""
     folder = tmp_path_factory.mktemp("alone")
     (results,) = run_program("with_accelerate", server, folder, num_ranks=1)
     return results

@@ -1,4 +1,4 @@
-"""torch's own loader and iterators around it: nothing is lost or repeated in silence."""
+"""torch's own loader and iterators around it: nothing is lost or repeated silently."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_a_chain_of_streams(server: ServerProcess, client: Client, num_workers: 
 
 
 class Outer(IterableDataset[Any]):
-    """A dataset of a user's own."""
+    """A user's own dataset."""
 
     def __init__(self, stream: TripleStream) -> None:
         self.stream = stream
@@ -155,7 +155,7 @@ def test_out_of_order_is_refused(server: ServerProcess):
 
 @pytest.mark.parametrize("num_workers", [0, 1])
 def test_a_loaded_state_survives_set_epoch(server: ServerProcess, client: Client, num_workers: int):
-    """The usual loop calls it before each pass, also before the one that goes on."""
+    """The usual loop calls set_epoch before each pass, also before a resumed one."""
     stream = stream_of(server)
     stream.load_state_dict(PLACES[1])
     loader = loader_of(stream, num_workers)

@@ -1,4 +1,4 @@
-"""Ray Train on two workers: each triple once, and a batch's state to go on from."""
+"""Ray Train on two workers: each triple once, and resumes from a batch's state."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.shares import assert_each_once, assert_same, share
 
 @pytest.fixture(scope="module")
 def ranks(server: ServerProcess, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """What each case gave on two ranks."""
+    """Results of each case on two ranks."""
     folder = tmp_path_factory.mktemp("ranks")
     # Ray keeps a token in the home directory.
     env = {"HOME": str(folder), "RAY_USAGE_STATS_ENABLED": "0"}

@@ -1,4 +1,4 @@
-"""torchdata's loader with states: a resume gives the batches that were left, or is refused."""
+"""torchdata's stateful loader: a resume gives the remaining batches, or is refused."""
 
 from __future__ import annotations
 
@@ -201,7 +201,7 @@ def test_out_of_order_is_refused(server: ServerProcess):
 
 
 class Outer(IterableDataset[Any]):
-    """A dataset of a user's own, that says nothing of states."""
+    """A user's own dataset, without state methods."""
 
     def __init__(self, stream: TripleStream) -> None:
         self.stream = stream

@@ -1,4 +1,4 @@
-"""What is wrong with an address is named, and before any graph is loaded."""
+"""A malformed address is refused with its fault, before any graph is loaded."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_each_cause_has_its_own_words(tmp_path: Path, taken: int):
 
 @pytest.fixture
 def closed_folder() -> Iterator[Path]:
-    """A folder that nobody may write to, and everybody may see."""
+    """A folder that everybody may list, and nobody may write to."""
     with TemporaryDirectory() as parent:
         Path(parent).chmod(0o755)
         folder = Path(parent) / "closed"
@@ -165,7 +165,7 @@ def test_what_the_user_may_not_do_is_named(closed_folder: Path):
     ],
 )
 def test_no_graph_is_loaded_before(taken: int, tmp_path: Path, options: tuple[str, ...]):
-    """A graph that would take for ever: nobody writes to it."""
+    """A graph that would never finish loading: a pipe that nobody writes to."""
     os.mkfifo(tmp_path / "train.txt")
     options = tuple(option.replace("TAKEN", str(taken)) for option in options)
     listen = () if "--listen" in options else ("--listen", "127.0.0.1:0")

@@ -1,4 +1,4 @@
-"""An address that strangers reach is warned of."""
+"""The server warns of an address that is open to strangers."""
 
 from __future__ import annotations
 

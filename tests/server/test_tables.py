@@ -1,4 +1,4 @@
-"""The store of tables: each made once, bounded in bytes, gone when nobody has it."""
+"""The store of tables: each built once, bounded in bytes, freed when nobody uses it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def make(size: int = KIB) -> Array:
 
 
 class Holder:
-    """Whoever uses a table."""
+    """A user of a table."""
 
 
 def refuse() -> Array:

@@ -1,4 +1,4 @@
-"""Training negatives that avoid what a model is tested on: a warning, and a line in the log."""
+"""A filter over validation or testing triples causes a warning, and a line in the server's log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a server says of positives that it does not know: once, where somebody sees it."""
+"""The server's notice of unknown positives becomes one warning at the user's line."""
 
 from __future__ import annotations
 

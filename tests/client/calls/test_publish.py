@@ -1,4 +1,4 @@
-"""What a client makes of a graph at hand, and what it says; without a server."""
+"""Publishing a graph, from the client's side: requests, progress, errors; without a server."""
 
 from __future__ import annotations
 

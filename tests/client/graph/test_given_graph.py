@@ -1,4 +1,4 @@
-"""Graphs of other libraries, and what is none: read by their own fields, or refused by name."""
+"""Graphs of other libraries are read; other objects are refused by their type."""
 
 from __future__ import annotations
 

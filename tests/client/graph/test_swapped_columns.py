@@ -1,4 +1,4 @@
-"""Triples whose columns look swapped: a warning, and none for those that are right."""
+"""Triples with swapped columns cause a warning, correct ones don't."""
 
 from __future__ import annotations
 
@@ -89,6 +89,6 @@ def test_relations_beyond_their_number_are_refused(publisher: Client):
 
 
 def test_a_factory_is_believed(publisher: Client):
-    """It says itself which column is which."""
+    """A factory states which column is which."""
     factory: RemoteTriplesFactory = publisher.publish("nations", Nations())
     assert factory.num_relations == 55

@@ -1,4 +1,4 @@
-"""What a server tells of itself: version, sampling functions, limits."""
+"""GetServer: version, sampling functions, limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No position is taken twice, whatever starts workers, and each run counts the same."""
+"""No position is taken twice, however workers are started, and each run counts the same."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LAST_PASS = 2**17 - 1
 
 
 def place(*, rank: int = 0, worker: int | None = None, pass_: int = 0, copy: int | None = None):
-    """Where the documented layout has the first position of a lane."""
+    """First position of a lane in the documented layout."""
     lane = 0 if worker is None else worker + 1
     if copy is not None:
         return (rank << 52) + (1025 << 41) + (copy << 34)
@@ -41,7 +41,7 @@ pytestmark = [
 
 
 class Taker(IterableDataset[tuple[int, int]]):
-    """Gives the worker, and the first position of each take."""
+    """Returns the worker and the first position of each take."""
 
     def __init__(self, chunk_size: int = 1, begin: int | None = None, count: int = COUNT) -> None:
         self.positions = Positions(chunk_size)
@@ -159,7 +159,7 @@ def test_copies_within_a_process_count_together(copied: Any):
 
 
 def taken_in(method: str, positions: Positions, number: int) -> list[int]:
-    """Let processes take that are no workers of a DataLoader, one after the other."""
+    """Take positions in one process after another, none of them a worker of a DataLoader."""
     context = torch.multiprocessing.get_context(method)
     results = context.SimpleQueue()
     taken = []
@@ -187,7 +187,7 @@ def test_copies_in_other_processes_have_places_of_their_own(method: str):
 
 
 def pickled_elsewhere(program: str, positions: Positions, **environment: str) -> str:
-    """Run a program in a process that nothing but bytes connects with this one."""
+    """Run a program in a separate process that only gets pickled bytes."""
     result = subprocess.run(
         [sys.executable, "-c", f"import pickle, sys\np = pickle.load(sys.stdin.buffer)\n{program}"],
         input=pickle.dumps(positions), capture_output=True, timeout=120, check=False,

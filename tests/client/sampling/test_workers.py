@@ -1,4 +1,4 @@
-"""A sampler within the workers of a DataLoader, forked or spawned."""
+"""A sampler in the workers of a DataLoader, forked or spawned."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lost, late and closed servers, forks and threads."""
+"""Lost, slow and closed servers, forks and threads."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_a_restarted_server_is_found_again_with_equal_bytes():
 
 
 class _Silent(SamplerServiceServicer):
-    """Answers the first question of a dataset, and then nothing."""
+    """Answers the first request for a dataset, and then nothing."""
 
     def __init__(self, released: threading.Event) -> None:
         self._released = released

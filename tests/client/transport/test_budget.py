@@ -1,4 +1,4 @@
-"""How long is tried: shares of replicas, pauses, and the end."""
+"""The retry budget: shares of replicas, pauses, and the end."""
 
 from __future__ import annotations
 

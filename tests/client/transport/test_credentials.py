@@ -1,4 +1,4 @@
-"""Tokens and TLS of the client: from the environment, and nowhere else."""
+"""Tokens and TLS of the client come from the environment only."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def protected(tokens: Path) -> Iterator[ServerProcess]:
 
 
 class Tls:
-    """A server with TLS and tokens, and what its clients need.
+    """A server with TLS and tokens, and the files of its clients.
 
     :ivar server: TLS at its first address; at the second, a unix socket, none
     """
@@ -369,7 +369,7 @@ def test_who_does_not_know_the_server_is_told_why_in_time(
 
 
 def test_public_authorities_are_those_of_grpc(tls: Tls):
-    """Of a process of its own: gRPC looks for them once."""
+    """In a separate process, as gRPC reads them once."""
     program = f"import negserve; print(negserve.Client({tls.server.target!r}).list_datasets())"
     done = subprocess.run(
         [sys.executable, "-c", program],

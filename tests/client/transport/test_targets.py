@@ -1,4 +1,4 @@
-"""Addresses that no server can have are refused at once, and the error names what is wrong."""
+"""Malformed addresses are refused at once, and the error names the fault."""
 
 from __future__ import annotations
 

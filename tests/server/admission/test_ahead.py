@@ -1,4 +1,4 @@
-"""The bound of what is made and not yet taken."""
+"""The bound on answers computed ahead of their reader."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server that wants tokens, and one with TLS, as their operator and strangers see them."""
+"""A server that requires tokens, and one with TLS: for their operator and for strangers."""
 
 from __future__ import annotations
 

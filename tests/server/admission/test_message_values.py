@@ -1,4 +1,4 @@
-"""What the bytes of a message hold is known before they are parsed."""
+"""The number of values in a message is known before it is parsed."""
 
 from __future__ import annotations
 

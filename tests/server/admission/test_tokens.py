@@ -1,4 +1,4 @@
-"""The file of tokens: what is wrong with it, and what becomes of a change."""
+"""The file of tokens: malformed files are refused, and changes take effect."""
 
 from __future__ import annotations
 

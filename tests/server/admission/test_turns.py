@@ -1,4 +1,4 @@
-"""Whose work is done next, without a clock: one thread, and steps that note themselves."""
+"""The order of work among streams, without a clock: one thread, and steps that leave a record."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of type constraints: where they are found, what is read, and how a bad line is told."""
+"""Files of type constraints: where they are found, what is read, how a bad line is reported."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def read(folder: Path, text: str | bytes) -> TypeConstraints:
-    """Put a file of constraints into a dataset and load it."""
+    """Write a file of constraints into a dataset's folder and load it."""
     data = text.encode() if isinstance(text, str) else text
     (folder / "type_constraints.tsv").write_bytes(data)
     found = TriplesFactory.from_path(folder).type_constraints

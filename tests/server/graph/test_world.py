@@ -1,4 +1,4 @@
-"""Tests of the embedded `world` graph: its facts, its shape and the way it is built.
+"""Tests of the embedded `world` graph: its facts, its shape and its build.
 
 They read the files as they lie in the package and never through a loader, so that a fault of
 the loader cannot hide a fault of the data, nor the other way round.

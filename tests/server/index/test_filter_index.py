@@ -1,4 +1,4 @@
-"""The filter index against a plain set of triples, and what it refuses."""
+"""The filter index against a plain set of triples, and its refusals."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def graphs(draw: st.DrawFn) -> Graph:
 
 
 def as_array(triples: list[Triple]) -> NDArray[np.int64]:
-    """Triples as shape (n, 3), also where there are none."""
+    """Convert triples to shape (n, 3), also if there are none."""
     return np.array(triples, dtype=np.int64).reshape(-1, 3)
 
 

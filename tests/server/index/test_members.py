@@ -1,4 +1,4 @@
-"""Is a value known for a pair? The hash set of lists and values, against Python's."""
+"""Membership of a value in a pair's known values: the hash set against Python's."""
 
 from __future__ import annotations
 

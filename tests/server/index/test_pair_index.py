@@ -1,4 +1,4 @@
-"""The pair index against Python's own sets and dicts, over the whole range of 32-bit ids."""
+"""The pair index against Python's sets and dicts, over the whole range of 32-bit ids."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ LARGEST_TRIPLE = (LARGEST_ID, LARGEST_ID, LARGEST_ID)
 
 
 def as_array(triples: list[Triple]) -> NDArray[np.int64]:
-    """Triples as shape (n, 3), also where there are none."""
+    """Convert triples to shape (n, 3), also if there are none."""
     return np.array(triples, dtype=np.int64).reshape(-1, 3)
 
 
 def by_pair(triples: list[Triple]) -> dict[tuple[int, int], set[int]]:
-    """The oracle: what is known for each pair."""
+    """The oracle: the known values of each pair."""
     known: dict[tuple[int, int], set[int]] = defaultdict(set)
     for first, second, value in triples:
         known[first, second].add(value)

@@ -1,4 +1,4 @@
-"""Addresses reach the elements that they should."""
+"""Addresses reach the right elements."""
 
 from __future__ import annotations
 

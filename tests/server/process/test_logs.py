@@ -1,4 +1,4 @@
-"""Lines of the log: one form, nothing of others in them that moves a cursor or fakes a line."""
+"""Log lines have one form; text of others in them moves no cursor and fakes no line."""
 
 from __future__ import annotations
 

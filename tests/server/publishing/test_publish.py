@@ -1,4 +1,4 @@
-"""Publications that are refused: the right status and reason, and nothing is left of them."""
+"""Refused publications: the right status and reason, and nothing remains of them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def taking(folder: Path) -> Iterator[ServerProcess]:
-    """A server that takes little."""
+    """A server with low limits that accepts published graphs."""
     with server_process("--allow-publish", "--publish-dir", str(folder), *LIMITS) as server:
         yield server
 
@@ -288,7 +288,7 @@ def test_if_the_uploader_fails_one_of_the_others_is_asked():
     asked: list[int] = []
 
     def take_part(stub: SamplerServiceStub, number: int) -> str:
-        """Upload when asked, the first one another graph; give how it ended."""
+        """Upload when asked, the first one another graph; return how it ended."""
         requests: queue.SimpleQueue[pb.PublishRequest | None] = queue.SimpleQueue()
         requests.put(announcement())
         call = stub.Publish(iter(requests.get, None), timeout=TIMEOUT)

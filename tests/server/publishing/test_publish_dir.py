@@ -1,4 +1,4 @@
-"""Published graphs as the operator of a server sees them."""
+"""Published graphs, for the operator of a server."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.server_process import server_process
 
 
 def serve(folder: Path, *options: str) -> tuple[int, str]:
-    """Start a server that ends with an error; give exit status and what it says."""
+    """Start a server that fails; return its exit status and output."""
     result = run("serve", "--listen", "127.0.0.1:0", "--publish-dir", str(folder), *options)
     assert "listening" not in result.stdout
     assert "Traceback" not in result.stderr

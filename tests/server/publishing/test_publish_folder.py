@@ -1,4 +1,4 @@
-"""Published graphs on the disk: whole or not at all."""
+"""Published graphs on disk: complete or absent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Type constraints and labels that are refused: the right status and reason, nothing is left."""
+"""Refused type constraints and labels: the right status and reason, and nothing remains."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def stub(taking: ServerProcess) -> Iterator[SamplerServiceStub]:
 
 
 def announcement(**changes: Any) -> pb.PublishRequest:
-    """Announce the graph, changed; None leaves a part out."""
+    """Announce the graph, changed; None leaves out a part."""
     request = PublishDialogue("toy", GRAPH).announcement()
     for field, value in changes.items():
         request.announcement.ClearField(field)  # type: ignore[arg-type]
@@ -61,7 +61,7 @@ def announcement(**changes: Any) -> pb.PublishRequest:
 
 
 def uploaded() -> list[pb.PublishRequest]:
-    """Return what follows the announcement: triples, heads, tails, entities, relations."""
+    """Return the messages after the announcement: triples, heads, tails, entities, relations."""
     upload = pb.PublishUpload(max_triples_per_chunk=2**16)
     requests, _ = PublishDialogue("toy", GRAPH).hear(pb.PublishResponse(upload=upload))
     return list(requests)

@@ -1,4 +1,4 @@
-"""Room for published graphs is taken by what has arrived, and the silent give way first."""
+"""Memory for published graphs is reserved as bytes arrive, and silent uploads give way first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Health: what it says, and how little it keeps of who asks."""
+"""The health service: its answers, and its bounded memory of callers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Refusals fit the headers of every client and proxy, whatever a caller sent."""
+"""Refusals fit the header limits of clients and proxies, whatever a caller sent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Memory of a server whose callers ask for all kinds of configurations."""
+"""Memory of a server whose callers request all kinds of configurations."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PATIENCE = 120
 
 @pytest.fixture(scope="module")
 def big_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """A server with 100,000 triples among 200,000 entities, and little room for tables."""
+    """A server with 100,000 triples, 200,000 entities, and a low bound for tables."""
     file = tmp_path_factory.mktemp("big") / "train.txt"
     file.write_text("".join(f"{i}\tr{i % 9}\t{i + 100_000}\n" for i in range(100_000)))
     options = ("--dataset", f"world={file}", "--max-table-bytes", f"{BOUND >> 20}MiB")

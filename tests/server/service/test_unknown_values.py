@@ -1,4 +1,4 @@
-"""What the proto says of repetitions, and of what a server does not know."""
+"""Repetitions in requests, and values that the server does not know, as the proto describes."""
 
 from __future__ import annotations
 

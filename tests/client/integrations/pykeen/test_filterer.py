@@ -1,4 +1,4 @@
-"""What PyKEEN expects of a filterer, and exactness."""
+"""The filterer behaves as PyKEEN expects, and is exact."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_pykeens_own_samplers_use_it(nations: Nations, publisher: ServerProcess,
 
 
 def test_ids_that_no_triple_has(nations: Nations, publisher: ServerProcess):
-    """The dataset's id space may be larger than what the triples tell."""
+    """The dataset's id space may be larger than the ids in the triples."""
     from negserve import Client
 
     with Client(publisher.target) as client:

@@ -1,4 +1,4 @@
-"""Which splits PyKEEN's samplers filter by: said, warned of, and never without effect."""
+"""The splits that PyKEEN's samplers filter by: shown, warned of, never without effect."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_leakage_is_warned_of_once_where_the_sampler_is_made(options: dict[str, 
 
 
 def test_inverse_triples_are_known(publisher: ServerProcess):
-    """Positives with PyKEEN's ids of inverse triples are not taken for those of another graph."""
+    """PyKEEN's ids of inverse triples cause no warning of unknown positives."""
     path = files("negserve_server.graph") / "world" / "train.txt"
     factory = TriplesFactory.from_path(str(path), create_inverse_triples=True)
     triples = factory._add_inverse_triples_if_necessary(factory.mapped_triples)

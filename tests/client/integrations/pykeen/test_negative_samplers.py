@@ -1,4 +1,4 @@
-"""What PyKEEN expects of a negative sampler, and what a server's adds."""
+"""The remote samplers behave as PyKEEN expects, and add the server's options."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ Make = Callable[..., Any]
 
 
 class Odd(Filterer):
-    """A filterer of somebody's own: knows triples with an odd head."""
+    """A user's own filterer: triples with an odd head are known."""
 
     def __init__(self, mapped_triples: torch.Tensor) -> None:
         super().__init__()
@@ -194,7 +194,7 @@ def test_a_batch_without_filter_is_drawn_without(make: Make, nations: Nations):
 def test_it_draws_what_negserve_draws(
     publisher: ServerProcess, world_file: TriplesFactory, name: str
 ):
-    """The dataset that the server has is found, and its negatives are those of its samplers."""
+    """The server's dataset is found, and the negatives are those of its samplers."""
     triples = world_file.mapped_triples
     sampler = negative_sampler_resolver.make(
         f"remote{name}",
@@ -337,7 +337,7 @@ def test_grouped_negatives_of_pykeens_next_release(
     make: Make, nations: Nations, filters: dict[str, Any], inverse: bool,
     scheme: tuple[str, ...], k: int, shares: dict[str, int],
 ):  # fmt: skip
-    """Values by slot, each positive with as many, and with a filter never a known one."""
+    """New values by slot, equally many for each positive, and no known ones with a filter."""
     factory = nations.training
     if inverse:
         factory = factory.clone_and_exchange_triples(
@@ -371,7 +371,7 @@ def test_grouped_negatives_of_pykeens_next_release(
 
 @pytest.mark.parametrize("kind", ["basic", "bernoulli", "pseudotyped"])
 def test_inverse_triples(publisher: ServerProcess, world_file: TriplesFactory, kind: str):
-    """They are drawn of the graph without them, as the same samplers would of all of them."""
+    """Inverse triples get the negatives of the graph without them, mapped back."""
     factory = world_file.clone_and_exchange_triples(
         world_file.mapped_triples, create_inverse_triples=True
     )

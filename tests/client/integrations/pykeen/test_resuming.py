@@ -1,4 +1,4 @@
-"""Trainings of PyKEEN that are interrupted and go on, and those that come after another."""
+"""PyKEEN trainings that are interrupted and resumed, and trainings that follow each other."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SAMPLERS = ("remotebasic", "remotebernoulli", "remotepseudotyped", "remotedegree
 
 
 class Training:
-    """A training as its program makes it, anew after each interruption."""
+    """A training as its program makes it, created again after each interruption."""
 
     def __init__(self, nations: Nations, random_seed: int, sampler: Any, **options: Any) -> None:
         self.factory = nations.training
@@ -41,7 +41,7 @@ class Training:
         )
 
     def train(self, num_epochs: int, **options: Any) -> dict[str, torch.Tensor]:
-        """Train to the end of an epoch, and give the weights."""
+        """Train to the end of an epoch, and return the weights."""
         self.loop.train(
             self.factory, num_epochs=num_epochs, batch_size=400, use_tqdm=False, **options
         )
