@@ -166,7 +166,7 @@ OTHERS = {"a": 0, "b": 1, "d": 2, "c": 3}
                 "testing": named(entity_to_id=OTHERS, relation_to_id=RELATIONS),
             },
             {},
-            "entity_to_id of testing is not that of the other splits",
+            "entity_to_id of testing differs from that of the other splits",
         ),
     ],
 )
