@@ -50,7 +50,7 @@ def test_a_server_conforms(wide: ServerProcess):
     assert "the server has toy or wide already" in done.stdout
 
 
-def test_a_server_that_answers_otherwise_does_not(server: ServerProcess):
+def test_a_server_with_other_answers_does_not_conform(server: ServerProcess):
     with lying_server(server.target) as liar:
         liar.lies = {"Sample": setting("batch.num_saturated", 7, 1)}
         done = conformance(liar.target)
@@ -102,13 +102,13 @@ for line in sys.stdin:
 
 
 @pytest.mark.parametrize("complaint", BAD)
-def test_a_program_that_is_no_client_does_not(server: ServerProcess, complaint: str):
+def test_a_program_that_is_no_client_does_not_conform(server: ServerProcess, complaint: str):
     done = conformance(server.target, "--", sys.executable, "-c", BAD[complaint])
     assert done.returncode == 1, done.stdout + done.stderr
     assert complaint in done.stdout
 
 
-def test_a_client_that_does_not_go_on_fails(server: ServerProcess, tmp_path: Path):
+def test_a_client_that_does_not_resume_fails(server: ServerProcess, tmp_path: Path):
     """A relay that breaks streams fails a client that only knows the golden answers."""
     program = tmp_path / "client.py"
     program.write_text(

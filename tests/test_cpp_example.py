@@ -244,7 +244,7 @@ def test_epochs_are_those_of_python(
     assert result.stderr.startswith(f"{len(batches)} batches, ")
 
 
-def test_a_client_that_ended_goes_on(cpp_program: Path, server: ServerProcess):
+def test_an_ended_client_resumes(cpp_program: Path, server: ServerProcess):
     command = ["epoch", "world", "--target", server.target, "-k", 20, "--batch-size", 70]
     whole = run(cpp_program, *command, "--negatives", "-")
     first = run(cpp_program, *command, "--negatives", "-", "--batches", 13)
@@ -391,9 +391,7 @@ def test_another_replica_is_asked_for_a_dataset_that_one_lacks(
         ("unix:/" + "x" * 120, "has a path of 121 bytes"),
     ],
 )
-def test_a_target_that_no_server_can_have_is_refused_at_once(
-    cpp_program: Path, target: str, told: str
-):
+def test_a_malformed_target_is_refused_at_once(cpp_program: Path, target: str, told: str):
     result = run(cpp_program, "datasets", "--target", target, "--patience", 100_000)
     assert result.status == 1
     (line,) = result.stderr.splitlines()

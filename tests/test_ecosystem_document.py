@@ -74,5 +74,5 @@ def test_torchkge_never_draws_entity_0_and_we_do():
 
 
 @pytest.mark.parametrize("link", re.findall(r"\]\(([^)#:]+)[^)]*\)", DOCUMENT))
-def test_links_lead_somewhere(link: str):
+def test_links_have_targets(link: str):
     assert (REPOSITORY / "docs" / link).exists()

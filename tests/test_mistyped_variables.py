@@ -30,7 +30,9 @@ OPTIONS = ("NEGSERVE_SERVE_LISTEN", "NEGSERVE_SERVE_TOKEN_FILE")
         ("NEGSERVE_PORT", None),
     ],
 )
-def test_each(monkeypatch: pytest.MonkeyPatch, name: str, told: str | None):
+def test_mistyped_variables_are_reported(
+    monkeypatch: pytest.MonkeyPatch, name: str, told: str | None
+):
     for each in list(os.environ):
         if each.startswith("NEGSERVE_"):
             monkeypatch.delenv(each)

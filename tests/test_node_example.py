@@ -360,7 +360,7 @@ def test_a_kind_has_one_spelling(server: ServerProcess, kind: str):
     assert "choose from basic, bernoulli, pseudotyped, typed, degree" in done.stderr
 
 
-def test_a_target_that_no_server_can_have_is_refused_at_once():
+def test_a_malformed_target_is_refused_at_once():
     done = node("datasets", "--patience", "100000", target="http://127.0.0.1:7733")
     assert done.returncode == 1
     assert "is a URL; give its address alone, 127.0.0.1:7733" in done.stderr

@@ -229,5 +229,5 @@ def test_every_name_of_negserve_in_the_table_exists():
 
 
 @pytest.mark.parametrize("link", re.findall(r"\]\(([^)#:]+)[^)]*\)", DOCUMENT))
-def test_links_lead_somewhere(link: str):
+def test_links_have_targets(link: str):
     assert (REPOSITORY / "docs" / link).exists()

@@ -207,7 +207,7 @@ def test_no_server_is_one_clear_line():
 
 
 @pytest.mark.parametrize("command", ["info", "sample"])
-def test_help_teaches(command: str):
+def test_help_explains_and_has_examples(command: str):
     result = subprocess.run(
         [sys.executable, "-m", "negserve.cli", command, "--help"],
         capture_output=True, text=True, timeout=60, check=True,

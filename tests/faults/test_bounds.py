@@ -51,7 +51,7 @@ def test_a_slow_trainer_costs_a_bounded_number_of_batches(servers: Servers):
         assert server.busy_seconds - idle > 0.05
 
 
-def test_what_is_sent_ahead_is_bounded(servers: Servers):
+def test_batches_sent_ahead_are_bounded(servers: Servers):
     server = servers.start()
     with tcp_proxy(server.target) as proxy, Client(proxy.target) as client:
         stream = iter(open_stream(client))

@@ -215,7 +215,7 @@ def test_a_command_that_waits_for_its_input_ends(server: ServerProcess, run: typ
 
 
 @pytest.mark.parametrize("num_lines", [1, 200_000])
-def test_who_reads_the_head_only_sees_no_traceback(
+def test_a_closed_pipe_prints_no_traceback(
     server: ServerProcess, run: type[Program], tmp_path: Path, num_lines: int
 ):
     facts = tmp_path / "facts.tsv"
@@ -264,7 +264,7 @@ import negserve_server.cli
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.1])
-def test_what_the_server_s_command_imports_is_interrupted_quietly(run: type[Program], delay: float):
+def test_imports_of_the_servers_command_are_interrupted_quietly(run: type[Program], delay: float):
     program = run("-c", _IMPORTS)
     assert program.read_line() == "ready"
     time.sleep(delay)

@@ -43,7 +43,9 @@ def test_two_epochs(client: Client, ranks: list[dict[str, Any]], name: str):
         ("plain_loader_resumed", "return negserve.data.TripleLoader from train_dataloader"),
     ],
 )
-def test_what_would_repeat_triples_is_refused(ranks: list[dict[str, Any]], name: str, message: str):
+def test_uses_that_would_repeat_triples_are_refused(
+    ranks: list[dict[str, Any]], name: str, message: str
+):
     for results in ranks:
         assert results[name].startswith("InvalidRequestError: ")
         assert message in results[name]

@@ -37,7 +37,7 @@ def test_epochs(client: Client, ranks: list[dict[str, Any]], name: str, epochs: 
         assert_same(results[name], [batch for batches in wanted for batch in batches])
 
 
-def test_a_state_in_a_pass_would_be_too_far(ranks: list[dict[str, Any]]):
+def test_the_state_within_a_pass_is_refused(ranks: list[dict[str, Any]]):
     for results in ranks:
         said = results["state_of_a_prepared_stream"]
         assert "read past the batch that is trained on; keep that batch's state" in said

@@ -40,7 +40,7 @@ def test_two_archives_are_equal(tmp_path: Path):
     assert one.read_bytes() == other.read_bytes()
 
 
-def test_it_is_complete(unpacked: Path):
+def test_the_archive_is_complete(unpacked: Path):
     names = {path.relative_to(unpacked).as_posix() for path in unpacked.rglob("*")}
     assert names >= {
         "README.md", "LICENSE", "buf.yaml", "buf.gen.yaml", "google/LICENSE", "testdata",

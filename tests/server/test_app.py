@@ -247,7 +247,7 @@ def test_inspect_prints_counts_and_fingerprint():
 
 
 @pytest.mark.parametrize("arguments", [(), ("serve",), ("inspect",)])
-def test_help_teaches(arguments: tuple[str, ...]):
+def test_help_explains_and_has_examples(arguments: tuple[str, ...]):
     result = run(*arguments, "--help")
     assert result.returncode == 0
     expected = {(): "inspect", ("serve",): "unix:/run/negserve.sock", ("inspect",): "PATH"}

@@ -93,11 +93,11 @@ def test_the_same_surface(ours: type, theirs: type):
     assert public(ours) == public(theirs)
 
 
-def test_a_client_is_made_alike():
+def test_a_client_has_the_same_arguments():
     assert inspect.signature(aio.Client) == inspect.signature(Client)
 
 
-def test_what_a_server_tells_of_its_datasets(
+def test_dataset_details_of_a_server(
     server: ServerProcess, client: Client, factory: RemoteTriplesFactory
 ):
     async def main() -> None:

@@ -170,7 +170,7 @@ OTHERS = {"a": 0, "b": 1, "d": 2, "c": 3}
         ),
     ],
 )
-def test_what_is_no_graph_is_refused(given: Any, options: Any, told: str):
+def test_objects_that_are_no_graph_are_refused(given: Any, options: Any, told: str):
     with pytest.raises(InvalidRequestError, match=told):
         MappedGraph.of(given, **options)
 

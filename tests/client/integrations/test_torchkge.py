@@ -142,7 +142,7 @@ def test_another_graph_is_refused(client: Client, kg: KnowledgeGraph):
         ({"sampler": "hardest"}, "not a negative sampler"),
     ],
 )
-def test_what_torchkge_has_no_place_for(
+def test_options_with_a_mask_are_refused(
     world: TriplesFactory, kg: KnowledgeGraph, options: dict[str, object], message: str
 ):
     with pytest.raises(InvalidRequestError, match=message):

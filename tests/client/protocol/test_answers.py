@@ -421,7 +421,7 @@ def asked(question: Question, targets: list[str]) -> Any:
 
 @pytest.mark.parametrize("ask", [asked, awaited], ids=["blocking", "asyncio"])
 @pytest.mark.parametrize("name", LIES)
-def test_a_lie_is_told_and_another_replica_is_asked(
+def test_a_false_answer_is_logged_and_another_replica_is_asked(
     liar: LyingServer,
     server: ServerProcess,
     honest_answers: dict[int, Any],
@@ -525,7 +525,7 @@ def with_labels_of_types(messages: Iterator[Any]) -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("ask", [asked, awaited], ids=["blocking", "asyncio"])
-def test_an_answer_to_what_was_answered_before_is_not_taken_for_another(
+def test_a_repeated_answer_is_not_taken_for_the_next(
     liar: LyingServer,
     honest_answers: dict[int, Any],
     ask: Callable[[Question, list[str]], Any],

@@ -102,7 +102,7 @@ def test_configurations_arrive(options: dict[str, Any]):
     assert ("alpha" in told) == ("degree" in dict(decoded.parts))
 
 
-def test_what_is_absent_has_its_default():
+def test_absent_fields_have_their_defaults():
     message = pb.SamplerConfig(kind=pb.SAMPLER_KIND_DEGREE, num_negs_per_pos=1)
     assert server_messages.decode_config(message, LIMITS) == ServerConfig(kind="degree")
     message.alpha = 0
@@ -259,7 +259,7 @@ def test_any_bytes_and_width_are_ids_or_refused(data: bytes, width: int):
         ({"mixture": ("basic",)}, "give pairs of a kind and its shares"),
     ],
 )
-def test_what_fits_no_message_is_refused(options: dict[str, Any], told: str):
+def test_values_that_fit_no_message_are_refused(options: dict[str, Any], told: str):
     with pytest.raises(InvalidRequestError) as caught:
         messages.encode_config(SamplerConfig(**options))
     assert told in str(caught.value)

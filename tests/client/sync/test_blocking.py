@@ -33,7 +33,7 @@ def test_results_and_errors_come_out():
     assert caught.value.__context__ is None
 
 
-def test_what_suspends_is_ended_and_refused():
+def test_a_coroutine_that_suspends_is_closed_and_refused():
     ended = []
 
     async def suspending() -> None:

@@ -196,7 +196,7 @@ def test_streams_that_break_are_opened_again_where_they_were(scripted: tuple[Scr
 
 
 @pytest.mark.parametrize("code", [code for code in grpc.StatusCode if code.value[0]])
-def test_a_status_that_no_server_of_ours_gave_passes(
+def test_a_status_without_a_reason_is_retried(
     scripted: tuple[Scripted, str], code: grpc.StatusCode
 ):
     servicer, target = scripted
@@ -206,7 +206,7 @@ def test_a_status_that_no_server_of_ours_gave_passes(
     assert servicer.starts == [0, 2]
 
 
-def test_a_status_that_recurs_is_told_with_what_was_said(scripted: tuple[Scripted, str]):
+def test_the_error_after_retries_has_the_last_message(scripted: tuple[Scripted, str]):
     servicer, target = scripted
     servicer.script = [
         lambda start, context: context.abort(grpc.StatusCode.UNAUTHENTICATED, "RBAC")
@@ -260,7 +260,7 @@ def test_closing_ends_a_call_that_waits(scripted: tuple[Scripted, str]):
     assert not [t for t in threading.enumerate() if t.name == "negserve-epoch"]
 
 
-def test_a_replica_is_not_left_for_a_stream_that_is(scripted: tuple[Scripted, str]):
+def test_leaving_a_stream_does_not_leave_its_replica(scripted: tuple[Scripted, str]):
     servicer, target = scripted
     servicer.script = [some(1), silence]
     with Client([target, "127.0.0.1:1"], timeout=60) as client:

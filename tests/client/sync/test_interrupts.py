@@ -58,7 +58,7 @@ def after(seconds: float, number: int = signal.SIGUSR1) -> threading.Timer:
     return timer
 
 
-def test_what_is_raised_comes_at_the_end_of_the_block():
+def test_exceptions_are_raised_at_the_end_of_the_block():
     done = []
     with pytest.raises(Raised) as caught, held():
         signal.raise_signal(signal.SIGUSR1)
@@ -77,13 +77,13 @@ def test_an_interrupt_takes_the_place_of_another_error():
     assert caught.value.__context__ is None
 
 
-def test_errors_without_a_signal_pass():
+def test_errors_without_a_signal_are_raised():
     with pytest.raises(ValueError, match="own"), held():
         raise ValueError("own")
 
 
 @pytest.mark.parametrize("block", [held, put_off])
-def test_what_a_handler_installs_stays(block: type[held]):
+def test_a_handler_installed_by_a_handler_stays(block: type[held]):
     def another(number: int, frame: FrameType | None) -> None: ...
 
     def handler(number: int, frame: FrameType | None) -> None:
@@ -126,14 +126,14 @@ def test_a_wait_ends_at_once():
     timer.join()
 
 
-def test_a_wait_that_comes_after_the_signal_does_not_begin():
+def test_a_wait_after_the_signal_does_not_begin():
     with pytest.raises(Raised), held():
         signal.raise_signal(signal.SIGUSR1)
         with ending(lambda: None):
             pytest.fail("it began")
 
 
-def test_a_handler_that_raises_nothing_ends_no_wait():
+def test_a_handler_without_exception_ends_no_wait():
     """Wherever the signal comes: in the wait, or where a lock is taken just before it."""
     condition = threading.Condition()
     seen = threading.Event()
@@ -150,14 +150,14 @@ def test_a_handler_that_raises_nothing_ends_no_wait():
     timer.join()
 
 
-def test_what_the_user_gave_can_be_interrupted():
+def test_a_released_block_can_be_interrupted():
     with pytest.raises(Raised), held(), released():
         signal.raise_signal(signal.SIGUSR1)
         pytest.fail("it went on")
     assert signal.getsignal(signal.SIGUSR1) is raising
 
 
-def test_a_signal_is_put_off():
+def test_a_signal_is_deferred():
     with put_off():
         signal.raise_signal(signal.SIGUSR1)
     with pytest.raises(Raised):
@@ -165,7 +165,7 @@ def test_a_signal_is_put_off():
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_a_fork_puts_signals_off(server: ServerProcess):
+def test_signals_are_deferred_during_a_fork(server: ServerProcess):
     """Python loses exceptions raised while it prepares a fork."""
     with Client(server.target) as client:
         client.list_datasets()
@@ -202,7 +202,7 @@ def test_a_handler_may_close_the_client(silent: Client):
     timer.join()
 
 
-def test_ticks_change_nothing(server: ServerProcess):
+def test_harmless_signals_change_nothing(server: ServerProcess):
     """Such as a profiler's timer: calls continue, and no stream is opened again."""
     ticks = []
     before = signal.signal(signal.SIGALRM, lambda *_: ticks.append(True))

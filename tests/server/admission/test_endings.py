@@ -91,7 +91,7 @@ async def broken_below(_: object) -> AsyncIterator[pb.GetVocabularyResponse]:
 
 
 @pytest.mark.parametrize("method", [cancelled_at_once, cancelled_by_another, broken_below])
-def test_a_handler_that_ends_though_its_client_is_there_says_so(
+def test_a_handler_that_ends_before_its_client_has_a_reason(
     method: Callable[[Any], AsyncIterator[Any]], caplog: pytest.LogCaptureFixture
 ):
     with serving(method) as (target, _), grpc.insecure_channel(target) as channel:

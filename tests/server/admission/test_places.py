@@ -77,7 +77,7 @@ def test_one_connection_with_1024_silent_streams_shuts_nobody_out():
             talk.close()
 
 
-def test_a_token_has_no_more_places_than_its_own(tmp_path: Path):
+def test_places_of_a_token_are_bounded(tmp_path: Path):
     tokens = tmp_path / "tokens"
     tokens.write_text("token-of-the-greedy\ntoken-of-the-modest\n")
     options = ("--token-file", str(tokens), "--max-streams-per-token", "3")

@@ -564,7 +564,7 @@ LAST_EPOCH = 2**64 // 3 - 1
         ({"relations": (1,)}, "relations", (1,), "no training triples"),
     ],
 )
-def test_what_makes_no_epoch_is_refused_by_field(
+def test_illegal_epochs_are_refused_by_field(
     options: dict[str, Any], field: str, value: object, limit: str
 ) -> None:
     with pytest.raises(InvalidConfiguration) as caught:

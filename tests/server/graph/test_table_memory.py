@@ -79,7 +79,7 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", CONFIGURATIONS)
-def test_what_is_counted_is_what_is_allocated(name: str, traced: None) -> None:
+def test_counted_bytes_are_the_allocated_bytes(name: str, traced: None) -> None:
     tables = Tables(1024 * MIB)
     constraints = TypeConstraints(heads=pairs(3_000), tails=pairs(2_000))
     factory = graph(3_000, tables, type_constraints=constraints)
@@ -159,7 +159,7 @@ def test_a_search_over_exponents_stays_within_the_bound() -> None:
     assert tables.num_bytes == 0
 
 
-def test_what_is_alike_for_all_relations_is_there_once() -> None:
+def test_tables_common_to_all_relations_exist_once() -> None:
     """The first figure is the limit for one configuration with four million relations, in MiB."""
     tables = Tables(1024 * MIB)
     factory = TriplesFactory(
@@ -197,7 +197,7 @@ def test_mixtures_share_all_but_the_ends_of_their_cells() -> None:
     assert tables.num_bytes <= 500_000 * (ends + candidates + statistics) + MIB
 
 
-def test_a_table_without_room_is_refused_before_it_is_made(traced: None) -> None:
+def test_a_table_without_room_is_refused_before_it_is_built(traced: None) -> None:
     tables = Tables(8 * MIB)
     factory = TriplesFactory(
         {"training": [[0, 0, 1], [1, 0, 2]]}, num_entities=100, num_relations=1_000_000

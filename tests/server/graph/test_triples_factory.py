@@ -246,7 +246,7 @@ def test_fingerprint_differs_for_every_change_of_the_graph() -> None:
         ),
     ],
 )
-def test_a_graph_that_is_none_is_refused(
+def test_an_object_that_is_no_graph_is_refused(
     splits: dict[str, Any], options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):

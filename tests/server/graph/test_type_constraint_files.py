@@ -78,7 +78,7 @@ def test_a_named_file_takes_the_place_of_the_folders(folder: Path) -> None:
             assert pairs_of(found) == ([], [[0, 1]])
 
 
-def test_beside_a_single_file_nothing_is_looked_for(folder: Path) -> None:
+def test_a_single_file_has_no_constraints_beside_it(folder: Path) -> None:
     read(folder, CONSTRAINTS)
     assert TriplesFactory.from_path(folder / "train.txt").type_constraints is None
 

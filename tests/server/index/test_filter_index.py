@@ -42,7 +42,7 @@ def build(graph: Graph) -> FilterIndex:
 
 @patient
 @given(graphs())
-def test_every_possible_triple_is_told_known_or_not(graph: Graph) -> None:
+def test_contains_is_right_for_every_possible_triple(graph: Graph) -> None:
     num_entities, num_relations, triples = graph
     possible = list(product(range(num_entities), range(num_relations), range(num_entities)))
     answers = build(graph).contains(as_array(possible))
@@ -151,7 +151,7 @@ def test_of_several_bad_ids_the_first_row_of_the_first_slot_is_named() -> None:
     assert caught.value.metadata["value"] == "8"
 
 
-def test_memory_is_told_and_grows_with_the_directions_used() -> None:
+def test_memory_is_reported_and_grows_with_the_directions_used() -> None:
     index = build((5, 2, [(0, 0, 1), (1, 1, 2)]))
     before = index.nbytes
     assert before == 2 * 3 * 8

@@ -78,7 +78,7 @@ def test_inspect_says_so_at_a_terminal_with_a_bar(tmp_path: Path):
     assert re.search(r"compiling the kernel \w+, \d+ of \d+ are ready .*━.* 0:0", text)
 
 
-def test_elsewhere_there_is_a_line_every_few_seconds(
+def test_without_a_terminal_there_is_a_line_every_few_seconds(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(progress, "_LINE_SECONDS", 0.05)

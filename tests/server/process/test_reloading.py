@@ -144,7 +144,7 @@ def test_streams_go_on_and_loading_too(tmp_path: Path):
 
 
 @pytest.mark.parametrize("seconds", [0.3, 0.6, 1.0])
-def test_a_start_goes_on(seconds: float, tmp_path: Path):
+def test_a_start_continues_after_sighup(seconds: float, tmp_path: Path):
     """SIGHUP comes during the imports, or soon after; Python itself needs about 0.1 s to start."""
     program = (
         "import os, signal, sys, threading\n"

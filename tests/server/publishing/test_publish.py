@@ -192,7 +192,7 @@ def test_too_many_triples_in_one_chunk(stub: SamplerServiceStub, folder: Path):
         ({"num_entities": 198}, "ids", 201, 200),
     ],
 )
-def test_what_is_too_large_is_refused_before_it_is_sent(
+def test_a_graph_that_is_too_large_is_refused_at_its_announcement(
     stub: SamplerServiceStub,
     folder: Path,
     changes: dict[str, int],
@@ -208,7 +208,7 @@ def test_what_is_too_large_is_refused_before_it_is_sent(
     assert_nothing_is_left(stub, folder)
 
 
-def test_a_server_takes_nothing_unless_told_so(server: ServerProcess):
+def test_publishing_is_off_by_default(server: ServerProcess):
     with grpc.insecure_channel(server.target) as channel:
         answers = SamplerServiceStub(channel).Publish(iter([announcement()]), timeout=TIMEOUT)
         code, reason, metadata, details = refusal(answers)

@@ -272,7 +272,7 @@ def test_columns_of_unequal_length(stub: SamplerServiceStub, taking: ServerProce
         ({"type_constraints": None, "labels": label_bytes(1200)}, 3 + 100),
     ],
 )
-def test_they_take_of_the_room_for_triples(
+def test_constraints_and_labels_share_the_room_of_triples(
     stub: SamplerServiceStub,
     taking: ServerProcess,
     folder: Path,
@@ -287,7 +287,7 @@ def test_they_take_of_the_room_for_triples(
     assert_nothing_is_left(taking, folder)
 
 
-def test_what_was_announced_is_served_in_any_pieces():
+def test_an_announced_graph_may_be_sent_in_any_pieces():
     requests = [
         announcement(),
         CHUNK,

@@ -376,7 +376,7 @@ def test_kinds_come_in_the_order_asked_for_and_are_announced() -> None:
         ({"splits": ["training", "train"]}, "splits"),
     ],
 )
-def test_what_the_graph_can_not_serve_is_refused(options: dict[str, Any], message: str) -> None:
+def test_options_that_the_graph_lacks_are_refused(options: dict[str, Any], message: str) -> None:
     factory = TriplesFactory(TOY, num_entities=4, num_relations=3)
     with pytest.raises(InvalidConfiguration, match=message):
         false_negative_report(factory, **options)

@@ -277,7 +277,9 @@ def test_negatives_equal_the_reference(kind: str, data: st.DataObject) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
-def test_what_a_positive_gets_depends_on_its_position_only(kind: str, data: st.DataObject) -> None:
+def test_negatives_of_a_positive_depend_on_its_position_only(
+    kind: str, data: st.DataObject
+) -> None:
     case = data.draw(cases(kind))
     sampler = case.sampler()
     whole = run(sampler, case.positives, case.position)
@@ -417,7 +419,7 @@ def test_distinct_negatives_are_all_of_the_legal_values_when_there_are_as_many(
 
 @pytest.mark.parametrize("candidates", [(2,), (0, 2), (1, 2)])
 @pytest.mark.parametrize("distinct", [False, True])
-def test_what_has_no_room_among_the_candidates_is_drawn_from_all_ids(
+def test_excess_over_the_candidates_is_drawn_from_all_ids(
     candidates: tuple[int, ...], distinct: bool
 ) -> None:
     options = {"candidates": candidates, "distinct": distinct, "num_negs_per_pos": 30}

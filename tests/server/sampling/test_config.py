@@ -569,7 +569,7 @@ def test_version_0_asks_for_the_newest() -> None:
     assert SamplerConfig(algorithm_version=0).algorithm_version == ALGORITHM_VERSION == 2
 
 
-def test_a_configuration_cannot_be_changed() -> None:
+def test_a_configuration_is_immutable() -> None:
     config = SamplerConfig()
     with pytest.raises(AttributeError):
         config.seed = 1  # type: ignore[misc]

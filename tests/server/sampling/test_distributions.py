@@ -202,7 +202,7 @@ def test_any_number_of_negatives_follows_it(kind: str, k: int) -> None:
 
 
 @pytest.mark.parametrize("position", [2**32 - POSITIONS // 2, 2**64 - POSITIONS])
-def test_far_positions_follow_it(position: int) -> None:
+def test_far_positions_follow_the_law(position: int) -> None:
     graph = small_graph("wide")
     config = SamplerConfig(kind="bernoulli", filter_splits=BOTH, num_negs_per_pos=3, seed=1)
     triple = positives(graph)["known"]

@@ -340,7 +340,7 @@ def test_long_orders_are_like_uniform_ones(seed: int) -> None:
     assert verdict(reports) > LEVEL, worst(reports)
 
 
-def test_epochs_and_seeds_ignore_each_other() -> None:
+def test_epochs_and_seeds_are_independent() -> None:
     zero, one, two = long_orders(0), long_orders(1), orders(LONG, 2**32, range(2))
     reports = [
         *(pair_checks(*pair) for pair in pairwise(zero)),
@@ -493,7 +493,7 @@ def test_odd_halves_are_refused_by_parity(length: int) -> None:
     assert short_checks(many)["parity"] < REFUSED
 
 
-def test_epochs_that_know_each_other_are_refused() -> None:
+def test_dependent_epochs_are_refused() -> None:
     order = long_orders(0)[0]
     for other in (order, order[::-1], np.roll(order, 1), LONG - 1 - order, (order + 77) % LONG):
         assert verdict([pair_checks(order, other)]) < REFUSED

@@ -27,7 +27,7 @@ REQUEST = messages.encode_epoch_request(
 
 
 @pytest.mark.parametrize("num_taken", [0, 1])
-def test_further_failures_are_not_told_to_the_log(num_taken: int, monkeypatch: pytest.MonkeyPatch):
+def test_further_failures_are_not_logged(num_taken: int, monkeypatch: pytest.MonkeyPatch):
     """The client gets the first failure; the message after it may fail as well."""
     make, failures, told = Epoch.batch_in_steps, [], []
     failed = threading.Semaphore(0)

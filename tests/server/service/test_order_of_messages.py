@@ -120,7 +120,7 @@ def test_a_client_that_sends_more_than_that_before_it_reads_is_told(
     assert "read answers before you send more" in details
 
 
-def test_what_was_answered_before_the_refusal_arrives(one_thread: ServerProcess):
+def test_answers_before_the_refusal_arrive(one_thread: ServerProcess):
     with channel_to(one_thread) as channel:
         sender = Sender(channel, [configuration(), *[LARGE] * 64])
         assert sender.sent.wait(60)

@@ -145,7 +145,7 @@ def test_many_streams_with_equal_candidates_take_the_memory_of_one(
                 one.__exit__(None, None, None)
 
 
-def test_a_bound_that_is_no_size_is_refused() -> None:
+def test_a_malformed_bound_is_refused() -> None:
     for text, message in (("1KiB", "give at least 1MiB"), ("much", "give a number of bytes")):
         result = CliRunner().invoke(main, ["serve", "--max-table-bytes", text])
         assert result.exit_code == 2

@@ -28,7 +28,7 @@ def test_pykeen_finds_it_by_name():
     assert filterer_resolver.lookup("RemoteFilterer") is RemoteFilterer
 
 
-def test_all_that_is_known_is_filtered_and_nothing_else(filterer: RemoteFilterer, nations: Nations):
+def test_exactly_the_known_triples_are_filtered(filterer: RemoteFilterer, nations: Nations):
     triples = nations.training.mapped_triples
     assert not filterer(negative_batch=triples).any()
     assert filterer(negative_batch=triples + nations.training.num_entities).all()

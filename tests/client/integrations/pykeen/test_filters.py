@@ -53,7 +53,7 @@ def test_splits_that_nothing_filters_by_are_refused(
         RemoteBasicNegativeSampler(**options, **given)
 
 
-def test_splits_of_a_filterer_of_ones_own_count(options: dict[str, Any]):
+def test_splits_of_a_given_filterer_count(options: dict[str, Any]):
     filterer = RemoteFilterer(**options)
     with pytest.raises(InvalidRequestError, match="RemoteFilterer filters by"):
         RemoteBasicNegativeSampler(**options, filterer=filterer, filter_splits=ALL_SPLITS)

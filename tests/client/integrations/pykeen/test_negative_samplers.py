@@ -183,7 +183,7 @@ def test_sizes_are_inferred_and_one_negative_is_the_default(
     assert sampler.sample(nations.training.mapped_triples)[0].shape == (1592, 1, 3)
 
 
-def test_a_batch_without_filter_is_drawn_without(make: Make, nations: Nations):
+def test_an_unfiltered_batch_is_drawn_without_filter(make: Make, nations: Nations):
     triples = nations.training.mapped_triples
     filtered = make("remotepseudotyped", filtered=True)
     assert known_of(filtered.corrupt_batch(triples).reshape(-1, 3)) & known_of(triples)
@@ -307,7 +307,7 @@ def test_a_wrong_keyword_names_the_class(make: Make, cls: type[NegativeSampler])
         make(cls, num_negatives=3)
 
 
-def test_a_corrupt_batch_of_ones_own_is_called(make: Make, nations: Nations):
+def test_an_overridden_corrupt_batch_is_called(make: Make, nations: Nations):
     class Mine(RemoteBasicNegativeSampler):
         def corrupt_batch(self, positive_batch: torch.Tensor) -> torch.Tensor:
             negatives = super().corrupt_batch(positive_batch)
@@ -429,7 +429,9 @@ def test_another_graph_is_refused(make: Make, nations: Nations, world_file: Trip
     assert more.sample(world_file.mapped_triples[:5])[0].shape == (5, NUM_NEGS, 3)
 
 
-def test_a_server_that_takes_none_says_so(server: ServerProcess, make: Make, nations: Nations):
+def test_a_server_that_accepts_no_graphs_says_so(
+    server: ServerProcess, make: Make, nations: Nations
+):
     sampler = make("remotebasic", target=server.target)
     with pytest.raises(UnknownDatasetError, match="--allow-publish") as caught:
         sampler.sample(nations.training.mapped_triples[:5])

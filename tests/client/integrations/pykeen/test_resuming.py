@@ -60,7 +60,7 @@ CASES += [
 
 
 @pytest.mark.parametrize(("sampler", "options", "num_workers"), CASES, ids=str)
-def test_half_and_half_is_a_whole(
+def test_two_halves_of_a_training_equal_the_whole(
     nations: Nations, publisher: ServerProcess, tmp_path: Path,
     sampler: str, options: dict[str, Any], num_workers: int,
 ):  # fmt: skip
@@ -81,7 +81,7 @@ def test_half_and_half_is_a_whole(
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
-def test_a_second_training_draws_on(
+def test_a_second_training_draws_other_negatives(
     nations: Nations, publisher: ServerProcess, monkeypatch: pytest.MonkeyPatch, num_workers: int
 ):
     drawn: list[torch.Tensor] = []
@@ -108,7 +108,7 @@ def test_a_second_training_draws_on(
     assert share < 0.02, share
 
 
-def test_trials_and_replicates_of_one_seed_draw_apart(
+def test_trials_and_replicates_of_one_seed_draw_at_different_positions(
     publisher: ServerProcess, monkeypatch: pytest.MonkeyPatch
 ):
     taken: list[tuple[int, int]] = []
