@@ -1,4 +1,4 @@
-"""Every sampler and every option, as cases that contract tests run on every graph."""
+"""Every sampler and every option, as cases that the contract tests run on every graph."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class Case:
 def _known_values(
     of: graph.TriplesFactory, splits: tuple[str, ...], column: int
 ) -> Mapping[tuple[int, ...], set[int]]:
-    """Group the known values of a column by what stays, without the filter index."""
+    """Group the known values of a column by the other two, without the filter index."""
     result: dict[tuple[int, ...], set[int]] = {}
     others = [other for other in range(3) if other != column]
     for split in splits:

@@ -1,4 +1,4 @@
-"""What a sampler's configuration refuses, and which configurations are equal."""
+"""Refused sampler configurations, and equality of configurations."""
 
 from __future__ import annotations
 
@@ -238,7 +238,7 @@ CONSTRAINTS = {"heads": [(0, 0), (0, 1), (1, 2)], "tails": [(0, 2), (0, 4), (2, 
 
 
 def small(*, num_relations: int = 3, constrained: bool = True) -> TriplesFactory:
-    """The small graph; with one relation only, that of all its triples."""
+    """The small graph; with a single relation on request."""
     triples = np.array(SMALL, dtype=np.int64)
     pairs = {slot: np.array(rows, dtype=np.int64) for slot, rows in CONSTRAINTS.items()}
     for array in (triples[:, 1], pairs["heads"][:, 0], pairs["tails"][:, 0]):
@@ -390,7 +390,7 @@ ALL_REST = [
 def documented_refusals(
     options: dict[str, Any], *, num_relations: int, constrained: bool
 ) -> dict[str, bool]:
-    """Which rows of the page's table forbid the options on the small graph."""
+    """Return the rows of the page's table that forbid the options on the small graph."""
     kind = options.get("kind", "basic")
     parts = {part for part, _ in options.get("mixture", ())} or {kind}
     scheme = set(options["corruption_scheme"])
@@ -568,7 +568,7 @@ def test_version_0_asks_for_the_newest() -> None:
     assert SamplerConfig(algorithm_version=0).algorithm_version == ALGORITHM_VERSION == 2
 
 
-def test_a_configuration_cannot_be_changed() -> None:
+def test_a_configuration_is_immutable() -> None:
     config = SamplerConfig()
     with pytest.raises(AttributeError):
         config.seed = 1  # type: ignore[misc]

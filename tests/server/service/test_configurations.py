@@ -1,4 +1,4 @@
-"""Bad configurations get the right status and reason; good ones are answered in full."""
+"""Illegal configurations get the right status and reason; legal ones are answered in full."""
 
 from __future__ import annotations
 
