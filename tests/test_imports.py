@@ -54,13 +54,14 @@ _PUBLISHING = (
 #: that fits decides. A package may always import itself.
 ALLOWED: dict[str, tuple[str, ...]] = {
     "negserve.v1": ("grpc", "google.protobuf"),
-    "negserve._terminal": (),
+    "negserve.errors": (),
+    "negserve._terminal": ("negserve.errors",),
     "negserve._terminal.command": ("negserve._terminal", "click"),
-    "negserve.errors": (*_GRPC, "negserve._terminal"),
     "negserve.types": _VALUES,
     "negserve._graph": _VALUES,
     "negserve._protocol": _PROTOCOL,
     "negserve._transport": _TRANSPORT,
+    "negserve._transport.statuses": (*_TRANSPORT, *_GRPC, "negserve._terminal"),
     "negserve._calls": _CALLS,
     "negserve._sync": _CALLS,
     "negserve.aio": _CALLS,

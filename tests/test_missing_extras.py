@@ -68,7 +68,7 @@ def test_an_import_ends_with_what_to_install(module: str, name: str, package: st
     result = tried(f"import {module}", {name})
     assert result.returncode == 1
     last = result.stderr.splitlines()[-1]
-    assert last.startswith("negserve._terminal.extras.MissingLibraryError: negserve")
+    assert last.startswith("negserve.errors.MissingLibraryError: negserve")
     assert f"needs {name}, which is not installed: pip install '{package}'" in last
 
 

@@ -30,7 +30,7 @@ from negserve import (
     aio,
 )
 from negserve._protocol import messages
-from negserve.errors import from_rpc_error
+from negserve._transport.statuses import from_rpc_error
 
 CODE = grpc.StatusCode
 KEY = "grpc-status-details-bin"

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-
-class MissingLibraryError(ImportError):
-    """A required library is not installed; the message names the package to install."""
+from negserve.errors import MissingLibraryError
 
 
 @contextmanager

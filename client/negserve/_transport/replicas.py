@@ -8,6 +8,7 @@ from typing import Any
 import grpc
 
 from negserve._transport.budget import Budget
+from negserve._transport.statuses import from_rpc_error
 from negserve._transport.targets import checked_targets
 from negserve.errors import (
     ClosedError,
@@ -15,7 +16,6 @@ from negserve.errors import (
     NegserveError,
     StalledError,
     UnavailableError,
-    from_rpc_error,
 )
 
 CHANNEL_OPTIONS = (

@@ -342,7 +342,7 @@ def test_tls(tls: Tls, monkeypatch: pytest.MonkeyPatch):
 @pytest.mark.parametrize(
     ("environment", "told"),
     [
-        ({}, "Socket closed; if the server has TLS, see negserve._transport.credentials"),
+        ({}, "Socket closed; if the server has TLS, see docs/operations.md, Tokens and TLS"),
         ({"NEGSERVE_CA_FILE": "STRANGER"}, "CERTIFICATE_VERIFY_FAILED"),
         ({"NEGSERVE_TLS": "1"}, "CERTIFICATE_VERIFY_FAILED"),
     ],
@@ -419,9 +419,7 @@ def test_mutual_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
                 if issuer is trainers:
                     use_all(client)
                 else:
-                    with pytest.raises(
-                        UnavailableError, match=r"see negserve\._transport\.credentials"
-                    ):
+                    with pytest.raises(UnavailableError, match=r"see docs/operations\.md"):
                         client.list_datasets()
 
 
