@@ -27,10 +27,10 @@ with needing_or_exit("the command negserve", "negserve[cli]"):
     from negserve._sync.triples_factory import RemoteTriplesFactory
     from negserve._terminal.command import Commands
     from negserve._terminal.nearest import did_you_mean
-    from negserve._terminal.printable import printable
     from negserve._terminal.variables import mistyped_variables
     from negserve.errors import NegserveError
     from negserve.types.corrupted_batch import CorruptedBatch
+    from negserve.types.text import printable
 
 _LINES_PER_REQUEST = 1024
 #: Seconds to wait for an unavailable server; short, as a person is waiting.

@@ -19,9 +19,9 @@ with needing_or_exit("the health check", "negserve[server]"):
     import grpc
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-    from negserve._terminal.printable import printable
     from negserve._transport.targets import checked_targets
     from negserve.errors import InvalidRequestError
+    from negserve.types.text import printable
 
 DEFAULT_TARGET = "127.0.0.1:7733"
 
