@@ -20,7 +20,7 @@ from negserve.sampling import (
     TriplesFactory,
     TypedNegativeSampler,
 )
-from negserve.types.config import Kind
+from negserve.types.kinds import Kind
 from negserve_server import graph
 
 ENTITY_SLOTS = ("head", "tail")
