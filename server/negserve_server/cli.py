@@ -30,6 +30,7 @@ _reading.__enter__()
 with needing_or_exit("the command negserve-server", "negserve[server]"):
     from negserve._terminal.variables import mistyped_variables
     from negserve.errors import NegserveError
+    from negserve.types.kinds import PART_KINDS, Kind
     from negserve.types.text import printable
     from negserve_server.app import Server
     from negserve_server.byte_size import Bytes
@@ -42,10 +43,9 @@ with needing_or_exit("the command negserve-server", "negserve[server]"):
     from negserve_server.process.progress import saying
     from negserve_server.process.reloading import Reloading
     from negserve_server.report import false_negative_report
-    from negserve_server.report.false_negatives import REPORTED_KINDS
     from negserve_server.report.report_tables import report_tables
     from negserve_server.sampling import MAX_NUM_NEGS_PER_POS, SLOTS, SPLITS
-    from negserve_server.sampling.config import Kind, Split
+    from negserve_server.sampling.config import Split
     from negserve_server.service import Limits
     from negserve_server.tables import default_table_bytes
 
@@ -433,7 +433,7 @@ def _load(path: Path | None) -> TriplesFactory:
 @click.option(
     "--kind",
     "kinds",
-    type=click.Choice(REPORTED_KINDS),
+    type=click.Choice(PART_KINDS),
     multiple=True,
     help="Kind of sampler. Repeatable.  [default: all that the graph supports]",
 )
