@@ -1,13 +1,13 @@
 """Samplers: pure functions of (graph, configuration, seed, position of the positive)."""
 
 from negserve._terminal.extras import needing
+from negserve.types.kinds import KINDS
 
 with needing("negserve_server.sampling", "negserve[server]"):
     from negserve_server.sampling.batch import CorruptedBatch
     from negserve_server.sampling.config import (
         ALGORITHM_VERSION,
         FILTER_MODES,
-        KINDS,
         MAX_NUM_NEGS_PER_POS,
         SLOTS,
         SPLITS,

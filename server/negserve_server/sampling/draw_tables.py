@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from negserve.types.invalid import invalid_configuration
+from negserve.types.kinds import Kind
 from negserve_server.index import FilterIndex, PairIndex
 from negserve_server.index.members import members_bytes
 from negserve_server.jit.addresses import address_of
 from negserve_server.sampling.batch import narrowest_dtype
 from negserve_server.sampling.candidates import Candidates, distinct_pairs
-from negserve_server.sampling.config import SLOTS, Kind, SamplerConfig
+from negserve_server.sampling.config import SLOTS, SamplerConfig
 from negserve_server.sampling.id_set import IdSet
 from negserve_server.sampling.kernels import cell_table
 from negserve_server.sampling.statistics import RelationStatistics
