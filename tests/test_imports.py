@@ -21,15 +21,15 @@ _GRPC = ("grpc", "grpc_status", "google.rpc", "google.protobuf")
 _VALUES = ("numpy", "negserve.errors", "negserve.types")
 _PROTOCOL = (*_VALUES, "google.protobuf", "negserve.v1", "negserve._protocol")
 _TRANSPORT = (*_PROTOCOL, "grpc", "negserve._transport")
-_CALLS = (*_TRANSPORT, "negserve._graph", "negserve._calls")
-_SAMPLING = (*_VALUES, "torch", "negserve._terminal", "negserve._calls", "negserve.sampling")
+_CALLS = (*_TRANSPORT, "negserve.terminal", "negserve._graph", "negserve._calls")
+_SAMPLING = (*_VALUES, "torch", "negserve.terminal", "negserve._calls", "negserve.sampling")
 _DATA = (*_SAMPLING, "negserve._transport", "negserve._sync", "negserve.data")
 _ENGINE = (
     "numpy",
     "numba",
     "polars",
     "negserve.types",
-    "negserve._terminal.extras",
+    "negserve.terminal.extras",
     "negserve_server.errors",
     "negserve_server.jit",
     "negserve_server.tables",
@@ -45,7 +45,7 @@ _ADMISSION = (
 _PUBLISHING = (
     *_ADMISSION,
     "polars",
-    "negserve._terminal",
+    "negserve.terminal",
     "negserve_server.index",
     "negserve_server.graph",
     "negserve_server.admission",
@@ -55,13 +55,13 @@ _PUBLISHING = (
 ALLOWED: dict[str, tuple[str, ...]] = {
     "negserve.v1": ("grpc", "google.protobuf"),
     "negserve.errors": (),
-    "negserve._terminal": ("negserve.errors",),
-    "negserve._terminal.command": ("negserve._terminal", "click"),
+    "negserve.terminal": ("negserve.errors",),
+    "negserve.terminal.command": ("negserve.terminal", "click"),
     "negserve.types": _VALUES,
     "negserve._graph": _VALUES,
     "negserve._protocol": _PROTOCOL,
     "negserve._transport": _TRANSPORT,
-    "negserve._transport.statuses": (*_TRANSPORT, *_GRPC, "negserve._terminal"),
+    "negserve._transport.statuses": (*_TRANSPORT, *_GRPC, "negserve.terminal"),
     "negserve._calls": _CALLS,
     "negserve._sync": _CALLS,
     "negserve.aio": _CALLS,
@@ -74,12 +74,12 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "negserve.conformance": (*_CALLS, *_GRPC, "negserve._sync"),
     "negserve.cli": ("negserve", "numpy", "click"),
     "negserve": ("negserve",),
-    "negserve_server.errors": (),
+    "negserve_server.errors": ("negserve.terminal",),
     "negserve_server.jit": ("numpy", "numba", "llvmlite"),
     "negserve_server.process": (
         "rich",
         "click",
-        "negserve._terminal",
+        "negserve.terminal",
         "negserve_server.errors",
         "negserve_server.jit",
     ),
@@ -108,7 +108,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "grpc_health",
         "numpy",
         "rich",
-        "negserve._terminal",
+        "negserve.terminal",
         "negserve.errors",
         "negserve._transport.targets",
         "negserve.v1",

@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from negserve._terminal.extras import needing_or_exit
+from negserve.terminal.extras import needing_or_exit
 
 with needing_or_exit("the command negserve-server", "negserve[server]"):
     import click
@@ -28,8 +28,8 @@ _reading = ending_at_once()  # this file and all that it imports, which takes a 
 _reading.__enter__()
 
 with needing_or_exit("the command negserve-server", "negserve[server]"):
-    from negserve._terminal.printable import printable
-    from negserve._terminal.variables import mistyped_variables
+    from negserve.terminal.printable import printable
+    from negserve.terminal.variables import mistyped_variables
     from negserve_server.app import Server
     from negserve_server.byte_size import Bytes
     from negserve_server.config import DEFAULT_LISTEN, WORLD, ServerConfig

@@ -18,6 +18,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from negserve.terminal.printable import printable
+
 #: Characters of a value that an error repeats.
 MOST_CHARACTERS = 160
 #: Characters of a whole message.
@@ -34,12 +36,7 @@ def shortened(value: object, most: int = MOST_CHARACTERS) -> str:
     :param most: characters that the text has at most
     """
     text = value if isinstance(value, str) else str(_few(value))
-    text = _without_middle(text, most)
-    if text.isprintable():
-        return text
-    return _without_middle(
-        "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text), most
-    )
+    return _without_middle(printable(_without_middle(text, most)), most)
 
 
 def _without_middle(text: str, most: int) -> str:

@@ -13,15 +13,15 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from negserve._terminal.extras import needing_or_exit
+from negserve.terminal.extras import needing_or_exit
 
 with needing_or_exit("the health check", "negserve[server]"):
     import grpc
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-    from negserve._terminal.printable import printable
     from negserve._transport.targets import checked_targets
     from negserve.errors import InvalidRequestError
+    from negserve.terminal.printable import printable
 
 DEFAULT_TARGET = "127.0.0.1:7733"
 

@@ -9,7 +9,6 @@ from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-from negserve._terminal.printable import printable
 from negserve.errors import (
     ChecksumError,
     CredentialsError,
@@ -25,6 +24,7 @@ from negserve.errors import (
     UnavailableError,
     UnknownDatasetError,
 )
+from negserve.terminal.printable import printable
 
 #: The domain of every ErrorInfo of a negserve server.
 _DOMAIN = "negserve.dev"

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 from typing import TextIO
 
-from negserve._terminal.nearest import did_you_mean
-from negserve._terminal.printable import printable
+from negserve.terminal.nearest import did_you_mean
+from negserve.terminal.printable import printable
 from negserve_server.errors import MalformedFile
 
 LEVELS = ("debug", "info", "warning", "error")

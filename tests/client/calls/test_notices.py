@@ -136,7 +136,7 @@ def test_what_a_newer_server_says_is_shown_without_steering_the_terminal():
         notices.tell("host:1", said * 3)
     assert len(caught) == 1
     text = str(caught[0].message)
-    assert text.startswith(r"host:1: mind \x1b[31mthis\nxxx")
+    assert text.startswith(r"host:1: mind \u001b[31mthis\u000axxx")
     assert len(text) < 1100
 
 
