@@ -18,15 +18,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from negserve._calls.publish import PublishDialogue
 from negserve._graph.mapped_graph import MappedGraph
 from negserve.types.corrupted_batch import CorruptedBatch, num_rows
+from negserve.types.fingerprint import graph_fingerprint, split_fingerprint, types_fingerprint
 from negserve.v1 import errors_pb2
 from negserve.v1 import sampler_pb2 as pb
 from negserve_server.admission.refusal import DETAILS_KEY, DOMAIN, STATUS_OF_REASON
 from negserve_server.graph import TypeConstraints
-from negserve_server.graph.fingerprint import (
-    graph_fingerprint,
-    split_fingerprint,
-    type_constraints_fingerprint,
-)
 from negserve_server.service import SERVICE, Limits
 from negserve_server.service.messages import encode_limits
 from tests.support.graphs import REPOSITORY, load
@@ -290,7 +286,7 @@ def test_the_fingerprint_program_prints_the_fingerprints():
     toy, sizes = names["toy"], (3, 2)
     splits = {name: split_fingerprint(np.array(rows), *sizes) for name, rows in toy.items()}
     types = TypeConstraints(names["heads"], names["tails"])
-    typed = type_constraints_fingerprint(types.heads, types.tails, *sizes)
+    typed = types_fingerprint(types.heads, types.tails, *sizes)
     assert printed.getvalue().split() == [
         splits["training"],
         graph_fingerprint(splits),

@@ -38,13 +38,11 @@ SURFACE = {
     "CompactBatch ConfiguredSampler DegreeNegativeSampler MixtureNegativeSampler NegativeSampler "
     "PseudoTypedNegativeSampler SamplerOptions TriplesFactory TypedNegativeSampler batch_position "
     "expand get_negative_sampler_cls",
-    negserve_server.graph: "TriplesFactory TypeConstraints Vocabulary graph_fingerprint "
-    "split_fingerprint",
-    negserve_server.index: "FilterIndex PairIndex sort_unique_triples",
+    negserve_server.graph: "TriplesFactory TypeConstraints Vocabulary",
+    negserve_server.index: "FilterIndex PairIndex",
     negserve_server.report: "FalseNegativeReport false_negative_report",
     negserve_server.sampling: "ALGORITHM_VERSION FILTER_MODES KINDS MAX_NUM_NEGS_PER_POS SLOTS "
-    "SPLITS CorruptedBatch Domain Graph Permutation RelationStatistics Sampler SamplerConfig "
-    "as_triples",
+    "SPLITS CorruptedBatch Domain Graph Permutation RelationStatistics Sampler SamplerConfig",
 }
 
 

@@ -28,9 +28,9 @@ with needing_or_exit("the command negserve", "negserve[cli]"):
     from negserve.errors import NegserveError
     from negserve.terminal.command import Commands
     from negserve.terminal.nearest import did_you_mean
-    from negserve.terminal.printable import printable
     from negserve.terminal.variables import mistyped_variables
     from negserve.types.corrupted_batch import CorruptedBatch
+    from negserve.types.text import printable
 
 _LINES_PER_REQUEST = 1024
 #: Seconds to wait for an unavailable server; short, as a person is waiting.

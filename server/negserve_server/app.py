@@ -16,7 +16,7 @@ import grpc
 
 from negserve_server.admission.channel_options import channel_options
 from negserve_server.config import ServerConfig
-from negserve_server.errors import InvalidInput, MalformedFile, UnusableAddress
+from negserve_server.errors import MalformedFile, Refusal, UnusableAddress
 from negserve_server.graph import TriplesFactory
 from negserve_server.listen_address import ListenAddress, parse_listen_address
 from negserve_server.process.c_memory import give_back, keep_freed
@@ -277,7 +277,7 @@ class Server:
                 self._folder.save(name, factory)
             except OSError as error:
                 logger.error("published dataset %s can't be kept: %s", name, error)
-                raise InvalidInput(
+                raise Refusal(
                     f"the server can't write the graph down: {error.strerror or error}; its "
                     f"operator must make room in the folder of published graphs, or mend it",
                     reason="STORAGE_FAILED",

@@ -28,8 +28,8 @@ _reading = ending_at_once()  # this file and all that it imports, which takes a 
 _reading.__enter__()
 
 with needing_or_exit("the command negserve-server", "negserve[server]"):
-    from negserve.terminal.printable import printable
     from negserve.terminal.variables import mistyped_variables
+    from negserve.types.text import printable
     from negserve_server.app import Server
     from negserve_server.byte_size import Bytes
     from negserve_server.config import DEFAULT_LISTEN, WORLD, ServerConfig

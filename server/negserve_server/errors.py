@@ -1,11 +1,11 @@
 """Errors of the engine, by who must act.
 
     NegserveServerError
-    ├── InvalidInput (ValueError)     the caller must send something else
-    │   ├── IdOutOfRange              an id of a triple is not in the id space
-    │   ├── InvalidConfiguration      a field of a configuration is not legal
-    │   ├── PositionOutOfRange        positions would pass 2^64 - 1
-    │   └── TablesFull                a configuration needs more memory than there is room for
+    ├── Refusal                       a call is not answered; the caller may have done nothing wrong
+    │   ├── InvalidInput (ValueError)     the caller must send something else
+    │   │   ├── IdOutOfRange              an id of a triple is not in the id space
+    │   │   └── PositionOutOfRange        positions would pass 2^64 - 1
+    │   └── TablesFull                    a configuration needs more memory than there is room for
     ├── MalformedFile (ValueError)    the operator must mend a file
     └── UnusableAddress (OSError)     the operator must give another address to listen on
 
@@ -16,77 +16,18 @@ repeated in part only, see :func:`shortened`: names may be megabytes long.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from negserve.types.text import limit_text, shortened
 
-from negserve.terminal.printable import printable
-
-#: Characters of a value that an error repeats.
-MOST_CHARACTERS = 160
 #: Characters of a whole message.
 _MOST_OF_A_MESSAGE = 900
-#: Characters of the names that a limit consists of.
-_MOST_OF_NAMES = 800
-#: Things of a list that an error names.
-_MOST_NAMED = 5
-
-
-def shortened(value: object, most: int = MOST_CHARACTERS) -> str:
-    """Write a value for people: on one line, and if it is long, without its middle.
-
-    :param most: characters that the text has at most
-    """
-    text = value if isinstance(value, str) else str(_few(value))
-    return _without_middle(printable(_without_middle(text, most)), most)
-
-
-def _without_middle(text: str, most: int) -> str:
-    if len(text) <= most:
-        return text
-    half = max((most - 3) // 2, 1)
-    return f"{text[:half]}...{text[-half:]}"
-
-
-def _few(value: object) -> object:
-    """Give a list as long as it may be written, anything else as it is."""
-    if isinstance(value, list | tuple) and len(value) > MOST_CHARACTERS:
-        return f"{len(value)} values, {list(value[:_MOST_NAMED])} and so on"
-    return value
-
-
-def quoted(text: str) -> str:
-    """Write a text that a caller sent: as :func:`shortened`, in quotes."""
-    return f"'{shortened(text)}'"
-
-
-def listed(names: Iterable[str]) -> str:
-    """Name the first few of a list, and how many more there are."""
-    names = list(names)
-    text = ", ".join(
-        shortened(name, MOST_CHARACTERS // _MOST_NAMED) for name in names[:_MOST_NAMED]
-    )
-    more = len(names) - _MOST_NAMED
-    return f"{text} and {more} more" if more > 0 else text
-
-
-def _whole(names: Iterable[str]) -> tuple[str, int]:
-    """Give the first names of a list, none of them shortened, and how many are left out."""
-    names = list(names)
-    kept = 0
-    num_characters = 0
-    for name in names:
-        num_characters += len(name) + 2
-        if num_characters > _MOST_OF_NAMES:
-            break
-        kept += 1
-    return ", ".join(names[:kept]), len(names) - kept
 
 
 class NegserveServerError(Exception):
     """Base of all errors that this package raises on purpose."""
 
 
-class InvalidInput(NegserveServerError, ValueError):
-    """The caller sent something that can't be answered.
+class Refusal(NegserveServerError):
+    """A call is not answered.
 
     :param message: a sentence for a person: the value, the limit, the remedy
     :param reason: name of the reason, a value of ``ErrorReason`` in
@@ -109,12 +50,13 @@ class InvalidInput(NegserveServerError, ValueError):
         self.reason = reason
         self.metadata = {key: shortened(value) for key, value in metadata.items()}
         if limit is not None:
-            names = limit if isinstance(limit, tuple) else (limit,)
-            self.metadata["limit"], omitted = _whole(
-                shortened(str(name), _MOST_OF_NAMES) for name in names
-            )
+            self.metadata["limit"], omitted = limit_text(limit)
             if omitted:
                 self.metadata["num_omitted"] = str(omitted)
+
+
+class InvalidInput(Refusal, ValueError):
+    """The caller sent something that can't be answered."""
 
 
 class IdOutOfRange(InvalidInput):
@@ -134,33 +76,6 @@ class IdOutOfRange(InvalidInput):
         )
 
 
-class InvalidConfiguration(InvalidInput):
-    """A field of a configuration has a value that is not legal.
-
-    :param field: its name, as in the proto
-    :param expected: what is legal, or why this is not, for a person
-    :param limit: likewise for a program: the largest number, or the names to choose from
-    """
-
-    def __init__(
-        self,
-        field: str,
-        value: object,
-        expected: str,
-        *,
-        limit: float | tuple[object, ...] | None = None,
-    ) -> None:
-        super().__init__(
-            f"{field}={quoted(value) if isinstance(value, str) else shortened(value)} is not "
-            f"legal: {expected}",
-            reason="INVALID_CONFIGURATION",
-            limit=limit,
-            field=field,
-            value=value,
-            expected=expected,
-        )
-
-
 class PositionOutOfRange(InvalidInput):
     """The positions of a batch would leave the 64-bit range."""
 
@@ -175,7 +90,7 @@ class PositionOutOfRange(InvalidInput):
         )
 
 
-class TablesFull(InvalidInput):
+class TablesFull(Refusal):
     """The tables of a configuration have no room beside those that others hold."""
 
     def __init__(self, *, num_bytes: int, in_use: int, limit: int) -> None:

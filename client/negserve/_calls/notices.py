@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from negserve.terminal.printable import printable
+from negserve.types.text import printable
 from negserve.types.warning_categories import NegserveWarning, UnknownPositivesWarning, warn
 from negserve.v1 import sampler_pb2 as pb
 

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from negserve._protocol.messages import SPLITS, as_triples
 from negserve.errors import InvalidRequestError
+from negserve.types.config import SPLITS
+from negserve.types.triples import as_triples
 
 _FORMS = (
     "give integer ids, shape (n, 3): head, relation, tail, as an array, a tensor or a list of "

@@ -11,6 +11,7 @@ from negserve._protocol import messages
 from negserve._protocol.answers import check_equal, check_flags
 from negserve._protocol.exchange import Exchange
 from negserve.types.dataset import Dataset
+from negserve.types.triples import as_triples
 from negserve.v1 import sampler_pb2 as pb
 
 
@@ -25,7 +26,7 @@ class ContainsExchange(Exchange[pb.ContainsRequest, pb.ContainsResponse]):
     """
 
     def __init__(self, dataset: Dataset, triples: ArrayLike, splits: Sequence[str]) -> None:
-        array = messages.as_triples(triples)
+        array = as_triples(triples)
         self.configuration = pb.ContainsRequest(
             configuration=pb.ContainsConfiguration(
                 dataset=dataset.name,

@@ -6,12 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from negserve.errors import InvalidRequestError
 from negserve.types.config import SamplerConfig
 from negserve.types.corrupted_batch import CorruptedBatch
 from negserve.types.epoch import EpochConfig
+from negserve.types.invalid import invalid_configuration
 from negserve.v1 import sampler_pb2 as pb
 
 SLOTS = {"head": pb.SLOT_HEAD, "relation": pb.SLOT_RELATION, "tail": pb.SLOT_TAIL}
@@ -47,25 +48,6 @@ TAILS = {
 }
 
 _Value = TypeVar("_Value")
-
-
-def as_triples(triples: ArrayLike) -> NDArray[np.int64]:
-    """Check shape and dtype of triples.
-
-    :return: int64, shape (n, 3)
-    :raises InvalidRequestError: for another shape, ids that are not integers, or negative ids
-    """
-    array = np.asarray(triples)
-    if array.ndim != 2 or array.shape[1] != 3:
-        raise InvalidRequestError(
-            f"triples have shape {array.shape}; give (n, 3): head, relation, tail",
-            reason="SHAPE_MISMATCH",
-        )
-    if not np.issubdtype(array.dtype, np.integer):
-        raise InvalidRequestError(
-            f"triples have dtype {array.dtype}; give integer ids", reason="SHAPE_MISMATCH"
-        )
-    return array.astype(np.int64, copy=False)
 
 
 def encode_ids(column: NDArray[np.integer[Any]], num_ids: int) -> pb.Ids:
@@ -116,55 +98,38 @@ def encode_config(config: SamplerConfig) -> pb.SamplerConfig:
     )
     if config.chunk_size == 0:
         # On the wire it stands for 1; here it is refused, as it is in process.
-        raise _invalid("chunk_size", 0, "give a number from 1 on")
+        raise invalid_configuration("chunk_size", 0, "give a number from 1 on")
     for field in _SCALARS:
         value = getattr(config, field)
         try:
             setattr(message, field, value)
         except (ValueError, TypeError) as error:
-            raise _invalid(field, value, str(error)) from error
+            raise invalid_configuration(field, value, str(error)) from error
     try:
         for kind, shares in config.mixture:
             message.mixture.add(kind=_look_up(KINDS, kind, "mixture"), shares=shares)
     except (ValueError, TypeError) as error:
         if isinstance(error, InvalidRequestError):
             raise
-        raise _invalid("mixture", config.mixture, "give pairs of a kind and its shares") from error
+        raise invalid_configuration(
+            "mixture", config.mixture, "give pairs of a kind and its shares"
+        ) from error
     return message
 
 
 def _encode_candidates(candidates: Sequence[int]) -> pb.Ids:
     ids = np.asarray(candidates)
     if ids.ndim != 1 or ids.size == 0 or not np.issubdtype(ids.dtype, np.integer):
-        raise _invalid("candidates", candidates, "give entity ids, at least one")
+        raise invalid_configuration("candidates", candidates, "give entity ids, at least one")
     if int(ids.min()) < 0:
-        raise _invalid("candidates", int(ids.min()), "give ids of the graph")
+        raise invalid_configuration("candidates", int(ids.min()), "give ids of the graph")
     return encode_ids(ids, int(ids.max()) + 1)
 
 
-def _invalid(field: str, value: object, expected: str) -> InvalidRequestError:
-    text = repr(value)
-    text = text if len(text) <= 80 else text[:77] + "..."
-    return InvalidRequestError(
-        f"{field}={text} is not legal: {expected}",
-        reason="INVALID_CONFIGURATION",
-        metadata={"field": field, "value": text, "expected": expected},
-    )
-
-
-def _look_up(values: Mapping[str, _Value], name: str, what: str) -> _Value:
+def _look_up(values: Mapping[str, _Value], name: str, field: str) -> _Value:
     if name not in values:
-        names = ", ".join(values)
-        raise InvalidRequestError(
-            f"{what} {name!r} is unknown; choose from {names}",
-            reason="INVALID_CONFIGURATION",
-            metadata={
-                "field": what,
-                "value": str(name),
-                "limit": names,
-                "expected": f"choose from {names}",
-            },
-        )
+        names = tuple(values)
+        raise invalid_configuration(field, name, f"choose from {', '.join(names)}", limit=names)
     return values[name]
 
 

@@ -15,6 +15,7 @@ from negserve.errors import InvalidRequestError
 from negserve.types.config import SamplerConfig
 from negserve.types.corrupted_batch import CorruptedBatch
 from negserve.types.dataset import Dataset
+from negserve.types.triples import as_triples
 from negserve.v1 import sampler_pb2 as pb
 
 
@@ -29,7 +30,7 @@ class SampleExchange(Exchange[pb.SampleRequest, pb.SampleResponse]):
     def __init__(
         self, dataset: Dataset, config: SamplerConfig, positives: ArrayLike, position: int
     ) -> None:
-        triples = messages.as_triples(positives)
+        triples = as_triples(positives)
         if not 0 <= position <= 2**64 - max(len(triples), 1):
             raise InvalidRequestError(
                 f"{len(triples)} positives from position {position} on leave the range 0 to "

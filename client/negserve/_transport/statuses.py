@@ -24,7 +24,7 @@ from negserve.errors import (
     UnavailableError,
     UnknownDatasetError,
 )
-from negserve.terminal.printable import printable
+from negserve.types.text import printable
 
 #: The domain of every ErrorInfo of a negserve server.
 _DOMAIN = "negserve.dev"

@@ -10,6 +10,11 @@ Slot = Literal["head", "relation", "tail"]
 Split = Literal["training", "validation", "testing"]
 FilterMode = Literal["exact", "mask"]
 
+KINDS: tuple[Kind, ...] = ("basic", "bernoulli", "pseudotyped", "typed", "degree", "mixture")
+SLOTS: tuple[Slot, ...] = ("head", "relation", "tail")
+SPLITS: tuple[Split, ...] = ("training", "validation", "testing")
+FILTER_MODES: tuple[FilterMode, ...] = ("exact", "mask")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SamplerConfig:

@@ -1,7 +1,24 @@
-"""The fingerprint of triples at hand, equal to the one that a server gives for the same graph.
+r"""The fingerprint: SHA-256 that identifies the id space, the triples and the type constraints.
 
-``docs/protocol.md`` says over which bytes it is computed. Labels do not enter, so mapped triples
-and the sizes of the id space are enough.
+A split's fingerprint is the SHA-256 of, in this order,
+
+- the ASCII bytes ``negserve split 1\n``,
+- number of entities, number of relations, number of triples: each uint64, little-endian,
+- the distinct triples, sorted by head, relation, tail: uint32, little-endian, shape (n, 3).
+
+That of type constraints is the SHA-256 of, in this order,
+
+- the ASCII bytes ``negserve types 1\n``,
+- number of entities, number of relations, number of head pairs, number of tail pairs: each
+  uint64, little-endian,
+- the distinct pairs of relation and allowed head, sorted by relation, entity, then those of
+  relation and allowed tail likewise: uint32, little-endian, shape (n, 2).
+
+A graph's is the SHA-256 of ``negserve graph 1\n`` followed, for each split that it has, in
+the order training, validation, testing, by ``NAME HEXDIGEST\n``; and if it has type
+constraints, by ``type_constraints HEXDIGEST\n``.
+
+Labels do not enter, so a trainer that holds only mapped triples can compute it.
 """
 
 from __future__ import annotations
@@ -12,8 +29,9 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from negserve._protocol.messages import SPLITS, as_triples
 from negserve.errors import InvalidRequestError
+from negserve.types.config import SPLITS
+from negserve.types.triples import as_triples, sort_unique_triples
 
 #: An id travels, and is hashed, in at most 32 bits.
 _ID_SPACE = 2**32
@@ -32,32 +50,13 @@ def distinct_triples(
         if not 0 <= size <= _ID_SPACE:
             raise InvalidRequestError(f"{name}={size}; give 0 to {_ID_SPACE}")
     rows = as_triples(triples)
-    if len(rows) == 0:
-        return np.empty((0, 3), dtype=np.uint32)
     for column, slot, size in (
         (0, "head", num_entities),
         (1, "relation", num_relations),
         (2, "tail", num_entities),
     ):
         _check_ids(rows[:, column], slot, size)
-    bits = max(num_relations - 1, 1).bit_length(), max(num_entities - 1, 1).bit_length()
-    if max(num_entities - 1, 1).bit_length() + sum(bits) > 64:
-        return np.unique(rows.astype(np.uint32), axis=0)
-    # One sort of packed keys is many times faster than sorting rows.
-    keys = rows[:, 0].astype(np.uint64)
-    for column, width in zip((1, 2), bits, strict=True):
-        keys <<= np.uint64(width)
-        keys |= rows[:, column].astype(np.uint64)
-    keys.sort()
-    keep = np.ones(len(keys), dtype=np.bool_)
-    np.not_equal(keys[1:], keys[:-1], out=keep[1:])
-    keys = keys[keep]
-    distinct = np.empty((len(keys), 3), dtype=np.uint32)
-    for column, width in zip((2, 1), reversed(bits), strict=True):
-        distinct[:, column] = keys & np.uint64(2**width - 1)
-        keys >>= np.uint64(width)
-    distinct[:, 0] = keys
-    return distinct
+    return sort_unique_triples(rows).astype(np.uint32)
 
 
 def _check_ids(ids: NDArray[np.int64], slot: str, size: int) -> None:
@@ -86,9 +85,13 @@ def split_fingerprint(triples: ArrayLike, num_entities: int, num_relations: int)
 
 
 def fingerprint_of_distinct(
-    triples: NDArray[np.uint32], num_entities: int, num_relations: int
+    triples: NDArray[np.integer], num_entities: int, num_relations: int
 ) -> str:
-    """Fingerprint one split that :func:`distinct_triples` has made."""
+    """Fingerprint one split.
+
+    :param triples: distinct, sorted by head, relation, tail, shape (n, 3)
+    :return: 64 hexadecimal digits
+    """
     digest = hashlib.sha256(b"negserve split 1\n")
     digest.update(np.array([num_entities, num_relations, len(triples)], dtype="<u8").tobytes())
     digest.update(np.ascontiguousarray(triples, dtype="<u4").data)
@@ -96,7 +99,7 @@ def fingerprint_of_distinct(
 
 
 def types_fingerprint(
-    heads: NDArray[np.uint32], tails: NDArray[np.uint32], num_entities: int, num_relations: int
+    heads: NDArray[np.integer], tails: NDArray[np.integer], num_entities: int, num_relations: int
 ) -> str:
     """Fingerprint type constraints.
 

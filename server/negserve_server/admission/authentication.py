@@ -10,7 +10,7 @@ import grpc
 from negserve_server.admission.refusal import refuse
 from negserve_server.admission.refused_calls import RefusedCalls
 from negserve_server.admission.tokens import Tokens
-from negserve_server.errors import InvalidInput
+from negserve_server.errors import Refusal
 
 _FIELD = "authorization"
 _SCHEME = "bearer"
@@ -44,7 +44,7 @@ class Authentication(grpc.aio.ServerInterceptor):
                 return self._refusing(error)
         return await continuation(handler_call_details)
 
-    def _refusing(self, error: InvalidInput) -> _Handler:
+    def _refusing(self, error: Refusal) -> _Handler:
         async def handle(_: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:
             self._refused.note(context.peer(), error.reason)
             await refuse(context, error)
@@ -52,7 +52,7 @@ class Authentication(grpc.aio.ServerInterceptor):
         # A status without a message answers every kind of method.
         return grpc.stream_stream_rpc_method_handler(handle)
 
-    def _objection(self, metadata: Any) -> InvalidInput | None:
+    def _objection(self, metadata: Any) -> Refusal | None:
         given = dict(metadata).get(_FIELD)
         if given is None:
             return _unauthenticated("MISSING", "the call has no token")
@@ -62,8 +62,8 @@ class Authentication(grpc.aio.ServerInterceptor):
         return None
 
 
-def _unauthenticated(what: str, problem: str) -> InvalidInput:
-    return InvalidInput(
+def _unauthenticated(what: str, problem: str) -> Refusal:
+    return Refusal(
         f"{problem}; send the metadata '{_FIELD}: Bearer TOKEN' with a token that the server's "
         f"operator gave you (the Python client has it from NEGSERVE_TOKEN or NEGSERVE_TOKEN_FILE)",
         reason=f"CREDENTIALS_{what}",

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from negserve_server.admission.limits import Limits
 from negserve_server.admission.stream import ServerStream
-from negserve_server.errors import InvalidInput
+from negserve_server.errors import Refusal
 
 
 class _Group(NamedTuple):
@@ -76,7 +76,7 @@ class Places:
     def take(self, stream: ServerStream[Any], *, is_watch: bool = False) -> None:
         """Give a stream a place.
 
-        :raises InvalidInput: if there is none for it, and no silent stream has one
+        :raises Refusal: if there is none for it, and no silent stream has one
         """
         groups = self._groups_of(stream, is_watch)
         for group in groups:
@@ -156,8 +156,8 @@ def _subtract(counts: Counter[_Group], groups: tuple[_Group, ...]) -> None:
             del counts[group]
 
 
-def _too_many(group: _Group, limit: int) -> InvalidInput:
-    return InvalidInput(
+def _too_many(group: _Group, limit: int) -> Refusal:
+    return Refusal(
         f"{limit} streams{_WHOSE[group.field]} are open, the limit is {limit}; "
         f"{_REMEDIES[group.field]}",
         reason="TOO_MANY_STREAMS",
@@ -167,8 +167,8 @@ def _too_many(group: _Group, limit: int) -> InvalidInput:
     )
 
 
-def _gives_way(grace: float) -> InvalidInput:
-    return InvalidInput(
+def _gives_way(grace: float) -> Refusal:
+    return Refusal(
         f"another caller needs the place of this stream, over which nothing came for {grace:g} "
         f"seconds; open the stream again when there is something to send",
         reason="STREAM_IDLE",

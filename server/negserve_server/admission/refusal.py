@@ -10,7 +10,9 @@ import grpc
 from google.protobuf import any_pb2, duration_pb2
 from google.rpc import error_details_pb2, status_pb2
 
-from negserve_server.errors import MOST_CHARACTERS, InvalidInput, shortened
+from negserve.errors import InvalidRequestError
+from negserve.types.text import MOST_CHARACTERS, shortened
+from negserve_server.errors import Refusal
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +55,7 @@ STATUS_OF_REASON = {
 RETRY_SECONDS = {"DRAINING": 0.5, "TOO_MANY_STREAMS": 0.5, "STREAM_IDLE": 0.0}
 
 
-def message_of(error: InvalidInput) -> str:
+def message_of(error: Refusal | InvalidRequestError) -> str:
     """Give the message of an error, shortened in the middle until it fits the header."""
     text = shortened(str(error), _MOST_MESSAGE_BYTES)
     while (num_bytes := _header_bytes(text)) > _MOST_MESSAGE_BYTES:
@@ -67,7 +69,7 @@ def _header_bytes(text: str) -> int:
     return sum(1 if 0x20 <= byte < 0x7F and byte != 0x25 else 3 for byte in encoded)
 
 
-def encode_status(error: InvalidInput) -> bytes:
+def encode_status(error: Refusal | InvalidRequestError) -> bytes:
     """Encode an error as the ``google.rpc.Status`` that travels in the trailers."""
     message, most = message_of(error), MOST_CHARACTERS
     while len(encoded := _encode(error, message, most)) > _MOST_DETAILS_BYTES:
@@ -75,7 +77,7 @@ def encode_status(error: InvalidInput) -> bytes:
     return encoded
 
 
-def _encode(error: InvalidInput, message: str, most: int) -> bytes:
+def _encode(error: Refusal | InvalidRequestError, message: str, most: int) -> bytes:
     info = any_pb2.Any()
     metadata = {
         key: value if key == "limit" else shortened(value, most)
@@ -103,12 +105,10 @@ async def refuse(context: grpc.aio.ServicerContext[Any, Any], error: BaseExcepti
 
     :raises asyncio.CancelledError: if the client is gone
     """
-    if isinstance(error, InvalidInput):
+    if isinstance(error, Refusal | InvalidRequestError):
         await _abort(context, error, error)
     kind = type(error).__name__
-    fault = InvalidInput(
-        f"unforeseen {kind}; see the server's log", reason="INTERNAL_FAULT", value=kind
-    )
+    fault = Refusal(f"unforeseen {kind}; see the server's log", reason="INTERNAL_FAULT", value=kind)
     if not (context.done() or isinstance(error, grpc.aio.InternalError)):
         logger.error("unforeseen error", exc_info=error)
         await _abort(context, fault, error)
@@ -121,7 +121,9 @@ async def refuse(context: grpc.aio.ServicerContext[Any, Any], error: BaseExcepti
 
 
 async def _abort(
-    context: grpc.aio.ServicerContext[Any, Any], error: InvalidInput, cause: BaseException
+    context: grpc.aio.ServicerContext[Any, Any],
+    error: Refusal | InvalidRequestError,
+    cause: BaseException,
 ) -> NoReturn:
     if context.done():
         _leave(cause)

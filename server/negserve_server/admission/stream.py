@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError, Message
 
 from negserve_server.admission.limits import MAX_REQUEST_VALUES
 from negserve_server.admission.message_values import count_values
-from negserve_server.errors import InvalidInput
+from negserve_server.errors import InvalidInput, Refusal
 
 _Request = TypeVar("_Request", bound=Message)
 _Result = TypeVar("_Result")
@@ -41,14 +41,14 @@ def parse(message_class: type[_Request], data: bytes) -> _Request:
 def _parse_large(message_class: type[_Request], data: bytes) -> _Request:
     """Parse a message if it is not made of too many values.
 
-    :raises InvalidInput: as :func:`parse`, and with ``LIMIT_EXCEEDED``
+    :raises Refusal: as :func:`parse`, and with ``LIMIT_EXCEEDED``
     """
     try:
         num_values = count_values(message_class.DESCRIPTOR, data, MAX_REQUEST_VALUES)
     except ValueError as error:
         raise _malformed(message_class, data, error) from error
     if num_values > MAX_REQUEST_VALUES:
-        raise InvalidInput(
+        raise Refusal(
             f"a message of {len(data)} bytes holds more than {MAX_REQUEST_VALUES} values; send "
             f"labels in several messages, and anything else once",
             reason="LIMIT_EXCEEDED",
@@ -103,7 +103,7 @@ class ServerStream(Generic[_Request]):
         task = asyncio.current_task()
         assert task is not None, "gRPC answers each call in a task of its own"
         self.task: asyncio.Task[Any] = task
-        self._ended_by: InvalidInput | None = None
+        self._ended_by: Refusal | None = None
         self._is_cut = False
         self._is_stuck = False
         self._waits_for: _Wait | None = None
@@ -118,7 +118,7 @@ class ServerStream(Generic[_Request]):
     async def read(self) -> _Request | None:
         """Wait for the next request; None after the last.
 
-        :raises InvalidInput: if its bytes are not the message, or :meth:`end` was called
+        :raises Refusal: if its bytes are not the message, or :meth:`end` was called
         """
         data = await self._receive()
         if data is None:
@@ -153,7 +153,7 @@ class ServerStream(Generic[_Request]):
     async def write(self, message: Message | bytes) -> None:
         """Send an answer, or its bytes, once the client has room for it.
 
-        :raises InvalidInput: if :meth:`end` was called
+        :raises Refusal: if :meth:`end` was called
         """
         if not self._has_begun:
             # Else gRPC would send it with the first answer, and once more with a status that comes
@@ -167,7 +167,7 @@ class ServerStream(Generic[_Request]):
     async def rest(self, event: Awaitable[_Result]) -> _Result:
         """Wait for something of the server's; the client has nothing to do meanwhile.
 
-        :raises InvalidInput: if :meth:`end` was called
+        :raises Refusal: if :meth:`end` was called
         """
         return await self._wait(event, _Wait.EVENT)
 
@@ -253,7 +253,7 @@ class ServerStream(Generic[_Request]):
         if self._is_stuck:
             self.read_ahead(lambda: None)
 
-    def refuse(self, error: InvalidInput) -> None:
+    def refuse(self, error: Refusal) -> None:
         """End the stream with an error once its client has taken the answer under way.
 
         Requests that were read ahead are forgotten.
@@ -266,7 +266,7 @@ class ServerStream(Generic[_Request]):
         self._ahead.clear()
         self.num_bytes_ahead = 0
 
-    def end(self, error: InvalidInput) -> asyncio.Task[Any]:
+    def end(self, error: Refusal) -> asyncio.Task[Any]:
         """End the stream with an error: at once if it waits, else after the answer.
 
         Give its task.

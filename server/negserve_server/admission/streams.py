@@ -12,7 +12,7 @@ from typing import Any
 from negserve_server.admission.limits import MAX_REQUEST_BYTES, SILENT_SECONDS, Limits
 from negserve_server.admission.places import Places
 from negserve_server.admission.stream import ServerStream
-from negserve_server.errors import InvalidInput
+from negserve_server.errors import InvalidInput, Refusal
 
 _SWEEP_SECONDS = 0.25
 #: How long connections stay open after the last stream's end. A proxy that has not passed all on
@@ -54,7 +54,7 @@ class OpenStreams:
 
         :param is_short: whether it has one short request, and ends with its answer
         :param is_watch: whether it tells of the server's health
-        :raises InvalidInput: if the server drains, or has as many as it takes
+        :raises Refusal: if the server drains, or has as many as it takes
         """
         if self._draining:
             raise draining()
@@ -98,7 +98,7 @@ class OpenStreams:
                 limit = min(self._limits.idle_timeout, stream.idle_timeout)
                 if stream.idle_seconds > limit:
                     stream.end(
-                        InvalidInput(
+                        Refusal(
                             f"no message for {limit:g} seconds; open the stream again when there "
                             f"is something to send",
                             reason="STREAM_IDLE",
@@ -124,9 +124,9 @@ class OpenStreams:
             largest.refuse(_unanswered("bytes", total, most, " of all callers"))
 
 
-def draining() -> InvalidInput:
+def draining() -> Refusal:
     """Give what callers hear of a server that shuts down."""
-    return InvalidInput(
+    return Refusal(
         "the server is shutting down; ask another replica, or this one later: the same request "
         "gives the same bytes",
         reason="DRAINING",

@@ -3,7 +3,6 @@
 from negserve.terminal.extras import needing
 
 with needing("negserve_server.graph", "negserve[server]"):
-    from negserve_server.graph.fingerprint import graph_fingerprint, split_fingerprint
     from negserve_server.graph.triples_factory import TriplesFactory
     from negserve_server.graph.type_constraints import TypeConstraints
     from negserve_server.graph.vocabulary import Vocabulary
@@ -12,6 +11,4 @@ __all__ = [
     "TriplesFactory",
     "TypeConstraints",
     "Vocabulary",
-    "graph_fingerprint",
-    "split_fingerprint",
 ]

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from negserve_server.errors import InvalidConfiguration, PositionOutOfRange
+from negserve.types.invalid import invalid_configuration
+from negserve_server.errors import PositionOutOfRange
 from negserve_server.sampling import CorruptedBatch, Permutation, Sampler
 from negserve_server.sampling.parts import join, parts_of
 
@@ -47,7 +48,7 @@ class EpochConfig:
     :ivar relations: only triples of these relations, integers in any order; None for all. Kept as
         a read-only array of the distinct ones, ascending
     :ivar weights: whether each positive comes with its subsampling weight
-    :raises InvalidConfiguration: naming the field, its value and what is legal
+    :raises InvalidRequestError: naming the field, its value and what is legal
     """
 
     epoch: int = 0
@@ -72,20 +73,20 @@ class EpochConfig:
         ):
             value = getattr(self, field)
             if not lowest <= value <= highest:
-                raise InvalidConfiguration(
+                raise invalid_configuration(
                     field, value, f"give a number from {lowest} to {highest}", limit=highest
                 )
         for field, of in (("rank", "world_size"), ("worker", "num_workers")):
             value, number = getattr(self, field), getattr(self, of)
             if not 0 <= value < number:
-                raise InvalidConfiguration(
+                raise invalid_configuration(
                     field,
                     value,
                     f"with {of}={number}, give a number from 0 to {number - 1}",
                     limit=number - 1,
                 )
         if self.tail not in TAILS:
-            raise InvalidConfiguration(
+            raise invalid_configuration(
                 "tail", self.tail, f"choose from {', '.join(TAILS)}", limit=tuple(TAILS)
             )
         if self.relations is not None:
@@ -125,7 +126,7 @@ class Epoch:
     :param factory: the graph
     :param sampler: draws the negatives; its seed also draws the order
     :param config: which positives
-    :raises InvalidConfiguration: for a start behind the end, relations that the graph has not,
+    :raises InvalidRequestError: for a start behind the end, relations that the graph has not,
         or of which it has no training triples
     :raises TablesFull: if there is no room for the rows of those relations
     :raises PositionOutOfRange: if positions of the epoch would pass 2^64 - 1
@@ -141,7 +142,7 @@ class Epoch:
             relations = np.asarray(config.relations)
             for relation in (*relations[:1], *relations[-1:]):
                 if not 0 <= relation < factory.num_relations:
-                    raise InvalidConfiguration(
+                    raise invalid_configuration(
                         "relations",
                         int(relation),
                         f"the graph has {factory.num_relations}, ids 0 to "
@@ -152,13 +153,13 @@ class Epoch:
         #: How many positives the epoch has.
         self.num_positives = len(self._triples) if self._rows is None else len(self._rows)
         if self.num_positives == 0:
-            raise InvalidConfiguration(
+            raise invalid_configuration(
                 "relations",
                 tuple(np.asarray(config.relations)[:_MOST_SHOWN].tolist()),
                 "there are no training triples of them",
             )
         if config.start > self.num_positives:
-            raise InvalidConfiguration(
+            raise invalid_configuration(
                 "start",
                 config.start,
                 f"the epoch has {self.num_positives} positions",

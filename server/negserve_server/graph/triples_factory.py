@@ -14,17 +14,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from negserve_server.errors import InvalidConfiguration
-from negserve_server.graph.epoch import Epoch, EpochConfig
-from negserve_server.graph.fingerprint import (
+from negserve.types.fingerprint import (
+    fingerprint_of_distinct,
     graph_fingerprint,
-    split_fingerprint,
-    type_constraints_fingerprint,
+    types_fingerprint,
 )
+from negserve.types.invalid import invalid_configuration
+from negserve.types.triples import as_triples, sort_unique_triples
+from negserve_server.graph.epoch import Epoch, EpochConfig
 from negserve_server.graph.readers.tsv import COLUMNS, find_file, find_splits, read_tsv
 from negserve_server.graph.type_constraints import TypeConstraints
 from negserve_server.graph.vocabulary import Vocabulary
-from negserve_server.index import FilterIndex, sort_unique_triples
+from negserve_server.index import FilterIndex
 from negserve_server.index.filter_index import check_ids
 from negserve_server.sampling import (
     SPLITS,
@@ -33,7 +34,6 @@ from negserve_server.sampling import (
     RelationStatistics,
     Sampler,
     SamplerConfig,
-    as_triples,
 )
 from negserve_server.tables import TABLES, GraphTables, Tables
 
@@ -206,7 +206,7 @@ class TriplesFactory:
     def split_fingerprints(self) -> Mapping[str, str]:
         """Fingerprint of each split, 64 hexadecimal digits."""
         return {
-            name: split_fingerprint(triples, self.num_entities, self.num_relations)
+            name: fingerprint_of_distinct(triples, self.num_entities, self.num_relations)
             for name, triples in self._splits.items()
         }
 
@@ -220,7 +220,7 @@ class TriplesFactory:
         """Fingerprint of the type constraints, 64 hexadecimal digits; None without any."""
         if self.type_constraints is None:
             return None
-        return type_constraints_fingerprint(
+        return types_fingerprint(
             self.type_constraints.heads,
             self.type_constraints.tails,
             self.num_entities,
@@ -247,12 +247,12 @@ class TriplesFactory:
 
         That of the training triples stays as long as the graph, others are tables.
 
-        :raises InvalidConfiguration: for no split, or one that the graph has not
+        :raises InvalidRequestError: for no split, or one that the graph has not
         :raises TablesFull: if there is no room for it
         """
         missing = [name for name in splits if name not in self._splits]
         if missing or not splits:
-            raise InvalidConfiguration(
+            raise invalid_configuration(
                 "splits",
                 tuple(splits),
                 f"this graph has {', '.join(self._splits)}",
@@ -282,7 +282,7 @@ class TriplesFactory:
         """Tell for each triple, shape (n, 3), whether it is in one of the splits; shape (n,).
 
         :raises IdOutOfRange: if a triple has an id outside the id space
-        :raises InvalidConfiguration: for a split that the graph has not
+        :raises InvalidRequestError: for a split that the graph has not
         """
         return self.filter_index(splits).contains(as_triples(triples))
 
@@ -325,7 +325,7 @@ class TriplesFactory:
     def epoch(self, sampler: SamplerConfig, config: EpochConfig) -> Epoch:
         """Make the batches of one rank in one epoch.
 
-        :raises InvalidConfiguration: if the graph can't serve one of the configurations
+        :raises InvalidRequestError: if the graph can't serve one of the configurations
         """
         return Epoch(self, self.sampler(sampler), config)
 
@@ -333,7 +333,7 @@ class TriplesFactory:
         """Make the sampler of a configuration given by its fields.
 
         :param options: fields of :class:`negserve_server.sampling.SamplerConfig`
-        :raises InvalidConfiguration: naming the field, its value and what is legal
+        :raises InvalidRequestError: naming the field, its value and what is legal
         """
         return self.sampler(SamplerConfig(**options))
 
@@ -343,12 +343,12 @@ class TriplesFactory:
         What is costly is shared by all samplers that need it, and stays for a while after the
         last of them.
 
-        :raises InvalidConfiguration: if the graph can't serve it
+        :raises InvalidRequestError: if the graph can't serve it
         :raises TablesFull: if there is no room for what it needs
         """
         missing = [name for name in config.filter_splits if name not in self._splits]
         if missing:
-            raise InvalidConfiguration(
+            raise invalid_configuration(
                 "filter_splits",
                 config.filter_splits,
                 f"this graph has {', '.join(self._splits)}",

@@ -7,7 +7,7 @@ from functools import cached_property
 
 import polars as pl
 
-from negserve_server.errors import InvalidConfiguration
+from negserve.types.invalid import invalid_configuration
 
 #: Of a label that a client gives. Those of files have no bound but the file's size.
 MAX_LABEL_BYTES = 4096
@@ -48,11 +48,11 @@ class Vocabulary:
     def distinct(cls, labels: pl.Series) -> Vocabulary:
         """Take labels in the order of their ids.
 
-        :raises InvalidConfiguration: for a label that is there twice
+        :raises InvalidRequestError: for a label that is there twice
         """
         is_repeated = ~labels.is_first_distinct()
         if is_repeated.any():
-            raise InvalidConfiguration(
+            raise invalid_configuration(
                 "labels", labels.filter(is_repeated)[0], "give each id a label of its own"
             )
         return cls(labels)
@@ -61,12 +61,12 @@ class Vocabulary:
     def check_labels(labels: pl.Series) -> None:
         """Refuse labels of clients that no file could give.
 
-        :raises InvalidConfiguration: naming the first one, and what is legal
+        :raises InvalidRequestError: naming the first one, and what is legal
         """
         size = labels.str.len_bytes()
         is_wrong = (size == 0) | (size > MAX_LABEL_BYTES) | labels.str.contains(_ILLEGAL)
         if is_wrong.any():
-            raise InvalidConfiguration(
+            raise invalid_configuration(
                 "labels",
                 labels.filter(is_wrong)[0][:100],
                 f"give 1 to {MAX_LABEL_BYTES} bytes of UTF-8, without NUL, tab and line breaks",

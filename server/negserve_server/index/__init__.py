@@ -4,6 +4,6 @@ from negserve.terminal.extras import needing
 
 with needing("negserve_server.index", "negserve[server]"):
     from negserve_server.index.filter_index import FilterIndex
-    from negserve_server.index.pair_index import PairIndex, sort_unique_triples
+    from negserve_server.index.pair_index import PairIndex
 
-__all__ = ["FilterIndex", "PairIndex", "sort_unique_triples"]
+__all__ = ["FilterIndex", "PairIndex"]

@@ -8,8 +8,9 @@ from collections.abc import Hashable
 import numpy as np
 from numpy.typing import NDArray
 
+from negserve.types.triples import sort_unique_triples
 from negserve_server.errors import IdOutOfRange
-from negserve_server.index.pair_index import PairIndex, sort_unique_triples
+from negserve_server.index.pair_index import PairIndex
 from negserve_server.tables import GraphTables
 
 #: Columns of a triple, and the slot names in that order.

@@ -7,44 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from negserve.types.triples import sort_unique_triples
 from negserve_server.index.kernels import contains_values, count_values, fill_table, find_one
 from negserve_server.index.known_lists import fill_lists, place_lists
 from negserve_server.index.members import fill_members, make_members
 
 #: The most words that the lists of an index take: a start is kept in 32 bits.
 MAX_WORDS = 2**32
-
-
-def sort_unique_triples(triples: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Sort triples by first, then second, then third column, and drop repetitions.
-
-    :param triples: ids below 2^32, shape (n, 3)
-    :return: int64, shape (m, 3), m <= n
-    """
-    if len(triples) == 0:
-        return np.empty((0, 3), dtype=np.int64)
-    rows: NDArray[np.int64] = np.ascontiguousarray(triples, dtype=np.int64)
-    bits = [max(int(column.max()).bit_length(), 1) for column in rows.T]
-    if sum(bits) <= 64:
-        # One sort of packed keys is many times faster than sorting rows.
-        packed = rows[:, 0].astype(np.uint64)
-        for column in (1, 2):
-            packed = (packed << np.uint64(bits[column])) | rows[:, column].astype(np.uint64)
-        # np.unique hashes, which takes many times as long as sorting numbers in place.
-        packed.sort()
-        keep = np.ones(len(packed), dtype=np.bool_)
-        keep[1:] = packed[1:] != packed[:-1]
-        packed = packed[keep]
-        result = np.empty((len(packed), 3), dtype=np.int64)
-        for column in (2, 1):
-            result[:, column] = packed & np.uint64(2 ** bits[column] - 1)
-            packed >>= np.uint64(bits[column])
-        result[:, 0] = packed
-        return result
-    ordered = rows[np.lexsort((rows[:, 2], rows[:, 1], rows[:, 0]))]
-    keep = np.ones(len(ordered), dtype=np.bool_)
-    keep[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
-    return ordered[keep]
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,10 @@ import asyncio
 from contextlib import suppress
 from typing import Any
 
+from negserve.errors import InvalidRequestError
 from negserve_server.admission.limits import SILENT_SECONDS
 from negserve_server.admission.stream import ServerStream
-from negserve_server.errors import InvalidInput
+from negserve_server.errors import Refusal
 from negserve_server.publishing.upload import Announcement, Upload
 
 #: What is wrong with the server, not with what the uploader sent.
@@ -62,14 +63,14 @@ class Publication:
             return
         self.gave_way = True
         if self.silent_seconds > SILENT_SECONDS:
-            error = InvalidInput(
+            error = Refusal(
                 f"the graph {name!r} needs the room of this upload, of which nothing came for "
                 f"{SILENT_SECONDS:g} seconds; publish it again when it can be sent",
                 reason="STREAM_IDLE",
                 limit=SILENT_SECONDS,
             )
         else:
-            error = InvalidInput(
+            error = Refusal(
                 f"the graph {name!r} of another caller needs the room of this upload, one of "
                 f"several whose connection or token has more than half of all; try again later",
                 reason="GRAPH_TOO_LARGE",
@@ -95,5 +96,9 @@ class Publication:
         failure = self._failure
         if failure is None:
             return
-        if is_mine or not isinstance(failure, InvalidInput) or failure.reason in _OF_ALL:
+        if (
+            is_mine
+            or not isinstance(failure, Refusal | InvalidRequestError)
+            or failure.reason in _OF_ALL
+        ):
             raise failure

@@ -12,7 +12,7 @@ from typing import Any
 
 from negserve_server.admission.limits import Limits
 from negserve_server.admission.stream import ServerStream
-from negserve_server.errors import InvalidInput
+from negserve_server.errors import Refusal
 from negserve_server.graph import TriplesFactory
 from negserve_server.publishing.datasets import Datasets, check_fingerprint
 from negserve_server.publishing.publication import Publication
@@ -63,7 +63,7 @@ class Publications:
     def is_served(self, announcement: Announcement) -> bool:
         """Tell whether a graph is there.
 
-        :raises InvalidInput: with ``FINGERPRINT_MISMATCH`` if its name is another graph's
+        :raises Refusal: with ``FINGERPRINT_MISMATCH`` if its name is another graph's
         """
         if announcement.name not in self._datasets:
             return False
@@ -74,7 +74,7 @@ class Publications:
     def join(self, announcement: Announcement) -> Publication:
         """Give the publication of a graph that is not there; begin it if none is under way.
 
-        :raises InvalidInput: if it is not allowed, does not fit, or its name is another graph's
+        :raises Refusal: if it is not allowed, does not fit, or its name is another graph's
         """
         publication = self._under_way.get(announcement.name)
         if publication is not None:
@@ -82,7 +82,7 @@ class Publications:
             check_fingerprint(announcement.name, announcement.fingerprint, underway)
             return publication
         if not self._allowed:
-            raise InvalidInput(
+            raise Refusal(
                 f"there is no dataset {announcement.name!r}, and this server takes none from "
                 f"clients; ask its operator for --allow-publish, or to load it with --dataset",
                 reason="PUBLISH_NOT_ALLOWED",
@@ -122,7 +122,7 @@ class Publications:
     def note_arrival(self, publication: Publication) -> None:
         """Make room for what has arrived of a graph; if that is all, let idle graphs give way.
 
-        :raises InvalidInput: with ``GRAPH_TOO_LARGE`` if there is no room; all who wait for the
+        :raises Refusal: with ``GRAPH_TOO_LARGE`` if there is no room; all who wait for the
             graph are told
         """
         under_way = self._under_way.values()

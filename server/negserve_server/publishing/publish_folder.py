@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from negserve_server.errors import MalformedFile, shortened
+from negserve.types.text import shortened
+from negserve_server.errors import MalformedFile
 from negserve_server.graph.triples_factory import TriplesFactory
 from negserve_server.graph.type_constraints import TypeConstraints
 from negserve_server.graph.vocabulary import Vocabulary

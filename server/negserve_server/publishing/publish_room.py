@@ -7,7 +7,7 @@ from itertools import chain
 from typing import NamedTuple
 
 from negserve_server.admission.limits import SILENT_SECONDS, Limits
-from negserve_server.errors import InvalidInput
+from negserve_server.errors import Refusal
 from negserve_server.publishing.datasets import Datasets
 from negserve_server.publishing.publication import Publication
 from negserve_server.publishing.upload import Announcement
@@ -49,7 +49,7 @@ class PublishRoom:
     def check_announced(self, announcement: Announcement) -> None:
         """Refuse a graph that could not be published now, if nothing else were under way.
 
-        :raises InvalidInput: with ``GRAPH_TOO_LARGE``
+        :raises Refusal: with ``GRAPH_TOO_LARGE``
         """
         lacking = self._lacking(_announced(announcement), self._used(self._idle()))
         if lacking is not None:
@@ -57,7 +57,7 @@ class PublishRoom:
 
     def check_arrived(
         self, publication: Publication, under_way: Collection[Publication]
-    ) -> InvalidInput | None:
+    ) -> Refusal | None:
         """Make room for what has arrived of a graph; say what is lacking if there is none.
 
         :param under_way: all uploads, this one among them
@@ -124,12 +124,12 @@ class PublishRoom:
                 return True
         return False
 
-    def _lacking(self, needed: Size, used: Size) -> InvalidInput | None:
+    def _lacking(self, needed: Size, used: Size) -> Refusal | None:
         """Say what a graph has no room for; None if it fits."""
         for field, value, taken, room in zip(Size._fields, needed, used, self._room, strict=True):
             left = max(0, room - taken)
             if value > left:
-                return InvalidInput(
+                return Refusal(
                     f"{field} is {value}, there is room for {left}: the server takes {room} of "
                     f"all published graphs together, and the others were used within "
                     f"{self._limits.publish_keep_seconds:g} seconds, or are on their way. Try "

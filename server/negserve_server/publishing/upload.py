@@ -11,7 +11,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from negserve_server.errors import IdOutOfRange, InvalidConfiguration, InvalidInput
+from negserve.types.invalid import invalid_configuration
+from negserve_server.errors import IdOutOfRange, InvalidInput
 from negserve_server.graph.triples_factory import TriplesFactory
 from negserve_server.graph.type_constraints import CONSTRAINED_SLOTS, TypeConstraints
 from negserve_server.graph.vocabulary import MAX_LABEL_BYTES, Vocabulary
@@ -44,7 +45,7 @@ class Announcement:
     :ivar num_pairs: how many pairs of relation and allowed entity will come, by slot; None for a
         graph without type constraints
     :ivar num_label_bytes: how many bytes of labels will come; None for a graph without labels
-    :raises InvalidConfiguration: naming the field, its value and what is legal
+    :raises InvalidRequestError: naming the field, its value and what is legal
     """
 
     name: str
@@ -57,28 +58,28 @@ class Announcement:
 
     def __post_init__(self) -> None:
         if not LEGAL_NAME.fullmatch(self.name):
-            raise InvalidConfiguration(
+            raise invalid_configuration(
                 "name",
                 self.name if len(self.name) <= 100 else f"{self.name[:100]}...",
                 "give 1 to 100 of A-Z, a-z, 0-9, '.', '_' and '-', the first a letter or a digit",
             )
         if not _FINGERPRINT.fullmatch(self.fingerprint):
-            raise InvalidConfiguration(
+            raise invalid_configuration(
                 "fingerprint", self.fingerprint[:100], "give 64 hexadecimal digits in lower case"
             )
         for field in ("num_entities", "num_relations"):
             if not 1 <= getattr(self, field) <= _ID_SPACE:
-                raise InvalidConfiguration(
+                raise invalid_configuration(
                     field, getattr(self, field), f"give 1 to {_ID_SPACE}", limit=_ID_SPACE
                 )
         if self.num_triples.get("training", 0) < 1:
-            raise InvalidConfiguration(
+            raise invalid_configuration(
                 "splits", dict(self.num_triples), "give training, with at least one triple"
             )
         if self.num_pairs is not None:
             most = self.num_entities * self.num_relations
             if max(self.num_pairs.values()) > most or not any(self.num_pairs.values()):
-                raise InvalidConfiguration(
+                raise invalid_configuration(
                     "type_constraints",
                     dict(self.num_pairs),
                     f"give 1 to {most} different pairs; leave it out for a graph without",
@@ -86,7 +87,7 @@ class Announcement:
         if self.num_label_bytes is not None:
             least, most = self.num_ids, self.num_ids * MAX_LABEL_BYTES
             if not least <= self.num_label_bytes <= most:
-                raise InvalidConfiguration(
+                raise invalid_configuration(
                     "labels",
                     self.num_label_bytes,
                     f"give {least} to {most} bytes: each of {self.num_ids} labels has 1 to "
@@ -239,7 +240,7 @@ class Upload:
         :param first_id: how many of the kind should have come before
         :param labels: at least one
         :raises InvalidInput: if these are not the ones that are due, or more bytes than announced
-        :raises InvalidConfiguration: for a label that is not legal
+        :raises InvalidRequestError: for a label that is not legal
         """
         self._check_due("labels", kind, f"labels of {kind} ids", first_id, len(labels))
         series = pl.Series(labels, dtype=pl.String)
@@ -278,7 +279,7 @@ class Upload:
         """Make the graph, and let go of what has come.
 
         :raises InvalidInput: with ``FINGERPRINT_MISMATCH`` if it is not the announced one
-        :raises InvalidConfiguration: for a label that came twice
+        :raises InvalidRequestError: for a label that came twice
         """
         announcement = self._announcement
         splits: dict[str, NDArray[np.uint32]] = {}

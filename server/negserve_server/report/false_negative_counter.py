@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from negserve_server.index import sort_unique_triples
+from negserve.types.triples import sort_unique_triples
 from negserve_server.jit.compiled import compiled
 from negserve_server.sampling.domain import Cell, Domain
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from negserve_server.errors import InvalidConfiguration
+from negserve.types.invalid import invalid_configuration
 from negserve_server.graph.triples_factory import TriplesFactory
 from negserve_server.report.false_negative_counter import FalseNegativeCounter, Probabilities
 from negserve_server.sampling import SPLITS, SamplerConfig
@@ -143,22 +143,22 @@ def false_negative_report(
     :param alpha: exponent of kind ``degree``
     :param progress: called with each kind before the work on it begins
     :return: a report per kind, in the order of ``kinds``
-    :raises InvalidConfiguration: naming what the graph can't serve
+    :raises InvalidRequestError: naming what the graph can't serve
     """
     if kinds is None:
         kinds = [kind for kind in REPORTED_KINDS if _is_possible(kind, factory, corruption_scheme)]
     if not kinds or set(kinds) - set(REPORTED_KINDS):
-        raise InvalidConfiguration(
+        raise invalid_configuration(
             "kinds", tuple(kinds), f"give some of {', '.join(REPORTED_KINDS)}"
         )
     if alpha != _DEFAULT_ALPHA and "degree" not in kinds:
-        raise InvalidConfiguration("alpha", alpha, "it has no effect without kind degree")
+        raise invalid_configuration("alpha", alpha, "it has no effect without kind degree")
     chosen = tuple(split for split in SPLITS if splits is None or split in splits)
     if splits is None:
         chosen = tuple(split for split in chosen if split in factory.splits)
     unknown = [split for split in splits or chosen if split not in factory.splits]
     if unknown or not chosen:
-        raise InvalidConfiguration(
+        raise invalid_configuration(
             "splits", tuple(splits or ()), f"this graph has {', '.join(factory.splits)}"
         )
     configs = [

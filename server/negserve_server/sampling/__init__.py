@@ -15,7 +15,7 @@ with needing("negserve_server.sampling", "negserve[server]"):
     )
     from negserve_server.sampling.domain import Domain, Graph
     from negserve_server.sampling.permutation import Permutation
-    from negserve_server.sampling.sampler import Sampler, as_triples
+    from negserve_server.sampling.sampler import Sampler
     from negserve_server.sampling.statistics import RelationStatistics
 
 __all__ = [
@@ -32,5 +32,4 @@ __all__ = [
     "RelationStatistics",
     "Sampler",
     "SamplerConfig",
-    "as_triples",
 ]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from negserve_server.index import sort_unique_triples
+from negserve.types.triples import sort_unique_triples
 
 #: Where the candidates of a relation begin that may take every id.
 EVERY_ID = -1

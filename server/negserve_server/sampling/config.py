@@ -8,7 +8,7 @@ from typing import Literal, TypeVar
 
 import numpy as np
 
-from negserve_server.errors import InvalidConfiguration
+from negserve.types.invalid import invalid_configuration
 from negserve_server.sampling.id_set import IdSet
 
 _T = TypeVar("_T", bound=str)
@@ -47,7 +47,7 @@ def _in_order(values: tuple[_T, ...], legal: tuple[_T, ...], field: str) -> tupl
         or len(set(values)) != len(values)
         or set(values) - set(legal)
     ):
-        raise InvalidConfiguration(
+        raise invalid_configuration(
             field, values, f"give different ones of {', '.join(map(str, legal))}", limit=legal
         )
     return tuple(value for value in legal if value in values)
@@ -88,7 +88,7 @@ class SamplerConfig:
     :ivar log_q: whether the log probability of each negative is given along
     :ivar seed: key of the generator, 0 to 2^64 - 1
     :ivar algorithm_version: version of the sampling function; 0 asks for the newest
-    :raises InvalidConfiguration: naming the field, its value and what is legal
+    :raises InvalidRequestError: naming the field, its value and what is legal
     """
 
     kind: Kind = "basic"
@@ -118,30 +118,30 @@ class SamplerConfig:
 
     def _check_kind(self) -> None:
         if self.kind not in KINDS:
-            raise InvalidConfiguration(
+            raise invalid_configuration(
                 "kind", self.kind, f"choose from {', '.join(KINDS)}", limit=KINDS
             )
         if (self.kind == "mixture") != bool(self.mixture):
-            raise InvalidConfiguration(
+            raise invalid_configuration(
                 "mixture", self.mixture, "give parts if and only if kind is mixture"
             )
         try:
             parts = tuple((kind, shares) for kind, shares in self.mixture)
         except (TypeError, ValueError):
-            raise InvalidConfiguration(
+            raise invalid_configuration(
                 "mixture", self.mixture, "give pairs of a kind and a number of shares"
             ) from None
         simple = [kind for kind in KINDS if kind != "mixture"]
         kinds = [str(kind) for kind, _ in parts]
         if set(kinds) - set(simple) or len(set(kinds)) < len(kinds):
-            raise InvalidConfiguration(
+            raise invalid_configuration(
                 "mixture",
                 self.mixture,
                 f"give different kinds of {', '.join(simple)}",
                 limit=tuple(simple),
             )
         if not all(_is_integer(shares, 1, MAX_SHARES) for _, shares in parts):
-            raise InvalidConfiguration(
+            raise invalid_configuration(
                 "mixture",
                 self.mixture,
                 f"give whole shares from 1 to {MAX_SHARES}",
@@ -154,26 +154,26 @@ class SamplerConfig:
             and math.isfinite(self.alpha)
             and 0 <= self.alpha <= MAX_ALPHA
         ):
-            raise InvalidConfiguration(
+            raise invalid_configuration(
                 "alpha", self.alpha, f"give a number from 0 to {MAX_ALPHA}", limit=MAX_ALPHA
             )
         object.__setattr__(self, "alpha", float(self.alpha))
         if self.alpha != 0.75 and "degree" not in dict(self.parts):
-            raise InvalidConfiguration(
+            raise invalid_configuration(
                 "alpha", self.alpha, "it has no effect without kind degree; leave it out"
             )
 
     def _check_numbers(self) -> None:
         for field in ("distinct", "log_q"):
             if not isinstance(getattr(self, field), bool):
-                raise InvalidConfiguration(field, getattr(self, field), "give true or false")
+                raise invalid_configuration(field, getattr(self, field), "give true or false")
         for field, lowest, highest in (
             ("num_negs_per_pos", 1, MAX_NUM_NEGS_PER_POS),
             ("chunk_size", 1, MAX_CHUNK_SIZE),
             ("seed", 0, 2**64 - 1),
         ):
             if not _is_integer(getattr(self, field), lowest, highest):
-                raise InvalidConfiguration(
+                raise invalid_configuration(
                     field,
                     getattr(self, field),
                     f"give a number from {lowest} to {highest}",
@@ -182,7 +182,7 @@ class SamplerConfig:
         if self.algorithm_version == 0:
             object.__setattr__(self, "algorithm_version", ALGORITHM_VERSION)
         if self.algorithm_version != ALGORITHM_VERSION:
-            raise InvalidConfiguration(
+            raise invalid_configuration(
                 "algorithm_version",
                 self.algorithm_version,
                 f"this server computes version {ALGORITHM_VERSION}; use that or 0",
@@ -191,12 +191,12 @@ class SamplerConfig:
 
     def _check_slots(self) -> None:
         if not self.corruption_scheme:
-            raise InvalidConfiguration("corruption_scheme", (), "give at least one slot")
+            raise invalid_configuration("corruption_scheme", (), "give at least one slot")
         scheme = _in_order(self.corruption_scheme, SLOTS, "corruption_scheme")
         object.__setattr__(self, "corruption_scheme", scheme)
         typed = [kind for kind, _ in self.parts if kind not in _KINDS_WITH_RELATIONS]
         if typed and "relation" in scheme:
-            raise InvalidConfiguration(
+            raise invalid_configuration(
                 "corruption_scheme",
                 scheme,
                 f"kind {typed[0]} replaces only head and tail; use basic or degree for relations",
@@ -210,50 +210,50 @@ class SamplerConfig:
         splits = _in_order(self.filter_splits, SPLITS, "filter_splits")
         object.__setattr__(self, "filter_splits", splits)
         if self.filter_mode not in FILTER_MODES:
-            raise InvalidConfiguration(
+            raise invalid_configuration(
                 "filter_mode",
                 self.filter_mode,
                 f"choose from {', '.join(FILTER_MODES)}",
                 limit=FILTER_MODES,
             )
         if self.filter_mode == "mask" and not splits:
-            raise InvalidConfiguration(
+            raise invalid_configuration(
                 "filter_mode", "mask", "without filter_splits there is nothing to flag"
             )
 
     def _check_distinct(self) -> None:
         if self.kind == "degree":
-            raise InvalidConfiguration(
+            raise invalid_configuration(
                 "distinct",
                 True,
                 "distinct values can't follow the weights of kind degree, since the heaviest "
                 "would be drawn at most once",
             )
         if self.kind == "mixture":
-            raise InvalidConfiguration(
+            raise invalid_configuration(
                 "distinct", True, "in a mixture, a part would have to know what others drew"
             )
         if self.log_q:
-            raise InvalidConfiguration(
+            raise invalid_configuration(
                 "log_q", True, "distinct draws depend on each other: none has its own probability"
             )
 
     def _check_chunks(self) -> None:
         if self.kind not in _KINDS_OF_CHUNKS:
-            raise InvalidConfiguration(
+            raise invalid_configuration(
                 "chunk_size",
                 self.chunk_size,
                 f"candidates of kind {self.kind} depend on the relation, which differs in a chunk; "
                 f"use {', '.join(sorted(_KINDS_OF_CHUNKS))}",
             )
         if "relation" in self.corruption_scheme and len(self.corruption_scheme) > 1:
-            raise InvalidConfiguration(
+            raise invalid_configuration(
                 "chunk_size",
                 self.chunk_size,
                 "one set of values can't serve the relation and an entity slot; replace either",
             )
         if self.filter_splits and self.filter_mode == "exact":
-            raise InvalidConfiguration(
+            raise invalid_configuration(
                 "filter_mode",
                 "exact",
                 "one set of values can't avoid what is known of each positive of a chunk; use mask",
@@ -279,16 +279,16 @@ def as_candidates(ids: object) -> IdSet:
     """Take ids as candidates.
 
     :param ids: integers, in any order, as a sequence or an array
-    :raises InvalidConfiguration: for none, for what is no integer, or is outside every id space
+    :raises InvalidRequestError: for none, for what is no integer, or is outside every id space
     """
     try:
         return IdSet(ids)  # type: ignore[arg-type]
     except ValueError as error:
         if len(error.args) == 2:
-            raise InvalidConfiguration(
+            raise invalid_configuration(
                 "candidates", error.args[1], "give ids of the graph"
             ) from error
-        raise InvalidConfiguration(
+        raise invalid_configuration(
             "candidates", _shortened(ids), "give entity ids, at least one"
         ) from error
 

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from negserve_server.errors import InvalidConfiguration
+from negserve.types.invalid import invalid_configuration
 from negserve_server.index import FilterIndex, PairIndex
 from negserve_server.index.members import members_bytes
 from negserve_server.jit.addresses import address_of
@@ -96,7 +96,7 @@ class Domain:
     :param graph: where to draw it from
     :param filter_index: index over exactly the splits of ``config.filter_splits``; None if
         those are empty
-    :raises InvalidConfiguration: if the graph can't serve the configuration
+    :raises InvalidRequestError: if the graph can't serve the configuration
     :raises TablesFull: if there is no room for its tables
     :raises ValueError: if the index does not fit the configuration
     """
@@ -149,20 +149,20 @@ class Domain:
     def _check(self, config: SamplerConfig) -> None:
         for slot in config.corruption_scheme:
             if self.num_ids[SLOTS.index(slot)] < 2:
-                raise InvalidConfiguration(
+                raise invalid_configuration(
                     "corruption_scheme",
                     config.corruption_scheme,
                     f"the graph has only one id for the {slot}, so nothing can replace it",
                 )
         if config.candidates is not None and config.candidates[-1] >= self.num_ids[0]:
-            raise InvalidConfiguration(
+            raise invalid_configuration(
                 "candidates",
                 config.candidates[-1],
                 f"the graph has {self.num_ids[0]} entities, ids 0 to {self.num_ids[0] - 1}",
                 limit=self.num_ids[0] - 1,
             )
         if "typed" in dict(config.parts) and self._graph.heads is None:
-            raise InvalidConfiguration(
+            raise invalid_configuration(
                 "kind", config.kind, "the dataset has no type constraints; add a file of them"
             )
 
@@ -246,7 +246,7 @@ class Domain:
         distinct = Frequencies.of(frequencies)
         of_frequency = distinct.units(alpha)
         if not of_frequency.any():
-            raise InvalidConfiguration(
+            raise invalid_configuration(
                 "candidates",
                 f"{len(frequencies)} entities",
                 f"none of them is a {SLOTS[slot]} of a training triple, so all weigh 0; "

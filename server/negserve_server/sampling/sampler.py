@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from negserve_server.errors import InvalidConfiguration, InvalidInput, PositionOutOfRange
+from negserve.types.invalid import invalid_configuration
+from negserve.types.triples import as_triples
+from negserve_server.errors import PositionOutOfRange
 from negserve_server.index.filter_index import check_ids
 from negserve_server.jit.addresses import NOWHERE, address_of
 from negserve_server.jit.scratch import scratch
@@ -17,55 +19,19 @@ from negserve_server.sampling.kernels.corrupt_chunks import chunks_scratch, corr
 from negserve_server.sampling.kernels.corrupt_one import corrupt_one, one_scratch
 
 
-def as_triples(triples: ArrayLike) -> NDArray[np.int64]:
-    """Check shape and dtype of triples.
-
-    :return: int64, C-contiguous, shape (n, 3)
-    :raises InvalidInput: for another shape, or ids that are not integers
-    """
-    array = np.asarray(triples)
-    if array.dtype == np.int64 and array.ndim == 2 and array.shape[1] == 3:
-        flags = array.flags
-        if flags.c_contiguous and flags.writeable:
-            return array
-    if array.ndim != 2 or array.shape[1] != 3:
-        raise InvalidInput(
-            f"triples have shape {array.shape}; give (n, 3): head, relation, tail",
-            reason="SHAPE_MISMATCH",
-            value=array.shape,
-            expected="(n, 3)",
-        )
-    if not np.issubdtype(array.dtype, np.integer):
-        raise InvalidInput(
-            f"triples have dtype {array.dtype}; give integer ids",
-            reason="SHAPE_MISMATCH",
-            value=array.dtype,
-            expected="an integer dtype",
-        )
-    if array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max:
-        raise InvalidInput(
-            f"triples have an id {array.max()}; an id space holds at most 2^32",
-            reason="ENTITY_ID_OUT_OF_RANGE",
-            value=array.max(),
-            limit=2**32,
-        )
-    # Read-only arrays are another type to numba: a copy is cheaper than another compilation.
-    return np.require(array, dtype=np.int64, requirements=["C", "W"])
-
-
 class Sampler:
     """Draws negatives as ``config`` says. Immutable; safe to use from many threads.
 
     :param config: what to draw
     :param domain: the legal values, made for a configuration that differs from ``config``
         at most in what a domain does not depend on
-    :raises InvalidConfiguration: for more distinct values of a chunk than candidates
+    :raises InvalidRequestError: for more distinct values of a chunk than candidates
     """
 
     def __init__(self, config: SamplerConfig, domain: Domain) -> None:
         num_candidates = int(domain.cells[0].candidates.counts[0])
         if config.distinct and config.chunk_size > 1 and config.num_negs_per_pos > num_candidates:
-            raise InvalidConfiguration(
+            raise invalid_configuration(
                 "num_negs_per_pos",
                 config.num_negs_per_pos,
                 f"the distinct values of a chunk are at most the {num_candidates} candidates",

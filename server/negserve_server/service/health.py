@@ -9,9 +9,10 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2
 
+from negserve.types.text import MOST_CHARACTERS
 from negserve_server.admission.stream import ServerStream
 from negserve_server.admission.streams import OpenStreams, draining
-from negserve_server.errors import MOST_CHARACTERS, InvalidInput
+from negserve_server.errors import InvalidInput
 from negserve_server.publishing.datasets import Datasets
 from negserve_server.service.handlers import SERVICE, many_requests, one_request
 

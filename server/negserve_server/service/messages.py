@@ -9,9 +9,10 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from negserve.types.invalid import invalid_configuration
 from negserve.v1 import sampler_pb2 as pb
 from negserve_server.admission.limits import MAX_REQUEST_BYTES, Limits, check_limit
-from negserve_server.errors import InvalidConfiguration, InvalidInput
+from negserve_server.errors import InvalidInput
 from negserve_server.graph.epoch import EpochBatch, EpochConfig, Tail
 from negserve_server.publishing.upload import Announcement, LabelKind
 from negserve_server.sampling import CorruptedBatch, Sampler, SamplerConfig
@@ -154,12 +155,12 @@ def batch_bytes(sampler: Sampler, num_positives: int) -> int:
 def decode_announcement(message: pb.PublishAnnouncement) -> Announcement:
     """Decode what a client says of a graph that it publishes.
 
-    :raises InvalidConfiguration: naming the field, its value and what is legal
+    :raises InvalidRequestError: naming the field, its value and what is legal
     """
     splits = decode_splits([split.split for split in message.splits], "splits")
     counts = dict(zip(splits, (split.num_triples for split in message.splits), strict=True))
     if len(counts) < len(splits):
-        raise InvalidConfiguration("splits", splits, "give each split once")
+        raise invalid_configuration("splits", splits, "give each split once")
     return Announcement(
         name=message.name,
         fingerprint=message.fingerprint,
@@ -181,7 +182,7 @@ def decode_announcement(message: pb.PublishAnnouncement) -> Announcement:
 def decode_chunk(message: pb.PublishChunk, limits: Limits) -> tuple[Split, int, NDArray[np.int64]]:
     """Decode split, first row and triples of a chunk.
 
-    :raises InvalidConfiguration: for a value that is no split
+    :raises InvalidRequestError: for a value that is no split
     :raises InvalidInput: for a wrong checksum, or triples that :func:`decode_triples` refuses
     """
     triples = message.triples
@@ -195,7 +196,7 @@ def decode_type_constraints(
 ) -> tuple[Slot, int, NDArray[np.int64]]:
     """Decode slot, first row and pairs of relation and entity, shape (n, 2).
 
-    :raises InvalidConfiguration: for a value that is no slot, or that of relations
+    :raises InvalidRequestError: for a value that is no slot, or that of relations
     :raises InvalidInput: for a wrong checksum, columns of unequal length, a bad width, or too many
         pairs
     """
@@ -220,7 +221,7 @@ def decode_type_constraints(
 def decode_labels(message: pb.PublishLabels) -> tuple[LabelKind, int, Sequence[str]]:
     """Decode kind, first id and labels.
 
-    :raises InvalidConfiguration: for a value that is no kind of labels
+    :raises InvalidRequestError: for a value that is no kind of labels
     :raises InvalidInput: for a wrong checksum
     """
     _check_crc32(message.crc32, *(label.encode() + b"\0" for label in message.labels))
@@ -249,7 +250,7 @@ def _check_crc32(told: int, *pieces: bytes) -> None:
 def decode_epoch(request: pb.SampleEpochRequest, limits: Limits) -> EpochConfig:
     """Decode what a ``SampleEpoch`` request says of the epoch.
 
-    :raises InvalidConfiguration: naming the field, its value and what is legal
+    :raises InvalidRequestError: naming the field, its value and what is legal
     :raises InvalidInput: with ``LIMIT_EXCEEDED`` for a batch that no message holds
     """
     num_negs_per_pos = max(1, request.sampler.num_negs_per_pos)
@@ -258,7 +259,7 @@ def decode_epoch(request: pb.SampleEpochRequest, limits: Limits) -> EpochConfig:
         limits.max_triples_per_message,
     )
     if request.batch_size < 1:
-        raise InvalidConfiguration("batch_size", 0, f"give a number from 1 to {most}", limit=most)
+        raise invalid_configuration("batch_size", 0, f"give a number from 1 to {most}", limit=most)
     config = EpochConfig(
         epoch=request.epoch,
         batch_size=request.batch_size,
@@ -323,7 +324,7 @@ def encode_epoch_batch(
 def decode_splits(values: Sequence[int], field: str) -> tuple[Split, ...]:
     """Decode splits.
 
-    :raises InvalidConfiguration: for a value that is no split
+    :raises InvalidRequestError: for a value that is no split
     """
     _check_count(field, len(values), len(SPLITS))
     return tuple(_look_up(SPLITS, value, field) for value in values)
@@ -332,7 +333,7 @@ def decode_splits(values: Sequence[int], field: str) -> tuple[Split, ...]:
 def decode_config(message: pb.SamplerConfig, limits: Limits) -> SamplerConfig:
     """Decode a sampler configuration.
 
-    :raises InvalidConfiguration: naming the field, its value and what is legal
+    :raises InvalidRequestError: naming the field, its value and what is legal
     :raises InvalidInput: with ``LIMIT_EXCEEDED`` for a k over the server's limit, or for
         ``candidates`` that are no ids
     """
@@ -342,7 +343,7 @@ def decode_config(message: pb.SamplerConfig, limits: Limits) -> SamplerConfig:
     kind = _look_up(KINDS, message.kind, "kind")
     most = limits.negatives_per_positive(message.log_q)
     if message.num_negs_per_pos < 1:
-        raise InvalidConfiguration(
+        raise invalid_configuration(
             "num_negs_per_pos", 0, f"give a number from 1 to {most}", limit=most
         )
     check_limit(
@@ -372,13 +373,13 @@ def decode_config(message: pb.SamplerConfig, limits: Limits) -> SamplerConfig:
 def _check_count(field: str, count: int, most: int) -> None:
     """Refuse a list with repetitions for sure: an error must not quote a million values."""
     if count > most:
-        raise InvalidConfiguration(field, f"{count} values", "give different ones", limit=most)
+        raise invalid_configuration(field, f"{count} values", "give different ones", limit=most)
 
 
 def _look_up(names: Mapping[int, _Name], value: int, field: str) -> _Name:
     if value not in names:
         numbers = tuple(sorted(names))
-        raise InvalidConfiguration(field, value, f"choose from {list(numbers)}", limit=numbers)
+        raise invalid_configuration(field, value, f"choose from {list(numbers)}", limit=numbers)
     return names[value]
 
 

@@ -19,7 +19,8 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from negserve_server.errors import IdOutOfRange, InvalidConfiguration, PositionOutOfRange
+from negserve.errors import InvalidRequestError
+from negserve_server.errors import IdOutOfRange, PositionOutOfRange
 from negserve_server.graph import TriplesFactory
 from negserve_server.graph.epoch import (
     MAX_BATCH_SIZE,
@@ -567,7 +568,7 @@ LAST_EPOCH = 2**64 // 3 - 1
 def test_what_makes_no_epoch_is_refused_by_field(
     options: dict[str, Any], field: str, value: object, limit: str
 ) -> None:
-    with pytest.raises(InvalidConfiguration) as caught:
+    with pytest.raises(InvalidRequestError) as caught:
         FEW.epoch(sampler_config("basic"), EpochConfig(**options))
     assert caught.value.reason == "INVALID_CONFIGURATION"
     assert caught.value.metadata["field"] == field

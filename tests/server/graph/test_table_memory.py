@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from negserve_server.errors import InvalidConfiguration, TablesFull
+from negserve.errors import InvalidRequestError
+from negserve_server.errors import TablesFull
 from negserve_server.graph import TriplesFactory
 from negserve_server.graph.epoch import EpochConfig
 from negserve_server.graph.type_constraints import TypeConstraints
@@ -103,9 +104,9 @@ def test_refused_configurations_leave_nothing(traced: None) -> None:
     before = allocated()
     for number in range(20):
         candidates = np.arange(number, NUM_ENTITIES)
-        with pytest.raises(InvalidConfiguration, match="no type constraints"):
+        with pytest.raises(InvalidRequestError, match="no type constraints"):
             factory.open_sampler(kind="typed", candidates=candidates)
-        with pytest.raises(InvalidConfiguration, match="ids 0 to 19999"):
+        with pytest.raises(InvalidRequestError, match="ids 0 to 19999"):
             factory.open_sampler(candidates=np.append(candidates, 2**31))
     assert (len(tables), tables.num_bytes) == (0, 0)
     # 40 sets of candidates are 3.2 MB, of which the last refusals have some.

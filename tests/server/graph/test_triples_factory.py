@@ -15,7 +15,8 @@ import polars as pl
 import pytest
 from numpy.typing import NDArray
 
-from negserve_server.errors import IdOutOfRange, InvalidConfiguration, InvalidInput
+from negserve.errors import InvalidRequestError
+from negserve_server.errors import IdOutOfRange, InvalidInput
 from negserve_server.graph import TriplesFactory, Vocabulary
 from negserve_server.graph import world as world_package
 from tests.support.graphs import GRAPHS, graph_path, load
@@ -338,7 +339,7 @@ def test_a_split_that_the_graph_lacks_is_refused(splits: tuple[str, ...]) -> Non
         lambda: factory.filter_index(splits),
         lambda: factory.contains(TRAINING, splits),
     ):
-        with pytest.raises(InvalidConfiguration, match="this graph has training, validation") as e:
+        with pytest.raises(InvalidRequestError, match="this graph has training, validation") as e:
             refused()
         assert e.value.metadata["field"] == "splits"
         assert e.value.metadata["value"] == str(splits)

@@ -11,7 +11,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from negserve_server.index import PairIndex, sort_unique_triples
+from negserve.types.triples import sort_unique_triples
+from negserve_server.index import PairIndex
 
 LARGEST_ID = 2**32 - 1
 Triple = tuple[int, int, int]

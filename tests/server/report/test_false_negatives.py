@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from negserve_server.errors import InvalidConfiguration
+from negserve.errors import InvalidRequestError
 from negserve_server.graph import TriplesFactory, TypeConstraints
 from negserve_server.report import FalseNegativeReport, false_negative_report
 from negserve_server.report.false_negatives import REPORTED_KINDS
@@ -378,7 +378,7 @@ def test_kinds_come_in_the_order_asked_for_and_are_announced() -> None:
 )
 def test_what_the_graph_can_not_serve_is_refused(options: dict[str, Any], message: str) -> None:
     factory = TriplesFactory(TOY, num_entities=4, num_relations=3)
-    with pytest.raises(InvalidConfiguration, match=message):
+    with pytest.raises(InvalidRequestError, match=message):
         false_negative_report(factory, **options)
 
 

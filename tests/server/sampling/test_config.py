@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from negserve_server.errors import InvalidConfiguration, InvalidInput, NegserveServerError
+from negserve.errors import InvalidRequestError
+from negserve_server.errors import InvalidInput, NegserveServerError
 from negserve_server.graph import TriplesFactory, TypeConstraints
 from negserve_server.index import FilterIndex
 from negserve_server.sampling import (
@@ -97,7 +98,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
 def test_a_value_that_is_not_legal_is_named_with_the_remedy(
     options: dict[str, Any], field: str, remedy: str
 ) -> None:
-    with pytest.raises(InvalidConfiguration) as caught:
+    with pytest.raises(InvalidRequestError) as caught:
         SamplerConfig(**options)
     assert caught.value.reason == "INVALID_CONFIGURATION"
     assert caught.value.metadata["field"] == field
@@ -111,14 +112,14 @@ def test_a_value_that_is_not_legal_is_named_with_the_remedy(
     [("num_negs_per_pos", 0), ("seed", -1), ("kind", "x"), ("filter_splits", ("train",))],
 )
 def test_a_refusal_shows_the_value(field: str, value: Any) -> None:
-    with pytest.raises(InvalidConfiguration) as caught:
+    with pytest.raises(InvalidRequestError) as caught:
         SamplerConfig(**{field: value})
     assert caught.value.metadata["value"] == str(value)
     assert str(caught.value).startswith(f"{field}={value!r} is not legal")
 
 
 def test_a_refusal_of_many_candidates_does_not_show_them_all() -> None:
-    with pytest.raises(InvalidConfiguration) as caught:
+    with pytest.raises(InvalidRequestError) as caught:
         SamplerConfig(candidates=tuple(i + 0.5 for i in range(10_000)))  # type: ignore[arg-type]
     assert len(str(caught.value)) < 300
 
@@ -126,7 +127,7 @@ def test_a_refusal_of_many_candidates_does_not_show_them_all() -> None:
 @pytest.mark.parametrize("field", ["distinct", "log_q"])
 @pytest.mark.parametrize("value", ["false", 1, 0, None])
 def test_only_truth_values_switch_options(field: str, value: Any) -> None:
-    with pytest.raises(InvalidConfiguration, match=f"{field}=.* is not legal") as caught:
+    with pytest.raises(InvalidRequestError, match=f"{field}=.* is not legal") as caught:
         SamplerConfig(**{field: value})
     assert caught.value.metadata["field"] == field
 
@@ -142,7 +143,7 @@ def test_only_truth_values_switch_options(field: str, value: Any) -> None:
     ids=str,
 )
 def test_nested_values_are_refused_like_others(options: dict[str, Any], field: str) -> None:
-    with pytest.raises(InvalidConfiguration) as caught:
+    with pytest.raises(InvalidRequestError) as caught:
         SamplerConfig(**options)
     assert caught.value.metadata["field"] == field
 
@@ -191,7 +192,7 @@ COMBINATIONS: list[tuple[dict[str, Any], str, str]] = [
 def test_a_combination_without_meaning_is_refused_with_the_reason(
     options: dict[str, Any], field: str, reason: str
 ) -> None:
-    with pytest.raises(InvalidConfiguration) as caught:
+    with pytest.raises(InvalidRequestError) as caught:
         SamplerConfig(**options)
     assert caught.value.metadata["field"] == field
     assert reason in caught.value.metadata["expected"]
@@ -253,7 +254,7 @@ def small(*, num_relations: int = 3, constrained: bool = True) -> TriplesFactory
 
 @pytest.mark.parametrize("kind", [{"kind": "typed"}, mixture(("basic", 1), ("typed", 1))])
 def test_typed_negatives_need_type_constraints(kind: dict[str, Any]) -> None:
-    with pytest.raises(InvalidConfiguration, match="no type constraints") as caught:
+    with pytest.raises(InvalidRequestError, match="no type constraints") as caught:
         small(constrained=False).open_sampler(**kind)
     assert caught.value.metadata["field"] in {"kind", "mixture"}
     assert small().open_sampler(**kind).sample(SMALL, 0).replaced.shape == (8, 1)
@@ -273,7 +274,7 @@ def test_a_slot_with_a_single_id_cannot_be_replaced(
     factory = TriplesFactory(
         {"training": [(0, 0, 0)]}, num_entities=num_entities, num_relations=num_relations
     )
-    with pytest.raises(InvalidConfiguration, match=f"only one id for the {slot}") as caught:
+    with pytest.raises(InvalidRequestError, match=f"only one id for the {slot}") as caught:
         factory.open_sampler(corruption_scheme=scheme)
     assert caught.value.metadata["field"] == "corruption_scheme"
     assert caught.value.metadata["value"] == str(scheme)
@@ -303,7 +304,7 @@ def test_distinct_values_of_a_chunk_cannot_be_more_than_candidates(
     options = {"chunk_size": 4, "distinct": True, **options}
     batch = small().open_sampler(num_negs_per_pos=room, **options).sample(SMALL, 0)
     assert batch.replaced.shape == (2, room)
-    with pytest.raises(InvalidConfiguration, match=str(room)) as caught:
+    with pytest.raises(InvalidRequestError, match=str(room)) as caught:
         small().open_sampler(num_negs_per_pos=room + 1, **options)
     assert caught.value.metadata["field"] in {"num_negs_per_pos", "distinct"}
     # Without chunks, what is too much is masked.
@@ -314,7 +315,7 @@ def test_distinct_values_of_a_chunk_cannot_be_more_than_candidates(
 def test_candidates_are_entities_of_the_graph() -> None:
     assert small().open_sampler(candidates=(0, 5)).sample(SMALL, 0).replaced.max() <= 5
     for candidates in ((6,), (0, 1, 2**32 - 1)):
-        with pytest.raises(InvalidConfiguration, match="6 entities, ids 0 to 5") as caught:
+        with pytest.raises(InvalidRequestError, match="6 entities, ids 0 to 5") as caught:
             small().open_sampler(candidates=candidates)
         assert caught.value.metadata["field"] == "candidates"
         assert caught.value.metadata["value"] == str(candidates[-1])
@@ -333,7 +334,7 @@ def test_candidates_are_entities_of_the_graph() -> None:
 def test_candidates_of_degree_must_not_all_weigh_nothing(
     kind: dict[str, Any], candidates: tuple[int, ...]
 ) -> None:
-    with pytest.raises(InvalidConfiguration, match="weigh 0") as caught:
+    with pytest.raises(InvalidRequestError, match="weigh 0") as caught:
         small().open_sampler(candidates=candidates, **kind)
     assert caught.value.metadata["field"] == "candidates"
     assert small().open_sampler(candidates=candidates, alpha=0, **kind).sample(SMALL, 0)
@@ -342,7 +343,7 @@ def test_candidates_of_degree_must_not_all_weigh_nothing(
 
 def test_a_split_that_the_graph_lacks_cannot_be_filtered() -> None:
     factory = TriplesFactory({"training": TRIPLES})
-    with pytest.raises(InvalidConfiguration, match="this graph has training") as caught:
+    with pytest.raises(InvalidRequestError, match="this graph has training") as caught:
         factory.open_sampler(filter_splits=("training", "testing"))
     assert caught.value.metadata["value"] == "('training', 'testing')"
 
@@ -444,7 +445,7 @@ def test_every_combination_samples_or_is_refused_as_documented(
         }
         try:
             sampler = factory.open_sampler(**options)
-        except InvalidConfiguration as refusal:
+        except InvalidRequestError as refusal:
             assert rules, f"{options} refused: {refusal}"
             continue
         assert not rules, f"{options} not refused: {rules}"

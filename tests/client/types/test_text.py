@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from negserve.terminal.printable import printable
+from negserve.types.text import printable
 
 #: All of Unicode, halves of characters too.
 TEXT = st.text(st.characters(exclude_categories=()))

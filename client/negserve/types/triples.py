@@ -1,0 +1,74 @@
+"""Mapped triples: their check, and their sort."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from negserve.errors import InvalidRequestError
+
+
+def as_triples(triples: ArrayLike) -> NDArray[np.int64]:
+    """Check shape and dtype of triples. Ids are not compared with an id space.
+
+    :return: int64, C-contiguous and writeable, shape (n, 3); the array itself if it is all that
+    :raises InvalidRequestError: for another shape, or ids that are not integers below 2^63
+    """
+    array = np.asarray(triples)
+    if array.dtype == np.int64 and array.ndim == 2 and array.shape[1] == 3:
+        flags = array.flags
+        if flags.c_contiguous and flags.writeable:
+            return array
+    if array.ndim != 2 or array.shape[1] != 3:
+        raise InvalidRequestError(
+            f"triples have shape {array.shape}; give (n, 3): head, relation, tail",
+            reason="SHAPE_MISMATCH",
+            metadata={"value": str(array.shape), "expected": "(n, 3)"},
+        )
+    if not np.issubdtype(array.dtype, np.integer):
+        raise InvalidRequestError(
+            f"triples have dtype {array.dtype}; give integer ids",
+            reason="SHAPE_MISMATCH",
+            metadata={"value": str(array.dtype), "expected": "an integer dtype"},
+        )
+    if array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max:
+        raise InvalidRequestError(
+            f"triples have an id {array.max()}; an id space holds at most 2^32",
+            reason="ENTITY_ID_OUT_OF_RANGE",
+            metadata={"value": str(array.max()), "limit": str(2**32)},
+        )
+    # Read-only arrays are another type to numba: a copy is cheaper than another compilation.
+    return np.require(array, dtype=np.int64, requirements=["C", "W"])
+
+
+def sort_unique_triples(triples: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Sort triples by first, then second, then third column, and drop repetitions.
+
+    :param triples: ids from 0 to 2^32 - 1, shape (n, 3)
+    :return: int64, shape (m, 3), m <= n
+    """
+    if len(triples) == 0:
+        return np.empty((0, 3), dtype=np.int64)
+    rows: NDArray[np.int64] = np.ascontiguousarray(triples, dtype=np.int64)
+    bits = [max(int(column.max()).bit_length(), 1) for column in rows.T]
+    if sum(bits) <= 64:
+        # One sort of packed keys is many times faster than sorting rows.
+        packed = rows[:, 0].astype(np.uint64)
+        for column in (1, 2):
+            packed <<= np.uint64(bits[column])
+            packed |= rows[:, column].astype(np.uint64)
+        # np.unique hashes, which takes many times as long as sorting numbers in place.
+        packed.sort()
+        keep = np.ones(len(packed), dtype=np.bool_)
+        np.not_equal(packed[1:], packed[:-1], out=keep[1:])
+        packed = packed[keep]
+        result = np.empty((len(packed), 3), dtype=np.int64)
+        for column in (2, 1):
+            result[:, column] = packed & np.uint64(2 ** bits[column] - 1)
+            packed >>= np.uint64(bits[column])
+        result[:, 0] = packed
+        return result
+    ordered = rows[np.lexsort((rows[:, 2], rows[:, 1], rows[:, 0]))]
+    keep = np.ones(len(ordered), dtype=np.bool_)
+    keep[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
+    return ordered[keep]
