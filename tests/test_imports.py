@@ -42,15 +42,16 @@ _ADMISSION = (
     "negserve.types",
     "negserve_server.errors",
     "negserve_server.process.c_memory",
-    "negserve_server.tables",
-    "negserve_server.sampling",
+    "negserve_server.config.limits",
 )
 _PUBLISHING = (
     *_ADMISSION,
     "polars",
     "negserve.terminal",
     "negserve_server.index",
+    "negserve_server.sampling",
     "negserve_server.graph",
+    "negserve_server.config.limits",
     "negserve_server.admission",
 )
 #: What the modules below a name may import besides the standard library; the longest name
@@ -97,6 +98,13 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "negserve_server.sampling",
         "negserve_server.graph",
     ),
+    "negserve_server.config": (
+        "negserve_server.errors",
+        "negserve_server.tables",
+        "negserve_server.sampling",
+    ),
+    "negserve_server.config.byte_size": ("click",),
+    "negserve_server.config.command_line": ("click", "negserve_server.config"),
     "negserve_server.admission": _ADMISSION,
     "negserve_server.publishing": _PUBLISHING,
     "negserve_server.service": (
