@@ -14,37 +14,20 @@ import grpc
 import numpy as np
 import pytest
 
-from negserve import Client, NegserveWarning, UnknownPositivesWarning, aio
+from negserve import NegserveWarning, UnknownPositivesWarning, aio
 from negserve._calls.notices import Notices
 from negserve.v1 import sampler_pb2 as pb
 from negserve.v1.sampler_pb2_grpc import SamplerServiceStub
 from negserve_server.graph import TriplesFactory
 from negserve_server.graph.sorted_triples import are_among
 from tests.support.graphs import load
-from tests.support.server_process import ServerProcess, server_process
+from tests.support.server_process import ServerProcess
 
 WORLD = load("world")
 TRIPLES = WORLD.mapped_triples
 RENUMBERED = np.random.default_rng(7).permutation(WORLD.num_entities)
 #: The same triples, with entity ids of a trainer's own.
 FOREIGN = np.stack([RENUMBERED[TRIPLES[:, 0]], TRIPLES[:, 1], RENUMBERED[TRIPLES[:, 2]]], 1)
-
-
-@pytest.fixture(scope="module")
-def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("notices") / "log"
-
-
-@pytest.fixture(scope="module")
-def serving(log: Path) -> Iterator[ServerProcess]:
-    with server_process("--threads", "1", log=log) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def world(serving: ServerProcess) -> Iterator[Any]:
-    with Client(serving.target) as client:
-        yield client.triples_factory("world")
 
 
 def test_ids_of_another_id_space_are_told_once(world: Any, log: Path):

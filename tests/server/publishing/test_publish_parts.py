@@ -206,8 +206,8 @@ REFUSED: dict[str, tuple[list[pb.PublishRequest], str, dict[str, str]]] = {
         {"field": "labels", "value": "Ana"},
     ),
     "an empty label": ([*THREE, labels("a", "")], "INVALID_CONFIGURATION", {"value": ""}),
-    "a NUL in a label": ([*THREE, labels("a\0b")], "INVALID_CONFIGURATION", {"value": "a\\x00b"}),
-    "a tab in a label": ([*THREE, labels("a\tb")], "INVALID_CONFIGURATION", {"value": "a\\tb"}),
+    "a NUL in a label": ([*THREE, labels("a\0b")], "INVALID_CONFIGURATION", {"value": "a\\u0000b"}),
+    "a tab in a label": ([*THREE, labels("a\tb")], "INVALID_CONFIGURATION", {"value": "a\\u0009b"}),
     "a long label": ([*THREE, labels(5000 * "x")], "INVALID_CONFIGURATION", {"value": 100 * "x"}),
 }
 STATUS = {
