@@ -28,6 +28,7 @@ _reading = ending_at_once()  # this file and all that it imports, which takes a 
 _reading.__enter__()
 
 with needing_or_exit("the command negserve-server", "negserve[server]"):
+    from negserve.errors import NegserveError
     from negserve.terminal.variables import mistyped_variables
     from negserve.types.text import printable
     from negserve_server.app import Server
@@ -81,7 +82,7 @@ def serve(**options: Any) -> None:
     """  # noqa: D301
     try:
         level = LogLevel(options["log_level"])
-    except NegserveServerError as error:
+    except (NegserveError, NegserveServerError) as error:
         raise click.BadParameter(str(error), param_hint="'--log-level'") from error
     _begin(level.level)
     reloading = Reloading()
@@ -100,7 +101,7 @@ def serve(**options: Any) -> None:
         server = Server(server_config(options), reloading)
         server.load()
         asyncio.run(server.serve(_announce))
-    except (NegserveServerError, ValueError, OSError) as error:
+    except (NegserveError, NegserveServerError, ValueError, OSError) as error:
         raise click.ClickException(printable(str(error))) from error
     except MemoryError as error:
         raise click.ClickException(
@@ -174,7 +175,7 @@ def _type_constraint_facts(factory: TriplesFactory) -> dict[str, int]:
 def _load(path: Path | None) -> TriplesFactory:
     try:
         return TriplesFactory.world() if path is None else TriplesFactory.from_path(path)
-    except (NegserveServerError, ValueError) as error:
+    except (NegserveError, NegserveServerError, ValueError) as error:
         raise click.ClickException(printable(str(error))) from error
 
 
@@ -258,7 +259,7 @@ def report(
             reports = false_negative_report(
                 factory, kinds=kinds or None, splits=splits or None, progress=say
             )
-    except NegserveServerError as error:
+    except (NegserveError, NegserveServerError) as error:
         raise click.ClickException(printable(str(error))) from error
     labels = factory.relations.labels() if factory.relations is not None else None
     if top is None:

@@ -1,4 +1,4 @@
-"""Negative samplers with PyKEEN's API, over a remote graph or one in process; knows no server."""
+"""Negative samplers with PyKEEN's API, over a remote graph or one in process."""
 
 from negserve.terminal.extras import needing
 
