@@ -77,7 +77,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "negserve.conformance": (*_CALLS, *_GRPC, "negserve._sync"),
     "negserve.cli": ("negserve", "numpy", "click"),
     "negserve": ("negserve",),
-    "negserve_server.errors": ("negserve.types",),
+    "negserve_server.errors": ("negserve.errors", "negserve.types"),
     "negserve_server.jit": ("numpy", "numba", "llvmlite"),
     "negserve_server.process": (
         "rich",

@@ -1,4 +1,4 @@
-"""What docs/operations.md says of tokens and TLS can be tried as it stands."""
+"""docs/operations.md: its commands for tokens and TLS work as written."""
 
 from __future__ import annotations
 

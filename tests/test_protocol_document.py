@@ -1,4 +1,4 @@
-"""What docs/protocol.md says, held against the proto, the code and a real server."""
+"""docs/protocol.md agrees with the proto, the code and a real server."""
 
 from __future__ import annotations
 

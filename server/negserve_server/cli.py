@@ -29,6 +29,8 @@ _reading.__enter__()
 
 with needing_or_exit("the command negserve-server", "negserve[server]"):
     from negserve._terminal.variables import mistyped_variables
+    from negserve.errors import NegserveError
+    from negserve.types.kinds import PART_KINDS, Kind
     from negserve.types.text import printable
     from negserve_server.app import Server
     from negserve_server.byte_size import Bytes
@@ -41,10 +43,9 @@ with needing_or_exit("the command negserve-server", "negserve[server]"):
     from negserve_server.process.progress import saying
     from negserve_server.process.reloading import Reloading
     from negserve_server.report import false_negative_report
-    from negserve_server.report.false_negatives import REPORTED_KINDS
     from negserve_server.report.report_tables import report_tables
     from negserve_server.sampling import MAX_NUM_NEGS_PER_POS, SLOTS, SPLITS
-    from negserve_server.sampling.config import Kind, Split
+    from negserve_server.sampling.config import Split
     from negserve_server.service import Limits
     from negserve_server.tables import default_table_bytes
 
@@ -299,7 +300,7 @@ def serve(
     """  # noqa: D301
     try:
         level = LogLevel(log_level)
-    except NegserveServerError as error:
+    except (NegserveError, NegserveServerError) as error:
         raise click.BadParameter(str(error), param_hint="'--log-level'") from error
     _begin(level.level)
     reloading = Reloading()
@@ -349,7 +350,7 @@ def serve(
         server = Server(config, reloading)
         server.load()
         asyncio.run(server.serve(_announce))
-    except (NegserveServerError, ValueError, OSError) as error:
+    except (NegserveError, NegserveServerError, ValueError, OSError) as error:
         raise click.ClickException(printable(str(error))) from error
     except MemoryError as error:
         raise click.ClickException(
@@ -423,7 +424,7 @@ def _type_constraint_facts(factory: TriplesFactory) -> dict[str, int]:
 def _load(path: Path | None) -> TriplesFactory:
     try:
         return TriplesFactory.world() if path is None else TriplesFactory.from_path(path)
-    except (NegserveServerError, ValueError) as error:
+    except (NegserveError, NegserveServerError, ValueError) as error:
         raise click.ClickException(printable(str(error))) from error
 
 
@@ -432,7 +433,7 @@ def _load(path: Path | None) -> TriplesFactory:
 @click.option(
     "--kind",
     "kinds",
-    type=click.Choice(REPORTED_KINDS),
+    type=click.Choice(PART_KINDS),
     multiple=True,
     help="Kind of sampler. Repeatable.  [default: all that the graph supports]",
 )
@@ -507,7 +508,7 @@ def report(
             reports = false_negative_report(
                 factory, kinds=kinds or None, splits=splits or None, progress=say
             )
-    except NegserveServerError as error:
+    except (NegserveError, NegserveServerError) as error:
         raise click.ClickException(printable(str(error))) from error
     labels = factory.relations.labels() if factory.relations is not None else None
     if top is None:

@@ -18,7 +18,7 @@ from negserve.sampling import (
     TriplesFactory,
     TypedNegativeSampler,
 )
-from negserve.types.config import Kind
+from negserve.types.kinds import Kind
 from negserve_server import graph
 from tests.support.graphs import has_type_constraints
 

@@ -1,4 +1,4 @@
-"""Each contract case runs on every graph: in process, and over a real server with both clients."""
+"""Runs each contract case on every graph: in process, and over a real server with both clients."""
 
 from __future__ import annotations
 
@@ -40,20 +40,20 @@ WAYS = ("in-process", "remote", "aio")
 
 @pytest.fixture(params=WAYS)
 def where(request: pytest.FixtureRequest) -> str:
-    """Where the sampler computes, and through which client it is reached."""
+    """Where the sampler computes, and which client reaches it."""
     return str(request.param)
 
 
 @pytest.fixture(scope="session")
 def event_loop() -> Iterator[EventLoop]:
-    """A loop for clients that are to be awaited."""
+    """An event loop for the asyncio client."""
     loop = EventLoop()
     yield loop
     loop.close()
 
 
 def served(client: Client, where: str, name: str, request: pytest.FixtureRequest) -> TriplesFactory:
-    """Return a dataset of a server, through this client or one for asyncio."""
+    """Return a dataset of a server, through the blocking or the asyncio client."""
     if where == "remote":
         return client.triples_factory(name)
     loop: EventLoop = request.getfixturevalue("event_loop")

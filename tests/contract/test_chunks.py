@@ -1,4 +1,4 @@
-"""Values that the positives of a chunk share, however messages and batches divide it."""
+"""Values shared by the positives of a chunk do not depend on messages and batches."""
 
 from __future__ import annotations
 

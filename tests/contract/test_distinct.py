@@ -1,4 +1,4 @@
-"""Distinct values: pairwise different, never known, and as many as there are."""
+"""Distinct values: pairwise different, never known, and as many as exist."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Draws without the filter, and a mask that knows what it knows, exactly."""
+"""Filter mode mask: unfiltered draws, and an exact mask."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises 1, 2 and 4: never known, exactly k, same inputs same bytes."""
+"""Promises 1, 2 and 4: never known, exactly k, same inputs, same bytes."""
 
 from __future__ import annotations
 

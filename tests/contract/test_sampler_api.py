@@ -224,13 +224,13 @@ class Foreign:
 
 
 class Awaited(Foreign):
-    """As of asyncio's client."""
+    """Wraps a value as the asyncio client returns it."""
 
     async def open_sampler(self) -> None: ...
 
 
 @pytest.mark.parametrize("factory", [Foreign(), Awaited(), "world", None])
-def test_what_is_no_graph_of_ours_is_refused_by_name(factory: Any):
+def test_graphs_of_other_libraries_are_refused_by_type(factory: Any):
     with pytest.raises(InvalidRequestError, match=rf"{type(factory).__name__}; give a graph of"):
         BasicNegativeSampler(factory)
     if not isinstance(factory, str):

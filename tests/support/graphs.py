@@ -1,4 +1,4 @@
-"""The graphs that tests run on."""
+"""The graphs of the tests."""
 
 from __future__ import annotations
 

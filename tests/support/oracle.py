@@ -1,4 +1,4 @@
-"""What is known, told without the filter index."""
+"""Known triples, without the filter index."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training negatives that avoid what a model is tested on: a warning, and a line in the log."""
+"""A filter over validation or testing triples causes a warning, and a line in the server's log."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_a_stream_that_is_read_does_not_warn_again(world: Any):
         assert len(list(stream)) == 2
 
 
-def test_what_is_no_leakage_is_silent(world: Any):
+def test_no_warning_without_leakage(world: Any):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         BasicNegativeSampler(world, filtered=True)

@@ -1,4 +1,4 @@
-"""What a server says of positives that it does not know: once, where somebody sees it."""
+"""The server's notice of unknown positives becomes one warning at the user's line."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_ids_of_another_id_space_are_told_once(world: Any, log: Path):
     assert "'world'" in lines[0]
 
 
-def test_asyncio_hears_of_it(serving: ServerProcess):
+def test_asyncio_is_warned_too(serving: ServerProcess):
     async def draw() -> None:
         async with aio.Client(serving.target) as client:
             sampler = await (await client.triples_factory("world")).open_sampler()
@@ -112,7 +112,7 @@ def test_it_comes_once_a_stream_with_the_answer_that_shows_it(serving: ServerPro
     assert answers[2].notices[0].kind == pb.Notice.KIND_UNKNOWN_POSITIVES
 
 
-def test_what_a_newer_server_says_is_shown_without_steering_the_terminal():
+def test_notices_of_a_newer_server_are_shown_without_control_characters():
     notices = Notices()
     said = [pb.Notice(kind=77, text="mind \x1b[31mthis\n" + 5000 * "x")]  # type: ignore[arg-type]
     with pytest.warns(NegserveWarning) as caught:
@@ -123,7 +123,7 @@ def test_what_a_newer_server_says_is_shown_without_steering_the_terminal():
     assert len(text) < 1100
 
 
-def test_a_server_can_say_only_so_much():
+def test_kinds_of_notices_are_bounded():
     said = [pb.Notice(kind=kind, text="x") for kind in range(1000)]  # type: ignore[arg-type]
     with pytest.warns(NegserveWarning) as caught:
         Notices().tell("host:1", said)

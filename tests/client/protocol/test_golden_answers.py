@@ -1,4 +1,4 @@
-"""Every field of every golden answer, changed: refused, or what nobody but the server can know."""
+"""Every field of every golden answer is changed: refused, unless only the server can know it."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ UNKNOWABLE = {
 
 
 class _Call(OpenCall):
-    """Says what a file has."""
+    """A call that returns a golden file's answers."""
 
     def __init__(self, transport: Golden, method: str, answers: Iterable[Any]) -> None:
         super().__init__(transport, transport.target, method)
@@ -114,7 +114,7 @@ class _Call(OpenCall):
 
 
 class Golden(Transport):
-    """A server that answers each RPC as the files do, and one of them otherwise."""
+    """A server that gives the golden answers to each RPC, changed for one of them."""
 
     def __init__(self, answers: dict[str, Answers]) -> None:
         super().__init__("golden:1", 1, 0.01)  # whose pauses take no time

@@ -1,4 +1,4 @@
-"""What a server tells of itself: version, sampling functions, limits."""
+"""GetServer: version, sampling functions, limits."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_limits_are_those_of_the_server():
     ],
     ids=str,
 )
-def test_what_can_not_be_true_is_refused(field: str, change: dict[str, Any]):
+def test_values_that_cannot_be_true_are_refused(field: str, change: dict[str, Any]):
     answer = pb.GetServerResponse(
         version="1.2.3", algorithm_versions=[2, 3], limits=messages.encode_limits(Limits())
     )

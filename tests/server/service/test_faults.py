@@ -1,4 +1,4 @@
-"""What a caller hears when the server itself fails."""
+"""What a caller receives when the server itself fails."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CALLS: dict[str, Callable[[Client], object]] = {
 
 
 class Broken:
-    """Answers what a client asks first, and fails at all else."""
+    """Answers a client's first requests, and fails at everything else."""
 
     def get_dataset(self, request: pb.GetDatasetRequest) -> pb.GetDatasetResponse:
         if request.dataset == "broken":

@@ -1,4 +1,4 @@
-"""How large answers are: never more than a gRPC client takes by default, few bytes a negative."""
+"""Sizes of answers: at most gRPC's default limit, and few bytes a negative."""
 
 from __future__ import annotations
 

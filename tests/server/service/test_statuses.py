@@ -1,4 +1,4 @@
-"""Refusals fit the headers of every client and proxy, whatever a caller sent."""
+"""Refusals fit the header limits of clients and proxies, whatever a caller sent."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_every_status_is_small_and_can_be_parsed(
 
 
 @given(texts, st.integers(8, 200))
-def test_values_are_shortened_in_the_middle(text: str, most: int):
+def test_long_values_are_shortened_in_the_middle(text: str, most: int):
     written = shortened(text, most)
     assert len(written) <= most
     assert written.isprintable()
@@ -80,7 +80,7 @@ def test_values_are_shortened_in_the_middle(text: str, most: int):
         assert written == (text if len(text) <= most else f"{text[:half]}...{text[-half:]}")
 
 
-def test_a_list_of_a_million_values_is_not_written_down():
+def test_a_list_of_a_million_values_is_shortened():
     assert len(str(invalid_configuration("candidates", tuple(range(10**6)), "fewer"))) < 200
     told = IdOutOfRange(row=10**9, slot="tail", value=2**64 - 1, limit=2**32)
     assert "18446744073709551615" in str(told)
@@ -149,7 +149,7 @@ CASES: dict[str, tuple[str, list[Any]]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_whatever_is_repeated_is_short(many: str, case: str):
+def test_details_and_metadata_of_refusals_are_short(many: str, case: str):
     method, requests = CASES[case]
     with grpc.insecure_channel(many) as channel:
         call = getattr(SamplerServiceStub(channel), method)(iter(requests), timeout=TIMEOUT)
