@@ -9,8 +9,7 @@ import numpy as np
 from negserve_server.graph import TriplesFactory
 from negserve_server.graph.epoch import EpochConfig
 from negserve_server.graph.type_constraints import TypeConstraints
-from negserve_server.index import kernels as index_kernels
-from negserve_server.index import known_lists, members
+from negserve_server.index import known_lists, members, pair_table
 from negserve_server.report import false_negative_counter as false_negatives
 from negserve_server.report import false_negative_report
 from negserve_server.sampling import SamplerConfig, weights
@@ -40,11 +39,11 @@ def test_warm_up_compiles_all_that_requests_use():
         corrupt_chunks.chunks_scratch,
         corrupt_one.corrupt_one,
         corrupt_one.one_scratch,
-        index_kernels.contains_values,
-        index_kernels.count_values,
-        index_kernels.fill_table,
-        index_kernels.find_one,
-        known_lists.place_lists,
+        pair_table.contains_values,
+        pair_table.count_values,
+        pair_table.fill_table,
+        pair_table.find_one,
+        known_lists.lay_out_lists,
         known_lists.fill_lists,
         members.fill_members,
         weights._cumulate,

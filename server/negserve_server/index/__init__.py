@@ -1,4 +1,4 @@
-"""The filter index: is a triple known, and what is known for a pair. Draws nothing."""
+"""The filter index: whether a triple is known, and the known values of a pair. Draws nothing."""
 
 from negserve.terminal.extras import needing
 

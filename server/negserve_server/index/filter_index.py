@@ -18,7 +18,7 @@ SLOTS = ("head", "relation", "tail")
 
 
 def check_ids(triples: NDArray[np.integer], num_entities: int, num_relations: int) -> None:
-    """Refuse triples with an id outside the id space.
+    """Check that all ids are inside the id space.
 
     :param triples: shape (n, 3)
     :raises IdOutOfRange: naming the first bad row of the first bad column
@@ -33,18 +33,18 @@ def check_ids(triples: NDArray[np.integer], num_entities: int, num_relations: in
 
 
 class FilterIndex:
-    """Answers "is (h, r, t) known?" and "what is known for this pair?", exactly.
+    """Exact index of the known triples: whether one is known, and the known values of a pair.
 
-    Immutable and safe to use from many threads. The three directions are built when first
-    used: corrupting tails needs (h, r), corrupting heads (r, t), corrupting relations (h, t).
+    Immutable and safe to use from many threads. Each of the three directions is built on first
+    use: (h, r) to corrupt tails, (r, t) to corrupt heads, (h, t) to corrupt relations.
 
     :param triples: shape (n, 3), ids inside the id space; repetitions allowed
     :param num_entities: size of the entity id space, 1 to 2^32
     :param num_relations: size of the relation id space, 1 to 2^32
-    :param is_sorted: whether the triples are int64, sorted and distinct, so that no copy is made
-    :param tables: where directions are made; they are gone when nobody has them. None to keep them
+    :param is_sorted: whether the triples are int64, sorted and distinct; then they are not copied
+    :param tables: store of the directions, which frees unused ones; None to keep all
     :param name: key of this index among the tables
-    :param usual_slots: directions that are kept all the same
+    :param usual_slots: directions that are kept nevertheless
     :raises IdOutOfRange: if a triple has an id outside the id space
     """
 
@@ -70,8 +70,8 @@ class FilterIndex:
         self._by_slot: dict[str, PairIndex] = {}
         self._tables = tables
         self._name = name
-        #: What :meth:`contains` asks, from the first time on.
-        self._asked: PairIndex | None = None
+        #: The direction that :meth:`contains` uses, kept from its first call on.
+        self._tail_index: PairIndex | None = None
         self._usual_slots = SLOTS if tables is None else usual_slots
 
     def __len__(self) -> int:
@@ -79,10 +79,7 @@ class FilterIndex:
         return len(self._triples)
 
     def by_slot(self, slot: str) -> PairIndex:
-        """Give the index that is asked when ``slot`` is replaced.
-
-        Its pairs are the other two slots in the order head, relation, tail.
-        """
+        """Index of the known values of a slot by the ids of the other two slots, in their order."""
         if slot in self._usual_slots:
             with self._lock:
                 if slot not in self._by_slot:
@@ -102,23 +99,23 @@ class FilterIndex:
         return PairIndex.build(self._triples[:, [*pair, value]], num_values)
 
     def known_tails(self, head: int, relation: int) -> NDArray[np.uint32]:
-        """Give the sorted tails t with (head, relation, t) known, shape (m,)."""
+        """Sorted tails t with (head, relation, t) known, shape (m,)."""
         return self._known("tail", head, relation, None)
 
     def known_heads(self, relation: int, tail: int) -> NDArray[np.uint32]:
-        """Give the sorted heads h with (h, relation, tail) known, shape (m,)."""
+        """Sorted heads h with (h, relation, tail) known, shape (m,)."""
         return self._known("head", None, relation, tail)
 
     def known_relations(self, head: int, tail: int) -> NDArray[np.uint32]:
-        """Give the sorted relations r with (head, r, tail) known, shape (m,)."""
+        """Sorted relations r with (head, r, tail) known, shape (m,)."""
         return self._known("relation", head, None, tail)
 
     def _known(
         self, slot: str, head: int | None, relation: int | None, tail: int | None
     ) -> NDArray[np.uint32]:
-        """Give the known values of a slot whose own id is None, read-only.
+        """Known values of the slot whose id is None, read-only.
 
-        :raises IdOutOfRange: if one of the others is outside the id space
+        :raises IdOutOfRange: if one of the other ids is outside the id space
         """
         ids = np.array([[id_ if id_ is not None else 0 for id_ in (head, relation, tail)]])
         check_ids(ids, self.num_entities, self.num_relations)
@@ -128,16 +125,16 @@ class FilterIndex:
         return values
 
     def contains(self, triples: NDArray[np.integer]) -> NDArray[np.bool_]:
-        """Tell for each triple whether it is known.
+        """Whether each triple is known.
 
         :param triples: shape (n, 3)
         :return: shape (n,)
         :raises IdOutOfRange: if a triple has an id outside the id space
         """
         check_ids(triples, self.num_entities, self.num_relations)
-        if self._asked is None:
-            self._asked = self.by_slot("tail")
-        return self._asked.contains(triples[:, 0], triples[:, 1], triples[:, 2])
+        if self._tail_index is None:
+            self._tail_index = self.by_slot("tail")
+        return self._tail_index.contains(triples[:, 0], triples[:, 1], triples[:, 2])
 
     @property
     def triples(self) -> NDArray[np.int64]:
@@ -148,7 +145,7 @@ class FilterIndex:
 
     @property
     def nbytes(self) -> int:
-        """Memory held, in bytes: by triples that are its own, and by directions that are kept."""
+        """Memory in bytes of its own triples and of the directions that it keeps."""
         with self._lock:
             triples = self._triples.nbytes if self._owns_triples else 0
             return triples + sum(index.nbytes for index in self._by_slot.values())

@@ -1,19 +1,21 @@
-"""How the sorted known values of pairs lie in memory: lists, long ones behind a bitmap.
+"""Layout of the known values of pairs: sorted lists, the long ones preceded by a bitmap.
 
-A short list is its values, and the last one again up to a multiple of four, so that a draw is
-compared with four at a time. A long list is
+A short list is its values, the last one repeated up to a multiple of four, so that a draw is
+compared with four values at a time. A long list is
 
     shift, num_words, bitmap[0], ..., bitmap[num_words - 1], counts[0], ..., counts[num_words],
     values[0], ..., values[length - 1], stand_ins[0], ..., stand_ins[length - 1]
 
-(uint32). Bit ``v >> shift`` of the bitmap is set for each value v, about one bit in 32 or fewer,
-and in the same word the bit ``v & 31``: a draw of which one of the two is not set is not known,
-after one look. (One bit alone lets through some 3 to 6 of 100 draws that are not known, both let
-through about one.) Where a range of values takes no more than 32 bits a value, the shift is 0, the
-two are one, and the bitmap is exact. ``counts[w]`` values have their bits in words before w, so a
-value that may be known is looked for among the one or two of its word. Of n values, M are not in
-the list. The i-th value below M that is in it has the i-th value from M on that is not as its
-stand-in; values from M on have none, and 0 there.
+(uint32). For each value v, two bits of one word are set: bit ``v >> shift`` of the bitmap, of
+which at most about one in 32 is set so, and bit ``v & 31`` of that word. A draw with one of its two
+bits clear is not known, after one load. (Testing one bit lets 3 to 6 of 100 unknown draws pass,
+testing both about 1.) Where the range of values fits 32 bits per value, the shift is 0, both bits
+are the same, and the bitmap is exact. ``counts[w]`` values have their bits in words before w, so a
+value that may be known is searched among the one or two of its word.
+
+Stand-ins: of the n values that may be in a list, M are not. The stand-in of the i-th value below M
+that is in the list is the i-th value from M on that is not. Values of the list from M on have no
+stand-in; theirs is 0.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from negserve_server.jit.addresses import load_uint32, store_uint64
 from negserve_server.jit.compiled import compiled
 from negserve_server.jit.constants import U0, U1, U2, U3, U4, U5, U31
 
-#: Longest list without a bitmap.
+#: Length of the longest list without a bitmap.
 SHORT_LIST = 16
 
 #: Most bits of a bitmap per value.
@@ -35,7 +37,7 @@ _BITS_PER_VALUE = 32
 #: Words of a long list before its bitmap.
 HEADER = 2
 
-#: A long list begins with a cache line: this many words.
+#: Words of a cache line; a long list begins at one.
 _LINE = 16
 
 _SHORT = np.uint64(SHORT_LIST)
@@ -47,8 +49,8 @@ def first_value(lists: int, start: int, length: int) -> int:
     """Index of the first value of a list.
 
     :param lists: address of the lists
-    :param start: where the list begins
-    :param length: how many values it has
+    :param start: index of its first word
+    :param length: number of values
     """
     if length <= _SHORT:
         return start
@@ -57,13 +59,13 @@ def first_value(lists: int, start: int, length: int) -> int:
 
 @nb.njit(inline="always")
 def lower_bound(values: int, start: int, length: int, value: int) -> int:
-    """How many of the ``length`` sorted values from ``start`` on are below ``value``.
+    """Count the values below ``value`` among the ``length`` sorted ones from ``start`` on.
 
-    :param values: address of a uint32 array
+    :param values: address of uint32
     """
     if length == U0:
         return U0
-    # Without branches that depend on the data: a wrong guess costs more than a step.
+    # Without branches that depend on the data: a misprediction costs more than a step.
     low = start
     size = length
     while size > U1:
@@ -75,7 +77,7 @@ def lower_bound(values: int, start: int, length: int, value: int) -> int:
 
 @nb.njit(inline="always")
 def count_below(lists: int, start: int, length: int, value: int) -> int:
-    """How many values of a list are below a value, which may be beyond all that can be known."""
+    """Count the values of a list below ``value``, which may exceed every value."""
     if length <= _SHORT:
         return lower_bound(lists, start, length, value)
     word = value >> (np.uint64(load_uint32(lists, start)) + U5)
@@ -90,7 +92,7 @@ def count_below(lists: int, start: int, length: int, value: int) -> int:
 
 @nb.njit(inline="always")
 def is_at(lists: int, start: int, length: int, rank: int, value: int) -> bool:
-    """Whether the value of a rank, which may be ``length``, is that value."""
+    """Whether the value at a rank is ``value``; False for the rank ``length``."""
     return rank < length and load_uint32(
         lists, first_value(lists, start, length) + rank
     ) == np.uint32(value)
@@ -114,13 +116,13 @@ def holds(lists: int, start: int, length: int, value: int) -> bool:
 def find_hits(
     draws: int, begin: int, end: int, lists: int, start: int, length: int, hits: int, tag: int
 ) -> int:
-    """Write the indices of the draws that the list may hold, plus a tag; give their number.
+    """Write the hits, which are indices of draws that the list may hold, plus a tag; count them.
 
-    Exact for a short list; for a long one, a draw among the hits need not be in the list.
+    For a short list, a hit is in the list; for a long one, it need not be.
 
-    :param draws: address of uint32 values, those from ``begin`` to ``end`` - 1 are looked up
-    :param hits: address of uint64 with place for ``end - begin + 1``
-    :param tag: uint64
+    :param draws: address of uint32; those from ``begin`` to ``end`` - 1 are looked up
+    :param hits: address of uint64, room for ``end - begin + 1``, written
+    :param tag: uint64, added to each index
     """
     num_hits = U0
     if length > _SHORT:
@@ -159,13 +161,13 @@ def find_hits(
 
 @nb.njit(inline="always")
 def stand_in_of(lists: int, start: int, length: int, draw: int) -> int:
-    """Give the stand-in of a draw that is in a long list, and another draw itself.
+    """Stand-in of a draw if the long list holds it, else the draw itself.
 
-    :param draw: one of :func:`find_hits`, below the number of values that are not in the list
+    :param draw: a hit of :func:`find_hits`, below M
     """
     index = count_below(lists, start, length, draw)
     at = first_value(lists, start, length) + index
-    # Both are loaded, whichever it will be: nobody can guess. Behind the last stand-in is room.
+    # Load both: a branch could not be predicted. There is room after the last stand-in.
     value, other = load_uint32(lists, at), np.uint64(load_uint32(lists, at + length))
     return other if (index < length) & (np.uint64(value) == draw) else draw
 
@@ -179,14 +181,15 @@ def _shift_of(num_values: int, length: int) -> int:
 
 
 @compiled
-def place_lists(
+def lay_out_lists(
     lengths: NDArray[np.int64], num_values: NDArray[np.int64], starts: NDArray[np.int64]
 ) -> int:
-    """Say where each list begins, in words, and how many words all take.
+    """Lay out the lists.
 
-    :param lengths: values per list
+    :param lengths: number of values of each list
     :param num_values: values of list i are below ``num_values[i]``
-    :param starts: written
+    :param starts: written, index of the first word of each list
+    :return: number of words of all lists
     """
     at = np.int64(0)
     for i in range(len(lengths)):
@@ -204,7 +207,7 @@ def place_lists(
 
 @nb.njit
 def _fill_stand_ins(lists: NDArray[np.uint32], first: int, length: int, num_others: int) -> None:
-    """Write the stand-ins of the values that begin at ``first``."""
+    """Write the stand-ins of the ``length`` values from index ``first`` on."""
     num_below = 0
     while num_below < length and lists[first + num_below] < num_others:
         num_below += 1
@@ -227,9 +230,10 @@ def fill_lists(
 ) -> None:
     """Write all lists.
 
-    :param values: the values of all lists, each sorted, one list behind the other
-    :param lengths: values per list
-    :param num_values: as for :func:`place_lists`, which made ``starts``
+    :param values: the values of all lists, concatenated, each list sorted
+    :param lengths: number of values of each list
+    :param num_values: as for :func:`lay_out_lists`
+    :param starts: as :func:`lay_out_lists` writes it
     :param lists: written, zeros before
     """
     source = 0

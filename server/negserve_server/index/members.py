@@ -1,9 +1,9 @@
-"""Whether a value is known for a pair, with one memory touch: a hash set of list and value.
+"""Hash set of (list, value): whether a value is known for a pair, with one cache line read.
 
-A list of known values is named by where it begins, so that list and value are 64 bits together,
-in any id space. They lie in buckets of a cache line, which is compared in one go: how long a list
-is makes no difference, neither to the time nor to what the processor guesses. That pays where few
-values are looked up per pair; many are sooner compared with the list itself.
+A list of known values is identified by its start, so list and value are 64 bits in any id space.
+The buckets are cache lines, compared as a whole: neither the time nor the branches of a lookup
+depend on the length of the list. This pays if few values are looked up per pair; many values are
+faster compared with the list itself.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from negserve_server.jit.addresses import load_uint64, prefetch
 from negserve_server.jit.compiled import compiled
 from negserve_server.jit.constants import FIBONACCI, LOW_32, MIX, U0, U1, U4, U32
 
-#: Keys of a bucket: one cache line.
+#: Keys of a bucket, which is one cache line.
 BUCKET = 8
 
-#: Keys of a bucket on average: at five, one bucket in eight is full.
+#: Average keys of a bucket; with five, one bucket in eight is full.
 _AVERAGE = 5
 
 _EMPTY = np.uint64(2**64 - 1)
@@ -37,7 +37,7 @@ def _bucket(key: int, num_buckets: int) -> int:
 
 @nb.njit(inline="always")
 def prefetch_member(members: int, num_buckets: int, start: int, value: int) -> None:
-    """Ask for the line that :func:`is_member` will read."""
+    """Prefetch the line that :func:`is_member` will read."""
     prefetch(members, _bucket((start << U32) | value, num_buckets) << U4)
 
 
@@ -45,8 +45,8 @@ def prefetch_member(members: int, num_buckets: int, start: int, value: int) -> N
 def is_member(members: int, num_buckets: int, start: int, value: int) -> bool:
     """Whether the list that begins at ``start`` holds a value below 2^32.
 
-    :param members: address of a uint64 array (num_buckets, 8)
-    :param start: as the table of pairs gives it
+    :param members: address of uint64, shape (num_buckets, 8)
+    :param start: as :func:`.pair_table.find_pair` returns it
     """
     key = (start << U32) | value
     bucket = _bucket(key, num_buckets)
@@ -63,12 +63,12 @@ def is_member(members: int, num_buckets: int, start: int, value: int) -> bool:
 
 
 def members_bytes(num_values: int) -> int:
-    """Give the bytes of a set of so many values."""
+    """Bytes of a set of values."""
     return 64 * (num_values // _AVERAGE + 1)
 
 
 def make_members(num_values: int) -> NDArray[np.uint64]:
-    """Make an empty set with room for so many values, uint64, shape (num_buckets, 8)."""
+    """Empty set with room for a number of values, uint64, shape (num_buckets, 8)."""
     num_words = BUCKET * (num_values // _AVERAGE + 1)
     room = np.full(num_words + BUCKET, _EMPTY, dtype=np.uint64)
     skip = -(room.ctypes.data // 8) % BUCKET
@@ -79,11 +79,11 @@ def make_members(num_values: int) -> NDArray[np.uint64]:
 def fill_members(
     table: NDArray[np.uint64], lists: NDArray[np.uint32], members: NDArray[np.uint64]
 ) -> None:
-    """Enter the values of all pairs.
+    """Insert the values of all pairs.
 
-    :param table: the pairs, see :func:`~negserve_server.index.kernels.find_pair`
+    :param table: the pairs, see :func:`~negserve_server.index.pair_table.find_pair`
     :param lists: their values, see :mod:`.known_lists`
-    :param members: empty before
+    :param members: written; empty before
     """
     num_buckets = np.uint64(members.shape[0])
     lists_address = np.uint64(lists.ctypes.data)

@@ -1,4 +1,4 @@
-"""The sorted known values of a pair of ids, found with one memory touch."""
+"""Index from a pair of ids to its sorted known values; a lookup reads one cache line."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from negserve.types.triples import sort_unique_triples
-from negserve_server.index.kernels import contains_values, count_values, fill_table, find_one
-from negserve_server.index.known_lists import fill_lists, place_lists
+from negserve_server.index.known_lists import fill_lists, lay_out_lists
 from negserve_server.index.members import fill_members, make_members
+from negserve_server.index.pair_table import contains_values, count_values, fill_table, find_one
 
-#: The most words that the lists of an index take: a start is kept in 32 bits.
+#: Most words of all lists of an index, since a start has 32 bits.
 MAX_WORDS = 2**32
 
 
 @dataclass(frozen=True)
 class PairIndex:
-    """Exact map from a pair of ids to the sorted values known for it.
+    """Exact map from a pair of ids to its sorted known values.
 
     :ivar table: uint64, shape (capacity, 2): a hash table at most half full, see
-        :func:`kernels.find_pair`
+        :func:`.pair_table.find_pair`
     :ivar lists: uint32: the known values, see :mod:`.known_lists`
     """
 
@@ -41,9 +41,9 @@ class PairIndex:
 
         :param triples: shape (n, 3): first and second id of the pair, value; ids below 2^32,
             repetitions allowed
-        :param num_values: every value is below it; or shape (num_relations,), what the values
-            of each relation are below
-        :param relation_column: the column that holds the relation, 0 or 1, in the latter case
+        :param num_values: upper bound of all values, exclusive; or that of each relation, shape
+            (num_relations,)
+        :param relation_column: column of the relation, 0 or 1; used in the latter case
         :raises ValueError: if the lists take more than 2^32 words of 4 bytes
         """
         ordered = sort_unique_triples(triples)
@@ -58,7 +58,7 @@ class PairIndex:
             num_values if isinstance(num_values, int) else num_values[ordered[at, relation_column]]
         )
         starts = np.empty(len(keys), dtype=np.int64)
-        num_words = place_lists(lengths, limits, starts)
+        num_words = lay_out_lists(lengths, limits, starts)
         if num_words > MAX_WORDS:
             raise ValueError(f"known values take {num_words} words: one index holds {MAX_WORDS}")
         lists = _aligned_zeros(num_words)
@@ -70,7 +70,7 @@ class PairIndex:
 
     @staticmethod
     def least_bytes(num_triples: int) -> int:
-        """Say what an index of so many distinct triples takes at least: four bytes a value."""
+        """Lower bound of the bytes of an index of distinct triples: four bytes a value."""
         return 4 * num_triples
 
     @classmethod
@@ -84,23 +84,23 @@ class PairIndex:
         return int((self.table[:, 1] >> np.uint64(32)).sum())
 
     def members(self) -> NDArray[np.uint64]:
-        """Make the same as a set, uint64, shape (buckets, 8), see :mod:`.members`."""
+        """Known values as a hash set, uint64, shape (num_buckets, 8), see :mod:`.members`."""
         members = make_members(self.num_values)
         fill_members(self.table, self.lists, members)
         return members
 
     @property
     def nbytes(self) -> int:
-        """Memory held, in bytes."""
+        """Memory in bytes."""
         return self.table.nbytes + self.lists.nbytes
 
     def known(self, first: int, second: int) -> NDArray[np.uint32]:
-        """Give the sorted values known for a pair, shape (m,); empty if there are none."""
+        """Sorted known values of a pair, shape (m,)."""
         start, length = find_one(self.table, self.lists, np.uint64(first << 32 | second))
         return self.lists[int(start) : int(start + length)]
 
     def count(self, first: NDArray[np.integer], second: NDArray[np.integer]) -> NDArray[np.int64]:
-        """Count the values known for each pair; all of shape (n,), ids below 2^32."""
+        """Count the known values of each pair; all of shape (n,), ids below 2^32."""
         out = np.empty(len(first), dtype=np.int64)
         columns = [np.array(column, dtype=np.int64) for column in (first, second)]
         count_values(self.table, *columns, out)
@@ -112,9 +112,9 @@ class PairIndex:
         second: NDArray[np.integer],
         value: NDArray[np.integer],
     ) -> NDArray[np.bool_]:
-        """Tell for each (pair, value) whether it is known; all of shape (n,), ids below 2^32."""
-        # Copies, because layout and writability are part of an array's type to numba: views
-        # of all kinds would compile the kernel again.
+        """Whether each (pair, value) is known; all of shape (n,), ids below 2^32."""
+        # Copies, since layout and writability are part of an array's type in numba: each kind of
+        # view would compile the kernel again.
         columns = [np.array(column, dtype=np.int64) for column in (first, second, value)]
         out = np.empty(len(first), dtype=np.bool_)
         contains_values(self.table, self.lists, *columns, out)
@@ -122,7 +122,7 @@ class PairIndex:
 
 
 def _aligned_zeros(num_words: int) -> NDArray[np.uint32]:
-    """Make an array that begins with a cache line, of one word at least."""
+    """Zeros from the start of a cache line on, at least one word."""
     room = np.zeros(max(num_words, 1) + 16, dtype=np.uint32)
     skip = -(room.ctypes.data // 4) % 16
     return room[skip : skip + max(num_words, 1)]

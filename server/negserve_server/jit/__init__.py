@@ -1,1 +1,1 @@
-"""How kernels are compiled, kept, and reach their arrays; no kernel itself."""
+"""Compilation and cache of kernels, and their access to arrays. Contains no kernel."""

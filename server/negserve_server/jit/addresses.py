@@ -1,8 +1,8 @@
-"""Loads and stores at addresses, for helpers that are inlined into kernels.
+"""Loads and stores at addresses, for functions that are inlined into kernels.
 
-numba counts the references of every array that it passes to a helper, even to an inlined one.
-In a loop over positives that took longer than the work itself (`docs/benchmarks.md`). An
-address is a number: whoever calls a kernel keeps the arrays alive.
+numba counts references of every array that is passed to a function, even to an inlined one; in a
+loop over positives this took longer than the work itself (`docs/benchmarks.md`). An address is a
+number, so the caller of a kernel must keep the arrays alive.
 """
 
 from __future__ import annotations
@@ -15,14 +15,17 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-#: The address of an array without elements, which is never loaded from.
+#: Address that stands for an absent or empty array; never loaded from.
 NULL = np.uint64(0)
 
 
 def address_of(array: NDArray[Any]) -> np.uint64:
-    """Give the address of a C-contiguous array; :data:`NULL` if it has no elements."""
+    """Address of a C-contiguous array; :data:`NULL` if it is empty.
+
+    :raises ValueError: for an array with gaps between its elements
+    """
     if not array.flags.c_contiguous:
-        raise ValueError("only a C-contiguous array has its elements one behind the other")
+        raise ValueError("a kernel needs a C-contiguous array; copy it with np.ascontiguousarray")
     return np.uint64(array.ctypes.data) if array.size else NULL
 
 
@@ -36,7 +39,7 @@ def _load(element: Any) -> Any:
 
     @intrinsic  # type: ignore[untyped-decorator]
     def load(_typing: Any, address: Any, index: Any) -> Any:  # noqa: ARG001
-        """Load the element with an index (uint64) of the array at an address (uint64)."""
+        """Load the element at an index (uint64) of the array at an address (uint64)."""
 
         def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
             return builder.load(_pointer(builder, llvm_type, *arguments))
@@ -73,9 +76,9 @@ store_float32 = _store(types.float32)
 
 @intrinsic  # type: ignore[untyped-decorator]
 def prefetch(_typing: Any, address: Any, index: Any) -> Any:  # noqa: ARG001
-    """Ask for the cache line of an index (uint64) of the uint32 array at an address (uint64).
+    """Prefetch the cache line of an index (uint64) of the uint32 array at an address (uint64).
 
-    Only a hint: an address that is not legal does no harm.
+    A hint to the processor: an illegal address has no effect.
     """
 
     def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
@@ -87,7 +90,7 @@ def prefetch(_typing: Any, address: Any, index: Any) -> Any:  # noqa: ARG001
             ir.FunctionType(ir.VoidType(), [byte_pointer, number, number, number]),
             "llvm.prefetch.p0",
         )
-        # To be read, kept in all caches, data.
+        # For reading; with high locality; data, not instructions.
         hints = [ir.Constant(number, hint) for hint in (0, 3, 1)]
         builder.call(function, [builder.bitcast(pointer, byte_pointer), *hints])
 

@@ -1,4 +1,4 @@
-"""The decorator of kernels that Python calls."""
+"""The decorator of kernels that Python calls: compilation and cache."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _kernels: list[Any] = []
 
 
 def compiled(function: Callable[..., Any]) -> Any:
-    """Compile a kernel on first use, without the GIL, and keep it for the next process.
+    """Compile a kernel on first use, to run without the GIL, and cache it for later processes.
 
-    Where no folder is writable (``NUMBA_CACHE_DIR`` names one), numba refuses to cache; then
-    each process compiles for itself, which takes some seconds, and the log says so.
+    Without a writable folder (``NUMBA_CACHE_DIR`` names one) numba can't cache; then each process
+    compiles, which takes some seconds, and logs a warning.
     """
     try:
         kernel = nb.njit(cache=True, nogil=True)(function)
@@ -36,25 +36,26 @@ def compiled(function: Callable[..., Any]) -> Any:
         kernel = nb.njit(nogil=True)(function)
         _kernels.append(kernel)
         return kernel
-    # numba takes a kept kernel for current if the file of its function has not changed. But
-    # helpers of other files are inlined: after an upgrade, old code would read new tables.
+    # numba loads a cached kernel if the file of its function has not changed. But functions of
+    # other files are inlined: after an upgrade, old code would read new tables. So the stamp of
+    # the file is replaced by a hash of all sources. A test names this attribute if numba drops it.
     kernel._cache._cache_file._source_stamp = _sources()
     _kernels.append(kernel)
     return kernel
 
 
 class _Compilations(event.Listener):  # type: ignore[misc]
-    """Tells of kernels that are compiled now, not of those that were kept."""
+    """Reports kernels that are compiled in this process, not those loaded from the cache."""
 
     def __init__(self) -> None:
         self._is_told = False
         self.watchers: list[Callable[[str], object]] = []
 
     def on_start(self, begun: Any) -> None:
-        """Say it, once."""
+        """Log the first compilation, and tell the watchers."""
         kernel = begun.data["dispatcher"]
         if kernel not in _kernels:
-            return  # a helper, inlined into one
+            return  # a function that is inlined into a kernel
         if not self._is_told:
             self._is_told = True
             folder = getattr(kernel._cache, "cache_path", None)
@@ -68,7 +69,7 @@ class _Compilations(event.Listener):  # type: ignore[misc]
             watcher(kernel.py_func.__name__)
 
     def on_end(self, ended: Any) -> None:
-        """Say that there is progress."""
+        """Tell the watchers that a compilation has ended."""
         del ended
         for watcher in self.watchers:
             watcher("")
@@ -80,10 +81,10 @@ event.register("numba:compile", _compilations)
 
 @contextmanager
 def watching_compilation(watcher: Callable[[str], object]) -> Iterator[None]:
-    """Tell of compilations in this block, in all threads.
+    """Report compilations of all threads during this block.
 
-    :param watcher: called with the name of a kernel when its compilation begins, and with an empty
-        one when one ends
+    :param watcher: called with the name of a kernel when its compilation begins, and with "" when a
+        compilation ends
     """
     _compilations.watchers.append(watcher)
     try:
@@ -93,13 +94,13 @@ def watching_compilation(watcher: Callable[[str], object]) -> Iterator[None]:
 
 
 def count_kernels() -> tuple[int, int]:
-    """Give how many kernels this process has ready, and how many it knows."""
+    """Count the kernels that are ready in this process, and all kernels."""
     return sum(bool(kernel.signatures) for kernel in _kernels), len(_kernels)
 
 
 @cache
 def _sources() -> str:
-    """Hash everything that may be compiled into a kernel."""
+    """Hash of all source files that may be compiled into a kernel."""
     package = Path(__file__).parents[1]
     folders = ("index", "jit", "report", "sampling")
     files = [file for folder in folders for file in (package / folder).rglob("*.py")]

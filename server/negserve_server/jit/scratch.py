@@ -1,4 +1,4 @@
-"""Scratch memory of kernels: one piece per thread, which every call of the thread writes over."""
+"""Scratch memory of kernels: one block per thread, overwritten by each call."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _LINE = 64  # bytes of a cache line
 
 
 class _Scratch(threading.local):
-    """A thread's own piece."""
+    """The block of a thread."""
 
     def __init__(self) -> None:
         self.size = 0
@@ -27,12 +27,12 @@ _scratch = _Scratch()
 
 
 def scratch(size: int) -> np.uint64:
-    """Give the address of this thread's scratch memory, at the start of a cache line.
+    """Address of this thread's scratch memory, at the start of a cache line.
 
-    It is allocated once, and again only where a call needs more than every one before it, so
-    that a call costs no allocation; it goes with its thread. Nothing in it lasts beyond a call.
+    It is allocated once, and again only if a call needs more than all calls before it, so a call
+    usually allocates nothing. It is freed with its thread. Its content does not outlast a call.
 
-    :param size: bytes that are needed
+    :param size: number of bytes
     """
     if size > _scratch.size:
         _scratch.grow(size)

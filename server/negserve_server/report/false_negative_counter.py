@@ -21,14 +21,14 @@ _BY_RELATION = [1, 0, 2]
 
 @dataclass(frozen=True, slots=True)
 class Probabilities:
-    """What awaits each of n training triples, for one kind of sampler.
+    """Probabilities of n training triples, for one sampler kind.
 
     :ivar by_slot: float64, shape (slots, n): probability that a negative with this slot replaced
-        is known; 0 where the original is the only candidate, so that nothing can be drawn
-    :ivar shares: float64, shape (slots, n): share of the negatives that have this slot replaced,
-        after shares of slots without a candidate went elsewhere; zeros for a saturated triple
+        is known; 0 if the original is the only candidate, so that nothing can be drawn
+    :ivar shares: float64, shape (slots, n): share of the negatives that replace this slot, after
+        reallocation from slots without a candidate; zeros for a saturated triple
     :ivar overall: float64, shape (n,): probability that a negative is known
-    :ivar is_saturated: shape (n,): no slot has a candidate, and any id is drawn
+    :ivar is_saturated: shape (n,): whether no slot has a candidate, so that any id is drawn
     """
 
     by_slot: NDArray[np.float64]
@@ -38,7 +38,7 @@ class Probabilities:
 
 
 class FalseNegativeCounter:
-    """Counts what is known of the pairs of training triples; once, for all kinds of samplers.
+    """Counts the known values of the pairs of training triples, once for all sampler kinds.
 
     :param training: distinct training triples, sorted by head, relation, tail, int64, shape (n, 3)
     :param known: triples that make a negative a false one, repetitions allowed, int64,
@@ -46,8 +46,8 @@ class FalseNegativeCounter:
     """
 
     def __init__(self, training: NDArray[np.int64], known: NDArray[np.int64]) -> None:
-        # Rows of both kinds in one array, so that a pair's known triples and its training triples
-        # are neighbours. Relations come first: then those of a relation are neighbours, too.
+        # Training and known triples in one sorted array: those of a pair are neighbours, and since
+        # relations come first, those of a relation, too.
         training = sort_unique_triples(training[:, _BY_RELATION])
         known = sort_unique_triples(known[:, _BY_RELATION])
         rows = sort_unique_triples(np.concatenate([training, known]))
@@ -59,9 +59,9 @@ class FalseNegativeCounter:
         self.relations = training[:, 0].copy()
 
     def probabilities(self, tables: DrawTables) -> Probabilities:
-        """Give the probabilities of a kind.
+        """Compute the probabilities of a kind.
 
-        :param tables: of a configuration of one kind, without candidates; its filter has no effect
+        :param tables: of a configuration of one kind, without candidates; filters have no effect
         :return: in the order of :attr:`relations`
         """
         relations = self._columns[1]
@@ -79,7 +79,7 @@ class FalseNegativeCounter:
         is_saturated = _move_shares(shares, is_open)
         overall = (shares * by_slot).sum(axis=0)
         if is_saturated.any():
-            # In the last slot, any id but the original, candidate or not: each weighs the same.
+            # Uniform in the last slot from all ids but the original, candidate or not.
             last = tables.cells[-1].slot
             units = np.ones(len(relations), dtype=np.int64)
             known = self._known_units(last, units)[self._is_training]
@@ -87,11 +87,11 @@ class FalseNegativeCounter:
         return Probabilities(by_slot, shares, overall, is_saturated)
 
     def _known_units(self, slot: int, units: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Add up units of known values over all rows of a row's pair but the row itself."""
+        """Sum, for each row, the units of the other known rows of its pair; shape (n,)."""
         units = np.where(self._is_known, units, 0)
         if slot not in self._pairs:
             first, second = (self._columns[column] for column in range(3) if column != slot)
-            # Rows are sorted by relation and head: pairs of those are neighbours as it is.
+            # Rows are sorted by relation and head, so those of such a pair are neighbours.
             self._pairs[slot] = _Pairs.of(first, second, is_grouped=slot == 2)
         return self._pairs[slot].sums(units) - units
 
@@ -100,10 +100,9 @@ class FalseNegativeCounter:
 class _Pairs:
     """Rows grouped by the pair of ids that stays when a slot is replaced.
 
-    :ivar order: int64, shape (n,): rows, those of a pair behind one another; None for all in
-        their own order
-    :ivar starts: int64, shape (pairs,): where each pair begins in that order
-    :ivar lengths: int64, shape (pairs,): how many rows each pair has
+    :ivar order: int64, shape (n,): rows ordered by pair; None if they already are
+    :ivar starts: int64, shape (pairs,): index of each pair's first row in that order
+    :ivar lengths: int64, shape (pairs,): number of rows of each pair
     """
 
     order: NDArray[np.intp] | None
@@ -123,7 +122,7 @@ class _Pairs:
         return cls(order, starts, np.diff(starts, append=len(keys)))
 
     def sums(self, units: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Give each row the sum of its pair's rows; shape (n,) to (n,)."""
+        """Sum of the pair's rows, for each row; shape (n,) to (n,)."""
         in_order = units if self.order is None else units[self.order]
         sums: NDArray[np.int64] = np.repeat(np.add.reduceat(in_order, self.starts), self.lengths)
         if self.order is None:
@@ -153,11 +152,11 @@ def _total_units(cell: DrawCell) -> NDArray[np.int64]:
 
 
 def _move_shares(shares: NDArray[np.float64], is_open: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Move shares of slots without a candidate to the first slot that has one, in place.
+    """Reallocate shares of slots without a candidate to the first slot with one, in place.
 
     :param shares: shape (slots, n)
     :param is_open: shape (slots, n)
-    :return: where there is no such slot, so that all shares are 0; shape (n,)
+    :return: whether there is no such slot, so that all shares are 0; shape (n,)
     """
     rows = np.flatnonzero(~is_open.all(axis=0))
     few_shares, is_few_open = shares[:, rows], is_open[:, rows]
@@ -172,7 +171,7 @@ def _move_shares(shares: NDArray[np.float64], is_open: NDArray[np.bool_]) -> NDA
 
 
 def _marks(rows: NDArray[np.int64], some: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Tell which rows are among some of them; both sorted and distinct, shape (n, 3) to (n,)."""
+    """Whether each row is among ``some``; both sorted and distinct, shape (n, 3) to (n,)."""
     marks = np.zeros(len(rows), dtype=np.bool_)
     _merge(rows, some, marks)
     return marks

@@ -7,7 +7,7 @@ from typing import Any
 
 
 def report_tables(reports: list[dict[str, Any]], num_relations: int) -> Iterator[str]:
-    """Lay out reports as their ``to_dict`` gives them: one table of all, then one of each."""
+    """Lines of text of reports as ``to_dict`` returns them: a table of all, then one of each."""
     first = reports[0]
     yield f"known      triples of {', '.join(first['splits'])}"
     yield f"positives  {first['num_triples']:,} training triples"

@@ -1,8 +1,8 @@
-"""The order of an epoch: a keyed permutation that is evaluated at any position on its own.
+"""The order of an epoch: a keyed permutation, evaluated at any position without the others.
 
-An alternating Feistel network over Z_a x Z_b, with a and b about the root of the length, so that
-nearly every position of a long epoch needs one pass (Black and Rogaway: "Ciphers with arbitrary
-finite domains", CT-RSA 2002, there with powers of two). ``docs/sampling.md`` defines it.
+An alternating Feistel network over Z_a x Z_b, with a and b close to the square root of the length,
+so that nearly every position of a long epoch needs one pass (Black and Rogaway: "Ciphers with
+arbitrary finite domains", CT-RSA 2002, there with powers of two). ``docs/sampling.md`` defines it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from negserve_server.sampling.kernels.philox import blocks
 
 #: Second counter word of the words that key a permutation.
 PURPOSE_ORDER = 2
-#: Fewest values of a half: two rounds bring an order nearer to a uniform one by this factor.
+#: Least size of a half: two rounds bring the order closer to uniform by about this factor.
 _FEWEST = 8
 
 
@@ -35,7 +35,7 @@ class Permutation:
         self.length = length
         self._num_left = max(math.isqrt(max(length - 1, 0)) + 1, _FEWEST)
         self._num_right = max(-(-length // self._num_left), _FEWEST)
-        # Were both odd, each round would be an even permutation, and half of the orders missing.
+        # If both were odd, each round would be an even permutation: half of all orders impossible.
         self._num_right += self._num_left * self._num_right % 2
         halves = [number % 2**32, number // 2**32]
         counters = np.array([[i, PURPOSE_ORDER, *halves] for i in range(NUM_ROUNDS // 4)])
@@ -43,13 +43,13 @@ class Permutation:
         self._keys = blocks(counters.astype(np.uint32), key.astype(np.uint32)).ravel()
 
     def at(self, start: int, count: int) -> NDArray[np.int64]:
-        """Give the values at positions ``start`` to ``start + count - 1``.
+        """Values at positions ``start`` to ``start + count - 1``.
 
         :return: shape (count,)
         :raises ValueError: for positions that are not below the length
         """
         if not 0 <= start <= start + count <= self.length:
-            # From there, walking need not come to an end.
+            # The cycle walk might not end from there.
             raise ValueError(f"{count} positions from {start} on, of {self.length}")
         out = np.empty(count, dtype=np.int64)
         permute(

@@ -7,8 +7,8 @@ import numpy as np
 from hypothesis import example, given
 
 from negserve_server.index import PairIndex
-from negserve_server.index.kernels import find_pair
 from negserve_server.index.members import BUCKET, is_member, members_bytes
+from negserve_server.index.pair_table import find_pair
 from tests.server.index.test_pair_index import (
     LARGEST_ID,
     LARGEST_TRIPLE,

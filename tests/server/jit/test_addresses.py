@@ -87,7 +87,7 @@ ADAPT = "adapt server/negserve_server/jit/addresses.py, then the bound of numba 
 )
 def test_llvmlite_and_numba_have_what_addresses_are_compiled_with(owner: object, names: list[str]):
     missing = [name for name in names if not hasattr(owner, name)]
-    assert not missing, f"llvmlite {llvmlite.__version__}, numba {nb.__version__}: {ADAPT}"
+    assert not missing, f"llvmlite {llvmlite.__version__}, numba {nb.__version__}; {ADAPT}"
 
 
 def test_llvm_makes_an_instruction_of_the_prefetch_intrinsic():

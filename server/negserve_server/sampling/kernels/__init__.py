@@ -1,1 +1,1 @@
-"""The sampling function, compiled. Helpers take arrays by address, so nothing here owns memory."""
+"""The sampling function, compiled. Functions take arrays by address; nothing here owns memory."""

@@ -15,8 +15,8 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
-from negserve_server.index.kernels import find_pair, pair_key, prefetch_pair
 from negserve_server.index.members import is_member, prefetch_member
+from negserve_server.index.pair_table import find_pair, pair_key, prefetch_pair
 from negserve_server.jit.addresses import (
     NULL,
     load_int64,

@@ -1,8 +1,8 @@
 """Uniform draws from words: unbiased, with or without repetition.
 
 Lemire: "Fast random integer generation in an interval", ACM TOMACS 29(1), 2019. The first
-draw is the high half of word times range; where the low half falls into the incomplete
-interval, 64 fresh bits take its place.
+draw is the high half of word times range; if the low half falls into the incomplete
+interval, it is redrawn with 64 fresh bits.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def draw_below(
     :param draws: address of uint32
     """
     wide = np.uint64(limit)
-    # The incomplete interval is shorter than the range: that test needs no division.
+    # The incomplete interval is shorter than the range, and this test needs no division.
     narrow = np.uint32(wide)
     is_doubtful = np.uint32(0)
     for j in range(begin, end):
@@ -42,7 +42,7 @@ def draw_below(
 
 @nb.njit
 def table_size(num_draws: int) -> int:
-    """Size of the table for so many distinct draws, in uint64."""
+    """Size of the table for a number of distinct draws, in uint64."""
     capacity = 2
     while capacity < 2 * np.int64(num_draws):
         capacity *= 2
@@ -51,12 +51,12 @@ def table_size(num_draws: int) -> int:
 
 @nb.njit(inline="always")
 def _find(table: int, mask: int, tag: int, place: int) -> int:
-    """Row of the table that holds a place, or would."""
+    """Find the row of the table that holds a place, or the empty one where it belongs."""
     key = tag | place
     at = ((key * FIBONACCI) >> U32) & mask
     while True:
         found = load_uint64(table, at + at)
-        # What an earlier permutation left counts as empty.
+        # A row of an earlier permutation counts as empty.
         if found == key or (found & ~LOW_32) != tag:
             return at
         at = (at + U1) & mask
@@ -75,11 +75,11 @@ def draw_distinct(
     mask: int,
     tag: int,
 ) -> None:
-    """Draw different numbers from 0 to ``limit`` - 1: the beginning of a random permutation.
+    """Draw distinct numbers from 0 to ``limit`` - 1: the first ones of a random permutation.
 
-    Fisher and Yates' shuffle of 0, 1, ... of which only the moved cell_table are kept.
+    Fisher-Yates shuffle of 0, 1, ..., which stores only the places that have moved.
 
-    :param table: address of uint64, shape (capacity, 2): place, and what lies there
+    :param table: address of uint64, shape (capacity, 2): place with tag, and the number there
     :param mask: capacity less one, see :func:`table_size`
     :param tag: number of this permutation, from 1 on, in the upper 32 bits
     """

@@ -13,7 +13,7 @@ from negserve_server.jit.addresses import load_uint32, store_uint32
 from negserve_server.jit.compiled import compiled
 from negserve_server.jit.constants import U4, U32
 
-#: Rounds, half of them per half: so many that few items come in any order equally often, too.
+#: Rounds, half of them per half; enough for short lengths to have uniform orders, too.
 NUM_ROUNDS = 16
 
 
@@ -27,8 +27,8 @@ def _mix(value: int) -> int:
 
 
 @nb.njit(inline="always")
-def _turn(half: int, other: int, key: int, size: int) -> int:
-    """Move one half, below ``size``, by as much as the other one says: a round."""
+def _round(half: int, other: int, key: int, size: int) -> int:
+    """Round: shift one half, below ``size``, by a hash of the other."""
     step = (np.uint64(_mix(other ^ key)) * np.uint64(size)) >> U32
     moved = np.uint32(half + np.uint32(step))
     return np.uint32(moved - size) if moved >= size else moved
@@ -46,8 +46,9 @@ def permute(
 ) -> None:
     """Write the values at the positions from ``start`` on.
 
-    :param num_left: uint32, number of values of the left half; it times ``num_right`` is at
-        least the length
+    :param start: uint64
+    :param length: uint64, length of the permutation
+    :param num_left: uint32, size of the left half; times ``num_right``, at least ``length``
     :param keys: address of uint32, shape (16,)
     :param scratch: address of memory to write to, 8 bytes per position
     """
@@ -63,16 +64,16 @@ def permute(
         left_key, right_key = load_uint32(keys, turn), load_uint32(keys, turn + 1)
         for i in range(count):
             right = load_uint32(rights, i)
-            left = _turn(load_uint32(lefts, i), right, left_key, num_left)
+            left = _round(load_uint32(lefts, i), right, left_key, num_left)
             store_uint32(lefts, i, left)
-            store_uint32(rights, i, _turn(right, left, right_key, num_right))
+            store_uint32(rights, i, _round(right, left, right_key, num_right))
     for i in range(count):
         index = np.uint64(load_uint32(lefts, i)) * wide + np.uint64(load_uint32(rights, i))
         while index >= length:
-            # Few, since the network permutes hardly more than the length: once more.
+            # Cycle walk; rare, since the network permutes hardly more values than the length.
             left, right = np.uint32(index // wide), np.uint32(index % wide)
             for turn in range(0, NUM_ROUNDS, 2):
-                left = _turn(left, right, load_uint32(keys, turn), num_left)
-                right = _turn(right, left, load_uint32(keys, turn + 1), num_right)
+                left = _round(left, right, load_uint32(keys, turn), num_left)
+                right = _round(right, left, load_uint32(keys, turn + 1), num_right)
             index = np.uint64(left) * wide + np.uint64(right)
         out[i] = np.int64(index)

@@ -33,7 +33,7 @@ PURPOSE_REDRAW = np.uint32(1)
 def philox4x32(
     counter_0: int, counter_1: int, counter_2: int, counter_3: int, key_0: int, key_1: int
 ) -> tuple[int, int, int, int]:
-    """One block: four uint32 words from four uint32 counter words and two uint32 key words."""
+    """Compute a block: four uint32 words of four uint32 counter and two uint32 key words."""
     for _ in range(_ROUNDS):
         product_0 = np.uint64(counter_0) * _MULTIPLY_0
         product_1 = np.uint64(counter_2) * _MULTIPLY_1
@@ -50,9 +50,9 @@ def philox4x32(
 def fill_words(words: int, num_blocks: int, position: int, seed: int) -> None:
     """Write the words of the first ``num_blocks`` (int64) blocks of a position, four each.
 
-    :param words: address of a uint32 array
-
     Blocks are independent of each other, so the loop is compiled to SIMD.
+
+    :param words: address of uint32, written
     """
     position_low = np.uint32(position)
     position_high = np.uint32(np.uint64(position) >> U32)
@@ -71,9 +71,9 @@ def fill_words(words: int, num_blocks: int, position: int, seed: int) -> None:
 
 @nb.njit(inline="always")
 def fill_two_words(words: int, num_positions: int, position: int, seed: int) -> None:
-    """Write the first two words of ``num_positions`` (int64) positions from one on.
+    """Write the first two words of ``num_positions`` (int64) consecutive positions.
 
-    :param words: address of a uint32 array, two words a position
+    :param words: address of uint32, shape (num_positions, 2), written
     """
     key_0 = np.uint32(seed)
     key_1 = np.uint32(np.uint64(seed) >> U32)
@@ -104,7 +104,7 @@ def redraw(index: int, num_values: int, position: int, seed: int) -> int:
 
 @compiled
 def blocks(counters: NDArray[np.uint32], keys: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    """Many blocks for tests and tools: counters (n, 4) and keys (n, 2) to words (n, 4)."""
+    """Compute many blocks, for orders and tests: counters (n, 4), keys (n, 2) to words (n, 4)."""
     words = np.empty((counters.shape[0], 4), dtype=np.uint32)
     for i in range(counters.shape[0]):
         words[i, 0], words[i, 1], words[i, 2], words[i, 3] = philox4x32(

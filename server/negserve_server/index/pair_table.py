@@ -1,6 +1,6 @@
-"""Compiled lookups: the hash table of pairs, and whether a value is known.
+"""The hash table of pairs: from a pair of ids to its list of known values.
 
-The helpers take arrays by their addresses, see :mod:`negserve_server.jit.addresses`.
+Inlined functions take arrays by address, see :mod:`negserve_server.jit.addresses`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from negserve_server.jit.addresses import load_uint64, prefetch
 from negserve_server.jit.compiled import compiled
 from negserve_server.jit.constants import FIBONACCI, LOW_32, MIX, U0, U1, U2, U32
 
-#: Where no list begins, since lists take four words or more.
+#: Start of the list of a pair without values. No list begins there: lists take at least four words.
 NO_START = np.uint64(2**32 - 2)
 
 
@@ -33,18 +33,18 @@ def _bucket(key: int, mask: int) -> int:
 
 @nb.njit(inline="always")
 def prefetch_pair(table: int, mask: int, key: int) -> None:
-    """Ask for the line of a pair, which :func:`find_pair` will read soon."""
+    """Prefetch the line of a pair that :func:`find_pair` will read."""
     prefetch(table, _bucket(key, mask) << U2)
 
 
 @nb.njit(inline="always")
 def find_pair(table: int, mask: int, key: int) -> tuple[int, int]:
-    """Where the values of a pair lie: ``(start, length)``, ``(NO_START, 0)`` if there are none.
+    """Find the values of a pair: ``(start, length)``, or ``(NO_START, 0)`` if there are none.
 
-    :param table: address of a uint64 array (capacity, 2); a row is the key and
-        ``length << 32 | start``, so that a hit costs one cache line. A row whose length is 0
-        is empty, which leaves every key legal.
-    :param mask: its capacity, a power of two, less one
+    :param table: address of uint64, shape (capacity, 2). A row is the key and
+        ``length << 32 | start``, so a hit reads one cache line. A row whose length is 0 is empty,
+        so every key is legal.
+    :param mask: capacity, a power of two, less one
     """
     at = _bucket(key, mask)
     while True:
@@ -64,7 +64,7 @@ def fill_table(
     starts: NDArray[np.int64],
     lengths: NDArray[np.int64],
 ) -> None:
-    """Enter pairs into an empty table: key i owns ``lengths[i]`` values from ``starts[i]`` on."""
+    """Insert pairs into an empty table: key i has ``lengths[i]`` values from ``starts[i]`` on."""
     mask = np.uint64(table.shape[0] - 1)
     for i in range(keys.shape[0]):
         at = _bucket(keys[i], mask)
@@ -83,7 +83,7 @@ def contains_values(
     value: NDArray[np.integer],
     out: NDArray[np.bool_],
 ) -> None:
-    """Write for each (pair, value) whether it is known; all of shape (n,)."""
+    """Write whether each (pair, value) is known; all of shape (n,)."""
     table_address = np.uint64(table.ctypes.data)
     lists_address = np.uint64(lists.ctypes.data)
     mask = np.uint64(table.shape[0] - 1)
@@ -99,7 +99,7 @@ def count_values(
     second: NDArray[np.int64],
     out: NDArray[np.int64],
 ) -> None:
-    """Write how many values each pair has; all of shape (n,)."""
+    """Write the number of values of each pair; all of shape (n,)."""
     table_address = np.uint64(table.ctypes.data)
     mask = np.uint64(table.shape[0] - 1)
     for i in range(first.shape[0]):
@@ -109,7 +109,7 @@ def count_values(
 
 @compiled
 def find_one(table: NDArray[np.uint64], lists: NDArray[np.uint32], key: int) -> tuple[int, int]:
-    """Index of the first value of a pair, and how many it has, for callers in Python."""
+    """Find the index of the first value of a pair, and the number of values; for Python callers."""
     start, length = find_pair(
         np.uint64(table.ctypes.data), np.uint64(table.shape[0] - 1), np.uint64(key)
     )
