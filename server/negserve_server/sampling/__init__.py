@@ -1,6 +1,6 @@
 """Samplers: pure functions of (graph, configuration, seed, position of the positive)."""
 
-from negserve._terminal.extras import needing
+from negserve.terminal.extras import needing
 from negserve.types.kinds import KINDS
 
 with needing("negserve_server.sampling", "negserve[server]"):
@@ -13,7 +13,8 @@ with needing("negserve_server.sampling", "negserve[server]"):
         SPLITS,
         SamplerConfig,
     )
-    from negserve_server.sampling.draw_tables import DrawTables, Graph
+    from negserve_server.sampling.draw_tables import DrawTables
+    from negserve_server.sampling.graph import Graph
     from negserve_server.sampling.permutation import Permutation
     from negserve_server.sampling.sampler import Sampler
     from negserve_server.sampling.statistics import RelationStatistics

@@ -20,7 +20,8 @@ from negserve_server.sampling import (
     SPLITS,
     SamplerConfig,
 )
-from negserve_server.sampling.draw_tables import DrawTables, Graph
+from negserve_server.sampling.draw_tables import DrawTables
+from negserve_server.sampling.graph import Graph
 from negserve_server.sampling.id_set import IdSet
 
 TRIPLES = np.array([(0, 0, 1), (1, 0, 2)], dtype=np.int64)
