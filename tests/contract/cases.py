@@ -15,6 +15,7 @@ from negserve.sampling import (
     MixtureNegativeSampler,
     NegativeSampler,
     PseudoTypedNegativeSampler,
+    RelatedNegativeSampler,
     TriplesFactory,
     TypedNegativeSampler,
 )
@@ -118,6 +119,8 @@ def _candidates(of: graph.TriplesFactory, kind: Kind, relation: int, column: int
     training = of.mapped_triples
     if kind == "pseudotyped":
         return set(training[training[:, 1] == relation][:, column].tolist())
+    if kind == "related":
+        return set(training[training[:, 1] == relation][:, [0, 2]].ravel().tolist())
     if kind == "typed":
         constraints = of.type_constraints
         assert constraints is not None
@@ -132,7 +135,7 @@ def _candidates(of: graph.TriplesFactory, kind: Kind, relation: int, column: int
 _THIRDS = {"candidates": 3}
 _CHUNKS = {"chunk_size": 7}
 _RELATIONS = {"corruption_scheme": ALL_SLOTS}
-_PARTS = {"mixture": {"bernoulli": 3, "pseudotyped": 1}}
+_PARTS = {"mixture": {"bernoulli": 3, "pseudotyped": 1, "related": 1}}
 _TYPED_PARTS = {"mixture": {"typed": 2, "degree": 1, "basic": 4}, "alpha": 1.0}
 
 #: One plain case per sampler.
@@ -144,6 +147,7 @@ SAMPLERS: Mapping[str, Case] = MappingProxyType(
         "typed": Case(TypedNegativeSampler),
         "degree": Case(DegreeNegativeSampler),
         "mixture": Case(MixtureNegativeSampler, _PARTS),
+        "related": Case(RelatedNegativeSampler),
     }
 )
 

@@ -13,6 +13,7 @@ with needing("negserve.sampling", "negserve[client]"):
         DegreeNegativeSampler,
         MixtureNegativeSampler,
         PseudoTypedNegativeSampler,
+        RelatedNegativeSampler,
         TypedNegativeSampler,
     )
     from negserve.sampling.options import SamplerOptions
@@ -30,6 +31,7 @@ __all__ = [
     "MixtureNegativeSampler",
     "NegativeSampler",
     "PseudoTypedNegativeSampler",
+    "RelatedNegativeSampler",
     "SamplerOptions",
     "TriplesFactory",
     "TypedNegativeSampler",
