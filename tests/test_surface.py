@@ -36,8 +36,8 @@ SURFACE = {
     negserve.data: "CompactTripleBatch TripleBatch TripleLoader TripleStream",
     negserve.sampling: "NEGATIVE_SAMPLERS BasicNegativeSampler BernoulliNegativeSampler "
     "CompactBatch ConfiguredSampler DegreeNegativeSampler MixtureNegativeSampler NegativeSampler "
-    "PseudoTypedNegativeSampler RelatedNegativeSampler SamplerOptions TriplesFactory "
-    "TypedNegativeSampler batch_position expand get_negative_sampler_cls",
+    "PseudoTypedNegativeSampler SamplerOptions TriplesFactory TypedNegativeSampler batch_position "
+    "expand get_negative_sampler_cls",
     negserve_server.graph: "TriplesFactory TypeConstraints Vocabulary",
     negserve_server.index: "FilterIndex PairIndex",
     negserve_server.report: "FalseNegativeReport false_negative_report",

@@ -28,7 +28,7 @@ Server:
   --fingerprint F     required fingerprint of the dataset (any)
 
 Sampler:
-  --kind KIND         basic, bernoulli, pseudotyped, typed, degree, mixture or related (basic)
+  --kind KIND         basic, bernoulli, pseudotyped, typed, degree or mixture (basic)
   --mixture K:N,...   kinds and shares of kind mixture, such as bernoulli:3,typed:1
   -k N                negatives per positive (1)
   --scheme S,...      slots that may be replaced: head, relation, tail (head,tail)
@@ -81,8 +81,7 @@ namespace v1 = negserve::v1;
 const Names<v1::SamplerKind> kKinds = {
     {"basic", v1::SAMPLER_KIND_BASIC},       {"bernoulli", v1::SAMPLER_KIND_BERNOULLI},
     {"pseudotyped", v1::SAMPLER_KIND_PSEUDO_TYPED}, {"typed", v1::SAMPLER_KIND_TYPED},
-    {"degree", v1::SAMPLER_KIND_DEGREE},     {"mixture", v1::SAMPLER_KIND_MIXTURE},
-    {"related", v1::SAMPLER_KIND_RELATED}};
+    {"degree", v1::SAMPLER_KIND_DEGREE},     {"mixture", v1::SAMPLER_KIND_MIXTURE}};
 const Names<v1::Slot> kSlots = {
     {"head", v1::SLOT_HEAD}, {"relation", v1::SLOT_RELATION}, {"tail", v1::SLOT_TAIL}};
 const Names<v1::Split> kSplits = {{"training", v1::SPLIT_TRAINING},

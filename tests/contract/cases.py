@@ -15,7 +15,6 @@ from negserve.sampling import (
     MixtureNegativeSampler,
     NegativeSampler,
     PseudoTypedNegativeSampler,
-    RelatedNegativeSampler,
     TriplesFactory,
     TypedNegativeSampler,
 )
@@ -119,8 +118,6 @@ def _candidates(of: graph.TriplesFactory, kind: Kind, relation: int, column: int
     training = of.mapped_triples
     if kind == "pseudotyped":
         return set(training[training[:, 1] == relation][:, column].tolist())
-    if kind == "related":
-        return set(training[training[:, 1] == relation][:, [0, 2]].ravel().tolist())
     if kind == "typed":
         constraints = of.type_constraints
         assert constraints is not None
@@ -135,7 +132,7 @@ def _candidates(of: graph.TriplesFactory, kind: Kind, relation: int, column: int
 _THIRDS = {"candidates": 3}
 _CHUNKS = {"chunk_size": 7}
 _RELATIONS = {"corruption_scheme": ALL_SLOTS}
-_PARTS = {"mixture": {"bernoulli": 3, "pseudotyped": 1, "related": 1}}
+_PARTS = {"mixture": {"bernoulli": 3, "pseudotyped": 1}}
 _TYPED_PARTS = {"mixture": {"typed": 2, "degree": 1, "basic": 4}, "alpha": 1.0}
 
 #: One plain case per sampler.
@@ -147,7 +144,6 @@ SAMPLERS: Mapping[str, Case] = MappingProxyType(
         "typed": Case(TypedNegativeSampler),
         "degree": Case(DegreeNegativeSampler),
         "mixture": Case(MixtureNegativeSampler, _PARTS),
-        "related": Case(RelatedNegativeSampler),
     }
 )
 

@@ -154,8 +154,6 @@ def _sample_cases() -> list[Case]:
             "values seen in that slot of that relation",
             sampler("PSEUDO_TYPED", 4, filter_splits=_ALL_SPLITS, seed=5),
         ),
-        answered("related", "values seen in either slot of that relation",
-                 sampler("RELATED", 4, filter_splits=_TRAINING, seed=10)),
         answered("typed", "values that the constraints allow",
                  sampler("TYPED", 4, filter_splits=_TRAINING, seed=6)),
         answered(

@@ -13,7 +13,6 @@ with needing("negserve.sampling", "negserve[client]"):
         DegreeNegativeSampler,
         MixtureNegativeSampler,
         PseudoTypedNegativeSampler,
-        RelatedNegativeSampler,
         TypedNegativeSampler,
     )
     from negserve.sampling.options import SamplerOptions
@@ -31,7 +30,6 @@ __all__ = [
     "MixtureNegativeSampler",
     "NegativeSampler",
     "PseudoTypedNegativeSampler",
-    "RelatedNegativeSampler",
     "SamplerOptions",
     "TriplesFactory",
     "TypedNegativeSampler",

@@ -137,15 +137,6 @@ class MixtureNegativeSampler(NegativeSampler):
         return {"mixture": tuple(self.mixture.items()), "alpha": self.alpha}
 
 
-class RelatedNegativeSampler(NegativeSampler):
-    """Replaces a slot only by entities that training has in either slot of that relation.
-
-    For relations that are symmetric, but whose triples are stored in one direction.
-    """
-
-    kind: ClassVar[Kind] = "related"
-
-
 #: All samplers by normalized name.
 NEGATIVE_SAMPLERS: dict[str, type[NegativeSampler]] = {
     cls.get_normalized_name(): cls
@@ -156,6 +147,5 @@ NEGATIVE_SAMPLERS: dict[str, type[NegativeSampler]] = {
         TypedNegativeSampler,
         DegreeNegativeSampler,
         MixtureNegativeSampler,
-        RelatedNegativeSampler,
     )
 }

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
-Kind = Literal["basic", "bernoulli", "pseudotyped", "typed", "degree", "mixture", "related"]
+Kind = Literal["basic", "bernoulli", "pseudotyped", "typed", "degree", "mixture"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,11 +80,6 @@ _KINDS = (
         takes_relations=True,  # if all of its parts do, and likewise for alpha
         takes_alpha=True,
         distinct_refusal="in a mixture, a part would have to know what others drew",
-    ),
-    SamplerKind(
-        name="related",
-        draws="candidates: ids seen in training in either slot of that relation",
-        costs="a list per relation and slot, an index of ranks",
     ),
 )
 

@@ -109,10 +109,6 @@ class _SamplerKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SamplerKi
     """
     SAMPLER_KIND_MIXTURE: _SamplerKind.ValueType  # 6
     """Several of the kinds above, with the shares in `SamplerConfig.mixture`."""
-    SAMPLER_KIND_RELATED: _SamplerKind.ValueType  # 7
-    """Values uniform over the entities seen in training as head or tail of that
-    relation; slots in proportion to the number of these entities.
-    """
 
 class SamplerKind(_SamplerKind, metaclass=_SamplerKindEnumTypeWrapper):
     """The distribution of the replaced slot and of its new value."""
@@ -145,10 +141,6 @@ number of training triples that have the id in that slot, to the power
 """
 SAMPLER_KIND_MIXTURE: SamplerKind.ValueType  # 6
 """Several of the kinds above, with the shares in `SamplerConfig.mixture`."""
-SAMPLER_KIND_RELATED: SamplerKind.ValueType  # 7
-"""Values uniform over the entities seen in training as head or tail of that
-relation; slots in proportion to the number of these entities.
-"""
 Global___SamplerKind: _TypeAlias = SamplerKind  # noqa: Y015
 
 class _FilterMode:
@@ -361,7 +353,7 @@ class SamplerConfig(_message.Message):
     """Chunk size c, the number of consecutive positions that share one set of
     values: 0 (the same as 1) to 2^20. Positions q * c to (q + 1) * c - 1 are
     one chunk, however messages divide them. More than 1 is refused for kinds
-    whose candidates depend on the relation (PSEUDO_TYPED, TYPED, RELATED, MIXTURE), for
+    whose candidates depend on the relation (PSEUDO_TYPED, TYPED, MIXTURE), for
     the relation together with another slot, and for an exact filter.
     """
     log_q: _builtins.bool

@@ -34,7 +34,7 @@ Options of all commands:
                            [the timeout, once for each address of the target]
 Options of sample and epoch:
   --dataset NAME           [world]
-  --kind KIND              basic, bernoulli, pseudotyped, typed, degree or related [basic]
+  --kind KIND              basic, bernoulli, pseudotyped, typed or degree [basic]
   -k N                     negatives per positive [1]
   --slot SLOT              head, relation or tail; repeatable [head and tail]
   --split SPLIT            training, validation or testing: never draw its triples; repeatable
@@ -105,7 +105,6 @@ const KINDS = {
   pseudotyped: SamplerKind.SAMPLER_KIND_PSEUDO_TYPED,
   typed: SamplerKind.SAMPLER_KIND_TYPED,
   degree: SamplerKind.SAMPLER_KIND_DEGREE,
-  related: SamplerKind.SAMPLER_KIND_RELATED,
 };
 const SLOTS = { head: Slot.SLOT_HEAD, relation: Slot.SLOT_RELATION, tail: Slot.SLOT_TAIL };
 const SPLITS = {

@@ -219,9 +219,6 @@ class Reference:
             return Cell(slot, ids, [weights[value] for value in ids])
         if kind == "pseudotyped":
             return Cell(slot, _among(self.seen.get((slot, relation), set()), ids))
-        if kind == "related":
-            seen = self.seen.get((0, relation), set()) | self.seen.get((2, relation), set())
-            return Cell(slot, _among(seen, ids))
         if kind == "typed":
             allowed = self.constraints.get(SLOTS[slot], {}).get(relation)
             return Cell(slot, ids if allowed is None else _among(allowed, ids))
@@ -253,7 +250,7 @@ class Reference:
                 # tph / (tph + hpt) with tph = n / heads and hpt = n / tails: tails / (heads +
                 # tails), so that a slot goes by the number of the other's; 1 : 1 without triples.
                 weights[slot] = len(self.seen.get((2 - slot, relation), ())) or 1
-            elif kind in ("pseudotyped", "typed", "related"):
+            elif kind in ("pseudotyped", "typed"):
                 weights[slot] = self.cell(kind, slot, relation).num_units
             else:
                 weights[slot] = 1

@@ -55,10 +55,6 @@ WORLD: dict[str, tuple[dict[str, Any], str]] = {
         {"kind": "typed", "filter_splits": TRAINING},
         "730bdd42c1b04327bc7161f992f315d6350bd9dbf9db4418c3d58d1ae9d0fa18",
     ),
-    "related, exact": (
-        {"kind": "related", "filter_splits": TRAINING},
-        "9a6db4342ff384126d3a4f9c20a084f7d6a74ea1ba53384bc0205344205344a9",
-    ),
     "degree": (
         {"kind": "degree"},
         "4ef66f8d18fae6f788a8921c75737917209464d216ae4c1c45c22ccfd2ca942d",
