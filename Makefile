@@ -8,7 +8,7 @@ CONSTRAINTS := deploy/constraints.txt
 # One more than processors, since fault tests mostly wait; more than four slow each other down.
 WORKERS := $(shell cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores < 3 ? cores + 1 : 4)))
 
-.PHONY: help demo serve test lint types pytest bench golden stubs release-proto test-containers clean
+.PHONY: help demo serve test lint types pytest bench golden options stubs release-proto test-containers clean
 
 help: ## Show this help.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -45,6 +45,9 @@ bench: $(VENV)/developers ## Measure all published numbers.
 
 golden: $(VENV)/developers ## Record the golden files of proto/testdata again.
 	NEGSERVE_WRITE_GOLDEN=1 $(BIN)/python -m pytest tests/proto
+
+options: $(VENV)/developers ## Write the table of the server's options in docs/operations.md again.
+	NEGSERVE_WRITE_DOCUMENTS=1 $(BIN)/python -m pytest tests/test_operations_document.py -k table
 
 stubs: $(VENV)/developers ## Generate the stubs from proto/ again.
 	$(BIN)/python proto/generate.py

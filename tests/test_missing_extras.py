@@ -74,7 +74,7 @@ def test_an_import_ends_with_what_to_install(module: str, name: str, package: st
 
 def test_a_broken_module_of_ours_is_not_called_missing():
     program = (
-        "from negserve._terminal.extras import needing\n"
+        "from negserve.terminal.extras import needing\n"
         "with needing('x', 'y'):\n    import negserve.nix"
     )
     result = tried(program, set())

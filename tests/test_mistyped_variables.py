@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from negserve._terminal.variables import mistyped_variables
+from negserve.terminal.variables import mistyped_variables
 from tests.support.server_process import server_process
 
 OPTIONS = ("NEGSERVE_SERVE_LISTEN", "NEGSERVE_SERVE_TOKEN_FILE")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from negserve_server.app import Server
-from negserve_server.config import ServerConfig
+from negserve_server.config.server_config import ServerConfig
 from negserve_server.process.reloading import Reloading
 from tests.support.certificates import Authority
 

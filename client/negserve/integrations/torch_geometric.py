@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from negserve._terminal.extras import needing
 from negserve.errors import InvalidRequestError
 from negserve.integrations.unmasked import check_unmasked
 from negserve.sampling import NegativeSampler
+from negserve.terminal.extras import needing
 
 with needing("negserve.integrations.torch_geometric", "torch-geometric"):
     import torch

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from negserve._terminal.extras import needing
 from negserve.errors import InvalidRequestError
 from negserve.integrations.unmasked import check_unmasked
 from negserve.sampling import NegativeSampler, TriplesFactory, get_negative_sampler_cls
 from negserve.sampling.positions import Positions
+from negserve.terminal.extras import needing
 
 with needing("negserve.integrations.torchkge", "torchkge"):
     import torch

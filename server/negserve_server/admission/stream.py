@@ -14,8 +14,8 @@ from typing import Any, Generic, TypeVar
 import grpc
 from google.protobuf.message import DecodeError, Message
 
-from negserve_server.admission.limits import MAX_REQUEST_VALUES
 from negserve_server.admission.message_values import count_values
+from negserve_server.config.limits import MAX_REQUEST_VALUES
 from negserve_server.errors import InvalidInput, Refusal
 
 _Request = TypeVar("_Request", bound=Message)

@@ -1,6 +1,6 @@
 """Samplers: pure functions of (graph, configuration, seed, position of the positive)."""
 
-from negserve._terminal.extras import needing
+from negserve.terminal.extras import needing
 from negserve.types.kinds import KINDS
 
 with needing("negserve_server.sampling", "negserve[server]"):

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from negserve.v1 import sampler_pb2 as pb
 from negserve_server.admission.ahead import Ahead
-from negserve_server.admission.limits import Limits, check_limit
 from negserve_server.admission.stream import ServerStream
 from negserve_server.admission.turns import Account, Turns
+from negserve_server.config.limits import Limits, check_limit
 from negserve_server.errors import InvalidInput
 from negserve_server.graph import TriplesFactory
 from negserve_server.graph.epoch import Epoch

@@ -119,7 +119,7 @@ def test_notices_of_a_newer_server_are_shown_without_control_characters():
         notices.tell("host:1", said * 3)
     assert len(caught) == 1
     text = str(caught[0].message)
-    assert text.startswith(r"host:1: mind \x1b[31mthis\nxxx")
+    assert text.startswith(r"host:1: mind \u001b[31mthis\u000axxx")
     assert len(text) < 1100
 
 

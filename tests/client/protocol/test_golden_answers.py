@@ -33,7 +33,7 @@ from negserve._transport.open_call import OpenCall
 from negserve._transport.parsing import Unparsable, parsed
 from negserve._transport.transport import Transport
 from negserve.v1 import sampler_pb2 as pb
-from negserve_server.service import Limits
+from negserve_server.config.limits import Limits
 from negserve_server.service import messages as server_messages
 from tests.proto.cases import _TOY, _TOY_LABELS, _TOY_SIZES, _TOY_TYPES
 from tests.proto.recording import FOLDER

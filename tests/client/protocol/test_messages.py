@@ -20,11 +20,11 @@ from negserve.sampling import expand
 from negserve.types.dataset import Dataset
 from negserve.types.dataset import Limits as ClientLimits
 from negserve.v1 import sampler_pb2 as pb
+from negserve_server.config.limits import Limits
 from negserve_server.errors import InvalidInput
 from negserve_server.sampling import ALGORITHM_VERSION, CorruptedBatch
 from negserve_server.sampling import SamplerConfig as ServerConfig
 from negserve_server.sampling.id_set import IdSet
-from negserve_server.service import Limits
 from negserve_server.service import messages as server_messages
 
 LIMITS = Limits()

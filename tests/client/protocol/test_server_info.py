@@ -10,8 +10,9 @@ import pytest
 
 from negserve import Client, InvalidAnswerError, ServerInfo, aio
 from negserve.v1 import sampler_pb2 as pb
+from negserve_server.config.limits import Limits
 from negserve_server.sampling import ALGORITHM_VERSION
-from negserve_server.service import Limits, messages
+from negserve_server.service import messages
 from tests.support.server_process import ServerProcess, server_process
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from negserve._terminal.nearest import did_you_mean
+from negserve.terminal.nearest import did_you_mean
 
 NAMES = ["world", "fb15k-237", "wn18rr", "has_capital", "shares_border_with", "Côte d'Ivoire"]
 

@@ -13,7 +13,9 @@ import pytest
 
 from negserve.v1 import sampler_pb2 as pb
 from negserve.v1.sampler_pb2_grpc import SamplerServiceStub
-from negserve_server.service import Limits, OpenStreams, make_handler
+from negserve_server.admission.streams import OpenStreams
+from negserve_server.config.limits import Limits
+from negserve_server.service import make_handler
 from tests.server.messages import CODE, TIMEOUT, refusal
 
 #: More than a client takes that has asked for nothing.

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from negserve_server.admission.tokens import Tokens
 from negserve_server.errors import MalformedFile
-from negserve_server.service import Tokens
 
 OLD, NEW = "old-0123456789abcdef", "new-0123456789abcdef"
 

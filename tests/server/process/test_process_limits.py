@@ -75,7 +75,7 @@ def test_a_graph_that_does_not_fit_is_one_line_and_a_status() -> None:
     )
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
-        "Error: the memory does not suffice: Unable to allocate 90.0 GiB for an array; give the "
+        "Error: not enough memory: Unable to allocate 90.0 GiB for an array; give the "
         "process more, or load smaller graphs\n"
     )
 

@@ -12,14 +12,11 @@ import pytest
 
 from negserve import Client, SamplerConfig, ServerFaultError
 from negserve.v1 import sampler_pb2 as pb
+from negserve_server.admission.streams import OpenStreams
+from negserve_server.config.limits import Limits
 from negserve_server.graph import TriplesFactory
-from negserve_server.service import (
-    Datasets,
-    Limits,
-    OpenStreams,
-    SamplerServicer,
-    make_handler,
-)
+from negserve_server.publishing.datasets import Datasets
+from negserve_server.service import SamplerServicer, make_handler
 
 CALLS: dict[str, Callable[[Client], object]] = {
     "unary": lambda client: client.triples_factory("broken"),

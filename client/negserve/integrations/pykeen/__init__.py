@@ -7,7 +7,7 @@ Importing this package registers names with PyKEEN's resolvers: ``remotebasic``,
 ``load_triples("negserve:DATASET")``.
 """
 
-from negserve._terminal.extras import needing
+from negserve.terminal.extras import needing
 
 with needing("negserve.integrations.pykeen", "negserve[pykeen]"):
     from pykeen.sampling import negative_sampler_resolver

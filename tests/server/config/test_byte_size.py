@@ -6,7 +6,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from negserve_server.byte_size import Bytes, format_bytes
+from negserve_server.config.byte_size import Bytes, format_bytes
 
 
 @click.command()
