@@ -39,27 +39,11 @@ class Mutation:
 
 MUTATIONS = (
     Mutation(
-        "original drawn",
-        "server/negserve_server/sampling/kernels/units.py",
-        "put(plans, cell, IS_EXTRA, _ONE)",
-        "put(plans, cell, IS_EXTRA, _ZERO)",
-        "tests/contract/test_distribution.py"
-        "::test_an_original_that_is_not_known_is_never_drawn[in-process-False]",
-    ),
-    Mutation(
         "wrong split filtered",
         "server/negserve_server/graph/triples_factory.py",
         "chosen = tuple(name for name in SPLITS if name in splits)",
         "chosen = SPLITS[: len(splits)]",
         "tests/server/graph/test_triples_factory.py::test_filter_covers_exactly_the_chosen_splits",
-    ),
-    Mutation(
-        "shift off by one",
-        "server/negserve_server/sampling/kernels/units.py",
-        "if unit_start(places, cell, rank) - before <= index:",
-        "if unit_start(places, cell, rank) - before < index:",
-        "tests/server/sampling/test_against_reference.py"
-        "::test_saturated_slots_fall_to_another_and_then_to_any_id[exact-pseudotyped]",
     ),
     Mutation(
         "counter reused between ranks",
@@ -112,6 +96,23 @@ MUTATIONS = (
         "raise item",
         "return None, True",
         "tests/client/sync/test_epoch_stream.py::test_a_fault_of_the_server_is_told_at_once",
+    ),
+    # Last those of kernels, which are compiled again then: they take longest.
+    Mutation(
+        "original drawn",
+        "server/negserve_server/sampling/kernels/preparation.py",
+        "set_state(cell_state, cell, IS_ORIGINAL_EXTRA, U1)",
+        "set_state(cell_state, cell, IS_ORIGINAL_EXTRA, U0)",
+        "tests/contract/test_distribution.py"
+        "::test_values_are_uniform_over_the_complement_of_a_hub[world-0-False-in-process]",
+    ),
+    Mutation(
+        "shift off by one",
+        "server/negserve_server/sampling/kernels/units.py",
+        " - before <= index:",
+        " - before < index:",
+        "tests/server/sampling/test_against_reference.py"
+        "::test_saturated_slots_fall_to_another_and_then_to_any_id[exact-pseudotyped]",
     ),
 )
 

@@ -15,8 +15,9 @@ from negserve.sampling import (
     PseudoTypedNegativeSampler,
     TypedNegativeSampler,
 )
-from tests.contract.conftest import Place, on_graphs
+from tests.contract.conftest import WAYS, Place, on_graphs
 from tests.support.oracle import legal_values
+from tests.support.pairwise import pairwise
 
 #: A correct sampler fails a test of fixed seed once and for all, or never; this was chosen once.
 LEVEL = 1e-3
@@ -41,9 +42,18 @@ def assert_uniform(drawn: torch.Tensor, legal: set[int]) -> None:
     assert stats.chisquare(observed).pvalue > LEVEL
 
 
-@pytest.mark.parametrize("filtered", [False, True])
-@pytest.mark.parametrize("column", [0, 1, 2])
-@pytest.mark.parametrize("graph", ["world", "codex"])
+@pytest.mark.parametrize(
+    ("graph", "column", "filtered", "where"),
+    pairwise(
+        {
+            "graph": ["world", "codex"],
+            "column": [0, 1, 2],
+            "filtered": [False, True],
+            "where": WAYS,
+        },
+        together=("graph", "column", "filtered"),
+    ),
+)
 def test_values_are_uniform_over_the_complement_of_a_hub(
     world: Place, codex: Place, graph: str, column: int, filtered: bool
 ):
@@ -107,9 +117,18 @@ def test_typed_values_are_uniform_over_what_is_allowed(world: Place, filtered: b
     assert share == pytest.approx(sizes[0] / sum(sizes), abs=0.002)
 
 
-@pytest.mark.parametrize("filtered", [False, True])
-@pytest.mark.parametrize("column", [0, 1, 2])
-@pytest.mark.parametrize("alpha", [0.0, 0.75, 1.0])
+@pytest.mark.parametrize(
+    ("alpha", "column", "filtered", "where"),
+    pairwise(
+        {
+            "alpha": [0.0, 0.75, 1.0],
+            "column": [0, 1, 2],
+            "filtered": [False, True],
+            "where": WAYS,
+        },
+        together=("alpha", "column", "filtered"),
+    ),
+)
 def test_degree_values_follow_their_frequency(
     codex: Place, column: int, filtered: bool, alpha: float
 ):
