@@ -94,7 +94,7 @@ MUTATIONS = (
         "swallowed error",
         "client/negserve/_calls/epoch_reader.py",
         "raise item",
-        "return None, True",
+        "item = None, True",
         "tests/client/sync/test_epoch_stream.py::test_a_fault_of_the_server_is_told_at_once",
     ),
     # Last those of kernels, which are compiled again then: they take longest.
@@ -104,7 +104,7 @@ MUTATIONS = (
         "set_state(cell_state, cell, IS_ORIGINAL_EXTRA, U1)",
         "set_state(cell_state, cell, IS_ORIGINAL_EXTRA, U0)",
         "tests/contract/test_distribution.py"
-        "::test_values_are_uniform_over_the_complement_of_a_hub[world-0-False-in-process]",
+        "::test_an_original_that_is_not_known_is_never_drawn[in-process-False]",
     ),
     Mutation(
         "shift off by one",
@@ -143,7 +143,7 @@ class Copy:
             env={
                 **os.environ,
                 "PYTHONPATH": os.pathsep.join(paths),
-                "NEGSERVE_DATA": os.environ.get("NEGSERVE_DATA", str(self._folder / "data")),
+                "NEGSERVE_DATA": str(self._folder),  # none of them needs a graph of a benchmark
             },
         )  # fmt: skip
         return done.returncode, done.stdout + done.stderr
@@ -181,8 +181,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         copy = Copy(Path(folder))
         status, said = copy.test(*{mutation.test: None for mutation in chosen})
-        if status != _PASSED:
-            sys.exit(f"the tests fail without any bug\n{said}")
+        if status != _PASSED or "skipped" in said:
+            sys.exit(f"not all tests pass without any bug\n{said}")
         for mutation in chosen:
             begin = time.monotonic()
             complaint = copy.complaint(mutation)
