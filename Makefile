@@ -8,7 +8,7 @@ CONSTRAINTS := deploy/constraints.txt
 # One more than processors, since fault tests mostly wait; more than four slow each other down.
 WORKERS := $(shell cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores < 3 ? cores + 1 : 4)))
 
-.PHONY: help demo serve test lint types pytest bench golden options stubs release-proto test-containers clean
+.PHONY: help demo serve test lint types pytest mutations bench golden options stubs release-proto test-containers clean
 
 help: ## Show this help.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -38,7 +38,10 @@ types: $(VENV)/developers
 	$(BIN)/mypy client/negserve server/negserve_server proto examples benchmarks deploy
 
 pytest: $(VENV)/developers
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
+
+mutations: $(VENV)/developers ## Plant ten bugs, one at a time: the tests must catch each.
+	$(BIN)/python -m tests.mutations
 
 bench: $(VENV)/developers ## Measure all published numbers.
 	$(BIN)/python -m benchmarks.run_all

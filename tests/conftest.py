@@ -6,11 +6,37 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from negserve import Client
 from tests.support import cpp_example, node
+from tests.support.examples import examples
 from tests.support.graphs import DATA, GRAPHS
 from tests.support.server_process import ServerProcess, server_process
+
+# No deadline: the machine may be busy.
+settings.register_profile("negserve", deadline=None, max_examples=examples(100))
+settings.load_profile("negserve")
+
+#: Where tests wait long, and start programs; in this order. Workers take whole files, so that
+#: what a file starts is started once, and these first, so that none is left alone at the end.
+_LONG = (
+    "tests/faults/",
+    "tests/frameworks/",
+    "tests/client/integrations/",
+    "tests/test_",
+    "tests/contract/",
+    "tests/client/",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files that take longest first."""
+
+    def order(item: pytest.Item) -> int:
+        return next((i for i, name in enumerate(_LONG) if item.nodeid.startswith(name)), len(_LONG))
+
+    items.sort(key=order)
 
 
 @pytest.fixture(scope="session")

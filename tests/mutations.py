@@ -39,27 +39,11 @@ class Mutation:
 
 MUTATIONS = (
     Mutation(
-        "original drawn",
-        "server/negserve_server/sampling/kernels/units.py",
-        "put(plans, cell, IS_EXTRA, _ONE)",
-        "put(plans, cell, IS_EXTRA, _ZERO)",
-        "tests/contract/test_distribution.py"
-        "::test_an_original_that_is_not_known_is_never_drawn[in-process-False]",
-    ),
-    Mutation(
         "wrong split filtered",
         "server/negserve_server/graph/triples_factory.py",
         "chosen = tuple(name for name in SPLITS if name in splits)",
         "chosen = SPLITS[: len(splits)]",
         "tests/server/graph/test_triples_factory.py::test_filter_covers_exactly_the_chosen_splits",
-    ),
-    Mutation(
-        "shift off by one",
-        "server/negserve_server/sampling/kernels/units.py",
-        "if unit_start(places, cell, rank) - before <= index:",
-        "if unit_start(places, cell, rank) - before < index:",
-        "tests/server/sampling/test_against_reference.py"
-        "::test_saturated_slots_fall_to_another_and_then_to_any_id[exact-pseudotyped]",
     ),
     Mutation(
         "counter reused between ranks",
@@ -110,8 +94,25 @@ MUTATIONS = (
         "swallowed error",
         "client/negserve/_calls/epoch_reader.py",
         "raise item",
-        "return None, True",
+        "item = None, True",
         "tests/client/sync/test_epoch_stream.py::test_a_fault_of_the_server_is_told_at_once",
+    ),
+    # Last those of kernels, which are compiled again then: they take longest.
+    Mutation(
+        "original drawn",
+        "server/negserve_server/sampling/kernels/preparation.py",
+        "set_state(cell_state, cell, IS_ORIGINAL_EXTRA, U1)",
+        "set_state(cell_state, cell, IS_ORIGINAL_EXTRA, U0)",
+        "tests/contract/test_distribution.py"
+        "::test_an_original_that_is_not_known_is_never_drawn[in-process-False]",
+    ),
+    Mutation(
+        "shift off by one",
+        "server/negserve_server/sampling/kernels/units.py",
+        " - before <= index:",
+        " - before < index:",
+        "tests/server/sampling/test_against_reference.py"
+        "::test_saturated_slots_fall_to_another_and_then_to_any_id[exact-pseudotyped]",
     ),
 )
 
@@ -142,7 +143,7 @@ class Copy:
             env={
                 **os.environ,
                 "PYTHONPATH": os.pathsep.join(paths),
-                "NEGSERVE_DATA": os.environ.get("NEGSERVE_DATA", str(self._folder / "data")),
+                "NEGSERVE_DATA": str(self._folder),  # none of them needs a graph of a benchmark
             },
         )  # fmt: skip
         return done.returncode, done.stdout + done.stderr
@@ -180,8 +181,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         copy = Copy(Path(folder))
         status, said = copy.test(*{mutation.test: None for mutation in chosen})
-        if status != _PASSED:
-            sys.exit(f"the tests fail without any bug\n{said}")
+        if status != _PASSED or "skipped" in said:
+            sys.exit(f"not all tests pass without any bug\n{said}")
         for mutation in chosen:
             begin = time.monotonic()
             complaint = copy.complaint(mutation)

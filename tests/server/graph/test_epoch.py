@@ -32,6 +32,7 @@ from negserve_server.graph.epoch import (
 )
 from negserve_server.sampling import CorruptedBatch, SamplerConfig
 from tests.server.sampling.reference import Order
+from tests.support.examples import examples
 from tests.support.graphs import load
 
 TRAINING = ("training",)
@@ -46,7 +47,9 @@ SAMPLERS: dict[str, dict[str, Any]] = {
     "chunks of 3": {"chunk_size": 3},
     "chunks of 8, mask": {"chunk_size": 8, "filter_splits": TRAINING, "filter_mode": "mask"},
 }
-patient = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+patient = settings(
+    max_examples=examples(120), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 
 
 def sampler_config(name: str, *, seed: int = 0, k: int = 3) -> SamplerConfig:

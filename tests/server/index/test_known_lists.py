@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from negserve_server.graph import TriplesFactory
 from negserve_server.index.known_lists import SHORT_LIST
 from negserve_server.sampling import SamplerConfig
+from tests.support.examples import examples
 
 NUM_ENTITIES = 5000
 
@@ -43,7 +44,7 @@ def test_lists_of_every_length_and_shape(length: int, shape: str):
     assert_complement(known)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=examples(50))
 @given(st.sets(st.integers(0, NUM_ENTITIES - 1), min_size=SHORT_LIST + 1, max_size=400))
 def test_any_long_list(known: set[int]):
     assert_complement(np.array(sorted(known)))

@@ -20,6 +20,7 @@ from negserve_server.graph import TriplesFactory, TypeConstraints
 from negserve_server.sampling import KINDS, SLOTS, SPLITS, CorruptedBatch, Sampler
 from negserve_server.sampling.weights import degree_weights
 from tests.server.sampling.reference import Corrupted, Reference, Triple
+from tests.support.examples import examples
 
 LAST_64 = 2**64 - 1
 WITH_RELATIONS = {kind for kind in PART_KINDS if KINDS[kind].takes_relations}
@@ -262,7 +263,7 @@ def cases(draw: st.DrawFn, kind: str) -> Case:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=160, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(160), deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_negatives_equal_the_reference(kind: str, data: st.DataObject) -> None:
     case = data.draw(cases(kind))
@@ -275,7 +276,7 @@ def test_negatives_equal_the_reference(kind: str, data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(40), deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_negatives_of_a_positive_depend_on_its_position_only(
     kind: str, data: st.DataObject

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from tests.server.sampling.reference import Cell, Corrupted, Reference, Triple
+from tests.support.examples import examples
 
 # Eight entities; relation 0 is one-to-many, relation 1 many-to-one, relation 2 is rare.
 TRAINING: list[Triple] = [
@@ -138,7 +139,7 @@ def test_distinct_draws_are_uniform_over_ordered_selections() -> None:
     assert chisquare(list(counts.values())).pvalue > RARE
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(k=st.integers(1, 20), seed=st.integers(0, 2**64 - 1), size=st.integers(1, 8))
 def test_distinct_values_are_distinct_and_exhaust_what_is_legal(
     k: int, seed: int, size: int
