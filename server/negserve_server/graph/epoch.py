@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from negserve.types.invalid import invalid_configuration
 from negserve_server.errors import PositionOutOfRange
 from negserve_server.sampling import CorruptedBatch, Permutation, Sampler
-from negserve_server.sampling.parts import join, parts_of
+from negserve_server.sampling.slices import join_batches, slices_of
 
 if TYPE_CHECKING:
     from negserve_server.graph.triples_factory import TriplesFactory
@@ -217,7 +217,7 @@ class Epoch:
         positives: list[NDArray[np.int64]] = []
         negatives: list[CorruptedBatch] = []
         weights: list[NDArray[np.float32]] = []
-        for part in parts_of(end - begin, self.sampler.config.num_negs_per_pos):
+        for part in slices_of(end - begin, self.sampler.config.num_negs_per_pos):
             if positives:
                 yield
             drawn = self._positives(begin + part.start, part.stop - part.start)
@@ -228,7 +228,7 @@ class Epoch:
         return EpochBatch(
             next_start=min(next_start, self.num_positives),
             positives=_joined(positives),
-            negatives=join(negatives),
+            negatives=join_batches(negatives),
             weights=_joined(weights) if config.weights else None,
         )
 

@@ -29,7 +29,7 @@ from negserve_server.index import FilterIndex
 from negserve_server.index.filter_index import check_ids
 from negserve_server.sampling import (
     SPLITS,
-    Domain,
+    DrawTables,
     Graph,
     RelationStatistics,
     Sampler,
@@ -363,17 +363,17 @@ class TriplesFactory:
             shared = self._tables.get(("ids", digest), lambda: given, num_bytes=given.nbytes)
             config = replace(config, candidates=shared)
         key = (
-            "domain",
+            "draw tables",
             config.parts,
             config.alpha,
             config.corruption_scheme,
             digest,
             config.filter_splits,
         )
-        domain = self._tables.get(
-            key, lambda: Domain(config, self._sampled_graph, index), keep=True
+        draw_tables = self._tables.get(
+            key, lambda: DrawTables(config, self._sampled_graph, index), keep=True
         )
-        sampler = Sampler(config, domain)
+        sampler = Sampler(config, draw_tables)
         self._tables.hold(key, sampler)
         return sampler
 

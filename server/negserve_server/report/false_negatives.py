@@ -173,7 +173,7 @@ def false_negative_report(
     for config in configs:
         if progress is not None:
             progress(config.kind)
-        found = counter.probabilities(factory.sampler(config).domain)
+        found = counter.probabilities(factory.sampler(config).tables)
         reports[config.kind] = _report(
             config, chosen, found, counter.relations, factory.num_relations
         )

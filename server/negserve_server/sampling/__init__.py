@@ -13,7 +13,7 @@ with needing("negserve_server.sampling", "negserve[server]"):
         SPLITS,
         SamplerConfig,
     )
-    from negserve_server.sampling.domain import Domain, Graph
+    from negserve_server.sampling.draw_tables import DrawTables, Graph
     from negserve_server.sampling.permutation import Permutation
     from negserve_server.sampling.sampler import Sampler
     from negserve_server.sampling.statistics import RelationStatistics
@@ -26,7 +26,7 @@ __all__ = [
     "SLOTS",
     "SPLITS",
     "CorruptedBatch",
-    "Domain",
+    "DrawTables",
     "Graph",
     "Permutation",
     "RelationStatistics",

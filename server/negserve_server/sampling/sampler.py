@@ -9,11 +9,11 @@ from negserve.types.invalid import invalid_configuration
 from negserve.types.triples import as_triples
 from negserve_server.errors import PositionOutOfRange
 from negserve_server.index.filter_index import check_ids
-from negserve_server.jit.addresses import NOWHERE, address_of
+from negserve_server.jit.addresses import NULL, address_of
 from negserve_server.jit.scratch import scratch
 from negserve_server.sampling.batch import CorruptedBatch
 from negserve_server.sampling.config import SamplerConfig
-from negserve_server.sampling.domain import Domain
+from negserve_server.sampling.draw_tables import DrawTables
 from negserve_server.sampling.kernels.corrupt import corrupt, corrupt_scratch
 from negserve_server.sampling.kernels.corrupt_chunks import chunks_scratch, corrupt_chunks
 from negserve_server.sampling.kernels.corrupt_one import corrupt_one, one_scratch
@@ -23,13 +23,13 @@ class Sampler:
     """Draws negatives as ``config`` says. Immutable; safe to use from many threads.
 
     :param config: what to draw
-    :param domain: the legal values, made for a configuration that differs from ``config``
-        at most in what a domain does not depend on
+    :param tables: made for a configuration that differs from ``config`` at most in options that
+        draw tables do not depend on
     :raises InvalidRequestError: for more distinct values of a chunk than candidates
     """
 
-    def __init__(self, config: SamplerConfig, domain: Domain) -> None:
-        num_candidates = int(domain.cells[0].candidates.counts[0])
+    def __init__(self, config: SamplerConfig, tables: DrawTables) -> None:
+        num_candidates = int(tables.cells[0].candidates.counts[0])
         if config.distinct and config.chunk_size > 1 and config.num_negs_per_pos > num_candidates:
             raise invalid_configuration(
                 "num_negs_per_pos",
@@ -38,35 +38,35 @@ class Sampler:
                 limit=num_candidates,
             )
         self.config = config
-        self.domain = domain
+        self.tables = tables
         #: Whether each positive has one negative that is any id but an excluded one.
         self._is_one = (
             config.num_negs_per_pos == config.chunk_size == 1
-            and domain.is_plain
+            and tables.is_plain
             and config.filter_mode == "exact"
             and not config.distinct
             and not config.log_q
         )
-        # What the kernels are told in each call; the domain keeps what is at the addresses.
+        # What the kernels are told in each call; the tables keeps what is at the addresses.
         self._arguments = (
             np.uint64(config.seed),
             np.uint64(config.num_negs_per_pos),
-            *domain.ends_place,
-            address_of(domain.places),
-            np.uint64(len(domain.cells)),
-            domain.num_ids,
+            *tables.cumulative_shares_address,
+            address_of(tables.cell_table),
+            np.uint64(len(tables.cells)),
+            tables.num_ids,
         )
         self._scratch_size = self._find_scratch_size()
         # Made now, in the thread of whoever opens, and not with the first batch.
-        self._sets = address_of(domain.member_places) if self._is_one else NOWHERE
+        self._sets = address_of(tables.member_table) if self._is_one else NULL
 
     def _find_scratch_size(self) -> int:
         config = self.config
-        num_cells, k = np.uint64(len(self.domain.cells)), np.uint64(config.num_negs_per_pos)
+        num_cells, k = np.uint64(len(self.tables.cells)), np.uint64(config.num_negs_per_pos)
         if self._is_one:
             return int(one_scratch(num_cells)[-1])
-        find_places = chunks_scratch if config.chunk_size > 1 else corrupt_scratch
-        return int(find_places(num_cells, k, config.distinct)[-1])
+        layout = chunks_scratch if config.chunk_size > 1 else corrupt_scratch
+        return int(layout(num_cells, k, config.distinct)[-1])
 
     def sample(self, positives: ArrayLike, position: int) -> CorruptedBatch:
         """Corrupt positives.
@@ -82,9 +82,9 @@ class Sampler:
         n, k = len(triples), self.config.num_negs_per_pos
         if position < 0 or position + n > 2**64:
             raise PositionOutOfRange(position=position, num_positives=n)
-        config, domain, chunk = self.config, self.domain, self.config.chunk_size
+        config, tables, chunk = self.config, self.tables, self.config.chunk_size
         num_rows = (position + n - 1) // chunk - position // chunk + 1 if n else 0
-        replaced = np.empty((num_rows, k), dtype=domain.dtype)
+        replaced = np.empty((num_rows, k), dtype=tables.dtype)
         counts = np.empty((3, n), dtype=np.uint32)
         is_saturated = np.zeros(n, dtype=np.bool_)
         # With repetition, an exact filter leaves none or all of a positive's negatives invalid.
@@ -95,8 +95,8 @@ class Sampler:
         outputs = (address_of(replaced), np.uint64(replaced.itemsize), counts)
         own = scratch(self._scratch_size)
         extras = (
-            NOWHERE if mask is None else address_of(mask),
-            NOWHERE if log_q is None else address_of(log_q),
+            NULL if mask is None else address_of(mask),
+            NULL if log_q is None else address_of(log_q),
         )
         if chunk > 1:
             all_inside = corrupt_chunks(
@@ -111,7 +111,7 @@ class Sampler:
                 triples, 0, n, *arguments, *options, *outputs, is_saturated, *extras, own
             )
         if not all_inside:
-            check_ids(triples, domain.num_ids[0], domain.num_ids[1])
+            check_ids(triples, tables.num_ids[0], tables.num_ids[1])
         if config.masked and mask is None:
             # As np.broadcast_to gives it, which takes as long as drawing some hundred negatives.
             mask = np.ndarray((n, k), np.bool_, ~is_saturated, strides=(1, 0))

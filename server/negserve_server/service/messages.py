@@ -150,7 +150,7 @@ def count_ids(ids: pb.Ids) -> int:
 def batch_bytes(sampler: Sampler, num_positives: int) -> int:
     """Say how large a message with the negatives of so many positives is at most, about."""
     config = sampler.config
-    ids = sampler.domain.dtype.itemsize + (4 if config.log_q else 0)
+    ids = sampler.tables.dtype.itemsize + (4 if config.log_q else 0)
     return num_positives * (config.num_negs_per_pos * (8 * ids + config.masked) // 8 + 8) + 64
 
 

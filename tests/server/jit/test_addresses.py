@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from negserve_server.jit.addresses import (
-    NOWHERE,
+    NULL,
     address_of,
     load_int64,
     load_uint32,
@@ -57,11 +57,11 @@ def test_elements_of_every_width_are_written_and_their_neighbours_not():
 
 
 def test_asking_for_any_address_does_no_harm():
-    for address in (NOWHERE, np.uint64(2**47), address_of(np.ones(3, dtype=np.uint32))):
+    for address in (NULL, np.uint64(2**47), address_of(np.ones(3, dtype=np.uint32))):
         ask(address, np.uint64(1))
 
 
 def test_what_has_no_elements_or_gaps_is_told():
-    assert address_of(np.empty(0)) == NOWHERE
+    assert address_of(np.empty(0)) == NULL
     with pytest.raises(ValueError, match="C-contiguous"):
         address_of(np.zeros((3, 3))[:, 0])

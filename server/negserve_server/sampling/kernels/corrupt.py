@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from negserve_server.jit.addresses import (
-    NOWHERE,
+    NULL,
     load_uint32,
     load_uint64,
     store_float32,
@@ -22,7 +22,7 @@ from negserve_server.jit.addresses import (
     store_uint64,
 )
 from negserve_server.jit.compiled import compiled
-from negserve_server.sampling.kernels import places as at
+from negserve_server.sampling.kernels import cell_table as at
 from negserve_server.sampling.kernels.division import divide, settle, settle_shares
 from negserve_server.sampling.kernels.draws import draw_below, draw_distinct, table_size
 from negserve_server.sampling.kernels.philox import fill_words
@@ -81,7 +81,7 @@ def corrupt_scratch(num_cells: int, k: int, is_distinct: bool) -> tuple[int, ...
 
     :param num_cells: uint64
     :param k: uint64, negatives per positive
-    :return: as uint64 each, the places of: negatives of a block, before which are its words;
+    :return: as uint64 each, the cell_table of: negatives of a block, before which are its words;
         units of a positive; hits and notes of a block; plans; shares; table of distinct values;
         end
     """
@@ -108,7 +108,7 @@ def corrupt(
     k: int,
     cell_ends: int,
     ends_stride: int,
-    places: int,
+    cell_table: int,
     num_cells: int,
     num_ids: tuple[int, int, int],
     is_exact: bool,
@@ -132,8 +132,8 @@ def corrupt(
     :param cell_ends: address, uint64 of shape (num_relations, cells): where each cell ends among
         all, as shares in 2^-32; shape (1, cells) if they are the same for all relations
     :param ends_stride: uint64, bytes from one relation's ends to the next one's: 0 in that case
-    :param places: address, uint64 of shape (cells, 15), where each cell's arrays are, see
-        :mod:`.places`
+    :param cell_table: address, uint64 of shape (cells, 15), where each cell's arrays are, see
+        :mod:`.cell_table`
     :param num_cells: uint64
     :param num_ids: how many ids each slot has
     :param is_exact: whether known values are excluded; else they are flagged in the mask
@@ -163,12 +163,12 @@ def corrupt(
         store_uint64(all_notes, i, _ZERO)
     tag = _ZERO
 
-    with_all = log_q != NOWHERE  # the probability of a value concerns cells without negatives, too
+    with_all = log_q != NULL  # the probability of a value concerns cells without negatives, too
     is_filtered = False
     last_slot = _ZERO
     for cell in range(num_cells):
-        is_filtered |= at.column(places, cell, at.TABLE_MASK) > _ZERO
-        last_slot = at.column(places, cell, at.SLOT)
+        is_filtered |= at.field(cell_table, cell, at.PAIR_TABLE_MASK) > _ZERO
+        last_slot = at.field(cell_table, cell, at.SLOT)
 
     for block_begin in range(np.uint64(first_row), np.uint64(end_row), block):
         block_end = min(block_begin + block, np.uint64(end_row))
@@ -192,7 +192,7 @@ def corrupt(
                 for cell in range(num_cells):
                     note = np.uint64(cell) * NOTE_SIZE
                     if with_all or load_uint64(notes, note + NOTE_COUNT) > _ZERO:
-                        announce_list(places, cell, head, relation, tail)
+                        announce_list(cell_table, cell, head, relation, tail)
 
         # Second, the pairs, and ask for their lists.
         if is_filtered:
@@ -203,7 +203,7 @@ def corrupt(
                 for cell in range(num_cells):
                     note = np.uint64(cell) * NOTE_SIZE
                     if with_all or load_uint64(notes, note + NOTE_COUNT) > _ZERO:
-                        find_list(places, notes, cell, head, relation, tail)
+                        find_list(cell_table, notes, cell, head, relation, tail)
 
         # Third, the draws, and which of them may be known.
         num_hits = _ZERO
@@ -216,20 +216,20 @@ def corrupt(
             own_position = np.uint64(position) + i
             num_homeless = _ZERO
             if not plan_positive(
-                places, plans, notes, num_cells, head, relation, tail,
+                cell_table, plans, notes, num_cells, head, relation, tail,
                 is_exact, is_distinct, with_all,
             ):  # fmt: skip
                 if is_filtered:
                     for cell in range(num_cells):
-                        find_list(places, notes, cell, head, relation, tail)
+                        find_list(cell_table, notes, cell, head, relation, tail)
                 plan_positive(
-                    places, plans, notes, num_cells, head, relation, tail,
+                    cell_table, plans, notes, num_cells, head, relation, tail,
                     is_exact, is_distinct, True,
                 )  # fmt: skip
-                num_homeless = settle(places, plans, num_cells, is_distinct)
+                num_homeless = settle(cell_table, plans, num_cells, is_distinct)
             is_saturated[i] = num_homeless > _ZERO
 
-            own_mask = mask + i * k if mask != NOWHERE else NOWHERE
+            own_mask = mask + i * k if mask != NULL else NULL
             for slot in range(3):
                 counts[slot, i] = np.uint32(0)
             begin = _ZERO
@@ -238,7 +238,7 @@ def corrupt(
                 if count == _ZERO:
                     continue
                 end = begin + count
-                counts[at.column(places, cell, at.SLOT), i] += np.uint32(count)
+                counts[at.field(cell_table, cell, at.SLOT), i] += np.uint32(count)
                 num_legal = get(plans, cell, NUM_LEGAL)
                 if is_distinct:
                     tag += _2_32
@@ -249,21 +249,21 @@ def corrupt(
                 else:
                     draw_below(words, ranks, begin, end, num_legal, own_position, seed)
                 units = ranks
-                if at.column(places, cell, at.UNIT_STARTS) != NOWHERE:
+                if at.field(cell_table, cell, at.UNIT_STARTS) != NULL:
                     units = scratch + units_at
-                    find_owners(places, cell, ranks, units, begin, end)
+                    find_owners(cell_table, cell, ranks, units, begin, end)
                 hits = all_hits + _8 * num_hits
                 # What comes after for the same row needs the final values.
                 may_wait = get(plans, cell, FIRST) == ALL_IDS and not with_all
                 num_hits += replace_excluded(
-                    places, plans, cell, ranks, units, begin, end, hits,
+                    cell_table, plans, cell, ranks, units, begin, end, hits,
                     tag_of(in_block, k, cell), may_wait,
                 )  # fmt: skip
                 if is_filtered and not is_exact:
                     note = np.uint64(cell) * NOTE_SIZE
                     put(plans, cell, LENGTH, load_uint64(notes, note + NOTE_LENGTH))
-                    flag_known(places, plans, cell, ranks, begin, end, hits, own_mask)
-                to_ids(places, plans, cell, ranks, begin, end)
+                    flag_known(cell_table, plans, cell, ranks, begin, end, hits, own_mask)
+                to_ids(cell_table, plans, cell, ranks, begin, end)
                 begin = end
 
             if num_homeless > _ZERO:
@@ -274,18 +274,18 @@ def corrupt(
                 original = original_of(last_slot, head, relation, tail)
                 replace_value(ranks, begin, k, np.uint32(original), np.uint32(last))
                 for j in range(begin, k):
-                    if mask != NOWHERE:
+                    if mask != NULL:
                         store_uint8(own_mask, j, np.uint8(0))
-            if log_q != NOWHERE:
+            if log_q != NULL:
                 ends = cell_ends + ends_stride * np.uint64(relation)
-                settle_shares(ends, places, plans, num_cells, shares)
-                write_log_q(places, plans, num_cells, shares, ranks, log_q + _4 * i * k)
+                settle_shares(ends, cell_table, plans, num_cells, shares)
+                write_log_q(cell_table, plans, num_cells, shares, ranks, log_q + _4 * i * k)
                 for j in range(begin, k):
                     store_float32(log_q + _4 * i * k, j, np.float32(0.0))
 
         # Last, what stands in for known draws: of all rows at once, so that neither their number
         # has to be guessed for each row, nor one row waits for the memory of another.
-        replace_late(places, all_notes, num_cells, all_ranks, all_hits, num_hits)
+        replace_late(cell_table, all_notes, num_cells, all_ranks, all_hits, num_hits)
         num_values = (block_end - block_begin) * k
         write_ids(all_ranks, num_values, replaced + block_begin * k * width, width, _ZERO)
     return True

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from negserve_server.jit.addresses import (
-    NOWHERE,
+    NULL,
     load_uint32,
     load_uint64,
     store_uint8,
@@ -18,7 +18,7 @@ from negserve_server.jit.addresses import (
     store_uint64,
 )
 from negserve_server.jit.compiled import compiled
-from negserve_server.sampling.kernels import places as at
+from negserve_server.sampling.kernels import cell_table as at
 from negserve_server.sampling.kernels.division import divide, settle_shares
 from negserve_server.sampling.kernels.draws import draw_below, draw_distinct, table_size
 from negserve_server.sampling.kernels.philox import fill_words
@@ -65,7 +65,7 @@ def chunks_scratch(num_cells: int, k: int, is_distinct: bool) -> tuple[int, ...]
 
     :param num_cells: uint64
     :param k: uint64, negatives per chunk
-    :return: as uint64 each, the places of: three rows of k, before which are the words; hits;
+    :return: as uint64 each, the cell_table of: three rows of k, before which are the words; hits;
         notes; plans; shares; table of distinct values; end
     """
     num_words = (k + _4) // _4 * _4
@@ -87,7 +87,7 @@ def corrupt_chunks(
     k: int,
     cell_ends: int,
     ends_stride: int,
-    places: int,
+    cell_table: int,
     num_cells: int,
     num_ids: tuple[int, int, int],
     chunk_size: int,
@@ -125,7 +125,7 @@ def corrupt_chunks(
     table_mask = ((end_at - table_at) >> _4) - _ONE
     for i in range((end_at - notes_at) // _8):
         store_uint64(notes, i, _ZERO)
-    is_weighted = at.column(places, _ZERO, at.UNIT_STARTS) != NOWHERE
+    is_weighted = at.field(cell_table, _ZERO, at.UNIT_STARTS) != NULL
     tag = _ZERO
     row = -1
 
@@ -144,12 +144,12 @@ def corrupt_chunks(
         divide(ends, num_cells, k, word, notes)
         for cell in range(num_cells):
             note = np.uint64(cell) * NOTE_SIZE
-            slot = at.column(places, cell, at.SLOT)
+            slot = at.field(cell_table, cell, at.SLOT)
             put(plans, cell, COUNT, load_uint64(notes, note + NOTE_COUNT))
             put(plans, cell, LENGTH, _ZERO)
             original = original_of(slot, head, relation, tail)
-            plan_candidates(places, plans, cell, original, relation)
-            num_units = unit_start(places, cell, get(plans, cell, NUM_RANKS))
+            plan_candidates(cell_table, plans, cell, original, relation)
+            num_units = unit_start(cell_table, cell, get(plans, cell, NUM_RANKS))
             put(plans, cell, NUM_LEGAL, num_units)
 
         if is_first:
@@ -167,10 +167,10 @@ def corrupt_chunks(
                 elif end > begin:
                     draw_below(words, ranks, begin, end, num_legal, chunk, seed)
                 if is_weighted:
-                    find_owners(places, cell, ranks, units, begin, end)
+                    find_owners(cell_table, cell, ranks, units, begin, end)
                 for j in range(begin, end):
                     store_uint32(ids, j, load_uint32(ranks, j))
-                to_ids(places, plans, cell, ids, begin, end)
+                to_ids(cell_table, plans, cell, ids, begin, end)
                 begin = end
             write_ids(ids, k, replaced, width, row)
 
@@ -181,20 +181,20 @@ def corrupt_chunks(
         for cell in range(num_cells):
             count = get(plans, cell, COUNT)
             end = begin + count
-            slot = at.column(places, cell, at.SLOT)
+            slot = at.field(cell_table, cell, at.SLOT)
             counts[slot, i] += np.uint32(count)
             original_id = np.uint32(original_of(slot, head, relation, tail))
             for j in range(begin, end):
                 store_uint8(own_mask, j, np.uint8(load_uint32(ids, j) != original_id))
-            if count > _ZERO and at.column(places, cell, at.TABLE_MASK) > _ZERO:
-                find_list(places, notes, cell, head, relation, tail)
+            if count > _ZERO and at.field(cell_table, cell, at.PAIR_TABLE_MASK) > _ZERO:
+                find_list(cell_table, notes, cell, head, relation, tail)
                 note = np.uint64(cell) * NOTE_SIZE
                 put(plans, cell, START, load_uint64(notes, note + NOTE_START))
                 put(plans, cell, LENGTH, load_uint64(notes, note + NOTE_LENGTH))
-                flag_known(places, plans, cell, ranks, begin, end, hits, own_mask)
+                flag_known(cell_table, plans, cell, ranks, begin, end, hits, own_mask)
             begin = end
 
-        if log_q != NOWHERE:
-            settle_shares(ends, places, plans, num_cells, shares)
-            write_log_q(places, plans, num_cells, shares, ids, log_q + _4 * np.uint64(i) * k)
+        if log_q != NULL:
+            settle_shares(ends, cell_table, plans, num_cells, shares)
+            write_log_q(cell_table, plans, num_cells, shares, ids, log_q + _4 * np.uint64(i) * k)
     return True

@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from negserve_server.index.kernels import find_pair, pair_key, prefetch_pair
 from negserve_server.index.members import is_member, prefetch_member
 from negserve_server.jit.addresses import (
-    NOWHERE,
+    NULL,
     load_uint32,
     load_uint64,
     store_uint32,
     store_uint64,
 )
 from negserve_server.jit.compiled import compiled
-from negserve_server.sampling.kernels import places as at
+from negserve_server.sampling.kernels import cell_table as at
 from negserve_server.sampling.kernels.corrupt import corrupt, corrupt_scratch
 from negserve_server.sampling.kernels.philox import fill_two_words, redraw
 from negserve_server.sampling.kernels.rows import write_ids
@@ -75,7 +75,7 @@ def corrupt_one(
     k: int,
     cell_ends: int,
     ends_stride: int,
-    places: int,
+    cell_table: int,
     num_cells: int,
     num_ids: tuple[int, int, int],
     sets: int,
@@ -130,7 +130,7 @@ def corrupt_one(
             cell = num_cells
             for other in range(num_cells):
                 cell -= (load_uint64(own_ends, other) + word) >> _32
-            slot = at.column(places, cell, at.SLOT)
+            slot = at.field(cell_table, cell, at.SLOT)
             for column in range(3):
                 counts[column, i] = np.uint32(np.uint64(column) == slot)
             # By index: a condition may become a jump, which nobody can guess.
@@ -139,13 +139,19 @@ def corrupt_one(
             key = pair_key(positives[i, first], positives[i, second])
             store_uint64(cells, row, cell)
             store_uint64(keys, row, key)
-            table, mask = at.column(places, cell, at.TABLE), at.column(places, cell, at.TABLE_MASK)
+            table, mask = (
+                at.field(cell_table, cell, at.PAIR_TABLE),
+                at.field(cell_table, cell, at.PAIR_TABLE_MASK),
+            )
             prefetch_pair(table, mask, key)
 
         # Second, the pairs, and ask whether the originals are known.
         for row in range(num_rows):
             cell = load_uint64(cells, row)
-            table, mask = at.column(places, cell, at.TABLE), at.column(places, cell, at.TABLE_MASK)
+            table, mask = (
+                at.field(cell_table, cell, at.PAIR_TABLE),
+                at.field(cell_table, cell, at.PAIR_TABLE_MASK),
+            )
             start, length = find_pair(table, mask, load_uint64(keys, row))
             store_uint64(starts, row, start)
             store_uint64(lengths, row, length)
@@ -156,7 +162,7 @@ def corrupt_one(
         for row in range(num_rows):
             cell, start = load_uint64(cells, row), load_uint64(starts, row)
             members, num_buckets = load_uint64(sets, _2 * cell), load_uint64(sets, _2 * cell + _ONE)
-            num_legal = at.column(places, cell, at.NUM_IDS) - load_uint64(lengths, row)
+            num_legal = at.field(cell_table, cell, at.NUM_IDS) - load_uint64(lengths, row)
             if not is_member(members, num_buckets, start, load_uint64(originals, row)):
                 num_legal -= _ONE
             product = np.uint64(load_uint32(words, _2 * row + _ONE)) * num_legal
@@ -175,7 +181,7 @@ def corrupt_one(
             start, length = load_uint64(starts, row), load_uint64(lengths, row)
             draw = load_uint64(draws, row)
             num_legal = load_uint64(num_legals, row)
-            num_cell_ids = at.column(places, cell, at.NUM_IDS)
+            num_cell_ids = at.field(cell_table, cell, at.NUM_IDS)
             is_extra = num_legal + length != num_cell_ids
             members, num_buckets = load_uint64(sets, _2 * cell), load_uint64(sets, _2 * cell + _ONE)
             is_excluded = is_extra and draw == original
@@ -188,7 +194,7 @@ def corrupt_one(
                 put(plans, cell, ORIGINAL, original)
                 put(plans, cell, IS_EXTRA, np.uint64(is_extra))
                 put(plans, cell, NUM_LEGAL, num_legal)
-                draw = stand_in(places, plans, cell, draw)
+                draw = stand_in(cell_table, plans, cell, draw)
             store_uint32(ids, row, np.uint32(draw))
         write_ids(ids, num_rows, replaced + block_begin * width, width, _ZERO)
 
@@ -199,8 +205,8 @@ def corrupt_one(
                 # Plain True would be a type of its own, and so another compilation.
                 corrupt(
                     positives, np.int64(i), np.int64(i) + 1, position, seed, k,
-                    cell_ends, ends_stride, places, num_cells, num_ids,
+                    cell_ends, ends_stride, cell_table, num_cells, num_ids,
                     np.bool_(True), np.bool_(False),
-                    replaced, width, counts, is_saturated, NOWHERE, NOWHERE, scratch + rest_at,
+                    replaced, width, counts, is_saturated, NULL, NULL, scratch + rest_at,
                 )  # fmt: skip
     return True

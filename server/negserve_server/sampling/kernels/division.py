@@ -11,7 +11,7 @@ import numba as nb
 import numpy as np
 
 from negserve_server.jit.addresses import load_uint64, store_uint64
-from negserve_server.sampling.kernels import places as at
+from negserve_server.sampling.kernels import cell_table as at
 from negserve_server.sampling.kernels.plan import NOTE_COUNT, NOTE_SIZE
 from negserve_server.sampling.kernels.units import COUNT, NUM_LEGAL, get, put
 
@@ -43,7 +43,7 @@ def _room(plans: int, cell: int, is_distinct: bool) -> int:
 
 
 @nb.njit
-def settle(places: int, plans: int, num_cells: int, is_distinct: bool) -> int:
+def settle(cell_table: int, plans: int, num_cells: int, is_distinct: bool) -> int:
     """Move what exceeds the rooms; give the number of negatives that no cell has room for.
 
     All cells must be planned.
@@ -57,7 +57,9 @@ def settle(places: int, plans: int, num_cells: int, is_distinct: bool) -> int:
         excess = count - room
         for any_slot in range(2):
             for other in range(num_cells):
-                same_slot = at.column(places, cell, at.SLOT) == at.column(places, other, at.SLOT)
+                same_slot = at.field(cell_table, cell, at.SLOT) == at.field(
+                    cell_table, other, at.SLOT
+                )
                 taken, room = get(plans, other, COUNT), _room(plans, other, is_distinct)
                 if other != cell and (any_slot == 1 or same_slot) and taken < room:
                     moved = min(excess, room - taken)
@@ -68,7 +70,7 @@ def settle(places: int, plans: int, num_cells: int, is_distinct: bool) -> int:
 
 
 @nb.njit
-def settle_shares(ends: int, places: int, plans: int, num_cells: int, shares: int) -> None:
+def settle_shares(ends: int, cell_table: int, plans: int, num_cells: int, shares: int) -> None:
     """Write the share of each cell, in 2^-32, after those of saturated cells went elsewhere.
 
     :param ends: as for :func:`divide`
@@ -85,7 +87,9 @@ def settle_shares(ends: int, places: int, plans: int, num_cells: int, shares: in
         shelter = num_cells
         for any_slot in range(2):
             for other in range(num_cells):
-                same_slot = at.column(places, cell, at.SLOT) == at.column(places, other, at.SLOT)
+                same_slot = at.field(cell_table, cell, at.SLOT) == at.field(
+                    cell_table, other, at.SLOT
+                )
                 is_open = get(plans, other, NUM_LEGAL) > _ZERO
                 if shelter == num_cells and is_open and (any_slot == 1 or same_slot):
                     shelter = other

@@ -82,7 +82,7 @@ def draw_distinct(
 ) -> None:
     """Draw different numbers from 0 to ``limit`` - 1: the beginning of a random permutation.
 
-    Fisher and Yates' shuffle of 0, 1, ... of which only the moved places are kept.
+    Fisher and Yates' shuffle of 0, 1, ... of which only the moved cell_table are kept.
 
     :param table: address of uint64, shape (capacity, 2): place, and what lies there
     :param mask: capacity less one, see :func:`table_size`

@@ -7,7 +7,7 @@ import numpy as np
 
 from negserve_server.index.kernels import find_pair, pair_key, prefetch_pair
 from negserve_server.jit.addresses import load_uint64, prefetch, store_uint64
-from negserve_server.sampling.kernels import places as at
+from negserve_server.sampling.kernels import cell_table as at
 from negserve_server.sampling.kernels.units import (
     ALL_IDS,
     COUNT,
@@ -55,22 +55,28 @@ def original_of(slot: int, head: int, relation: int, tail: int) -> int:
 
 
 @nb.njit(inline="always")
-def announce_list(places: int, cell: int, head: int, relation: int, tail: int) -> None:
+def announce_list(cell_table: int, cell: int, head: int, relation: int, tail: int) -> None:
     """Ask the memory for the line of the table that :func:`find_list` will read."""
-    table, mask = at.column(places, cell, at.TABLE), at.column(places, cell, at.TABLE_MASK)
-    prefetch_pair(table, mask, _key(at.column(places, cell, at.SLOT), head, relation, tail))
+    table, mask = (
+        at.field(cell_table, cell, at.PAIR_TABLE),
+        at.field(cell_table, cell, at.PAIR_TABLE_MASK),
+    )
+    prefetch_pair(table, mask, _key(at.field(cell_table, cell, at.SLOT), head, relation, tail))
 
 
 @nb.njit(inline="always")
-def find_list(places: int, notes: int, cell: int, head: int, relation: int, tail: int) -> None:
+def find_list(cell_table: int, notes: int, cell: int, head: int, relation: int, tail: int) -> None:
     """Note where the known values of a cell are, and ask the memory for their first lines."""
-    table, mask = at.column(places, cell, at.TABLE), at.column(places, cell, at.TABLE_MASK)
-    key = _key(at.column(places, cell, at.SLOT), head, relation, tail)
+    table, mask = (
+        at.field(cell_table, cell, at.PAIR_TABLE),
+        at.field(cell_table, cell, at.PAIR_TABLE_MASK),
+    )
+    key = _key(at.field(cell_table, cell, at.SLOT), head, relation, tail)
     start, length = find_pair(table, mask, key)
     note = np.uint64(cell) * NOTE_SIZE
     store_uint64(notes, note + NOTE_START, start)
     store_uint64(notes, note + NOTE_LENGTH, length)
-    lists = at.column(places, cell, at.LISTS)
+    lists = at.field(cell_table, cell, at.KNOWN_LISTS)
     # Both lines whatever the length, which nobody can guess: a wrong guess costs more than a line.
     prefetch(lists, start)
     prefetch(lists, start + _LINE)
@@ -78,7 +84,7 @@ def find_list(places: int, notes: int, cell: int, head: int, relation: int, tail
 
 @nb.njit
 def plan_positive(
-    places: int,
+    cell_table: int,
     plans: int,
     notes: int,
     num_cells: int,
@@ -104,9 +110,9 @@ def plan_positive(
         length = load_uint64(notes, note + NOTE_LENGTH) if is_exact else _ZERO
         put(plans, cell, START, load_uint64(notes, note + NOTE_START))
         put(plans, cell, LENGTH, length)
-        slot = at.column(places, cell, at.SLOT)
+        slot = at.field(cell_table, cell, at.SLOT)
         original = original_of(slot, head, relation, tail)
-        plan_candidates(places, plans, cell, original, relation)
+        plan_candidates(cell_table, plans, cell, original, relation)
         is_shorter = shortest == num_cells or length < shortest_length
         if get(plans, cell, FIRST) == ALL_IDS and is_shorter:
             shortest, shortest_length = np.uint64(cell), length
@@ -115,20 +121,20 @@ def plan_positive(
     # the shortest list tells soonest.
     is_known = False
     if shortest < num_cells and shortest_length > _ZERO:
-        is_known = is_in_list(places, plans, shortest, get(plans, shortest, ORIGINAL))
+        is_known = is_in_list(cell_table, plans, shortest, get(plans, shortest, ORIGINAL))
 
     is_enough = True
     for cell in range(num_cells):
         count = get(plans, cell, COUNT)
         if count == _ZERO and not with_all:
             continue
-        plan_legal(places, plans, cell)
+        plan_legal(cell_table, plans, cell)
         original = get(plans, cell, ORIGINAL)
         if get(plans, cell, FIRST) == ALL_IDS:
             if not is_known:
-                exclude_original(places, plans, cell)
-        elif original != at.NO_RANK and not is_in_list(places, plans, cell, original):
-            exclude_original(places, plans, cell)
+                exclude_original(cell_table, plans, cell)
+        elif original != at.NO_RANK and not is_in_list(cell_table, plans, cell, original):
+            exclude_original(cell_table, plans, cell)
         num_legal = get(plans, cell, NUM_LEGAL)
         is_enough &= count == _ZERO or (
             num_legal > _ZERO and (not is_distinct or count <= num_legal)

@@ -13,7 +13,7 @@ from negserve_server.index.known_lists import (
     stand_in_of,
 )
 from negserve_server.jit.addresses import (
-    NOWHERE,
+    NULL,
     load_uint32,
     load_uint64,
     store_float32,
@@ -21,7 +21,7 @@ from negserve_server.jit.addresses import (
     store_uint16,
     store_uint32,
 )
-from negserve_server.sampling.kernels import places as at
+from negserve_server.sampling.kernels import cell_table as at
 from negserve_server.sampling.kernels.plan import NOTE_LENGTH, NOTE_SIZE, NOTE_START
 from negserve_server.sampling.kernels.units import (
     ALL_IDS,
@@ -51,7 +51,7 @@ _TWO_32 = 2.0**32
 
 
 @nb.njit(inline="always")
-def find_owners(places: int, cell: int, ranks: int, units: int, begin: int, end: int) -> None:
+def find_owners(cell_table: int, cell: int, ranks: int, units: int, begin: int, end: int) -> None:
     """Turn units into the ranks that own them, of a weighted cell; keep the units.
 
     :param ranks: address of uint32: units before, ranks after
@@ -60,7 +60,7 @@ def find_owners(places: int, cell: int, ranks: int, units: int, begin: int, end:
     for j in range(begin, end):
         unit = load_uint32(ranks, j)
         store_uint32(units, j, unit)
-        store_uint32(ranks, j, np.uint32(owner(places, cell, np.uint64(unit))))
+        store_uint32(ranks, j, np.uint32(owner(cell_table, cell, np.uint64(unit))))
 
 
 @nb.njit(inline="always")
@@ -73,7 +73,7 @@ def replace_value(ranks: int, begin: int, end: int, value: int, replacement: int
 
 @nb.njit(inline="always")
 def replace_excluded(
-    places: int,
+    cell_table: int,
     plans: int,
     cell: int,
     ranks: int,
@@ -107,10 +107,10 @@ def replace_excluded(
                 for j in range(begin, end):
                     if load_uint32(ranks, j) == original:
                         unit = np.uint64(load_uint32(units, j))
-                        store_uint32(ranks, j, np.uint32(stand_in(places, plans, cell, unit)))
+                        store_uint32(ranks, j, np.uint32(stand_in(cell_table, plans, cell, unit)))
     if length == _ZERO:
         return _ZERO
-    lists, start = at.column(places, cell, at.LISTS), get(plans, cell, START)
+    lists, start = at.field(cell_table, cell, at.KNOWN_LISTS), get(plans, cell, START)
     # The usual case: ranks are units and the list is all there is.
     is_plain = length > _SHORT and get(plans, cell, IS_EXTRA) == _ZERO and units == ranks
     waits = is_plain and may_wait
@@ -122,9 +122,9 @@ def replace_excluded(
         rank = np.uint64(load_uint32(ranks, j))
         if is_plain:
             store_uint32(ranks, j, np.uint32(stand_in_of(lists, start, length, rank)))
-        elif is_in_list(places, plans, cell, rank):
+        elif is_in_list(cell_table, plans, cell, rank):
             unit = np.uint64(load_uint32(units, j))
-            store_uint32(ranks, j, np.uint32(stand_in(places, plans, cell, unit)))
+            store_uint32(ranks, j, np.uint32(stand_in(cell_table, plans, cell, unit)))
     return _ZERO
 
 
@@ -136,7 +136,7 @@ def tag_of(row: int, num_negatives: int, cell: int) -> int:
 
 @nb.njit(inline="always")
 def replace_late(
-    places: int, notes: int, num_cells: int, ranks: int, hits: int, num_hits: int
+    cell_table: int, notes: int, num_cells: int, ranks: int, hits: int, num_hits: int
 ) -> None:
     """Put what stands in for them in place of the excluded ones of the draws that waited.
 
@@ -149,14 +149,14 @@ def replace_late(
         note = ((hit >> _48) * num_cells + cell) * NOTE_SIZE
         start = load_uint64(notes, note + NOTE_START)
         length = load_uint64(notes, note + NOTE_LENGTH)
-        lists = at.column(places, cell, at.LISTS)
+        lists = at.field(cell_table, cell, at.KNOWN_LISTS)
         rank = np.uint64(load_uint32(ranks, j))
         store_uint32(ranks, j, np.uint32(stand_in_of(lists, start, length, rank)))
 
 
 @nb.njit(inline="always")
 def flag_known(
-    places: int, plans: int, cell: int, ranks: int, begin: int, end: int, hits: int, mask: int
+    cell_table: int, plans: int, cell: int, ranks: int, begin: int, end: int, hits: int, mask: int
 ) -> None:
     """Set the flags of draws that are in the list of known values to 0.
 
@@ -164,20 +164,20 @@ def flag_known(
     """
     length = get(plans, cell, LENGTH)
     if length > _ZERO:
-        lists = at.column(places, cell, at.LISTS)
+        lists = at.field(cell_table, cell, at.KNOWN_LISTS)
         num_hits = find_hits(ranks, begin, end, lists, get(plans, cell, START), length, hits, _ZERO)
         for i in range(num_hits):
             j = load_uint64(hits, i)
-            if is_in_list(places, plans, cell, np.uint64(load_uint32(ranks, j))):
+            if is_in_list(cell_table, plans, cell, np.uint64(load_uint32(ranks, j))):
                 store_uint8(mask, j, np.uint8(0))
 
 
 @nb.njit(inline="always")
-def to_ids(places: int, plans: int, cell: int, ranks: int, begin: int, end: int) -> None:
+def to_ids(cell_table: int, plans: int, cell: int, ranks: int, begin: int, end: int) -> None:
     """Turn ranks into ids, in place."""
     first = get(plans, cell, FIRST)
     if first != ALL_IDS:
-        ids = at.column(places, cell, at.IDS)
+        ids = at.field(cell_table, cell, at.CANDIDATE_IDS)
         for j in range(begin, end):
             rank = np.uint64(load_uint32(ranks, j))
             store_uint32(ranks, j, load_uint32(ids, first + rank))
@@ -203,7 +203,9 @@ def write_ids(ids: int, k: int, replaced: int, width: int, row: int) -> None:
 
 
 @nb.njit
-def write_log_q(places: int, plans: int, num_cells: int, shares: int, ids: int, log_q: int) -> None:
+def write_log_q(
+    cell_table: int, plans: int, num_cells: int, shares: int, ids: int, log_q: int
+) -> None:
     """Write the log probabilities of the negatives of one positive.
 
     :param shares: address of uint64: share of each cell in 2^-32
@@ -213,13 +215,13 @@ def write_log_q(places: int, plans: int, num_cells: int, shares: int, ids: int, 
     begin = _ZERO
     first_cell = _ZERO
     while first_cell < num_cells:
-        slot = at.column(places, first_cell, at.SLOT)
+        slot = at.field(cell_table, first_cell, at.SLOT)
         end_cell = first_cell
         end = begin
-        while end_cell < num_cells and at.column(places, end_cell, at.SLOT) == slot:
+        while end_cell < num_cells and at.field(cell_table, end_cell, at.SLOT) == slot:
             end += get(plans, end_cell, COUNT)
             end_cell += _ONE
-        is_uniform = at.column(places, first_cell, at.UNIT_STARTS) == NOWHERE
+        is_uniform = at.field(cell_table, first_cell, at.UNIT_STARTS) == NULL
         if end_cell == first_cell + _ONE and is_uniform:
             if end > begin:
                 share = np.float64(load_uint64(shares, first_cell)) / _TWO_32
@@ -228,7 +230,9 @@ def write_log_q(places: int, plans: int, num_cells: int, shares: int, ids: int, 
                     store_float32(log_q, j, log)
         else:
             for j in range(begin, end):
-                q = _probability(places, plans, first_cell, end_cell, shares, load_uint32(ids, j))
+                q = _probability(
+                    cell_table, plans, first_cell, end_cell, shares, load_uint32(ids, j)
+                )
                 store_float32(log_q, j, np.float32(math.log(q)))
         begin = end
         first_cell = end_cell
@@ -236,15 +240,17 @@ def write_log_q(places: int, plans: int, num_cells: int, shares: int, ids: int, 
 
 @nb.njit
 def _probability(
-    places: int, plans: int, first_cell: int, end_cell: int, shares: int, value: int
+    cell_table: int, plans: int, first_cell: int, end_cell: int, shares: int, value: int
 ) -> float:
     """Probability that a negative has this slot, that of some cells, and this value."""
     q = 0.0
     for cell in range(first_cell, end_cell):
         num_legal = get(plans, cell, NUM_LEGAL)
-        rank = rank_of(places, plans, cell, value)
+        rank = rank_of(cell_table, plans, cell, value)
         if rank != at.NO_RANK and num_legal > _ZERO:
-            num_units = unit_start(places, cell, rank + _ONE) - unit_start(places, cell, rank)
+            num_units = unit_start(cell_table, cell, rank + _ONE) - unit_start(
+                cell_table, cell, rank
+            )
             share = np.float64(load_uint64(shares, cell)) / _TWO_32
             q += share * np.float64(num_units) / np.float64(num_legal)
     return q

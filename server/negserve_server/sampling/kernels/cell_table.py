@@ -1,7 +1,7 @@
 """Where kernels find what a cell draws from: one row of addresses and sizes per cell.
 
 A cell is a slot of a kind (``docs/sampling.md``). Rows are uint64; an address is
-:data:`~negserve_server.jit.addresses.NOWHERE` where there is no such array.
+:data:`~negserve_server.jit.addresses.NULL` where there is no such array.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ SLOT: Final = np.uint64(0)
 #: How many ids the slot has.
 NUM_IDS: Final = np.uint64(1)
 #: Hash table of pairs, its capacity less one, lists of known values (as ranks).
-TABLE: Final = np.uint64(2)
-TABLE_MASK: Final = np.uint64(3)
-LISTS: Final = np.uint64(4)
+PAIR_TABLE: Final = np.uint64(2)
+PAIR_TABLE_MASK: Final = np.uint64(3)
+KNOWN_LISTS: Final = np.uint64(4)
 #: Candidates of each relation: where they begin (int64; -1 for all ids), how many they are
 #: (int64), and ids (uint32). Nowhere if all ids are candidates of all relations; one number of
-#: each, and :data:`STRIDE` 0, if the candidates of all relations are the same.
-STARTS: Final = np.uint64(5)
-COUNTS: Final = np.uint64(6)
-IDS: Final = np.uint64(7)
+#: each, and :data:`CANDIDATE_STRIDE` 0, if the candidates of all relations are the same.
+CANDIDATE_STARTS: Final = np.uint64(5)
+CANDIDATE_COUNTS: Final = np.uint64(6)
+CANDIDATE_IDS: Final = np.uint64(7)
 #: Weighted only: where the units of each rank begin (uint32, one more at the end), units of the
 #: list's values before each of its values (uint32, at the indices of the lists), the guide table
 #: (uint32) with the width of its buckets as a power of two and the halvings that search one, and
@@ -39,21 +39,21 @@ GUIDE_STEPS: Final = np.uint64(12)
 RANKS: Final = np.uint64(13)
 
 #: Numbers from the candidates of a relation to those of the next: 0 or 1.
-STRIDE: Final = np.uint64(14)
+CANDIDATE_STRIDE: Final = np.uint64(14)
 
-NUM_COLUMNS: Final = 15
+NUM_FIELDS: Final = 15
 
 #: Rank of an id that is no candidate.
 NO_RANK: Final = np.uint64(0xFFFFFFFFFFFFFFFF)
 NO_RANK_32: Final = np.uint32(0xFFFFFFFF)
 
-_NUM_COLUMNS = np.uint64(NUM_COLUMNS)
+_NUM_FIELDS = np.uint64(NUM_FIELDS)
 
 
 @nb.njit(inline="always")
-def column(places: int, cell: int, name: Any) -> int:
+def field(places: int, cell: int, name: Any) -> int:
     """Load a column of a cell's row.
 
     :param places: address of uint64, shape (cells, 15)
     """
-    return load_uint64(places, np.uint64(cell) * _NUM_COLUMNS + name)
+    return load_uint64(places, np.uint64(cell) * _NUM_FIELDS + name)

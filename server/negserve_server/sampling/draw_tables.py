@@ -1,4 +1,4 @@
-"""What may be drawn: the cells of a configuration over a graph, as arrays for the kernels."""
+"""Draw tables: candidates, weights, known values and shares of each cell, for the kernels."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from negserve_server.sampling.batch import narrowest_dtype
 from negserve_server.sampling.candidates import Candidates, distinct_pairs
 from negserve_server.sampling.config import SLOTS, SamplerConfig
 from negserve_server.sampling.id_set import IdSet
-from negserve_server.sampling.kernels import places
+from negserve_server.sampling.kernels import cell_table
 from negserve_server.sampling.statistics import RelationStatistics
 from negserve_server.sampling.weights import Frequencies, Ranking, Weights, ranking_key
 from negserve_server.tables import TABLES, GraphTables
 
-#: Relations whose ends are computed at a time: what is needed in between stays small.
+#: Relations whose cumulative shares are computed at a time, which bounds temporary memory.
 _BLOCK = 2**16
 
 #: Kinds whose slots have the same shares in all relations, and those in which shares follow the
@@ -37,7 +37,7 @@ _NO_UNITS: NDArray[np.uint32] = np.empty(0, dtype=np.uint32)
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """What a domain needs of a graph.
+    """The parts of a graph that draw tables are made from.
 
     :ivar training: distinct training triples inside the id space, int64, shape (n, 3)
     :ivar num_entities: size of the entity id space
@@ -45,7 +45,7 @@ class Graph:
     :ivar heads: type constraints of the heads, distinct (relation, entity), sorted, int64, shape
         (m, 2); None if there are none
     :ivar tails: likewise of the tails
-    :ivar tables: what samplers over the graph share
+    :ivar tables: store of the tables that samplers over the graph share
     """
 
     training: NDArray[np.int64]
@@ -67,14 +67,14 @@ class Graph:
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
-    """A slot of a kind.
+class DrawCell:
+    """A cell: a slot of one kind, or of one part of a mixture.
 
     :ivar slot: 0 head, 1 relation, 2 tail
-    :ivar candidates: ids that may be drawn
+    :ivar candidates: the ids that may be drawn
     :ivar weights: their weights; None if uniform
     :ivar known: ranks of the known values, by the pair that stays
-    :ivar known_name: which table ``known`` is
+    :ivar known_name: key of the table ``known``
     :ivar units_before: see :meth:`Weights.units_before`; empty if uniform
     """
 
@@ -86,20 +86,20 @@ class Cell:
     units_before: NDArray[np.uint32] = field(default_factory=lambda: _NO_UNITS)
 
 
-class Domain:
-    """Candidates, weights, known values and shares of all cells; what is costly of a sampler.
+class DrawTables:
+    """Candidates, weights, known values and shares of all cells: the costly part of a sampler.
 
-    Does not depend on k, seed, replacement, chunks or what is asked for along, so that samplers
-    share it. Immutable. Its arrays are tables of the graph: each is there once, whichever domains
-    use it, and is gone with the last of them.
+    Independent of k, seed, ``distinct``, ``chunk_size``, ``masked`` and ``log_q``, so samplers
+    share it. Immutable. Its arrays are tables of the graph: each exists once, whichever draw
+    tables use it, and is freed with the last of them.
 
-    :param config: what to draw
-    :param graph: where to draw it from
+    :param config: configuration of the samplers
+    :param graph: the graph to draw from
     :param filter_index: index over exactly the splits of ``config.filter_splits``; None if
-        those are empty
+        there are none
     :raises InvalidRequestError: if the graph can't serve the configuration
-    :raises TablesFull: if there is no room for its tables
-    :raises ValueError: if the index does not fit the configuration
+    :raises TablesFull: if there is no room for the tables
+    :raises ValueError: if ``filter_index`` does not match the configuration
     """
 
     def __init__(
@@ -111,41 +111,46 @@ class Domain:
         self._tables = graph.tables
         self.num_ids = (graph.num_entities, graph.num_relations, graph.num_entities)
         self._check(config)
-        #: In the order of the kernels: by slot, then by part of the mixture.
+        #: All cells, ordered by slot, then by part of the mixture.
         self.cells = [
             self._cell(config, kind, SLOTS.index(slot), filter_index)
             for slot in config.corruption_scheme
             for kind, _ in config.parts
         ]
-        self._ends = self._tables.get(
-            ("ends", config.parts, config.corruption_scheme, _ends_subset(config)),
-            lambda: self._make_ends(config),
+        self._cumulative_shares = self._tables.get(
+            ("cumulative shares", config.parts, config.corruption_scheme, _shares_subset(config)),
+            lambda: self._make_cumulative_shares(config),
             num_bytes=8 * len(self.cells) * self._num_rows(config),
         )
-        #: Where kernels find the cells' arrays, uint64, shape (cells, 15); see :mod:`.places`.
-        self.places = np.stack([self._place(cell) for cell in self.cells])
-        #: Whether every id of its slot may be drawn in each cell, uniformly.
+        #: Addresses and sizes of the cells' arrays for the kernels, uint64, shape (cells, 15); see
+        #: :mod:`negserve_server.sampling.kernels.cell_table`.
+        self.cell_table = np.stack([self._cell_row(cell) for cell in self.cells])
+        #: Whether each cell draws uniformly from all ids of its slot.
         self.is_plain = all(
             cell.candidates.is_every_id and cell.weights is None for cell in self.cells
         )
-        #: Narrowest dtype of any value that may be drawn.
+        #: Narrowest dtype that holds every value that may be drawn.
         self.dtype = narrowest_dtype(max(self.num_ids[cell.slot] for cell in self.cells))
 
     @property
     def nbytes(self) -> int:
-        """Memory held besides the tables that it uses, in bytes."""
-        return self.places.nbytes
+        """Memory of its own in bytes, without the shared tables."""
+        return self.cell_table.nbytes
 
     @property
-    def cell_ends(self) -> NDArray[np.uint64]:
-        """Where each cell ends among all, in 2^-32, shape (num_relations, cells), read-only."""
-        return np.broadcast_to(self._ends, (self._graph.num_relations, len(self.cells)))
+    def cumulative_shares(self) -> NDArray[np.uint64]:
+        """Cumulative shares of the cells in units of 2^-32, read-only.
+
+        :return: uint64, shape (num_relations, cells); the last column is 2^32
+        """
+        shares = self._cumulative_shares
+        return np.broadcast_to(shares, (self._graph.num_relations, len(self.cells)))
 
     @property
-    def ends_place(self) -> tuple[np.uint64, np.uint64]:
-        """Address of the ends, and bytes from those of a relation to the next one's."""
-        stride = self._ends.strides[0] if len(self._ends) > 1 else 0
-        return address_of(self._ends), np.uint64(stride)
+    def cumulative_shares_address(self) -> tuple[np.uint64, np.uint64]:
+        """Address of the cumulative shares, and bytes from one relation to the next."""
+        shares = self._cumulative_shares
+        return address_of(shares), np.uint64(shares.strides[0] if len(shares) > 1 else 0)
 
     def _check(self, config: SamplerConfig) -> None:
         for slot in config.corruption_scheme:
@@ -169,7 +174,7 @@ class Domain:
 
     def _cell(
         self, config: SamplerConfig, kind: Kind, slot: int, index: FilterIndex | None
-    ) -> Cell:
+    ) -> DrawCell:
         num_relations = self._graph.num_relations
         subset = config.candidates if SLOTS[slot] != "relation" else None
         digest = None if subset is None else subset.digest
@@ -186,23 +191,23 @@ class Domain:
         else:
             candidates = Candidates.every_id(num_relations, self.num_ids[slot])
             if index is None:
-                return Cell(slot, candidates)
+                return DrawCell(slot, candidates)
             known = index.by_slot(SLOTS[slot])
-            return Cell(slot, candidates, None, known, (config.filter_splits, SLOTS[slot]))
+            return DrawCell(slot, candidates, None, known, (config.filter_splits, SLOTS[slot]))
         if index is None:
-            return Cell(slot, candidates, weights)
+            return DrawCell(slot, candidates, weights)
         known_name = ("known", name, config.filter_splits)
         known = self._tables.get(
             known_name, lambda: _ranked(index.triples, slot, candidates, weights)
         )
         if weights is None:
-            return Cell(slot, candidates, None, known, known_name)
+            return DrawCell(slot, candidates, None, known, known_name)
         units_before = self._tables.get(
             ("units before", known_name, config.alpha),
             lambda: weights.units_before(known),
             num_bytes=known.lists.nbytes,
         )
-        return Cell(slot, candidates, weights, known, known_name, units_before)
+        return DrawCell(slot, candidates, weights, known, known_name, units_before)
 
     def _by_relation(
         self, kind: Kind, slot: int, subset: IdSet | None, name: Hashable
@@ -240,7 +245,7 @@ class Domain:
     def _weights(
         self, slot: int, alpha: float, subset: IdSet | None
     ) -> tuple[tuple[Hashable, ...], Weights]:
-        """Give weights, and the name of their ranking, which exponents share."""
+        """Weights of a slot, and the key of their ranking, which several exponents share."""
         num_ids = self.num_ids[slot]
         chosen = slice(None) if subset is None else subset.ids
         frequencies = np.bincount(self._graph.training[:, slot], minlength=num_ids)[chosen]
@@ -268,31 +273,31 @@ class Domain:
         )
         return name, weights
 
-    def _place(self, cell: Cell) -> NDArray[np.uint64]:
-        place = np.zeros(places.NUM_COLUMNS, dtype=np.uint64)
-        place[places.SLOT] = cell.slot
-        place[places.NUM_IDS] = self.num_ids[cell.slot]
-        place[places.TABLE] = address_of(cell.known.table)
-        place[places.TABLE_MASK] = len(cell.known.table) - 1
-        place[places.LISTS] = address_of(cell.known.lists)
+    def _cell_row(self, cell: DrawCell) -> NDArray[np.uint64]:
+        row = np.zeros(cell_table.NUM_FIELDS, dtype=np.uint64)
+        row[cell_table.SLOT] = cell.slot
+        row[cell_table.NUM_IDS] = self.num_ids[cell.slot]
+        row[cell_table.PAIR_TABLE] = address_of(cell.known.table)
+        row[cell_table.PAIR_TABLE_MASK] = len(cell.known.table) - 1
+        row[cell_table.KNOWN_LISTS] = address_of(cell.known.lists)
         if not cell.candidates.is_every_id:
-            # Held once for all relations, they are one number, whose slice is contiguous.
-            rows = slice(1 if cell.candidates.are_alike else None)
-            place[places.STARTS] = address_of(cell.candidates.starts[rows])
-            place[places.COUNTS] = address_of(cell.candidates.counts[rows])
-            place[places.STRIDE] = 0 if cell.candidates.are_alike else 1
-            place[places.IDS] = address_of(cell.candidates.ids)
+            # A stride of 0 is one number for all relations; its slice of length 1 is contiguous.
+            relations = slice(1 if cell.candidates.are_alike else None)
+            row[cell_table.CANDIDATE_STARTS] = address_of(cell.candidates.starts[relations])
+            row[cell_table.CANDIDATE_COUNTS] = address_of(cell.candidates.counts[relations])
+            row[cell_table.CANDIDATE_STRIDE] = 0 if cell.candidates.are_alike else 1
+            row[cell_table.CANDIDATE_IDS] = address_of(cell.candidates.ids)
         if cell.weights is not None:
-            place[places.UNIT_STARTS] = address_of(cell.weights.unit_starts)
-            place[places.UNITS_BEFORE] = address_of(cell.units_before)
-            place[places.GUIDE] = address_of(cell.weights.guide)
-            place[places.GUIDE_SHIFT] = cell.weights.guide_shift
-            place[places.GUIDE_STEPS] = cell.weights.guide_steps
-            place[places.RANKS] = address_of(cell.weights.ranking.ranks)
-        return place
+            row[cell_table.UNIT_STARTS] = address_of(cell.weights.unit_starts)
+            row[cell_table.UNITS_BEFORE] = address_of(cell.units_before)
+            row[cell_table.GUIDE] = address_of(cell.weights.guide)
+            row[cell_table.GUIDE_SHIFT] = cell.weights.guide_shift
+            row[cell_table.GUIDE_STEPS] = cell.weights.guide_steps
+            row[cell_table.RANKS] = address_of(cell.weights.ranking.ranks)
+        return row
 
     @cached_property
-    def _members(self) -> list[NDArray[np.uint64]]:
+    def _member_sets(self) -> list[NDArray[np.uint64]]:
         return [
             self._tables.get(
                 ("members", cell.known_name),
@@ -303,40 +308,40 @@ class Domain:
         ]
 
     @cached_property
-    def member_places(self) -> NDArray[np.uint64]:
-        """Where kernels find the cells' sets of known values, made on first use.
+    def member_table(self) -> NDArray[np.uint64]:
+        """Address and number of buckets of each cell's set of known values, made on first use.
 
-        uint64, shape (cells, 2): address, and buckets; see :mod:`negserve_server.index.members`.
+        uint64, shape (cells, 2); see :mod:`negserve_server.index.members`.
 
         :raises TablesFull: if there is no room for them
         """
-        sets = [(address_of(members), len(members)) for members in self._members]
+        sets = [(address_of(members), len(members)) for members in self._member_sets]
         return np.array(sets, dtype=np.uint64)
 
     def _num_rows(self, config: SamplerConfig) -> int:
-        """Say how many relations have ends of their own."""
+        """Rows of the cumulative shares: 1 if all relations have the same."""
         if len(config.corruption_scheme) == 1 or {kind for kind, _ in config.parts} <= _ALIKE:
             return 1
         return self._graph.num_relations
 
-    def _make_ends(self, config: SamplerConfig) -> NDArray[np.uint64]:
-        """Where each cell ends, shape (num_relations, cells), or (1, cells) for all relations."""
+    def _make_cumulative_shares(self, config: SamplerConfig) -> NDArray[np.uint64]:
+        """Cumulative shares, shape (num_relations, cells), or (1, cells) for all relations."""
         num_parts = len(config.parts)
         result = np.empty((self._num_rows(config), len(self.cells)), dtype=np.uint64)
         total = np.uint64(sum(shares for _, shares in config.parts))
         for first in range(0, len(result), _BLOCK):
             rows = result[first : first + _BLOCK]
             for part, (kind, shares) in enumerate(config.parts):
-                ends = self._slot_ends(kind, self.cells[part::num_parts], first, len(rows))
-                width = np.diff(ends, axis=1, prepend=np.uint64(0))
+                cumulative = self._slot_shares(kind, self.cells[part::num_parts], first, len(rows))
+                width = np.diff(cumulative, axis=1, prepend=np.uint64(0))
                 rows[:, part::num_parts] = width * np.uint64(shares)
             rows[:] = np.cumsum(rows, axis=1) // total
         return result
 
-    def _slot_ends(
-        self, kind: Kind, cells: list[Cell], first: int, num_rows: int
+    def _slot_shares(
+        self, kind: Kind, cells: list[DrawCell], first: int, num_rows: int
     ) -> NDArray[np.uint64]:
-        """Where the slots of one kind end, in 2^-32, shape (num_rows, slots)."""
+        """Cumulative shares of the slots of one kind in units of 2^-32, shape (num_rows, slots)."""
         end = first + num_rows
         if kind == "bernoulli" and len(cells) == 2:
             share = self._graph.statistics.run(first, end).head_share
@@ -345,16 +350,16 @@ class Domain:
         if kind in _COUNTING:
             counts = [cell.candidates.counts[first:end] for cell in cells]
             weights = np.stack(counts, axis=1).astype(np.uint64)
-            weights[weights.sum(axis=1) == 0] = 1  # no candidates: slots evenly
-        ends = np.cumsum(weights, axis=1)
-        # floor(2^32 ends / total) in two steps, since the product may pass 64 bits.
+            weights[weights.sum(axis=1) == 0] = 1  # no candidates: equal shares
+        sums = np.cumsum(weights, axis=1)
+        # floor(2^32 sums / total) in two steps, since the product may exceed 64 bits.
         half = np.uint64(16)
-        high, rest = np.divmod(ends << half, ends[:, -1:])
-        return (high << half) + (rest << half) // ends[:, -1:]
+        high, rest = np.divmod(sums << half, sums[:, -1:])
+        return (high << half) + (rest << half) // sums[:, -1:]
 
 
-def _ends_subset(config: SamplerConfig) -> bytes | None:
-    """Say which subset the ends of cells depend on, for kinds that count candidates."""
+def _shares_subset(config: SamplerConfig) -> bytes | None:
+    """Digest of the subset that the shares depend on, for kinds that count candidates."""
     if config.candidates is None or not {kind for kind, _ in config.parts} & _COUNTING:
         return None
     return config.candidates.digest
@@ -363,13 +368,10 @@ def _ends_subset(config: SamplerConfig) -> bytes | None:
 def _ranked(
     triples: NDArray[np.int64], slot: int, candidates: Candidates, weights: Weights | None
 ) -> PairIndex:
-    """Index known triples, with ranks among the candidates in place of ids.
-
-    What is no candidate is dropped.
-    """
+    """Index known triples by rank among the candidates; other values are dropped."""
     if weights is not None:
         ranks = weights.ranking.ranks[triples[:, slot]].astype(np.int64)
-        found = ranks != places.NO_RANK_32
+        found = ranks != cell_table.NO_RANK_32
     else:
         ranks, found = candidates.ranks(triples[:, 1], triples[:, slot])
     first, second = (column for column in range(3) if column != slot)
