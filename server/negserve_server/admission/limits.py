@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from negserve.types.config import MAX_NUM_NEGS_PER_POS
 from negserve_server.errors import InvalidInput
-from negserve_server.sampling import MAX_NUM_NEGS_PER_POS
 from negserve_server.tables import KEEP_SECONDS, default_table_bytes
 
 #: Largest message that a server receives.

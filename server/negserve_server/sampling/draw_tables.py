@@ -9,17 +9,17 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from negserve.types.config import SLOTS, SamplerConfig
+from negserve.types.id_set import IdSet
 from negserve.types.invalid import invalid_configuration
 from negserve.types.kinds import Kind
+from negserve.types.triples import narrowest_dtype
 from negserve_server.index import FilterIndex, PairIndex
 from negserve_server.index.members import members_bytes
 from negserve_server.jit.addresses import address_of
-from negserve_server.sampling.batch import narrowest_dtype
 from negserve_server.sampling.candidates import Candidates, distinct_pairs
-from negserve_server.sampling.config import SLOTS, SamplerConfig
-from negserve_server.sampling.id_set import IdSet
 from negserve_server.sampling.kernels import cell_table
-from negserve_server.sampling.statistics import RelationStatistics
+from negserve_server.sampling.relation_counts import RelationCounts
 from negserve_server.sampling.weights import Frequencies, Ranking, Weights, ranking_key
 from negserve_server.tables import TABLES, GraphTables
 
@@ -56,12 +56,12 @@ class Graph:
     tables: GraphTables = field(default_factory=lambda: GraphTables(TABLES))
 
     @property
-    def statistics(self) -> RelationStatistics:
-        """Per-relation statistics of the training triples."""
+    def relation_counts(self) -> RelationCounts:
+        """Counts of the training triples per relation."""
         return self.tables.get(
-            "statistics",
-            lambda: RelationStatistics.of(self.training, self.num_relations),
-            num_bytes=RelationStatistics.num_bytes(self.num_relations),
+            "relation counts",
+            lambda: RelationCounts.of(self.training, self.num_relations),
+            num_bytes=RelationCounts.num_bytes(self.num_relations),
             keep=True,
         )
 
@@ -176,7 +176,7 @@ class DrawTables:
         self, config: SamplerConfig, kind: Kind, slot: int, index: FilterIndex | None
     ) -> DrawCell:
         num_relations = self._graph.num_relations
-        subset = config.candidates if SLOTS[slot] != "relation" else None
+        subset = config.candidate_set if SLOTS[slot] != "relation" else None
         digest = None if subset is None else subset.digest
         weights = None
         if kind == "degree":
@@ -344,7 +344,7 @@ class DrawTables:
         """Cumulative shares of the slots of one kind in units of 2^-32, shape (num_rows, slots)."""
         end = first + num_rows
         if kind == "bernoulli" and len(cells) == 2:
-            share = self._graph.statistics.run(first, end).head_share
+            share = self._graph.relation_counts.run(first, end).head_share
             return np.stack([share, np.full_like(share, 2**32)], axis=1)
         weights = np.ones((num_rows, len(cells)), dtype=np.uint64)
         if kind in _COUNTING:
@@ -360,9 +360,10 @@ class DrawTables:
 
 def _shares_subset(config: SamplerConfig) -> bytes | None:
     """Digest of the subset that the shares depend on, for kinds that count candidates."""
-    if config.candidates is None or not {kind for kind, _ in config.parts} & _COUNTING:
+    subset = config.candidate_set
+    if subset is None or not {kind for kind, _ in config.parts} & _COUNTING:
         return None
-    return config.candidates.digest
+    return subset.digest
 
 
 def _ranked(
