@@ -1,4 +1,4 @@
-"""The client in C++: how it is built and run."""
+"""Builds and runs the C++ client."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _RUN_SECONDS = 100
 
 
 def missing() -> str | None:
-    """Tell what a build needs and this machine lacks."""
+    """Return the tools that a build needs and this machine lacks."""
     tools = [
         tool
         for tool in ("cmake", "make", "c++", "pkg-config", "protoc", "grpc_cpp_plugin")
@@ -59,7 +59,7 @@ def build() -> Path:
 
 @dataclass
 class Result:
-    """What a run of the program gave."""
+    """Output of a run of the program."""
 
     status: int
     stdout: bytes
@@ -93,7 +93,7 @@ def sample_of(
 
 
 def sampler_options(config: SamplerConfig) -> list[object]:
-    """Write a configuration as options of the program; ``log_q`` is asked for by its file."""
+    """Convert a configuration to options of the program; ``--log-q`` is a file there."""
     options: list[object] = [
         *("--kind", config.kind, "-k", config.num_negs_per_pos, "--seed", config.seed),
         *("--scheme", ",".join(config.corruption_scheme), "--chunk-size", config.chunk_size),

@@ -1,4 +1,4 @@
-"""What ranks together got of an epoch, and what it has to be."""
+"""An epoch as ranks received it together, and the expected one."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def piece(batch: EpochBatch, num_positives: int) -> Piece:
 
 
 def union_digest(pieces: Iterable[Piece], num_positives: int) -> str:
-    """Hash the pieces in order of position, once sure that they are each position exactly once."""
+    """Hash the pieces in order of position, after checking that each position comes once."""
     sha = hashlib.sha256()
     expected = 0
     # An empty batch, of a short tail, lies where the next one begins.
@@ -52,7 +52,7 @@ def union_digest(pieces: Iterable[Piece], num_positives: int) -> str:
 
 
 def undisturbed_digest(of: graph.TriplesFactory, sampler: SamplerConfig, number: int = 0) -> str:
-    """Return what :func:`union_digest` is for a whole epoch, computed in process."""
+    """Return :func:`union_digest` of a whole epoch, computed in process."""
     epoch = of.epoch(sampler, EpochConfig(batch_size=512), number=number)
     batches = (epoch.batch(index) for index in range(len(epoch)))
     pieces = [piece(batch, epoch.num_positives) for batch in batches]

@@ -1,4 +1,4 @@
-"""The example in TypeScript, and what npm installs for it."""
+"""The TypeScript example, and its npm packages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BUF = FOLDER / "node_modules" / ".bin" / "buf"
 
 
 def require_node_modules() -> None:
-    """Skip the test without node and the packages of the example; fail where they are demanded."""
+    """Skip the test without node and the example's packages; fail where they are required."""
     missing = next((tool for tool in ("node", "npm") if shutil.which(tool) is None), None)
     if missing is not None:
         reason = f"there is no {missing} on the PATH"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from negserve.types.text import printable
 from negserve.types.warning_categories import NegserveWarning, UnknownPositivesWarning, warn
 from negserve.v1 import sampler_pb2 as pb
 
@@ -33,11 +34,4 @@ class Notices:
             if notice.kind not in self._told and len(self._told) < _MOST_KINDS:
                 self._told.add(notice.kind)
                 category = _CATEGORIES.get(notice.kind, NegserveWarning)
-                warn(f"{target}: {_printable(notice.text[:_MOST_CHARACTERS])}", category)
-
-
-def _printable(text: str) -> str:
-    """Escape what would steer a terminal."""
-    return "".join(
-        each if each.isprintable() else each.encode("unicode_escape").decode() for each in text
-    )
+                warn(f"{target}: {printable(notice.text[:_MOST_CHARACTERS])}", category)

@@ -1,6 +1,6 @@
-"""Negative samplers with PyKEEN's API, over a remote graph or one in process; knows no server."""
+"""Negative samplers with PyKEEN's API, over a remote graph or one in process."""
 
-from negserve._terminal.extras import needing
+from negserve.terminal.extras import needing
 
 with needing("negserve.sampling", "negserve[client]"):
     from negserve.sampling.batch_position import batch_position

@@ -14,7 +14,7 @@ def get_negative_sampler_cls(
 
     :param query: a class, which is returned; a name, in any case and with or without
         ``NegativeSampler``, ``-`` and ``_``; or None for the basic sampler
-    :raises InvalidRequestError: for an unknown name, or a class that is no sampler
+    :raises InvalidRequestError: for an unknown name, or a class that is not a sampler
     """
     if query is None:
         return BasicNegativeSampler
@@ -25,5 +25,5 @@ def get_negative_sampler_cls(
         if name in NEGATIVE_SAMPLERS:
             return NEGATIVE_SAMPLERS[name]
     raise InvalidRequestError(
-        f"{query!r} is no negative sampler; choose from {', '.join(NEGATIVE_SAMPLERS)}"
+        f"{query!r} is not a negative sampler; choose from {', '.join(NEGATIVE_SAMPLERS)}"
     )

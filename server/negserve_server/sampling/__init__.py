@@ -1,6 +1,6 @@
 """Samplers: pure functions of (graph, configuration, seed, position of the positive)."""
 
-from negserve._terminal.extras import needing
+from negserve.terminal.extras import needing
 
 with needing("negserve_server.sampling", "negserve[server]"):
     from negserve_server.sampling.draw_tables import DrawTables, Graph

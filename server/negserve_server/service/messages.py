@@ -17,7 +17,7 @@ from negserve.types.invalid import invalid_configuration
 from negserve.types.kinds import Kind
 from negserve.types.triples import narrowest_dtype
 from negserve.v1 import sampler_pb2 as pb
-from negserve_server.admission.limits import MAX_REQUEST_BYTES, Limits, check_limit
+from negserve_server.config.limits import MAX_REQUEST_BYTES, Limits, check_limit
 from negserve_server.errors import InvalidInput
 from negserve_server.publishing.upload import Announcement, LabelKind
 from negserve_server.sampling import Sampler

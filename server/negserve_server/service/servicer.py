@@ -17,9 +17,9 @@ from negserve.types.config import SPLITS
 from negserve.types.corrupted_batch import CorruptedBatch, join_batches
 from negserve.v1 import sampler_pb2 as pb
 from negserve_server.admission.ahead import Ahead
-from negserve_server.admission.limits import Limits, check_limit
 from negserve_server.admission.stream import ServerStream
 from negserve_server.admission.turns import Account, Turns
+from negserve_server.config.limits import Limits, check_limit
 from negserve_server.errors import InvalidInput
 from negserve_server.graph import TriplesFactory
 from negserve_server.graph.epoch import Epoch

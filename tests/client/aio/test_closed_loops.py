@@ -1,4 +1,4 @@
-"""Event loops that are closed while calls end: nothing is printed, nothing is lost."""
+"""Event loops that close while calls end: nothing is printed, nothing is lost."""
 
 from __future__ import annotations
 

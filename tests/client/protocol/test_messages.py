@@ -1,4 +1,4 @@
-"""Messages keep what is put into them."""
+"""Messages keep the values put into them."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from negserve.types.dataset import Dataset
 from negserve.types.dataset import Limits as ClientLimits
 from negserve.types.id_set import IdSet
 from negserve.v1 import sampler_pb2 as pb
+from negserve_server.config.limits import Limits
 from negserve_server.errors import InvalidInput
 from negserve_server.sampling import ALGORITHM_VERSION
 from negserve_server.sampling.sampler import in_version
-from negserve_server.service import Limits
 from negserve_server.service import messages as server_messages
 
 LIMITS = Limits()
@@ -103,7 +103,7 @@ def test_configurations_arrive(options: dict[str, Any]):
     assert ("alpha" in told) == ("degree" in dict(decoded.parts))
 
 
-def test_what_is_absent_has_its_default():
+def test_absent_fields_have_their_defaults():
     message = pb.SamplerConfig(kind=pb.SAMPLER_KIND_DEGREE, num_negs_per_pos=1)
     assert server_messages.decode_config(message, LIMITS) == SamplerConfig(kind="degree")
     message.alpha = 0
@@ -119,7 +119,7 @@ def test_candidates_may_have_any_width(width: int):
 
 @st.composite
 def batches(draw: st.DrawFn) -> CorruptedBatch:
-    """Draw any batch that a server may answer; masks and log probabilities are of any pattern."""
+    """Draw any batch that a server may send; masks and log probabilities are arbitrary."""
     n, k = draw(st.integers(0, 9)), draw(st.sampled_from([1, 2, 3, 7, 255, 256, 300]))
     chunk_size = draw(st.sampled_from([1, 1, 2, 3, 100]))
     position = draw(st.integers(0, 2**64 - 10) | st.integers(0, 10))
@@ -155,7 +155,7 @@ def config_of(batch: CorruptedBatch) -> SamplerConfig:
 
 
 def read(message: pb.CorruptedBatch, config: SamplerConfig) -> CorruptedBatch:
-    """Decode the negatives of positives that are in no id space, and so are no negatives."""
+    """Decode a batch without id spaces, which skips the checks of ids."""
     n = message.num_positives
     dataset = Dataset("x", "", 2**32, 2**32, 1, False, ClientLimits(1, 1, 1, 1, 1))
     positives = Columns(*[np.full(n, 2**40, dtype=np.uint64)] * 3)
@@ -188,7 +188,7 @@ def test_batches_arrive(sent: CorruptedBatch):
 
 @given(batches(), st.data())
 def test_parts_of_a_batch_are_put_together(whole: CorruptedBatch, data: st.DataObject):
-    """Chunks may straddle parts: their row is in both of them, and once in the whole."""
+    """Chunks may span parts: their row is in both parts, and once in the whole."""
     n, c = len(whole.head_counts), whole.chunk_size
     cuts = [0, *sorted(data.draw(st.sets(st.integers(1, max(n - 1, 1)))) if n > 1 else []), n]
     parts, num_saturated = [], whole.num_saturated

@@ -1,4 +1,4 @@
-"""Loaders may fork workers whatever gRPC was used for before and however it treats forks."""
+"""Loaders may fork workers, whatever gRPC was used for before and however it handles forks."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _SECONDS = 90
 def run(
     server: ServerProcess, case: str, fork_support: str | None, folder: Path
 ) -> list[torch.Tensor]:
-    """Run a case of the forking trainer; gives its columns, or ends all its processes."""
+    """Run a case of the forking trainer; return its columns, and end all its processes."""
     env = {name: value for name, value in os.environ.items() if name != "GRPC_ENABLE_FORK_SUPPORT"}
     if fork_support is not None:
         env["GRPC_ENABLE_FORK_SUPPORT"] = fork_support
@@ -119,7 +119,7 @@ def test_a_forked_process_may_close_what_threads_of_its_parent_use(server: Serve
 
 
 def test_a_client_may_be_collected_while_another_one_connects(server: ServerProcess):
-    """The garbage collector runs in any thread at any time, also amid the opening of a channel."""
+    """The garbage collector runs in any thread at any time, also while a channel opens."""
     collected = Client(server.target)
     collected.list_datasets()
     opened: list[object] = []

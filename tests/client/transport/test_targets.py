@@ -1,4 +1,4 @@
-"""Addresses that no server can have are refused at once, and the error names what is wrong."""
+"""Malformed addresses are refused at once, and the error names the fault."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ WRONG = {
         lambda target: TripleStream(target, "world", rank=0, world_size=1),
     ],
 )
-def test_it_is_refused_at_once(make: Any, target: str):
+def test_a_malformed_target_is_refused_at_once(make: Any, target: str):
     with pytest.raises(InvalidRequestError) as caught:
         make(target)
     assert WRONG[target] in str(caught.value)
@@ -74,7 +74,7 @@ def test_it_is_refused_at_once(make: Any, target: str):
         "unix-abstract:negserve",
     ],
 )
-def test_what_grpc_can_reach_is_taken(target: str):
+def test_targets_that_grpc_can_reach_are_accepted(target: str):
     assert Client(target).targets == (target,)
 
 

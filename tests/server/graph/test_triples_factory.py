@@ -1,4 +1,4 @@
-"""The triples factory against PyKEEN's own, its fingerprint, and what it refuses."""
+"""The triples factory against PyKEEN's, its fingerprint, and its refusals."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from numpy.typing import NDArray
 
 from negserve.errors import InvalidRequestError
-from negserve_server.errors import IdOutOfRange, InvalidInput
+from negserve_server.errors import IdOutOfRange
 from negserve_server.graph import TriplesFactory, Vocabulary
 from negserve_server.graph import world as world_package
 from tests.support.graphs import GRAPHS, graph_path, load
@@ -31,14 +31,14 @@ TESTING = [(1, 1, 3), (0, 0, 1)]
 
 
 def folder_of(name: str) -> Path:
-    """Where a graph's files lie, or skip the test."""
+    """Folder of a graph's files; skips the test if it is missing."""
     if name == "world":
         return Path(next(iter(world_package.__path__)))
     return graph_path(name)
 
 
 def file_of(name: str, split: str) -> Path:
-    """The file of a split."""
+    """File of a split."""
     (path,) = folder_of(name).glob(f"{STEMS[split]}.txt*")
     return path
 
@@ -247,7 +247,7 @@ def test_fingerprint_differs_for_every_change_of_the_graph() -> None:
         ),
     ],
 )
-def test_a_graph_that_is_none_is_refused(
+def test_an_object_that_is_no_graph_is_refused(
     splits: dict[str, Any], options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
@@ -288,7 +288,7 @@ def test_arrays_that_are_no_triples_are_refused(rows: Any) -> None:
         lambda: small(testing=rows),
         lambda: small().contains(rows, ("training",)),
     ):
-        with pytest.raises(InvalidInput) as caught:
+        with pytest.raises(InvalidRequestError) as caught:
             refused()
         assert caught.value.reason == "SHAPE_MISMATCH"
 

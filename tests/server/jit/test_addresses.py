@@ -1,4 +1,4 @@
-"""Addresses reach the elements that they should."""
+"""Addresses reach the right elements."""
 
 from __future__ import annotations
 
@@ -56,12 +56,12 @@ def test_elements_of_every_width_are_written_and_their_neighbours_not():
     assert [array.tolist() for array in arrays] == [[1, x, 1] for x in (8, 16, 32, 64, 0.5)]
 
 
-def test_asking_for_any_address_does_no_harm():
+def test_any_address_may_be_prefetched():
     for address in (NULL, np.uint64(2**47), address_of(np.ones(3, dtype=np.uint32))):
         ask(address, np.uint64(1))
 
 
-def test_what_has_no_elements_or_gaps_is_told():
+def test_empty_arrays_and_arrays_with_gaps():
     assert address_of(np.empty(0)) == NULL
     with pytest.raises(ValueError, match="C-contiguous"):
         address_of(np.zeros((3, 3))[:, 0])

@@ -1,4 +1,4 @@
-"""Kernels that were kept are used again, but never with old helpers inside."""
+"""Cached kernels are used again, but never with outdated helpers inside."""
 
 from __future__ import annotations
 

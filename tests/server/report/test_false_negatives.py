@@ -1,4 +1,4 @@
-"""The false-negative report: against enumeration in rationals, and against what samplers draw."""
+"""The false-negative report, against exact enumeration and against samplers' draws."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ PRECISION = 1e-13
 def one_triple(
     reference: Reference, known: set[Triple], triple: Triple
 ) -> tuple[list[Fraction], list[Fraction], Fraction, bool]:
-    """Probability and share per slot, probability over all, and whether it is saturated.
+    """Probability and share per slot, overall probability, and whether it is saturated.
 
     Every candidate is looked at. Candidates, units and shares are the reference's.
     """
@@ -112,7 +112,7 @@ def assert_equals_enumeration(
 
 @st.composite
 def graphs(draw: st.DrawFn) -> tuple[TriplesFactory, dict[str, Any]]:
-    """Small graphs, dense and sparse, and what else a reference needs of them."""
+    """Small graphs, dense and sparse, with what a reference needs."""
     num_entities, num_relations = draw(st.integers(2, 7)), draw(st.integers(2, 4))
     entities, relations = st.integers(0, num_entities - 1), st.integers(0, num_relations - 1)
     triple = st.tuples(entities, relations, entities)
@@ -377,7 +377,7 @@ def test_kinds_come_in_the_order_asked_for_and_are_announced() -> None:
         ({"splits": ["training", "train"]}, "splits"),
     ],
 )
-def test_what_the_graph_can_not_serve_is_refused(options: dict[str, Any], message: str) -> None:
+def test_options_that_the_graph_lacks_are_refused(options: dict[str, Any], message: str) -> None:
     factory = TriplesFactory(TOY, num_entities=4, num_relations=3)
     with pytest.raises(InvalidRequestError, match=message):
         false_negative_report(factory, **options)

@@ -6,7 +6,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from negserve_server.byte_size import Bytes, format_bytes
+from negserve_server.config.byte_size import Bytes, format_bytes
 
 
 @click.command()
@@ -36,7 +36,7 @@ def test_a_size_is_a_number_with_or_without_a_suffix(text: str, size: int) -> No
 
 
 @pytest.mark.parametrize("text", ["", "many", "-1", "1e9", "1XB", "GiB", "1 2", "0x10", "nan"])
-def test_what_is_no_size_is_refused_with_an_example(text: str) -> None:
+def test_a_malformed_size_is_refused_with_an_example(text: str) -> None:
     result = CliRunner().invoke(show, ["--size", text])
     assert result.exit_code == 2
     assert f"{text!r}: give a number of bytes, as 1073741824, 512MiB or 2GiB" in result.output

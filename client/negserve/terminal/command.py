@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from negserve._terminal.ending import INTERRUPTED, end_at_once
+from negserve.terminal.ending import INTERRUPTED, end_at_once
 
 
 class Commands(click.Group):

@@ -1,4 +1,4 @@
-#include "negserve/budget.h"
+#include "negserve/retry_budget.h"
 
 #include <algorithm>
 #include <thread>
@@ -10,12 +10,12 @@ using Seconds = std::chrono::duration<double>;
 
 constexpr Seconds kFirstPause(0.05);
 constexpr Seconds kLongestPause(2.0);
-// With less than that left, nothing is tried any more.
+// No try starts with less time left than this.
 constexpr std::chrono::milliseconds kLeast(50);
 
 }  // namespace
 
-Budget::Budget(std::chrono::milliseconds timeout, std::chrono::milliseconds patience,
+RetryBudget::RetryBudget(std::chrono::milliseconds timeout, std::chrono::milliseconds patience,
                std::size_t num_replicas)
     : timeout_(timeout),
       patience_(patience),
@@ -24,7 +24,7 @@ Budget::Budget(std::chrono::milliseconds timeout, std::chrono::milliseconds pati
   note_progress();
 }
 
-void Budget::note_progress() {
+void RetryBudget::note_progress() {
   num_invalid_answers_ = 0;
   without_dataset_.clear();
   num_unasked_ = num_replicas_;
@@ -32,13 +32,13 @@ void Budget::note_progress() {
   longest_pause_ = kFirstPause;
 }
 
-std::chrono::milliseconds Budget::limit() const {
+std::chrono::milliseconds RetryBudget::limit() const {
   if (!first_failure_) return timeout_;
   const auto share = left() / static_cast<std::chrono::milliseconds::rep>(num_unasked_);
   return std::min(timeout_, std::max(share, kLeast));
 }
 
-bool Budget::pause() {
+bool RetryBudget::pause() {
   if (!first_failure_) first_failure_ = Clock::now();
   const Seconds longest = longest_pause_;
   if (--num_unasked_ == 0) {
@@ -48,20 +48,21 @@ bool Budget::pause() {
   const std::chrono::milliseconds remaining = left();
   if (remaining <= kLeast) return false;
   const double jitter = std::uniform_real_distribution<double>(0.5, 1.0)(random_);
-  // Pauses never use up what is left: the last tries come closer and closer together.
+  // A pause takes at most half of a replica's share, so that time is left for the tries.
   std::this_thread::sleep_for(std::min<Seconds>(
       jitter * longest, Seconds(remaining) / (2.0 * static_cast<double>(num_unasked_))));
   return true;
 }
 
-bool Budget::note_lack(const std::string& target, const std::vector<std::string>& targets) {
+bool RetryBudget::note_missing_dataset(const std::string& target,
+                                       const std::vector<std::string>& targets) {
   without_dataset_.insert(target);
   return std::any_of(targets.begin(), targets.end(), [this](const std::string& each) {
     return without_dataset_.count(each) == 0;
   });
 }
 
-std::chrono::milliseconds Budget::left() const {
+std::chrono::milliseconds RetryBudget::left() const {
   return std::chrono::duration_cast<std::chrono::milliseconds>(*first_failure_ + patience_ -
                                                                Clock::now());
 }
