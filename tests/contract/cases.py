@@ -18,7 +18,7 @@ from negserve.sampling import (
     TriplesFactory,
     TypedNegativeSampler,
 )
-from negserve.types.kinds import Kind
+from negserve.types.kinds import KINDS, Kind
 from negserve_server import graph
 from tests.support.graphs import has_type_constraints
 
@@ -57,7 +57,8 @@ class Case:
 
     def fits(self, graph_name: str) -> bool:
         """Tell whether the case has a meaning on a graph of ``GRAPHS``."""
-        return "typed" not in self.parts or has_type_constraints(graph_name)
+        needs_types = any(KINDS[part].needs_type_constraints for part in self.parts)
+        return not needs_types or has_type_constraints(graph_name)
 
     def open(
         self,
@@ -170,7 +171,7 @@ DISTINCT: Mapping[str, Case] = MappingProxyType(
     {
         f"distinct {name}": Case(case.cls, {**case.options, "distinct": True})
         for name, case in OWN.items()
-        if not {"degree", "mixture"} & {case.cls.kind}
+        if not KINDS[case.cls.kind].distinct_refusal
     }
 )
 

@@ -23,6 +23,7 @@ class SamplerKind:
     :ivar takes_chunks: whether positives may share their values: not if candidates depend on the
         relation
     :ivar takes_alpha: whether ``alpha`` has an effect
+    :ivar needs_type_constraints: whether a graph without type constraints is refused
     :ivar distinct_refusal: why values can't be distinct; empty if they can
     """
 
@@ -32,6 +33,7 @@ class SamplerKind:
     takes_relations: bool = False
     takes_chunks: bool = False
     takes_alpha: bool = False
+    needs_type_constraints: bool = False
     distinct_refusal: str = ""
 
 
@@ -59,6 +61,7 @@ _KINDS = (
         draws="candidates: the given type constraints; "
         "all ids where a relation has none for the slot",
         costs="a list per relation and slot, an index of ranks",
+        needs_type_constraints=True,
     ),
     SamplerKind(
         name="degree",

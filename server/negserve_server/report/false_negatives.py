@@ -180,10 +180,9 @@ def false_negative_report(
 
 
 def _is_possible(kind: Kind, factory: TriplesFactory, scheme: Sequence[Slot]) -> bool:
-    if kind == "typed" and factory.type_constraints is None:
+    if KINDS[kind].needs_type_constraints and factory.type_constraints is None:
         return False
-    # Only these know a weight or a share of the relation slot.
-    return "relation" not in scheme or kind in {"basic", "degree"}
+    return "relation" not in scheme or KINDS[kind].takes_relations
 
 
 def _report(

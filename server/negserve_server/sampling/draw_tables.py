@@ -10,60 +10,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from negserve.types.config import SLOTS, SamplerConfig
-from negserve.types.id_set import IdSet
 from negserve.types.invalid import invalid_configuration
-from negserve.types.kinds import Kind
+from negserve.types.kinds import KINDS, Kind
 from negserve.types.triples import narrowest_dtype
 from negserve_server.index import FilterIndex, PairIndex
 from negserve_server.index.members import members_bytes
 from negserve_server.jit.addresses import address_of
-from negserve_server.sampling.candidates import Candidates, distinct_pairs
+from negserve_server.sampling.candidates import Candidates
+from negserve_server.sampling.graph import Graph
 from negserve_server.sampling.kernels import cell_table
-from negserve_server.sampling.relation_counts import RelationCounts
-from negserve_server.sampling.weights import Frequencies, Ranking, Weights, ranking_key
-from negserve_server.tables import TABLES, GraphTables
+from negserve_server.sampling.kinds import DISTRIBUTIONS
+from negserve_server.sampling.kinds.mixture import mixed_shares
+from negserve_server.sampling.weights import Weights
 
 #: Relations whose cumulative shares are computed at a time, which bounds temporary memory.
 _BLOCK = 2**16
 
-#: Kinds whose slots have the same shares in all relations, and those in which shares follow the
-#: number of candidates.
-_ALIKE = {"basic", "degree"}
-_COUNTING = {"pseudotyped", "typed"}
-
 _NOTHING = PairIndex.empty()
 _NO_UNITS: NDArray[np.uint32] = np.empty(0, dtype=np.uint32)
-
-
-@dataclass(frozen=True, slots=True)
-class Graph:
-    """The parts of a graph that draw tables are made from.
-
-    :ivar training: distinct training triples inside the id space, int64, shape (n, 3)
-    :ivar num_entities: size of the entity id space
-    :ivar num_relations: size of the relation id space
-    :ivar heads: type constraints of the heads, distinct (relation, entity), sorted, int64, shape
-        (m, 2); None if there are none
-    :ivar tails: likewise of the tails
-    :ivar tables: store of the tables that samplers over the graph share
-    """
-
-    training: NDArray[np.int64]
-    num_entities: int
-    num_relations: int
-    heads: NDArray[np.int64] | None = None
-    tails: NDArray[np.int64] | None = None
-    tables: GraphTables = field(default_factory=lambda: GraphTables(TABLES))
-
-    @property
-    def relation_counts(self) -> RelationCounts:
-        """Counts of the training triples per relation."""
-        return self.tables.get(
-            "relation counts",
-            lambda: RelationCounts.of(self.training, self.num_relations),
-            num_bytes=RelationCounts.num_bytes(self.num_relations),
-            keep=True,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +73,7 @@ class DrawTables:
             raise ValueError("give filter_index if and only if config has filter_splits")
         self._graph = graph
         self._tables = graph.tables
-        self.num_ids = (graph.num_entities, graph.num_relations, graph.num_entities)
+        self.num_ids = graph.num_ids
         self._check(config)
         #: All cells, ordered by slot, then by part of the mixture.
         self.cells = [
@@ -167,7 +131,9 @@ class DrawTables:
                 f"the graph has {self.num_ids[0]} entities, ids 0 to {self.num_ids[0] - 1}",
                 limit=self.num_ids[0] - 1,
             )
-        if "typed" in dict(config.parts) and self._graph.heads is None:
+        if self._graph.heads is None and any(
+            KINDS[kind].needs_type_constraints for kind, _ in config.parts
+        ):
             raise invalid_configuration(
                 "kind", config.kind, "the dataset has no type constraints; add a file of them"
             )
@@ -175,28 +141,15 @@ class DrawTables:
     def _cell(
         self, config: SamplerConfig, kind: Kind, slot: int, index: FilterIndex | None
     ) -> DrawCell:
-        num_relations = self._graph.num_relations
         subset = config.candidate_set if SLOTS[slot] != "relation" else None
-        digest = None if subset is None else subset.digest
-        weights = None
-        if kind == "degree":
-            name, weights = self._weights(slot, config.alpha, subset)
-            candidates = Candidates.same(weights.ranking.ids, num_relations)
-        elif kind in _COUNTING:
-            name = (kind, slot, digest)
-            candidates = self._by_relation(kind, slot, subset, name)
-        elif subset is not None:
-            name = ("subset", slot, digest)
-            candidates = Candidates.same(subset.ids, num_relations)
-        else:
-            candidates = Candidates.every_id(num_relations, self.num_ids[slot])
-            if index is None:
-                return DrawCell(slot, candidates)
-            known = index.by_slot(SLOTS[slot])
-            return DrawCell(slot, candidates, None, known, (config.filter_splits, SLOTS[slot]))
+        values = DISTRIBUTIONS[kind].slot_values(self._graph, slot, subset, config.alpha)
+        candidates, weights = values.candidates, values.weights
         if index is None:
             return DrawCell(slot, candidates, weights)
-        known_name = ("known", name, config.filter_splits)
+        if values.name is None:
+            known = index.by_slot(SLOTS[slot])
+            return DrawCell(slot, candidates, None, known, (config.filter_splits, SLOTS[slot]))
+        known_name = ("known", values.name, config.filter_splits)
         known = self._tables.get(
             known_name, lambda: _ranked(index.triples, slot, candidates, weights)
         )
@@ -208,70 +161,6 @@ class DrawTables:
             num_bytes=known.lists.nbytes,
         )
         return DrawCell(slot, candidates, weights, known, known_name, units_before)
-
-    def _by_relation(
-        self, kind: Kind, slot: int, subset: IdSet | None, name: Hashable
-    ) -> Candidates:
-        graph = self._graph
-
-        def make() -> Candidates:
-            ids = None if subset is None else subset.ids
-            constraints = graph.heads if slot == 0 else graph.tails
-            if kind == "pseudotyped":
-                pairs = distinct_pairs(graph.training[:, 1], graph.training[:, slot])
-                others: NDArray[np.integer] | None = np.empty(0, dtype=np.uint32)
-            else:
-                assert constraints is not None
-                pairs, others = constraints, ids
-            relations = pairs[:, 0]
-            if ids is not None:
-                pairs = pairs[np.isin(pairs[:, 1], ids)]
-            candidates = Candidates.per_relation(
-                pairs, graph.num_relations, self.num_ids[slot], others=others
-            )
-            if kind == "typed" and ids is not None:
-                # A relation that is constrained to entities outside the subset has no candidates.
-                is_emptied = np.zeros(graph.num_relations, dtype=np.bool_)
-                is_emptied[relations] = True
-                is_emptied[pairs[:, 0]] = False
-                candidates.starts[is_emptied] = 0
-                candidates.counts[is_emptied] = 0
-            return candidates
-
-        return self._tables.get(
-            ("candidates", name), make, num_bytes=Candidates.least_bytes(graph.num_relations)
-        )
-
-    def _weights(
-        self, slot: int, alpha: float, subset: IdSet | None
-    ) -> tuple[tuple[Hashable, ...], Weights]:
-        """Weights of a slot, and the key of their ranking, which several exponents share."""
-        num_ids = self.num_ids[slot]
-        chosen = slice(None) if subset is None else subset.ids
-        frequencies = np.bincount(self._graph.training[:, slot], minlength=num_ids)[chosen]
-        distinct = Frequencies.of(frequencies)
-        of_frequency = distinct.units(alpha)
-        if not of_frequency.any():
-            raise invalid_configuration(
-                "candidates",
-                f"{len(frequencies)} entities",
-                f"none of them is a {SLOTS[slot]} of a training triple, so all weigh 0; "
-                f"choose others, or alpha=0",
-            )
-        units = np.zeros(num_ids, dtype=np.int64)
-        units[chosen] = of_frequency[distinct.owners]
-        num_ranks = int(np.count_nonzero(units))
-        digest = None if subset is None else subset.digest
-        name = ("degree", slot, digest, ranking_key(of_frequency))
-        ranking = self._tables.get(
-            ("ranking", name), lambda: Ranking.of(units), num_bytes=4 * (num_ids + num_ranks)
-        )
-        weights = self._tables.get(
-            ("weights", name, alpha),
-            lambda: Weights.of(units, ranking),
-            num_bytes=Weights.least_bytes(num_ranks),
-        )
-        return name, weights
 
     def _cell_row(self, cell: DrawCell) -> NDArray[np.uint64]:
         row = np.zeros(cell_table.NUM_FIELDS, dtype=np.uint64)
@@ -320,7 +209,7 @@ class DrawTables:
 
     def _num_rows(self, config: SamplerConfig) -> int:
         """Rows of the cumulative shares: 1 if all relations have the same."""
-        if len(config.corruption_scheme) == 1 or {kind for kind, _ in config.parts} <= _ALIKE:
+        if len(config.corruption_scheme) == 1 or _shares_depend_on(config) == {"slots"}:
             return 1
         return self._graph.num_relations
 
@@ -328,40 +217,39 @@ class DrawTables:
         """Cumulative shares, shape (num_relations, cells), or (1, cells) for all relations."""
         num_parts = len(config.parts)
         result = np.empty((self._num_rows(config), len(self.cells)), dtype=np.uint64)
-        total = np.uint64(sum(shares for _, shares in config.parts))
         for first in range(0, len(result), _BLOCK):
-            rows = result[first : first + _BLOCK]
-            for part, (kind, shares) in enumerate(config.parts):
-                cumulative = self._slot_shares(kind, self.cells[part::num_parts], first, len(rows))
-                width = np.diff(cumulative, axis=1, prepend=np.uint64(0))
-                rows[:, part::num_parts] = width * np.uint64(shares)
-            rows[:] = np.cumsum(rows, axis=1) // total
+            rows = slice(first, min(first + _BLOCK, len(result)))
+            result[rows] = mixed_shares(
+                [
+                    self._slot_shares(kind, self.cells[part::num_parts], rows)
+                    for part, (kind, _) in enumerate(config.parts)
+                ],
+                [shares for _, shares in config.parts],
+            )
         return result
 
     def _slot_shares(
-        self, kind: Kind, cells: list[DrawCell], first: int, num_rows: int
+        self, kind: Kind, cells: list[DrawCell], relations: slice
     ) -> NDArray[np.uint64]:
-        """Cumulative shares of the slots of one kind in units of 2^-32, shape (num_rows, slots)."""
-        end = first + num_rows
-        if kind == "bernoulli" and len(cells) == 2:
-            share = self._graph.relation_counts.run(first, end).head_share
-            return np.stack([share, np.full_like(share, 2**32)], axis=1)
-        weights = np.ones((num_rows, len(cells)), dtype=np.uint64)
-        if kind in _COUNTING:
-            counts = [cell.candidates.counts[first:end] for cell in cells]
-            weights = np.stack(counts, axis=1).astype(np.uint64)
-            weights[weights.sum(axis=1) == 0] = 1  # no candidates: equal shares
-        sums = np.cumsum(weights, axis=1)
+        """Cumulative shares of the slots of one kind in units of 2^-32, shape (n, slots)."""
+        candidates = [cell.candidates for cell in cells]
+        shares = DISTRIBUTIONS[kind].slot_shares(self._graph, candidates, relations)
+        sums = np.cumsum(shares, axis=1)
         # floor(2^32 sums / total) in two steps, since the product may exceed 64 bits.
         half = np.uint64(16)
         high, rest = np.divmod(sums << half, sums[:, -1:])
         return (high << half) + (rest << half) // sums[:, -1:]
 
 
+def _shares_depend_on(config: SamplerConfig) -> set[str]:
+    """Collect what the shares of the parts depend on."""
+    return {DISTRIBUTIONS[kind].shares_by for kind, _ in config.parts}
+
+
 def _shares_subset(config: SamplerConfig) -> bytes | None:
-    """Digest of the subset that the shares depend on, for kinds that count candidates."""
+    """Digest of the subset if the shares depend on the number of candidates."""
     subset = config.candidate_set
-    if subset is None or not {kind for kind, _ in config.parts} & _COUNTING:
+    if subset is None or "candidates" not in _shares_depend_on(config):
         return None
     return subset.digest
 

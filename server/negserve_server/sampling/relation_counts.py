@@ -57,23 +57,18 @@ class RelationCounts:
         return RelationCounts(self.num_triples[run], self.num_heads[run], self.num_tails[run])
 
     def statistics(self) -> RelationStatistics:
-        """Return the statistics that follow from the counts."""
-        return RelationStatistics(
-            tails_per_head=_ratio(self.num_triples, self.num_heads),
-            heads_per_tail=_ratio(self.num_triples, self.num_tails),
-            head_probability=self.head_share / 2.0**32,
-        )
-
-    @property
-    def head_share(self) -> NDArray[np.uint64]:
-        """Probability of replacing the head, in units of 2^-32, rounded down.
+        """Return the statistics that follow from the counts.
 
         tph / (tph + hpt) = (n/H) / (n/H + n/T) = T / (H + T) with H heads and T tails, so
         integers are enough and every implementation gets the same bits.
         """
-        heads = np.where(self.num_triples > 0, self.num_heads, 1).astype(np.uint64)
-        tails = np.where(self.num_triples > 0, self.num_tails, 1).astype(np.uint64)
-        return (tails << np.uint64(32)) // (heads + tails)
+        heads = np.maximum(self.num_heads, 1).astype(np.uint64)
+        tails = np.maximum(self.num_tails, 1).astype(np.uint64)
+        return RelationStatistics(
+            tails_per_head=_ratio(self.num_triples, self.num_heads),
+            heads_per_tail=_ratio(self.num_triples, self.num_tails),
+            head_probability=((tails << np.uint64(32)) // (heads + tails)) / 2.0**32,
+        )
 
 
 def _ratio(numerator: NDArray[np.int64], denominator: NDArray[np.int64]) -> NDArray[np.float64]:

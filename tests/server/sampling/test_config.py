@@ -16,7 +16,8 @@ from negserve.types.kinds import KINDS
 from negserve_server.graph import TriplesFactory, TypeConstraints
 from negserve_server.index import FilterIndex
 from negserve_server.sampling import ALGORITHM_VERSION
-from negserve_server.sampling.draw_tables import DrawTables, Graph
+from negserve_server.sampling.draw_tables import DrawTables
+from negserve_server.sampling.graph import Graph
 
 TRIPLES = np.array([(0, 0, 1), (1, 0, 2)], dtype=np.int64)
 LAST_64 = 2**64 - 1
