@@ -378,7 +378,7 @@ def test_another_dataset_is_refused(
 
 def test_a_sampler_without_its_data_in_the_graph_is_refused(remote_world: Place):
     for sampler, field in (
-        (SamplerConfig(num_negs_per_pos=0), "num_negs_per_pos"),
+        (SamplerConfig(algorithm_version=1), "algorithm_version"),
         (SamplerConfig(candidates=(2571,)), "candidates"),
     ):
         with pytest.raises(InvalidRequestError) as caught:
