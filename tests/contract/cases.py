@@ -77,8 +77,8 @@ class Case:
     def drawable(self, of: graph.TriplesFactory, relation: int, column: int) -> frozenset[int]:
         """Return the ids that may be drawn in a column of a relation, by any part."""
         step = self.options.get("candidates", 1) if column != 1 else 1
-        if not {"pseudotyped", "typed"} & set(self.parts):
-            relation = 0  # the same for all
+        if all(KINDS[part].takes_chunks for part in self.parts):
+            relation = 0  # candidates are the same for all
         return _drawable(of, self.parts, step, relation, column)
 
     def legal(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Callable, Generator
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +15,6 @@ from negserve_server.errors import PositionOutOfRange
 from negserve_server.sampling import Permutation, Sampler
 from negserve_server.sampling.slices import slices_of
 
-if TYPE_CHECKING:
-    from negserve_server.graph.triples_factory import TriplesFactory
-
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 
 #: How many relations an error names.
@@ -27,20 +24,23 @@ _MOST_SHOWN = 20
 class Epoch:
     """The batches of one rank in one epoch. Immutable: any batch can be made at any time.
 
-    :param factory: the graph
+    :param triples: the training triples, int64, shape (n, 3)
+    :param rows: rows of the triples of ``config.relations``, int64, shape (m,); None for all
+    :param weigh: gives triples, shape (b, 3), their subsampling weights, float32, shape (b,)
     :param sampler: draws the negatives; its seed also draws the order
     :param config: which positives
     :param number: of the epoch, from 0 on
     :param start: position within the epoch at which to begin
-    :raises InvalidRequestError: for a start behind the end, relations that the graph has not,
-        or of which it has no training triples
-    :raises TablesFull: if there is no room for the rows of those relations
-    :raises PositionOutOfRange: if positions of the epoch would pass 2^64 - 1
+    :raises InvalidRequestError: for a number or a start outside 0 to 2^64 - 1, a start after the
+        end, or no row
+    :raises PositionOutOfRange: if a position of the epoch would exceed 2^64 - 1
     """
 
     def __init__(
         self,
-        factory: TriplesFactory,
+        triples: NDArray[np.int64],
+        rows: NDArray[np.int64] | None,
+        weigh: Callable[[NDArray[np.int64]], NDArray[np.float32]],
         sampler: Sampler,
         config: EpochConfig,
         *,
@@ -53,25 +53,15 @@ class Epoch:
         self.number = number
         self.start = start
         self.sampler = sampler
-        self._factory = factory
-        self._triples = factory.mapped_triples
-        self._rows: NDArray[np.int64] | None = None
-        relations = config.relation_set
-        if relations is not None:
-            if relations[-1] >= factory.num_relations:
-                raise invalid_configuration(
-                    "relations",
-                    relations[-1],
-                    f"the graph has {factory.num_relations}, ids 0 to {factory.num_relations - 1}",
-                    limit=factory.num_relations - 1,
-                )
-            self._rows = factory.rows_of(relations)
+        self._triples = triples
+        self._rows = rows
+        self._weigh = weigh
         #: How many positives the epoch has.
         self.num_positives = len(self._triples) if self._rows is None else len(self._rows)
         if self.num_positives == 0:
             raise invalid_configuration(
                 "relations",
-                (relations or ())[:_MOST_SHOWN],
+                tuple((config.relations or ())[:_MOST_SHOWN]),
                 "there are no training triples of them",
             )
         if start > self.num_positives:
@@ -140,7 +130,7 @@ class Epoch:
             positives.append(drawn)
             negatives.append(self.sampler.sample(drawn, self._first + begin + part.start))
             if config.weights:
-                weights.append(self._factory.subsampling_weights(drawn))
+                weights.append(self._weigh(drawn))
         return EpochBatch(
             epoch=self.number,
             next_start=min(next_start, self.num_positives),

@@ -312,14 +312,21 @@ class TriplesFactory:
         return weights
 
     def rows_of(self, relations: IdSet) -> NDArray[np.int64]:
-        """Give the rows of the training triples of some relations, ascending, shape (n,).
+        """Rows of the training triples of some relations, ascending, int64, shape (n,).
 
-        :param relations: of the graph
-        :raises TablesFull: if there is no room for them
+        :raises InvalidRequestError: for a relation that the graph has not
+        :raises TablesFull: if there is no room for the rows
         """
+        if relations[-1] >= self.num_relations:
+            raise invalid_configuration(
+                "relations",
+                relations[-1],
+                f"the graph has {self.num_relations}, ids 0 to {self.num_relations - 1}",
+                limit=self.num_relations - 1,
+            )
 
         def find() -> NDArray[np.int64]:
-            # Not np.isin, which makes a table of a size that the ids decide.
+            # Not np.isin, whose memory depends on the values of the ids.
             is_chosen = np.zeros(self.num_relations, dtype=np.bool_)
             is_chosen[relations.ids] = True
             return np.flatnonzero(is_chosen[self.mapped_triples[:, 1]])
@@ -334,8 +341,20 @@ class TriplesFactory:
         :param number: of the epoch, from 0 on
         :param start: position within the epoch at which to begin
         :raises InvalidRequestError: if the graph can't serve one of the configurations
+        :raises TablesFull: if there is no room for what they need
+        :raises PositionOutOfRange: if a position of the epoch would exceed 2^64 - 1
         """
-        return Epoch(self, self.sampler(sampler), config, number=number, start=start)
+        opened = self.sampler(sampler)
+        relations = config.relation_set
+        return Epoch(
+            self.mapped_triples,
+            None if relations is None else self.rows_of(relations),
+            self.subsampling_weights,
+            opened,
+            config,
+            number=number,
+            start=start,
+        )
 
     def open_sampler(self, **options: Any) -> Sampler:
         """Make the sampler of a configuration given by its fields.
