@@ -11,8 +11,9 @@ import sys
 from collections.abc import Generator
 from dataclasses import replace
 
+from negserve.types.epoch import EpochBatch
 from negserve_server.cli import main
-from negserve_server.graph.epoch import Epoch, EpochBatch
+from negserve_server.graph.epoch import Epoch
 
 _make = Epoch.batch_in_steps
 _made: dict[Epoch, EpochBatch] = {}

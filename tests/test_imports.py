@@ -101,7 +101,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "negserve_server.config": (
         "negserve_server.errors",
         "negserve_server.tables",
-        "negserve_server.sampling",
+        "negserve.types",
     ),
     "negserve_server.config.byte_size": ("click",),
     "negserve_server.config.command_line": ("click", "negserve_server.config"),

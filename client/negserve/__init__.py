@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from negserve._calls.publish import PublishProgress
-    from negserve._protocol.relation_statistics import RelationStatistics
-    from negserve._protocol.server_info import ServerInfo, ServerLimits
     from negserve._sync.client import Client
     from negserve._sync.epoch_stream import EpochStream
     from negserve._sync.remote_sampler import RemoteSampler
@@ -37,6 +35,8 @@ if TYPE_CHECKING:
     from negserve.types.corrupted_batch import CorruptedBatch
     from negserve.types.dataset import Limits
     from negserve.types.epoch import EpochBatch, EpochConfig
+    from negserve.types.relation_statistics import RelationStatistics
+    from negserve.types.server_info import ServerInfo, ServerLimits
     from negserve.types.warning_categories import (
         LeakageWarning,
         NegserveWarning,
@@ -106,14 +106,14 @@ _MODULE_OF = {
     "NotAllowedError": "errors",
     "OverloadedError": "errors",
     "PublishProgress": "_calls.publish",
-    "RelationStatistics": "_protocol.relation_statistics",
+    "RelationStatistics": "types.relation_statistics",
     "RemoteSampler": "_sync.remote_sampler",
     "RemoteTriplesFactory": "_sync.triples_factory",
     "RequestError": "errors",
     "SamplerConfig": "types.config",
     "ServerFaultError": "errors",
-    "ServerInfo": "_protocol.server_info",
-    "ServerLimits": "_protocol.server_info",
+    "ServerInfo": "types.server_info",
+    "ServerLimits": "types.server_info",
     "ServiceError": "errors",
     "StalledError": "errors",
     "StorageFailedError": "errors",

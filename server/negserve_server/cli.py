@@ -30,6 +30,7 @@ _reading.__enter__()
 with needing_or_exit("the command negserve-server", "negserve[server]"):
     from negserve.errors import NegserveError
     from negserve.terminal.variables import mistyped_variables
+    from negserve.types.config import MAX_NUM_NEGS_PER_POS, SLOTS, SPLITS, Split
     from negserve.types.kinds import PART_KINDS, Kind
     from negserve.types.text import printable
     from negserve_server.app import Server
@@ -43,8 +44,6 @@ with needing_or_exit("the command negserve-server", "negserve[server]"):
     from negserve_server.process.reloading import Reloading
     from negserve_server.report import false_negative_report
     from negserve_server.report.report_tables import report_tables
-    from negserve_server.sampling import MAX_NUM_NEGS_PER_POS, SLOTS, SPLITS
-    from negserve_server.sampling.config import Split
 
 #: Relations in the tables of a report, unless told otherwise.
 _TOP = 20

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from negserve.types.config import SamplerConfig
 from negserve_server.graph import TriplesFactory
 from negserve_server.report import false_negative_report
-from negserve_server.sampling import Permutation, SamplerConfig
+from negserve_server.sampling import Permutation
 
 
 def warm_up(datasets: Mapping[str, TriplesFactory]) -> None:

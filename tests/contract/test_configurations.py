@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import grpc
+import numpy as np
 import pytest
 
-from negserve import LimitExceededError, RequestError
+from negserve import LimitExceededError, RemoteTriplesFactory, RequestError, SamplerConfig
+from negserve._protocol import messages
+from negserve.v1 import sampler_pb2 as pb
+from negserve.v1.sampler_pb2_grpc import SamplerServiceStub
 from tests.contract.conftest import ALL_SPLITS, Place
 from tests.support.graphs import load
 
@@ -105,11 +110,29 @@ def test_typed_needs_type_constraints(codex: Place):
 
 
 def test_large_candidates_fit_a_message(remote_world: Place):
-    ids = tuple(range(2571)) * 1500  # 3.9 million, of width 2
+    ids = np.tile(np.arange(2571, dtype="<u2"), 1500)  # 3.9 million, of width 2
     ours = load("world").open_sampler(num_negs_per_pos=9, candidates=ids)
-    theirs = remote_world.factory.open_sampler(num_negs_per_pos=9, candidates=ids)
     positives = remote_world.positives(20).numpy()
-    assert (ours.sample(positives, 0).replaced == theirs.sample(positives, 0).replaced).all()
+    factory = remote_world.factory
+    assert isinstance(factory, RemoteTriplesFactory)
+    # The clients leave repetitions out; those in other languages need not.
+    config = messages.encode_config(SamplerConfig(num_negs_per_pos=9))
+    config.candidates.CopyFrom(pb.Ids(data=ids.tobytes(), width=2))
+    requests = [
+        pb.SampleRequest(configuration=pb.SampleConfiguration(dataset="world", sampler=config)),
+        pb.SampleRequest(
+            positives=pb.Positives(triples=messages.encode_triples(positives, 2571, 29))
+        ),
+    ]
+    with grpc.insecure_channel(factory._connection.target) as channel:
+        answers = list(SamplerServiceStub(channel).Sample(iter(requests), timeout=60))
+    replaced = messages.decode_ids(answers[-1].batch.replaced).reshape(20, 9)
+    assert (ours.sample(positives, 0).replaced == replaced).all()
+    theirs = factory.open_sampler(num_negs_per_pos=9, candidates=ids)
+    assert (theirs.sample(positives, 0).replaced == replaced).all()
+
+
+def test_more_candidates_than_a_message_holds_are_over_a_limit(remote_world: Place):
     with pytest.raises(LimitExceededError, match="larger than max"):
-        remote_world.factory.open_sampler(candidates=ids * 3)
+        remote_world.factory.open_sampler(candidates=np.arange(5_000_000))  # 20 MB
     assert issubclass(LimitExceededError, RequestError)

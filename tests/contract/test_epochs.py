@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import pickle
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -26,11 +26,11 @@ from negserve import (
 )
 from negserve._calls.epoch_cursor import chained_digest
 from negserve.types.dataset import Dataset
-from negserve_server.graph import epoch as server_epoch
+from negserve_server.graph.epoch import Epoch
 from tests.contract.cases import CASES
 from tests.contract.conftest import ALL_SPLITS, Place
 from tests.contract.test_promises import assert_same
-from tests.support.epochs import piece, server_config, undisturbed_digest, union_digest
+from tests.support.epochs import piece, undisturbed_digest, union_digest
 
 SAMPLER = SamplerConfig(
     kind="bernoulli", num_negs_per_pos=5, filter_splits=ALL_SPLITS, seed=2**63 + 11
@@ -65,17 +65,16 @@ def remote(place: Place) -> RemoteTriplesFactory:
 
 def in_process(
     place: Place, sampler: SamplerConfig, config: EpochConfig, number: int = 0, start: int = 0
-) -> server_epoch.Epoch:
-    epoch_config = server_epoch.EpochConfig(**asdict(config), epoch=number, start=start)
-    return place.graph.epoch(server_config(sampler), epoch_config)
+) -> Epoch:
+    return place.graph.epoch(sampler, config, number=number, start=start)
 
 
-def assert_equal(remote: EpochBatch, local: server_epoch.EpochBatch, number: int = 0) -> None:
-    assert remote.epoch == number
+def assert_equal(remote: EpochBatch, local: EpochBatch, number: int = 0) -> None:
+    assert remote.epoch == local.epoch == number
     assert remote.next_start == local.next_start
     assert remote.positives.dtype == np.int64
     np.testing.assert_array_equal(remote.positives, local.positives)
-    assert_same(remote.negatives, local.negatives)  # type: ignore[arg-type]
+    assert_same(remote.negatives, local.negatives)
     assert (remote.weights is None) == (local.weights is None)
     if remote.weights is not None and local.weights is not None:
         assert remote.weights.dtype == local.weights.dtype == np.float32
@@ -379,7 +378,7 @@ def test_another_dataset_is_refused(
 
 def test_a_sampler_without_its_data_in_the_graph_is_refused(remote_world: Place):
     for sampler, field in (
-        (SamplerConfig(num_negs_per_pos=0), "num_negs_per_pos"),
+        (SamplerConfig(algorithm_version=1), "algorithm_version"),
         (SamplerConfig(candidates=(2571,)), "candidates"),
     ):
         with pytest.raises(InvalidRequestError) as caught:

@@ -102,7 +102,7 @@ def test_a_sampler_that_is_refused_leaves_no_threads(steady: ServerProcess):
         before = threading.active_count()
         for _ in range(5):
             with pytest.raises(InvalidRequestError):
-                factory.open_sampler(num_negs_per_pos=0)
+                factory.open_sampler(algorithm_version=1)  # by the server
         deadline = time.monotonic() + 5
         while threading.active_count() > before + 1:  # the stall timer may be new
             assert time.monotonic() < deadline, threading.enumerate()

@@ -6,13 +6,14 @@ import itertools
 
 import numpy as np
 
+from negserve.types.config import SamplerConfig
+from negserve.types.epoch import EpochConfig
 from negserve_server.graph import TriplesFactory
-from negserve_server.graph.epoch import EpochConfig
 from negserve_server.graph.type_constraints import TypeConstraints
 from negserve_server.index import known_lists, members, pair_table
 from negserve_server.report import false_negative_counter as false_negatives
 from negserve_server.report import false_negative_report
-from negserve_server.sampling import SamplerConfig, weights
+from negserve_server.sampling import weights
 from negserve_server.sampling.kernels import corrupt, corrupt_chunks, corrupt_one, permute, philox
 from negserve_server.warm_up import warm_up
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from negserve import SamplerConfig
 from negserve.types.fingerprint import graph_fingerprint
 from negserve.v1 import sampler_pb2 as pb
+from negserve_server.sampling.sampler import in_version
 from negserve_server.service import messages
-from tests.support.epochs import server_config
 
 _SPLIT = "5" * 64
 
@@ -37,4 +37,4 @@ def described(name: str, num_triples: int) -> pb.GetDatasetResponse:
 
 def filled_in(config: SamplerConfig) -> pb.SamplerConfig:
     """Encode a configuration as servers echo it."""
-    return messages.encode_config(server_config(config))
+    return messages.encode_config(in_version(config))

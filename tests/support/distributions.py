@@ -21,8 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from negserve.types.config import SamplerConfig
+from negserve.types.corrupted_batch import CorruptedBatch
 from negserve_server.graph import TriplesFactory
-from negserve_server.sampling import CorruptedBatch, SamplerConfig
 
 Triple = tuple[int, int, int]
 Weight = int | Fraction

@@ -9,10 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from negserve import EpochBatch, SamplerConfig
+from negserve import EpochBatch, EpochConfig, SamplerConfig
 from negserve_server import graph
-from negserve_server.graph import epoch as server_epoch
-from negserve_server.sampling import SamplerConfig as ServerSamplerConfig
 
 
 class Piece(NamedTuple):
@@ -22,7 +20,7 @@ class Piece(NamedTuple):
     rows: NDArray[np.uint8]
 
 
-def piece(batch: EpochBatch | server_epoch.EpochBatch, num_positives: int) -> Piece:
+def piece(batch: EpochBatch, num_positives: int) -> Piece:
     """Return a batch by its position within its epoch of so many positives."""
     negatives = batch.negatives
     assert negatives.chunk_size == 1, "chunks share rows"
@@ -55,12 +53,7 @@ def union_digest(pieces: Iterable[Piece], num_positives: int) -> str:
 
 def undisturbed_digest(of: graph.TriplesFactory, sampler: SamplerConfig, number: int = 0) -> str:
     """Return :func:`union_digest` of a whole epoch, computed in process."""
-    epoch = of.epoch(server_config(sampler), server_epoch.EpochConfig(epoch=number, batch_size=512))
+    epoch = of.epoch(sampler, EpochConfig(batch_size=512), number=number)
     batches = (epoch.batch(index) for index in range(len(epoch)))
     pieces = [piece(batch, epoch.num_positives) for batch in batches]
     return union_digest(pieces, epoch.num_positives)
-
-
-def server_config(sampler: SamplerConfig) -> ServerSamplerConfig:
-    """Return the same configuration as the server's class."""
-    return ServerSamplerConfig(**{name: getattr(sampler, name) for name in sampler.__slots__})

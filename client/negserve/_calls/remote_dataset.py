@@ -13,13 +13,14 @@ from negserve._calls.epoch_cursor import EpochCursor
 from negserve._calls.leakage import warn_of_leakage
 from negserve._protocol.contains_exchange import ContainsExchange
 from negserve._protocol.epoch_progress import EpochProgress
-from negserve._protocol.relation_statistics import RelationStatistics, StatisticsReader
 from negserve._protocol.sampler_echo import SamplerEcho
+from negserve._protocol.statistics_reader import StatisticsReader
 from negserve._protocol.vocabulary_reader import VocabularyReader
 from negserve._transport.budget import Budget
 from negserve._transport.transport import Transport
 from negserve.types.config import SamplerConfig
 from negserve.types.epoch import EpochConfig
+from negserve.types.relation_statistics import RelationStatistics
 from negserve.v1 import sampler_pb2 as pb
 
 _Connection = TypeVar("_Connection", bound=Transport)

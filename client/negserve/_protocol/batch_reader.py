@@ -17,7 +17,7 @@ from negserve._protocol.answers import (
     invalid,
     join_ids,
 )
-from negserve.types.config import SamplerConfig
+from negserve.types.config import SLOTS, SamplerConfig
 from negserve.types.corrupted_batch import CorruptedBatch, num_rows
 from negserve.types.dataset import Dataset
 from negserve.v1 import sampler_pb2 as pb
@@ -27,7 +27,6 @@ from negserve.v1 import sampler_pb2 as pb
 #: message, one that only does not leave the original out in so many messages as have about as many
 #: compared negatives as there are ids.
 _MOST_COMPARED = 512
-_SLOT_NAMES = ("head", "relation", "tail")
 #: Logarithms of probabilities are at most 0, but for the rounding of their sum.
 _LARGEST_LOG_Q = 1e-6
 
@@ -69,10 +68,8 @@ class BatchReader:
         self._num_entities = dataset.num_entities
         self._num_relations = dataset.num_relations
         scheme = config.corruption_scheme
-        self._with_head, self._with_relation, self._with_tail = (
-            slot in scheme for slot in ("head", "relation", "tail")
-        )
-        self._slots = [number for number, slot in enumerate(_SLOT_NAMES) if slot in scheme]
+        self._with_head, self._with_relation, self._with_tail = (slot in scheme for slot in SLOTS)
+        self._slots = [number for number, slot in enumerate(SLOTS) if slot in scheme]
         self._sizes = [self._num_relations] if self._with_relation else []
         if self._with_head or self._with_tail:
             self._sizes.append(self._num_entities)
@@ -214,7 +211,7 @@ class BatchReader:
             if is_own.any():
                 value = int(values[row[is_own][0], j[is_own][0]])
                 raise invalid(
-                    f"{path}.replaced", value, f"another {_SLOT_NAMES[slot]} than the positive's"
+                    f"{path}.replaced", value, f"another {SLOTS[slot]} than the positive's"
                 )
 
     def _read_mask(

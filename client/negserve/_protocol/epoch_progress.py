@@ -49,10 +49,7 @@ class EpochProgress:
     ) -> None:
         self.dataset = dataset
         self._sampler = sampler
-        # On the wire 0 stands for 1.
-        self._config = replace(
-            config, world_size=config.world_size or 1, num_workers=config.num_workers or 1
-        )
+        self._config = config
         self._epoch = epoch
         self._start = start
         self._echo = echo
@@ -67,7 +64,7 @@ class EpochProgress:
     def request(self) -> pb.SampleEpochRequest:
         """Give what another stream is opened with: it goes on where the one before was.
 
-        :raises InvalidRequestError: for a name, or a number, that the message can't hold
+        :raises InvalidRequestError: for an epoch or a start that is no number from 0 to 2^64 - 1
         """
         self._plan = None
         self.has_begun = False
@@ -192,10 +189,9 @@ class EpochProgress:
         check_ids("batches.positives.heads", columns.heads, dataset.num_entities)
         check_ids("batches.positives.relations", columns.relations, dataset.num_relations)
         check_ids("batches.positives.tails", columns.tails, dataset.num_entities)
-        if self._config.relations is not None:
-            is_other = ~np.isin(columns.relations, self._config.relations)
+        relations = self._config.relation_set
+        if relations is not None:
+            is_other = ~np.isin(columns.relations, relations.ids)
             if is_other.any():
                 other = int(columns.relations[is_other][0])
-                raise invalid(
-                    "batches.positives.relations", other, f"one of {self._config.relations}"
-                )
+                raise invalid("batches.positives.relations", other, f"one of {tuple(relations)}")

@@ -13,7 +13,7 @@ from negserve._protocol.batch_reader import BatchReader, Columns
 from negserve._protocol.exchange import Exchange
 from negserve.errors import InvalidRequestError
 from negserve.types.config import SamplerConfig
-from negserve.types.corrupted_batch import CorruptedBatch
+from negserve.types.corrupted_batch import CorruptedBatch, join_batches
 from negserve.types.dataset import Dataset
 from negserve.types.triples import as_triples
 from negserve.v1 import sampler_pb2 as pb
@@ -54,7 +54,7 @@ class SampleExchange(Exchange[pb.SampleRequest, pb.SampleResponse]):
 
     def result(self) -> CorruptedBatch:
         """Give the negatives of all positives, once done."""
-        return messages.concatenate(self._batches)
+        return join_batches(self._batches)
 
 
 def _requests(
@@ -73,10 +73,7 @@ def _requests(
 
 
 def configuration(dataset: Dataset, config: SamplerConfig) -> pb.SampleRequest:
-    """Give the first message of a stream.
-
-    :raises InvalidRequestError: for a name, or a number, that the message can't hold
-    """
+    """Give the first message of a stream."""
     return pb.SampleRequest(
         configuration=pb.SampleConfiguration(
             dataset=dataset.name,

@@ -19,8 +19,6 @@ class SamplerEcho:
 
     Of a configuration with algorithm version 0, the newest, the first answer says which that is;
     all later streams, on whatever replica, must have that one.
-
-    :raises InvalidRequestError: for a name, or a number, that the message can't hold
     """
 
     def __init__(self, dataset: Dataset, config: SamplerConfig) -> None:
@@ -60,12 +58,7 @@ def _values(message: Any, field: FieldDescriptor) -> object:
 def _filled_in(config: SamplerConfig) -> pb.SamplerConfig:
     """Encode a configuration as servers repeat it."""
     message = messages.encode_config(config)
-    repeated: tuple[Any, ...] = (message.corruption_scheme, message.filter_splits)
-    for values in repeated:
-        in_order = sorted(set(values))
-        del values[:]
-        values.extend(in_order)
     message.ClearField("candidates")
-    if not is_alpha_used(kind for kind, _ in config.mixture or ((config.kind, 1),)):
+    if not is_alpha_used(dict(config.parts)):
         message.ClearField("alpha")
     return message

@@ -1,12 +1,13 @@
-"""Version and limits of a server."""
+"""Reads what a server says of its version and limits."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from itertools import pairwise
 
 from negserve._protocol.answers import check_range, invalid
+from negserve.types.server_info import ServerInfo, ServerLimits
 from negserve.v1 import sampler_pb2 as pb
 
 _VERSION = re.compile(r"\d+\.\d+\.\d+\S{0,80}", flags=re.ASCII)
@@ -15,73 +16,19 @@ _MOST_VERSIONS = 1000
 _PUBLISHING = ("max_publish_triples", "max_publish_ids", "max_publish_graphs")
 
 
-@dataclass(frozen=True, slots=True)
-class ServerLimits:
-    """What callers may ask of a server.
+def read_server_info(answer: pb.GetServerResponse) -> ServerInfo:
+    """Read the answer to ``GetServer``.
 
-    :ivar max_negatives_per_positive: largest k
-    :ivar max_negatives_per_message: largest batch times k of one message; where log
-        probabilities come along, a negative counts twice
-    :ivar max_triples_per_message: most triples in one message
-    :ivar max_request_bytes: largest message that it receives
-    :ivar max_unanswered_messages: how many messages of a stream may be sent ahead of the answers
-    :ivar max_unanswered_bytes: how many bytes those may have together
-    :ivar max_streams: most open streams of all callers
-    :ivar max_streams_per_connection: of one connection
-    :ivar max_streams_per_token: of one token
-    :ivar idle_timeout_seconds: without a message, after which a stream is ended
-    :ivar upload_idle_timeout_seconds: the same while a client uploads a graph
-    :ivar max_stream_seconds: age at which an epoch's stream is ended in order
-    :ivar max_publish_triples: most triples of all published graphs; 0 where none may be published
-    :ivar max_publish_ids: most ids of those
-    :ivar max_publish_graphs: most of those
+    :raises InvalidAnswerError: naming the field that can't be true
     """
-
-    max_negatives_per_positive: int
-    max_negatives_per_message: int
-    max_triples_per_message: int
-    max_request_bytes: int
-    max_unanswered_messages: int
-    max_unanswered_bytes: int
-    max_streams: int
-    max_streams_per_connection: int
-    max_streams_per_token: int
-    idle_timeout_seconds: float
-    upload_idle_timeout_seconds: float
-    max_stream_seconds: float
-    max_publish_triples: int
-    max_publish_ids: int
-    max_publish_graphs: int
-
-
-@dataclass(frozen=True, slots=True)
-class ServerInfo:
-    """What a server is and takes.
-
-    :ivar version: as in the CHANGELOG, ``MAJOR.MINOR.PATCH``
-    :ivar algorithm_versions: versions of the sampling function that it knows, ascending; one of
-        them, or 0 for the newest, is ``SamplerConfig.algorithm_version``
-    :ivar limits: what callers may ask for
-    """
-
-    version: str
-    algorithm_versions: tuple[int, ...]
-    limits: ServerLimits
-
-    @classmethod
-    def of(cls, answer: pb.GetServerResponse) -> ServerInfo:
-        """Take an answer.
-
-        :raises InvalidAnswerError: naming the field that can't be true
-        """
-        if not _VERSION.fullmatch(answer.version):
-            raise invalid("version", repr(answer.version), "MAJOR.MINOR.PATCH")
-        versions = tuple(answer.algorithm_versions)
-        check_range("algorithm_versions, numbers", len(versions), 1, _MOST_VERSIONS)
-        if versions[0] < 1 or any(a >= b for a, b in pairwise(versions)):
-            raise invalid("algorithm_versions", versions, "ascending, from 1 on")
-        values = {field.name: getattr(answer.limits, field.name) for field in fields(ServerLimits)}
-        for name, value in values.items():
-            lowest = 0 if name in _PUBLISHING else 1 if isinstance(value, int) else 5e-324
-            check_range(f"limits.{name}", value, lowest, 2**64 - 1)
-        return cls(answer.version, versions, ServerLimits(**values))
+    if not _VERSION.fullmatch(answer.version):
+        raise invalid("version", repr(answer.version), "MAJOR.MINOR.PATCH")
+    versions = tuple(answer.algorithm_versions)
+    check_range("algorithm_versions, numbers", len(versions), 1, _MOST_VERSIONS)
+    if versions[0] < 1 or any(a >= b for a, b in pairwise(versions)):
+        raise invalid("algorithm_versions", versions, "ascending, from 1 on")
+    values = {field.name: getattr(answer.limits, field.name) for field in fields(ServerLimits)}
+    for name, value in values.items():
+        lowest = 0 if name in _PUBLISHING else 1 if isinstance(value, int) else 5e-324
+        check_range(f"limits.{name}", value, lowest, 2**64 - 1)
+    return ServerInfo(answer.version, versions, ServerLimits(**values))

@@ -11,10 +11,11 @@ from negserve._calls.base_client import BaseClient
 from negserve._calls.dataset_list import DatasetList
 from negserve._calls.publish import PublishProgress, Restoration, check_columns, confirmed, publish
 from negserve._graph.mapped_graph import MappedGraph
-from negserve._protocol.server_info import ServerInfo
+from negserve._protocol.server_info import read_server_info
 from negserve._sync.blocking import run
 from negserve._sync.connection import Connection
 from negserve._sync.triples_factory import RemoteTriplesFactory
+from negserve.types.server_info import ServerInfo
 from negserve.v1 import sampler_pb2 as pb
 
 
@@ -57,7 +58,7 @@ class Client(BaseClient[Connection]):
 
         :raises NegserveError: typed by what the server said
         """
-        return run(self._connection.call, "GetServer", pb.GetServerRequest(), ServerInfo.of)
+        return run(self._connection.call, "GetServer", pb.GetServerRequest(), read_server_info)
 
     def list_datasets(self) -> list[str]:
         """Name the datasets that the server holds.

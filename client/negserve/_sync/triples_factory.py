@@ -11,12 +11,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from negserve._calls.leakage import warn_of_leakage
 from negserve._calls.remote_dataset import RemoteDataset
-from negserve._protocol.relation_statistics import RelationStatistics
 from negserve._sync.blocking import run
 from negserve._sync.connection import Connection
 from negserve._sync.epoch_stream import EpochStream
 from negserve._sync.remote_sampler import RemoteSampler
 from negserve.types.config import SamplerConfig
+from negserve.types.relation_statistics import RelationStatistics
 
 
 class RemoteTriplesFactory(RemoteDataset[Connection, EpochStream]):

@@ -12,9 +12,10 @@ from negserve._calls.base_client import BaseClient
 from negserve._calls.dataset_list import DatasetList
 from negserve._calls.publish import PublishProgress, Restoration, check_columns, confirmed, publish
 from negserve._graph.mapped_graph import MappedGraph
-from negserve._protocol.server_info import ServerInfo
+from negserve._protocol.server_info import read_server_info
 from negserve.aio.connection import Connection
 from negserve.aio.triples_factory import RemoteTriplesFactory
+from negserve.types.server_info import ServerInfo
 from negserve.v1 import sampler_pb2 as pb
 
 
@@ -53,7 +54,7 @@ class Client(BaseClient[Connection]):
 
         :raises NegserveError: typed by what the server said
         """
-        return await self._connection.call("GetServer", pb.GetServerRequest(), ServerInfo.of)
+        return await self._connection.call("GetServer", pb.GetServerRequest(), read_server_info)
 
     async def list_datasets(self) -> list[str]:
         """Name the datasets that the server holds.

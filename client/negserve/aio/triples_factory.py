@@ -10,11 +10,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from negserve._calls.leakage import warn_of_leakage
 from negserve._calls.remote_dataset import RemoteDataset
-from negserve._protocol.relation_statistics import RelationStatistics
 from negserve.aio.connection import Connection
 from negserve.aio.epoch_stream import EpochStream
 from negserve.aio.remote_sampler import RemoteSampler
 from negserve.types.config import SamplerConfig
+from negserve.types.relation_statistics import RelationStatistics
 from negserve.v1 import sampler_pb2 as pb
 
 

@@ -16,7 +16,7 @@ with needing("negserve.sampling", "negserve[client]"):
         TypedNegativeSampler,
     )
     from negserve.sampling.options import SamplerOptions
-    from negserve.sampling.protocol import CompactBatch, ConfiguredSampler, TriplesFactory
+    from negserve.sampling.protocol import ConfiguredSampler, TriplesFactory
     from negserve.sampling.resolver import get_negative_sampler_cls
 
 
@@ -24,7 +24,6 @@ __all__ = [
     "NEGATIVE_SAMPLERS",
     "BasicNegativeSampler",
     "BernoulliNegativeSampler",
-    "CompactBatch",
     "ConfiguredSampler",
     "DegreeNegativeSampler",
     "MixtureNegativeSampler",

@@ -241,20 +241,7 @@ class NegativeSampler(ABC):
         flat = positive_batch.reshape(-1, 3).to(torch.int64)
         if position is None:
             position = self._positions.take(len(flat))
-        drawn = self._sampler.sample(flat.cpu().numpy(), position)
-        return (
-            CorruptedBatch(
-                position=drawn.position,
-                replaced=drawn.replaced,
-                head_counts=drawn.head_counts,
-                relation_counts=drawn.relation_counts,
-                mask=drawn.mask,
-                num_saturated=drawn.num_saturated,
-                chunk_size=drawn.chunk_size,
-                log_q=drawn.log_q,
-            ),
-            flat,
-        )
+        return self._sampler.sample(flat.cpu().numpy(), position), flat
 
     def filter_negative_triples(
         self, negative_batch: torch.Tensor

@@ -8,32 +8,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-
-class CompactBatch(Protocol):
-    """The attributes of :class:`negserve.CorruptedBatch`."""
-
-    @property
-    def position(self) -> int: ...  # noqa: D102
-    @property
-    def replaced(self) -> NDArray[np.unsignedinteger]: ...  # noqa: D102
-    @property
-    def head_counts(self) -> NDArray[np.unsignedinteger]: ...  # noqa: D102
-    @property
-    def relation_counts(self) -> NDArray[np.unsignedinteger]: ...  # noqa: D102
-    @property
-    def mask(self) -> NDArray[np.bool_] | None: ...  # noqa: D102
-    @property
-    def num_saturated(self) -> int: ...  # noqa: D102
-    @property
-    def chunk_size(self) -> int: ...  # noqa: D102
-    @property
-    def log_q(self) -> NDArray[np.float32] | None: ...  # noqa: D102
+from negserve.types.corrupted_batch import CorruptedBatch
 
 
 class ConfiguredSampler(Protocol):
     """Draws negatives of one configuration."""
 
-    def sample(self, positives: ArrayLike, position: int) -> CompactBatch:
+    def sample(self, positives: ArrayLike, position: int) -> CorruptedBatch:
         """Corrupt positives, shape (n, 3), the i-th at ``position + i``."""
         ...
 

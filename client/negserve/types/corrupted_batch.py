@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,3 +83,31 @@ class CorruptedBatch:
         for column in range(3):
             np.copyto(triples[:, :, column], values, where=slots == column)
         return triples
+
+
+def join_batches(batches: Sequence[CorruptedBatch]) -> CorruptedBatch:
+    """Join the batches of consecutive positives into the batch that one call would draw.
+
+    :param batches: of one sampler, at least one
+    """
+    first = batches[0]
+    if len(batches) == 1:
+        return first
+    chunk = first.chunk_size
+    rows: list[NDArray[np.unsignedinteger]] = []
+    for batch in batches:
+        # A chunk that lies in two batches has its row in both.
+        is_repeated = batch.position % chunk > 0 and batch.position > first.position
+        rows.append(batch.replaced[1:] if is_repeated else batch.replaced)
+    masks = [batch.mask for batch in batches if batch.mask is not None]
+    log_qs = [batch.log_q for batch in batches if batch.log_q is not None]
+    return CorruptedBatch(
+        position=first.position,
+        replaced=np.concatenate(rows),
+        head_counts=np.concatenate([batch.head_counts for batch in batches]),
+        relation_counts=np.concatenate([batch.relation_counts for batch in batches]),
+        mask=np.concatenate(masks) if masks else None,
+        num_saturated=sum(batch.num_saturated for batch in batches),
+        chunk_size=chunk,
+        log_q=np.concatenate(log_qs) if log_qs else None,
+    )

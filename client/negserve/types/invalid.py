@@ -1,9 +1,14 @@
-"""Errors of values that are not legal, whoever finds them."""
+"""Checks of the fields of configurations, and the error for a value that is not legal."""
 
 from __future__ import annotations
 
+import numpy as np
+
 from negserve.errors import InvalidRequestError
 from negserve.types.text import limit_text, quoted, shortened
+
+#: Largest position, seed and number of an epoch.
+MAX_UINT64 = 2**64 - 1
 
 #: Characters of a message.
 MOST_OF_A_MESSAGE = 900
@@ -42,3 +47,41 @@ def metadata_of(limit: float | tuple[object, ...] | None, **values: object) -> d
         if num_omitted:
             metadata["num_omitted"] = str(num_omitted)
     return metadata
+
+
+def is_integer(value: object, lowest: int, highest: int) -> bool:
+    """Return whether a value is an integer, Python's or numpy's, of a range."""
+    return (
+        isinstance(value, int | np.integer)
+        and not isinstance(value, bool)
+        and bool(lowest <= value <= highest)
+    )
+
+
+def check_integer(field: str, value: object, lowest: int, highest: int) -> None:
+    """Refuse what is no integer from ``lowest`` to ``highest``.
+
+    :raises InvalidRequestError: naming the field, its value and the range
+    """
+    if not is_integer(value, lowest, highest):
+        raise invalid_configuration(
+            field, value, f"give a number from {lowest} to {highest}", limit=highest
+        )
+
+
+def check_flag(field: str, value: object) -> None:
+    """Refuse what is neither True nor False.
+
+    :raises InvalidRequestError: naming the field and its value
+    """
+    if not isinstance(value, bool):
+        raise invalid_configuration(field, value, "give true or false")
+
+
+def check_name(field: str, value: object, legal: tuple[str, ...]) -> None:
+    """Refuse what is none of some names.
+
+    :raises InvalidRequestError: naming the field, its value and the names
+    """
+    if not isinstance(value, str) or value not in legal:
+        raise invalid_configuration(field, value, f"choose from {', '.join(legal)}", limit=legal)

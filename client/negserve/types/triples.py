@@ -1,4 +1,4 @@
-"""Mapped triples: their check, and their sort."""
+"""Mapped triples: their check, their sort, and the width of their ids."""
 
 from __future__ import annotations
 
@@ -39,6 +39,11 @@ def as_triples(triples: ArrayLike) -> NDArray[np.int64]:
         )
     # Read-only arrays are another type to numba: a copy is cheaper than another compilation.
     return np.require(array, dtype=np.int64, requirements=["C", "W"])
+
+
+def narrowest_dtype(num_ids: int) -> np.dtype[np.unsignedinteger]:
+    """Return the narrowest unsigned dtype that holds the ids 0 to ``num_ids`` - 1."""
+    return np.min_scalar_type(max(num_ids - 1, 0))
 
 
 def sort_unique_triples(triples: NDArray[np.integer]) -> NDArray[np.int64]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from negserve.types.config import MAX_NUM_NEGS_PER_POS
 from negserve_server.config.option import check_bounds, option
 from negserve_server.errors import InvalidInput
-from negserve_server.sampling import MAX_NUM_NEGS_PER_POS
 from negserve_server.tables import KEEP_SECONDS, default_table_bytes
 
 #: Largest message that a server receives.

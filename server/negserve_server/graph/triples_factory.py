@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,27 +13,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from negserve.types.config import SPLITS, SamplerConfig
+from negserve.types.epoch import EpochConfig
 from negserve.types.fingerprint import (
     fingerprint_of_distinct,
     graph_fingerprint,
     types_fingerprint,
 )
+from negserve.types.id_set import IdSet
 from negserve.types.invalid import invalid_configuration
+from negserve.types.relation_statistics import RelationStatistics
 from negserve.types.triples import as_triples, sort_unique_triples
-from negserve_server.graph.epoch import Epoch, EpochConfig
+from negserve_server.graph.epoch import Epoch
 from negserve_server.graph.readers.tsv import COLUMNS, find_file, find_splits, read_tsv
 from negserve_server.graph.type_constraints import TypeConstraints
 from negserve_server.graph.vocabulary import Vocabulary
 from negserve_server.index import FilterIndex
 from negserve_server.index.filter_index import check_ids
-from negserve_server.sampling import (
-    SPLITS,
-    DrawTables,
-    Graph,
-    RelationStatistics,
-    Sampler,
-    SamplerConfig,
-)
+from negserve_server.sampling import DrawTables, Graph, RelationCounts, Sampler
+from negserve_server.sampling.sampler import in_version
 from negserve_server.tables import TABLES, GraphTables, Tables
 
 logger = logging.getLogger(__name__)
@@ -228,12 +225,20 @@ class TriplesFactory:
         )
 
     @property
-    def relation_statistics(self) -> RelationStatistics:
-        """Per-relation statistics of the training triples, made on first use.
+    def relation_counts(self) -> RelationCounts:
+        """Counts of the training triples per relation, made on first use.
 
         :raises TablesFull: if there is no room for them
         """
-        return self._sampled_graph.statistics
+        return self._sampled_graph.relation_counts
+
+    @property
+    def relation_statistics(self) -> RelationStatistics:
+        """Statistics of the training triples per relation, from :attr:`relation_counts`.
+
+        :raises TablesFull: if there is no room for those
+        """
+        return self.relation_counts.statistics()
 
     def keep_tables_in(self, tables: Tables) -> None:
         """Make the tables of samplers in a store that other graphs use, too.
@@ -306,48 +311,55 @@ class TriplesFactory:
         np.divide(1.0, np.sqrt(counts), out=weights, where=counts > 0, casting="same_kind")
         return weights
 
-    def rows_of(self, relations: ArrayLike) -> NDArray[np.int64]:
+    def rows_of(self, relations: IdSet) -> NDArray[np.int64]:
         """Rows of the training triples of some relations, ascending, int64, shape (n,).
 
-        :param relations: ids of relations, ascending
         :raises InvalidRequestError: for a relation that the graph has not
         :raises TablesFull: if there is no room for the rows
         """
-        given = np.asarray(relations)
-        for relation in (*given[:1].tolist(), *given[-1:].tolist()):
-            if not 0 <= relation < self.num_relations:
-                raise invalid_configuration(
-                    "relations",
-                    relation,
-                    f"the graph has {self.num_relations}, ids 0 to {self.num_relations - 1}",
-                    limit=self.num_relations - 1,
-                )
-
-        chosen = given.astype(np.int64)
+        if relations[-1] >= self.num_relations:
+            raise invalid_configuration(
+                "relations",
+                relations[-1],
+                f"the graph has {self.num_relations}, ids 0 to {self.num_relations - 1}",
+                limit=self.num_relations - 1,
+            )
 
         def find() -> NDArray[np.int64]:
             # Not np.isin, whose memory depends on the values of the ids.
             is_chosen = np.zeros(self.num_relations, dtype=np.bool_)
-            is_chosen[chosen] = True
+            is_chosen[relations.ids] = True
             return np.flatnonzero(is_chosen[self.mapped_triples[:, 1]])
 
-        return self._tables.get(("rows", hashlib.sha256(chosen.tobytes()).digest()), find)
+        return self._tables.get(("rows", relations.digest), find)
 
-    def epoch(self, sampler: SamplerConfig, config: EpochConfig) -> Epoch:
+    def epoch(
+        self, sampler: SamplerConfig, config: EpochConfig, *, number: int = 0, start: int = 0
+    ) -> Epoch:
         """Make the batches of one rank in one epoch.
 
+        :param number: of the epoch, from 0 on
+        :param start: position within the epoch at which to begin
         :raises InvalidRequestError: if the graph can't serve one of the configurations
         :raises TablesFull: if there is no room for what they need
         :raises PositionOutOfRange: if a position of the epoch would exceed 2^64 - 1
         """
         opened = self.sampler(sampler)
-        rows = None if config.relations is None else self.rows_of(config.relations)
-        return Epoch(self.mapped_triples, rows, self.subsampling_weights, opened, config)
+        relations = config.relation_set
+        return Epoch(
+            self.mapped_triples,
+            None if relations is None else self.rows_of(relations),
+            self.subsampling_weights,
+            opened,
+            config,
+            number=number,
+            start=start,
+        )
 
     def open_sampler(self, **options: Any) -> Sampler:
         """Make the sampler of a configuration given by its fields.
 
-        :param options: fields of :class:`negserve_server.sampling.SamplerConfig`
+        :param options: fields of :class:`negserve.SamplerConfig`
         :raises InvalidRequestError: naming the field, its value and what is legal
         """
         return self.sampler(SamplerConfig(**options))
@@ -358,9 +370,10 @@ class TriplesFactory:
         What is costly is shared by all samplers that need it, and stays for a while after the
         last of them.
 
-        :raises InvalidRequestError: if the graph can't serve it
+        :raises InvalidRequestError: if this package or the graph can't serve it
         :raises TablesFull: if there is no room for what it needs
         """
+        config = in_version(config)
         missing = [name for name in config.filter_splits if name not in self._splits]
         if missing:
             raise invalid_configuration(
@@ -371,9 +384,9 @@ class TriplesFactory:
             )
         index = self.filter_index(config.filter_splits) if config.filtered else None
         digest = None
-        if config.candidates is not None:
+        given = config.candidate_set
+        if given is not None:
             # Samplers with equal candidates share them.
-            given = config.candidates
             digest = given.digest
             shared = self._tables.get(("ids", digest), lambda: given, num_bytes=given.nbytes)
             config = replace(config, candidates=shared)

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from negserve.types.config import SPLITS
 from negserve.types.text import shortened
 from negserve_server.errors import MalformedFile
 from negserve_server.graph.triples_factory import TriplesFactory
 from negserve_server.graph.type_constraints import TypeConstraints
 from negserve_server.graph.vocabulary import Vocabulary
 from negserve_server.publishing.upload import LEGAL_NAME
-from negserve_server.sampling import SPLITS
 
 logger = logging.getLogger(__name__)
 

@@ -11,14 +11,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from negserve.types.config import SPLITS, Slot, Split
 from negserve.types.invalid import invalid_configuration
 from negserve_server.errors import IdOutOfRange, InvalidInput
 from negserve_server.graph.triples_factory import TriplesFactory
 from negserve_server.graph.type_constraints import CONSTRAINED_SLOTS, TypeConstraints
 from negserve_server.graph.vocabulary import MAX_LABEL_BYTES, Vocabulary
 from negserve_server.index.filter_index import check_ids
-from negserve_server.sampling import SPLITS
-from negserve_server.sampling.config import Slot, Split
 
 #: What a dataset that a client names may be called: never a path.
 LEGAL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", flags=re.ASCII)

@@ -9,14 +9,14 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from negserve.types.config import SLOTS, SamplerConfig
 from negserve.types.invalid import invalid_configuration
 from negserve.types.kinds import KINDS, Kind
+from negserve.types.triples import narrowest_dtype
 from negserve_server.index import FilterIndex, PairIndex
 from negserve_server.index.members import members_bytes
 from negserve_server.jit.addresses import address_of
-from negserve_server.sampling.batch import narrowest_dtype
 from negserve_server.sampling.candidates import Candidates
-from negserve_server.sampling.config import SLOTS, SamplerConfig
 from negserve_server.sampling.graph import Graph
 from negserve_server.sampling.kernels import cell_table
 from negserve_server.sampling.kinds import DISTRIBUTIONS
@@ -141,7 +141,7 @@ class DrawTables:
     def _cell(
         self, config: SamplerConfig, kind: Kind, slot: int, index: FilterIndex | None
     ) -> DrawCell:
-        subset = config.candidates if SLOTS[slot] != "relation" else None
+        subset = config.candidate_set if SLOTS[slot] != "relation" else None
         values = DISTRIBUTIONS[kind].slot_values(self._graph, slot, subset, config.alpha)
         candidates, weights = values.candidates, values.weights
         if index is None:
@@ -248,9 +248,10 @@ def _shares_depend_on(config: SamplerConfig) -> set[str]:
 
 def _shares_subset(config: SamplerConfig) -> bytes | None:
     """Digest of the subset if the shares depend on the number of candidates."""
-    if config.candidates is None or "candidates" not in _shares_depend_on(config):
+    subset = config.candidate_set
+    if subset is None or "candidates" not in _shares_depend_on(config):
         return None
-    return config.candidates.digest
+    return subset.digest
 
 
 def _ranked(

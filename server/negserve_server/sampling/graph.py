@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from negserve_server.sampling.statistics import RelationStatistics
+from negserve_server.sampling.relation_counts import RelationCounts
 from negserve_server.tables import TABLES, GraphTables
 
 
@@ -37,11 +37,11 @@ class Graph:
         return self.num_entities, self.num_relations, self.num_entities
 
     @property
-    def statistics(self) -> RelationStatistics:
-        """Per-relation statistics of the training triples."""
+    def relation_counts(self) -> RelationCounts:
+        """Counts of the training triples per relation."""
         return self.tables.get(
-            "statistics",
-            lambda: RelationStatistics.of(self.training, self.num_relations),
-            num_bytes=RelationStatistics.num_bytes(self.num_relations),
+            "relation counts",
+            lambda: RelationCounts.of(self.training, self.num_relations),
+            num_bytes=RelationCounts.num_bytes(self.num_relations),
             keep=True,
         )

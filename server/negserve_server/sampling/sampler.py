@@ -2,22 +2,45 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import ArrayLike
 
+from negserve.types.config import SamplerConfig
+from negserve.types.corrupted_batch import CorruptedBatch, num_rows
 from negserve.types.invalid import invalid_configuration
 from negserve.types.triples import as_triples
 from negserve_server.errors import PositionOutOfRange
 from negserve_server.index.filter_index import check_ids
 from negserve_server.jit.addresses import NULL, address_of
 from negserve_server.jit.scratch import scratch
-from negserve_server.sampling.batch import CorruptedBatch
-from negserve_server.sampling.config import SamplerConfig
 from negserve_server.sampling.draw_tables import DrawTables
 from negserve_server.sampling.kernels.arguments import Settings
 from negserve_server.sampling.kernels.corrupt import corrupt, corrupt_scratch
 from negserve_server.sampling.kernels.corrupt_chunks import chunks_scratch, corrupt_chunks
 from negserve_server.sampling.kernels.corrupt_one import corrupt_one, one_scratch
+
+#: The version of the sampling function that this package computes.
+ALGORITHM_VERSION = 2
+
+
+def in_version(config: SamplerConfig) -> SamplerConfig:
+    """Return the configuration with the algorithm version that it is computed in.
+
+    :param config: of version 0 for the newest, or of that
+    :raises InvalidRequestError: for a version that this package does not compute
+    """
+    if config.algorithm_version not in {0, ALGORITHM_VERSION}:
+        raise invalid_configuration(
+            "algorithm_version",
+            config.algorithm_version,
+            f"this server computes version {ALGORITHM_VERSION}; use that or 0",
+            limit=ALGORITHM_VERSION,
+        )
+    if config.algorithm_version:
+        return config
+    return replace(config, algorithm_version=ALGORITHM_VERSION)
 
 
 class Sampler:
@@ -95,8 +118,7 @@ class Sampler:
         if position < 0 or position + n > 2**64:
             raise PositionOutOfRange(position=position, num_positives=n)
         config, tables, chunk = self.config, self.tables, self.config.chunk_size
-        num_rows = (position + n - 1) // chunk - position // chunk + 1 if n else 0
-        replaced = np.empty((num_rows, k), dtype=tables.dtype)
+        replaced = np.empty((num_rows(position, n, chunk), k), dtype=tables.dtype)
         counts = np.empty((3, n), dtype=np.uint32)
         is_saturated = np.zeros(n, dtype=np.bool_)
         # Otherwise, either none or all negatives of a positive are invalid.

@@ -6,12 +6,12 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Generator
 
+from negserve.types.triples import narrowest_dtype
 from negserve.v1 import sampler_pb2 as pb
 from negserve_server.admission.ahead import Ahead, Share
 from negserve_server.admission.turns import Account, Turns
 from negserve_server.graph import TriplesFactory
 from negserve_server.graph.epoch import Epoch
-from negserve_server.sampling.batch import narrowest_dtype
 from negserve_server.sampling.slices import work_of
 from negserve_server.service import messages
 

@@ -10,17 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from negserve.types import kinds
+from negserve.types.config import FilterMode, SamplerConfig, Slot, Split
+from negserve.types.corrupted_batch import CorruptedBatch
+from negserve.types.epoch import EpochBatch, EpochConfig, Tail
 from negserve.types.invalid import invalid_configuration
 from negserve.types.kinds import Kind
+from negserve.types.triples import narrowest_dtype
 from negserve.v1 import sampler_pb2 as pb
 from negserve_server.config.limits import MAX_REQUEST_BYTES, Limits, check_limit
 from negserve_server.errors import InvalidInput
-from negserve_server.graph.epoch import EpochBatch, EpochConfig, Tail
 from negserve_server.publishing.upload import Announcement, LabelKind
-from negserve_server.sampling import CorruptedBatch, Sampler, SamplerConfig
-from negserve_server.sampling.batch import narrowest_dtype
-from negserve_server.sampling.config import FilterMode, Slot, Split, as_candidates
-from negserve_server.sampling.id_set import IdSet
+from negserve_server.sampling import Sampler
 
 SLOTS: dict[int, Slot] = {pb.SLOT_HEAD: "head", pb.SLOT_RELATION: "relation", pb.SLOT_TAIL: "tail"}
 SPLITS: dict[int, Split] = {
@@ -250,7 +250,7 @@ def _check_crc32(told: int, *pieces: bytes) -> None:
 
 
 def decode_epoch(request: pb.SampleEpochRequest, limits: Limits) -> EpochConfig:
-    """Decode what a ``SampleEpoch`` request says of the epoch.
+    """Decode which positives a ``SampleEpoch`` request asks for.
 
     :raises InvalidRequestError: naming the field, its value and what is legal
     :raises InvalidInput: with ``LIMIT_EXCEEDED`` for a batch that no message holds
@@ -263,17 +263,15 @@ def decode_epoch(request: pb.SampleEpochRequest, limits: Limits) -> EpochConfig:
     if request.batch_size < 1:
         raise invalid_configuration("batch_size", 0, f"give a number from 1 to {most}", limit=most)
     config = EpochConfig(
-        epoch=request.epoch,
         batch_size=request.batch_size,
         rank=request.rank,
         world_size=request.world_size or 1,
         worker=request.worker,
         num_workers=request.num_workers or 1,
-        start=request.start,
         tail=_look_up(TAILS, request.tail, "tail"),
         shuffle=not request.keep_order,
         relations=(
-            _decode_unsigned(request.relations, "relations")
+            _decode_unsigned(request.relations, "relations")  # type: ignore[arg-type]
             if request.HasField("relations")
             else None
         ),
@@ -360,7 +358,9 @@ def decode_config(message: pb.SamplerConfig, limits: Limits) -> SamplerConfig:
         num_negs_per_pos=message.num_negs_per_pos,
         corruption_scheme=scheme or ("head", "tail"),
         candidates=(
-            _decode_candidates(message.candidates) if message.HasField("candidates") else None
+            _decode_unsigned(message.candidates, "candidates")  # type: ignore[arg-type]
+            if message.HasField("candidates")
+            else None
         ),
         filter_splits=decode_splits(message.filter_splits, "filter_splits"),
         filter_mode=_look_up(FILTER_MODES, message.filter_mode, "filter_mode"),
@@ -383,10 +383,6 @@ def _look_up(names: Mapping[int, _Name], value: int, field: str) -> _Name:
         numbers = tuple(sorted(names))
         raise invalid_configuration(field, value, f"choose from {list(numbers)}", limit=numbers)
     return names[value]
-
-
-def _decode_candidates(ids: pb.Ids) -> IdSet:
-    return as_candidates(_decode_unsigned(ids, "candidates"))
 
 
 def encode_config(config: SamplerConfig) -> pb.SamplerConfig:

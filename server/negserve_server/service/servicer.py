@@ -13,6 +13,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from negserve.types.config import SPLITS
+from negserve.types.corrupted_batch import CorruptedBatch, join_batches
 from negserve.v1 import sampler_pb2 as pb
 from negserve_server.admission.ahead import Ahead
 from negserve_server.admission.stream import ServerStream
@@ -27,14 +29,8 @@ from negserve_server.publishing.datasets import Datasets
 from negserve_server.publishing.publication import Publication
 from negserve_server.publishing.publications import Publications
 from negserve_server.publishing.upload import Upload
-from negserve_server.sampling import (
-    ALGORITHM_VERSION,
-    SPLITS,
-    CorruptedBatch,
-    RelationStatistics,
-    Sampler,
-)
-from negserve_server.sampling.slices import join_batches, slices_of, work_of
+from negserve_server.sampling import ALGORITHM_VERSION, RelationCounts, Sampler
+from negserve_server.sampling.slices import slices_of, work_of
 from negserve_server.service import messages
 from negserve_server.service.epoch_messages import EpochMessages
 from negserve_server.service.first_positives import FirstPositives
@@ -182,6 +178,8 @@ class SamplerServicer:
         return factory.epoch(
             messages.decode_config(request.sampler, self._limits),
             messages.decode_epoch(request, self._limits),
+            number=request.epoch,
+            start=request.start,
         )
 
     async def contains(
@@ -256,9 +254,9 @@ class SamplerServicer:
     ) -> AsyncGenerator[bytes, None]:
         """Answer ``GetRelationStatistics``."""
         factory = self._datasets.find(request.dataset, request.expected_fingerprint)
-        statistics = await self._in_thread(lambda: factory.relation_statistics)
+        counts = await self._in_thread(lambda: factory.relation_counts)
         firsts = iter(range(0, factory.num_relations, _RELATIONS_PER_MESSAGE))
-        make = partial(_statistics, statistics)
+        make = partial(_statistics, counts)
         async with aclosing(self._pieces(firsts, make)) as pieces:
             async for piece in pieces:
                 yield piece
@@ -385,12 +383,9 @@ def _at_once(steps: Generator[None, None, _T]) -> _T:
             return end.value  # type: ignore[no-any-return]
 
 
-def _statistics(statistics: RelationStatistics, first: int) -> bytes:
+def _statistics(counts: RelationCounts, first: int) -> bytes:
     """Make the message about a run of relations."""
-    run = slice(first, first + _RELATIONS_PER_MESSAGE)
-    some = RelationStatistics(
-        statistics.num_triples[run], statistics.num_heads[run], statistics.num_tails[run]
-    )
+    some = counts.run(first, first + _RELATIONS_PER_MESSAGE).statistics()
     return pb.GetRelationStatisticsResponse(
         tails_per_head=some.tails_per_head.tolist(),
         heads_per_tail=some.heads_per_tail.tolist(),

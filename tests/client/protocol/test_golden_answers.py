@@ -26,7 +26,7 @@ from negserve._calls.sample_stream import SampleStream
 from negserve._graph.mapped_graph import MappedGraph
 from negserve._protocol.sample_exchange import SampleExchange
 from negserve._protocol.sampler_echo import SamplerEcho
-from negserve._protocol.server_info import ServerInfo
+from negserve._protocol.server_info import read_server_info
 from negserve._sync.blocking import run
 from negserve._transport.budget import Budget
 from negserve._transport.open_call import OpenCall
@@ -293,7 +293,7 @@ ASK: dict[str, Callable[[Golden, dict[str, Any]], Any]] = {
     "Contains": ask_contains,
     "ListDatasets": lambda golden, _: run(golden.read, "ListDatasets", DatasetList()),
     "GetServer": lambda golden, _: run(
-        golden.call, "GetServer", pb.GetServerRequest(), ServerInfo.of
+        golden.call, "GetServer", pb.GetServerRequest(), read_server_info
     ),
     "GetDataset": ask_dataset,
     "GetRelationStatistics": ask_statistics,

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from negserve import Client, InvalidAnswerError, ServerInfo, aio
+from negserve._protocol.server_info import read_server_info
 from negserve.v1 import sampler_pb2 as pb
 from negserve_server.config.limits import Limits
 from negserve_server.sampling import ALGORITHM_VERSION
@@ -60,7 +61,7 @@ def test_values_that_cannot_be_true_are_refused(field: str, change: dict[str, An
     answer = pb.GetServerResponse(
         version="1.2.3", algorithm_versions=[2, 3], limits=messages.encode_limits(Limits())
     )
-    assert ServerInfo.of(answer).algorithm_versions == (2, 3)
+    assert read_server_info(answer).algorithm_versions == (2, 3)
     for name, value in change.items():
         if name == "limits":
             for limit, number in value.items():
@@ -69,5 +70,5 @@ def test_values_that_cannot_be_true_are_refused(field: str, change: dict[str, An
             answer.ClearField(name)  # type: ignore[arg-type]
             answer.MergeFrom(pb.GetServerResponse(**{name: value}))
     with pytest.raises(InvalidAnswerError) as caught:
-        ServerInfo.of(answer)
+        read_server_info(answer)
     assert caught.value.metadata["field"] == field

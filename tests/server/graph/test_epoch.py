@@ -20,17 +20,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from negserve.errors import InvalidRequestError
+from negserve.types.config import SamplerConfig
+from negserve.types.corrupted_batch import CorruptedBatch
+from negserve.types.epoch import MAX_BATCH_SIZE, MAX_WORLD_SIZE, TAILS, EpochBatch, EpochConfig
 from negserve_server.errors import IdOutOfRange, PositionOutOfRange
 from negserve_server.graph import TriplesFactory
-from negserve_server.graph.epoch import (
-    MAX_BATCH_SIZE,
-    MAX_WORLD_SIZE,
-    TAILS,
-    Epoch,
-    EpochBatch,
-    EpochConfig,
-)
-from negserve_server.sampling import CorruptedBatch, SamplerConfig
+from negserve_server.graph.epoch import Epoch
 from tests.server.sampling.reference import Order
 from tests.support.examples import examples
 from tests.support.graphs import load
@@ -124,13 +119,25 @@ def assert_same(made: Served, expected: Served) -> None:
 
 def first_of(epoch: Epoch) -> int:
     """Position of the epoch's first positive in the seed's stream."""
-    return epoch.config.epoch * epoch.num_positives
+    return epoch.number * epoch.num_positives
 
 
 def ranks_of(factory: TriplesFactory, sampler: SamplerConfig, **options: Any) -> list[Epoch]:
     """The epoch of each rank."""
     world_size = options.get("world_size", 1)
-    return [factory.epoch(sampler, EpochConfig(rank=rank, **options)) for rank in range(world_size)]
+    return [make(factory, sampler, **{**options, "rank": rank}) for rank in range(world_size)]
+
+
+def make(
+    factory: TriplesFactory,
+    sampler: SamplerConfig,
+    *,
+    epoch: int = 0,
+    start: int = 0,
+    **options: Any,
+) -> Epoch:
+    """One rank's epoch."""
+    return factory.epoch(sampler, EpochConfig(**options), number=epoch, start=start)
 
 
 def global_batch(ranks: Sequence[Epoch], index: int) -> tuple[list[Served], int]:
@@ -469,7 +476,7 @@ def test_some_relations_only() -> None:
         assert sorted(positives_of(factory, relations=relations)) == expected_ones
         assert positives_of(factory, relations=relations, shuffle=False) == expected_ones
     # However they are named.
-    assert np.array_equal(EpochConfig(relations=(5, 2, 0, 5)).relations, (0, 2, 5))
+    assert tuple(EpochConfig(relations=(5, 2, 0, 5)).relations or ()) == (0, 2, 5)
     everything = tuple(range(factory.num_relations))
     assert positives_of(factory, relations=everything) == positives_of(factory)
 
@@ -563,7 +570,7 @@ LAST_EPOCH = 2**64 // 3 - 1
         ({"start": 4}, "start", 4, "3 positions"),
         ({"start": 3, "relations": (0,)}, "start", 3, "2 positions"),
         ({"relations": (0, 3)}, "relations", 3, "0 to 2"),
-        ({"relations": (-1, 0)}, "relations", -1, "0 to 2"),
+        ({"relations": (-1, 0)}, "relations", -1, "ids of the graph"),
         ({"relations": ()}, "relations", (), "no training triples"),
         ({"relations": (1,)}, "relations", (1,), "no training triples"),
     ],
@@ -572,7 +579,7 @@ def test_illegal_epochs_are_refused_by_field(
     options: dict[str, Any], field: str, value: object, limit: str
 ) -> None:
     with pytest.raises(InvalidRequestError) as caught:
-        FEW.epoch(sampler_config("basic"), EpochConfig(**options))
+        make(FEW, sampler_config("basic"), **options)
     assert caught.value.reason == "INVALID_CONFIGURATION"
     assert caught.value.metadata["field"] == field
     assert caught.value.metadata["value"] == str(value)
@@ -603,7 +610,7 @@ def test_positions_up_to_the_last_of_the_stream_are_served(tail: Any) -> None:
 )
 def test_positions_behind_the_stream_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(PositionOutOfRange) as caught:
-        FEW.epoch(sampler_config("basic"), EpochConfig(**options))
+        make(FEW, sampler_config("basic"), **options)
     assert caught.value.reason == "POSITION_OUT_OF_RANGE"
     assert caught.value.metadata["value"] == str(options["epoch"] * 3)
     assert caught.value.metadata["limit"] == str(2**64 - 1)
@@ -619,7 +626,7 @@ def test_wrap_may_go_up_to_the_last_position_of_the_stream() -> None:
 @pytest.mark.parametrize("tail", TAILS)
 @pytest.mark.parametrize("start", [0, 3])
 def test_batches_that_an_epoch_has_not_are_refused(tail: Any, start: int) -> None:
-    epoch = FEW.epoch(sampler_config("basic"), EpochConfig(batch_size=2, tail=tail, start=start))
+    epoch = make(FEW, sampler_config("basic"), batch_size=2, tail=tail, start=start)
     assert len(epoch) == (0 if start else 1 if tail == "drop" else 2)
     for index in (-1, len(epoch), 2**64):
         with pytest.raises(IndexError, match=f"batch {index} of {len(epoch)}"):

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from negserve.errors import InvalidRequestError
+from negserve.types.config import SamplerConfig
+from negserve.types.epoch import EpochConfig
 from negserve_server.errors import TablesFull
 from negserve_server.graph import TriplesFactory
-from negserve_server.graph.epoch import EpochConfig
 from negserve_server.graph.type_constraints import TypeConstraints
-from negserve_server.sampling import Sampler, SamplerConfig
+from negserve_server.sampling import Sampler
 from negserve_server.tables import Tables
 
 MIB = 2**20
@@ -235,7 +236,7 @@ def test_statistics_are_a_table_like_others() -> None:
     tables = Tables(1024 * MIB)
     factory = graph(tables=tables)
     tables.drop_idle(-1)
-    assert factory.relation_statistics is factory.relation_statistics
+    assert factory.relation_counts is factory.relation_counts
     assert tables.num_bytes == 24 * 20
     tables.drop_idle(-1)
     assert tables.num_bytes == 0

@@ -130,7 +130,7 @@ def test_a_graph_from_arrays_takes_the_id_space_from_all_splits() -> None:
     factory = TriplesFactory({"training": TRAINING, "testing": [(0, 4, 9)]})
     assert (factory.num_entities, factory.num_relations) == (10, 5)
     assert factory.entity_to_id == factory.relation_to_id == {}
-    assert factory.relation_statistics.num_triples.tolist() == [2, 2, 0, 0, 0]
+    assert factory.relation_counts.num_triples.tolist() == [2, 2, 0, 0, 0]
 
 
 def test_a_graph_from_arrays_is_sorted_unique_and_its_own() -> None:

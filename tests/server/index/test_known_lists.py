@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from negserve.types.config import SamplerConfig
 from negserve_server.graph import TriplesFactory
 from negserve_server.index.known_lists import SHORT_LIST
-from negserve_server.sampling import SamplerConfig
 from tests.support.examples import examples
 
 NUM_ENTITIES = 5000

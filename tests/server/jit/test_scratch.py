@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from numba.core.runtime import _nrt_python, rtsys
 
+from negserve.types.corrupted_batch import CorruptedBatch
 from negserve_server.jit.scratch import scratch
-from negserve_server.sampling import CorruptedBatch
 from tests.support.graphs import load
 
 SAMPLERS: list[dict[str, Any]] = [

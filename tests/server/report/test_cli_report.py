@@ -49,7 +49,7 @@ def test_json_is_the_report_of_all_kinds_and_relations() -> None:
     assert made["reports"] == [one.to_dict(3, labels=labels) for one in reports.values()]
     assert "typed" in reports
     assert len(made["reports"][0]["relations"]) == np.count_nonzero(
-        graph.relation_statistics.num_triples
+        graph.relation_counts.num_triples
     )
 
 

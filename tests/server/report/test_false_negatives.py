@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from negserve.errors import InvalidRequestError
+from negserve.types.config import SLOTS, SPLITS
+from negserve.types.corrupted_batch import CorruptedBatch
 from negserve.types.kinds import PART_KINDS
 from negserve_server.graph import TriplesFactory, TypeConstraints
 from negserve_server.report import FalseNegativeReport, false_negative_report
-from negserve_server.sampling import SLOTS, SPLITS, CorruptedBatch
 from tests.server.sampling.reference import Reference, Triple
 from tests.support.examples import examples
 from tests.support.graphs import REPOSITORY, has_type_constraints, load

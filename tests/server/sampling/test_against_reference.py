@@ -14,10 +14,12 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from negserve.types.kinds import PART_KINDS
+from negserve.types.config import SLOTS, SPLITS
+from negserve.types.corrupted_batch import CorruptedBatch
+from negserve.types.kinds import KINDS, PART_KINDS
 from negserve_server.errors import PositionOutOfRange
 from negserve_server.graph import TriplesFactory, TypeConstraints
-from negserve_server.sampling import KINDS, SLOTS, SPLITS, CorruptedBatch, Sampler
+from negserve_server.sampling import Sampler
 from negserve_server.sampling.weights import degree_weights
 from tests.server.sampling.reference import Corrupted, Reference, Triple
 from tests.support.examples import examples

@@ -10,19 +10,14 @@ import numpy as np
 import pytest
 
 from negserve.errors import InvalidRequestError
+from negserve.types.config import MAX_NUM_NEGS_PER_POS, SLOTS, SPLITS, SamplerConfig
+from negserve.types.id_set import IdSet
+from negserve.types.kinds import KINDS
 from negserve_server.graph import TriplesFactory, TypeConstraints
 from negserve_server.index import FilterIndex
-from negserve_server.sampling import (
-    ALGORITHM_VERSION,
-    KINDS,
-    MAX_NUM_NEGS_PER_POS,
-    SLOTS,
-    SPLITS,
-    SamplerConfig,
-)
+from negserve_server.sampling import ALGORITHM_VERSION
 from negserve_server.sampling.draw_tables import DrawTables
 from negserve_server.sampling.graph import Graph
-from negserve_server.sampling.id_set import IdSet
 
 TRIPLES = np.array([(0, 0, 1), (1, 0, 2)], dtype=np.int64)
 LAST_64 = 2**64 - 1
@@ -37,7 +32,7 @@ SLOTS_IN_WORDS = "different ones of head, relation, tail"
 SPLITS_IN_WORDS = "different ones of training, validation, testing"
 SEED = f"0 to {LAST_64}"
 IDS = "entity ids, at least one"
-VERSION = f"version {ALGORITHM_VERSION}"
+UINT32 = "0 to 4294967295"
 
 
 def degree(**options: Any) -> dict[str, Any]:
@@ -88,9 +83,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
         for ids in ((), [], 3, "01", (1.5,), (True,), ((1, 2),), {1, 2})
     ),
     *(({"candidates": (3, bad)}, "candidates", "ids of the graph") for bad in (-1, 2**32)),
-    ({"algorithm_version": ALGORITHM_VERSION + 1}, "algorithm_version", VERSION),
-    ({"algorithm_version": ALGORITHM_VERSION - 1}, "algorithm_version", VERSION),
-    *(({"algorithm_version": v}, "algorithm_version", VERSION) for v in (-1, "2", 2.5, None)),
+    *(({"algorithm_version": v}, "algorithm_version", UINT32) for v in (-1, 2**32, "2", 2.5, None)),
 ]
 
 
@@ -229,7 +222,7 @@ def test_neighbours_of_refused_combinations_are_legal(options: dict[str, Any]) -
     )
 
 
-# --- What only a graph can refuse ---
+# --- What only a server and its graph can refuse ---
 
 # Six entities and three relations; entity 5 is in no triple.
 SMALL: list[tuple[int, int, int]] = [
@@ -250,6 +243,16 @@ def small(*, num_relations: int = 3, constrained: bool = True) -> TriplesFactory
         num_relations=num_relations,
         type_constraints=TypeConstraints(**pairs) if constrained else None,
     )
+
+
+@pytest.mark.parametrize("version", [ALGORITHM_VERSION - 1, ALGORITHM_VERSION + 1])
+def test_only_the_version_at_hand_is_computed(version: int) -> None:
+    with pytest.raises(InvalidRequestError, match=f"version {ALGORITHM_VERSION}") as caught:
+        small().open_sampler(algorithm_version=version)
+    assert caught.value.metadata["field"] == "algorithm_version"
+    for legal in (0, ALGORITHM_VERSION):
+        sampler = small().open_sampler(algorithm_version=legal)
+        assert sampler.config.algorithm_version == ALGORITHM_VERSION
 
 
 @pytest.mark.parametrize("kind", [{"kind": "typed"}, mixture(("basic", 1), ("typed", 1))])
@@ -566,7 +569,7 @@ def test_configurations_that_differ_in_a_field_are_not_equal(other: dict[str, An
 
 def test_version_0_asks_for_the_newest() -> None:
     assert SamplerConfig(algorithm_version=0) == SamplerConfig()
-    assert SamplerConfig(algorithm_version=0).algorithm_version == ALGORITHM_VERSION == 2
+    assert small().open_sampler().config.algorithm_version == ALGORITHM_VERSION == 2
 
 
 def test_a_configuration_is_immutable() -> None:

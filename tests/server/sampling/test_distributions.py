@@ -23,8 +23,9 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
+from negserve.types.config import SamplerConfig
+from negserve.types.corrupted_batch import CorruptedBatch
 from negserve_server.graph import TriplesFactory, TypeConstraints
-from negserve_server.sampling import CorruptedBatch, SamplerConfig
 from tests.support.distributions import (
     SLOTS,
     Draws,

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from negserve.types.corrupted_batch import CorruptedBatch
 from negserve_server.graph import TriplesFactory
-from negserve_server.sampling import CorruptedBatch
 from tests.support.graphs import load
 
 TRAINING = ("training",)

@@ -13,9 +13,10 @@ import pytest
 
 from negserve import EpochConfig, SamplerConfig
 from negserve._protocol import messages
+from negserve.types.epoch import EpochBatch
 from negserve_server.admission.turns import Account, Turns
 from negserve_server.config.limits import Limits
-from negserve_server.graph.epoch import Epoch, EpochBatch
+from negserve_server.graph.epoch import Epoch
 from negserve_server.publishing.datasets import Datasets
 from negserve_server.service.servicer import SamplerServicer
 from tests.support.graphs import load

@@ -8,10 +8,10 @@ import pytest
 
 from negserve import EpochConfig, SamplerConfig
 from negserve._protocol import messages as client_messages
+from negserve.types.corrupted_batch import CorruptedBatch
 from negserve.v1 import sampler_pb2 as pb
 from negserve.v1.sampler_pb2_grpc import SamplerServiceStub
 from negserve_server.config.limits import Limits
-from negserve_server.sampling import CorruptedBatch
 from negserve_server.service import messages
 from tests.support.graphs import graph_path
 from tests.support.server_process import server_process

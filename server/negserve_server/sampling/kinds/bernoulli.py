@@ -31,8 +31,8 @@ class Bernoulli(Distribution):
         """
         if len(candidates) == 1:
             return super().slot_shares(graph, candidates, relations)
-        statistics = graph.statistics
-        counts = (statistics.num_tails[relations], statistics.num_heads[relations])
+        graph_counts = graph.relation_counts
+        counts = (graph_counts.num_tails[relations], graph_counts.num_heads[relations])
         return np.maximum(np.stack(counts, axis=1), 1).astype(np.uint64)
 
 

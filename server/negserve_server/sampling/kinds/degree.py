@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from negserve.types.config import SLOTS
+from negserve.types.id_set import IdSet
 from negserve.types.invalid import invalid_configuration
 from negserve_server.sampling.candidates import Candidates
-from negserve_server.sampling.config import SLOTS
 from negserve_server.sampling.graph import Graph
-from negserve_server.sampling.id_set import IdSet
 from negserve_server.sampling.kinds.distribution import Distribution, SlotValues
 from negserve_server.sampling.weights import Frequencies, Ranking, Weights, ranking_key
 

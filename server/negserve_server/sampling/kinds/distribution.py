@@ -10,9 +10,9 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from negserve.types.id_set import IdSet
 from negserve_server.sampling.candidates import Candidates
 from negserve_server.sampling.graph import Graph
-from negserve_server.sampling.id_set import IdSet
 from negserve_server.sampling.weights import Weights
 
 

@@ -1,4 +1,4 @@
-"""Sets of entity ids, compact: those that may be drawn."""
+"""Sets of ids in compact form: entities that may be drawn, relations of an epoch."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from negserve.types.invalid import invalid_configuration
+
 #: An id is below it.
 _ID_SPACE = 2**32
 
@@ -17,8 +19,8 @@ class IdSet(Sequence[int]):
     """Distinct ids in ascending order. Immutable; compares and hashes by a digest.
 
     :param ids: integers from 0 to 2^32 - 1, at least one, in any order, repetitions allowed
-    :raises ValueError: for anything else; its second argument is the id that is outside, if it
-        is that
+    :raises ValueError: for anything else; its second argument is the id that is out of range, if
+        there is one
     """
 
     __slots__ = ("__weakref__", "_digest", "_ids")
@@ -40,6 +42,11 @@ class IdSet(Sequence[int]):
         self._ids = distinct
         self._digest = hashlib.sha256(distinct.astype("<u4", copy=False).data).digest()
 
+    @classmethod
+    def of(cls, ids: ArrayLike) -> IdSet:
+        """Return the set of some ids; a set is returned as it is."""
+        return ids if isinstance(ids, IdSet) else cls(ids)
+
     @property
     def ids(self) -> NDArray[np.uint32]:
         """The ids, ascending, shape (n,), read-only."""
@@ -54,6 +61,10 @@ class IdSet(Sequence[int]):
     def nbytes(self) -> int:
         """Memory held, in bytes."""
         return self._ids.nbytes
+
+    def __reduce__(self) -> tuple[type[IdSet], tuple[NDArray[np.uint32]]]:
+        """Pickle the ids alone, so that a copy is read-only as well."""
+        return IdSet, (self._ids,)
 
     def __len__(self) -> int:
         """Count the ids."""
@@ -86,3 +97,26 @@ class IdSet(Sequence[int]):
         """Show the first ids."""
         more = ", ..." if len(self) > 6 else ""
         return f"IdSet([{', '.join(map(str, self[:6]))}{more}], {len(self)} ids)"
+
+
+def legal_ids(field: str, ids: object, expected: str) -> IdSet:
+    """Make the ids of a field of a configuration a set.
+
+    :param ids: integers in any order, as a sequence or an array; a set is returned as it is
+    :param expected: what is legal
+    :raises InvalidRequestError: for no ids, for what is no integer, or is outside every id space
+    """
+    if isinstance(ids, IdSet):
+        return ids
+    try:
+        return IdSet(ids)  # type: ignore[arg-type]
+    except ValueError as error:
+        if len(error.args) == 2:
+            raise invalid_configuration(field, error.args[1], "give ids of the graph") from error
+        shown = tuple(ids.tolist()) if isinstance(ids, np.ndarray) else ids
+        raise invalid_configuration(field, _shortened(shown), expected) from error
+
+
+def _shortened(values: object) -> str:
+    text = repr(values)
+    return text if len(text) <= 80 else text[:77] + "..."

@@ -1,4 +1,4 @@
-"""Per-relation statistics of the training triples."""
+"""Counts of the training triples per relation."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from negserve.types.relation_statistics import RelationStatistics
 from negserve_server.sampling.candidates import distinct_pairs
 
 
@@ -19,7 +20,7 @@ def count_distinct(
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
-class RelationStatistics:
+class RelationCounts:
     """Counts per relation id, each int64 of shape (num_relations,).
 
     :ivar num_triples: distinct training triples
@@ -32,7 +33,7 @@ class RelationStatistics:
     num_tails: NDArray[np.int64]
 
     @classmethod
-    def of(cls, triples: NDArray[np.int64], num_relations: int) -> RelationStatistics:
+    def of(cls, triples: NDArray[np.int64], num_relations: int) -> RelationCounts:
         """Count over distinct triples, shape (n, 3)."""
         return cls(
             num_triples=np.bincount(triples[:, 1], minlength=num_relations),
@@ -42,7 +43,7 @@ class RelationStatistics:
 
     @staticmethod
     def num_bytes(num_relations: int) -> int:
-        """Say what those of so many relations take."""
+        """Memory of the counts of so many relations, in bytes."""
         return 24 * num_relations
 
     @property
@@ -50,39 +51,24 @@ class RelationStatistics:
         """Memory held, in bytes."""
         return self.num_triples.nbytes + self.num_heads.nbytes + self.num_tails.nbytes
 
-    def run(self, first: int, end: int) -> RelationStatistics:
-        """Give those of some consecutive relations, without a copy."""
+    def run(self, first: int, end: int) -> RelationCounts:
+        """Return the counts of consecutive relations, without a copy."""
         run = slice(first, end)
-        return RelationStatistics(self.num_triples[run], self.num_heads[run], self.num_tails[run])
+        return RelationCounts(self.num_triples[run], self.num_heads[run], self.num_tails[run])
 
-    @property
-    def tails_per_head(self) -> NDArray[np.float64]:
-        """tph, triples per distinct head; NaN for a relation without triples."""
-        return _ratio(self.num_triples, self.num_heads)
-
-    @property
-    def heads_per_tail(self) -> NDArray[np.float64]:
-        """hpt, triples per distinct tail; NaN for a relation without triples."""
-        return _ratio(self.num_triples, self.num_tails)
-
-    @property
-    def head_share(self) -> NDArray[np.uint64]:
-        """Probability of replacing the head, in units of 2^-32; see :attr:`head_probability`.
+    def statistics(self) -> RelationStatistics:
+        """Return the statistics that follow from the counts.
 
         tph / (tph + hpt) = (n/H) / (n/H + n/T) = T / (H + T) with H heads and T tails, so
         integers are enough and every implementation gets the same bits.
         """
-        heads = np.where(self.num_triples > 0, self.num_heads, 1).astype(np.uint64)
-        tails = np.where(self.num_triples > 0, self.num_tails, 1).astype(np.uint64)
-        return (tails << np.uint64(32)) // (heads + tails)
-
-    @property
-    def head_probability(self) -> NDArray[np.float64]:
-        """Tph / (tph + hpt) (Wang et al., AAAI 2014), rounded down to a multiple of 2^-32.
-
-        0.5 for a relation without triples.
-        """
-        return self.head_share / 2.0**32
+        heads = np.maximum(self.num_heads, 1).astype(np.uint64)
+        tails = np.maximum(self.num_tails, 1).astype(np.uint64)
+        return RelationStatistics(
+            tails_per_head=_ratio(self.num_triples, self.num_heads),
+            heads_per_tail=_ratio(self.num_triples, self.num_tails),
+            head_probability=((tails << np.uint64(32)) // (heads + tails)) / 2.0**32,
+        )
 
 
 def _ratio(numerator: NDArray[np.int64], denominator: NDArray[np.int64]) -> NDArray[np.float64]:

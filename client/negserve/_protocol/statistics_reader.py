@@ -2,34 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
 from negserve._protocol.answers import check_equal, check_range, invalid
 from negserve.types.dataset import Dataset
+from negserve.types.relation_statistics import RelationStatistics
 from negserve.v1 import sampler_pb2 as pb
 
 #: Probabilities are rounded down to multiples of 2^-32; the quotient below is itself rounded.
 _PROBABILITY_UNIT = 2**-32
 _ROUNDING = 2**-50
 _FIELDS = ("tails_per_head", "heads_per_tail", "head_probability")
-
-
-@dataclass(frozen=True, slots=True)
-class RelationStatistics:
-    """Statistics of the training triples per relation id, float64, shape (num_relations,).
-
-    :ivar tails_per_head: tph; NaN for a relation without training triples
-    :ivar heads_per_tail: hpt; NaN likewise
-    :ivar head_probability: tph / (tph + hpt) rounded down to a multiple of 2^-32, with which
-        Bernoulli sampling replaces the head; 0.5 for a relation without training triples
-    """
-
-    tails_per_head: NDArray[np.float64]
-    heads_per_tail: NDArray[np.float64]
-    head_probability: NDArray[np.float64]
 
 
 class StatisticsReader:
