@@ -14,22 +14,23 @@ from pathlib import Path
 
 import grpc
 
+from negserve_server.admission.admission_control import AdmissionControl
 from negserve_server.admission.authentication import Authentication
-from negserve_server.admission.channel_options import channel_options
-from negserve_server.admission.streams import OpenStreams
+from negserve_server.admission.scheduler import Scheduler
 from negserve_server.admission.tokens import Tokens
-from negserve_server.admission.turns import Turns
 from negserve_server.config.server_config import ServerConfig
 from negserve_server.errors import MalformedFile, Refusal, UnusableAddress
 from negserve_server.graph import TriplesFactory
-from negserve_server.listen_address import ListenAddress, parse_listen_address
-from negserve_server.process.c_memory import give_back, keep_freed
+from negserve_server.listening.certificates import Certificates
+from negserve_server.listening.channel_options import channel_options
+from negserve_server.listening.listen_address import ListenAddress, parse_listen_address
 from negserve_server.process.command import end_at_once
-from negserve_server.process.progress import saying
+from negserve_server.process.malloc import give_back, keep_freed
+from negserve_server.process.progress import show_progress
 from negserve_server.process.reloading import Reloading
 from negserve_server.publishing.datasets import Datasets
-from negserve_server.publishing.publications import Publications
 from negserve_server.publishing.publish_folder import PublishFolder
+from negserve_server.publishing.publisher import Publisher
 from negserve_server.service import (
     Health,
     SamplerServicer,
@@ -38,7 +39,6 @@ from negserve_server.service import (
     make_reflection_handler,
 )
 from negserve_server.tables import Tables
-from negserve_server.tls import Certificates
 from negserve_server.warm_up import prepare, warm_up
 
 logger = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ def load_datasets(paths: Mapping[str, Path | None]) -> dict[str, TriplesFactory]
     datasets = {}
     for name, path in paths.items():
         begin = time.monotonic()
-        with saying(f"loading dataset {name}"):
+        with show_progress(f"loading dataset {name}"):
             factory = TriplesFactory.world() if path is None else TriplesFactory.from_path(path)
         datasets[name] = factory
         logger.info("dataset %s: %s, %.1f s", name, factory.summary, time.monotonic() - begin)
@@ -124,8 +124,8 @@ class Server:
         limits = config.limits
         self._tables = Tables(limits.max_table_bytes, limits.table_keep_seconds)
         self._datasets = Datasets({})
-        self._streams = OpenStreams(limits, by_token=self._tokens is not None)
-        self._turns = Turns(config.threads)
+        self._admission = AdmissionControl(limits, by_token=self._tokens is not None)
+        self._scheduler = Scheduler(config.threads)
         # A thread of its own: a build of minutes must not hold up those who sample.
         self._builder = ThreadPoolExecutor(1, thread_name_prefix="build")
 
@@ -136,7 +136,7 @@ class Server:
         """
         datasets = load_datasets(self._config.datasets)
         if self._folder is not None:
-            with saying("loading published graphs"):
+            with show_progress("loading published graphs"):
                 self._published = load_published(self._folder, datasets)
         for factory in (*datasets.values(), *self._published.values()):
             factory.keep_tables_in(self._tables)
@@ -157,7 +157,7 @@ class Server:
         signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
         signal.signal(signal.SIGINT, end_at_once)
 
-        with saying("preparing datasets"):
+        with show_progress("preparing datasets"):
             await loop.run_in_executor(self._builder, warm_up, self._datasets)
         interceptors = [Authentication(self._tokens)] if self._tokens else []
         server = grpc.aio.server(
@@ -170,7 +170,7 @@ class Server:
             if self._folder is not None:
                 self._builder.submit(self._remove, self._folder, name)
 
-        publications = Publications(
+        publisher = Publisher(
             self._datasets,
             self._published,
             self._config.limits,
@@ -180,12 +180,12 @@ class Server:
             announce=health.note_change,
             discard=discard,
         )
-        servicer = SamplerServicer(self._datasets, publications, self._config.limits, self._turns)
+        servicer = SamplerServicer(self._datasets, publisher, self._config.limits, self._scheduler)
         server.add_generic_rpc_handlers(
             (
-                make_handler(servicer, self._streams),
-                make_health_handler(health, self._streams),
-                make_reflection_handler(self._streams),
+                make_handler(servicer, self._admission),
+                make_health_handler(health, self._admission),
+                make_reflection_handler(self._admission),
             )
         )
         # What is there by now stays: the garbage collector need not look at it again, which held
@@ -200,20 +200,20 @@ class Server:
         if self._reloading.is_due:
             self._hang_up(loop, stop)
         await server.start()
-        sweeper = asyncio.create_task(self._streams.sweep())
+        sweeper = asyncio.create_task(self._admission.sweep())
         table_sweeper = asyncio.create_task(self._drop_idle_tables())
         on_listening(addresses)
         try:
             await stop.wait()
-            logger.info("draining: %d open streams", len(self._streams))
+            logger.info("draining: %d open streams", len(self._admission))
             health.drain()
             deadline = loop.time() + self._config.drain_seconds
-            await self._streams.drain(self._config.drain_seconds)
+            await self._admission.drain(self._config.drain_seconds)
             await server.stop(max(deadline - loop.time(), 0.0))
         finally:
             sweeper.cancel()
             table_sweeper.cancel()
-            self._turns.close()
+            self._scheduler.close()
             self._builder.shutdown(cancel_futures=True)
         logger.info("stopped")
 

@@ -36,9 +36,9 @@ with needing_or_exit("the command negserve-server", "negserve[server]"):
     from negserve_server.errors import NegserveServerError
     from negserve_server.graph import TriplesFactory
     from negserve_server.process import logs
-    from negserve_server.process.grpc_lines import GrpcLines
+    from negserve_server.process.grpc_log import GrpcLog
     from negserve_server.process.logs import LogLevel
-    from negserve_server.process.progress import saying
+    from negserve_server.process.progress import show_progress
     from negserve_server.process.reloading import Reloading
     from negserve_server.report import false_negative_report
     from negserve_server.report.false_negatives import REPORTED_KINDS
@@ -86,11 +86,11 @@ def serve(**options: Any) -> None:
         raise click.BadParameter(str(error), param_hint="'--log-level'") from error
     _begin(level.level)
     reloading = Reloading()
-    grpc_lines = GrpcLines(level.level)
+    grpc_log = GrpcLog(level.level)
 
     def set_level() -> None:
         logs.set_level(level.read())
-        grpc_lines.set_level(level.level)
+        grpc_log.set_level(level.level)
 
     if level.is_in_file:
         reloading.add("log level", set_level)
@@ -139,9 +139,9 @@ def inspect(path: Path | None, as_json: bool) -> None:
     """
     end_at_hang_up()
     _begin("info")
-    with saying("loading the graph"):
+    with show_progress("loading the graph"):
         factory = _load(path)
-    with saying("building its index"):
+    with show_progress("building its index"):
         index = factory.filter_index(tuple(factory.splits))
         directions = [index.by_slot(slot) for slot in SLOTS]
     facts: dict[str, object] = {
@@ -252,10 +252,10 @@ def report(
         if sys.stderr.isatty() and time.monotonic() - begin > _PATIENCE:
             click.echo(f"counting: {kind} ...", err=True)
 
-    with saying("loading the graph"):
+    with show_progress("loading the graph"):
         factory = _load(path)
     try:
-        with saying("counting false negatives"):
+        with show_progress("counting false negatives"):
             reports = false_negative_report(
                 factory, kinds=kinds or None, splits=splits or None, progress=say
             )

@@ -123,7 +123,7 @@ def test_a_killed_upload_leaves_nothing_and_a_waiting_client_takes_over(tmp_path
         assert client.triples_factory("big").fingerprint == fingerprint
         assert files(folder) == [".lock", "big.npz"]
         text = log.read_text()
-        assert len(re.findall(r"upload of big given up after \d+ of 3000000 triples", text)) == 1
+        assert len(re.findall(r"upload of big ended after \d+ of 3000000 triples", text)) == 1
         assert len(re.findall(": published big: ", text)) == 1
 
 

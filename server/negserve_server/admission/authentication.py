@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
-from negserve_server.admission.refusal import refuse
 from negserve_server.admission.refused_calls import RefusedCalls
+from negserve_server.admission.status import refuse
 from negserve_server.admission.tokens import Tokens
 from negserve_server.errors import Refusal
 
@@ -55,17 +55,17 @@ class Authentication(grpc.aio.ServerInterceptor):
     def _objection(self, metadata: Any) -> Refusal | None:
         given = dict(metadata).get(_FIELD)
         if given is None:
-            return _unauthenticated("MISSING", "the call has no token")
+            return _unauthenticated("MISSING", "missing token")
         scheme, _, token = str(given).partition(" ")
         if scheme.lower() != _SCHEME or not self._tokens.has(token.strip().encode()):
-            return _unauthenticated("INVALID", "the call's token is none of this server's")
+            return _unauthenticated("INVALID", "unknown token")
         return None
 
 
 def _unauthenticated(what: str, problem: str) -> Refusal:
     return Refusal(
-        f"{problem}; send the metadata '{_FIELD}: Bearer TOKEN' with a token that the server's "
-        f"operator gave you (the Python client has it from NEGSERVE_TOKEN or NEGSERVE_TOKEN_FILE)",
+        f"{problem}; send the metadata '{_FIELD}: Bearer TOKEN' with a token from the server's "
+        f"operator (the Python client reads it from NEGSERVE_TOKEN or NEGSERVE_TOKEN_FILE)",
         reason=f"CREDENTIALS_{what}",
         key=_FIELD,
         expected="Bearer TOKEN",

@@ -25,7 +25,7 @@ _LINE_SECONDS = 5.0
 
 
 @contextmanager
-def saying(what: str) -> Iterator[None]:
+def show_progress(what: str) -> Iterator[None]:
     """Say what this block is at, as long as it is, and which kernels it compiles.
 
     :param what: the work, such as ``loading dataset world``

@@ -18,19 +18,19 @@ _PAUSE_SECONDS = 3600.0
 _HELD_OUT = ("validation", "testing")
 
 
-class Remarks:
+class OperatorWarnings:
     """Logs each kind of remark about a graph once an hour at most. Thread-safe."""
 
     def __init__(self) -> None:
         self._last: WeakKeyDictionary[TriplesFactory, dict[str, float]] = WeakKeyDictionary()
         self._lock = threading.Lock()
 
-    def of_unknown_positives(self, factory: TriplesFactory, text: str) -> None:
+    def warn_of_unknown_positives(self, factory: TriplesFactory, text: str) -> None:
         """Log that the positives of a stream are unknown."""
         if self._is_due(factory, "unknown positives"):
             logger.warning("%s", text)
 
-    def of_leakage(
+    def warn_of_leakage(
         self, name: str, factory: TriplesFactory, filter_splits: Sequence[str], *, epochs: bool
     ) -> None:
         """Log that negatives avoid triples that models are tested on, if they do.
