@@ -38,7 +38,7 @@ def _fill_words(words: int, num_blocks: int, num_positives: int, position: int, 
 
 def writing(factory: TriplesFactory, batch_size: int, k: int) -> Turn:
     """Write as many ids, of the same width, to a new array as a sampler of this graph does."""
-    dtype = factory.open_sampler(num_negs_per_pos=k).domain.dtype
+    dtype = factory.open_sampler(num_negs_per_pos=k).tables.dtype
     value = 0
 
     def step() -> int:

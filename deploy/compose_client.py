@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from negserve import Client, NegserveError, RemoteTriplesFactory
-from negserve.types.config import Kind, Split
+from negserve.types.config import Split
+from negserve.types.kinds import Kind
 
 DATASET = "world"
 KINDS: tuple[Kind, ...] = ("basic", "bernoulli", "pseudotyped")

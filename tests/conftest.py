@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from negserve import Client
-from tests.support import cpp_example
+from tests.support import cpp_example, node
 from tests.support.graphs import DATA, GRAPHS
 from tests.support.server_process import ServerProcess, server_process
 
@@ -29,6 +29,12 @@ def client(server: ServerProcess) -> Iterator[Client]:
     """A client of the shared server."""
     with Client(server.target) as connected:
         yield connected
+
+
+@pytest.fixture(scope="session")
+def node_program() -> Path:
+    """The command-line program of the client in TypeScript, built once."""
+    return node.build()
 
 
 @pytest.fixture(scope="session")

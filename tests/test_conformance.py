@@ -9,9 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import cpp_example
 from tests.support.lying_server import lying_server, setting
-from tests.support.node import FOLDER, require_node_modules
 from tests.support.server_process import ServerProcess, server_process
 
 _SECONDS = 170
@@ -65,19 +63,13 @@ def test_no_server():
     assert "127.0.0.1:1" in done.stderr
 
 
-def test_the_client_in_typescript_conforms(wide: ServerProcess):
-    require_node_modules()
-    built = subprocess.run(
-        ["npm", "run", "--silent", "build"],
-        cwd=FOLDER, capture_output=True, text=True, timeout=_SECONDS,
-    )  # fmt: skip
-    assert built.returncode == 0, built.stdout + built.stderr
-    program = FOLDER / "build" / "src" / "conformance.js"
+def test_the_client_in_typescript_conforms(wide: ServerProcess, node_program: Path):
+    program = node_program.with_name("conformance.js")
     assert_conforms(conformance(wide.target, "--", "node", program))
 
 
-def test_the_client_in_cpp_conforms(wide: ServerProcess):
-    program = cpp_example.build().parent / "negserve-conformance"
+def test_the_client_in_cpp_conforms(wide: ServerProcess, cpp_program: Path):
+    program = cpp_program.with_name("negserve-conformance")
     assert_conforms(conformance(wide.target, "--", program))
 
 

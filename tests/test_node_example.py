@@ -18,7 +18,7 @@ import pytest
 from negserve import Client, EpochConfig, SamplerConfig
 from tests.support.graphs import load
 from tests.support.lying_server import lying_server, setting
-from tests.support.node import FOLDER, require_node_modules
+from tests.support.node import FOLDER
 from tests.support.proxies import http_proxy
 from tests.support.server_process import ServerProcess, server_process
 from tests.support.tcp_proxy import tcp_proxy
@@ -28,15 +28,7 @@ _NOWHERE = "127.0.0.1:1"
 MOST = 2**32 - 1
 
 
-@pytest.fixture(scope="module", autouse=True)
-def built() -> None:
-    """Generate the stubs and compile, into folders that git ignores."""
-    require_node_modules()
-    done = subprocess.run(
-        ["npm", "run", "--silent", "build"],
-        cwd=FOLDER, capture_output=True, text=True, timeout=_SECONDS,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
+pytestmark = pytest.mark.usefixtures("node_program")
 
 
 def node(*arguments: str, target: str = "", stdin: str = "") -> subprocess.CompletedProcess[str]:

@@ -30,6 +30,7 @@ _reading.__enter__()
 with needing_or_exit("the command negserve-server", "negserve[server]"):
     from negserve.errors import NegserveError
     from negserve.terminal.variables import mistyped_variables
+    from negserve.types.kinds import PART_KINDS, Kind
     from negserve.types.text import printable
     from negserve_server.app import Server
     from negserve_server.config.command_line import click_options, server_config
@@ -41,10 +42,9 @@ with needing_or_exit("the command negserve-server", "negserve[server]"):
     from negserve_server.process.progress import show_progress
     from negserve_server.process.reloading import Reloading
     from negserve_server.report import false_negative_report
-    from negserve_server.report.false_negatives import REPORTED_KINDS
     from negserve_server.report.report_tables import report_tables
     from negserve_server.sampling import MAX_NUM_NEGS_PER_POS, SLOTS, SPLITS
-    from negserve_server.sampling.config import Kind, Split
+    from negserve_server.sampling.config import Split
 
 #: Relations in the tables of a report, unless told otherwise.
 _TOP = 20
@@ -184,7 +184,7 @@ def _load(path: Path | None) -> TriplesFactory:
 @click.option(
     "--kind",
     "kinds",
-    type=click.Choice(REPORTED_KINDS),
+    type=click.Choice(PART_KINDS),
     multiple=True,
     help="Kind of sampler. Repeatable.  [default: all that the graph supports]",
 )

@@ -18,7 +18,7 @@ from negserve.sampling import (
     TriplesFactory,
     TypedNegativeSampler,
 )
-from negserve.types.config import Kind
+from negserve.types.kinds import KINDS, Kind
 from negserve_server import graph
 from tests.support.graphs import has_type_constraints
 
@@ -57,7 +57,8 @@ class Case:
 
     def fits(self, graph_name: str) -> bool:
         """Tell whether the case has a meaning on a graph of ``GRAPHS``."""
-        return "typed" not in self.parts or has_type_constraints(graph_name)
+        needs_types = any(KINDS[part].needs_type_constraints for part in self.parts)
+        return not needs_types or has_type_constraints(graph_name)
 
     def open(
         self,
@@ -76,8 +77,8 @@ class Case:
     def drawable(self, of: graph.TriplesFactory, relation: int, column: int) -> frozenset[int]:
         """Return the ids that may be drawn in a column of a relation, by any part."""
         step = self.options.get("candidates", 1) if column != 1 else 1
-        if not {"pseudotyped", "typed"} & set(self.parts):
-            relation = 0  # the same for all
+        if all(KINDS[part].takes_chunks for part in self.parts):
+            relation = 0  # candidates are the same for all
         return _drawable(of, self.parts, step, relation, column)
 
     def legal(
@@ -170,7 +171,7 @@ DISTINCT: Mapping[str, Case] = MappingProxyType(
     {
         f"distinct {name}": Case(case.cls, {**case.options, "distinct": True})
         for name, case in OWN.items()
-        if not {"degree", "mixture"} & {case.cls.kind}
+        if not KINDS[case.cls.kind].distinct_refusal
     }
 )
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from negserve_server.errors import InvalidInput, TablesFull
+from negserve_server.errors import Refusal, TablesFull
 from negserve_server.tables import GraphTables, Tables, default_table_bytes
 
 KIB = 2**10
@@ -124,7 +124,7 @@ def test_tables_in_use_are_never_evicted() -> None:
     assert "needs a table of 1024 bytes" in message
     assert "tables in use take 2048, the limit is 2048" in message
     assert "--max-table-bytes" in message
-    assert isinstance(caught.value, InvalidInput)
+    assert isinstance(caught.value, Refusal)
     del holder
     assert len(tables.get("c", make, num_bytes=KIB)) == KIB
 

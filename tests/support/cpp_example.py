@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from negserve import Client, CorruptedBatch, EpochConfig, SamplerConfig
 from tests.support.graphs import REPOSITORY
+from tests.support.turns import one_at_a_time
 
 SOURCE = REPOSITORY / "examples" / "cpp"
 #: Kept between runs; git ignores it.
@@ -48,12 +49,14 @@ def build() -> Path:
     if lack is not None:
         say = pytest.fail if os.environ.get("NEGSERVE_REQUIRE_CPP") else pytest.skip
         say(f"{lack}; examples/cpp/README.md names the packages that a build needs")
-    for command in (
-        ["cmake", "-S", str(SOURCE), "-B", str(BUILD), "-DNEGSERVE_WERROR=ON"],
-        ["cmake", "--build", str(BUILD), "--parallel", "2"],
-    ):
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_BUILD_SECONDS)
-        assert done.returncode == 0, done.stdout + done.stderr
+    # Each worker of pytest has its own session; those after the first find it built.
+    with one_at_a_time(BUILD.with_suffix(".lock")):
+        for command in (
+            ["cmake", "-S", str(SOURCE), "-B", str(BUILD), "-DNEGSERVE_WERROR=ON"],
+            ["cmake", "--build", str(BUILD), "--parallel", "2"],
+        ):
+            done = subprocess.run(command, capture_output=True, text=True, timeout=_BUILD_SECONDS)
+            assert done.returncode == 0, done.stdout + done.stderr
     return BUILD / "negserve-cpp"
 
 

@@ -10,6 +10,7 @@ from negserve._protocol import messages
 from negserve._protocol.answers import check_equal, invalid
 from negserve.types.config import SamplerConfig
 from negserve.types.dataset import Dataset
+from negserve.types.kinds import is_alpha_used
 from negserve.v1 import sampler_pb2 as pb
 
 
@@ -65,7 +66,6 @@ def _filled_in(config: SamplerConfig) -> pb.SamplerConfig:
         del values[:]
         values.extend(in_order)
     message.ClearField("candidates")
-    kinds = {part.kind for part in message.mixture} or {message.kind}
-    if pb.SAMPLER_KIND_DEGREE not in kinds:
+    if not is_alpha_used(kind for kind, _ in config.mixture or ((config.kind, 1),)):
         message.ClearField("alpha")
     return message

@@ -15,8 +15,9 @@ from negserve.sampling.expansion import expand
 from negserve.sampling.options import checked_filter_splits
 from negserve.sampling.positions import Positions
 from negserve.sampling.protocol import TriplesFactory
-from negserve.types.config import FilterMode, Kind, Slot, Split
+from negserve.types.config import FilterMode, Slot, Split
 from negserve.types.corrupted_batch import CorruptedBatch
+from negserve.types.kinds import Kind
 
 _SUFFIX = "NegativeSampler"
 

@@ -33,17 +33,7 @@ def shortened(value: object, most: int = MOST_CHARACTERS) -> str:
     :param most: characters that the text has at most
     """
     text = value if isinstance(value, str) else str(_few(value))
-    text = _without_middle(text, most)
-    if text.isprintable():
-        return text
-    return _without_middle("".join(map(_escaped, text)), most)
-
-
-def _escaped(character: str) -> str:
-    if character.isprintable():
-        return character
-    units = character.encode("utf-16-be", "surrogatepass").hex()
-    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
+    return _without_middle(printable(_without_middle(text, most)), most)
 
 
 def _without_middle(text: str, most: int) -> str:

@@ -322,7 +322,7 @@ def test_a_state_is_the_same_on_every_rank():
     ids=lambda state: str(state)[:40],
 )  # fmt: skip
 def test_malformed_states_are_refused(state: Any):
-    with pytest.raises(InvalidRequestError, match="no state"):
+    with pytest.raises(InvalidRequestError, match="not a state"):
         Positions().load_state_dict(state)
 
 

@@ -121,7 +121,7 @@ def test_candidates_are_kept_once_and_go_with_their_last_sampler() -> None:
     samplers = [factory.open_sampler(**options, seed=seed) for seed in range(5)]
     with_one = tables.num_bytes
     assert len({id(sampler.config.candidates) for sampler in samplers}) == 1
-    shared = samplers[0].domain.cells[0].candidates.ids
+    shared = samplers[0].tables.cells[0].candidates.ids
     assert shared is samplers[-1].config.candidates.ids  # type: ignore[union-attr]
     factory.open_sampler(**options, kind="degree")
     assert tables.num_bytes < with_one + 16 * NUM_ENTITIES * 2
@@ -146,8 +146,8 @@ def test_exponents_share_nearly_all_but_their_units() -> None:
             with_one = tables.num_bytes - before
     each = (tables.num_bytes - before - with_one) / 7
     assert each < 0.5 * with_one
-    assert len({id(sampler.domain.cells[0].known) for sampler in samplers}) == 1
-    assert len({id(sampler.domain.cells[0].candidates.ids) for sampler in samplers}) == 1
+    assert len({id(sampler.tables.cells[0].known) for sampler in samplers}) == 1
+    assert len({id(sampler.tables.cells[0].candidates.ids) for sampler in samplers}) == 1
 
 
 def test_a_search_over_exponents_stays_within_the_bound() -> None:
@@ -225,7 +225,7 @@ def test_an_index_of_other_splits_goes_when_nobody_uses_it() -> None:
     with_three = tables.num_bytes
     tables.drop_idle(-1)
     assert 0 < tables.num_bytes < with_three
-    assert factory.open_sampler(filter_splits=splits[1]).domain is sampler.domain
+    assert factory.open_sampler(filter_splits=splits[1]).tables is sampler.tables
     del sampler
     tables.drop_idle(-1)
     assert tables.num_bytes == 0

@@ -328,8 +328,8 @@ def test_samplers_that_differ_in_k_and_seed_share_what_is_costly() -> None:
     factory = small()
     first = factory.open_sampler(filter_splits=("training",), num_negs_per_pos=1)
     second = factory.open_sampler(filter_splits=("training",), num_negs_per_pos=9, seed=5)
-    assert second.domain is first.domain
-    assert factory.open_sampler().domain is not first.domain
+    assert second.tables is first.tables
+    assert factory.open_sampler().tables is not first.tables
 
 
 @pytest.mark.parametrize("splits", [(), ("testing",), ("training", "testing"), ("train",)])
@@ -371,4 +371,4 @@ def test_threads_that_open_equal_samplers_share_what_is_costly() -> None:
     graph = TriplesFactory({"training": [(0, 0, 1), (1, 0, 2)]})
     with ThreadPoolExecutor(8) as pool:
         samplers = list(pool.map(lambda k: graph.open_sampler(num_negs_per_pos=k), range(1, 33)))
-    assert len({id(sampler.domain) for sampler in samplers}) == 1
+    assert len({id(sampler.tables) for sampler in samplers}) == 1

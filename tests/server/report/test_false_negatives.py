@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from negserve.errors import InvalidRequestError
+from negserve.types.kinds import PART_KINDS
 from negserve_server.graph import TriplesFactory, TypeConstraints
 from negserve_server.report import FalseNegativeReport, false_negative_report
-from negserve_server.report.false_negatives import REPORTED_KINDS
 from negserve_server.sampling import SLOTS, SPLITS, CorruptedBatch
 from tests.server.sampling.reference import Reference, Triple
 from tests.support.graphs import REPOSITORY, load
@@ -161,7 +161,7 @@ def test_reports_equal_enumeration(
     )
     splits = splits or list(factory.splits)
     known = {tuple(row) for split in splits for row in factory.splits[split].tolist()}
-    expected = ["basic", "degree"] if "relation" in scheme else list(REPORTED_KINDS)
+    expected = ["basic", "degree"] if "relation" in scheme else list(PART_KINDS)
     if factory.type_constraints is None and "typed" in expected:
         expected.remove("typed")
     assert list(reports) == expected
@@ -235,7 +235,7 @@ def known_negatives(
     return graph.contains(triples.reshape(-1, 3), tuple(graph.splits)).reshape(n, k)
 
 
-@pytest.mark.parametrize("kind", REPORTED_KINDS)
+@pytest.mark.parametrize("kind", PART_KINDS)
 @pytest.mark.parametrize("name", ["world", "codex-s"])
 def test_samplers_without_a_filter_draw_as_many(name: str, kind: Any) -> None:
     graph = load(name)
@@ -282,7 +282,7 @@ def test_the_document_has_these_figures(column: int, name: str) -> None:
     _, _, section = text.partition("\n## False negatives\n")
     rows = re.findall(r"^\| (\w+) \|((?: [\d.]+ % \|){3})$", section, flags=re.MULTILINE)
     reports = false_negative_report(load(name))
-    assert [kind for kind, _ in rows] == [kind for kind in REPORTED_KINDS if kind in reports]
+    assert [kind for kind, _ in rows] == [kind for kind in PART_KINDS if kind in reports]
     for kind, cells in rows:
         shown = cells.split("|")[column].strip()
         assert shown == f"{100 * reports[kind].probability:.4f} %"

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from negserve.types.kinds import PART_KINDS
 from negserve_server.errors import PositionOutOfRange
 from negserve_server.graph import TriplesFactory, TypeConstraints
 from negserve_server.sampling import KINDS, SLOTS, SPLITS, CorruptedBatch, Sampler
@@ -21,8 +22,7 @@ from negserve_server.sampling.weights import degree_weights
 from tests.server.sampling.reference import Corrupted, Reference, Triple
 
 LAST_64 = 2**64 - 1
-SIMPLE_KINDS = tuple(kind for kind in KINDS if kind != "mixture")
-WITH_RELATIONS = {"basic", "degree"}
+WITH_RELATIONS = {kind for kind in PART_KINDS if KINDS[kind].takes_relations}
 
 
 @dataclass
@@ -163,7 +163,7 @@ words64 = st.one_of(
 @st.composite
 def mixtures(draw: st.DrawFn) -> tuple[tuple[str, int], ...]:
     """Parts of a mixture, in any order; in half of the cases only kinds with the relation slot."""
-    kinds = draw(some_of(draw(st.sampled_from((SIMPLE_KINDS, ("basic", "degree")))), at_least=1))
+    kinds = draw(some_of(draw(st.sampled_from((PART_KINDS, sorted(WITH_RELATIONS)))), at_least=1))
     shares = st.sampled_from((1, 1, 2, 3, 7, 65_535, 65_536))
     return tuple((kind, draw(shares)) for kind in kinds)
 
@@ -303,7 +303,7 @@ FULL: list[Triple] = [
 ]
 FULL_CONSTRAINTS = {"head": {1: {0, 1}, 2: {0, 1, 2, 3}}, "tail": {1: {0, 1, 2, 3}, 2: {1, 3}}}
 OPTIONS_OF_KIND: dict[str, dict[str, Any]] = {
-    **{kind: {"kind": kind} for kind in SIMPLE_KINDS},
+    **{kind: {"kind": kind} for kind in PART_KINDS},
     "mixture": {"kind": "mixture", "mixture": (("bernoulli", 1), ("typed", 2), ("degree", 1))},
 }
 

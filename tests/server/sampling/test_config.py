@@ -20,7 +20,8 @@ from negserve_server.sampling import (
     SPLITS,
     SamplerConfig,
 )
-from negserve_server.sampling.domain import Domain, Graph
+from negserve_server.sampling.draw_tables import DrawTables
+from negserve_server.sampling.graph import Graph
 from negserve_server.sampling.id_set import IdSet
 
 TRIPLES = np.array([(0, 0, 1), (1, 0, 2)], dtype=np.int64)
@@ -355,7 +356,7 @@ def test_a_filter_index_is_given_if_and_only_if_the_configuration_filters() -> N
         (SamplerConfig(filter_splits=("testing",)), None),
     ):
         with pytest.raises(ValueError, match="if and only if config has filter_splits"):
-            Domain(config, graph, given)
+            DrawTables(config, graph, given)
 
 
 # --- Every combination of options: it samples, or the page says that it is refused ---

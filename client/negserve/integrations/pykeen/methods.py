@@ -17,7 +17,8 @@ from negserve.integrations.pykeen.draws import COLUMNS, Draws
 from negserve.integrations.pykeen.filterer import RemoteFilterer
 from negserve.integrations.remote_graph import RemoteGraph
 from negserve.sampling.options import checked_filter_splits
-from negserve.types.config import FilterMode, Kind, Slot, Split
+from negserve.types.config import FilterMode, Slot, Split
+from negserve.types.kinds import Kind
 
 _SEEDS = 2**64
 #: What PyKEEN's filterer resolver accepts.

@@ -10,7 +10,8 @@ from pykeen.sampling import NegativeSampler
 
 from negserve.integrations.pykeen.methods import FiltererHint, remote_sampler, set_up
 from negserve.sampling import DegreeNegativeSampler
-from negserve.types.config import FilterMode, Kind, Slot, Split
+from negserve.types.config import FilterMode, Slot, Split
+from negserve.types.kinds import Kind
 
 
 @remote_sampler
