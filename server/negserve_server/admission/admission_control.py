@@ -9,8 +9,8 @@ from functools import partial
 from itertools import chain
 from typing import Any
 
+from negserve_server.admission.call_limiter import CallLimiter
 from negserve_server.admission.server_stream import ServerStream
-from negserve_server.admission.slots import Slots
 from negserve_server.config.limits import MAX_REQUEST_BYTES, SILENT_SECONDS, Limits
 from negserve_server.errors import InvalidInput, Refusal
 
@@ -30,7 +30,7 @@ _MAX_STREAMS_AHEAD = 4
 class AdmissionControl:
     """Admits calls, and ends those that are silent for too long.
 
-    Streams, and calls with one short request, have slots apart from each other.
+    Streams, and calls with one short request, have limits apart from each other.
 
     :param limits: how many may be open
     :param by_token: whether tokens are checked
@@ -38,8 +38,8 @@ class AdmissionControl:
 
     def __init__(self, limits: Limits, *, by_token: bool = False) -> None:
         self._limits = limits
-        self._streams = Slots(limits, SILENT_SECONDS, by_token=by_token)
-        self._calls = Slots(limits, _CALL_GRACE_SECONDS, by_token=by_token)
+        self._streams = CallLimiter(limits, SILENT_SECONDS, by_token=by_token)
+        self._calls = CallLimiter(limits, _CALL_GRACE_SECONDS, by_token=by_token)
         self._draining = False
 
     def __len__(self) -> int:
@@ -53,28 +53,28 @@ class AdmissionControl:
     def admit(
         self, stream: ServerStream[Any], *, is_short: bool = False, is_watch: bool = False
     ) -> Iterator[None]:
-        """Hold a slot for a call.
+        """Count a call while it is open.
 
         :param is_short: whether it has one short request, and ends with its answer
         :param is_watch: whether it watches the server's health
-        :raises Refusal: if the server drains, or has no slot
+        :raises Refusal: if the server drains, or a limit is reached
         """
         if self._draining:
             raise draining()
-        slots = self._slots(is_short)
-        slots.acquire(stream, is_watch=is_watch)
+        limiter = self._limiter(is_short)
+        limiter.acquire(stream, is_watch=is_watch)
         try:
             yield
         finally:
-            slots.release(stream)
+            limiter.release(stream)
 
     def closing(
         self, stream: ServerStream[Any], *, is_short: bool = False
     ) -> AbstractContextManager[None]:
-        """Count a call whose status is being sent, see :meth:`Slots.closing`."""
-        return self._slots(is_short).closing(stream)
+        """Count a call whose status is being sent, see :meth:`CallLimiter.closing`."""
+        return self._limiter(is_short).closing(stream)
 
-    def _slots(self, is_short: bool) -> Slots:
+    def _limiter(self, is_short: bool) -> CallLimiter:
         return self._calls if is_short else self._streams
 
     async def drain(self, seconds: float) -> None:
@@ -95,8 +95,8 @@ class AdmissionControl:
         """End silent streams, and read ahead where an answer waits; runs until cancelled."""
         while True:
             await asyncio.sleep(min(_SWEEP_SECONDS, self._limits.idle_timeout))
-            for slots in (self._streams, self._calls):
-                slots.forget_searches()
+            for limiter in (self._streams, self._calls):
+                limiter.forget_searches()
             for stream in self:
                 limit = min(self._limits.idle_timeout, stream.idle_timeout)
                 if stream.idle_seconds > limit:

@@ -80,7 +80,7 @@ class ServerStream(Generic[_Request]):
     """One open call.
 
     :meth:`end` ends it: when the server drains, the client is silent for too long, or another call
-    needs the slot. A stream that waits ends at once, one that works ends after its answer.
+    reaches a limit. A stream that waits ends at once, one that works ends after its answer.
 
     Requests are read one at a time. Only while an answer waits for its client, requests are read
     ahead, see :meth:`read_ahead`: so a client that sends everything before it reads is not stuck.

@@ -1,4 +1,4 @@
-"""Slots for calls: limited in total, per connection and per token; silent calls are evicted."""
+"""Limits on open calls: in total, per connection and per token; silent calls are evicted."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ _WHOSE = {
 _MAX_WATCHES = 16
 
 
-class Slots:
-    """Assigns slots to streams.
+class CallLimiter:
+    """Counts open streams against their limits.
 
-    If a new stream finds no free slot, a silent stream is evicted: of the connection with most
-    slots, then of the token with most slots, the one that is silent for longest.
+    If a limit is reached, a silent stream is evicted for the new one: of the connection with most
+    streams, then of the token with most streams, the one that is silent for longest.
 
-    :param limits: number of slots
+    :param limits: the limits
     :param grace: seconds of silence after which a stream may be evicted
-    :param by_token: whether to limit slots per token, which needs tokens that are checked
+    :param by_token: whether to limit streams per token, which needs tokens that are checked
     """
 
     def __init__(self, limits: Limits, grace: float, *, by_token: bool) -> None:
@@ -61,21 +61,21 @@ class Slots:
         self._by_token = by_token
         self._groups: dict[ServerStream[Any], tuple[_Group, ...]] = {}
         self._counts: Counter[_Group] = Counter()
-        #: Streams without a slot whose status is being sent, until their client reads it.
+        #: Streams that have ended, whose status waits for their client to read it.
         self._closing: Counter[_Group] = Counter()
         self._searched: set[_Group] = set()
 
     def __len__(self) -> int:
-        """Count the streams that have a slot."""
+        """Count the open streams."""
         return len(self._groups)
 
     def __iter__(self) -> Iterator[ServerStream[Any]]:
         return iter(list(self._groups))
 
     def acquire(self, stream: ServerStream[Any], *, is_watch: bool = False) -> None:
-        """Assign a slot to a stream.
+        """Count a new stream.
 
-        :raises Refusal: if none is free, and no silent stream has one
+        :raises Refusal: if a limit is reached, and no stream within it is silent
         """
         groups = self._groups_of(stream, is_watch)
         for group in groups:
@@ -94,7 +94,7 @@ class Slots:
         self._counts.update(groups)
 
     def release(self, stream: ServerStream[Any]) -> None:
-        """Free the slot of a stream, if it still has one."""
+        """Stop counting a stream, if it is still counted."""
         if stream in self._groups:
             self._free(stream)
 
@@ -103,7 +103,7 @@ class Slots:
         """Count a stream whose status is being sent.
 
         If a client does not read, such a stream stays open as long as its connection. So a
-        connection with many of them gets no more slots.
+        connection with many of them may open no more.
         """
         groups = self._groups_of(stream, False)
         self._closing.update(groups)
@@ -168,8 +168,8 @@ def _too_many(group: _Group, limit: int) -> Refusal:
 
 def _evicted(grace: float) -> Refusal:
     return Refusal(
-        f"another caller needs the slot of this stream, which was silent for {grace:g} "
-        f"seconds; open the stream again when there is something to send",
+        f"this stream was silent for {grace:g} seconds, and another caller reached the limit on "
+        f"streams; open the stream again when there is something to send",
         reason="STREAM_IDLE",
         limit=grace,
     )
