@@ -16,7 +16,7 @@ from negserve.terminal.extras import needing_or_exit
 with needing_or_exit("the command negserve-server", "negserve[server]"):
     import click
 
-    from negserve_server.process.command import Commands, end_at_hang_up, ending_at_once
+    from negserve_server.process.command import Commands, end_at_sighup, ending_at_once
     from negserve_server.process.process_limits import check_process_limits
 
 try:
@@ -46,9 +46,9 @@ with needing_or_exit("the command negserve-server", "negserve[server]"):
     from negserve_server.sampling import MAX_NUM_NEGS_PER_POS, SLOTS, SPLITS
     from negserve_server.sampling.config import Split
 
-#: Relations in the tables of a report, unless told otherwise.
+#: Default number of relations in the tables of a report.
 _TOP = 20
-#: Seconds after which a command that is still at work says what it does.
+#: Seconds after which a command shows its progress.
 _PATIENCE = 2.0
 
 logger = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ def serve(**options: Any) -> None:
         level = LogLevel(options["log_level"])
     except (NegserveError, NegserveServerError) as error:
         raise click.BadParameter(str(error), param_hint="'--log-level'") from error
-    _begin(level.level)
+    _start_logging(level.level)
     reloading = Reloading()
     grpc_log = GrpcLog(level.level)
 
@@ -110,8 +110,8 @@ def serve(**options: Any) -> None:
         ) from error
 
 
-def _begin(level: str) -> None:
-    """Let a command log, and say what it will not take notice of."""
+def _start_logging(level: str) -> None:
+    """Set up logging, and warn of misspelt environment variables."""
     logs.set_up(level)
     options = {
         f"NEGSERVE_{command.upper()}_{(option.name or '').upper()}"
@@ -137,8 +137,8 @@ def inspect(path: Path | None, as_json: bool) -> None:
 
     PATH is what --dataset of `serve` takes; without it, the embedded graph.
     """
-    end_at_hang_up()
-    _begin("info")
+    end_at_sighup()
+    _start_logging("info")
     with show_progress("loading the graph"):
         factory = _load(path)
     with show_progress("building its index"):
@@ -161,7 +161,7 @@ def inspect(path: Path | None, as_json: bool) -> None:
 
 
 def _type_constraint_facts(factory: TriplesFactory) -> dict[str, int]:
-    """Count what the graph has of type constraints; nothing for a graph without any."""
+    """Count the type constraints of a graph; empty for a graph without any."""
     constraints = factory.type_constraints
     if constraints is None:
         return {}
@@ -218,7 +218,7 @@ def report(
     top: int | None,
     as_json: bool,
 ) -> None:
-    """Tell how often negatives drawn without a filter are true.
+    """Report how often negatives drawn without a filter are true.
 
     A negative that is a known triple of the graph is a false negative: it teaches a model that a
     fact is wrong. This prints how probable that is for each kind of sampler, overall and by
@@ -244,8 +244,8 @@ def report(
       negserve-server report data/fb15k-237 --kind bernoulli --split training -k 64
       negserve-server report data/fb15k-237 --json
     """  # noqa: D301
-    end_at_hang_up()
-    _begin("info")
+    end_at_sighup()
+    _start_logging("info")
     begin = time.monotonic()
 
     def say(kind: Kind) -> None:

@@ -1,4 +1,4 @@
-"""Calls without a token are refused, counted and logged, health checks excepted."""
+"""Authentication: refuses calls without a valid token, except health checks."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from negserve_server.errors import Refusal
 
 _FIELD = "authorization"
 _SCHEME = "bearer"
-#: Probes have no tokens, and learn no more than that the server is there. Who watches stays, and so
-#: needs one.
-_FREE = "/grpc.health.v1.Health/Check"
+#: Needs no token: probes have none, and learn only that the server is there. Watches stay open, and
+#: need one.
+_PUBLIC_METHOD = "/grpc.health.v1.Health/Check"
 
 if TYPE_CHECKING:
     _Handler = grpc.RpcMethodHandler[Any, Any]  # subscriptable for type checkers only
 
 
 class Authentication(grpc.aio.ServerInterceptor):
-    """Lets calls with ``authorization: Bearer TOKEN`` in their metadata through.
+    """Accepts calls with ``authorization: Bearer TOKEN`` in their metadata.
 
-    :param tokens: those that are good
+    :param tokens: the valid tokens
     """
 
     def __init__(self, tokens: Tokens) -> None:
@@ -38,8 +38,8 @@ class Authentication(grpc.aio.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> _Handler | None:
         """Give the handler of a call, or one that refuses it."""
-        if handler_call_details.method != _FREE:
-            error = self._objection(handler_call_details.invocation_metadata)
+        if handler_call_details.method != _PUBLIC_METHOD:
+            error = self._check(handler_call_details.invocation_metadata)
             if error is not None:
                 return self._refusing(error)
         return await continuation(handler_call_details)
@@ -52,7 +52,7 @@ class Authentication(grpc.aio.ServerInterceptor):
         # A status without a message answers every kind of method.
         return grpc.stream_stream_rpc_method_handler(handle)
 
-    def _objection(self, metadata: Any) -> Refusal | None:
+    def _check(self, metadata: Any) -> Refusal | None:
         given = dict(metadata).get(_FIELD)
         if given is None:
             return _unauthenticated("MISSING", "missing token")

@@ -150,7 +150,7 @@ class SamplerServicer:
         messages.encode_batch(
             join_batches(batches), answer.batch
         )  # in place: a message is copied into another
-        if first_positives.are_due and (text := first_positives.judge()):
+        if first_positives.are_complete and (text := first_positives.check()):
             self._warnings.warn_of_unknown_positives(first_positives.factory, text)
             answer.notices.add(kind=pb.Notice.KIND_UNKNOWN_POSITIVES, text=text)
         return answer.SerializeToString()

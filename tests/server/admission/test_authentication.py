@@ -224,7 +224,7 @@ def test_refused_calls_are_counted_and_logged_now_and_then(tmp_path: Path, token
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (["--token-file", "BAD"], "tokens, line 2: a token has 12 characters, the least are 16"),
+        (["--token-file", "BAD"], "tokens, line 2: a token has 12 characters, the minimum is 16"),
         (["--token-file", "/nowhere"], "/nowhere: can't read the tokens"),
         (["--tls-cert", "CERT"], "--tls-cert without --tls-key; TLS needs both"),
         (["--tls-key", "KEY"], "--tls-key without --tls-cert; TLS needs both"),
