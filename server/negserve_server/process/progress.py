@@ -91,7 +91,7 @@ class _Work:
 
         class Screen(Console):
             def show_cursor(self, show: bool = True) -> bool:
-                """Keep the cursor visible, since Ctrl-C would end the process without restoring it."""
+                """Keep the cursor visible: Ctrl-C ends the process without restoring it."""
                 del show
                 return False
 
