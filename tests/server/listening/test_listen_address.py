@@ -106,7 +106,7 @@ def test_each_cause_has_its_own_message(tmp_path: Path, taken: int):
         assert f"another process has port {taken}" in why_not(f"{host}:{taken}")
     assert "203.0.113.7 is not an address of this machine" in why_not("203.0.113.7:7733")
     assert "'no.such.host.invalid' can't be resolved" in why_not("no.such.host.invalid:7733")
-    assert why_not(f"unix:{tmp_path}/a/b") == f"the folder {tmp_path}/a does not exist; make it"
+    assert why_not(f"unix:{tmp_path}/a/b") == f"{tmp_path}/a does not exist; create the folder"
     (tmp_path / "file").touch()
     assert f"{tmp_path}/file is not a folder" in why_not(f"unix:{tmp_path}/file/b")
     assert f"{tmp_path}/file exists and is not a socket" in why_not(f"unix:{tmp_path}/file")
