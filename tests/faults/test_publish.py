@@ -162,7 +162,7 @@ def test_a_cut_connection_is_made_again(tmp_path: Path, triples: Triples):
         assert factory.num_triples == NUM_TRIPLES
         assert proxy.num_connections > 1
         text = log.read_text()
-        assert "upload of big given up" in text
+        assert "upload of big ended" in text
         assert len(re.findall(": published big: ", text)) == 1
 
 
@@ -293,7 +293,7 @@ def test_a_silent_uploader_is_cut_and_another_goes_on(tmp_path: Path, triples: T
         factory = client.publish("big", triples, **SIZES, on_progress=told.append)
         assert factory.num_triples == NUM_TRIPLES
         assert told[0].stage == "waiting"
-        assert len(re.findall("upload of big given up", log.read_text())) == 1
+        assert len(re.findall("upload of big ended", log.read_text())) == 1
 
 
 def test_a_draining_server_ends_all_streams(servers: Servers, triples: Triples):
