@@ -20,7 +20,7 @@ import numpy as np
 from benchmarks.graphs import fb15k_237
 from negserve_server.errors import NegserveServerError
 from negserve_server.graph import TriplesFactory
-from negserve_server.process.c_memory import give_back
+from negserve_server.process.malloc import give_back
 from negserve_server.tables import TABLES
 from negserve_server.warm_up import warm_up
 

@@ -41,7 +41,7 @@ _ADMISSION = (
     "negserve.errors",
     "negserve.types",
     "negserve_server.errors",
-    "negserve_server.process.c_memory",
+    "negserve_server.process.malloc",
     "negserve_server.config.limits",
 )
 _PUBLISHING = (
@@ -105,6 +105,12 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),
     "negserve_server.config.byte_size": ("click",),
     "negserve_server.config.command_line": ("click", "negserve_server.config"),
+    "negserve_server.listening": (
+        "grpc",
+        "negserve.types",
+        "negserve_server.errors",
+        "negserve_server.config.limits",
+    ),
     "negserve_server.admission": _ADMISSION,
     "negserve_server.publishing": _PUBLISHING,
     "negserve_server.service": (

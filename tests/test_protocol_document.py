@@ -21,7 +21,7 @@ from negserve.types.corrupted_batch import CorruptedBatch, num_rows
 from negserve.types.fingerprint import graph_fingerprint, split_fingerprint, types_fingerprint
 from negserve.v1 import errors_pb2
 from negserve.v1 import sampler_pb2 as pb
-from negserve_server.admission.refusal import DETAILS_KEY, DOMAIN, STATUS_OF_REASON
+from negserve_server.admission.status import DETAILS_KEY, DOMAIN, STATUS_OF_REASON
 from negserve_server.config.limits import Limits
 from negserve_server.graph import TypeConstraints
 from negserve_server.service import SERVICE

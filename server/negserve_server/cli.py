@@ -16,7 +16,7 @@ from negserve.terminal.extras import needing_or_exit
 with needing_or_exit("the command negserve-server", "negserve[server]"):
     import click
 
-    from negserve_server.process.command import Commands, end_at_hang_up, ending_at_once
+    from negserve_server.process.command import Commands, end_at_sighup, ending_at_once
     from negserve_server.process.process_limits import check_process_limits
 
 try:
@@ -38,16 +38,16 @@ with needing_or_exit("the command negserve-server", "negserve[server]"):
     from negserve_server.errors import NegserveServerError
     from negserve_server.graph import TriplesFactory
     from negserve_server.process import logs
-    from negserve_server.process.grpc_lines import GrpcLines
+    from negserve_server.process.grpc_log import GrpcLog
     from negserve_server.process.logs import LogLevel
-    from negserve_server.process.progress import saying
+    from negserve_server.process.progress import show_progress
     from negserve_server.process.reloading import Reloading
     from negserve_server.report import false_negative_report
     from negserve_server.report.report_tables import report_tables
 
-#: Relations in the tables of a report, unless told otherwise.
+#: Default number of relations in the tables of a report.
 _TOP = 20
-#: Seconds after which a command that is still at work says what it does.
+#: Seconds after which a command shows its progress.
 _PATIENCE = 2.0
 
 logger = logging.getLogger(__name__)
@@ -83,13 +83,13 @@ def serve(**options: Any) -> None:
         level = LogLevel(options["log_level"])
     except (NegserveError, NegserveServerError) as error:
         raise click.BadParameter(str(error), param_hint="'--log-level'") from error
-    _begin(level.level)
+    _start_logging(level.level)
     reloading = Reloading()
-    grpc_lines = GrpcLines(level.level)
+    grpc_log = GrpcLog(level.level)
 
     def set_level() -> None:
         logs.set_level(level.read())
-        grpc_lines.set_level(level.level)
+        grpc_log.set_level(level.level)
 
     if level.is_in_file:
         reloading.add("log level", set_level)
@@ -109,8 +109,8 @@ def serve(**options: Any) -> None:
         ) from error
 
 
-def _begin(level: str) -> None:
-    """Let a command log, and say what it will not take notice of."""
+def _start_logging(level: str) -> None:
+    """Set up logging, and warn of misspelt environment variables."""
     logs.set_up(level)
     options = {
         f"NEGSERVE_{command.upper()}_{(option.name or '').upper()}"
@@ -136,11 +136,11 @@ def inspect(path: Path | None, as_json: bool) -> None:
 
     PATH is what --dataset of `serve` takes; without it, the embedded graph.
     """
-    end_at_hang_up()
-    _begin("info")
-    with saying("loading the graph"):
+    end_at_sighup()
+    _start_logging("info")
+    with show_progress("loading the graph"):
         factory = _load(path)
-    with saying("building its index"):
+    with show_progress("building its index"):
         index = factory.filter_index(tuple(factory.splits))
         directions = [index.by_slot(slot) for slot in SLOTS]
     facts: dict[str, object] = {
@@ -160,7 +160,7 @@ def inspect(path: Path | None, as_json: bool) -> None:
 
 
 def _type_constraint_facts(factory: TriplesFactory) -> dict[str, int]:
-    """Count what the graph has of type constraints; nothing for a graph without any."""
+    """Count the type constraints of a graph; empty for a graph without any."""
     constraints = factory.type_constraints
     if constraints is None:
         return {}
@@ -217,7 +217,7 @@ def report(
     top: int | None,
     as_json: bool,
 ) -> None:
-    """Tell how often negatives drawn without a filter are true.
+    """Report how often negatives drawn without a filter are true.
 
     A negative that is a known triple of the graph is a false negative: it teaches a model that a
     fact is wrong. This prints how probable that is for each kind of sampler, overall and by
@@ -243,18 +243,18 @@ def report(
       negserve-server report data/fb15k-237 --kind bernoulli --split training -k 64
       negserve-server report data/fb15k-237 --json
     """  # noqa: D301
-    end_at_hang_up()
-    _begin("info")
+    end_at_sighup()
+    _start_logging("info")
     begin = time.monotonic()
 
     def say(kind: Kind) -> None:
         if sys.stderr.isatty() and time.monotonic() - begin > _PATIENCE:
             click.echo(f"counting: {kind} ...", err=True)
 
-    with saying("loading the graph"):
+    with show_progress("loading the graph"):
         factory = _load(path)
     try:
-        with saying("counting false negatives"):
+        with show_progress("counting false negatives"):
             reports = false_negative_report(
                 factory, kinds=kinds or None, splits=splits or None, progress=say
             )

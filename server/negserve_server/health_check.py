@@ -1,8 +1,8 @@
-"""Ask a server whether it serves: the health check of a container.
+"""The health check of a container: asks a server whether it serves.
 
 ``python -m negserve_server.health_check [TARGET [SERVICE]]`` exits 0 if the answer to the RPC
-``grpc.health.v1.Health/Check`` is SERVING, and 1, with the reason, if not. It has no TLS:
-let a server with TLS listen on a unix socket, too, and ask there.
+``grpc.health.v1.Health/Check`` is SERVING, else 1, with the reason. It has no TLS: let a server
+with TLS also listen on a unix socket, and check there.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ DEFAULT_TARGET = "127.0.0.1:7733"
 
 
 def check(target: str, service: str, timeout: float) -> str:
-    """Make one health RPC.
+    """Call ``Check`` once.
 
     :param target: ``HOST:PORT`` or ``unix:PATH``
     :param service: a service or a dataset; empty for the server as a whole
@@ -35,7 +35,7 @@ def check(target: str, service: str, timeout: float) -> str:
     :return: ``SERVING``, ``NOT_SERVING`` or another name of the health protocol
     :raises grpc.RpcError: if there was no answer
     """
-    # A proxy of the environment is for the way out, not for the server beside this process.
+    # A proxy set in the environment is for other machines, not for a server beside this process.
     with grpc.insecure_channel(target, options=(("grpc.enable_http_proxy", 0),)) as channel:
         answer = health_pb2_grpc.HealthStub(channel).Check(
             health_pb2.HealthCheckRequest(service=service), timeout=timeout

@@ -15,8 +15,8 @@ from negserve_server.sampling import Permutation
 def warm_up(datasets: Mapping[str, TriplesFactory]) -> None:
     """Run every kernel once, and build the usual index of each graph.
 
-    A kernel compiles when it first meets a combination of argument types, and there is one of
-    each: widths, kinds and options are values, not types.
+    A kernel is compiled for each combination of argument types, and each has only one: widths,
+    kinds and options are values, not types.
     """
     small = TriplesFactory({"training": np.array([[0, 0, 1], [1, 1, 2]])})
     prepare(small)
@@ -27,7 +27,7 @@ def warm_up(datasets: Mapping[str, TriplesFactory]) -> None:
     small.open_sampler(kind="basic", filter_splits=("training",)).sample(positives, 0)
     Permutation(3, seed=0, number=0).at(0, 3)
     small.subsampling_weights(positives)
-    false_negative_report(small)  # of a command, whose kernels an image shall hold, too
+    false_negative_report(small)  # a command's kernels, which images contain, too
     for factory in datasets.values():
         prepare(factory)
 

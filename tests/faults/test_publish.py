@@ -123,7 +123,7 @@ def test_a_killed_upload_leaves_nothing_and_a_waiting_client_takes_over(tmp_path
         assert client.triples_factory("big").fingerprint == fingerprint
         assert files(folder) == [".lock", "big.npz"]
         text = log.read_text()
-        assert len(re.findall(r"upload of big given up after \d+ of 3000000 triples", text)) == 1
+        assert len(re.findall(r"upload of big ended after \d+ of 3000000 triples", text)) == 1
         assert len(re.findall(": published big: ", text)) == 1
 
 
@@ -162,7 +162,7 @@ def test_a_cut_connection_is_made_again(tmp_path: Path, triples: Triples):
         assert factory.num_triples == NUM_TRIPLES
         assert proxy.num_connections > 1
         text = log.read_text()
-        assert "upload of big given up" in text
+        assert "upload of big ended" in text
         assert len(re.findall(": published big: ", text)) == 1
 
 
@@ -293,7 +293,7 @@ def test_a_silent_uploader_is_cut_and_another_goes_on(tmp_path: Path, triples: T
         factory = client.publish("big", triples, **SIZES, on_progress=told.append)
         assert factory.num_triples == NUM_TRIPLES
         assert told[0].stage == "waiting"
-        assert len(re.findall("upload of big given up", log.read_text())) == 1
+        assert len(re.findall("upload of big ended", log.read_text())) == 1
 
 
 def test_a_draining_server_ends_all_streams(servers: Servers, triples: Triples):

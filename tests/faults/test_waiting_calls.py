@@ -12,7 +12,7 @@ import grpc
 
 from negserve.v1 import sampler_pb2 as pb
 from negserve.v1.sampler_pb2_grpc import SamplerServiceStub
-from negserve_server.admission.refusal import DETAILS_KEY
+from negserve_server.admission.status import DETAILS_KEY
 from tests.support.server_process import server_process
 
 OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]

@@ -11,7 +11,7 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from negserve.v1 import sampler_pb2 as pb
-from negserve_server.admission.refusal import DOMAIN
+from negserve_server.admission.status import DOMAIN
 from tests.support.descriptors import assert_parsable
 
 CODE = grpc.StatusCode

@@ -15,10 +15,8 @@ reads its own environment. A variable that is empty counts as not set. Unix sock
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
-import ssl
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -27,6 +25,8 @@ from typing import Any
 import grpc
 
 from negserve.errors import CredentialsError
+from negserve.types.address import is_loopback
+from negserve.types.pem import check_authorities, check_certificate
 
 _UNIX = ("unix:", "unix-abstract:")
 _SCHEMES = re.compile(r"^(ipv4:|ipv6:|dns:(///?)?)")
@@ -156,30 +156,22 @@ def _tls() -> grpc.ChannelCredentials | None:
         )
     if not (ca or cert or public):
         return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     roots = private_key = chain = None
     if ca:
         roots = _read("NEGSERVE_CA_FILE", ca)
         try:
-            context.load_verify_locations(ca)
-        except OSError as error:
-            raise CredentialsError(
-                f"NEGSERVE_CA_FILE={ca} holds no certificates in PEM: {error}"
-            ) from error
+            check_authorities(ca)
+        except ValueError as error:
+            raise CredentialsError(f"NEGSERVE_CA_FILE={ca}: {error}") from error
     if cert:
         chain, private_key = _read("NEGSERVE_CERT_FILE", cert), _read("NEGSERVE_KEY_FILE", key)
         try:
-            context.load_cert_chain(cert, key, password=_no_password)
-        except (OSError, ValueError) as error:
+            check_certificate(cert, key)
+        except ValueError as error:
             raise CredentialsError(
-                f"NEGSERVE_CERT_FILE={cert} and NEGSERVE_KEY_FILE={key} are no certificate in PEM "
-                f"with its private key: {error}"
+                f"NEGSERVE_CERT_FILE={cert} and NEGSERVE_KEY_FILE={key}: {error}"
             ) from error
     return grpc.ssl_channel_credentials(roots, private_key, chain)
-
-
-def _no_password() -> str:
-    raise ValueError("the private key is encrypted; give one that is not")
 
 
 def _variable(name: str) -> str:
@@ -206,9 +198,4 @@ def _is_loopback(address: str) -> bool:
     if not separator or port.endswith("]"):
         host = address  # without a port
     host = host.removeprefix("[").removesuffix("]")
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return is_loopback(host)

@@ -1,4 +1,4 @@
-"""Calls without a token are refused, counted and logged, health checks excepted."""
+"""Authentication: refuses calls without a valid token, except health checks."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
-from negserve_server.admission.refusal import refuse
 from negserve_server.admission.refused_calls import RefusedCalls
+from negserve_server.admission.status import refuse
 from negserve_server.admission.tokens import Tokens
 from negserve_server.errors import Refusal
 
 _FIELD = "authorization"
 _SCHEME = "bearer"
-#: Probes have no tokens, and learn no more than that the server is there. Who watches stays, and so
-#: needs one.
-_FREE = "/grpc.health.v1.Health/Check"
+#: Needs no token: probes have none, and learn only that the server is there. Watches stay open, and
+#: need one.
+_PUBLIC_METHOD = "/grpc.health.v1.Health/Check"
 
 if TYPE_CHECKING:
     _Handler = grpc.RpcMethodHandler[Any, Any]  # subscriptable for type checkers only
 
 
 class Authentication(grpc.aio.ServerInterceptor):
-    """Lets calls with ``authorization: Bearer TOKEN`` in their metadata through.
+    """Accepts calls with ``authorization: Bearer TOKEN`` in their metadata.
 
-    :param tokens: those that are good
+    :param tokens: the valid tokens
     """
 
     def __init__(self, tokens: Tokens) -> None:
@@ -38,8 +38,8 @@ class Authentication(grpc.aio.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> _Handler | None:
         """Give the handler of a call, or one that refuses it."""
-        if handler_call_details.method != _FREE:
-            error = self._objection(handler_call_details.invocation_metadata)
+        if handler_call_details.method != _PUBLIC_METHOD:
+            error = self._check(handler_call_details.invocation_metadata)
             if error is not None:
                 return self._refusing(error)
         return await continuation(handler_call_details)
@@ -52,20 +52,20 @@ class Authentication(grpc.aio.ServerInterceptor):
         # A status without a message answers every kind of method.
         return grpc.stream_stream_rpc_method_handler(handle)
 
-    def _objection(self, metadata: Any) -> Refusal | None:
+    def _check(self, metadata: Any) -> Refusal | None:
         given = dict(metadata).get(_FIELD)
         if given is None:
-            return _unauthenticated("MISSING", "the call has no token")
+            return _unauthenticated("MISSING", "missing token")
         scheme, _, token = str(given).partition(" ")
         if scheme.lower() != _SCHEME or not self._tokens.has(token.strip().encode()):
-            return _unauthenticated("INVALID", "the call's token is none of this server's")
+            return _unauthenticated("INVALID", "unknown token")
         return None
 
 
 def _unauthenticated(what: str, problem: str) -> Refusal:
     return Refusal(
-        f"{problem}; send the metadata '{_FIELD}: Bearer TOKEN' with a token that the server's "
-        f"operator gave you (the Python client has it from NEGSERVE_TOKEN or NEGSERVE_TOKEN_FILE)",
+        f"{problem}; send the metadata '{_FIELD}: Bearer TOKEN' with a token from the server's "
+        f"operator (the Python client reads it from NEGSERVE_TOKEN or NEGSERVE_TOKEN_FILE)",
         reason=f"CREDENTIALS_{what}",
         key=_FIELD,
         expected="Bearer TOKEN",

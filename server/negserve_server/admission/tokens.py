@@ -1,4 +1,4 @@
-"""The tokens that callers need: a file of them, which may change while the server runs."""
+"""The tokens of callers: a file, which may change while the server runs."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from negserve_server.errors import MalformedFile
 
 logger = logging.getLogger(__name__)
 
-#: A guess must not hit one.
-LEAST_CHARACTERS = 16
-#: How often the file is looked at, at most.
-_LOOK_SECONDS = 1.0
+#: Shorter tokens could be guessed.
+MIN_CHARACTERS = 16
+#: Shortest interval between checks of the file.
+_CHECK_SECONDS = 1.0
 
 
 class Tokens:
     """The tokens of a file.
 
-    One a line; blank lines and those that begin with ``#`` do not count. When the file changes,
-    its new tokens count within a second of the next call; if it can't be read then, those before
-    stay, and the log says so.
+    One a line; blank lines and those that begin with ``#`` are ignored. A change of the file takes
+    effect within a second. If it can't be read then, the previous tokens stay valid, and an error
+    is logged.
 
     :param path: the file
     :raises MalformedFile: naming file, line and limit, never a token
@@ -33,31 +33,31 @@ class Tokens:
         self._path = path
         self._seen = _state(path)
         self._tokens = _read(path)
-        self._looked_at = time.monotonic()
+        self._checked_at = time.monotonic()
 
     def __repr__(self) -> str:
         return f"Tokens({str(self._path)!r}, {len(self._tokens)} of them)"
 
     def has(self, token: bytes) -> bool:
-        """Tell whether a token is one of them, in a time that does not depend on which."""
-        self._look()
+        """Tell whether a token is valid, in constant time."""
+        self._reload_if_changed()
         found = [hmac.compare_digest(token, each) for each in self._tokens]
         return any(found)
 
     def read(self) -> None:
         """Read the file again now, changed or not.
 
-        :raises MalformedFile: as at first; the tokens from before stay then
+        :raises MalformedFile: as the constructor; the previous tokens stay valid then
         """
         self._seen = _state(self._path)
         self._tokens = _read(self._path)
 
-    def _look(self) -> None:
+    def _reload_if_changed(self) -> None:
         now = time.monotonic()
-        if now - self._looked_at < _LOOK_SECONDS:
+        if now - self._checked_at < _CHECK_SECONDS:
             return
-        self._looked_at = now
-        # What it was before it is read: a change meanwhile is seen the next time.
+        self._checked_at = now
+        # Taken before the file is read, so that a change meanwhile is noticed next time.
         state = _state(self._path)
         if state == self._seen:
             return
@@ -65,13 +65,13 @@ class Tokens:
         try:
             self._tokens = _read(self._path)
         except MalformedFile as error:
-            logger.error("the tokens from before stay: %s", error)
+            logger.error("the previous tokens stay valid: %s", error)
         else:
-            logger.info("%d tokens read anew from %s", len(self._tokens), self._path)
+            logger.info("%d tokens read again from %s", len(self._tokens), self._path)
 
 
 def _state(path: Path) -> tuple[int, ...]:
-    """Give what changes with a file: empty if it can't be looked at."""
+    """Return what changes with a file; empty if it can't be read."""
     try:
         found = os.stat(path)
     except OSError:
@@ -97,10 +97,10 @@ def _read(path: Path) -> tuple[bytes, ...]:
                 path, number, "a token has a character that is not printable ASCII, or a blank; "
                 "make one with: openssl rand -hex 32",
             )  # fmt: skip
-        if len(token) < LEAST_CHARACTERS:
+        if len(token) < MIN_CHARACTERS:
             raise MalformedFile(
-                path, number, f"a token has {len(token)} characters, the least are "
-                f"{LEAST_CHARACTERS}; make one with: openssl rand -hex 32",
+                path, number, f"a token has {len(token)} characters, the minimum is "
+                f"{MIN_CHARACTERS}; make one with: openssl rand -hex 32",
             )  # fmt: skip
         tokens.append(token)
     if not tokens:

@@ -15,7 +15,7 @@ MAX_REQUEST_BYTES = 16 * 1024 * 1024
 #: count.
 MAX_REQUEST_VALUES = 2**18
 #: Seconds without a message after which a stream, or an upload, may be ended for another caller
-#: that needs its slot or room.
+#: that reached a limit.
 SILENT_SECONDS = 10.0
 
 
@@ -39,7 +39,7 @@ class Limits:
         least=1,
         help="Largest number of open streams. For one more, a stream that was silent for 10 "
         "seconds is ended; if there is none, the new one is refused.",
-        see="places",
+        see="limits-of-streams",
     )
     max_streams_per_connection: int = option(
         "N",

@@ -1,4 +1,4 @@
-"""How commands end when they are interrupted: at once, whatever they are at."""
+"""Exit of commands on Ctrl-C: at once, also from compiled code."""
 
 from __future__ import annotations
 
@@ -13,41 +13,41 @@ from typing import Any
 
 import click
 
-#: As shells have it: 128 and the number of SIGINT.
+#: Exit status by convention of shells: 128 plus the number of SIGINT.
 INTERRUPTED = 130
 
 
 class Commands(click.Group):
-    """A program that Ctrl-C ends at once, with status 130 and without a word.
+    """A command group that Ctrl-C ends at once, with status 130 and without a message.
 
-    Also in the midst of compiled code that runs for seconds; nothing is put in order. What serves
-    takes over with a signal handler of its event loop.
+    This also interrupts compiled code that runs for seconds; no clean-up runs. The server replaces
+    this by signal handlers of its event loop.
     """
 
     def main(self, *args: Any, **options: Any) -> Any:
-        """Run the program; given arguments, as a part of another one, which minds its signals."""
+        """Run the program. If called with arguments, leave signals to the caller."""
         if args or options or not _is_mine():
             return super().main(*args, **options)
         _watch()
-        _outlive_hang_ups()
-        # In its last steps Python would let the signal end the process with another status.
+        _ignore_sighup()
+        # While Python exits, the signal would end the process with another status.
         atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
         try:
             return super().main()
         finally:
-            # Also while Python ends, where it would print what a handler raises.
+            # Also while Python exits, when it would print the exception of a handler.
             signal.signal(signal.SIGINT, end_at_once)
             _flush()
 
 
 @contextmanager
 def ending_at_once() -> Iterator[None]:
-    """Let Ctrl-C end the process in this block, for what a program imports."""
+    """Let Ctrl-C end the process in this block; for the imports of a program."""
     if not _is_mine():
         yield
         return
     writer = _watch()
-    before = _outlive_hang_ups()
+    before = _ignore_sighup()
     try:
         yield
     finally:
@@ -62,14 +62,14 @@ def end_at_once(*_: object) -> None:
     os._exit(INTERRUPTED)
 
 
-def end_at_hang_up() -> None:
-    """Let SIGHUP end the process again: for commands that read nothing again."""
+def end_at_sighup() -> None:
+    """Let SIGHUP end the process again; for commands that do not reload files."""
     if signal.getsignal(signal.SIGHUP) is _do_nothing:
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
-def _outlive_hang_ups() -> Any:
-    """Let SIGHUP pass: it asks a server to read its files again, which it has not yet."""
+def _ignore_sighup() -> Any:
+    """Ignore SIGHUP, which asks a server to reload files, until it has read them."""
     before = signal.getsignal(signal.SIGHUP)
     if before is signal.SIG_DFL:
         signal.signal(signal.SIGHUP, _do_nothing)
@@ -81,7 +81,7 @@ def _do_nothing(*_: object) -> None:
 
 
 def _is_mine() -> bool:
-    # Not where SIGINT has another handler, or is ignored as in the background.
+    # Not if SIGINT has another handler, or is ignored, as in the background.
     return (
         threading.current_thread() is threading.main_thread()
         and signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -89,7 +89,7 @@ def _is_mine() -> bool:
 
 
 def _watch() -> int:
-    """Have a thread end the process; closing what this gives ends the thread."""
+    """Start a thread that ends the process on SIGINT; closing the returned descriptor ends it."""
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
 
@@ -109,5 +109,5 @@ def _flush() -> None:
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        # Python would try once more at its end, and complain.
+        # Python would flush again at exit, and print an error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,4 +1,4 @@
-"""The log: lines of one form on standard error, whoever writes them."""
+"""Logging: format, level and handler."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 class LogFormatter(logging.Formatter):
-    """One line for each record, with control characters escaped; tracebacks below it, indented.
+    """Formats a record as one line with control characters escaped, and tracebacks indented.
 
-    So no name or label moves a terminal's cursor, and none looks like a line of its own.
+    So no name or label can steer a terminal or look like a log line.
     """
 
     def __init__(self) -> None:
         super().__init__(_FORMAT)
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
-        """Give the line of a record."""
+        """Format the line of a record."""
         return printable(super().formatMessage(record))
 
     def formatException(self, ei: object) -> str:  # noqa: N802
-        """Give the lines of a traceback."""
+        """Format a traceback."""
         return _indented(super().formatException(ei))  # type: ignore[arg-type]
 
     def formatStack(self, stack_info: str) -> str:  # noqa: N802
-        """Give the lines of a stack."""
+        """Format a stack."""
         return _indented(super().formatStack(stack_info))
 
 
@@ -42,7 +42,7 @@ def _indented(lines: str) -> str:
 
 
 class _Handler(logging.StreamHandler[TextIO]):
-    """Writes to what is standard error then: a progress bar has lines go above it."""
+    """Writes to the current ``sys.stderr``, which a progress bar replaces while it is shown."""
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
@@ -54,7 +54,7 @@ class _Handler(logging.StreamHandler[TextIO]):
 
 
 def set_up(level: str) -> None:
-    """Let this process log.
+    """Set up logging of this process.
 
     :param level: one of :data:`LEVELS`
     """
@@ -63,17 +63,17 @@ def set_up(level: str) -> None:
 
 
 def set_level(level: str) -> None:
-    """Let less severe messages go.
+    """Log messages of this severity and above.
 
     :param level: one of :data:`LEVELS`
     """
     logging.getLogger().setLevel(level.upper())
-    # Its debug lines are thousands, about each instruction that it compiles.
+    # At debug it logs each instruction that it compiles.
     logging.getLogger("numba").setLevel(logging.WARNING)
 
 
 class LogLevel:
-    """The least severe messages to log: a level, or a file that holds one and may change.
+    """The log level: a word, or a file that holds one and may change.
 
     :param given: one of :data:`LEVELS`, or the path of a file
     :raises MalformedFile: if it is neither
@@ -89,11 +89,11 @@ class LogLevel:
 
     @property
     def is_in_file(self) -> bool:
-        """Tell whether it may change."""
+        """Whether the level may change."""
         return self._path is not None
 
     def read(self) -> str:
-        """Read the file again, if there is one, and give the level.
+        """Read the file again, if there is one, and return the level.
 
         :raises MalformedFile: if it does not hold a level
         """
@@ -108,7 +108,7 @@ def _read(path: Path) -> str:
         text = path.read_text(encoding="utf-8", errors="replace").strip()
     except OSError as error:
         raise MalformedFile(
-            path, None, f"no log level, which are {levels}, nor a file that holds one: "
+            path, None, f"neither a log level ({levels}) nor a readable file with one: "
             f"{error.strerror}{did_you_mean(str(path), LEVELS)}",
         ) from error  # fmt: skip
     if text.lower() not in LEVELS:

@@ -1,4 +1,4 @@
-"""What the operating system lets this process have: memory and threads."""
+"""Memory and threads that the operating system allows this process."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
 
 _CGROUPS = Path("/sys/fs/cgroup")
-#: Address space that a server takes at least, with a small graph: for libraries and compiled code,
-#: and for each core the stacks of its threads. On two cores 1,600 MB were too few, 1,750 enough;
-#: what is really used is a tenth.
+#: Address space that a server with a small graph reserves: for libraries and compiled code, and for
+#: each core the stacks of its threads. On two cores 1,600 MB were too few, 1,750 MB enough. A tenth
+#: of it is used.
 _ADDRESS_SPACE = 1664 * 2**20
 _ADDRESS_SPACE_PER_CORE = 64 * 2**20
 #: Threads that a server starts: gRPC's, and for each core those of the engine and of libraries.
 _THREADS = 16
 _THREADS_PER_CORE = 3
-#: Memory of a machine that does not tell.
+#: Assumed memory of a machine that does not state it.
 _MEMORY = 2**32
-#: Why there are no more, as far as one can look.
+#: Limits that an operator may have to raise.
 _THREAD_LIMITS = "ulimit -u, the pids limit of the container, or TasksMax of the service"
 
 
@@ -33,7 +33,7 @@ def cores() -> int:
 
 
 def memory_bytes() -> int:
-    """Give the memory that this process may use: the machine's, or less in a container."""
+    """Return the memory that this process may use: the machine's, or less in a container."""
     found = [float(_MEMORY)]
     if hasattr(os, "sysconf"):
         found = [float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))]
@@ -44,7 +44,7 @@ def memory_bytes() -> int:
 
 
 def _cgroup_bytes(root: Path, membership: Path) -> float:
-    """Give the least limit of the groups that the process is in, of either version."""
+    """Return the lowest limit of the process's control groups, of both versions."""
     folders = {root, root / "memory"}
     try:
         lines = membership.read_text().splitlines()
@@ -70,9 +70,9 @@ def _cgroup_bytes(root: Path, membership: Path) -> float:
 
 
 def check_process_limits() -> None:
-    """Refuse to start where libraries would fail half way, or end the process themselves.
+    """Refuse to start where libraries would fail later, or end the process.
 
-    :raises OSError: naming what is lacking and how to give more
+    :raises OSError: naming the limit, the need, and how to raise the limit
     """
     num_cores = cores()
     if resource is not None:
@@ -95,7 +95,7 @@ def check_process_limits() -> None:
 
 
 def _start_threads(number: int) -> int:
-    """Have so many threads at once, if that is possible, and give how many there were."""
+    """Start this many threads at the same time, and return how many could be started."""
     may_end = threading.Event()
     threads: list[threading.Thread] = []
     try:

@@ -1,4 +1,4 @@
-"""What is said while work takes long: a progress bar on a terminal, log lines elsewhere."""
+"""Progress of long work: a bar on a terminal, log lines elsewhere."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: What is done sooner needs no bar.
+#: Work that ends sooner gets no bar.
 _FIRST_SECONDS = 1.0
-#: Between two log lines.
+#: Interval of log lines.
 _LINE_SECONDS = 5.0
 
 
 @contextmanager
-def saying(what: str) -> Iterator[None]:
-    """Say what this block is at, as long as it is, and which kernels it compiles.
+def show_progress(what: str) -> Iterator[None]:
+    """Show that this block is at work, and which kernels it compiles.
 
     :param what: the work, such as ``loading dataset world``
     """
@@ -42,7 +42,7 @@ def saying(what: str) -> Iterator[None]:
 
 
 class _Work:
-    """Work under way, and a thread that says so."""
+    """Work in progress, and the code of the thread that shows it."""
 
     def __init__(self, what: str) -> None:
         self._what = what
@@ -53,7 +53,7 @@ class _Work:
         self._is_interactive = sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
 
     def note(self, kernel: str) -> None:
-        """Take the name of the kernel that compiles now."""
+        """Set the name of the kernel that is being compiled."""
         if kernel:
             self._kernel = kernel
         self._changed.set()
@@ -64,7 +64,7 @@ class _Work:
         self._changed.set()
 
     def run(self) -> None:
-        """Say it, until the end."""
+        """Show the work until it ends."""
         if self._is_interactive:
             self._changed.wait(_FIRST_SECONDS)
             if not self._is_over:
@@ -85,13 +85,13 @@ class _Work:
         return f"compiling the kernel {self._kernel}, {num_ready} of {num_kernels} are ready"
 
     def _show(self) -> None:
-        # Only here: elsewhere nobody needs to wait for its import.
+        # Imported here only, since it takes a while.
         from rich.console import Console
         from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
         class Screen(Console):
             def show_cursor(self, show: bool = True) -> bool:
-                """Leave it as it is: Ctrl-C ends the process at once, and would leave it hidden."""
+                """Keep the cursor visible: Ctrl-C ends the process without restoring it."""
                 del show
                 return False
 
@@ -101,7 +101,7 @@ class _Work:
             BarColumn(),
             TimeElapsedColumn(),
         )
-        # Lines of the log that come meanwhile go above the bar.
+        # Log lines are printed above the bar.
         with Progress(
             *columns, console=Screen(file=sys.stderr), transient=True, redirect_stdout=False
         ) as bar:

@@ -1,4 +1,4 @@
-"""SIGHUP: files are read again, and no call notices."""
+"""SIGHUP: files are read again, without an effect on open calls."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ logger = logging.getLogger(__name__)
 
 
 class Reloading:
-    """What SIGHUP does; to be made where it may come from then on.
+    """Handles SIGHUP from its construction on: reads files again.
 
-    A terminal that hangs up sends it, too: then there is nobody to read anything again for, and
-    the server ends in order, unless it was started to outlive its terminal (``nohup``).
+    A terminal that hangs up sends SIGHUP, too. Then the server drains and ends, unless it was
+    started to outlive its terminal (``nohup``).
     """
 
     def __init__(self) -> None:
@@ -27,25 +27,25 @@ class Reloading:
         signal.signal(signal.SIGHUP, self._note)
 
     def add(self, what: str, read: Callable[[], object]) -> None:
-        """Let something be read again.
+        """Register something to read again.
 
-        :param what: the noun, for the log
-        :param read: does it; may raise MalformedFile, and leaves what it had then
+        :param what: noun for the log
+        :param read: reads it again; may raise MalformedFile, and then keeps the previous content
         """
         self._parts[what] = read
 
     @property
     def is_due(self) -> bool:
-        """Tell whether SIGHUP came before anybody took it over."""
+        """Whether SIGHUP came before the event loop handles it."""
         return self._is_due
 
     @property
     def has_lost_terminal(self) -> bool:
-        """Tell whether the terminal that the server was started at is gone."""
+        """Whether the terminal that started the server is gone."""
         return self._has_terminal and not _has_terminal()
 
     def read(self) -> None:
-        """Read all again; what can't be read stays as it was, and the log says so."""
+        """Read everything again; what can't be read is kept and logged as an error."""
         self._is_due = False
         done = []
         for what, read in self._parts.items():

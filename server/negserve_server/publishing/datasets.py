@@ -1,4 +1,4 @@
-"""The graphs that a server holds."""
+"""The graphs that a server serves, by name."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from negserve_server.graph import TriplesFactory
 
 
 class Datasets(Mapping[str, TriplesFactory]):
-    """The graphs by name, in the order in which they are listed; some come while it serves.
+    """The graphs by name, in the order in which they are listed. Clients may add some.
 
-    :param graphs: those that are there from the start
+    :param graphs: the graphs at the start
     """
 
     def __init__(self, graphs: Mapping[str, TriplesFactory]) -> None:
@@ -34,7 +34,7 @@ class Datasets(Mapping[str, TriplesFactory]):
         return len(self._graphs)
 
     def add(self, name: str, factory: TriplesFactory) -> None:
-        """Hold another graph. A name never changes its graph.
+        """Add a graph. A name never changes its graph.
 
         :raises ValueError: if the name is taken
         """
@@ -44,13 +44,13 @@ class Datasets(Mapping[str, TriplesFactory]):
         self._last_used[name] = time.monotonic()
 
     def remove(self, name: str) -> None:
-        """Hold a graph no longer; streams that have it go on."""
+        """Remove a graph; streams that use it continue."""
         del self._graphs[name]
         self._last_used.pop(name, None)
 
     @contextmanager
     def in_use(self, name: str) -> Iterator[None]:
-        """Keep a graph from counting as idle while a stream is about it."""
+        """Count a graph as used while a stream uses it."""
         self._num_streams[name] += 1
         try:
             yield
@@ -61,20 +61,20 @@ class Datasets(Mapping[str, TriplesFactory]):
             self.note_use(name)
 
     def idle_seconds(self, name: str) -> float:
-        """How long no stream was about a graph; 0 while one is."""
+        """Seconds since a stream used a graph; 0 while one does."""
         if self._num_streams[name]:
             return 0.0
         return time.monotonic() - self._last_used[name]
 
     def note_use(self, name: str) -> None:
-        """Count a graph as used just now."""
+        """Count a graph as used now."""
         if name in self._graphs:
             self._last_used[name] = time.monotonic()
 
     def find(self, name: str, expected_fingerprint: str = "") -> TriplesFactory:
-        """Give a graph.
+        """Return a graph.
 
-        :param expected_fingerprint: what it must be; empty for any
+        :param expected_fingerprint: the fingerprint that it must have; empty for any
         :raises InvalidInput: with ``UNKNOWN_DATASET`` or ``FINGERPRINT_MISMATCH``
         """
         factory = self._graphs.get(name)
@@ -93,7 +93,7 @@ class Datasets(Mapping[str, TriplesFactory]):
 
 
 def check_fingerprint(name: str, expected: str, found: str) -> None:
-    """Refuse a dataset that is another graph than the caller thinks.
+    """Refuse a dataset that is not the graph that the caller expects.
 
     :raises InvalidInput: with ``FINGERPRINT_MISMATCH``
     """

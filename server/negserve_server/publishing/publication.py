@@ -1,4 +1,4 @@
-"""One graph on its way, from its announcement until it is served or given up."""
+"""One graph being published, from its announcement until it is served or has failed."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from contextlib import suppress
 from typing import Any
 
 from negserve.errors import InvalidRequestError
-from negserve_server.admission.stream import ServerStream
+from negserve_server.admission.server_stream import ServerStream
 from negserve_server.config.limits import SILENT_SECONDS
 from negserve_server.errors import Refusal
 from negserve_server.publishing.upload import Announcement, Upload
 
-#: What is wrong with the server, not with what the uploader sent.
-_OF_ALL = {"GRAPH_TOO_LARGE", "STORAGE_FAILED"}
+#: Reasons that do not depend on what the uploader sent.
+_SHARED_REASONS = {"GRAPH_TOO_LARGE", "STORAGE_FAILED"}
 
 
 class Publication:
     """A graph that clients announce, and one of them uploads.
 
     :ivar announcement: which graph
-    :ivar upload: what has come of it
-    :ivar uploader: the stream over which its triples come; None while there is none
-    :ivar has_room: whether all have come, and found room
-    :ivar is_building: whether the graph is made of them
-    :ivar gave_way: whether its upload was ended for another graph
+    :ivar upload: the data received
+    :ivar uploader: the stream that uploads it; None while there is none
+    :ivar has_room: whether the upload is complete and room is reserved for it
+    :ivar is_building: whether the graph is being built
+    :ivar was_evicted: whether its upload was ended for another graph
     """
 
     def __init__(self, announcement: Announcement) -> None:
@@ -33,38 +33,38 @@ class Publication:
         self.uploader: ServerStream[Any] | None = None
         self.has_room = False
         self.is_building = False
-        self.gave_way = False
+        self.was_evicted = False
         self._over = asyncio.Event()
         self._failure: Exception | None = None
 
     @property
     def has_uploader(self) -> bool:
-        """Whether a client sends its triples."""
+        """Whether a client uploads it."""
         return self.uploader is not None
 
     @property
     def owners(self) -> set[str]:
-        """Connection and token of the uploader, of which others may have more uploads."""
+        """Connection and token of the uploader."""
         if self.uploader is None:
             return set()
         return {self.uploader.connection, self.uploader.token} - {""}
 
     @property
     def silent_seconds(self) -> float:
-        """How long the uploader has sent nothing; 0 while there is nothing to wait for."""
+        """Seconds since the uploader sent something; 0 while nothing is expected from it."""
         return 0.0 if self.uploader is None or self.has_room else self.uploader.silent_seconds
 
-    def give_way(self, name: str) -> None:
-        """End the upload: another graph needs the room.
+    def evict(self, name: str) -> None:
+        """End the upload, because another graph needs the room.
 
-        :param name: of that one
+        :param name: name of the other graph
         """
         if self.uploader is None:
             return
-        self.gave_way = True
+        self.was_evicted = True
         if self.silent_seconds > SILENT_SECONDS:
             error = Refusal(
-                f"the graph {name!r} needs the room of this upload, of which nothing came for "
+                f"the graph {name!r} needs the room of this upload, which was silent for "
                 f"{SILENT_SECONDS:g} seconds; publish it again when it can be sent",
                 reason="STREAM_IDLE",
                 limit=SILENT_SECONDS,
@@ -81,15 +81,15 @@ class Publication:
         self.uploader.end(error)
 
     def end(self, failure: Exception | None = None) -> None:
-        """Wake all who wait."""
+        """Wake all waiting clients."""
         self._failure = failure
         self._over.set()
 
     async def wait(self, seconds: float, is_mine: bool) -> None:
-        """Wait until it is over, one way or the other, or the time is.
+        """Wait until it has ended, for a limited time.
 
-        :param is_mine: whether the caller sent the triples, and is told what is wrong with them
-        :raises Exception: what made the server fail
+        :param is_mine: whether the caller uploaded it, and so gets its errors
+        :raises Exception: the error of the publication, if it concerns the caller
         """
         with suppress(TimeoutError):
             await asyncio.wait_for(self._over.wait(), seconds)
@@ -99,6 +99,6 @@ class Publication:
         if (
             is_mine
             or not isinstance(failure, Refusal | InvalidRequestError)
-            or failure.reason in _OF_ALL
+            or failure.reason in _SHARED_REASONS
         ):
             raise failure

@@ -34,16 +34,15 @@ _UNFINISHED = ".unfinished-"
 
 
 class PublishFolder:
-    """Keeps graphs as files, whole or not at all, for one server at a time.
+    """Saves graphs to files, atomically, for one server at a time.
 
     A file ``NAME.npz`` holds ``version``, ``num_entities``, ``num_relations``, ``fingerprint``
     and per split its triples, uint32, shape (n, 3); of a graph with type constraints ``head_types``
     and ``tail_types``, pairs of relation and entity, uint32, shape (m, 2); of one with labels
-    ``entity_labels`` and ``relation_labels``, UTF-8 separated by NUL, uint8. It is written beside
-    its place and moved there when it is on the disk; what a killed server left unfinished is
-    removed.
+    ``entity_labels`` and ``relation_labels``, UTF-8 separated by NUL, uint8. It is written to a
+    temporary file, flushed and renamed. Temporary files of a killed server are removed.
 
-    :param path: the folder, made if it is not there
+    :param path: the folder, created if it is missing
     :raises OSError: if it can't be used, or another server uses it
     """
 
@@ -56,25 +55,25 @@ class PublishFolder:
         except BlockingIOError as error:
             os.close(self._lock)
             raise OSError(
-                f"{path}: another server keeps its graphs there; give each a folder of its own"
+                f"{path}: another server uses this folder; give each server its own"
             ) from error
         for left in path.glob(f"{_UNFINISHED}*"):
             try:
                 left.unlink()
             except OSError as error:
-                logger.warning("what an upload left behind stays there: %s", error)
+                logger.warning("can't remove an unfinished file: %s", error)
 
     def close(self) -> None:
-        """Leave the folder to another server."""
+        """Unlock the folder for another server."""
         os.close(self._lock)
 
     def load(self) -> dict[str, TriplesFactory]:
         """Load all graphs, by name, in the order of their names.
 
-        Files that are not named like a graph, and what is no file, are left alone: file systems
-        put such there, and opening a named pipe waits for ever.
+        Everything but files with the name of a graph is ignored: file systems put files there, and
+        opening a named pipe would block.
 
-        :raises MalformedFile: for a file that holds no graph, or another than it says
+        :raises MalformedFile: for a file that is not a graph, or not the one that it states
         """
         graphs = {}
         for file in sorted(self.path.iterdir()):
@@ -82,17 +81,17 @@ class PublishFolder:
             if name != file.name and LEGAL_NAME.fullmatch(name) and file.is_file():
                 graphs[name] = _load(file)
             elif file.name != _LOCK:
-                logger.warning("%s is left alone: it is no published graph", shortened(file))
+                logger.warning("%s is ignored: not a published graph", shortened(file))
         return graphs
 
     def save(self, name: str, factory: TriplesFactory) -> None:
-        """Keep a graph; once this returns it survives a crash.
+        """Save a graph. Once this returns, the graph survives a crash.
 
         :param name: a legal name of a dataset
-        :raises OSError: if it can't be written; then nothing is left of it
+        :raises OSError: if it can't be written; then no file is left
         """
         if not LEGAL_NAME.fullmatch(name):
-            raise ValueError(f"{name!r} is no legal name of a dataset")
+            raise ValueError(f"{name!r} is not a legal name of a dataset")
         finished = self.path / f"{name}{_ENDING}"
         handle, unfinished = tempfile.mkstemp(prefix=_UNFINISHED, dir=self.path)
         arrays: dict[str, Any] = {

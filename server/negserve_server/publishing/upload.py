@@ -1,4 +1,4 @@
-"""A graph that a client sends: what it announced, and what has come of it."""
+"""The upload of a graph: its announcement, and the data received."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from negserve_server.index.filter_index import check_ids
 LEGAL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", flags=re.ASCII)
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}", flags=re.ASCII)
 _ID_SPACE = 2**32
-#: Of a triple that has come: what all else is measured by.
+#: Memory of a received triple, the unit in which everything received is measured.
 _BYTES_PER_TRIPLE = 12
 _BYTES_PER_PAIR = 8
 
@@ -34,16 +34,16 @@ LABEL_KINDS: tuple[LabelKind, ...] = ("entity", "relation")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Announcement:
-    """What a client says of a graph before it sends it.
+    """What a client states about a graph before it sends it.
 
-    :ivar name: what the dataset shall be called
+    :ivar name: name of the dataset
     :ivar fingerprint: 64 hexadecimal digits
     :ivar num_entities: size of the entity id space
     :ivar num_relations: size of the relation id space
-    :ivar num_triples: how many triples will come, by split, in the order of the splits
-    :ivar num_pairs: how many pairs of relation and allowed entity will come, by slot; None for a
-        graph without type constraints
-    :ivar num_label_bytes: how many bytes of labels will come; None for a graph without labels
+    :ivar num_triples: number of triples by split, in the order of the splits
+    :ivar num_pairs: number of pairs of relation and allowed entity by slot; None for a graph
+        without type constraints
+    :ivar num_label_bytes: number of bytes of labels; None for a graph without labels
     :raises InvalidRequestError: naming the field, its value and what is legal
     """
 
@@ -95,31 +95,31 @@ class Announcement:
 
     @property
     def total(self) -> int:
-        """How many triples will come, of all splits together."""
+        """Number of triples of all splits."""
         return sum(self.num_triples.values())
 
     @property
     def num_ids(self) -> int:
-        """How large the id space is, entities and relations together."""
+        """Number of entities and relations."""
         return self.num_entities + self.num_relations
 
     @property
     def size(self) -> int:
-        """How much will come, in triples: type constraints and labels as many as have their bytes.
+        """Memory of the graph, in triples: bytes of type constraints and labels count as triples.
 
-        What a published graph takes of the room that there is for triples.
+        This is what the graph takes of the limit on triples.
         """
         pairs = 0 if self.num_pairs is None else sum(self.num_pairs.values())
         return self.total + in_triples(pairs, self.num_label_bytes or 0)
 
 
 def in_triples(num_pairs: int, num_label_bytes: int) -> int:
-    """Give the number of triples that have as many bytes as type constraints and labels."""
+    """Convert the bytes of type constraints and labels to a number of triples, rounded up."""
     return -(-(_BYTES_PER_PAIR * num_pairs + num_label_bytes) // _BYTES_PER_TRIPLE)
 
 
 def size_of(graph: TriplesFactory) -> int:
-    """Give :attr:`Announcement.size` of a graph that has come."""
+    """Return what :attr:`Announcement.size` is for a graph."""
     types = graph.type_constraints
     num_pairs = 0 if types is None else len(types.heads) + len(types.tails)
     num_bytes = sum(v.num_bytes for v in (graph.entities, graph.relations) if v is not None)
@@ -127,12 +127,12 @@ def size_of(graph: TriplesFactory) -> int:
 
 
 class _Part(NamedTuple):
-    """What is announced of a graph, piece by piece in the order in which it comes.
+    """One part of an announced graph, in the order of the upload.
 
-    :ivar member: of the request that brings it
+    :ivar member: field of the request that has it
     :ivar name: the split, the slot or the kind of labels
-    :ivar total: how much of it will come
-    :ivar what: what it is, for messages
+    :ivar total: number of items
+    :ivar what: noun for error messages
     """
 
     member: Member
@@ -142,10 +142,10 @@ class _Part(NamedTuple):
 
 
 class Upload:
-    """Takes what was announced of a graph, and makes a triples factory of it.
+    """Receives an announced graph, and builds its triples factory.
 
-    Holds 12 bytes a triple that has come, 8 a pair of type constraints, and the labels with 16
-    bytes each: never more than what was announced.
+    Holds 12 bytes for each triple received, 8 for each pair of type constraints, and the labels
+    with 16 bytes each: never more than was announced.
     """
 
     def __init__(self, announcement: Announcement) -> None:
@@ -161,12 +161,12 @@ class Upload:
 
     @property
     def num_received(self) -> int:
-        """How many triples have come."""
+        """Number of triples received."""
         return self._num_of("chunk")
 
     @property
     def size(self) -> int:
-        """How much has come, in triples, as :attr:`Announcement.size`."""
+        """Memory of what was received, in triples, as :attr:`Announcement.size`."""
         return self.num_received + in_triples(
             self._num_of("type_constraints"), self._num_label_bytes
         )
@@ -175,44 +175,44 @@ class Upload:
         return sum(count for (of, _), count in self._counts.items() if of == member)
 
     @property
-    def due(self) -> Member | None:
-        """Which request is due; None when all have come."""
-        part = self._due_part()
+    def expected(self) -> Member | None:
+        """The kind of request that comes next; None after the last."""
+        part = self._next_part()
         return None if part is None else part.member
 
     @property
     def is_complete(self) -> bool:
-        """Whether all have come."""
-        return self._due_part() is None
+        """Whether everything announced has arrived."""
+        return self._next_part() is None
 
-    def _due_part(self) -> _Part | None:
+    def _next_part(self) -> _Part | None:
         return next(
             (part for part in self._parts if self._counts[part.member, part.name] < part.total),
             None,
         )
 
     def add(self, split: Split, first_row: int, triples: NDArray[np.int64]) -> None:
-        """Take the next triples.
+        """Add the next triples.
 
-        :param first_row: how many of the split should have come before
+        :param first_row: number of triples of the split before these
         :param triples: shape (n, 3), at least one
-        :raises InvalidInput: if these are not the ones that are due
+        :raises InvalidInput: if these are not the next ones
         :raises IdOutOfRange: if an id is outside the announced id space
         """
-        self._check_due("chunk", split, f"triples of {split}", first_row, len(triples))
+        self._check_order("chunk", split, f"triples of {split}", first_row, len(triples))
         check_ids(triples, self._announcement.num_entities, self._announcement.num_relations)
         self._triples[split].append(triples.astype(np.uint32))
         self._counts["chunk", split] += len(triples)
 
     def add_type_constraints(self, slot: Slot, first_row: int, pairs: NDArray[np.int64]) -> None:
-        """Take the next type constraints.
+        """Add the next type constraints.
 
-        :param first_row: how many of the slot should have come before
+        :param first_row: number of pairs of the slot before these
         :param pairs: of relation and allowed entity, shape (n, 2), at least one
-        :raises InvalidInput: if these are not the ones that are due, sorted and different
+        :raises InvalidInput: if these are not the next ones, sorted and different
         :raises IdOutOfRange: if an id is outside the announced id space
         """
-        self._check_due("type_constraints", slot, f"pairs of {slot}s", first_row, len(pairs))
+        self._check_order("type_constraints", slot, f"pairs of {slot}s", first_row, len(pairs))
         sizes = self._announcement.num_relations, self._announcement.num_entities
         for column, name, size in zip(pairs.T, ("relation", slot), sizes, strict=True):
             wrong = (column < 0) | (column >= size)
@@ -234,19 +234,19 @@ class Upload:
         self._counts["type_constraints", slot] += len(pairs)
 
     def add_labels(self, kind: LabelKind, first_id: int, labels: Sequence[str]) -> None:
-        """Take the next labels.
+        """Add the next labels.
 
-        :param first_id: how many of the kind should have come before
+        :param first_id: number of labels of the kind before these
         :param labels: at least one
-        :raises InvalidInput: if these are not the ones that are due, or more bytes than announced
+        :raises InvalidInput: if these are not the next ones, or have more bytes than announced
         :raises InvalidRequestError: for a label that is not legal
         """
-        self._check_due("labels", kind, f"labels of {kind} ids", first_id, len(labels))
+        self._check_order("labels", kind, f"labels of {kind} ids", first_id, len(labels))
         series = pl.Series(labels, dtype=pl.String)
         Vocabulary.check_labels(series)
         num_bytes = int(series.str.len_bytes().sum())
         left = (self._announcement.num_label_bytes or 0) - self._num_label_bytes - num_bytes
-        # What comes last has to use them up.
+        # The last labels have to use up the announced bytes.
         is_last = kind == LABEL_KINDS[-1] and first_id + len(labels) == (
             self._announcement.num_relations
         )
@@ -259,13 +259,13 @@ class Upload:
         self._counts["labels", kind] += len(labels)
         self._num_label_bytes += num_bytes
 
-    def _check_due(self, member: Member, name: str, what: str, first: int, count: int) -> None:
-        """Refuse what is not due.
+    def _check_order(self, member: Member, name: str, what: str, first: int, count: int) -> None:
+        """Refuse anything but the next piece.
 
         :raises InvalidInput: with ``STREAM_OUT_OF_ORDER``
         """
-        part = self._due_part()
-        assert part is not None, "nothing is read when all has come"
+        part = self._next_part()
+        assert part is not None, "nothing is read after the last piece"
         before = self._counts[part.member, part.name]
         room = part.total - before
         if (member, name, first) != (part.member, part.name, before) or not 0 < count <= room:
@@ -275,10 +275,10 @@ class Upload:
             )
 
     def build(self) -> TriplesFactory:
-        """Make the graph, and let go of what has come.
+        """Build the graph, and release the data received.
 
         :raises InvalidInput: with ``FINGERPRINT_MISMATCH`` if it is not the announced one
-        :raises InvalidRequestError: for a label that came twice
+        :raises InvalidRequestError: for a duplicate label
         """
         announcement = self._announcement
         splits: dict[str, NDArray[np.uint32]] = {}
@@ -308,8 +308,8 @@ class Upload:
         )
         if factory.fingerprint != announcement.fingerprint:
             raise InvalidInput(
-                f"the graph that came has fingerprint {factory.fingerprint}, announced was "
-                f"{announcement.fingerprint}; compute it as the protocol document says",
+                f"the uploaded graph has fingerprint {factory.fingerprint}, announced was "
+                f"{announcement.fingerprint}; compute it as docs/protocol.md says",
                 reason="FINGERPRINT_MISMATCH",
                 value=announcement.fingerprint,
                 limit=(factory.fingerprint,),
@@ -330,7 +330,7 @@ def _parts(announcement: Announcement) -> Iterator[_Part]:
 
 def _out_of_order(found: str, expected: str) -> InvalidInput:
     return InvalidInput(
-        f"{found} came where {expected} were due; send what was announced, in order",
+        f"expected {expected}, got {found}; send what was announced, in order",
         reason="STREAM_OUT_OF_ORDER",
         value=found,
         expected=expected,

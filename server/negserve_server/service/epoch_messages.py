@@ -1,4 +1,4 @@
-"""The messages of a ``SampleEpoch`` stream: made ahead of the client, within bounds."""
+"""The messages of a ``SampleEpoch`` stream, prepared ahead of the client within bounds."""
 
 from __future__ import annotations
 
@@ -8,43 +8,49 @@ from collections.abc import AsyncGenerator, Generator
 
 from negserve.types.triples import narrowest_dtype
 from negserve.v1 import sampler_pb2 as pb
-from negserve_server.admission.ahead import Ahead, Share
-from negserve_server.admission.turns import Account, Turns
+from negserve_server.admission.fair_queue import Flow
+from negserve_server.admission.scheduler import Scheduler
+from negserve_server.admission.send_budget import BudgetShare, SendBudget
 from negserve_server.graph import TriplesFactory
 from negserve_server.graph.epoch import Epoch
 from negserve_server.sampling.slices import work_of
 from negserve_server.service import messages
 
-#: Messages of this size, and up to one batch more, move most bytes per second over loopback.
+#: Messages of this size, and up to one batch more, have the highest throughput over loopback.
 _MESSAGE_BYTES = 384 * 1024
-#: Messages that are made while the client takes one: one a core of a small machine.
+#: Messages prepared while the client receives one: one for each core of a small machine.
 _MESSAGES_AHEAD = 2
 
 
 class EpochMessages:
     """Makes the messages of one stream.
 
-    :param turns: where
-    :param ahead: how large messages may be
-    :param share: what the stream holds
-    :param max_seconds: age at which no more are begun: clients open the stream again
+    :param scheduler: runs the work
+    :param send_budget: bounds the size of messages
+    :param budget: the share of this stream
+    :param max_seconds: age of the stream after which no message is begun: clients open it again
     """
 
     def __init__(
-        self, factory: TriplesFactory, epoch: Epoch, turns: Turns, ahead: Ahead, share: Share,
+        self,
+        factory: TriplesFactory,
+        epoch: Epoch,
+        scheduler: Scheduler,
+        send_budget: SendBudget,
+        budget: BudgetShare,
         max_seconds: float,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._factory = factory
         self._epoch = epoch
-        self._turns = turns
-        self._ahead = ahead
-        self._share = share
-        self._account = Account()
+        self._scheduler = scheduler
+        self._send_budget = send_budget
+        self._budget = budget
+        self._flow = Flow()
         self._deadline = asyncio.get_running_loop().time() + max_seconds
         self._num_batches = len(epoch)
         self._next = 0
-        #: First batch, size, and what will be the message.
-        self._coming: deque[tuple[int, int, asyncio.Future[bytes]]] = deque()
+        #: Prepared messages: first batch, size in bytes, message.
+        self._prepared: deque[tuple[int, int, asyncio.Future[bytes]]] = deque()
         config = epoch.config
         id_bytes = 2 * narrowest_dtype(factory.num_entities).itemsize
         id_bytes += narrowest_dtype(factory.num_relations).itemsize + (4 if config.weights else 0)
@@ -53,23 +59,23 @@ class EpochMessages:
         )
 
     async def all(self) -> AsyncGenerator[bytes, None]:
-        """Give the messages, in order."""
+        """Yield the messages in order."""
         try:
-            while self._coming or self._may_begin:
-                if not self._coming:
+            while self._prepared or self._may_begin:
+                if not self._prepared:
                     step = self._step()
-                    await self._share.take(step * self._batch_bytes)
+                    await self._budget.reserve(step * self._batch_bytes)
                     self._begin(step)
-                self._begin_ahead()
-                _, size, future = self._coming.popleft()
+                self._prepare()
+                _, size, future = self._prepared.popleft()
                 message = await future
                 del future
-                self._begin_ahead()
-                # What is made ahead of a client that stopped reading is dropped, and made again
-                # when it goes on: batches are pure functions.
-                self._share.begin_sending(size, self._drop)
+                self._prepare()
+                # Messages prepared for a client that stopped reading are dropped, and made again
+                # when it continues: batches are pure functions.
+                self._budget.begin_sending(size, self._drop)
                 yield message
-                self._share.end_sending()
+                self._budget.end_sending()
                 del message
         finally:
             self._drop()
@@ -82,15 +88,15 @@ class EpochMessages:
         return self._next == 0 or asyncio.get_running_loop().time() <= self._deadline
 
     def _step(self) -> int:
-        """Say how many batches the next message has: at least one."""
-        size = min(_MESSAGE_BYTES, self._ahead.fair_bytes)
+        """Return the number of batches of the next message, at least one."""
+        size = min(_MESSAGE_BYTES, self._send_budget.fair_bytes)
         step = max(1, -(-size // self._batch_bytes))
         return min(step, self._num_batches - self._next)
 
-    def _begin_ahead(self) -> None:
-        while len(self._coming) < _MESSAGES_AHEAD and self._may_begin:
+    def _prepare(self) -> None:
+        while len(self._prepared) < _MESSAGES_AHEAD and self._may_begin:
             step = self._step()
-            if not self._share.take_ahead(step * self._batch_bytes):
+            if not self._budget.try_reserve(step * self._batch_bytes):
                 return
             self._begin(step)
 
@@ -98,21 +104,21 @@ class EpochMessages:
         config = self._epoch.config
         work = work_of(step * config.batch_size, self._epoch.sampler.config.num_negs_per_pos)
         batches = range(self._next, self._next + step)
-        future = self._turns.begin(self._account, work, self._make(batches))
-        self._coming.append((self._next, step * self._batch_bytes, future))
+        future = self._scheduler.submit(self._flow, work, self._make(batches))
+        self._prepared.append((self._next, step * self._batch_bytes, future))
         self._next += step
 
     def _drop(self) -> None:
-        """Let go of what was made ahead."""
-        if not self._coming:
+        """Drop the prepared messages."""
+        if not self._prepared:
             return
-        self._next = self._coming[0][0]
-        for _, size, future in self._coming:
+        self._next = self._prepared[0][0]
+        for _, size, future in self._prepared:
             if future.done() and not future.cancelled():
-                future.exception()  # which another one told, or will
+                future.exception()  # retrieved, so that asyncio does not log it
             future.cancel()
-            self._share.give_back(size)
-        self._coming.clear()
+            self._budget.release(size)
+        self._prepared.clear()
 
     def _make(self, indices: range) -> Generator[None, None, bytes]:
         """Make a message of some batches, in steps."""

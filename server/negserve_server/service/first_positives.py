@@ -1,4 +1,4 @@
-"""Whether the first positives of a stream are triples of the graph at all."""
+"""A check whether the first positives of a stream are triples of the graph."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from numpy.typing import NDArray
 from negserve_server.graph import TriplesFactory
 from negserve_server.graph.sorted_triples import are_among
 
-#: Positives that are looked at. With so many, a share is known within 0.03 (two standard errors).
-NUM_LOOKED_AT = 1000
+#: Number of positives checked. It gives a share within 0.03 (two standard errors).
+NUM_CHECKED = 1000
 #: Trainers that add triples of their own, or evaluate some, know more of theirs. Of ids that were
 #: given in another order, the graph's density is known: 0.00001 for FB15k-237, 0.007 for UMLS.
-LEAST_KNOWN = 0.1
+MIN_KNOWN = 0.1
 #: If half of so many are known, all others need not be looked at: of streams that know less than
-#: ``LEAST_KNOWN``, 1 in 10^15 does so.
-_GLANCE = 64
+#: ``MIN_KNOWN``, 1 in 10^15 does so.
+_FIRST_SAMPLE = 64
 
 
 class FirstPositives:
-    """Keeps the first positives of a stream until there are enough to judge.
+    """Keeps the first positives of a stream until there are enough to check.
 
     :param name: of the dataset
     :param factory: the dataset
@@ -29,30 +29,30 @@ class FirstPositives:
         self._name = name
         self.factory = factory
         self._kept: list[NDArray[np.int64]] = []
-        self._num_lacking = NUM_LOOKED_AT
+        self._num_lacking = NUM_CHECKED
 
     def add(self, positives: NDArray[np.int64]) -> None:
-        """Take a batch, shape (n, 3)."""
+        """Add a batch, shape (n, 3)."""
         if self._num_lacking:
             self._kept.append(positives[: self._num_lacking].copy())
             self._num_lacking -= len(self._kept[-1])
 
     @property
-    def are_due(self) -> bool:
-        """Whether there are enough of them, and nobody has judged."""
+    def are_complete(self) -> bool:
+        """Whether there are enough positives, and they were not checked yet."""
         return not self._num_lacking and bool(self._kept)
 
-    def judge(self) -> str | None:
-        """Say what is wrong if most are unknown; to be called once.
+    def check(self) -> str | None:
+        """Return a warning if most positives are unknown; to be called once.
 
-        Takes below a millisecond if all is well, else some.
+        Takes less than a millisecond if most are known, else a few.
         """
         positives = np.concatenate(self._kept)
         self._kept.clear()
-        if self._num_known(positives[:_GLANCE]) >= _GLANCE / 2:
+        if self._num_known(positives[:_FIRST_SAMPLE]) >= _FIRST_SAMPLE / 2:
             return None
         num_known = self._num_known(positives)
-        if num_known >= LEAST_KNOWN * len(positives):
+        if num_known >= MIN_KNOWN * len(positives):
             return None
         return (
             f"{num_known} of the first {len(positives)} positives are triples of dataset "

@@ -12,9 +12,9 @@ import grpc
 from google.protobuf.message import Message
 
 from negserve.v1 import sampler_pb2 as pb
-from negserve_server.admission.refusal import refuse
-from negserve_server.admission.stream import ServerStream
-from negserve_server.admission.streams import OpenStreams
+from negserve_server.admission.admission_control import AdmissionControl
+from negserve_server.admission.server_stream import ServerStream
+from negserve_server.admission.status import refuse
 from negserve_server.errors import InvalidInput
 from negserve_server.service.servicer import SamplerServicer
 
@@ -25,26 +25,26 @@ if TYPE_CHECKING:
     _Handler = grpc.RpcMethodHandler[Any, Any]  # subscriptable for type checkers only
 
 
-def make_handler(servicer: SamplerServicer, streams: OpenStreams) -> grpc.GenericRpcHandler:
+def make_handler(servicer: SamplerServicer, admission: AdmissionControl) -> grpc.GenericRpcHandler:
     """Make the handlers of all methods of the service.
 
     Messages are parsed here, not by grpc, which would answer bytes that are no message with
     UNKNOWN and no reason.
     """
     handlers = {
-        "Sample": many_requests(servicer.sample, pb.SampleRequest, streams),
+        "Sample": many_requests(servicer.sample, pb.SampleRequest, admission),
         "SampleEpoch": one_request(
-            servicer.sample_epoch, pb.SampleEpochRequest, streams, is_short=False
+            servicer.sample_epoch, pb.SampleEpochRequest, admission, is_short=False
         ),
-        "Contains": many_requests(servicer.contains, pb.ContainsRequest, streams),
-        "GetServer": one_request(servicer.get_server, pb.GetServerRequest, streams),
-        "ListDatasets": one_request(servicer.list_datasets, pb.ListDatasetsRequest, streams),
-        "GetDataset": one_request(servicer.get_dataset, pb.GetDatasetRequest, streams),
+        "Contains": many_requests(servicer.contains, pb.ContainsRequest, admission),
+        "GetServer": one_request(servicer.get_server, pb.GetServerRequest, admission),
+        "ListDatasets": one_request(servicer.list_datasets, pb.ListDatasetsRequest, admission),
+        "GetDataset": one_request(servicer.get_dataset, pb.GetDatasetRequest, admission),
         "GetRelationStatistics": one_request(
-            servicer.get_relation_statistics, pb.GetRelationStatisticsRequest, streams
+            servicer.get_relation_statistics, pb.GetRelationStatisticsRequest, admission
         ),
-        "GetVocabulary": one_request(servicer.get_vocabulary, pb.GetVocabularyRequest, streams),
-        "Publish": many_requests(servicer.publish, pb.PublishRequest, streams),
+        "GetVocabulary": one_request(servicer.get_vocabulary, pb.GetVocabularyRequest, admission),
+        "Publish": many_requests(servicer.publish, pb.PublishRequest, admission),
     }
     return grpc.method_handlers_generic_handler(SERVICE.full_name, handlers)
 
@@ -52,7 +52,7 @@ def make_handler(servicer: SamplerServicer, streams: OpenStreams) -> grpc.Generi
 def one_request(
     method: Callable[[Any], Any],
     message_class: type[Message],
-    streams: OpenStreams,
+    admission: AdmissionControl,
     *,
     is_short: bool = True,
 ) -> _Handler:
@@ -62,7 +62,7 @@ def one_request(
     its requests without one, and never tell.
 
     :param method: gives the answer, or an awaitable of it, or an iterator of several
-    :param is_short: as of :meth:`OpenStreams.admit`
+    :param is_short: as of :meth:`AdmissionControl.admit`
     """
 
     async def begin(stream: ServerStream[Any]) -> AsyncGenerator[Message | bytes, None]:
@@ -74,7 +74,7 @@ def one_request(
         else:
             yield await answers if inspect.isawaitable(answers) else answers
 
-    return many_requests(begin, message_class, streams, is_short=is_short)
+    return many_requests(begin, message_class, admission, is_short=is_short)
 
 
 async def _only_request(stream: ServerStream[Any]) -> Message:
@@ -85,8 +85,8 @@ async def _only_request(stream: ServerStream[Any]) -> Message:
     request: Message | None = await stream.read()
     if request is None or await stream.read() is not None:
         raise InvalidInput(
-            f"{'no message' if request is None else 'a second message'} came where one request "
-            f"is due; send it, then half-close",
+            f"expected one request, got {'none' if request is None else 'a second one'}; send "
+            f"one, then half-close",
             reason="STREAM_OUT_OF_ORDER",
             value="nothing" if request is None else "a second message",
             expected="one request",
@@ -97,7 +97,7 @@ async def _only_request(stream: ServerStream[Any]) -> Message:
 def many_requests(
     method: Callable[[ServerStream[Any]], Any],
     message_class: type[Message],
-    streams: OpenStreams,
+    admission: AdmissionControl,
     *,
     is_short: bool = False,
     is_watch: bool = False,
@@ -105,14 +105,14 @@ def many_requests(
     """Make the handler of a method that reads its requests itself.
 
     :param method: gives an iterator of the answers
-    :param is_short: as of :meth:`OpenStreams.admit`
-    :param is_watch: as of :meth:`OpenStreams.admit`
+    :param is_short: as of :meth:`AdmissionControl.admit`
+    :param is_watch: as of :meth:`AdmissionControl.admit`
     """
 
     async def handle(_: object, context: _Context) -> None:
         stream = ServerStream[Any](context, message_class)
         try:
-            with streams.admit(stream, is_short=is_short, is_watch=is_watch):
+            with admission.admit(stream, is_short=is_short, is_watch=is_watch):
                 async with aclosing(method(stream)) as answers:
                     async for answer in answers:
                         await stream.write(answer)
@@ -121,7 +121,7 @@ def many_requests(
                 raise
             # What else was cancelled, something that several wait for, say, is a fault of ours.
             stream.discard()
-            with streams.leaving(stream, is_short=is_short):
+            with admission.closing(stream, is_short=is_short):
                 await refuse(context, error)
         finally:
             stream.close()

@@ -10,8 +10,8 @@ import grpc
 from grpc_health.v1 import health_pb2
 
 from negserve.types.text import MOST_CHARACTERS
-from negserve_server.admission.stream import ServerStream
-from negserve_server.admission.streams import OpenStreams, draining
+from negserve_server.admission.admission_control import AdmissionControl, draining
+from negserve_server.admission.server_stream import ServerStream
 from negserve_server.errors import InvalidInput
 from negserve_server.publishing.datasets import Datasets
 from negserve_server.service.handlers import SERVICE, many_requests, one_request
@@ -90,13 +90,13 @@ class Health:
         return _STATUS.NOT_SERVING if self._is_draining else _STATUS.SERVING
 
 
-def make_health_handler(health: Health, streams: OpenStreams) -> grpc.GenericRpcHandler:
+def make_health_handler(health: Health, admission: AdmissionControl) -> grpc.GenericRpcHandler:
     """Make the handlers of ``grpc.health.v1``."""
     request_class = health_pb2.HealthCheckRequest
     return grpc.method_handlers_generic_handler(
         HEALTH_SERVICE.full_name,
         {
-            "Check": one_request(health.check, request_class, streams),
-            "Watch": many_requests(health.watch, request_class, streams, is_watch=True),
+            "Check": one_request(health.check, request_class, admission),
+            "Watch": many_requests(health.watch, request_class, admission, is_watch=True),
         },
     )

@@ -9,8 +9,8 @@ from typing import Any
 import grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
-from negserve_server.admission.stream import ServerStream
-from negserve_server.admission.streams import OpenStreams
+from negserve_server.admission.admission_control import AdmissionControl
+from negserve_server.admission.server_stream import ServerStream
 from negserve_server.errors import InvalidInput
 from negserve_server.service.handlers import SERVICE, many_requests
 from negserve_server.service.health import HEALTH_SERVICE
@@ -19,7 +19,7 @@ from negserve_server.service.health import HEALTH_SERVICE
 _MOST_BYTES = 4096
 
 
-def make_reflection_handler(streams: OpenStreams) -> grpc.GenericRpcHandler:
+def make_reflection_handler(admission: AdmissionControl) -> grpc.GenericRpcHandler:
     """Make the handler of ``grpc.reflection.v1alpha``."""
     names = (SERVICE.full_name, HEALTH_SERVICE.full_name, reflection.SERVICE_NAME)
     servicer: Any = reflection.aio.ReflectionServicer(names)
@@ -34,7 +34,7 @@ def make_reflection_handler(streams: OpenStreams) -> grpc.GenericRpcHandler:
     request_class = reflection_pb2.ServerReflectionRequest
     return grpc.method_handlers_generic_handler(
         reflection.SERVICE_NAME,
-        {"ServerReflectionInfo": many_requests(answer, request_class, streams)},
+        {"ServerReflectionInfo": many_requests(answer, request_class, admission)},
     )
 
 

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from negserve.types.config import SPLITS
 from negserve.types.corrupted_batch import CorruptedBatch, join_batches
 from negserve.v1 import sampler_pb2 as pb
-from negserve_server.admission.ahead import Ahead
-from negserve_server.admission.stream import ServerStream
-from negserve_server.admission.turns import Account, Turns
+from negserve_server.admission.fair_queue import Flow
+from negserve_server.admission.scheduler import Scheduler
+from negserve_server.admission.send_budget import SendBudget
+from negserve_server.admission.server_stream import ServerStream
 from negserve_server.config.limits import Limits, check_limit
 from negserve_server.errors import InvalidInput
 from negserve_server.graph import TriplesFactory
@@ -27,21 +28,21 @@ from negserve_server.graph.vocabulary import Vocabulary
 from negserve_server.index import FilterIndex
 from negserve_server.publishing.datasets import Datasets
 from negserve_server.publishing.publication import Publication
-from negserve_server.publishing.publications import Publications
+from negserve_server.publishing.publisher import Publisher
 from negserve_server.publishing.upload import Upload
 from negserve_server.sampling import ALGORITHM_VERSION, RelationCounts, Sampler
 from negserve_server.sampling.slices import slices_of, work_of
 from negserve_server.service import messages
 from negserve_server.service.epoch_messages import EpochMessages
 from negserve_server.service.first_positives import FirstPositives
-from negserve_server.service.remarks import Remarks
+from negserve_server.service.operator_warnings import OperatorWarnings
 
 _T = TypeVar("_T")
 _Item = TypeVar("_Item")
 
-#: Which is read from the disk.
+#: Read once, as it comes from the disk.
 _VERSION = version("negserve")
-#: Up to so many negatives (some 0.1 ms) a hop to another thread costs more than the work.
+#: Up to this many negatives (some 0.1 ms) a switch to a thread costs more than the work.
 _SHORT_WORK = 10_000
 _LABEL_BYTES_PER_MESSAGE = 256 * 1024
 _LABELS_PER_MESSAGE = 8192
@@ -49,12 +50,12 @@ _LABELS_PER_MESSAGE = 8192
 _RELATIONS_PER_MESSAGE = 8192
 #: Some 500 bytes each.
 _DATASETS_PER_MESSAGE = 32
-#: Largest answer of a list, about.
+#: Approximate size of the largest message of a list.
 _PIECE_BYTES = 256 * 1024
-#: How much work a piece of a list is, as a number of negatives.
+#: Work of one message of a list, as a number of negatives.
 _PIECE_WORK = 1 << 15
-#: A client that has to wait for a graph hears that often that it is on its way.
-_SIGN_OF_LIFE_SECONDS = 0.5
+#: Interval of progress messages to a client that waits for a graph.
+_PROGRESS_SECONDS = 0.5
 _STAGE = pb.PublishProgress.Stage
 
 
@@ -62,20 +63,20 @@ class SamplerServicer:
     """Answers the RPCs of ``negserve.v1.SamplerService``.
 
     :param datasets: the graphs
-    :param publications: those that clients send
-    :param limits: what may be asked for
-    :param turns: whose work is done next
+    :param publisher: takes graphs from clients
+    :param limits: how much callers may ask for
+    :param scheduler: runs the work of streams
     """
 
     def __init__(
-        self, datasets: Datasets, publications: Publications, limits: Limits, turns: Turns
+        self, datasets: Datasets, publisher: Publisher, limits: Limits, scheduler: Scheduler
     ) -> None:
         self._datasets = datasets
-        self._publications = publications
+        self._publisher = publisher
         self._limits = limits
-        self._turns = turns
-        self._ahead = Ahead(limits.max_ahead_bytes)
-        self._remarks = Remarks()
+        self._scheduler = scheduler
+        self._send_budget = SendBudget(limits.max_ahead_bytes)
+        self._warnings = OperatorWarnings()
 
     async def sample(
         self, stream: ServerStream[pb.SampleRequest]
@@ -88,7 +89,7 @@ class SamplerServicer:
         configuration = first.configuration
         factory = self._datasets.find(configuration.dataset, configuration.expected_fingerprint)
         name = configuration.dataset
-        with self._datasets.in_use(name), self._ahead.open() as share:
+        with self._datasets.in_use(name), self._send_budget.open() as budget:
             sampler = await self._in_thread(self._configure, factory, configuration.sampler)
             del first, configuration  # which may be large
             yield pb.SampleResponse(
@@ -96,26 +97,28 @@ class SamplerServicer:
                     fingerprint=factory.fingerprint, sampler=messages.encode_config(sampler.config)
                 )
             )
-            self._remarks.of_leakage(name, factory, sampler.config.filter_splits, epochs=False)
+            self._warnings.warn_of_leakage(
+                name, factory, sampler.config.filter_splits, epochs=False
+            )
             first_positives = FirstPositives(name, factory)
-            account, answered = Account(), time.monotonic()
+            flow, answered = Flow(), time.monotonic()
             k = sampler.config.num_negs_per_pos
             while (request := await stream.read()) is not None:
-                account.note_pause(time.monotonic() - answered)
+                flow.record_pause(time.monotonic() - answered)
                 _expect(request.WhichOneof("message"), "positives")
                 count = min(messages.count_ids(request.positives.triples.heads), self._max_triples)
                 size = messages.batch_bytes(sampler, count)
-                await share.take(size)
+                await budget.reserve(size)
                 work = work_of(count, k)
                 steps = self._corrupt(sampler, request.positives, first_positives)
                 if work <= _SHORT_WORK:
-                    answer = await self._turns.call_here(account, work, _at_once, steps)
+                    answer = await self._scheduler.run_inline(flow, work, _at_once, steps)
                 else:
-                    answer = await self._turns.steps(account, work, steps)
+                    answer = await self._scheduler.run_steps(flow, work, steps)
                 del request
-                share.begin_sending(size)
+                budget.begin_sending(size)
                 yield answer
-                share.end_sending()
+                budget.end_sending()
                 answered = time.monotonic()
 
     def _configure(self, factory: TriplesFactory, message: pb.SamplerConfig) -> Sampler:
@@ -143,8 +146,8 @@ class SamplerServicer:
         messages.encode_batch(
             join_batches(batches), answer.batch
         )  # in place: a message is copied into another
-        if first_positives.are_due and (text := first_positives.judge()):
-            self._remarks.of_unknown_positives(first_positives.factory, text)
+        if first_positives.are_complete and (text := first_positives.check()):
+            self._warnings.warn_of_unknown_positives(first_positives.factory, text)
             answer.notices.add(kind=pb.Notice.KIND_UNKNOWN_POSITIVES, text=text)
         return answer.SerializeToString()
 
@@ -153,9 +156,9 @@ class SamplerServicer:
     ) -> AsyncGenerator[pb.SampleEpochResponse | bytes, None]:
         """Answer ``SampleEpoch``; further messages are made while the client takes the last one."""
         factory = self._datasets.find(request.dataset, request.expected_fingerprint)
-        with self._datasets.in_use(request.dataset), self._ahead.open() as share:
+        with self._datasets.in_use(request.dataset), self._send_budget.open() as budget:
             epoch = await self._in_thread(self._open_epoch, factory, request)
-            self._remarks.of_leakage(
+            self._warnings.warn_of_leakage(
                 request.dataset, factory, epoch.sampler.config.filter_splits, epochs=True
             )
             del request  # which may be large
@@ -168,7 +171,12 @@ class SamplerServicer:
                 )
             )
             epoch_messages = EpochMessages(
-                factory, epoch, self._turns, self._ahead, share, self._limits.max_stream_seconds
+                factory,
+                epoch,
+                self._scheduler,
+                self._send_budget,
+                budget,
+                self._limits.max_stream_seconds,
             )
             async with aclosing(epoch_messages.all()) as answers:
                 async for answer in answers:
@@ -193,21 +201,21 @@ class SamplerServicer:
         configuration = first.configuration
         factory = self._datasets.find(configuration.dataset, configuration.expected_fingerprint)
         splits = messages.decode_splits(configuration.splits, "splits")
-        with self._datasets.in_use(configuration.dataset), self._ahead.open() as share:
+        with self._datasets.in_use(configuration.dataset), self._send_budget.open() as budget:
             index = await self._in_thread(factory.filter_index, splits)
-            account = Account()
+            flow = Flow()
             while (request := await stream.read()) is not None:
                 _expect(request.WhichOneof("message"), "triples")
                 count = min(messages.count_ids(request.triples.heads), self._max_triples)
                 size = count // 8 + 64
-                await share.take(size)
-                answer = await self._turns.steps(
-                    account, work_of(count, 0), self._look_up(index, request.triples)
+                await budget.reserve(size)
+                answer = await self._scheduler.run_steps(
+                    flow, work_of(count, 0), self._look_up(index, request.triples)
                 )
                 del request
-                share.begin_sending(size)
+                budget.begin_sending(size)
                 yield answer
-                share.end_sending()
+                budget.end_sending()
 
     def _look_up(self, index: FilterIndex, message: pb.Triples) -> Generator[None, None, bytes]:
         """Make the answer to triples, in steps."""
@@ -278,19 +286,19 @@ class SamplerServicer:
     async def _pieces(
         self, items: Iterator[_Item], make: Callable[[_Item], bytes]
     ) -> AsyncGenerator[bytes, None]:
-        """Make the pieces of a list, each in a thread, once its client has taken the one before.
+        """Encode the messages of a list, each in a thread, once the client has taken the last one.
 
-        :param items: what each is made of
-        :param make: gives a message of about ``_PIECE_BYTES`` at most
+        :param items: contents of the messages
+        :param make: encodes one of them, to about ``_PIECE_BYTES`` at most
         """
-        account = Account()
-        with self._ahead.open() as share:
+        flow = Flow()
+        with self._send_budget.open() as budget:
             for item in items:
-                await share.take(_PIECE_BYTES)
-                piece = await self._turns.call(account, _PIECE_WORK, make, item)
-                share.begin_sending(_PIECE_BYTES)
+                await budget.reserve(_PIECE_BYTES)
+                piece = await self._scheduler.run(flow, _PIECE_WORK, make, item)
+                budget.begin_sending(_PIECE_BYTES)
                 yield piece
-                share.end_sending()
+                budget.end_sending()
 
     async def publish(
         self, stream: ServerStream[pb.PublishRequest]
@@ -302,26 +310,26 @@ class SamplerServicer:
         _expect(first.WhichOneof("message"), "announcement")
         announcement = messages.decode_announcement(first.announcement)
         is_mine = False
-        while not self._publications.is_served(announcement):
-            publication = self._publications.join(announcement)
+        while not self._publisher.is_served(announcement):
+            publication = self._publisher.join(announcement)
             if not publication.has_uploader:
                 is_mine = True
-                with self._publications.uploading(publication, stream) as upload:
+                with self._publisher.uploading(publication, stream) as upload:
                     yield pb.PublishResponse(
                         upload=pb.PublishUpload(
                             max_triples_per_chunk=self._limits.max_triples_per_message
                         )
                     )
                     stream.idle_timeout = self._limits.upload_idle_timeout
-                    while (due := upload.due) is not None:
+                    while (expected := upload.expected) is not None:
                         request = await stream.read() or pb.PublishRequest()
-                        _expect(request.WhichOneof("message"), due)
+                        _expect(request.WhichOneof("message"), expected)
                         await self._in_thread(self._take, upload, request)
-                        self._publications.note_arrival(publication)
+                        self._publisher.note_arrival(publication)
                         yield _progress(publication, is_mine)
             else:
                 yield _progress(publication, is_mine)
-            await publication.wait(_SIGN_OF_LIFE_SECONDS, is_mine)
+            await publication.wait(_PROGRESS_SECONDS, is_mine)
         yield pb.PublishResponse(
             published=pb.Published(
                 dataset=_describe(announcement.name, self._datasets[announcement.name]),
@@ -340,7 +348,7 @@ class SamplerServicer:
             upload.add_labels(*messages.decode_labels(request.labels))
 
     async def _in_thread(self, function: Callable[..., _T], *arguments: object) -> _T:
-        return await self._turns.call_aside(function, *arguments)
+        return await self._scheduler.run_blocking(function, *arguments)
 
 
 class _Labels:
@@ -375,7 +383,7 @@ class _Labels:
 
 
 def _at_once(steps: Generator[None, None, _T]) -> _T:
-    """Do all steps."""
+    """Run all steps."""
     while True:
         try:
             next(steps)
@@ -412,14 +420,14 @@ def _progress(publication: Publication, is_mine: bool) -> pb.PublishResponse:
     )
 
 
-def _expect(found: str | None, due: str) -> None:
-    if found != due:
+def _expect(found: str | None, expected: str) -> None:
+    if found != expected:
         raise InvalidInput(
-            f"the message holds {found or 'nothing'} where {due} is due: a stream begins with "
-            f"one configuration or announcement, and only that",
+            f"expected a message with {expected}, got {found or 'nothing'}: a stream begins with "
+            f"one configuration or announcement, and has no second one",
             reason="STREAM_OUT_OF_ORDER",
             value=found or "nothing",
-            expected=due,
+            expected=expected,
         )
 
 

@@ -224,14 +224,17 @@ def test_refused_calls_are_counted_and_logged_now_and_then(tmp_path: Path, token
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (["--token-file", "BAD"], "tokens, line 2: a token has 12 characters, the least are 16"),
+        (["--token-file", "BAD"], "tokens, line 2: a token has 12 characters, the minimum is 16"),
         (["--token-file", "/nowhere"], "/nowhere: can't read the tokens"),
         (["--tls-cert", "CERT"], "--tls-cert without --tls-key; TLS needs both"),
         (["--tls-key", "KEY"], "--tls-key without --tls-cert; TLS needs both"),
         (["--tls-client-ca", "CA"], "--tls-client-ca without --tls-cert and --tls-key"),
         (["--tls-cert", "CERT", "--tls-key", "/nowhere"], "/nowhere: can't be read"),
-        (["--tls-cert", "CA", "--tls-key", "KEY"], "no certificate in PEM with its private key"),
-        (["--tls-cert", "BAD", "--tls-key", "KEY"], "no certificate in PEM with its private key"),
+        (["--tls-cert", "CA", "--tls-key", "KEY"], "not a certificate in PEM with its private key"),
+        (
+            ["--tls-cert", "BAD", "--tls-key", "KEY"],
+            "not a certificate in PEM with its private key",
+        ),
         (
             ["--tls-cert", "CERT", "--tls-key", "KEY", "--tls-client-ca", "BAD"],
             "tokens: no certificates in PEM",

@@ -13,7 +13,7 @@ import pytest
 
 from negserve.v1 import sampler_pb2 as pb
 from negserve.v1.sampler_pb2_grpc import SamplerServiceStub
-from negserve_server.admission.streams import OpenStreams
+from negserve_server.admission.admission_control import AdmissionControl
 from negserve_server.config.limits import Limits
 from negserve_server.service import make_handler
 from tests.server.messages import CODE, TIMEOUT, refusal
@@ -41,7 +41,7 @@ def serving(
     target = []
     loop = asyncio.new_event_loop()
 
-    class Streams(OpenStreams):
+    class Streams(AdmissionControl):
         @contextmanager
         def admit(self, *arguments: Any, **options: Any) -> Iterator[None]:
             try:

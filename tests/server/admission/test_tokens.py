@@ -40,7 +40,7 @@ def test_each_line_is_a_token(tmp_path: Path):
     [
         ("", "holds no token; give one a line"),
         ("\n# nothing\n", "holds no token; give one a line"),
-        (f"{OLD}\nshort-secret\n", "line 2: a token has 12 characters, the least are 16"),
+        (f"{OLD}\nshort-secret\n", "line 2: a token has 12 characters, the minimum is 16"),
         ("# x\n\nsecret with a blank\n", "line 3: a token has a character that is not printable"),
         ("geheimer-schlüssel", "line 1: a token has a character that is not printable"),
         (b"\xff\xfe" + OLD.encode("utf-16-le"), "line 1: a token has a character that is not"),

@@ -62,7 +62,7 @@ def test_a_level_may_be_in_a_file(tmp_path: Path, content: str):
 @pytest.mark.parametrize(
     ("given_level", "told"),
     [
-        ("inof", "no log level, which are debug, info, warning, error, nor a file"),
+        ("inof", "neither a log level (debug, info, warning, error) nor a readable file"),
         ("inof", "did you mean 'info'?"),
         ("/no/such/file", "No such file"),
     ],

@@ -83,7 +83,7 @@ def test_without_a_terminal_there_is_a_line_every_few_seconds(
 ):
     monkeypatch.setattr(progress, "_LINE_SECONDS", 0.05)
     caplog.set_level(logging.INFO)
-    with progress.saying("loading dataset huge"):
+    with progress.show_progress("loading dataset huge"):
         until = time.monotonic() + 60
         while len(caplog.records) < 3:
             assert time.monotonic() < until

@@ -185,7 +185,7 @@ def test_a_server_at_a_terminal_ends_in_order_when_that_hangs_up(tmp_path: Path,
             wait_for(lambda: "SIGHUP: read again" in log.read_text())
             os.kill(pid, signal.SIGTERM)
         wait_for(lambda: "stopped" in log.read_text())
-        assert ("the terminal is gone" in log.read_text()) != is_kept
+        assert ("the terminal has hung up" in log.read_text()) != is_kept
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)

@@ -324,7 +324,7 @@ def test_if_the_uploader_fails_one_of_the_others_is_asked():
         told = [end.result(TIMEOUT) for end in ends]
         # Content of another graph is the fault of who sent it, not of who waits.
         assert len(asked) == 2
-        assert "the graph that came has fingerprint" in told[asked[0]]
+        assert "the uploaded graph has fingerprint" in told[asked[0]]
         assert sorted(told).count("published") == 3
 
 

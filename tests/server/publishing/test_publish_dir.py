@@ -104,7 +104,7 @@ def test_foreign_files_are_kept_and_reported(tmp_path: Path):
                 client.publish("folder", [[0, 0, 1]])
     told = log.read_text()
     for name in ("thesis.tex", ".nfs000000000000dead", "lost+found", "folder.npz", "pipe", "-.npz"):
-        assert f"{folder / name} is left alone: it is no published graph" in told
+        assert f"{folder / name} is ignored: not a published graph" in told
     assert (folder / "thesis.tex").read_text() == "mine"
     assert not (folder / ".unfinished-file").exists()
     assert (folder / ".unfinished-folder" / "file").exists()
@@ -142,7 +142,7 @@ def test_a_full_disk_is_told_to_all_who_publish_and_the_server_goes_on(tmp_path:
         assert [file.name for file in folder.iterdir()] == [".lock"]
         assert client.publish("small", [[0, 0, 1]]).num_triples == 1
         assert client.list_datasets() == ["world", "small"]
-    assert "published dataset mine can't be kept: " in log.read_text()
+    assert "published dataset mine can't be saved: " in log.read_text()
     assert "Traceback" not in log.read_text()
 
 
@@ -150,7 +150,7 @@ def test_a_folder_that_another_server_uses_is_an_error(tmp_path: Path):
     with server_process("--publish-dir", str(tmp_path)):
         status, told = serve(tmp_path)
     assert status == 1
-    assert f"{tmp_path}: another server keeps its graphs there" in told
+    assert f"{tmp_path}: another server uses this folder" in told
 
 
 def test_a_given_dataset_wins_over_the_same_graph_and_refuses_another(tmp_path: Path):

@@ -110,7 +110,7 @@ def test_a_save_that_fails_leaves_nothing(
         with pytest.raises(OSError, match="no space"):
             folder.save("small", small)
     assert [file.name for file in tmp_path.iterdir()] == [".lock"]
-    with pytest.raises(ValueError, match="no legal name"):
+    with pytest.raises(ValueError, match="not a legal name"):
         folder.save("../small", small)
     folder.save("small", small)
     assert list(folder.load()) == ["small"]
@@ -119,7 +119,7 @@ def test_a_save_that_fails_leaves_nothing(
 
 def test_one_server_at_a_time(tmp_path: Path):
     folder = PublishFolder(tmp_path)
-    with pytest.raises(OSError, match="another server keeps its graphs there"):
+    with pytest.raises(OSError, match="another server uses this folder"):
         PublishFolder(tmp_path)
     reopened(folder).close()
 

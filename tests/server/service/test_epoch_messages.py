@@ -14,7 +14,8 @@ import pytest
 from negserve import EpochConfig, SamplerConfig
 from negserve._protocol import messages
 from negserve.types.epoch import EpochBatch
-from negserve_server.admission.turns import Account, Turns
+from negserve_server.admission.fair_queue import Flow
+from negserve_server.admission.scheduler import Scheduler
 from negserve_server.config.limits import Limits
 from negserve_server.graph.epoch import Epoch
 from negserve_server.publishing.datasets import Datasets
@@ -41,8 +42,8 @@ def test_further_failures_are_not_logged(num_taken: int, monkeypatch: pytest.Mon
         return make(epoch, index)
 
     monkeypatch.setattr(Epoch, "batch_in_steps", batch_in_steps)
-    turns = Turns(1)
-    servicer = SamplerServicer(Datasets({"world": load("world")}), Mock(), Limits(), turns)
+    scheduler = Scheduler(1)
+    servicer = SamplerServicer(Datasets({"world": load("world")}), Mock(), Limits(), scheduler)
 
     async def main() -> None:
         asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
@@ -54,11 +55,11 @@ def test_further_failures_are_not_logged(num_taken: int, monkeypatch: pytest.Mon
                         taken += 1
                         for _ in range(2):  # what was begun meanwhile is done
                             await asyncio.to_thread(failed.acquire)
-                        await turns.call(Account(), 1, int)
+                        await scheduler.run(Flow(), 1, int)
         assert taken == num_taken
 
     asyncio.run(main())
-    turns.close()
+    scheduler.close()
     gc.collect()
     assert len(failures) >= 1 + num_taken
     assert told == []

@@ -12,7 +12,7 @@ import pytest
 
 from negserve import Client, SamplerConfig, ServerFaultError
 from negserve.v1 import sampler_pb2 as pb
-from negserve_server.admission.streams import OpenStreams
+from negserve_server.admission.admission_control import AdmissionControl
 from negserve_server.config.limits import Limits
 from negserve_server.graph import TriplesFactory
 from negserve_server.publishing.datasets import Datasets
@@ -55,7 +55,7 @@ def broken() -> Iterator[str]:
 
     async def serve() -> None:
         server = grpc.aio.server()
-        handler = make_handler(Broken(), OpenStreams(Limits()))  # type: ignore[arg-type]
+        handler = make_handler(Broken(), AdmissionControl(Limits()))  # type: ignore[arg-type]
         server.add_generic_rpc_handlers((handler,))
         target.append(f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}")
         await server.start()

@@ -11,7 +11,7 @@ import pytest
 from negserve.v1 import errors_pb2
 from negserve.v1 import sampler_pb2 as pb
 from negserve.v1.sampler_pb2_grpc import SamplerServiceStub
-from negserve_server.admission.refusal import STATUS_OF_REASON
+from negserve_server.admission.status import STATUS_OF_REASON
 from tests.server.messages import CODE, TIMEOUT, configuration, ids, positives, refusal
 
 BAD_POSITIVES = {

@@ -17,7 +17,7 @@ from negserve.types.invalid import invalid_configuration
 from negserve.types.text import printable, shortened
 from negserve.v1 import sampler_pb2 as pb
 from negserve.v1.sampler_pb2_grpc import SamplerServiceStub
-from negserve_server.admission.refusal import STATUS_OF_REASON, encode_status, message_of
+from negserve_server.admission.status import STATUS_OF_REASON, encode_status, message_of
 from negserve_server.errors import IdOutOfRange, InvalidInput
 from tests.server.messages import CODE, TIMEOUT, configuration, ids, refusal
 from tests.support.server_process import server_process

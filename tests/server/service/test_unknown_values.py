@@ -11,7 +11,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from negserve.v1 import sampler_pb2 as pb
 from negserve.v1.sampler_pb2_grpc import SamplerServiceStub
-from negserve_server.admission.refusal import STATUS_OF_REASON, encode_status
+from negserve_server.admission.status import STATUS_OF_REASON, encode_status
 from negserve_server.errors import InvalidInput
 from tests.server.messages import CODE, TIMEOUT, configuration, positives, refusal
 

@@ -122,7 +122,7 @@ def find_splits(path: Path) -> dict[str, Path]:
     :raises MalformedFile: if there is no training file, or two for one split
     """
     if not path.exists():
-        raise MalformedFile(path, None, "there is no such file or folder")
+        raise MalformedFile(path, None, "no such file or folder")
     if not path.is_dir():
         return {"training": path}
     files = {split: find_file(path, stem) for split, stem in _STEMS.items()}

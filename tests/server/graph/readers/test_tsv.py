@@ -188,7 +188,7 @@ def test_a_blank_line_does_not_change_how_other_lines_are_read(read: Read, data:
 
 def test_a_missing_file_or_folder_is_named(tmp_path: Path) -> None:
     missing = tmp_path / "nowhere"
-    with pytest.raises(MalformedFile, match="there is no such file or folder") as caught:
+    with pytest.raises(MalformedFile, match="no such file or folder") as caught:
         TriplesFactory.from_path(missing)
     assert caught.value.path == str(missing)
     with pytest.raises(MalformedFile, match="can't be read"):

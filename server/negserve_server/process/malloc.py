@@ -1,4 +1,4 @@
-"""What the C library does with freed memory: glibc keeps it, or gives it to the system."""
+"""Freed memory: whether glibc keeps it or returns it to the system."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import os
 #: Parameters of glibc's mallopt, from malloc.h.
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
-#: Larger arrays come from the system, and go back to it at once; glibc takes no larger number.
+#: Larger arrays come from the system, and return to it when freed. This is glibc's maximum.
 _MMAP_BYTES = 32 * 1024 * 1024
-#: So much free memory at the end of a heap is kept.
+#: Free memory kept at the end of a heap.
 _KEPT_BYTES = 64 * 1024 * 1024
 
 
 def keep_freed() -> None:
     """Keep some freed memory for the next answers, until :func:`give_back`.
 
-    Else glibc gives the arrays of each large answer back to the system, and the system clears
-    them for the next one, which took a third of the time of an answer with 524,288 negatives.
+    Otherwise glibc returns the arrays of each large answer to the system, which clears memory for
+    the next one. That took a third of the time of an answer with 524,288 negatives.
     """
     mallopt = _function("mallopt")
     if mallopt is not None:

@@ -1,4 +1,4 @@
-"""All open calls of a server: who has a place, and who has to go."""
+"""Admission control: which calls are open, and which are refused or ended."""
 
 from __future__ import annotations
 
@@ -9,34 +9,37 @@ from functools import partial
 from itertools import chain
 from typing import Any
 
-from negserve_server.admission.places import Places
-from negserve_server.admission.stream import ServerStream
+from negserve_server.admission.call_limiter import CallLimiter
+from negserve_server.admission.server_stream import ServerStream
 from negserve_server.config.limits import MAX_REQUEST_BYTES, SILENT_SECONDS, Limits
 from negserve_server.errors import InvalidInput, Refusal
 
 _SWEEP_SECONDS = 0.25
-#: How long connections stay open after the last stream's end. A proxy that has not passed all on
-#: yet, since its client reads slowly, drops the rest, the status too, when its server hangs up.
+#: How long connections stay open after the end of the last stream. A proxy whose client reads
+#: slowly drops what it has not forwarded yet, also the status, when the server closes the
+#: connection.
 _LINGER_SECONDS = 2.0
-#: As ``SILENT_SECONDS`` for calls with one small request, which comes with the call.
+#: As ``SILENT_SECONDS``, for calls with one small request, which arrives with the call.
 _CALL_GRACE_SECONDS = 2.0
-#: An answer that waits for so long waits for a client that sends before it reads, or does neither.
+#: An answer that waits this long waits for a client that sends before it reads, or does neither.
 _STUCK_SECONDS = 0.25
-#: Bytes of requests that are read ahead, of all streams together: so many times those of one.
-_MOST_STREAMS_AHEAD = 4
+#: Bytes of requests read ahead, of all streams together, as a multiple of those of one.
+_MAX_STREAMS_AHEAD = 4
 
 
-class OpenStreams:
-    """Keeps account of the open calls: streams, and apart from them calls with one short request.
+class AdmissionControl:
+    """Admits calls, and ends those that are silent for too long.
 
-    :param limits: how many there may be
+    Streams, and calls with one short request, have limits apart from each other.
+
+    :param limits: how many may be open
     :param by_token: whether tokens are checked
     """
 
     def __init__(self, limits: Limits, *, by_token: bool = False) -> None:
         self._limits = limits
-        self._streams = Places(limits, SILENT_SECONDS, by_token=by_token)
-        self._calls = Places(limits, _CALL_GRACE_SECONDS, by_token=by_token)
+        self._streams = CallLimiter(limits, SILENT_SECONDS, by_token=by_token)
+        self._calls = CallLimiter(limits, _CALL_GRACE_SECONDS, by_token=by_token)
         self._draining = False
 
     def __len__(self) -> int:
@@ -50,50 +53,50 @@ class OpenStreams:
     def admit(
         self, stream: ServerStream[Any], *, is_short: bool = False, is_watch: bool = False
     ) -> Iterator[None]:
-        """Hold a place for a call.
+        """Count a call while it is open.
 
         :param is_short: whether it has one short request, and ends with its answer
-        :param is_watch: whether it tells of the server's health
-        :raises Refusal: if the server drains, or has as many as it takes
+        :param is_watch: whether it watches the server's health
+        :raises Refusal: if the server drains, or a limit is reached
         """
         if self._draining:
             raise draining()
-        places = self._places(is_short)
-        places.take(stream, is_watch=is_watch)
+        limiter = self._limiter(is_short)
+        limiter.acquire(stream, is_watch=is_watch)
         try:
             yield
         finally:
-            places.leave(stream)
+            limiter.release(stream)
 
-    def leaving(
+    def closing(
         self, stream: ServerStream[Any], *, is_short: bool = False
     ) -> AbstractContextManager[None]:
-        """Count a call that tells its client why it ended, see :meth:`Places.leaving`."""
-        return self._places(is_short).leaving(stream)
+        """Count a call whose status is being sent, see :meth:`CallLimiter.closing`."""
+        return self._limiter(is_short).closing(stream)
 
-    def _places(self, is_short: bool) -> Places:
+    def _limiter(self, is_short: bool) -> CallLimiter:
         return self._calls if is_short else self._streams
 
     async def drain(self, seconds: float) -> None:
-        """Take no more calls, end the open ones after the answer they work on, let it arrive.
+        """Refuse new calls, and end open ones after their current answer has arrived.
 
         :param seconds: after which it returns in any case
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
         self._draining = True
-        # Who watches health hears it as news, and ends then.
+        # Health watches end themselves, after they have sent the new status.
         ending = [stream.task if stream.is_resting else stream.end(draining()) for stream in self]
         if ending:
             await asyncio.wait(ending, timeout=seconds)
             await asyncio.sleep(min(_LINGER_SECONDS, max(deadline - loop.time(), 0.0)))
 
     async def sweep(self) -> None:
-        """For ever, end streams that are silent for too long, and hear those that can't read."""
+        """End silent streams, and read ahead where an answer waits; runs until cancelled."""
         while True:
             await asyncio.sleep(min(_SWEEP_SECONDS, self._limits.idle_timeout))
-            for places in (self._streams, self._calls):
-                places.forget_searches()
+            for limiter in (self._streams, self._calls):
+                limiter.forget_searches()
             for stream in self:
                 limit = min(self._limits.idle_timeout, stream.idle_timeout)
                 if stream.idle_seconds > limit:
@@ -109,23 +112,23 @@ class OpenStreams:
                     stream.read_ahead(partial(self._check_ahead, stream))
 
     def _check_ahead(self, stream: ServerStream[Any]) -> None:
-        """Refuse a stream whose client sent more ahead than it may; the largest, if all do."""
+        """End a stream that sent too much ahead, or the largest, if all together did."""
         limits = self._limits
-        # The one whose answer waits is unanswered, too.
+        # The request whose answer waits is unanswered, too.
         num_messages = stream.num_messages_ahead + 1
         if num_messages > limits.max_unanswered_messages:
             stream.refuse(_unanswered("messages", num_messages, limits.max_unanswered_messages))
         elif num_messages > 2 and stream.num_bytes_ahead > limits.max_unanswered_bytes:
             stream.refuse(_unanswered("bytes", stream.num_bytes_ahead, limits.max_unanswered_bytes))
         total = sum(each.num_bytes_ahead for each in self._streams)
-        most = _MOST_STREAMS_AHEAD * max(limits.max_unanswered_bytes, MAX_REQUEST_BYTES)
+        most = _MAX_STREAMS_AHEAD * max(limits.max_unanswered_bytes, MAX_REQUEST_BYTES)
         if total > most:
             largest = max(self._streams, key=lambda each: each.num_bytes_ahead)
             largest.refuse(_unanswered("bytes", total, most, " of all callers"))
 
 
 def draining() -> Refusal:
-    """Give what callers hear of a server that shuts down."""
+    """Make the refusal of a server that shuts down."""
     return Refusal(
         "the server is shutting down; ask another replica, or this one later: the same request "
         "gives the same bytes",

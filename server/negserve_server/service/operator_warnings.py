@@ -1,4 +1,4 @@
-"""What operators should know of how their graphs are used, said now and then, not each time."""
+"""Rate-limited warnings for operators about the use of their graphs."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from negserve_server.graph import TriplesFactory
 
 logger = logging.getLogger(__name__)
 
-_PAUSE_SECONDS = 3600.0
+_INTERVAL_SECONDS = 3600.0
 #: Splits that models are tested on.
 _HELD_OUT = ("validation", "testing")
 
 
-class Remarks:
-    """Logs each kind of remark about a graph once an hour at most. Thread-safe."""
+class OperatorWarnings:
+    """Logs each kind of warning about a graph at most once an hour. Thread-safe."""
 
     def __init__(self) -> None:
         self._last: WeakKeyDictionary[TriplesFactory, dict[str, float]] = WeakKeyDictionary()
         self._lock = threading.Lock()
 
-    def of_unknown_positives(self, factory: TriplesFactory, text: str) -> None:
-        """Log that the positives of a stream are unknown."""
+    def warn_of_unknown_positives(self, factory: TriplesFactory, text: str) -> None:
+        """Warn that the positives of a stream are unknown."""
         if self._is_due(factory, "unknown positives"):
             logger.warning("%s", text)
 
-    def of_leakage(
+    def warn_of_leakage(
         self, name: str, factory: TriplesFactory, filter_splits: Sequence[str], *, epochs: bool
     ) -> None:
-        """Log that negatives avoid triples that models are tested on, if they do.
+        """Warn if negatives avoid triples that models are tested on.
 
-        :param epochs: whether these are negatives of training triples for sure
+        :param epochs: whether all positives are training triples
         """
         held_out = [split for split in filter_splits if split in _HELD_OUT]
         if held_out and self._is_due(factory, "epochs" if epochs else "Sample"):
@@ -52,7 +52,7 @@ class Remarks:
         now = time.monotonic()
         with self._lock:
             last = self._last.setdefault(factory, {})
-            if now - last.get(kind, -math.inf) < _PAUSE_SECONDS:
+            if now - last.get(kind, -math.inf) < _INTERVAL_SECONDS:
                 return False
             last[kind] = now
         return True

@@ -9,16 +9,17 @@ from collections.abc import Generator, Iterator
 
 import pytest
 
-from negserve_server.admission.turns import Account, FairQueue, Turns
+from negserve_server.admission.fair_queue import FairQueue, Flow
+from negserve_server.admission.scheduler import Scheduler
 
 SMALL, LARGE = 1000, 500_000
 
 
 @pytest.fixture
-def turns() -> Iterator[Turns]:
-    turns = Turns(1)
-    yield turns
-    turns.close()
+def scheduler() -> Iterator[Scheduler]:
+    scheduler = Scheduler(1)
+    yield scheduler
+    scheduler.close()
 
 
 def _steps(name: str, number: int, done: list[str]) -> Generator[None, None, str]:
@@ -34,14 +35,14 @@ def _blocked(gate: threading.Event) -> Generator[None, None, None]:
     yield
 
 
-def test_a_small_request_does_not_wait_for_large_ones(turns: Turns):
+def test_a_small_request_does_not_wait_for_large_ones(scheduler: Scheduler):
     done: list[str] = []
     gate = threading.Event()
 
     async def main() -> None:
-        first = turns.begin(Account(), LARGE, _blocked(gate))
-        large = [turns.begin(Account(), LARGE, _steps(f"large {i}", 50, done)) for i in range(8)]
-        small = turns.begin(Account(), SMALL, _steps("small", 1, done))
+        first = scheduler.submit(Flow(), LARGE, _blocked(gate))
+        large = [scheduler.submit(Flow(), LARGE, _steps(f"large {i}", 50, done)) for i in range(8)]
+        small = scheduler.submit(Flow(), SMALL, _steps("small", 1, done))
         gate.set()
         assert await small == "small"
         assert [await each for each in large] == [f"large {i}" for i in range(8)]
@@ -53,58 +54,58 @@ def test_a_small_request_does_not_wait_for_large_ones(turns: Turns):
 
 def test_large_requests_go_on_beside_small_ones_without_end():
     queue: FairQueue[str] = FairQueue()
-    large, small = Account(), [Account() for _ in range(60)]
+    large, small = Flow(), [Flow() for _ in range(60)]
     queue.put(large, large.group(LARGE), "large")
-    for account in small:
-        queue.put(account, account.group(SMALL), "small")
+    for flow in small:
+        queue.put(flow, flow.group(SMALL), "small")
     taken = []
     for _ in range(600):
-        account, item = queue.take()
-        group = account.group(LARGE if item == "large" else SMALL)
-        queue.charge(account, group, 0.0003)
-        queue.put(account, group, item)
+        flow, item = queue.take()
+        group = flow.group(LARGE if item == "large" else SMALL)
+        queue.charge(flow, group, 0.0003)
+        queue.put(flow, group, item)
         taken.append(item)
     assert 250 <= taken.count("large") <= 350
 
 
 def test_equal_requests_of_streams_are_served_in_turn():
     queue: FairQueue[int] = FairQueue()
-    accounts = [Account() for _ in range(10)]
-    for i, account in enumerate(accounts):
+    flows = [Flow() for _ in range(10)]
+    for i, flow in enumerate(flows):
         for _ in range(10 if i else 100):  # the first has ten times as many to do
-            queue.put(account, account.group(LARGE), i)
+            queue.put(flow, flow.group(LARGE), i)
     first = []
     for _ in range(100):
-        account, i = queue.take()
-        queue.charge(account, account.group(LARGE), 0.0003)
+        flow, i = queue.take()
+        queue.charge(flow, flow.group(LARGE), 0.0003)
         first.append(i)
     assert all(9 <= first.count(i) <= 12 for i in range(10))
 
 
 def test_trainers_with_pauses_come_before_busy_streams():
     queue: FairQueue[str] = FairQueue()
-    busy, trainer = [Account() for _ in range(60)], Account()
+    busy, trainer = [Flow() for _ in range(60)], Flow()
     for _ in range(10):
-        trainer.note_pause(0.005)
-    for account in busy:
+        trainer.record_pause(0.005)
+    for flow in busy:
         for pause in (0.001, 0.001, 0.02, 0.001):  # the network's, once
-            account.note_pause(pause)
-        queue.put(account, account.group(SMALL), "busy")
+            flow.record_pause(pause)
+        queue.put(flow, flow.group(SMALL), "busy")
     for _ in range(20):
         queue.put(trainer, trainer.group(SMALL), "trainer")
         items = []
         for _ in range(20):  # what is served while it trains
-            account, item = queue.take()
-            queue.charge(account, account.group(SMALL), 0.0003)
+            flow, item = queue.take()
+            queue.charge(flow, flow.group(SMALL), 0.0003)
             items.append(item)
             if item == "busy":
-                queue.put(account, account.group(SMALL), item)
+                queue.put(flow, flow.group(SMALL), item)
         assert items.index("trainer") <= 1
 
 
 def test_absent_streams_gain_no_turns():
     queue: FairQueue[str] = FairQueue()
-    busy, late = Account(), Account()
+    busy, late = Flow(), Flow()
     for _ in range(1000):
         queue.put(busy, busy.group(SMALL), "busy")
         queue.charge(queue.take()[0], busy.group(SMALL), 0.0003)
@@ -115,7 +116,7 @@ def test_absent_streams_gain_no_turns():
     assert 8 <= items.count("busy") <= 12
 
 
-def test_a_round_of_the_loop_makes_calls_for_a_while_only(turns: Turns):
+def test_a_round_of_the_loop_makes_calls_for_a_while_only(scheduler: Scheduler):
     async def main() -> None:
         rounds, done = 0, []
 
@@ -131,34 +132,34 @@ def test_a_round_of_the_loop_makes_calls_for_a_while_only(turns: Turns):
             time.sleep(0.001)  # longer than a round may
             done.append(rounds)
 
-        await asyncio.gather(*(turns.call_here(Account(), SMALL, call) for _ in range(20)))
+        await asyncio.gather(*(scheduler.run_inline(Flow(), SMALL, call) for _ in range(20)))
         counter.cancel()
         assert len(set(done)) == 20
 
     asyncio.run(main())
 
 
-def test_calls_that_nobody_awaits_are_cancelled(turns: Turns):
+def test_calls_that_nobody_awaits_are_cancelled(scheduler: Scheduler):
     done: list[str] = []
     gate = threading.Event()
 
     async def main() -> None:
-        first = turns.begin(Account(), LARGE, _blocked(gate))
-        given_up = turns.begin(Account(), LARGE, _steps("given up", 50, done))
+        first = scheduler.submit(Flow(), LARGE, _blocked(gate))
+        given_up = scheduler.submit(Flow(), LARGE, _steps("given up", 50, done))
         given_up.cancel()
         gate.set()
         await first
-        await turns.call(Account(), LARGE, int)
+        await scheduler.run(Flow(), LARGE, int)
 
     asyncio.run(main())
     assert done == []
 
 
-@pytest.mark.parametrize("where", ["call", "call_here", "call_aside"])
-def test_errors_are_reported(turns: Turns, where: str):
+@pytest.mark.parametrize("where", ["run", "run_inline", "run_blocking"])
+def test_errors_are_reported(scheduler: Scheduler, where: str):
     async def main() -> None:
-        arguments = () if where == "call_aside" else (Account(), SMALL)
+        arguments = () if where == "run_blocking" else (Flow(), SMALL)
         with pytest.raises(ZeroDivisionError):
-            await getattr(turns, where)(*arguments, divmod, 1, 0)
+            await getattr(scheduler, where)(*arguments, divmod, 1, 0)
 
     asyncio.run(main())

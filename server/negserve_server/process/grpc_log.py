@@ -1,7 +1,7 @@
 """gRPC's own log lines in our format, and by our level.
 
 gRPC's core writes to the file descriptor of standard error, in a format of its own. So that
-becomes a pipe, and a process reads it: ``python -m negserve_server.process.grpc_lines LEVEL``. It
+becomes a pipe, and a process reads it: ``python -m negserve_server.process.grpc_log LEVEL``. It
 writes lines of gRPC anew and passes all others on as they are, also the last words of a server
 that crashes, which a thread of the server would take with it.
 """
@@ -40,7 +40,7 @@ _LEVEL_IS = b"\0negserve level "
 _LAST_LINES_SECONDS = 2.0
 
 
-class GrpcLines:
+class GrpcLog:
     """While it is open, gRPC's lines come in our format; to be made before gRPC is used.
 
     Of the server itself, ``sys.stderr`` goes past the pipe.

@@ -10,29 +10,29 @@ from concurrent.futures import Executor
 from contextlib import contextmanager
 from typing import Any
 
-from negserve_server.admission.stream import ServerStream
+from negserve_server.admission.server_stream import ServerStream
 from negserve_server.config.limits import Limits
 from negserve_server.errors import Refusal
 from negserve_server.graph import TriplesFactory
 from negserve_server.publishing.datasets import Datasets, check_fingerprint
 from negserve_server.publishing.publication import Publication
-from negserve_server.publishing.publish_room import PublishRoom
+from negserve_server.publishing.publish_quota import PublishQuota
 from negserve_server.publishing.upload import Announcement, Upload, size_of
 
 logger = logging.getLogger(__name__)
 
 
-class Publications:
-    """Keeps account of the published graphs, and of those under way.
+class Publisher:
+    """Takes graphs from clients, builds them and adds them to the datasets.
 
-    :param datasets: where they are added to
-    :param published: names of those among them that were published before
+    :param datasets: the graphs that are served
+    :param published: names of those among them that clients published
     :param limits: how much may be published
-    :param allowed: whether anything may
-    :param executor: one thread that builds, apart from those that draw
-    :param keep: called there with name and graph: builds its index, and writes it down
-    :param announce: called when there is another graph that is served
-    :param discard: called with the name of each graph that is not served any more
+    :param allowed: whether clients may publish
+    :param executor: one thread that builds graphs
+    :param keep: called in that thread with name and graph: builds its index and saves it
+    :param announce: called when another graph is served
+    :param discard: called with the name of each graph that is evicted
     """
 
     def __init__(
@@ -48,20 +48,20 @@ class Publications:
         discard: Callable[[str], None],
     ) -> None:
         self._datasets = datasets
-        self._room = PublishRoom(datasets, limits)
+        self._quota = PublishQuota(datasets, limits)
         self._allowed = allowed
         self._executor = executor
         self._keep = keep
         self._announce = announce
         self._discard = discard
-        self._under_way: dict[str, Publication] = {}
+        self._in_progress: dict[str, Publication] = {}
         self._builds: set[asyncio.Task[None]] = set()
         for name in published:
             graph = datasets[name]
-            self._room.add(name, size_of(graph), graph.num_entities + graph.num_relations)
+            self._quota.add(name, size_of(graph), graph.num_entities + graph.num_relations)
 
     def is_served(self, announcement: Announcement) -> bool:
-        """Tell whether a graph is there.
+        """Tell whether a graph is served.
 
         :raises Refusal: with ``FINGERPRINT_MISMATCH`` if its name is another graph's
         """
@@ -72,33 +72,34 @@ class Publications:
         return True
 
     def join(self, announcement: Announcement) -> Publication:
-        """Give the publication of a graph that is not there; begin it if none is under way.
+        """Return the publication of a graph in progress, or begin one.
 
         :raises Refusal: if it is not allowed, does not fit, or its name is another graph's
         """
-        publication = self._under_way.get(announcement.name)
+        publication = self._in_progress.get(announcement.name)
         if publication is not None:
-            underway = publication.announcement.fingerprint
-            check_fingerprint(announcement.name, announcement.fingerprint, underway)
+            announced = publication.announcement.fingerprint
+            check_fingerprint(announcement.name, announcement.fingerprint, announced)
             return publication
         if not self._allowed:
             raise Refusal(
-                f"there is no dataset {announcement.name!r}, and this server takes none from "
-                f"clients; ask its operator for --allow-publish, or to load it with --dataset",
+                f"there is no dataset {announcement.name!r}, and this server does not accept "
+                f"graphs from clients; ask its operator for --allow-publish, or to load it with "
+                f"--dataset",
                 reason="PUBLISH_NOT_ALLOWED",
                 value=announcement.name,
             )
-        self._room.check_announced(announcement)
-        publication = self._under_way[announcement.name] = Publication(announcement)
+        self._quota.check_announced(announcement)
+        publication = self._in_progress[announcement.name] = Publication(announcement)
         return publication
 
     @contextmanager
     def uploading(self, publication: Publication, uploader: ServerStream[Any]) -> Iterator[Upload]:
-        """Let one client send the triples; if they are complete in the end, build the graph.
+        """Let one client upload the graph, and build it once it is complete.
 
-        The build is the server's: it goes on if the client leaves.
+        The build continues if the client leaves.
 
-        :param uploader: the stream over which they come
+        :param uploader: the stream of the client
         """
         publication.uploader = uploader
         begin = time.monotonic()
@@ -110,9 +111,9 @@ class Publications:
                 build = asyncio.ensure_future(self._build(publication, begin))
                 self._builds.add(build)
                 build.add_done_callback(self._builds.discard)
-            elif self._under_way.get(publication.announcement.name) is publication:
+            elif self._in_progress.get(publication.announcement.name) is publication:
                 logger.info(
-                    "upload of %s given up after %d of %d triples",
+                    "upload of %s ended after %d of %d triples",
                     publication.announcement.name,
                     publication.upload.num_received,
                     publication.announcement.total,
@@ -120,21 +121,21 @@ class Publications:
                 self._end(publication)
 
     def note_arrival(self, publication: Publication) -> None:
-        """Make room for what has arrived of a graph; if that is all, let idle graphs give way.
+        """Make room for the data received; once that is complete, evict idle graphs if needed.
 
-        :raises Refusal: with ``GRAPH_TOO_LARGE`` if there is no room; all who wait for the
-            graph are told
+        :raises Refusal: with ``GRAPH_TOO_LARGE`` if there is no room; all clients that wait for
+            the graph get it
         """
-        under_way = self._under_way.values()
-        lacking = self._room.check_arrived(publication, under_way)
+        uploads = self._in_progress.values()
+        lacking = self._quota.check_arrived(publication, uploads)
         if lacking is not None:
             self._end(publication, lacking)
             raise lacking
         if not publication.upload.is_complete:
             return
-        for name in self._room.clear(publication, under_way):
+        for name in self._quota.clear(publication, uploads):
             logger.warning(
-                "published dataset %s gives way to %s: no stream was about it for %.0f s",
+                "published dataset %s is dropped for %s: no stream used it for %.0f s",
                 name,
                 publication.announcement.name,
                 self._datasets.idle_seconds(name),
@@ -158,8 +159,8 @@ class Publications:
             raise
         self._datasets.add(name, factory)
         announcement = publication.announcement
-        self._room.add(name, announcement.size, announcement.num_ids)
-        del self._under_way[name]
+        self._quota.add(name, announcement.size, announcement.num_ids)
+        del self._in_progress[name]
         logger.info(
             "published %s: %s, uploaded in %.1f s, built in %.1f s",
             name,
@@ -176,6 +177,6 @@ class Publications:
         return factory
 
     def _end(self, publication: Publication, failure: Exception | None = None) -> None:
-        """Forget a publication that came to nothing."""
-        del self._under_way[publication.announcement.name]
+        """Remove a failed publication."""
+        del self._in_progress[publication.announcement.name]
         publication.end(failure)

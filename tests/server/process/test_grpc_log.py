@@ -21,7 +21,7 @@ malloc(): corrupted top size
 
 def filtered(level: str, lines: bytes) -> list[str]:
     result = subprocess.run(
-        [sys.executable, "-m", "negserve_server.process.grpc_lines", level],
+        [sys.executable, "-m", "negserve_server.process.grpc_log", level],
         input=lines,
         capture_output=True,
         timeout=60,
@@ -56,9 +56,9 @@ def test_the_level_may_change():
 _PROGRAM = """
 import logging, os, sys
 from negserve_server.process import logs
-from negserve_server.process.grpc_lines import GrpcLines
+from negserve_server.process.grpc_log import GrpcLog
 logs.set_up("info")
-lines = GrpcLines("info")
+lines = GrpcLog("info")
 import grpc
 server = grpc.server(None)
 try:

@@ -1,4 +1,4 @@
-"""Refusals: engine errors as canonical statuses with a ``google.rpc.ErrorInfo``."""
+"""Errors as gRPC statuses with a ``google.rpc.ErrorInfo``."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ DETAILS_KEY = "grpc-status-details-bin"
 
 #: Bytes of a status as it travels: gRPC's clients take headers of 8 KiB, some proxies of 4 KiB, and
 #: drop what is larger. The message is there twice, in a header of its own and in the details.
-MOST_STATUS_BYTES = 4096
-_MOST_MESSAGE_BYTES = 1000
-_MOST_DETAILS_BYTES = (MOST_STATUS_BYTES - _MOST_MESSAGE_BYTES) * 3 // 4  # base64
+MAX_STATUS_BYTES = 4096
+_MAX_MESSAGE_BYTES = 1000
+_MAX_DETAILS_BYTES = (MAX_STATUS_BYTES - _MAX_MESSAGE_BYTES) * 3 // 4  # base64
 
 #: The status of each reason of ``ErrorReason``; a test walks the enum.
 STATUS_OF_REASON = {
@@ -57,9 +57,9 @@ RETRY_SECONDS = {"DRAINING": 0.5, "TOO_MANY_STREAMS": 0.5, "STREAM_IDLE": 0.0}
 
 def message_of(error: Refusal | InvalidRequestError) -> str:
     """Give the message of an error, shortened in the middle until it fits the header."""
-    text = shortened(str(error), _MOST_MESSAGE_BYTES)
-    while (num_bytes := _header_bytes(text)) > _MOST_MESSAGE_BYTES:
-        text = shortened(text, len(text) * _MOST_MESSAGE_BYTES // num_bytes)
+    text = shortened(str(error), _MAX_MESSAGE_BYTES)
+    while (num_bytes := _header_bytes(text)) > _MAX_MESSAGE_BYTES:
+        text = shortened(text, len(text) * _MAX_MESSAGE_BYTES // num_bytes)
     return text
 
 
@@ -72,7 +72,7 @@ def _header_bytes(text: str) -> int:
 def encode_status(error: Refusal | InvalidRequestError) -> bytes:
     """Encode an error as the ``google.rpc.Status`` that travels in the trailers."""
     message, most = message_of(error), MOST_CHARACTERS
-    while len(encoded := _encode(error, message, most)) > _MOST_DETAILS_BYTES:
+    while len(encoded := _encode(error, message, most)) > _MAX_DETAILS_BYTES:
         most //= 2
     return encoded
 

@@ -1,47 +1,26 @@
-"""Addresses to listen on: read, and tried, before anything costly is done."""
+"""Addresses to listen on: parsed, and tried, before anything costly is done."""
 
 from __future__ import annotations
 
 import errno
-import ipaddress
 import os
 import socket
 import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+from negserve.types.address import Address, parse_address
 from negserve_server.errors import UnusableAddress
-
-#: What the system's address of a unix socket takes, without the byte that ends it.
-_MOST_PATH_BYTES = 107
-_FORM = "give HOST:PORT, such as 127.0.0.1:7733, or unix:PATH"
-_UNIX = "unix:"
 
 
 @dataclass(frozen=True, slots=True)
-class ListenAddress:
+class ListenAddress(Address):
     """An address to listen on.
 
     :ivar text: as it was given
-    :ivar host: without brackets; empty for a unix socket
-    :ivar port: 0 for a free one
-    :ivar path: of the unix socket; empty for a TCP address
     """
 
-    text: str
-    host: str = ""
-    port: int = 0
-    path: str = ""
-
-    @property
-    def is_local(self) -> bool:
-        """Tell whether nobody reaches it from another machine."""
-        if self.path or self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+    text: str = ""
 
     def overlaps(self, other: ListenAddress) -> bool:
         """Tell whether one process can't listen on both."""
@@ -62,55 +41,23 @@ class ListenAddress:
 
 
 def parse_listen_address(text: str) -> ListenAddress:
-    """Read an address: ``HOST:PORT``, with brackets around an IPv6 host, or ``unix:PATH``.
+    """Parse an address: ``HOST:PORT``, with brackets around an IPv6 host, or ``unix:PATH``.
 
     :raises UnusableAddress: naming what is wrong, and what to give
     """
-    if text.startswith(_UNIX):
-        path = text.removeprefix(_UNIX)
-        num_bytes = len(os.fsencode(path))
-        if not path.strip("/"):
-            raise UnusableAddress(text, "there is no path; give unix:PATH")
-        if num_bytes > _MOST_PATH_BYTES:
-            raise UnusableAddress(
-                text,
-                f"the path has {num_bytes} bytes; the most for a unix socket are "
-                f"{_MOST_PATH_BYTES}",
-            )
-        return ListenAddress(text, path=path)
-    if "://" in text:
-        rest = text.partition("://")[2].partition("/")[0]
-        raise UnusableAddress(text, f"that is a URL; give its address alone, {rest or 'HOST:PORT'}")
-    host, separator, port = text.rpartition(":")
-    if not separator or port.endswith("]"):
-        what = "host" if text.isdecimal() else "port"
-        raise UnusableAddress(text, f"there is no {what}; {_FORM}")
-    if not host:
-        raise UnusableAddress(
-            text,
-            f"there is no host; give 127.0.0.1:{port} for this machine, 0.0.0.0:{port} for all",
-        )
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-        try:
-            ipaddress.IPv6Address(host.partition("%")[0])
-        except ValueError:
-            raise UnusableAddress(text, "what is in the brackets is no IPv6 address") from None
-    elif ":" in host:
-        raise UnusableAddress(text, f"{_FORM}; an IPv6 address has brackets, such as [::1]:7733")
-    if not (port.isascii() and port.isdecimal() and int(port[:6]) <= 65535):
-        raise UnusableAddress(
-            text, f"the port {port!r} is none; give 1 to 65535, or 0 for a free one"
-        )
-    return ListenAddress(text, host=host, port=int(port))
+    try:
+        address = parse_address(text, least_port=0)
+    except ValueError as error:
+        raise UnusableAddress(text, str(error)) from None
+    return ListenAddress(address.host, address.port, address.path, text)
 
 
 def _check_path(address: ListenAddress) -> None:
     path = Path(address.path)
     folder = path.parent
     if not folder.is_dir():
-        what = "is no folder" if folder.exists() else "does not exist"
-        raise UnusableAddress(address.text, f"the folder {folder} {what}; make it")
+        what = "is not a folder" if folder.exists() else "does not exist"
+        raise UnusableAddress(address.text, f"{folder} {what}; create the folder")
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:
@@ -120,10 +67,10 @@ def _check_path(address: ListenAddress) -> None:
     else:
         if not stat.S_ISSOCK(mode):
             raise UnusableAddress(
-                address.text, f"{path} is there, and is no socket; give another path"
+                address.text, f"{path} exists and is not a socket; give another path"
             )
         if _answers(address.path):
-            # gRPC would take the path away from it.
+            # gRPC would replace the socket of that process.
             raise UnusableAddress(
                 address.text, "another process listens there; stop it, or give another path"
             )
@@ -134,12 +81,12 @@ def _check_path(address: ListenAddress) -> None:
 
 
 def _answers(path: str) -> bool:
-    """Tell whether somebody listens on a unix socket; a file left behind does not answer."""
+    """Tell whether a process listens on a unix socket; a file left behind does not answer."""
     with socket.socket(socket.AF_UNIX) as probe:
         try:
             probe.connect(path)
         except OSError as error:
-            return error.errno == errno.EAGAIN  # more wait there than it takes
+            return error.errno == errno.EAGAIN  # its queue is full
     return True
 
 
@@ -157,7 +104,7 @@ def _check_host_and_port(address: ListenAddress) -> None:
     for family, kind, protocol, _, place in found:
         try:
             with socket.socket(family, kind, protocol) as probe:
-                # As gRPC: a port in TIME_WAIT is free, and IPv6 has a port of its own.
+                # As gRPC does: a port in TIME_WAIT is free, and IPv6 has ports of its own.
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 if family == socket.AF_INET6:
                     probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
@@ -183,6 +130,7 @@ def _why(address: ListenAddress, error: OSError) -> str:
         )
     if error.errno == errno.EADDRNOTAVAIL:
         return (
-            f"{address.host} is no address of this machine; give one of its own, or 0.0.0.0 for all"
+            f"{address.host} is not an address of this machine; give one that is, or 0.0.0.0 for "
+            f"all"
         )
     return error.strerror or str(error)

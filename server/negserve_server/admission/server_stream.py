@@ -1,4 +1,4 @@
-"""One open stream of the server: parsed reads, and an end that comes in order."""
+"""One open call: parsed requests, flow-controlled answers, and an orderly end."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _Result = TypeVar("_Result")
 
 #: Bytes of a request above which it is parsed in a thread.
 _LARGE_REQUEST = 256 * 1024
-#: What tells callers with different tokens apart.
+#: Metadata key of the token.
 _CREDENTIALS = "authorization"
 
 
@@ -61,7 +61,7 @@ def _parse_large(message_class: type[_Request], data: bytes) -> _Request:
 
 def _malformed(message_class: type[Message], data: bytes, error: Exception) -> InvalidInput:
     return InvalidInput(
-        f"{len(data)} bytes are no {message_class.DESCRIPTOR.full_name}: {error}",
+        f"{len(data)} bytes are not a {message_class.DESCRIPTOR.full_name}: {error}",
         reason="MALFORMED_MESSAGE",
         value=message_class.DESCRIPTOR.full_name,
         complaint=error,
@@ -72,24 +72,24 @@ class _Wait(Enum):
     """What a stream waits for."""
 
     REQUEST = auto()
-    ROOM = auto()  # the client has to take an answer
-    EVENT = auto()  # something of the server's
+    ROOM = auto()  # for the client to take an answer
+    EVENT = auto()  # for something in the server
 
 
 class ServerStream(Generic[_Request]):
-    """One open call: parsed reads, writes that wait for the client, and an end in order.
+    """One open call.
 
-    A stream that waits is ended through :meth:`end`, by a server that drains, a client that is
-    silent for too long, or one that needs its place; one that works first gives its answer.
+    :meth:`end` ends it: when the server drains, the client is silent for too long, or another call
+    reaches a limit. A stream that waits ends at once, one that works ends after its answer.
 
-    Requests are read when it is their turn. Only while an answer waits for its client they are
-    read ahead, from :meth:`read_ahead` on: a client that sends before it reads gets to reading.
+    Requests are read one at a time. Only while an answer waits for its client, requests are read
+    ahead, see :meth:`read_ahead`: so a client that sends everything before it reads is not stuck.
 
-    :ivar connection: tells callers of different connections apart
-    :ivar token: tells callers with different tokens apart, without being one; empty for none
-    :ivar task: done when all answers and the status are on their way
+    :ivar connection: identifies the connection
+    :ivar token: hash that identifies the token; empty for none
+    :ivar task: done when all answers and the status are handed to gRPC
     :ivar num_bytes_ahead: bytes of requests that were read ahead
-    :ivar idle_timeout: seconds that this one may be silent, where others have longer
+    :ivar idle_timeout: seconds that this stream may be silent, if fewer than others
     """
 
     def __init__(
@@ -132,7 +132,7 @@ class ServerStream(Generic[_Request]):
         if self._ended_by is not None:
             raise self._ended_by
         if self._reader is not None:
-            # One read is under way at a time, and one that is may not be given up.
+            # gRPC allows one read at a time, and a read may not be abandoned.
             if not self._ahead:
                 await self._wait(asyncio.wait([self._reader]), _Wait.REQUEST)
             if self._reader.done():
@@ -156,8 +156,8 @@ class ServerStream(Generic[_Request]):
         :raises Refusal: if :meth:`end` was called
         """
         if not self._has_begun:
-            # Else gRPC would send it with the first answer, and once more with a status that comes
-            # while that waits for its client: which fails, and the client would hear nothing.
+            # Otherwise gRPC sends them with the first answer, and again with a status that comes
+            # while that answer waits: that fails, and the client would get no status.
             await self._context.send_initial_metadata(())
             self._has_begun = True
         await self._wait(self._context.write(message), _Wait.ROOM)
@@ -165,7 +165,7 @@ class ServerStream(Generic[_Request]):
             raise self._ended_by
 
     async def rest(self, event: Awaitable[_Result]) -> _Result:
-        """Wait for something of the server's; the client has nothing to do meanwhile.
+        """Wait for something in the server; the client is not considered silent meanwhile.
 
         :raises Refusal: if :meth:`end` was called
         """
@@ -190,40 +190,40 @@ class ServerStream(Generic[_Request]):
 
     @property
     def is_cancelled(self) -> bool:
-        """Whether its client, or a server that stops, gave it up."""
+        """Whether the client or the stopping server cancelled it."""
         return not self._is_cut and self.task.cancelling() > 0
 
     @property
     def is_resting(self) -> bool:
-        """Whether the stream waits for something of the server's."""
+        """Whether the stream waits for something in the server."""
         return self._waits_for is _Wait.EVENT
 
     @property
     def silent_seconds(self) -> float:
-        """How long nothing was sent or taken; 0 while the stream works."""
+        """Seconds since the client sent or took something; 0 while the stream works."""
         if self._waits_for is None:
             return 0.0
         return time.monotonic() - max(self._waiting_since, self._heard_at)
 
     @property
     def idle_seconds(self) -> float:
-        """How long the stream has been waiting for its client; 0 while it is not."""
+        """Seconds that the stream has been waiting for its client; 0 if it is not."""
         return 0.0 if self._waits_for is _Wait.EVENT else self.silent_seconds
 
     @property
     def stuck_seconds(self) -> float:
-        """How long an answer has been waiting for its client; 0 while none is."""
+        """Seconds that an answer has been waiting for its client; 0 if none is."""
         if self._waits_for is not _Wait.ROOM:
             return 0.0
         return time.monotonic() - self._waiting_since
 
     @property
     def num_messages_ahead(self) -> int:
-        """How many requests were read ahead."""
+        """Number of requests read ahead."""
         return len(self._ahead)
 
     def read_ahead(self, check: Callable[[], None]) -> None:
-        """Read requests while the answer waits for its client; no effect if that is done already.
+        """Read requests while an answer waits for its client, unless this is being done already.
 
         :param check: called after each of them
         """
@@ -237,39 +237,38 @@ class ServerStream(Generic[_Request]):
                 self._is_half_closed = True
                 return
             self._heard_at = time.monotonic()
-            # Refused, a stream takes what still comes, and keeps none of it: the client gets to
-            # reading what it is told.
+            # An ended stream reads and drops requests, so that the client comes to read the status.
             if self._ended_by is None:
                 self._ahead.append(data)
                 self.num_bytes_ahead += len(data)
                 check()
 
     def discard(self) -> None:
-        """Take and forget what comes while the client has not taken the last answer.
+        """Read and drop requests while the client has not taken the last answer.
 
-        It hears why the stream ended only after that, and may have more to send before it reads.
+        It gets the status only after that answer, and may send more before it reads.
         """
-        self._forget()
+        self._drop()
         if self._is_stuck:
             self.read_ahead(lambda: None)
 
     def refuse(self, error: Refusal | InvalidInput) -> None:
-        """End the stream with an error once its client has taken the answer under way.
+        """End the stream with an error once its client has taken the current answer.
 
-        Requests that were read ahead are forgotten.
+        Requests that were read ahead are dropped.
         """
         if self._ended_by is None:
             self._ended_by = error
-        self._forget()
+        self._drop()
 
-    def _forget(self) -> None:
+    def _drop(self) -> None:
         self._ahead.clear()
         self.num_bytes_ahead = 0
 
     def end(self, error: Refusal) -> asyncio.Task[Any]:
-        """End the stream with an error: at once if it waits, else after the answer.
+        """End the stream with an error: at once if it waits, else after the current answer.
 
-        Give its task.
+        :return: its task
         """
         if self._ended_by is None:
             self._ended_by = error
@@ -279,15 +278,15 @@ class ServerStream(Generic[_Request]):
         return self.task
 
     def close(self) -> None:
-        """Read no more, and forget what was read ahead."""
-        self._forget()
+        """Stop reading, and drop what was read ahead."""
+        self._drop()
         if self._reader is not None:
             self._reader.cancel()
             self._reader.add_done_callback(lambda reader: reader.cancelled() or reader.exception())
 
 
 def _connection(peer: str) -> str:
-    # gRPC gives no name to those who come over a unix socket.
+    # gRPC has no name for the peer of a unix socket.
     return "unix" if peer.startswith("unix") else peer
 
 

@@ -1,22 +1,22 @@
-"""TLS of the TCP addresses: files of an operator, checked before anybody connects."""
+"""TLS of the TCP addresses: certificate files, checked before a client connects."""
 
 from __future__ import annotations
 
-import ssl
 from pathlib import Path
 
 import grpc
 
+from negserve.types.pem import check_authorities, check_certificate
 from negserve_server.errors import MalformedFile
 
 
 class Certificates:
-    """What the server shows of itself, and whom it trusts; read from files, all PEM.
+    """The server's certificate and the authorities that it trusts; read from files in PEM.
 
-    :param cert: the server's certificate, and those in between up to the authority's
+    :param cert: the server's certificate, with its chain
     :param key: its private key, not encrypted
-    :param client_ca: authorities of clients, which then must show a certificate; None for TLS
-        that anybody may use
+    :param client_ca: authorities of client certificates, which clients must then present; None
+        to ask for none
     :raises MalformedFile: naming the file, if gRPC could not use it
     """
 
@@ -32,7 +32,7 @@ class Certificates:
         self._configuration = _read_all(*self._files)
 
     def credentials(self) -> grpc.ServerCredentials:
-        """Give what an address needs; each its own, as gRPC remembers what it has told one."""
+        """Make the credentials of an address; each needs its own, as gRPC keeps state in them."""
         given = self._configuration
 
         def newer() -> grpc.ServerCertificateConfiguration | None:
@@ -52,18 +52,15 @@ class Certificates:
 def _read_all(cert: Path, key: Path, client_ca: Path | None) -> grpc.ServerCertificateConfiguration:
     cert_chain, private_key = _read(cert), _read(key)
     roots = None if client_ca is None else _read(client_ca)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
-        context.load_cert_chain(cert, key, password=_no_password)
-    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-        raise MalformedFile(
-            f"{cert}, {key}", None, f"no certificate in PEM with its private key: {error}"
-        ) from error
+        check_certificate(cert, key)
+    except ValueError as error:
+        raise MalformedFile(f"{cert}, {key}", None, str(error)) from error
     if client_ca is not None:
         try:
-            context.load_verify_locations(client_ca)
-        except OSError as error:
-            raise MalformedFile(client_ca, None, f"no certificates in PEM: {error}") from error
+            check_authorities(client_ca)
+        except ValueError as error:
+            raise MalformedFile(client_ca, None, str(error)) from error
     return grpc.ssl_server_certificate_configuration([(private_key, cert_chain)], roots)
 
 
@@ -72,7 +69,3 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise MalformedFile(path, None, f"can't be read: {error.strerror}") from error
-
-
-def _no_password() -> str:
-    raise ValueError("the private key is encrypted; give one that is not")

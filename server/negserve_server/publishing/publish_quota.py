@@ -1,4 +1,4 @@
-"""Room for the graphs that clients publish: what is served, and what has arrived of others."""
+"""The limits of published graphs and of uploads, all together."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from negserve_server.publishing.upload import Announcement
 
 
 class Size(NamedTuple):
-    """What a graph takes, in the order in which it is checked."""
+    """Size of a graph, in the order in which its fields are checked."""
 
     graphs: int
     triples: int
     ids: int
 
 
-class PublishRoom:
-    """Tells whether graphs fit beside each other, and who gives way.
+class PublishQuota:
+    """Checks whether graphs fit together, and selects those that are evicted for others.
 
-    Room is taken by what has arrived: an announcement takes none, an upload its triples, and once
-    it is whole its ids. Published graphs that no stream was about for a while give way to others,
-    but not before those are whole. Of uploads under way the silent ones give way first, then those
-    of a connection or token that has several, with more than half of the room together.
+    Only received data takes room: an announcement takes none, an upload its triples, and once it
+    is complete also its ids. Idle published graphs are evicted for others, but only once these are
+    complete. Of uploads in progress silent ones are evicted first, then those of a connection or
+    token that has several with more than half of the room together.
 
     :param datasets: all graphs that are served
-    :param limits: how much room there is
+    :param limits: the limits
     """
 
     def __init__(self, datasets: Datasets, limits: Limits) -> None:
@@ -39,15 +39,15 @@ class PublishRoom:
         self._room = Size(
             limits.max_publish_graphs, limits.max_publish_triples, limits.max_publish_ids
         )
-        #: Of the published graphs.
+        #: Sizes of the published graphs.
         self._sizes: dict[str, Size] = {}
 
     def add(self, name: str, size: int, num_ids: int) -> None:
-        """Note that a graph is published."""
+        """Count a published graph."""
         self._sizes[name] = Size(1, size, num_ids)
 
     def check_announced(self, announcement: Announcement) -> None:
-        """Refuse a graph that could not be published now, if nothing else were under way.
+        """Refuse a graph that would not fit now even without the uploads in progress.
 
         :raises Refusal: with ``GRAPH_TOO_LARGE``
         """
@@ -56,54 +56,54 @@ class PublishRoom:
             raise lacking
 
     def check_arrived(
-        self, publication: Publication, under_way: Collection[Publication]
+        self, publication: Publication, uploads: Collection[Publication]
     ) -> Refusal | None:
-        """Make room for what has arrived of a graph; say what is lacking if there is none.
+        """Make room for the data received of a graph, and return a refusal if there is none.
 
-        :param under_way: all uploads, this one among them
+        :param uploads: all uploads in progress, this one included
         """
-        others = {other for other in under_way if other is not publication}
-        for gives_way in chain([[]], self._may_give_way(publication, list(others))):
-            for other in gives_way:
+        others = {other for other in uploads if other is not publication}
+        for evicted in chain([[]], self._evictable_uploads(publication, list(others))):
+            for other in evicted:
                 others.discard(other)
-                other.give_way(publication.announcement.name)
+                other.evict(publication.announcement.name)
             used = self._used(self._idle(), others)
             lacking = self._lacking(_arrived(publication), used)
             if lacking is None:
                 return None
         return lacking
 
-    def clear(self, publication: Publication, under_way: Iterable[Publication]) -> list[str]:
-        """Take published graphs out of account for one that is whole, as far as it takes.
+    def clear(self, publication: Publication, uploads: Iterable[Publication]) -> list[str]:
+        """Evict as many idle graphs as a complete upload needs.
 
-        :return: their names, the one idle for the longest first
+        :return: their names, the one idle for longest first
         """
-        others = [other for other in under_way if other is not publication]
-        given_up: list[str] = []
+        others = [other for other in uploads if other is not publication]
+        evicted: list[str] = []
         for name in self._idle():
-            if self._lacking(_arrived(publication), self._used(given_up, others)) is None:
+            if self._lacking(_arrived(publication), self._used(evicted, others)) is None:
                 break
-            given_up.append(name)
-        for name in given_up:
+            evicted.append(name)
+        for name in evicted:
             del self._sizes[name]
-        return given_up
+        return evicted
 
     def _idle(self) -> list[str]:
-        """Name the published graphs that may give way, the one idle for the longest first."""
+        """Return the names of idle published graphs, the one idle for longest first."""
         idle = {name: self._datasets.idle_seconds(name) for name in self._sizes}
         limit = self._limits.publish_keep_seconds
         return sorted((name for name in idle if idle[name] > limit), key=lambda name: -idle[name])
 
-    def _used(self, without: Collection[str], under_way: Iterable[Publication] = ()) -> Size:
-        """Sum up what is published, some graphs excepted, and under way."""
+    def _used(self, without: Collection[str], uploads: Iterable[Publication] = ()) -> Size:
+        """Sum the sizes of published graphs, except some, and of uploads."""
         sizes = [size for name, size in self._sizes.items() if name not in without]
-        return _sum([*sizes, *(_arrived(publication) for publication in under_way)])
+        return _sum([*sizes, *(_arrived(publication) for publication in uploads)])
 
-    def _may_give_way(
+    def _evictable_uploads(
         self, publication: Publication, others: Iterable[Publication]
     ) -> Iterable[list[Publication]]:
-        """Iterate over uploads that make room, one after the other."""
-        started = [each for each in others if each.upload.size and not each.gave_way]
+        """Iterate over the uploads to evict, one after the other."""
+        started = [each for each in others if each.upload.size and not each.was_evicted]
         started.sort(key=lambda other: -other.upload.size)
         silent = [other for other in started if other.silent_seconds > SILENT_SECONDS]
         yield from ([other] for other in silent)
@@ -112,27 +112,27 @@ class PublishRoom:
                 yield [other]
 
     def _has_too_much(
-        self, other: Publication, publication: Publication, under_way: Iterable[Publication]
+        self, other: Publication, publication: Publication, uploads: Iterable[Publication]
     ) -> bool:
-        """Tell whether it is one of several of somebody else's with more than half of the room."""
+        """Whether its owner is another one, with several uploads and more than half of the room."""
         if other.has_room or other.owners & publication.owners:
             return False
         for owner in other.owners:
-            theirs = [each for each in under_way if owner in each.owners]
+            theirs = [each for each in uploads if owner in each.owners]
             taken = _sum(map(_arrived, theirs))
             if len(theirs) > 1 and any(2 * a > b for a, b in zip(taken, self._room, strict=True)):
                 return True
         return False
 
     def _lacking(self, needed: Size, used: Size) -> Refusal | None:
-        """Say what a graph has no room for; None if it fits."""
+        """Return the refusal of a graph that does not fit; None if it fits."""
         for field, value, taken, room in zip(Size._fields, needed, used, self._room, strict=True):
             left = max(0, room - taken)
             if value > left:
                 return Refusal(
                     f"{field} is {value}, there is room for {left}: the server takes {room} of "
                     f"all published graphs together, and the others were used within "
-                    f"{self._limits.publish_keep_seconds:g} seconds, or are on their way. Try "
+                    f"{self._limits.publish_keep_seconds:g} seconds, or are being uploaded. Try "
                     f"again later, or ask its operator to raise --max-publish-{field}, or to load "
                     f"the graph with --dataset",
                     reason="GRAPH_TOO_LARGE",
@@ -149,7 +149,7 @@ def _announced(announcement: Announcement) -> Size:
 
 def _arrived(publication: Publication) -> Size:
     size = publication.upload.size
-    if publication.gave_way or not size:
+    if publication.was_evicted or not size:
         return Size(0, 0, 0)
     if publication.upload.is_complete:
         return _announced(publication.announcement)

@@ -1,4 +1,4 @@
-"""Places for calls: so many in all, of one connection and of one token; silent ones give way."""
+"""Limits on open calls: in total, per connection and per token; silent calls are evicted."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from negserve_server.admission.stream import ServerStream
+from negserve_server.admission.server_stream import ServerStream
 from negserve_server.config.limits import Limits
 from negserve_server.errors import Refusal
 
 
 class _Group(NamedTuple):
-    """Streams that have something in common.
+    """Streams that count against the same limit.
 
-    :ivar field: the limit of how many there may be
-    :ivar who: what they have in common
+    :ivar field: name of the limit
+    :ivar key: the connection or token; empty for all streams
     """
 
     field: str
-    who: str
+    key: str
 
 
 _REMEDIES = {
@@ -36,19 +36,18 @@ _WHOSE = {
     "watches": " of this connection that watch health",
 }
 #: ``Health.Watch`` streams of one connection: a client needs one, a proxy one for each client.
-_MOST_WATCHES = 16
+_MAX_WATCHES = 16
 
 
-class Places:
-    """Keeps account of who has a place.
+class CallLimiter:
+    """Counts open streams against their limits.
 
-    Where none is left for a newcomer, the stream that nothing came over for longest gives way,
-    first among those of the connection with most places, then of the token with most.
+    If a limit is reached, a silent stream is evicted for the new one: of the connection with most
+    streams, then of the token with most streams, the one that is silent for longest.
 
-    :param limits: how many there are
-    :param grace: seconds of silence before which a stream keeps its place
-    :param by_token: whether tokens are checked, so that callers have no more of them than they
-        were given
+    :param limits: the limits
+    :param grace: seconds of silence after which a stream may be evicted
+    :param by_token: whether to limit streams per token, which needs tokens that are checked
     """
 
     def __init__(self, limits: Limits, grace: float, *, by_token: bool) -> None:
@@ -56,77 +55,77 @@ class Places:
             "max_streams": limits.max_streams,
             "max_streams_per_connection": limits.max_streams_per_connection,
             "max_streams_per_token": limits.max_streams_per_token,
-            "watches": _MOST_WATCHES,
+            "watches": _MAX_WATCHES,
         }
         self._grace = grace
         self._by_token = by_token
         self._groups: dict[ServerStream[Any], tuple[_Group, ...]] = {}
         self._counts: Counter[_Group] = Counter()
-        #: Streams that hear how they ended, which takes as long as a client leaves it unread.
-        self._leaving: Counter[_Group] = Counter()
+        #: Streams that have ended, whose status waits for their client to read it.
+        self._closing: Counter[_Group] = Counter()
         self._searched: set[_Group] = set()
 
     def __len__(self) -> int:
-        """Count the streams that have a place."""
+        """Count the open streams."""
         return len(self._groups)
 
     def __iter__(self) -> Iterator[ServerStream[Any]]:
         return iter(list(self._groups))
 
-    def take(self, stream: ServerStream[Any], *, is_watch: bool = False) -> None:
-        """Give a stream a place.
+    def acquire(self, stream: ServerStream[Any], *, is_watch: bool = False) -> None:
+        """Count a new stream.
 
-        :raises Refusal: if there is none for it, and no silent stream has one
+        :raises Refusal: if a limit is reached, and no stream within it is silent
         """
         groups = self._groups_of(stream, is_watch)
         for group in groups:
             limit = self._limits[group.field]
-            if group.field != "max_streams" and self._counts[group] + self._leaving[group] >= (
+            if group.field != "max_streams" and self._counts[group] + self._closing[group] >= (
                 2 * limit
             ):
                 raise _too_many(group, 2 * limit)
             if self._counts[group] >= limit:
-                silent = self._longest_silent(group)
+                silent = self._find_silent(group)
                 if silent is None:
                     raise _too_many(group, limit)
-                self._give_up(silent)
-                silent.end(_gives_way(self._grace))
+                self._free(silent)
+                silent.end(_evicted(self._grace))
         self._groups[stream] = groups
         self._counts.update(groups)
 
-    def leave(self, stream: ServerStream[Any]) -> None:
-        """Take the place of a stream back, if it still has it."""
+    def release(self, stream: ServerStream[Any]) -> None:
+        """Stop counting a stream, if it is still counted."""
         if stream in self._groups:
-            self._give_up(stream)
+            self._free(stream)
 
     @contextmanager
-    def leaving(self, stream: ServerStream[Any]) -> Iterator[None]:
-        """Count a stream without a place that tells its client why.
+    def closing(self, stream: ServerStream[Any]) -> Iterator[None]:
+        """Count a stream whose status is being sent.
 
-        A client that does not read has such a stream for as long as its connection, so a connection
-        that has many gets no more places.
+        If a client does not read, such a stream stays open as long as its connection. So a
+        connection with many of them may open no more.
         """
         groups = self._groups_of(stream, False)
-        self._leaving.update(groups)
+        self._closing.update(groups)
         try:
             yield
         finally:
-            _subtract(self._leaving, groups)
+            _subtract(self._closing, groups)
 
     def forget_searches(self) -> None:
-        """Look for silent streams again where there were none a moment ago."""
+        """Search for silent streams again, also where the last search found none."""
         self._searched.clear()
 
     def _groups_of(self, stream: ServerStream[Any], is_watch: bool) -> tuple[_Group, ...]:
-        """Give the groups of a stream, the smallest first."""
+        """Return the groups of a stream, the smallest first."""
         groups = [_Group("watches", stream.connection)] if is_watch else []
         groups.append(_Group("max_streams_per_connection", stream.connection))
         if self._by_token:
             groups.append(_Group("max_streams_per_token", stream.token))
         return (*groups, _Group("max_streams", ""))
 
-    def _longest_silent(self, group: _Group) -> ServerStream[Any] | None:
-        """Give who of a group gives way; None if all are at work."""
+    def _find_silent(self, group: _Group) -> ServerStream[Any] | None:
+        """Return the stream of a group to evict; None if none is silent."""
         if group in self._searched:
             return None
         silent = [
@@ -135,7 +134,7 @@ class Places:
             if group in groups and stream.silent_seconds > self._grace
         ]
         if not silent:
-            # A caller that comes again and again must not cost a search each time.
+            # Repeated calls must not cost a search each.
             self._searched.add(group)
             return None
         return max(silent, key=lambda stream: (*self._shares(stream), stream.silent_seconds))
@@ -145,7 +144,7 @@ class Places:
             self._counts[group] for group in self._groups[stream] if group.field != "watches"
         )
 
-    def _give_up(self, stream: ServerStream[Any]) -> None:
+    def _free(self, stream: ServerStream[Any]) -> None:
         _subtract(self._counts, self._groups.pop(stream))
 
 
@@ -167,10 +166,10 @@ def _too_many(group: _Group, limit: int) -> Refusal:
     )
 
 
-def _gives_way(grace: float) -> Refusal:
+def _evicted(grace: float) -> Refusal:
     return Refusal(
-        f"another caller needs the place of this stream, over which nothing came for {grace:g} "
-        f"seconds; open the stream again when there is something to send",
+        f"this stream was silent for {grace:g} seconds, and another caller reached the limit on "
+        f"streams; open the stream again when there is something to send",
         reason="STREAM_IDLE",
         limit=grace,
     )

@@ -13,24 +13,24 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from negserve_server.errors import UnusableAddress
-from negserve_server.listen_address import parse_listen_address
+from negserve_server.listening.listen_address import parse_listen_address
 from tests.server.test_app import run
 
 MALFORMED = {
-    "127.0.0.1:99999": "the port '99999' is none; give 1 to 65535",
-    "127.0.0.1:-1": "the port '-1' is none",
-    "127.0.0.1:http": "the port 'http' is none",
-    "127.0.0.1:": "the port '' is none",
-    "127.0.0.1:٧٧": "the port '٧٧' is none",
-    "7733": "there is no host; give HOST:PORT",
-    ":7733": "there is no host; give 127.0.0.1:7733",
-    "localhost": "there is no port",
-    "[::1]": "there is no port",
-    "::1:7733": "an IPv6 address has brackets",
-    "[localhost]:7733": "what is in the brackets is no IPv6 address",
-    "http://0.0.0.0:7733/": "that is a URL; give its address alone, 0.0.0.0:7733",
-    "unix:": "there is no path",
-    "unix:/" + "x" * 120: "the path has 121 bytes; the most for a unix socket are 107",
+    "127.0.0.1:99999": "invalid port '99999'; give 1 to 65535",
+    "127.0.0.1:-1": "invalid port '-1'",
+    "127.0.0.1:http": "invalid port 'http'",
+    "127.0.0.1:": "invalid port ''",
+    "127.0.0.1:٧٧": "invalid port '٧٧'",
+    "7733": "no host; give HOST:PORT",
+    ":7733": "no host; give HOST:PORT",
+    "localhost": "no port",
+    "[::1]": "no port",
+    "::1:7733": "an IPv6 address needs brackets",
+    "[localhost]:7733": "the text in brackets is not an IPv6 address",
+    "http://0.0.0.0:7733/": "this is a URL; give its address alone, '0.0.0.0:7733'",
+    "unix:": "no path",
+    "unix:/" + "x" * 120: "the path has 121 bytes, the limit for a unix socket is 107",
 }
 
 
@@ -104,12 +104,12 @@ def test_addresses_may_overlap(one: str, other: str, expected: bool):
 def test_each_cause_has_its_own_message(tmp_path: Path, taken: int):
     for host in ("127.0.0.1", "localhost", "0.0.0.0"):
         assert f"another process has port {taken}" in why_not(f"{host}:{taken}")
-    assert "203.0.113.7 is no address of this machine" in why_not("203.0.113.7:7733")
+    assert "203.0.113.7 is not an address of this machine" in why_not("203.0.113.7:7733")
     assert "'no.such.host.invalid' can't be resolved" in why_not("no.such.host.invalid:7733")
-    assert why_not(f"unix:{tmp_path}/a/b") == f"the folder {tmp_path}/a does not exist; make it"
+    assert why_not(f"unix:{tmp_path}/a/b") == f"{tmp_path}/a does not exist; create the folder"
     (tmp_path / "file").touch()
-    assert f"{tmp_path}/file is no folder" in why_not(f"unix:{tmp_path}/file/b")
-    assert f"{tmp_path}/file is there, and is no socket" in why_not(f"unix:{tmp_path}/file")
+    assert f"{tmp_path}/file is not a folder" in why_not(f"unix:{tmp_path}/file/b")
+    assert f"{tmp_path}/file exists and is not a socket" in why_not(f"unix:{tmp_path}/file")
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "socket"))
         parse_listen_address(f"unix:{tmp_path}/socket").check()  # nobody answers
@@ -130,7 +130,7 @@ def closed_folder() -> Iterator[Path]:
 def test_missing_permissions_are_named(closed_folder: Path):
     program = (
         "import encodings.idna, os, sys\n"
-        "from negserve_server.listen_address import parse_listen_address\n"
+        "from negserve_server.listening.listen_address import parse_listen_address\n"
         "os.setuid(65534) if os.geteuid() == 0 else None\n"
         "for text in sys.argv[1:]:\n"
         "    try: parse_listen_address(text).check()\n"

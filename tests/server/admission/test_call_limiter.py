@@ -1,4 +1,4 @@
-"""One caller can't shut others out: places for streams are bounded, and silent streams give way."""
+"""One caller can't shut others out: open streams are limited, and silent ones are evicted."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_the_silent_give_way_first_those_of_the_connection_with_most():
             "STREAM_IDLE",
             {"limit": "10.0"},
         )
-        assert "another caller needs the place" in details
+        assert "another caller reached the limit" in details
         newcomers.append(Talk(channels[2]).open())
         assert refusal(silent[1].answers)[1] == "STREAM_IDLE"
         alone.draw()

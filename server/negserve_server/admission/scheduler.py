@@ -1,0 +1,199 @@
+"""The scheduler: runs the work of streams in threads and on the event loop, in a fair order."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+from negserve_server.admission.fair_queue import FairQueue, Flow
+
+_T = TypeVar("_T")
+
+#: After calls of so much time a round of the event loop begins no further ones.
+_ROUND_SECONDS = 0.0003
+#: Threads for work that can't be cut: most of them wait for each other's indexes.
+_BLOCKING_THREADS = 8
+
+
+class _Job:
+    """Work in steps, with a future for its result."""
+
+    __slots__ = ("_future", "_loop", "_steps", "flow", "group")
+
+    def __init__(
+        self, flow: Flow, work: int, steps: Generator[None, None, Any],
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:  # fmt: skip
+        self.flow = flow
+        self.group = flow.group(work)
+        self._steps = steps
+        self._loop = loop
+        self._future: asyncio.Future[Any] = loop.create_future()
+
+    @property
+    def future(self) -> asyncio.Future[Any]:
+        """The result, once the work is done."""
+        return self._future
+
+    def step(self) -> bool:
+        """Do a step, and return whether there are more."""
+        if self._future.cancelled():
+            self._steps.close()
+            return False
+        try:
+            next(self._steps)
+        except StopIteration as end:
+            self._finish(self._future.set_result, end.value)
+            return False
+        except Exception as error:
+            self._finish(self._future.set_exception, error)
+            return False
+        return True
+
+    def _finish(self, finish: Callable[[Any], None], outcome: object) -> None:
+        def finish_if_awaited() -> None:
+            if not self._future.done():
+                finish(outcome)
+
+        try:
+            self._loop.call_soon_threadsafe(finish_if_awaited)
+        except RuntimeError:  # the loop is closed: nobody waits
+            return
+
+
+class Scheduler:
+    """Runs the work of streams: in engine threads, which release the GIL, and on the event loop.
+
+    Work is cut into steps of some milliseconds, so that the next stream need not wait for the
+    whole of a large request.
+
+    :param num_threads: number of engine threads
+    """
+
+    def __init__(self, num_threads: int) -> None:
+        self._lock = threading.Lock()
+        self._queue: FairQueue[_Job] = FairQueue()
+        #: One wake-up for each waiting item, and one for each thread at the end: a queue in C wakes
+        #: threads several times as fast as a condition.
+        self._wake_ups: SimpleQueue[None] = SimpleQueue()
+        self._is_closed = False
+        self._inline: FairQueue[tuple[int, asyncio.Future[Any], Callable[[], Any]]] = FairQueue()
+        self._round_seconds = 0.0
+        self._is_round_due = False
+        self._blocking = ThreadPoolExecutor(_BLOCKING_THREADS, thread_name_prefix="blocking")
+        self._threads = [
+            threading.Thread(target=self._serve, name=f"engine_{i}", daemon=True)
+            for i in range(num_threads)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    async def run_steps(self, flow: Flow, work: int, steps: Generator[None, None, _T]) -> _T:
+        """Run work in an engine thread, step by step.
+
+        :param work: of all steps together, as a number of negatives
+        :param steps: yields None between steps; closed if the caller is cancelled
+        """
+        return await self.submit(flow, work, steps)
+
+    def submit(self, flow: Flow, work: int, steps: Generator[None, None, _T]) -> asyncio.Future[_T]:
+        """Queue work as :meth:`run_steps` does, without waiting for its result."""
+        job = _Job(flow, work, steps, asyncio.get_running_loop())
+        with self._lock:
+            self._queue.put(flow, job.group, job)
+        self._wake_ups.put(None)
+        return job.future
+
+    async def run(
+        self, flow: Flow, work: int, function: Callable[..., _T], *arguments: object
+    ) -> _T:
+        """Call a function in an engine thread."""
+        return await self.submit(flow, work, _one_step(function, arguments))
+
+    async def run_blocking(self, function: Callable[..., _T], *arguments: object) -> _T:
+        """Call a function that may take seconds and can't be cut, in a separate pool."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._blocking, function, *arguments)
+
+    async def run_inline(
+        self, flow: Flow, work: int, function: Callable[..., _T], *arguments: object
+    ) -> _T:
+        """Call a function on the event loop, if it takes less time than a switch to a thread.
+
+        Each round of the loop makes a few calls, in the order of the queue, so that requests that
+        arrive meanwhile are seen before the next calls.
+        """
+        group = flow.group(work)
+        if not len(self._inline) and self._round_seconds < _ROUND_SECONDS:
+            if not self._is_round_due:
+                self._is_round_due = True
+                asyncio.get_running_loop().call_soon(self._begin_round)
+            self._inline.serve_now(flow, group)
+            begin = time.perf_counter()
+            try:
+                return function(*arguments)
+            finally:
+                self._record_call(flow, group, time.perf_counter() - begin)
+        future: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
+        self._inline.put(flow, group, (group, future, lambda: function(*arguments)))
+        return await future
+
+    def _begin_round(self) -> None:
+        self._round_seconds = 0.0
+        while len(self._inline) and self._round_seconds < _ROUND_SECONDS:
+            flow, (group, future, function) = self._inline.take()
+            begin = time.perf_counter()
+            if not future.cancelled():
+                try:
+                    future.set_result(function())
+                except Exception as error:
+                    future.set_exception(error)
+            self._record_call(flow, group, time.perf_counter() - begin)
+        self._is_round_due = self._round_seconds > 0.0
+        if self._is_round_due:
+            asyncio.get_running_loop().call_soon(self._begin_round)
+
+    def _record_call(self, flow: Flow, group: int, seconds: float) -> None:
+        self._round_seconds += seconds
+        self._inline.charge(flow, group, seconds)
+
+    def _serve(self) -> None:
+        while True:
+            self._wake_ups.get()
+            with self._lock:
+                if self._is_closed:
+                    return
+                flow, job = self._queue.take()
+            begin = time.thread_time()
+            has_more = job.step()
+            seconds = time.thread_time() - begin
+            with self._lock:
+                self._queue.charge(flow, job.group, seconds)
+                if has_more:
+                    self._queue.put(flow, job.group, job, is_begun=True)
+            if has_more:
+                self._wake_ups.put(None)
+            del flow, job  # the result may be large
+
+    def close(self) -> None:
+        """End the threads after their current steps."""
+        with self._lock:
+            self._is_closed = True
+            self._queue = FairQueue()
+        for _ in self._threads:
+            self._wake_ups.put(None)
+        for thread in self._threads:
+            thread.join()
+        self._blocking.shutdown(cancel_futures=True)
+
+
+def _one_step(
+    function: Callable[..., _T], arguments: tuple[object, ...]
+) -> Generator[None, None, _T]:
+    return function(*arguments)
+    yield
