@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from negserve._calls.publish import PublishProgress
-    from negserve._protocol.relation_statistics import RelationStatistics
-    from negserve._protocol.server_info import ServerInfo, ServerLimits
+    from negserve._protocol.answer_readers import RelationStatistics
+    from negserve._protocol.descriptions import ServerInfo, ServerLimits
     from negserve._sync.client import Client
     from negserve._sync.epoch_stream import EpochStream
     from negserve._sync.remote_sampler import RemoteSampler
@@ -106,14 +106,14 @@ _MODULE_OF = {
     "NotAllowedError": "errors",
     "OverloadedError": "errors",
     "PublishProgress": "_calls.publish",
-    "RelationStatistics": "_protocol.relation_statistics",
+    "RelationStatistics": "_protocol.answer_readers",
     "RemoteSampler": "_sync.remote_sampler",
     "RemoteTriplesFactory": "_sync.triples_factory",
     "RequestError": "errors",
     "SamplerConfig": "types.config",
     "ServerFaultError": "errors",
-    "ServerInfo": "_protocol.server_info",
-    "ServerLimits": "_protocol.server_info",
+    "ServerInfo": "_protocol.descriptions",
+    "ServerLimits": "_protocol.descriptions",
     "ServiceError": "errors",
     "StalledError": "errors",
     "StorageFailedError": "errors",

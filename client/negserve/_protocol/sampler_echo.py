@@ -1,4 +1,4 @@
-"""The configuration that a server says it draws by."""
+"""The configuration that a server confirms."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import Any
 from google.protobuf.descriptor import FieldDescriptor
 
 from negserve._protocol import messages
-from negserve._protocol.answers import check_equal, invalid
+from negserve._protocol.messages import check_equal, invalid
 from negserve.types.config import SamplerConfig
 from negserve.types.dataset import Dataset
 from negserve.v1 import sampler_pb2 as pb
 
 
 class SamplerEcho:
-    """What servers have to answer to a sampler's configuration, all of them the same.
+    """Checks the configuration that servers confirm; it is the same on all streams and replicas.
 
-    Of a configuration with algorithm version 0, the newest, the first answer says which that is;
-    all later streams, on whatever replica, must have that one.
+    Algorithm version 0 asks for the newest: the first server names it, and all later streams must
+    confirm that version.
 
     :raises InvalidRequestError: for a name, or a number, that the message can't hold
     """
@@ -25,29 +25,29 @@ class SamplerEcho:
     def __init__(self, dataset: Dataset, config: SamplerConfig) -> None:
         self._fingerprint = dataset.fingerprint
         self._config = config
-        self._due: pb.SamplerConfig | None = None
+        self._expected: pb.SamplerConfig | None = None
 
     def check(self, path: str, fingerprint: str, echo: pb.SamplerConfig) -> None:
-        """Refuse another fingerprint or configuration than was asked for.
+        """Check a fingerprint and a configuration.
 
-        :param path: of the message that has both
+        :param path: name of the message in errors
         :raises InvalidAnswerError: naming the field
         """
         check_equal(f"{path}.fingerprint", fingerprint, self._fingerprint)
-        due = self._due or _filled_in(self._config)
-        if due.algorithm_version == 0:
+        expected = self._expected or _normalized(self._config)
+        if expected.algorithm_version == 0:
             if echo.algorithm_version == 0:
                 raise invalid(f"{path}.sampler.algorithm_version", 0, "the version in use")
-            due.algorithm_version = echo.algorithm_version
-        for field in due.DESCRIPTOR.fields:
-            came, expected = _values(echo, field), _values(due, field)
-            if came != expected:
-                raise invalid(f"{path}.sampler.{field.name}", came, expected)
-        self._due = due
+            expected.algorithm_version = echo.algorithm_version
+        for field in expected.DESCRIPTOR.fields:
+            check_equal(
+                f"{path}.sampler.{field.name}", _values(echo, field), _values(expected, field)
+            )
+        self._expected = expected
 
 
 def _values(message: Any, field: FieldDescriptor) -> object:
-    """Give what a message has in a field, None for nothing; without what nobody here knows."""
+    """Return the value of a field, None if it is not set; unknown fields of parts are left out."""
     if field.name == "mixture":
         return [(part.kind, part.shares) for part in message.mixture]
     if field.has_presence:
@@ -56,8 +56,8 @@ def _values(message: Any, field: FieldDescriptor) -> object:
     return list(value) if field.is_repeated else value
 
 
-def _filled_in(config: SamplerConfig) -> pb.SamplerConfig:
-    """Encode a configuration as servers repeat it."""
+def _normalized(config: SamplerConfig) -> pb.SamplerConfig:
+    """Encode a configuration as servers confirm it."""
     message = messages.encode_config(config)
     repeated: tuple[Any, ...] = (message.corruption_scheme, message.filter_splits)
     for values in repeated:

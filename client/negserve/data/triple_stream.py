@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
-from negserve._calls.epoch_cursor import epoch_and_start
+from negserve._calls.epochs import epoch_and_start
 from negserve._calls.leakage import leakage_told, warn_of_leakage
 from negserve._sync.client import Client
 from negserve._sync.epoch_stream import EpochStream

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from negserve._calls.base_client import DEFAULT_TARGET
+from negserve._calls.client import DEFAULT_TARGET
 from negserve._calls.publish import Restoration
 from negserve._graph.mapped_graph import MappedGraph
 from negserve._sync.client import Client

@@ -16,6 +16,7 @@ from negserve import CorruptedBatch as Batch
 from negserve import InvalidRequestError, SamplerConfig
 from negserve._protocol import messages
 from negserve._protocol.batch_reader import BatchReader, Columns
+from negserve._protocol.pipelines import concatenate
 from negserve.sampling import expand
 from negserve.types.dataset import Dataset
 from negserve.types.dataset import Limits as ClientLimits
@@ -203,7 +204,7 @@ def test_parts_of_a_batch_are_put_together(whole: CorruptedBatch, data: st.DataO
         )
         num_saturated -= part.num_saturated
         parts.append(read(server_messages.encode_batch(part), config_of(whole)))
-    together = messages.concatenate(parts)
+    together = concatenate(parts)
     assert_equal(together, whole)
     np.testing.assert_array_equal(together.rows(), np.concatenate([part.rows() for part in parts]))
 

@@ -109,7 +109,10 @@ def test_a_forked_process_may_close_what_threads_of_its_parent_use(server: Serve
             client.close()
 
         process = multiprocessing.get_context("fork").Process(target=close)
-        with sampler._lock, client._connection._lock:  # as threads hold them now and then
+        with (
+            sampler._opened.value.lock,
+            client._transport._state.value.lock,
+        ):  # as threads hold them now and then
             process.start()
         process.join(30)
         status = process.exitcode

@@ -59,7 +59,7 @@ def test_what_can_not_be_true_is_refused(field: str, change: dict[str, Any]):
     answer = pb.GetServerResponse(
         version="1.2.3", algorithm_versions=[2, 3], limits=messages.encode_limits(Limits())
     )
-    assert ServerInfo.of(answer).algorithm_versions == (2, 3)
+    assert ServerInfo.decode(answer).algorithm_versions == (2, 3)
     for name, value in change.items():
         if name == "limits":
             for limit, number in value.items():
@@ -68,5 +68,5 @@ def test_what_can_not_be_true_is_refused(field: str, change: dict[str, Any]):
             answer.ClearField(name)  # type: ignore[arg-type]
             answer.MergeFrom(pb.GetServerResponse(**{name: value}))
     with pytest.raises(InvalidAnswerError) as caught:
-        ServerInfo.of(answer)
+        ServerInfo.decode(answer)
     assert caught.value.metadata["field"] == field
