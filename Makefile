@@ -1,16 +1,16 @@
-# What a fresh clone can do. Needs Python 3.11 or later and make, nothing else.
+# Commands for a fresh clone. Needs only Python 3.11 or later and make.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 CONSTRAINTS := deploy/constraints.txt
-# One more than processors, since tests of faults wait a lot; more than four only disturb each other.
+# One more than processors, since fault tests mostly wait; more than four slow each other down.
 WORKERS := $(shell cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores < 3 ? cores + 1 : 4)))
 
-.PHONY: help demo serve test lint types pytest bench golden stubs release-proto test-containers clean
+.PHONY: help demo serve test lint types pytest bench golden options stubs release-proto test-containers clean
 
-help: ## Show this.
+help: ## Show this help.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
 
 $(VENV)/users: pyproject.toml $(CONSTRAINTS)
@@ -28,7 +28,7 @@ demo: $(VENV)/users ## Serve the embedded graph, stream negatives, check them.
 serve: $(VENV)/users ## Serve the embedded graph at 127.0.0.1:7733 until Ctrl-C.
 	$(BIN)/negserve-server serve
 
-test: lint types pytest ## Lint, types and all tests.
+test: lint types pytest ## Run lint, types and all tests.
 
 lint: $(VENV)/developers
 	$(BIN)/ruff check .
@@ -40,19 +40,22 @@ types: $(VENV)/developers
 pytest: $(VENV)/developers
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 
-bench: $(VENV)/developers ## The tables behind every published number.
+bench: $(VENV)/developers ## Measure all published numbers.
 	$(BIN)/python -m benchmarks.run_all
 
 golden: $(VENV)/developers ## Record the golden files of proto/testdata again.
 	NEGSERVE_WRITE_GOLDEN=1 $(BIN)/python -m pytest tests/proto
 
-stubs: $(VENV)/developers ## Write the stubs of proto/ again.
+options: $(VENV)/developers ## Write the table of the server's options in docs/operations.md again.
+	NEGSERVE_WRITE_DOCUMENTS=1 $(BIN)/python -m pytest tests/test_operations_document.py -k table
+
+stubs: $(VENV)/developers ## Generate the stubs from proto/ again.
 	$(BIN)/python proto/generate.py
 
-release-proto: $(VENV)/developers ## Pack proto and golden files for authors of clients into dist/.
+release-proto: $(VENV)/developers ## Pack proto and golden files into dist/, for authors of clients.
 	$(BIN)/python proto/release.py
 
-test-containers: ## Build the images and check them with the Docker engine that is there.
+test-containers: ## Build the images and check them; needs a Docker engine.
 	deploy/test_containers.sh
 
 clean:

@@ -1,1 +1,1 @@
-"""The measurements behind every published number."""
+"""The measurements behind all published numbers."""

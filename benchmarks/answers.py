@@ -1,10 +1,10 @@
-"""What it costs a client to check answers, beside all that an answer takes it.
+"""Cost of the client's checks of answers, next to the whole cost of an answer.
 
-Run as ``python -m benchmarks.answers [--json FILE]``. The server is a process of its own on
-loopback. *Whole* is the time from one batch to the next as a trainer sees it, compact, without
-rebuilding whole triples. *Decoding* is the processor's time for what the client makes of a message
-that came, with its checks and with those of values replaced by nothing; lengths and positions,
-which are compared on the way, are in both. All take turns; the lowest of each counts, since other
+Run as ``python -m benchmarks.answers [--json FILE]``. The server is a separate process on
+loopback. *Whole*: time from one batch to the next as a trainer sees it, compact, without
+rebuilding whole triples. *Decoding*: processor time for decoding one received message, with the
+checks of values and without them; the comparison of lengths and positions is part of both. All
+cases take turns; the lowest time of each counts, since other work on the machine only adds.
 work on the machine only ever adds.
 """
 
@@ -32,9 +32,9 @@ from negserve.v1 import sampler_pb2 as pb
 #: k and batch size.
 SIZES = ((64, 1024), (64, 128), (1, 1024))
 _CHECKS = (
-    "negserve._protocol.batch_reader.BatchReader._check_counts",
-    "negserve._protocol.batch_reader.BatchReader._check_values",
-    "negserve._protocol.batch_reader.BatchReader._check_originals",
+    "negserve._protocol.sampler_answers.BatchReader._check_counts",
+    "negserve._protocol.sampler_answers.BatchReader._check_values",
+    "negserve._protocol.sampler_answers.BatchReader._check_originals",
     "negserve._protocol.epoch_progress.EpochProgress._check_positives",
 )
 _SECONDS = 30.0
@@ -48,7 +48,7 @@ def _nothing(*_: object) -> None: ...
 
 @contextmanager
 def unchecked() -> Iterator[None]:
-    """Replace the checks by nothing."""
+    """Disable the checks of values."""
     with ExitStack() as stack:
         for name in _CHECKS:
             stack.enter_context(mock.patch(name, _nothing))
@@ -56,7 +56,7 @@ def unchecked() -> Iterator[None]:
 
 
 def lowest(step: Step, clock: Callable[[], float]) -> float:
-    """Return the least nanoseconds per negative of some turns."""
+    """Return the lowest nanoseconds per negative of several turns."""
     turns = []
     for _ in range(_TURNS):
         count, begin = 0, clock()
@@ -68,7 +68,7 @@ def lowest(step: Step, clock: Callable[[], float]) -> float:
 
 
 class Measured:
-    """What is asked of a dataset, with a sampler and a batch size."""
+    """One dataset, sampler and batch size."""
 
     def __init__(self, dataset: RemoteTriplesFactory, k: int, batch_size: int) -> None:
         self._dataset = dataset
@@ -84,7 +84,7 @@ class Measured:
         self._positives = np.stack([rng.integers(0, size, batch_size) for size in sizes], axis=1)
 
     def whole_sample(self) -> Step:
-        """Call ``sample`` for one batch after the other."""
+        """Call ``sample`` for one batch after another."""
         positions = itertools.count(0, len(self._positives))
 
         def step() -> int:
@@ -111,7 +111,7 @@ class Measured:
         return run_sync(read)
 
     def decode_sample(self) -> Step:
-        """Decode one answer of ``Sample`` again and again."""
+        """Decode one answer of ``Sample`` repeatedly."""
         (request,) = self._pipeline().start()
         _, answer = self._answers(
             "Sample", [self._remote._opened.value.stream._configuration, request], 2
@@ -128,7 +128,7 @@ class Measured:
         return self._remote._opened.value.stream.pipeline(self._positives, 0)
 
     def decode_epoch(self) -> Step:
-        """Decode the first message of an epoch again and again."""
+        """Decode the first message of an epoch repeatedly."""
         stream = self._dataset.epochs(self._sampler, self._config)
         request: pb.SampleEpochRequest = stream._progress().request()
         configured, message = self._answers("SampleEpoch", [request], 2)
@@ -190,5 +190,5 @@ def main(json_path: Path | None = None) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", type=Path, help="where to write the rows")
+    parser.add_argument("--json", type=Path, help="file for the rows")
     main(parser.parse_args().json)

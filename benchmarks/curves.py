@@ -1,8 +1,8 @@
-"""How the engine's cost per negative grows: with k, batch, graph, known values, options, threads.
+"""How the engine's cost per negative grows with k, batch, graph, known values, options, threads.
 
 Run as ``python -m benchmarks.curves [--json FILE] [--quick]``. The points of a curve take turns
-over five repetitions in one run. Bernoulli, batch 1024, k = 64 and one thread, on FB15k-237, where
-a row does not say otherwise.
+over five repetitions in one run. Unless a row says otherwise: Bernoulli, batch 1024, k = 64, one
+thread, FB15k-237.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ KNOWN_TAILS_ENTITIES = 4_600_000
 THREADS = (1, 2)
 MODES: tuple[tuple[str, tuple[str, ...]], ...] = (("none", ()), ("exact", ("training",)))
 
-#: Options by name; what is not said is exactly filtered Bernoulli.
+#: Sampler options by name; the default is exactly filtered Bernoulli.
 OPTIONS: tuple[tuple[str, Mapping[str, Any]], ...] = (
     ("bernoulli, exact filter", {}),
     ("no filter", {"filter_splits": ()}),
@@ -73,7 +73,7 @@ def case(
     threads: int = 1,
     **facts: object,
 ) -> Case:
-    """Name a case: the facts of :mod:`.engine`'s rows, the curve, and what is varied."""
+    """Describe a case: facts as in :mod:`.engine`'s rows, the curve, and the varied value."""
     return {
         "curve": curve, "system": system, "sampler": sampler, "filter": mode, "graph": graph,
         "batch": batch, "k": k, "threads": threads, **facts,
@@ -81,7 +81,7 @@ def case(
 
 
 def by_k(name: str, factory: TriplesFactory) -> Iterator[Case]:
-    """Vary the number of negatives per positive; with the floors."""
+    """Vary the number of negatives per positive; includes the floors."""
     positives = Positives(factory.mapped_triples, BATCH_SIZE)
     for k in NUM_NEGS_PER_POS:
         for mode, splits in MODES:
@@ -118,7 +118,7 @@ def by_graph(graphs: Mapping[str, TriplesFactory | str]) -> Iterator[Case]:
 
 
 def by_known_tails() -> Iterator[Case]:
-    """Vary how many tails are known: of one pair, or of as many as make a million triples."""
+    """Vary the number of known tails, of one pair or of pairs for a million triples."""
     for pairs, num_triples in ((1, 1), (BATCH_SIZE, 2**20)):
         factory, positives = with_known_tails(
             KNOWN_TAILS,
@@ -129,7 +129,7 @@ def by_known_tails() -> Iterator[Case]:
         for mode, splits in MODES:
             for known, triples in positives.items():
                 if mode == "none" and known != 1:
-                    continue  # the filter is all that looks at what is known
+                    continue  # without a filter, known values do not matter
                 turn = negserve(
                     factory,
                     Positives(triples, BATCH_SIZE),
@@ -146,7 +146,7 @@ def by_known_tails() -> Iterator[Case]:
 
 
 def by_option(name: str, factory: TriplesFactory) -> Iterator[Case]:
-    """Take options one by one."""
+    """Vary the options, one by one."""
     positives = Positives(factory.mapped_triples, BATCH_SIZE)
     for option, changes in OPTIONS:
         options = {"kind": "bernoulli", "filter_splits": ("training",), **changes}
@@ -204,13 +204,13 @@ def main(
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", type=Path, help="where to write the rows")
-    parser.add_argument("--quick", action="store_true", help="leave the graph of 20 M triples out")
+    parser.add_argument("--json", type=Path, help="file for the rows")
+    parser.add_argument("--quick", action="store_true", help="leave out the graph of 20 M triples")
     parser.add_argument(
         "--seconds-per-repetition",
         type=float,
         default=SECONDS_PER_REPETITION,
-        help="how long each of the five repetitions takes, at least (default: %(default)s)",
+        help="minimum duration of each of the five repetitions (default: %(default)s)",
     )
     arguments = parser.parse_args()
     main(arguments.json, arguments.quick, arguments.seconds_per_repetition)

@@ -1,9 +1,9 @@
 """Negatives per second of the engine against PyKEEN, in process, one thread.
 
 Run as ``python -m benchmarks.engine [--json FILE] [--graph NAME]``. All systems take turns over
-five repetitions in one run; the table gives medians, lowest and highest. PyKEEN's unit is the
+five repetitions in one run; the table gives median, lowest and highest. PyKEEN's unit is the
 proposed negative: with a filter, it returns fewer. System ``floor`` is not a sampler: it only
-writes the output, or only makes the random bits.
+writes the output, or only generates the random bits.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def measure_graph(
 ) -> tuple[list[Row], dict[str, float]]:
     """Measure all systems on one graph.
 
-    :return: rows, and how many seconds it took to build what
+    :return: rows, and the seconds that each index took to build
     """
     positives = Positives(factory.mapped_triples, BATCH_SIZE)
     built: dict[str, float] = {}
@@ -82,7 +82,7 @@ def main(
     graph: str = "all",
     seconds: float = SECONDS_PER_REPETITION,
 ) -> None:
-    """Measure and report; graphs one after the other, so that only one is in memory."""
+    """Measure and report, one graph at a time, so that only one is in memory."""
     rows: list[Row] = []
     orders: list[Row] = []
     graphs: dict[str, object] = {}
@@ -105,13 +105,13 @@ def main(
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", type=Path, help="where to write the rows")
-    parser.add_argument("--graph", choices=[*GRAPHS, "all"], default="all", help="what to measure")
+    parser.add_argument("--json", type=Path, help="file for the rows")
+    parser.add_argument("--graph", choices=[*GRAPHS, "all"], default="all", help="graph to measure")
     parser.add_argument(
         "--seconds-per-repetition",
         type=float,
         default=SECONDS_PER_REPETITION,
-        help="how long each of the five repetitions takes, at least (default: %(default)s)",
+        help="minimum duration of each of the five repetitions (default: %(default)s)",
     )
     arguments = parser.parse_args()
     main(arguments.json, arguments.graph, arguments.seconds_per_repetition)

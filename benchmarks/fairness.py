@@ -1,12 +1,12 @@
-"""What a small stream waits beside many busy ones and beside large ones, and what these get.
+"""Latency of a small stream next to many busy or large streams, and the throughput of those.
 
-Run as ``python -m benchmarks.fairness [--server FOLDER]... [--json FILE]``. A server is a process
-of its own on loopback, and so are those beside the small stream. Clients send prepared bytes and
-do not decode what comes, but they do use the same processors. ``--server`` names a checkout whose
-server is measured; several take turns in one run. Latencies are what the small stream's process
-sees: from the request's write to the answer's read. All processes share this machine, so each case
-is also measured with the small stream alone on a second server, beside the same load on the first:
-what it waits then is the machine's doing, and the rest is the server's.
+Run as ``python -m benchmarks.fairness [--server FOLDER]... [--json FILE]``. Each server is a
+separate process on loopback, and so are the clients of the load. Clients send prepared bytes and
+do not decode answers, but they do use the same processors. ``--server`` names a checkout whose
+server is measured; several take turns in one run. Latency is measured in the small stream's
+process, from writing the request to reading the answer. As all processes share this machine, each
+case is also measured with the small stream alone on a second server while the load runs on the
+first: that latency is the machine's share, and the rest is the server's.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ from negserve.v1 import sampler_pb2 as pb
 _SERVICE = "/negserve.v1.SamplerService/"
 _OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.use_local_subchannel_pool", 1)]
 _SMALL_BATCH = 128
-#: What a training step takes, in seconds.
+#: Duration of a training step, in seconds.
 _STEP = 0.005
-#: Who is beside the small stream: how many streams, and what each asks for.
+#: The load: number of streams, and their requests.
 _OTHERS = {
     "nobody": (0, "sample", 0, 0),
     "60 busy, 1024 x 16": (60, "sample", 1024, 16),
@@ -71,7 +71,7 @@ def _sample_requests(k: int, batch: int) -> tuple[bytes, bytes]:
 
 
 def _sample(channel: grpc.Channel, batch: int, k: int) -> Generator[None, None, None]:
-    """Ask for one batch after the other; each step is one answer."""
+    """Request one batch after another; each step is one answer."""
     first, request = _sample_requests(k, batch)
     requests: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     stream: Any = channel.stream_stream(_SERVICE + "Sample")
@@ -85,7 +85,7 @@ def _sample(channel: grpc.Channel, batch: int, k: int) -> Generator[None, None, 
 
 
 def _epoch(channel: grpc.Channel, batch: int, k: int) -> Iterator[int]:
-    """Take epochs; each step is a message, and gives its bytes."""
+    """Stream epochs; each step is a message, and yields its size in bytes."""
     config = SamplerConfig(kind="bernoulli", num_negs_per_pos=k, filter_splits=("training",))
     request = messages.encode_epoch_request(
         "graph", "", config, EpochConfig(batch_size=batch), 0, 0
@@ -99,7 +99,7 @@ def _epoch(channel: grpc.Channel, batch: int, k: int) -> Iterator[int]:
 
 
 def _beside(target: str, number: int, kind: str, batch: int, k: int) -> None:
-    """Keep streams busy, in a process of its own; say how many negatives came when asked to."""
+    """Keep streams busy in a separate process; print the number of negatives when asked."""
     counts = [0] * number
 
     def work(at: int) -> None:
@@ -159,7 +159,7 @@ def _ask(process: subprocess.Popen[str]) -> int:
 def _measure(
     target: str, beside_target: str, others: str, cases: Sequence[tuple[int, float]], seconds: float
 ) -> Iterator[tuple[int, float, Figures]]:
-    """Measure small streams of some k and pauses at a server, beside others at one."""
+    """Measure small streams with some k and pauses at one server, with the load at another."""
     number, kind, batch, other_k = _OTHERS[others]
     with ExitStack() as stack:
         beside: list[subprocess.Popen[str]] = []
@@ -168,7 +168,7 @@ def _measure(
             beside.append(stack.enter_context(_process("-m", "benchmarks.fairness", *command)))
         deadline = time.monotonic() + 60
         while any(not _ask(process) for process in beside):
-            assert time.monotonic() < deadline, "nothing comes"
+            assert time.monotonic() < deadline, "no answers arrive"
             time.sleep(0.1)
         time.sleep(0.5 if number else 0)
         for k, pause in cases:
@@ -212,7 +212,7 @@ def _row(
 
 @contextmanager
 def _server(checkout: str, file: Path) -> Iterator[str]:
-    """Run the server of a checkout; give its address."""
+    """Run the server of a checkout; yields its address."""
     path = os.pathsep.join(str(Path(checkout) / part) for part in ("client", "server"))
     with _process(
         "-m", "negserve_server.cli", "serve", "--log-level", "error",
@@ -274,7 +274,7 @@ if __name__ == "__main__":
         parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
         parser.add_argument("--server", action="append", help="checkouts to measure")
         parser.add_argument("--k", type=int, action="append")
-        parser.add_argument("--json", type=Path, help="where to write the rows")
+        parser.add_argument("--json", type=Path, help="file for the rows")
         parser.add_argument("--seconds", type=float, default=2.0)
         parser.add_argument("--rounds", type=int, default=3)
         parser.add_argument("--beside-only", action="append", default=[])

@@ -1,4 +1,4 @@
-"""What no sampler of this interface can be faster than: writing its output, making its bits.
+"""Lower bounds of a sampler's time: writing its output, generating its random bits.
 
 Both are compiled code, called from Python as the sampler is.
 """
@@ -13,7 +13,7 @@ from negserve_server.graph import TriplesFactory
 from negserve_server.jit.addresses import address_of, store_uint8, store_uint16, store_uint32
 from negserve_server.sampling.kernels.philox import fill_words
 
-#: Not kept for the next process: numba would not notice a change of what is inlined here.
+#: Not cached on disk: numba would not notice a change of the functions inlined here.
 _compiled = nb.njit(nogil=True)
 
 
@@ -37,8 +37,8 @@ def _fill_words(words: int, num_blocks: int, num_positives: int, position: int, 
 
 
 def writing(factory: TriplesFactory, batch_size: int, k: int) -> Turn:
-    """Write as many ids, as wide, to as fresh an array as a sampler of this graph does."""
-    dtype = factory.open_sampler(num_negs_per_pos=k).domain.dtype
+    """Write as many ids, of the same width, to a new array as a sampler of this graph does."""
+    dtype = factory.open_sampler(num_negs_per_pos=k).tables.dtype
     value = 0
 
     def step() -> int:
@@ -57,7 +57,7 @@ def writing(factory: TriplesFactory, batch_size: int, k: int) -> Turn:
 
 
 def random_bits(batch_size: int, k: int) -> Turn:
-    """Make the words of every positive, k + 1 rounded up to whole blocks, and keep none."""
+    """Generate the random words of every positive, k + 1 rounded up to blocks, and drop them."""
     words = np.empty(-(-(k + 1) // 4) * 4, dtype=np.uint32)
     position = 0
 

@@ -1,4 +1,4 @@
-"""What the engine is to reach, against what a run measured."""
+"""The engine's goals, compared with the measurements of a run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks.pykeen_samplers import PYKEEN, SET_WITHOUT_GC
 _OURS = "negserve"
 Name = tuple[str, str, str, int]
 
-#: What is compared, and the least ratio, if any; of negatives per second on FB15k-237.
+#: Compared systems, and the least ratio, if any, of negatives per second on FB15k-237.
 _RATIOS: tuple[tuple[str, Name, Name, float | None], ...] = (
     (
         "exact Bernoulli, times PyKEEN's exact one (Python set), k = 64",
@@ -39,14 +39,14 @@ _RATIOS: tuple[tuple[str, Name, Name, float | None], ...] = (
         1.5,
     ),
 )
-#: Our samplers: unfiltered over exact, at most; negatives per second at k = 1, at least.
+#: Of our samplers: highest ratio of unfiltered to exact; least negatives per second at k = 1.
 _KINDS = ("bernoulli", "basic")
 _MOST_SLOWDOWN = 3.0
 _LEAST_RATE = 10e6
 
 
 def check(rows: Sequence[Row]) -> list[Mapping[str, str]]:
-    """Compare with the goals: goal, bound, measured, result; empty where nothing was measured."""
+    """Compare with the goals: goal, bound, measured, result; empty if nothing was measured."""
     rates: dict[Name, float] = {}
     for row in rows:
         rate = row["negatives_per_second"]
@@ -82,10 +82,10 @@ def check(rows: Sequence[Row]) -> list[Mapping[str, str]]:
 
 
 def show(rows: Sequence[Row]) -> None:
-    """Print the goals and what came of them."""
+    """Print the goals and the results."""
     lines = check(rows)
     if not lines:
-        console.print("goals: they speak of fb15k-237, which was not measured")
+        console.print("goals: defined for fb15k-237, which was not measured")
         return
     table = Table(*lines[0], title="goals")
     for line in lines:

@@ -1,4 +1,4 @@
-"""The graphs that are measured."""
+"""The measured graphs."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from negserve_server.graph import TriplesFactory
 
 _DATA = Path(os.environ.get("NEGSERVE_DATA", Path(__file__).parents[2].joinpath("shared", "data")))
 
-#: Exponents of rank: how often entities occur on the flat and on the hub side of a relation.
+#: Zipf exponents of entities on the flat and on the hub side of a relation.
 _FLAT, _HUB, _RELATIONS = 0.5, 1.05, 1.0
 
 
 def fb15k_237() -> tuple[str, TriplesFactory]:
-    """Load FB15k-237 from ``NEGSERVE_DATA``, or make a graph of its size; with its name."""
+    """Load FB15k-237 from ``NEGSERVE_DATA``, or generate one of its size; return the name too."""
     if (factory := from_data("fb15k-237")) is not None:
         return "fb15k-237", factory
     rng = np.random.default_rng(0)
@@ -38,12 +38,12 @@ def fb15k_237() -> tuple[str, TriplesFactory]:
 
 
 def from_data(name: str) -> TriplesFactory | None:
-    """Load a graph from ``NEGSERVE_DATA``, with type constraints if it has some.
+    """Load a graph from ``NEGSERVE_DATA``, with its type constraints if it has them.
 
-    The constraints list what is seen in all splits. That does for measuring time, and for
-    nothing else: they leak the test split.
+    The constraints list the values seen in all splits. They are good enough for measuring time,
+    and for nothing else: they leak the test split.
 
-    :return: None where it is missing
+    :return: None if the graph is missing
     """
     path = _DATA / name
     if not path.is_dir():
@@ -55,7 +55,7 @@ def from_data(name: str) -> TriplesFactory | None:
 
 
 def zipf_20m() -> tuple[str, TriplesFactory]:
-    """Make a graph like Wikidata5M: 20.9 M triples, 4.6 M entities, 822 relations.
+    """Generate a graph like Wikidata5M: 20.9 M triples, 4.6 M entities, 822 relations.
 
     Some pairs have more than 10^5 known tails, and some as many heads.
     """
@@ -63,14 +63,14 @@ def zipf_20m() -> tuple[str, TriplesFactory]:
 
 
 def zipf_1m() -> tuple[str, TriplesFactory]:
-    """Make a graph of the same kind, of a twentieth of the size."""
+    """Generate a graph of the same kind, 20 times smaller."""
     return "zipf-1m", zipf(1_045_000, 229_724, 822)
 
 
 def zipf(num_triples: int, num_entities: int, num_relations: int) -> TriplesFactory:
-    """Make a graph whose relations and entities occur as Zipf's law has it; always the same.
+    """Generate a graph with Zipf-distributed relations and entities; always the same one.
 
-    Half the relations lead from entities that occur rather evenly to hubs ("instance of"), the
+    Half of the relations lead from rather evenly distributed entities to hubs ("instance of"), the
     other half from hubs back. Repetitions are dropped, so there are slightly fewer triples.
     """
     rng = np.random.default_rng(0)
@@ -97,7 +97,7 @@ def zipf(num_triples: int, num_entities: int, num_relations: int) -> TriplesFact
 
 
 def _draw(rng: np.random.Generator, num_ids: int, exponent: float, size: int) -> NDArray[np.int32]:
-    """Draw ids whose frequency falls with a power of their rank; ranks are dealt at random."""
+    """Draw ids whose frequency is a power of their rank; ranks are assigned at random."""
     weights = np.arange(1, num_ids + 1, dtype=np.float64) ** -exponent
     counts = rng.multinomial(size, weights / weights.sum())
     ids = np.repeat(rng.permutation(num_ids).astype(np.int32), counts)
@@ -108,10 +108,11 @@ def _draw(rng: np.random.Generator, num_ids: int, exponent: float, size: int) ->
 def with_known_tails(
     lengths: Sequence[int], *, num_pairs: int, num_triples: int, num_entities: int
 ) -> tuple[TriplesFactory, dict[int, NDArray[np.int64]]]:
-    """Make a graph of (head, relation) pairs that have exactly so many known tails.
+    """Generate a graph of (head, relation) pairs with exact numbers of known tails.
 
-    :param lengths: how many; pairs with none are not in the graph
-    :param num_pairs: pairs of each length, at most
+    :param lengths: numbers of known tails; pairs with 0 are not in the graph
+    :param num_pairs: maximum number of pairs of each length
+    :param num_triples: maximum number of triples of each length, but at least one pair
     :param num_triples: triples of each length, at most, but one pair at least
     :return: the graph, and the positives of each length, pair after pair
     """
@@ -133,7 +134,7 @@ def with_known_tails(
 
 
 def facts_of(factory: TriplesFactory) -> dict[str, object]:
-    """Count what the cost may depend on: sizes, and how many values are known for a pair."""
+    """Return sizes, and numbers of known values per pair, on which the cost may depend."""
     triples = factory.mapped_triples
     tails = _lengths(triples[:, 0], triples[:, 1])
     heads = _lengths(triples[:, 2], triples[:, 1])
@@ -143,7 +144,7 @@ def facts_of(factory: TriplesFactory) -> dict[str, object]:
         "triples": factory.num_triples,
         "most_known_tails": int(tails.max()),
         "most_known_heads": int(heads.max()),
-        # Of the pair of a triple, on average over the triples.
+        # For the pair of a triple, averaged over the triples.
         "mean_known_tails": round(float((tails.astype(np.float64) ** 2).sum() / tails.sum()), 1),
         "mean_known_heads": round(float((heads.astype(np.float64) ** 2).sum() / heads.sum()), 1),
     }

@@ -1,4 +1,4 @@
-"""Interleaved repetitions, medians and spread, and where they are kept."""
+"""Interleaved repetitions, medians and spread, and the results files."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ RESULTS = Path(__file__).parent / "results"
 REPETITIONS = 5
 SECONDS_PER_REPETITION = 0.25
 
-#: One line of a results file: facts, and what was measured.
+#: One line of a results file: facts, and measurements.
 Row = dict[str, object]
-#: What does some work and gives the number of its negatives.
+#: Does some work and returns the number of its negatives.
 Step = Callable[[], int]
-#: What works for so many seconds, or one step if that takes longer; gives negatives per second.
+#: Works for some seconds, at least one step; returns negatives per second.
 Turn = Callable[[float], float]
-#: What is measured: the facts of its row, and how to take a turn; or why it can't.
+#: A case: the facts of its row, and its turn, or why it can't run.
 Case = tuple[Mapping[str, object], Turn | str]
 
-#: What takes longer than this for one step is not measured.
+#: A case with a slower step than this, in seconds, is not measured.
 _MAX_STEP_SECONDS = 10.0
 
 console = Console(width=140)
 
 
 def repeated(step: Step) -> Turn:
-    """Take turns in doing a step again and again."""
+    """Return a turn that repeats a step."""
 
     def turn(seconds: float) -> float:
         count, begin = 0, time.perf_counter()
@@ -50,10 +50,10 @@ def repeated(step: Step) -> Turn:
 def measure(
     cases: Sequence[Case], title: str, seconds: float = SECONDS_PER_REPETITION
 ) -> list[Row]:
-    """Measure several systems in turn, so that a change of the machine's speed hits all alike.
+    """Measure several systems in turns, so that a change of the machine's speed affects all alike.
 
-    :param seconds: how long a repetition of a case takes at least
-    :return: a row per case, in that order; one that was not measured says why
+    :param seconds: minimum duration of one repetition of a case
+    :return: one row per case, in the same order; a case that was not measured says why
     """
     turns: dict[int, Turn] = {}
     reasons: dict[int, str] = {}
@@ -73,7 +73,7 @@ def measure(
 
 
 def _why_too_slow(turn: Turn) -> str | None:
-    """Do the first step, which may still compile or build something; if it is slow, one more."""
+    """Run the first step, which may compile or build something; if it is slow, run another."""
     elapsed = 0.0
     for _ in range(2):
         begin = time.perf_counter()
@@ -98,7 +98,7 @@ def _row(facts: Mapping[str, object], values: Sequence[float], skipped: str | No
 
 
 def hardware() -> str:
-    """Say what the numbers were measured on."""
+    """Describe the machine."""
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
@@ -110,7 +110,7 @@ def hardware() -> str:
 
 
 def show(title: str, rows: Sequence[Row]) -> None:
-    """Print rows that have the same facts as a table; what is the same in all is in its title."""
+    """Print rows with the same facts as a table; facts that all share are in its title."""
     keys = [key for key in rows[0] if key not in {"repetitions", "skipped"}]
     same = [key for key in keys if len(rows) > 1 and len({str(row.get(key)) for row in rows}) == 1]
     columns = [key for key in keys if key not in same]

@@ -1,9 +1,9 @@
-"""Memory that configurations leave behind, each case in a process of its own.
+"""Memory that closed configurations leave behind, each case in a separate process.
 
     python -m benchmarks.memory [CASE ...]
 
-All samplers are closed in the end. Prints the resident memory before; then, with the tables that
-stay for a while; after those have gone; and at its peak.
+All samplers are closed in the end. Prints the resident memory before; then, while tables are still
+cached; after they were evicted; and the peak.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def refused() -> TriplesFactory:
 
 
 def refuse(factory: TriplesFactory) -> None:
-    """Ask for them."""
+    """Request them."""
     for first in range(8):
         candidates = np.arange(first, first + 3_900_000)
         try:
@@ -91,7 +91,7 @@ CASES: dict[str, tuple[Callable[[], TriplesFactory], Callable[[TriplesFactory], 
 
 
 def main() -> None:
-    """Run the cases that the command line names, or all."""
+    """Run the cases given on the command line, or all."""
     if len(sys.argv) == 3 and sys.argv[1] == "--here":
         make, work = CASES[sys.argv[2]]
         factory = make()

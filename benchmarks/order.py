@@ -1,4 +1,4 @@
-"""What the order of an epoch costs: nanoseconds per position, in process, one thread."""
+"""Cost of the order of an epoch: nanoseconds per position, in process, one thread."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from negserve_server.sampling.permutation import Permutation
 def measure_order(
     name: str, factory: TriplesFactory, batch: int, seconds: float = SECONDS_PER_REPETITION
 ) -> list[Row]:
-    """Measure the keyed permutation alone, and with the triples at its places."""
+    """Measure the keyed permutation alone, and together with the lookup of its triples."""
     triples = factory.mapped_triples
     order = Permutation(len(triples), seed=0, number=0)
     begins = range(0, len(triples) - batch, batch)
@@ -42,7 +42,7 @@ def measure_order(
 
 
 def _of_positions(row: Row) -> Row:
-    """Name what was counted: positions, not negatives."""
+    """Rename the unit: positions, not negatives."""
     names = {
         "negatives_per_second": "positions_per_second",
         "ns_per_negative": "ns_per_position",

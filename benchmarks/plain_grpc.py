@@ -1,7 +1,7 @@
-"""A floor for streams: grpcio alone, streaming opaque bytes from a process of its own.
+"""A lower bound for streams: grpcio alone, streaming opaque bytes from a separate process.
 
 Run as ``python -m benchmarks.plain_grpc BYTES``: serves one method that streams messages of that
-size for ever, and prints its address.
+size without end, and prints its address.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ METHOD = "/benchmarks.Plain/Stream"
 
 
 async def serve(num_bytes: int) -> None:
-    """Serve until the process is ended."""
+    """Serve until the process ends."""
     message = bytes(num_bytes)
 
     async def stream(_: bytes, __: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[bytes]:

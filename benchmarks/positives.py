@@ -1,4 +1,4 @@
-"""Batches of positives. Imports nothing of negserve: PyKEEN's process needs it, too."""
+"""Batches of positives. Imports nothing of negserve, as PyKEEN's process uses it, too."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ _MAX_BATCHES = 2**16
 
 
 class Positives:
-    """Training triples in random order, in batches, again and again.
+    """Training triples in random order, in batches, repeated without end.
 
-    All cases of a graph take their batches from here in turn: none finds in the caches what it or
-    another was asked a moment ago, as long as the graph is larger than they are.
+    All cases of a graph take their batches from here in turn, so no case finds a recent batch in
+    the processor's caches, as long as the graph is larger than the caches.
 
     :param triples: shape (n, 3)
-    :param batch_size: positives per batch; if there are fewer, they are repeated
-    :ivar batches: each shape (batch_size, 3)
+    :param batch_size: positives per batch; repeated if the graph has fewer
+    :ivar batches: each of shape (batch_size, 3)
     """
 
     def __init__(self, triples: NDArray[np.int64], batch_size: int) -> None:
@@ -31,6 +31,6 @@ class Positives:
 
     def next(self) -> NDArray[np.int64]:
         """Return the next batch, shape (batch_size, 3)."""
-        # Without a lock: two threads that ask at once may get the same one.
+        # Without a lock: two threads may get the same batch.
         self._at = (self._at + 1) % len(self.batches)
         return self.batches[self._at]

@@ -1,6 +1,6 @@
 """The process that runs PyKEEN's samplers, see :mod:`.pykeen_samplers`.
 
-Reads a JSON object a line, answers with one a line. It imports nothing of negserve or numba.
+Reads one JSON object a line, and answers with one. It imports nothing of negserve or numba.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _FILTERERS = {"bloom": BloomFilterer, "python-set": PythonSetFilterer}
 
 
 class Child:
-    """Builds what is needed once for every k, and takes turns."""
+    """Builds samplers and filters once for all k, and takes turns."""
 
     def __init__(self, path: Path, num_entities: int, num_relations: int, batch_size: int) -> None:
         torch.set_num_threads(1)
@@ -44,7 +44,7 @@ class Child:
         self._samplers: dict[str, Any] = {}
 
     def build(self, what: str) -> dict[str, float]:
-        """Build an unfiltered sampler or a filter; gives how many seconds that took."""
+        """Build an unfiltered sampler or a filter; return the seconds that it took."""
         begin = time.perf_counter()
         if what in _SAMPLERS:
             self._built[what] = _SAMPLERS[what](mapped_triples=self._triples, **self._sizes)
@@ -55,13 +55,13 @@ class Child:
     def turn(
         self, kind: str, k: int, filterer: str | None, collects: bool, seconds: float
     ) -> dict[str, float]:
-        """Sample one batch after the other for some time; gives proposed negatives per second.
+        """Sample batches for some time; return proposed negatives per second.
 
         :param collects: whether Python's garbage collector runs, as it does by default
         """
         name = f"{kind} {k} {filterer}"
         if name not in self._samplers:
-            # An unfiltered sampler is small: it holds a probability per relation at most.
+            # Building an unfiltered sampler is cheap: at most one probability per relation.
             sampler = copy.deepcopy(self._built[kind])
             sampler.num_negs_per_pos = k
             sampler.filterer = self._built[filterer] if filterer is not None else None
@@ -80,9 +80,9 @@ class Child:
 
 
 def main() -> None:
-    """Serve until the input ends."""
+    """Answer requests until the input ends."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
-    sys.stdout = sys.stderr  # whatever else is printed is no answer
+    sys.stdout = sys.stderr  # so that nothing else is printed among the answers
     child = Child(**json.loads(sys.stdin.readline()))
     print("{}", file=answers)
     for line in sys.stdin:

@@ -1,8 +1,8 @@
-"""PyKEEN's samplers, in a process of their own that takes turns with this one.
+"""PyKEEN's samplers, in a separate process that takes turns with this one.
 
-With a Python set as its filter, PyKEEN makes a list per negative, and so sets off Python's garbage
-collector, which looks through all objects of the process. Those of numba's compiler alone
-take a third of its speed. In a process of its own it is as fast as PyKEEN alone can be.
+With a Python set as its filter, PyKEEN makes a list per negative, which triggers Python's garbage
+collector, and that scans all objects of the process. The objects of numba's compiler alone would
+cost PyKEEN a third of its speed. In a separate process it runs at its full speed.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from negserve_server.graph import TriplesFactory
 
 PYKEEN = "pykeen 1.11.1"
 
-#: The Python set when the collector is off, which PyKEEN leaves on.
+#: The Python set with the garbage collector switched off; PyKEEN leaves it on.
 SET_WITHOUT_GC = "python-set, gc off"
 FILTERS = ("none", "bloom", "python-set", SET_WITHOUT_GC)
 
-#: Memory for building a Python set, as measured and some more, and the most that may be taken.
+#: Memory for building a Python set, as measured plus a margin; and the most that may be used.
 _SET_BYTES_PER_TRIPLE = 400
 _SET_BUDGET = 12 * 2**30
 
 
 class PyKeen:
-    """PyKEEN's samplers of a graph. What is built from the graph is built once for every k.
+    """PyKEEN's samplers of a graph. Samplers and filters are built once for all k.
 
     :param factory: the graph
-    :param kinds: which samplers
-    :ivar seconds: how long building took, by what was built
+    :param kinds: kinds of samplers
+    :ivar seconds: build times, by what was built
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class PyKeen:
                 console.print(f"{PYKEEN}, {what}: built in {seconds:.1f} s")
 
     def turn(self, kind: str, k: int, filterer: str) -> Turn | str:
-        """Sample one batch after the other; or say why that is not possible.
+        """Return a turn that samples batches, or why that is not possible.
 
         The unit is the proposed negative: with a filter, fewer are valid.
 
@@ -123,7 +123,7 @@ def _why_no_set(num_triples: int) -> str | None:
     if needed <= min(free, _SET_BUDGET / 2**30):
         return None
     return (
-        f"a Python set of {num_triples:,} triples takes some {needed:.1f} GiB to build; "
+        f"a Python set of {num_triples:,} triples takes about {needed:.1f} GiB to build; "
         f"{free:.1f} GiB are available, and the budget is {_SET_BUDGET / 2**30:.0f}"
     )
 

@@ -1,6 +1,6 @@
 """Negatives per second delivered to a trainer as int64 triples: in process and over a server.
 
-Run as ``python -m benchmarks.remote [--json FILE]``. The server is a process of its own on
+Run as ``python -m benchmarks.remote [--json FILE]``. The server is a separate process on
 loopback; all systems take turns over five repetitions in one run.
 """
 
@@ -32,14 +32,14 @@ from negserve_server.graph import TriplesFactory as LocalTriplesFactory
 K = 64
 
 
-#: Bytes of a message of ``SampleEpoch`` with the batches of this benchmark.
+#: Bytes of a message of ``SampleEpoch`` with this benchmark's batches.
 _MESSAGE_BYTES = 3 * BATCH_SIZE * (K * 2 + 6)
 SERVE = ("serve", "--log-level", "warning", "--listen", "127.0.0.1:0")
 
 
 @contextmanager
 def written(graph: LocalTriplesFactory) -> Iterator[Path]:
-    """Write a graph to a file for servers, until the block ends."""
+    """Write a graph to a snapshot for servers, until the block ends."""
     path = RESULTS / ".graph.tsv"
     path.parent.mkdir(exist_ok=True)
     np.savetxt(path, graph.mapped_triples, fmt="%06d", delimiter="\t")
@@ -51,7 +51,7 @@ def written(graph: LocalTriplesFactory) -> Iterator[Path]:
 
 @contextmanager
 def running(*module: str) -> Iterator[str]:
-    """Run a module that serves on a free port; gives its address."""
+    """Run a module that serves on a free port; yields its address."""
     process = subprocess.Popen([sys.executable, "-m", *module], stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
@@ -62,7 +62,7 @@ def running(*module: str) -> Iterator[str]:
 
 
 def synchronous(factory: TriplesFactory, triples: torch.Tensor, filtered: bool, k: int = K) -> Turn:
-    """Call ``sample`` for one batch after the other."""
+    """Call ``sample`` for one batch after another."""
     sampler = BernoulliNegativeSampler(factory, k, filtered)
     batches = torch.split(triples[torch.randperm(len(triples))], BATCH_SIZE)
     state = [0]
@@ -91,7 +91,7 @@ def pipelined(factory: TriplesFactory, triples: torch.Tensor) -> Turn:
 
 
 def epochs(remote: RemoteTriplesFactory, whole_triples: bool) -> Turn:
-    """Take batches of an epoch, and expand them to whole triples or not."""
+    """Stream the batches of an epoch, and expand them to whole triples or not."""
     sampler = SamplerConfig(kind="bernoulli", num_negs_per_pos=K, filter_splits=("training",))
     stream = remote.epochs(sampler, EpochConfig(batch_size=BATCH_SIZE, tail="drop"))
     batches = (batch for _ in itertools.count() for batch in stream)
@@ -106,7 +106,7 @@ def epochs(remote: RemoteTriplesFactory, whole_triples: bool) -> Turn:
 
 
 def in_cpp(target: str) -> Turn | str:
-    """Let the client in C++ take epochs, and rebuild whole triples as columns."""
+    """Let the C++ client stream epochs, and rebuild whole triples as columns."""
     program = Path(__file__).parents[1] / "examples" / "cpp" / "build" / "negserve-cpp"
     if not program.exists():
         return "examples/cpp/README.md says how to build it"
@@ -129,7 +129,7 @@ def in_cpp(target: str) -> Turn | str:
 
 
 def plain(target: str) -> Turn:
-    """Receive opaque bytes, and count what they would be as negatives."""
+    """Receive opaque bytes, and count the negatives that they would be."""
     channel = grpc.insecure_channel(
         target, options=[("grpc.max_receive_message_length", 64 * 1024 * 1024)]
     )
@@ -145,7 +145,7 @@ def plain(target: str) -> Turn:
 def main(json_path: Path | None = None) -> None:
     """Measure and report."""
     torch.manual_seed(0)
-    torch.set_num_threads(1)  # as PyKEEN has, and because the server needs the other core
+    torch.set_num_threads(1)  # as for PyKEEN, and because the server needs the other core
     name, graph = fb15k_237()
     with (
         written(graph) as file,
@@ -186,5 +186,5 @@ def main(json_path: Path | None = None) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", type=Path, help="where to write the rows")
+    parser.add_argument("--json", type=Path, help="file for the rows")
     main(parser.parse_args().json)

@@ -1,7 +1,7 @@
 """Run every benchmark: ``make bench``.
 
-Each runs in a process of its own, so that what one leaves in memory does not slow the next.
-``--quick`` leaves the graph of 20 M triples out, which needs 12 GiB of memory.
+Each benchmark runs in a separate process, so that memory left by one does not slow the next.
+``--quick`` leaves out the graph of 20 M triples, which needs 12 GiB of memory.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""``sample()`` over a server beside PyKEEN's samplers with their filters, for few negatives.
+"""``sample()`` over a server next to PyKEEN's filtered samplers, for few negatives.
 
-Run as ``python -m benchmarks.small_batches [--json FILE]``. The server is a process of its own on
+Run as ``python -m benchmarks.small_batches [--json FILE]``. The server is a separate process on
 loopback; all systems take turns over five repetitions in one run.
 """
 
@@ -22,7 +22,7 @@ from negserve import Client
 def main(json_path: Path | None = None) -> None:
     """Measure and report."""
     torch.manual_seed(0)
-    torch.set_num_threads(1)  # as PyKEEN has, and because the server needs the other core
+    torch.set_num_threads(1)  # as for PyKEEN, and because the server needs the other core
     name, graph = fb15k_237()
     with (
         written(graph) as file,
@@ -52,5 +52,5 @@ def main(json_path: Path | None = None) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", type=Path, help="where to write the rows")
+    parser.add_argument("--json", type=Path, help="file for the rows")
     main(parser.parse_args().json)

@@ -1,4 +1,4 @@
-"""negserve in process, as it is measured."""
+"""negserve's samplers in process, as cases to measure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from negserve_server.graph import TriplesFactory
 
 
 def negserve(factory: TriplesFactory, positives: Positives, k: int, **options: Any) -> Turn:
-    """Corrupt one batch after the other."""
+    """Corrupt one batch after another."""
     sampler = factory.open_sampler(num_negs_per_pos=k, **options)
     batch_size, position = positives.batch_size, 0
 

@@ -1,7 +1,7 @@
 """The Markdown tables of ``docs/benchmarks.md``, from the rows in ``results/``.
 
-Run as ``python -m benchmarks.tables`` to print them; with ``--write`` to put each in its place in
-the document, between ``<!-- table NAME -->`` and ``<!-- end -->``.
+Run as ``python -m benchmarks.tables`` to print them; with ``--write`` to insert each into the
+document, between ``<!-- table NAME -->`` and ``<!-- end -->``.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from benchmarks.measuring import RESULTS, Row
 DOCUMENT = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 _PLACE = re.compile(r"(<!-- table (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 
-#: What a row has in a column.
+#: Reads a column's value from a row.
 Read = Callable[[Row], str]
 
 
 def markdown(header: Sequence[str], lines: Iterable[Sequence[str]], num_texts: int) -> str:
-    """Write a table, its first columns to the left and the others to the right."""
+    """Write a table: the first ``num_texts`` columns aligned left, the others right."""
     first, *others = (f"| {' | '.join(cells)} |" for cells in [header, *lines])
     rule = "|".join(["---"] * num_texts + ["---:"] * (len(header) - num_texts))
     return "\n".join([first, f"|{rule}|", *others])
@@ -72,7 +72,7 @@ def _k(row: Row) -> str:
 
 
 def engine_tables(content: Mapping[str, Any]) -> dict[str, str]:
-    """Make the tables of the engine: against PyKEEN, against the floors, against the goals."""
+    """Make the engine's tables: against PyKEEN, the lower bounds and the goals."""
     rows: list[Row] = sorted(content["rows"], key=lambda row: (row["sampler"], row["system"]))
     graphs: Mapping[str, Mapping[str, float]] = content["graphs"]
     facts = [name.replace("_", " ") for name in next(iter(graphs.values()))]
@@ -125,7 +125,7 @@ def _spread(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def curve_tables(content: Mapping[str, Any]) -> dict[str, str]:
-    """Make the tables of how the cost grows: ns per negative, but for threads."""
+    """Make the tables of the curves: nanoseconds per negative, except for threads."""
     curves: dict[str, list[Row]] = {}
     for row in content["rows"]:
         curves.setdefault(row["curve"], []).append(row)
@@ -177,13 +177,13 @@ def _ratio(value: object, base: object) -> str:
 
 
 def remote_tables(content: Mapping[str, Any]) -> dict[str, str]:
-    """Make the table of what a trainer gets."""
+    """Make the table of what a trainer receives."""
     texts = _texts("system", "path", "filter")
     return {"remote": pivot(content["rows"], texts, lambda _: "M negatives/s", millions)}
 
 
 def small_batch_tables(content: Mapping[str, Any]) -> dict[str, str]:
-    """Make the table of what one call of ``sample()`` takes, in milliseconds."""
+    """Make the table of the duration of one ``sample()`` call, in milliseconds."""
 
     def milliseconds(row: Row) -> str:
         nanoseconds, k, batch = (float(str(row[it])) for it in ("ns_per_negative", "k", "batch"))
@@ -193,7 +193,7 @@ def small_batch_tables(content: Mapping[str, Any]) -> dict[str, str]:
 
 
 def answer_tables(content: Mapping[str, Any]) -> dict[str, str]:
-    """Make the table of what checking answers costs."""
+    """Make the table of the cost of checking answers."""
     lines: list[list[str]] = []
     rows: list[Row] = content["rows"]
     for whole, checked, unchecked in zip(rows[::3], rows[1::3], rows[2::3], strict=True):
@@ -240,7 +240,7 @@ def main(results: Path = RESULTS, document: Path | None = None) -> None:
         return
     text = document.read_text()
     for name in {match[2] for match in _PLACE.finditer(text)} - set(tables):
-        print(f"no rows for table {name}: it stays as it is", file=sys.stderr)
+        print(f"no rows for table {name}: it is not changed", file=sys.stderr)
     document.write_text(_PLACE.sub(lambda match: _filled(match, tables), text))
 
 
@@ -252,6 +252,6 @@ def _filled(match: re.Match[str], tables: Mapping[str, str]) -> str:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the JSON files")
-    parser.add_argument("--write", action="store_true", help=f"write them to {DOCUMENT.name}")
+    parser.add_argument("--write", action="store_true", help=f"insert them into {DOCUMENT.name}")
     arguments = parser.parse_args()
     main(arguments.results, DOCUMENT if arguments.write else None)

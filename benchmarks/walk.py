@@ -1,16 +1,16 @@
-"""How far a call goes through the client's files, and how its modules lie on each other.
+"""How many files a client call runs through, and how the client's modules depend on each other.
 
-Run as ``python -m benchmarks.walk``. A server of the embedded graph runs in a process of its own.
-Counted by a profile function, for one call after others of its kind:
+Run as ``python -m benchmarks.walk``. A server of the embedded graph runs in a separate process. A
+profile function counts, during one call after others of its kind:
 
-- *files*: files of ``client/negserve`` in which a function runs; generated stubs don't count
-- *moves*: calls of a function in another file than the function of ours that called it; neither
-  returns count, nor that a generator or coroutine goes on
+- *files*: files of ``client/negserve`` in which a function runs, without generated stubs
+- *moves*: calls of a function in another file than that of our calling function; returns, and
+  resumed generators and coroutines, do not count
 
-in the thread of the caller and in those that the client has beside it, until the call returns.
-The second table counts modules, arrows (a module imports another, for types alone included;
-``__init__`` files are left out, since they pass names on) and floors: a module stands one above
-the highest that it imports. Rooms are the packages, and the modules beside them.
+in the caller's thread and in the client's other threads, until the call returns. The second table
+counts modules, arrows (imports of a module by another, also for types only; ``__init__`` files are
+left out, since they only export names) and floors: a module is one floor above the highest that it
+imports. Rooms are the packages, and the modules next to them.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ Arrow = tuple[str, str]
 
 
 class Walk:
-    """Where one call went.
+    """The files that one call ran through.
 
-    :ivar files: files of ours, by whether the caller's thread was in them
-    :ivar moves: from file to file, by whether the caller's thread made them
+    :ivar files: our files, by whether the caller's thread ran in them
+    :ivar moves: moves between files, by whether the caller's thread made them
     """
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ class Walk:
 
     @contextmanager
     def counting(self) -> Iterator[None]:
-        """Count in the block."""
+        """Count during the block."""
         self._caller, self._is_counting = threading.get_ident(), True
         try:
             yield
@@ -62,7 +62,7 @@ class Walk:
             self._is_counting = False
 
     def profile(self, frame: FrameType, event: str, argument: object) -> None:
-        """Note a call; for :func:`sys.setprofile`, in every thread."""
+        """Record a call; for :func:`sys.setprofile`, in every thread."""
         del argument
         if event != "call" or not self._is_counting or not _is_ours(frame):
             return
@@ -87,9 +87,9 @@ def _name(frame: FrameType) -> str:
 
 
 def walk_of(target: str, prepare: Callable[[Client], Callable[[], object]]) -> Walk:
-    """Count one call. Its client is made anew, so that all its threads are seen.
+    """Count one call of a new client, so that all its threads are seen.
 
-    :param prepare: does what comes before, and gives the call
+    :param prepare: makes the calls before it, and returns the call to count
     """
     walk = Walk()
     threading.setprofile(walk.profile)
@@ -106,7 +106,7 @@ def walk_of(target: str, prepare: Callable[[Client], Callable[[], object]]) -> W
 
 
 def sample(client: Client) -> Callable[[], object]:
-    """Draw for a batch, on a stream that is open."""
+    """Sample a batch, on a stream that is already open."""
     dataset = client.triples_factory("world")
     (batch, *_) = (
         batch.positives
@@ -118,7 +118,7 @@ def sample(client: Client) -> Callable[[], object]:
 
 
 def contains(client: Client) -> Callable[[], object]:
-    """Look triples up."""
+    """Look triples up with Contains."""
     dataset = client.triples_factory("world")
     splits = ("training",)
     dataset.contains([[0, 0, 1]], splits)
@@ -126,7 +126,7 @@ def contains(client: Client) -> Callable[[], object]:
 
 
 def first_batch(client: Client) -> Callable[[], object]:
-    """Take the first batch of an epoch; no other follows that would be read ahead."""
+    """Take the first and only batch of an epoch, so that none is read ahead."""
     dataset = client.triples_factory("world")
     config = EpochConfig(batch_size=dataset.num_triples)
     stream = dataset.epochs(SamplerConfig(**_OPTIONS), config)
@@ -134,7 +134,7 @@ def first_batch(client: Client) -> Callable[[], object]:
 
 
 def module_files() -> dict[str, Path]:
-    """Return the client's modules by their full names."""
+    """Return the client's modules by full name."""
     return {
         ".".join(("negserve", *path.relative_to(_ROOT).with_suffix("").parts)): path
         for path in _ROOT.rglob("*.py")
@@ -143,7 +143,7 @@ def module_files() -> dict[str, Path]:
 
 
 def arrows(modules: dict[str, Path]) -> set[Arrow]:
-    """Find which module imports which."""
+    """Find the imports between modules."""
     found = set()
     for module, path in modules.items():
         for node in ast.walk(ast.parse(path.read_text())):
@@ -154,17 +154,16 @@ def arrows(modules: dict[str, Path]) -> set[Arrow]:
 
 
 def rooms(found: set[Arrow]) -> set[Arrow]:
-    """Find which room's modules import another room's."""
+    """Find the imports between rooms."""
 
     def room(module: str) -> str:
-        package = module.rpartition(".")[0]
-        return module if package == "negserve" else package
+        return ".".join(module.split(".")[:2])
 
     return {(room(above), room(below)) for above, below in found if room(above) != room(below)}
 
 
 def floors(found: set[Arrow]) -> int:
-    """Count floors; what imports each other in a circle is on one."""
+    """Count floors; modules that import each other in a circle share a floor."""
     below: dict[str, set[str]] = {}
     for importer, imported in found:
         below.setdefault(importer, set()).add(imported)

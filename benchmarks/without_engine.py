@@ -1,8 +1,8 @@
-"""A floor for epochs: the server, but with one batch that is made once and sent again and again.
+"""A lower bound for epochs: the server, sending one batch again and again without computing more.
 
-Run as ``python -m benchmarks.without_engine ARGUMENTS``, those of ``negserve-server``; only for
-epochs of whole batches (``tail="drop"``) without workers. What is left
-is what streams cost: encoding, the event loop, grpc, and reading on the client.
+Run as ``python -m benchmarks.without_engine ARGUMENTS``, with the arguments of ``negserve-server``;
+only for epochs of whole batches (``tail="drop"``) without workers. What remains is the cost of
+streaming: encoding, the event loop, grpc, and reading on the client.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def _batch_in_steps(epoch: Epoch, index: int) -> Generator[None, None, EpochBatc
         _made.clear()
         _made[epoch] = yield from _make(epoch, 0)
     made = _made[epoch]
-    # What else a client checks: where the batch is.
+    # The client also checks the batch's place in the epoch.
     moved = index * epoch.config.batch_size * epoch.config.world_size
     return replace(
         made,

@@ -1,7 +1,7 @@
 """Sample from a server and check every negative; the client of docker-compose.yml.
 
-Needs negserve alone, without torch. NEGSERVE_TARGET says where the server is; exits 0 only if
-everything that was promised of the negatives holds.
+Needs only negserve, without torch. NEGSERVE_TARGET is the server's address. The exit status is 0
+only if all promises about the negatives hold.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from negserve import Client, NegserveError, RemoteTriplesFactory
-from negserve.types.config import Kind, Split
+from negserve.types.config import Split
+from negserve.types.kinds import Kind
 
 DATASET = "world"
 KINDS: tuple[Kind, ...] = ("basic", "bernoulli", "pseudotyped")

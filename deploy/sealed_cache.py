@@ -1,8 +1,8 @@
 """Find compiled kernels in ``NUMBA_CACHE_DIR`` without writing there.
 
-numba leaves a cache alone that it can't write to, and the image's is read-only. Named by
-``NUMBA_CACHE_LOCATOR_CLASSES``, this locator asks for no more than reading; what is compiled
-all the same is logged, not saved.
+numba ignores a cache that it can't write to, and the image's cache is read-only. This locator,
+named in ``NUMBA_CACHE_LOCATOR_CLASSES``, only requires reading; kernels that are missing are
+compiled and logged, not saved.
 """
 
 import logging

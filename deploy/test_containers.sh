@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Builds the images and checks them and docker-compose.yml, with the Docker engine that is there.
+# Builds the images, and checks them and docker-compose.yml. Needs a Docker engine.
 #
 #   deploy/test_containers.sh
 #
-# Without an engine it says so and exits 0; with NEGSERVE_REQUIRE_DOCKER set, 1.
+# Without an engine it says so and exits 0, or 1 if NEGSERVE_REQUIRE_DOCKER is set.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export DOCKER_BUILDKIT=1
@@ -11,7 +11,7 @@ export DOCKER_BUILDKIT=1
 if ! docker version >/dev/null 2>&1 || ! docker compose version >/dev/null 2>&1; then
   echo "container checks SKIPPED: no Docker engine with Compose v2 answers 'docker version' and" \
     "'docker compose version'. Install one (https://docs.docker.com/engine/install/), start it," \
-    "or set DOCKER_HOST to one that runs."
+    "or set DOCKER_HOST to a running one."
   [ -z "${NEGSERVE_REQUIRE_DOCKER:-}" ] || { echo "NEGSERVE_REQUIRE_DOCKER is set: failed"; exit 1; }
   exit 0
 fi
@@ -20,7 +20,7 @@ name=negserve-test-$$
 server_image=$name-server:test
 client_image=$name-client:test
 compose=(docker compose --project-name "$name" --file docker-compose.yml)
-export NEGSERVE_PORT=0 # a free one: the default may be taken by a server of the person who tests
+export NEGSERVE_PORT=0 # a free port: a running server may use the default one
 work=$(mktemp -d)
 num_passed=0
 clean_up() {
@@ -31,7 +31,7 @@ clean_up() {
 }
 trap clean_up EXIT
 
-# check WHAT COMMAND...: runs the command; the first that fails ends the script with its output.
+# check WHAT COMMAND...: runs the command; if it fails, ends the script with the output.
 check() {
   local what=$1 begin=$SECONDS
   shift
@@ -47,7 +47,7 @@ check() {
 }
 
 # while_runs NAME COMMAND...: repeats the command until it succeeds, as long as the container runs.
-# What it waits for is an event; the end only keeps a machine that hangs from waiting for ever.
+# The time limit is only for a machine that hangs.
 while_runs() {
   local name=$1 end=$((SECONDS + 900))
   shift
@@ -69,7 +69,7 @@ fails_with() { # TEXT COMMAND...: exits 1 and prints the text
   cat "$work/failure"
   [ "$status" -eq 1 ] && grep --fixed-strings --quiet "$text" "$work/failure"
 }
-in_image() { # IMAGE PROGRAM ARGUMENTS...: runs the program in place of the image's own
+in_image() { # IMAGE PROGRAM ARGUMENTS...: runs the program in place of the image's entry point
   docker run --rm --read-only --network none --entrypoint "$2" "$1" "${@:3}"
 }
 start() { # NAME OPTIONS...: starts a server as docker-compose.yml does
@@ -91,7 +91,7 @@ for target in server client; do
     'for i in cc gcc g++ c++ clang tcc; do if command -v $i; then exit 1; fi; done'
   check "$target: no torch, and no pip in the environment" in_image "$image" python -c \
     'import importlib.util as i; import sys; sys.exit(any(map(i.find_spec, ("torch", "pip"))))'
-  check "$target: nothing in /opt is the user's to write" in_image "$image" sh -c \
+  check "$target: the user can't write to /opt" in_image "$image" sh -c \
     'test -d /opt/venv && test -z "$(find /opt -writable ! -type l -print -quit)"'
 done
 check "client: no numba, no polars" in_image "$client_image" python -c \
@@ -102,37 +102,37 @@ check "server: $num_kernels kernels in the cache" test "$num_kernels" -gt 0
 start "$name" --env NUMBA_DEBUG_CACHE=1 >/dev/null
 check "server: listens, on a read-only file system" while_runs "$name" \
   logged "$name" "listening on 0.0.0.0:7733"
-# Of the processor, not of the clock, which other processes share.
+# Processor time, as other processes delay the clock's.
 ticks=$(docker exec "$name" awk '{ print $14 + $15 }' /proc/1/stat)
 milliseconds=$((ticks * 10))
-check "server: that took $milliseconds ms of a processor, less than 10,000" \
+check "server: the start took $milliseconds ms of processor time, less than 10,000" \
   test "$milliseconds" -lt 10000
 check "server: Docker's HEALTHCHECK says healthy" while_runs "$name" bash -c \
   "[ \"\$(docker inspect --format '{{.State.Health.Status}}' $name)\" = healthy ]"
-check "server: the health check fails for a port where nobody listens" \
+check "server: the health check fails for an unused port" \
   fails_with UNAVAILABLE docker exec "$name" python -m negserve_server.health_check 127.0.0.1:1
-check "server: and for a service that it hasn't" \
+check "server: the health check fails for an unknown service" \
   fails_with NOT_FOUND docker exec "$name" python -m negserve_server.health_check 127.0.0.1:7733 it
-check "client: samples, and all is as promised" docker run --rm --read-only \
+check "client: samples, and all promises hold" docker run --rm --read-only \
   --network "container:$name" --env NEGSERVE_TARGET=127.0.0.1:7733 "$client_image"
-check "client: fails, and says why, where no server is" fails_with UnavailableError \
+check "client: without a server, fails and says why" fails_with UnavailableError \
   docker run --rm --read-only --network none --env NEGSERVE_TARGET=127.0.0.1:1 "$client_image"
 docker logs "$name" >"$work/server.log" 2>&1
 num_loaded=$(grep --count 'data loaded from' "$work/server.log" || true)
 check "server: all $num_kernels kernels came from the cache" test "$num_loaded" -eq "$num_kernels"
-check "server: compiled nothing, for no request either" \
+check "server: compiled nothing, at the start or for a request" \
   not grep --fixed-strings 'not in the cache, compiled' "$work/server.log"
 check "server: SIGTERM ends it in time" docker stop --time 15 "$name"
 check "server: with status 0" test "$(docker inspect --format '{{.State.ExitCode}}' "$name")" -eq 0
-check "server: after an orderly end" logged "$name" "negserve_server.app: stopped"
+check "server: the log has its orderly end" logged "$name" "negserve_server.app: stopped"
 
-# For a CPU of another name the cache holds nothing: what the check above looks for must appear.
+# For another CPU name the cache is empty, so the line that the check above excludes must appear.
 start "$name-compiling" --env NUMBA_CPU_NAME=generic >/dev/null
-check "server: a missing kernel is compiled, and the log tells" while_runs "$name-compiling" \
+check "server: a missing kernel is compiled and logged" while_runs "$name-compiling" \
   logged "$name-compiling" 'not in the cache, compiled'
-check "server: and told of at once" logged \
+check "server: the log announces the compilation" logged \
   "$name-compiling" 'compiling the sampling kernels'
-check "server: and it serves all the same" while_runs "$name-compiling" \
+check "server: it serves after the compilation" while_runs "$name-compiling" \
   logged "$name-compiling" "listening on"
 
 check "compose: the client samples from the healthy server and exits 0" \

@@ -1,8 +1,8 @@
-"""The whole path in one run: serve, connect, stream negatives, check them.
+"""The main job in one run: serve a graph, connect, stream negatives, check them.
 
 Starts ``negserve-server`` on the embedded graph, streams corrupted batches of its training
-triples for several passes, shows some with labels, and counts known triples among them: some
-without a filter, none with it. The exit status is 0 only if all of that held.
+triples for several passes, prints some with labels, and counts known triples among them. The exit
+status is 0 only if there are known triples without a filter, and none with it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ console = Console()
 
 @contextmanager
 def running_server() -> Iterator[str]:
-    """Run a server on a free port, and end it; gives its address."""
+    """Run a server on a free port until the block ends; yields its address."""
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "negserve_server.cli", "serve"),
@@ -60,7 +60,7 @@ def running_server() -> Iterator[str]:
 
 
 def wait_until_serving(target: str) -> None:
-    """Ask the health service until it says SERVING."""
+    """Wait until the health service answers SERVING."""
     with grpc.insecure_channel(target) as channel:
         answer = health_pb2_grpc.HealthStub(channel).Check(
             health_pb2.HealthCheckRequest(), timeout=_START_SECONDS, wait_for_ready=True
@@ -72,7 +72,7 @@ def wait_until_serving(target: str) -> None:
 def stream(
     sampler: NegativeSampler, positives: torch.Tensor, passes: int, title: str
 ) -> tuple[int, float]:
-    """Stream corrupted batches; gives how many negatives are known, and negatives a second."""
+    """Stream corrupted batches; return the number of known negatives, and negatives per second."""
     batches = torch.split(positives, _BATCH_SIZE)
     num_known = num_negatives = 0
     seconds = 0.0
@@ -96,7 +96,7 @@ def stream(
 def show_some(
     sampler: NegativeSampler, factory: RemoteTriplesFactory, positives: torch.Tensor
 ) -> None:
-    """Print a few negatives with labels beside their positives."""
+    """Print a few negatives with labels, next to their positives."""
     generator = torch.Generator().manual_seed(1)
     some = positives[torch.randperm(len(positives), generator=generator)[:3]]
     negatives, _ = sampler.sample(some, position=0)
@@ -108,7 +108,7 @@ def show_some(
 
 
 def label(factory: RemoteTriplesFactory, triple: list[int]) -> str:
-    """Write a triple with labels."""
+    """Return a triple as labels."""
     head, relation, tail = triple
     return (
         f"{factory.entity_labels[head]} · {factory.relation_labels[relation]} · "
@@ -117,7 +117,7 @@ def label(factory: RemoteTriplesFactory, triple: list[int]) -> str:
 
 
 def main() -> int:
-    """Run the demonstration; gives the exit status."""
+    """Run the demonstration; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--passes", type=int, default=5, help="passes over the training triples")
     parser.add_argument("-k", type=int, default=64, help="negatives per positive")

@@ -1,9 +1,9 @@
-"""Train with Lightning on the negatives of a shared sampler.
+"""Train with Lightning on negatives from a shared server.
 
 ``python examples/lightning_datamodule.py --target 127.0.0.1:7733 --checkpoint run.ckpt``
 
-Started again with the same arguments it goes on from the checkpoint, at the batch behind the last
-one trained on. Needs ``pip install lightning``. See ``docs/ecosystem.md``.
+Started again with the same arguments, it resumes from the checkpoint, after the last batch that was
+trained on. Needs ``pip install lightning``. See ``docs/ecosystem.md``.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ class TripleDataModule(lightning.LightningDataModule):
 
     :param target: address of the server
     :param dataset: name of the dataset there
-    :param sampler: which negatives
-    :param batch_size: positives of one rank
-    :param num_workers: processes that load, per rank
+    :param sampler: configuration of the negatives
+    :param batch_size: positives per batch of one rank
+    :param num_workers: loading processes per rank
     """
 
     def __init__(
@@ -50,13 +50,13 @@ class TripleDataModule(lightning.LightningDataModule):
             self.num_entities, self.num_relations = graph.num_entities, graph.num_relations
 
     def train_dataloader(self) -> TripleLoader:
-        """Return the loader of this rank; batches are expanded on the device of the training.
+        """Return this rank's loader, which expands batches on the training's device.
 
-        It has a state, which Lightning keeps in its checkpoints, and a length, without which
-        Lightning would fetch one batch ahead, and the state would be a batch too far.
+        A TripleLoader has a state, which Lightning saves in its checkpoints. It also has a length;
+        without one, Lightning would fetch one batch ahead, and the state would be one batch ahead.
         """
         assert self.trainer is not None
-        # Only now: torch.distributed knows the ranks once Lightning has started them.
+        # Created here, as torch.distributed knows the ranks only after Lightning has started them.
         stream = TripleStream(
             self.target, self.dataset, self.sampler, batch_size=self.batch_size, form="compact"
         )
@@ -69,7 +69,7 @@ class TripleDataModule(lightning.LightningDataModule):
 class TransE(lightning.LightningModule):
     """Embeddings whose score is minus the L1 distance of head + relation and tail.
 
-    :param batch_size: positives of a batch, by which its loss is divided
+    :param batch_size: positives of a full batch, the divisor of its loss
     """
 
     def __init__(self, num_entities: int, num_relations: int, dim: int, batch_size: int) -> None:
@@ -88,17 +88,17 @@ class TransE(lightning.LightningModule):
         return -distance
 
     def training_step(self, batch: TripleBatch) -> Tensor:
-        """Sum over positives the cross entropy of each among its negatives."""
+        """Return the cross entropy of each positive among its negatives, summed over positives."""
         scores = self(torch.cat([batch.positives.unsqueeze(1), batch.negatives], dim=1))
-        # A constant divisor: the last batches may be shorter on one rank than on another, or empty,
-        # and the mean of nothing is NaN.
+        # Divided by a constant: the last batch may be shorter on one rank, or empty, and the mean
+        # of nothing is NaN.
         loss: Tensor = (scores.logsumexp(1) - scores[:, 0]).sum() / self.batch_size
         self.num_seen += len(batch.positives)
         self.total_loss += float(loss.detach())
         return loss
 
     def on_train_epoch_end(self) -> None:
-        """Say how many triples all ranks together have seen."""
+        """Print how many triples all ranks together have seen."""
         seen = self.all_gather(torch.tensor([float(self.num_seen), self.total_loss]))
         assert isinstance(seen, Tensor)
         num_seen, loss = seen.view(-1, 2).sum(0).tolist()
@@ -112,15 +112,15 @@ class TransE(lightning.LightningModule):
 
 
 def main() -> None:
-    """Train, from the checkpoint on if there is one."""
+    """Train, resuming from the checkpoint if it exists."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--target", default="127.0.0.1:7733", help="address of the server")
     parser.add_argument("--dataset", default="world", help="name of the dataset there")
     parser.add_argument("--epochs", type=int, default=20)
-    parser.add_argument("--dim", type=int, default=64, help="numbers per embedding")
-    parser.add_argument("--negatives", type=int, default=32, help="per positive")
-    parser.add_argument("--batch-size", type=int, default=256, help="positives of one rank")
-    parser.add_argument("--workers", type=int, default=0, help="processes that load, per rank")
+    parser.add_argument("--dim", type=int, default=64, help="size of an embedding")
+    parser.add_argument("--negatives", type=int, default=32, help="negatives per positive")
+    parser.add_argument("--batch-size", type=int, default=256, help="positives per rank")
+    parser.add_argument("--workers", type=int, default=0, help="loading processes per rank")
     parser.add_argument("--accelerator", default="auto")
     parser.add_argument("--devices", type=int, default=1, help="ranks")
     parser.add_argument("--seed", type=int, default=0)

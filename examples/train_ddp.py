@@ -1,9 +1,9 @@
-"""Train an embedding model on several ranks that draw from one shared sampler.
+"""Train an embedding model on several ranks with negatives from a shared server.
 
 ``torchrun --nproc-per-node 2 examples/train_ddp.py --target 127.0.0.1:7733 --checkpoint run.pt``
 
-Started again with the same arguments it goes on from the checkpoint, with the weights of a run
-that was never interrupted, bit by bit. See ``docs/training.md``.
+Started again with the same arguments, it resumes from the checkpoint and ends with the same
+weights, bit by bit, as a run that was never interrupted. See ``docs/training.md``.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from negserve.data import TripleLoader, TripleStream
 Split = Literal["training", "validation", "testing"]
 SPLITS: tuple[Split, ...] = ("training", "validation", "testing")
 _STEMS = {"validation": "valid", "testing": "test"}
-#: Triples that are ranked at once.
+#: Triples ranked at once.
 _RANKED_AT_ONCE = 32
 _EPSILON = 1e-9
 
 
 class Model(nn.Module):
-    """Embeddings and a score: the higher, the more likely.
+    """Embeddings and a score; a higher score means a more likely triple.
 
     :param dim: real numbers per embedding, even
-    :param seed: of the initial embeddings
+    :param seed: seed of the initial embeddings
     """
 
     def __init__(self, num_entities: int, num_relations: int, dim: int, seed: int) -> None:
@@ -97,7 +97,7 @@ class RotatE(Model):
     """Minus the distance of the head, turned by the relation, and the tail (Sun et al. 2019)."""
 
     def score(self, heads: Tensor, relations: Tensor, tails: Tensor) -> Tensor:
-        """Score embeddings; of a relation's, the first half are the angles."""
+        """Score embeddings; the first half of a relation's numbers are angles."""
         (a, b), (angles, _), (e, f) = _complex(heads), _complex(relations), _complex(tails)
         c, d = angles.cos(), angles.sin()
         real, imaginary = a * c - b * d - e, a * d + b * c - f
@@ -108,9 +108,9 @@ MODELS: dict[str, type[Model]] = {"transe": TransE, "complex": ComplEx, "rotate"
 
 
 def held_out(factory: RemoteTriplesFactory, folder: Path, split: Split) -> NDArray[np.int64]:
-    """Read held-out triples, shape (n, 3): valid or test, as text, plain or gzip.
+    """Read held-out triples, shape (n, 3), from valid or test, as text, plain or gzip.
 
-    :raises SystemExit: if they are not the server's
+    :raises SystemExit: if they are not the server's triples
     """
     paths = [folder / f"{_STEMS[split]}.txt{ending}" for ending in ("", ".gz")]
     data = next(path for path in paths if path.exists()).read_bytes()
@@ -126,13 +126,13 @@ def held_out(factory: RemoteTriplesFactory, folder: Path, split: Split) -> NDArr
         dtype=np.int64,
     )
     if not factory.contains(triples, [split]).all():
-        raise SystemExit(f"{folder} is not the data that the server has; give its --data")
+        raise SystemExit(f"{folder} is not the server's data; give the same folder with --data")
     return triples
 
 
 @torch.no_grad()
 def filtered_mrr(model: Model, factory: RemoteTriplesFactory, triples: NDArray[np.int64]) -> float:
-    """Rank held-out triples among all candidates for head and tail that are not known.
+    """Rank held-out triples among all unknown candidates for head and tail.
 
     The server says which are known. Ties count half. Each rank of the group ranks a part.
 
@@ -158,29 +158,29 @@ def filtered_mrr(model: Model, factory: RemoteTriplesFactory, triples: NDArray[n
 
 
 def loss_of(model: nn.Module, positives: Tensor, negatives: Tensor) -> Tensor:
-    """Sum over positives the cross entropy of each among its negatives, (m, 3) and (m, k, 3)."""
+    """Return the cross entropy of each positive among its negatives, summed; (m, 3), (m, k, 3)."""
     scores = model(torch.cat([positives.unsqueeze(1), negatives], dim=1))
     loss: Tensor = (scores.logsumexp(1) - scores[:, 0]).sum()
     return loss
 
 
 def save(path: Path, checkpoint: dict[str, Any]) -> None:
-    """Write a checkpoint; a kill at any moment leaves it or the one before."""
+    """Write a checkpoint atomically: a kill leaves the new or the previous one."""
     temporary = beside(path, ".tmp")
     torch.save(checkpoint, temporary)
     os.replace(temporary, path)
 
 
 def beside(path: Path, ending: str) -> Path:
-    """Name a file of a checkpoint's own: the ending is added, so that no other has it."""
+    """Name a file that belongs to a checkpoint: its path with an ending appended."""
     return path.with_name(path.name + ending)
 
 
 @contextmanager
 def sole_run(path: Path | None) -> Iterator[None]:
-    """Keep a second run from a checkpoint while this one lives, however it ends.
+    """Keep other runs away from a checkpoint while this one lives.
 
-    The first rank holds a lock, which the system takes back when its process is gone.
+    Rank 0 holds a file lock, which the system releases when the process ends.
 
     :raises SystemExit: on all ranks, if another run has the lock
     """
@@ -191,7 +191,7 @@ def sole_run(path: Path | None) -> Iterator[None]:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 refusal = [
-                    f"another run writes the checkpoint {path}; stop it, or give another one"
+                    f"another run writes the checkpoint {path}; stop it, or name another checkpoint"
                 ]
         distributed.broadcast_object_list(refusal)
         if refusal[0] is not None:
@@ -200,20 +200,20 @@ def sole_run(path: Path | None) -> Iterator[None]:
 
 
 def arguments() -> argparse.Namespace:
-    """Read the command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--target", default="127.0.0.1:7733", help="address of the server")
     parser.add_argument("--dataset", default="world", help="name of the dataset there")
-    parser.add_argument("--data", type=Path, help="folder of its files; default: world's")
+    parser.add_argument("--data", type=Path, help="folder of its files; default: that of world")
     parser.add_argument("--model", choices=MODELS, default="complex")
     parser.add_argument("--epochs", type=int, default=100)
-    parser.add_argument("--dim", type=int, default=64, help="numbers per embedding, even")
-    parser.add_argument("--negatives", type=int, default=64, help="per positive")
-    parser.add_argument("--batch-size", type=int, default=256, help="positives of one rank")
+    parser.add_argument("--dim", type=int, default=64, help="size of an embedding, even")
+    parser.add_argument("--negatives", type=int, default=64, help="negatives per positive")
+    parser.add_argument("--batch-size", type=int, default=256, help="positives per rank")
     parser.add_argument("--learning-rate", type=float, default=0.01)
-    parser.add_argument("--workers", type=int, default=0, help="processes that load, per rank")
+    parser.add_argument("--workers", type=int, default=0, help="loading processes per rank")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--checkpoint", type=Path, help="written during training, gone on from")
+    parser.add_argument("--checkpoint", type=Path, help="file to save to and to resume from")
     parser.add_argument("--save-every", type=int, default=100, help="steps between checkpoints")
     options = parser.parse_args()
     if "RANK" not in os.environ:
@@ -222,7 +222,7 @@ def arguments() -> argparse.Namespace:
 
 
 def steps(loader: TripleLoader, epochs: int, seen: int) -> Iterator[tuple[int, Any]]:
-    """Return the batches up to an epoch's end, with the number of each."""
+    """Yield the batches until an epoch ends, each with its number."""
     while loader.stream.epoch < epochs:
         for batch in loader:
             seen += 1
@@ -256,7 +256,7 @@ def train(options: argparse.Namespace) -> None:
             optimizer.load_state_dict(checkpoint["optimizer"])
             stream.load_state_dict(checkpoint["stream"])
             step = seen = checkpoint["step"]
-        distributed.barrier()  # nobody writes a checkpoint before all have read it
+        distributed.barrier()  # all ranks read the checkpoint before one writes it
         loader = TripleLoader(stream, num_workers=options.workers)
         parallel = DistributedDataParallel(model)
 
@@ -268,8 +268,8 @@ def train(options: argparse.Namespace) -> None:
         with Progress(disable=rank != 0) as progress:
             task = progress.add_task(options.model, total=options.epochs * factory.num_triples)
             for step, batch in steps(loader, options.epochs, seen):
-                # A constant divisor: the last batches may be shorter on one rank than on another,
-                # or empty, and the mean of nothing is NaN.
+                # Divided by a constant: the last batch may be shorter on one rank, or empty, and
+                # the mean of nothing is NaN.
                 loss = loss_of(parallel, batch.positives, batch.negatives) / options.batch_size
                 optimizer.zero_grad()
                 loss.backward()
@@ -289,7 +289,7 @@ def train(options: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """Set up what makes runs equal, and train."""
+    """Make runs deterministic, and train."""
     options = arguments()
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)

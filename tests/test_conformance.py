@@ -1,4 +1,4 @@
-"""``python -m negserve.conformance``: what it finds right, and what it finds wrong."""
+"""``python -m negserve.conformance``: it passes right answers, and fails wrong ones."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import cpp_example
 from tests.support.lying_server import lying_server, setting
-from tests.support.node import FOLDER, require_node_modules
 from tests.support.server_process import ServerProcess, server_process
 
 _SECONDS = 170
@@ -27,7 +25,7 @@ def conformance(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 def sums(done: subprocess.CompletedProcess[str]) -> list[int]:
     """Return how many passed, failed, and were left out."""
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("total")]
-    return [int(number) for number in line.split()[2:]]
+    return [int(number) for number in line.split()[1:]]
 
 
 @pytest.fixture(scope="module")
@@ -43,14 +41,14 @@ def wide() -> Iterator[ServerProcess]:
 
 
 def test_a_server_conforms(wide: ServerProcess):
-    """A second run finds the graphs there, and does not publish them again."""
+    """A second run finds the graphs published, and does not publish them again."""
     done = conformance(wide.target, "--publish")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "left out: " in done.stdout
     assert "the server has toy or wide already" in done.stdout
 
 
-def test_a_server_that_answers_otherwise_does_not(server: ServerProcess):
+def test_a_server_with_other_answers_does_not_conform(server: ServerProcess):
     with lying_server(server.target) as liar:
         liar.lies = {"Sample": setting("batch.num_saturated", 7, 1)}
         done = conformance(liar.target)
@@ -65,19 +63,13 @@ def test_no_server():
     assert "127.0.0.1:1" in done.stderr
 
 
-def test_the_client_in_typescript_conforms(wide: ServerProcess):
-    require_node_modules()
-    built = subprocess.run(
-        ["npm", "run", "--silent", "build"],
-        cwd=FOLDER, capture_output=True, text=True, timeout=_SECONDS,
-    )  # fmt: skip
-    assert built.returncode == 0, built.stdout + built.stderr
-    program = FOLDER / "build" / "src" / "conformance.js"
+def test_the_client_in_typescript_conforms(wide: ServerProcess, node_program: Path):
+    program = node_program.with_name("conformance.js")
     assert_conforms(conformance(wide.target, "--", "node", program))
 
 
-def test_the_client_in_cpp_conforms(wide: ServerProcess):
-    program = cpp_example.build().parent / "negserve-conformance"
+def test_the_client_in_cpp_conforms(wide: ServerProcess, cpp_program: Path):
+    program = cpp_program.with_name("negserve-conformance")
     assert_conforms(conformance(wide.target, "--", program))
 
 
@@ -90,10 +82,10 @@ def assert_conforms(done: subprocess.CompletedProcess[str]) -> None:
 
 #: Programs that are no clients, or bad ones, and what is said of them.
 BAD = {
-    "it has ended": "raise SystemExit",
-    "is no object of JSON": "print('hello', flush=True); input()",
-    "id None where 1 is due": "print({}, flush=True); input()",
-    "batches is [], due is": """
+    "the program has ended": "raise SystemExit",
+    "is not a JSON object": "print('hello', flush=True); input()",
+    "result of task None, expected 1": "print({}, flush=True); input()",
+    "batches is [], expected": """
 import json, sys
 for line in sys.stdin:
     print(json.dumps({"id": json.loads(line)["id"], "batches": []}), flush=True)
@@ -102,14 +94,14 @@ for line in sys.stdin:
 
 
 @pytest.mark.parametrize("complaint", BAD)
-def test_a_program_that_is_no_client_does_not(server: ServerProcess, complaint: str):
+def test_a_program_that_is_no_client_does_not_conform(server: ServerProcess, complaint: str):
     done = conformance(server.target, "--", sys.executable, "-c", BAD[complaint])
     assert done.returncode == 1, done.stdout + done.stderr
     assert complaint in done.stdout
 
 
-def test_a_client_that_does_not_go_on_fails(server: ServerProcess, tmp_path: Path):
-    """A relay that breaks streams finds a client out that knows the golden answers only."""
+def test_a_client_that_does_not_resume_fails(server: ServerProcess, tmp_path: Path):
+    """A relay that breaks streams fails a client that only knows the golden answers."""
     program = tmp_path / "client.py"
     program.write_text(
         "import json, sys\n"
@@ -127,5 +119,5 @@ def test_a_client_that_does_not_go_on_fails(server: ServerProcess, tmp_path: Pat
     )
     done = conformance(server.target, "--", sys.executable, program)
     assert done.returncode == 1
-    assert "FAILED disturbances, Sample lost: no call of Sample came" in done.stdout
+    assert "FAILED disturbances, Sample lost: the client did not call Sample" in done.stdout
     assert "FAILED Sample, bernoulli" not in done.stdout

@@ -1,4 +1,4 @@
-"""The client in C++: built with every warning an error, and equal to the Python client."""
+"""The C++ client: builds without warnings, and gives the Python client's results."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.server_process import ServerProcess, server_process
 
 @dataclass
 class Outputs:
-    """Files that the program writes, and what they should hold."""
+    """Files that the program writes, and their expected content."""
 
     folder: Path
 
@@ -156,7 +156,7 @@ def test_samples_are_those_of_python(
 def test_samples_of_many_messages(
     cpp_program: Path, server: ServerProcess, client: Client, tmp_path: Path
 ):
-    """Messages end within chunks, and answers of several are put together."""
+    """Messages end within chunks, and the answers of several messages are joined."""
     config = SamplerConfig(
         num_negs_per_pos=301, chunk_size=7, filter_splits=("training",), filter_mode="mask"
     )
@@ -244,7 +244,7 @@ def test_epochs_are_those_of_python(
     assert result.stderr.startswith(f"{len(batches)} batches, ")
 
 
-def test_a_client_that_ended_goes_on(cpp_program: Path, server: ServerProcess):
+def test_an_ended_client_resumes(cpp_program: Path, server: ServerProcess):
     command = ["epoch", "world", "--target", server.target, "-k", 20, "--batch-size", 70]
     whole = run(cpp_program, *command, "--negatives", "-")
     first = run(cpp_program, *command, "--negatives", "-", "--batches", 13)
@@ -290,7 +290,7 @@ def test_refusals_say_reason_and_metadata(
 
 
 def refused(client: Client, arguments: tuple[str, ...]) -> NegserveError:
-    """Ask the same of the Python client, and give its error."""
+    """Make the same request with the Python client, and return its error."""
     command, name, *words = arguments
     triples = [tuple(map(int, word.split(","))) for word in words if "," in word]
     values = dict(zip(words[len(triples) :: 2], words[len(triples) + 1 :: 2], strict=True))
@@ -391,9 +391,7 @@ def test_another_replica_is_asked_for_a_dataset_that_one_lacks(
         ("unix:/" + "x" * 120, "has a path of 121 bytes"),
     ],
 )
-def test_a_target_that_no_server_can_have_is_refused_at_once(
-    cpp_program: Path, target: str, told: str
-):
+def test_a_malformed_target_is_refused_at_once(cpp_program: Path, target: str, told: str):
     result = run(cpp_program, "datasets", "--target", target, "--patience", 100_000)
     assert result.status == 1
     (line,) = result.stderr.splitlines()
@@ -414,7 +412,7 @@ def test_text_of_others_moves_no_cursor(cpp_program: Path, server: ServerProcess
 def test_a_kind_has_one_spelling(cpp_program: Path, kind: str):
     result = run(cpp_program, "epoch", "world", "--kind", kind)
     assert result.status == 2
-    assert "none of basic, bernoulli, degree, mixture, pseudotyped, typed" in result.stderr
+    assert "choose from basic, bernoulli, degree, mixture, pseudotyped, typed" in result.stderr
 
 
 def test_patience_is_the_timeout_for_each_replica(cpp_program: Path):

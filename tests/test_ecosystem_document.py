@@ -1,4 +1,4 @@
-"""What docs/ecosystem.md says: its programs run, and its claims about the libraries hold."""
+"""docs/ecosystem.md: its programs run, and its claims about the libraries hold."""
 
 from __future__ import annotations
 
@@ -74,5 +74,5 @@ def test_torchkge_never_draws_entity_0_and_we_do():
 
 
 @pytest.mark.parametrize("link", re.findall(r"\]\(([^)#:]+)[^)]*\)", DOCUMENT))
-def test_links_lead_somewhere(link: str):
+def test_links_have_targets(link: str):
     assert (REPOSITORY / "docs" / link).exists()

@@ -22,7 +22,7 @@ _VALUES = ("numpy", "negserve.errors", "negserve.types")
 _PROTOCOL = (*_VALUES, "google.protobuf", "negserve.v1", "negserve._protocol")
 _TRANSPORT = (*_PROTOCOL, "grpc", "negserve._transport")
 _CALLS = (*_TRANSPORT, "negserve._graph", "negserve._calls")
-_SAMPLING = (*_VALUES, "torch", "negserve._terminal", "negserve._calls", "negserve.sampling")
+_SAMPLING = (*_VALUES, "torch", "negserve.terminal", "negserve._calls", "negserve.sampling")
 _DATA = (*_SAMPLING, "negserve._transport", "negserve._sync", "negserve.data")
 _ENGINE = (
     "numpy",
@@ -30,7 +30,7 @@ _ENGINE = (
     "polars",
     "negserve.errors",
     "negserve.types",
-    "negserve._terminal.extras",
+    "negserve.terminal.extras",
     "negserve_server.errors",
     "negserve_server.jit",
     "negserve_server.tables",
@@ -42,15 +42,16 @@ _ADMISSION = (
     "negserve.types",
     "negserve_server.errors",
     "negserve_server.process.c_memory",
-    "negserve_server.tables",
-    "negserve_server.sampling",
+    "negserve_server.config.limits",
 )
 _PUBLISHING = (
     *_ADMISSION,
     "polars",
-    "negserve._terminal",
+    "negserve.terminal",
     "negserve_server.index",
+    "negserve_server.sampling",
     "negserve_server.graph",
+    "negserve_server.config.limits",
     "negserve_server.admission",
 )
 #: What the modules below a name may import besides the standard library; the longest name
@@ -58,13 +59,13 @@ _PUBLISHING = (
 ALLOWED: dict[str, tuple[str, ...]] = {
     "negserve.v1": ("grpc", "google.protobuf"),
     "negserve.errors": (),
-    "negserve._terminal": ("negserve.errors",),
-    "negserve._terminal.command": ("negserve._terminal", "click"),
+    "negserve.terminal": ("negserve.errors",),
+    "negserve.terminal.command": ("negserve.terminal", "click"),
     "negserve.types": _VALUES,
     "negserve._graph": _VALUES,
     "negserve._protocol": _PROTOCOL,
     "negserve._transport": _TRANSPORT,
-    "negserve._transport.statuses": (*_TRANSPORT, *_GRPC, "negserve._terminal"),
+    "negserve._transport.statuses": (*_TRANSPORT, *_GRPC, "negserve.terminal"),
     "negserve._calls": _CALLS,
     "negserve._sync": _CALLS,
     "negserve.aio": _CALLS,
@@ -77,12 +78,12 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "negserve.conformance": (*_CALLS, *_GRPC, "negserve._sync"),
     "negserve.cli": ("negserve", "numpy", "click"),
     "negserve": ("negserve",),
-    "negserve_server.errors": ("negserve.types",),
+    "negserve_server.errors": ("negserve.errors", "negserve.types"),
     "negserve_server.jit": ("numpy", "numba", "llvmlite"),
     "negserve_server.process": (
         "rich",
         "click",
-        "negserve._terminal",
+        "negserve.terminal",
         "negserve.types.text",
         "negserve_server.errors",
         "negserve_server.jit",
@@ -97,6 +98,13 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "negserve_server.sampling",
         "negserve_server.graph",
     ),
+    "negserve_server.config": (
+        "negserve_server.errors",
+        "negserve_server.tables",
+        "negserve_server.sampling",
+    ),
+    "negserve_server.config.byte_size": ("click",),
+    "negserve_server.config.command_line": ("click", "negserve_server.config"),
     "negserve_server.admission": _ADMISSION,
     "negserve_server.publishing": _PUBLISHING,
     "negserve_server.service": (
@@ -112,7 +120,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "grpc_health",
         "numpy",
         "rich",
-        "negserve._terminal",
+        "negserve.terminal",
         "negserve.errors",
         "negserve.types",
         "negserve._transport.targets",

@@ -1,4 +1,4 @@
-"""The Lightning example: its data module resumes at the very batch, and ranks share an epoch."""
+"""The Lightning example: its data module resumes at the right batch, and ranks share an epoch."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SECONDS = 120
 
 
 class Run:
-    """The example as processes of its own: a launcher, its ranks and their workers."""
+    """The example in separate processes: a launcher, its ranks and their workers."""
 
     def __init__(self, server: ServerProcess, checkpoint: Path, *options: str) -> None:
         self.checkpoint = checkpoint
@@ -58,7 +58,7 @@ class Run:
         return said
 
     def kill_within_an_epoch(self) -> int:
-        """Kill it once a checkpoint is there; gives the step it is of."""
+        """Kill it once a checkpoint exists; return the checkpoint's step."""
         until = time.monotonic() + _SECONDS
         try:
             while not self.checkpoint.exists():

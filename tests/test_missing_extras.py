@@ -1,4 +1,4 @@
-"""Where a library is missing, the error says what to install."""
+"""If a library is missing, the error says what to install."""
 
 from __future__ import annotations
 
@@ -72,9 +72,9 @@ def test_an_import_ends_with_what_to_install(module: str, name: str, package: st
     assert f"needs {name}, which is not installed: pip install '{package}'" in last
 
 
-def test_what_is_broken_is_not_called_missing():
+def test_a_broken_module_of_ours_is_not_called_missing():
     program = (
-        "from negserve._terminal.extras import needing\n"
+        "from negserve.terminal.extras import needing\n"
         "with needing('x', 'y'):\n    import negserve.nix"
     )
     result = tried(program, set())

@@ -1,4 +1,4 @@
-"""Variables of the environment that nobody reads are warned of, without their values."""
+"""Unread environment variables cause a warning, without their values."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from negserve._terminal.variables import mistyped_variables
+from negserve.terminal.variables import mistyped_variables
 from tests.support.server_process import server_process
 
 OPTIONS = ("NEGSERVE_SERVE_LISTEN", "NEGSERVE_SERVE_TOKEN_FILE")
@@ -30,7 +30,9 @@ OPTIONS = ("NEGSERVE_SERVE_LISTEN", "NEGSERVE_SERVE_TOKEN_FILE")
         ("NEGSERVE_PORT", None),
     ],
 )
-def test_each(monkeypatch: pytest.MonkeyPatch, name: str, told: str | None):
+def test_mistyped_variables_are_reported(
+    monkeypatch: pytest.MonkeyPatch, name: str, told: str | None
+):
     for each in list(os.environ):
         if each.startswith("NEGSERVE_"):
             monkeypatch.delenv(each)

@@ -18,7 +18,7 @@ import pytest
 from negserve import Client, EpochConfig, SamplerConfig
 from tests.support.graphs import load
 from tests.support.lying_server import lying_server, setting
-from tests.support.node import FOLDER, require_node_modules
+from tests.support.node import FOLDER
 from tests.support.proxies import http_proxy
 from tests.support.server_process import ServerProcess, server_process
 from tests.support.tcp_proxy import tcp_proxy
@@ -28,15 +28,7 @@ _NOWHERE = "127.0.0.1:1"
 MOST = 2**32 - 1
 
 
-@pytest.fixture(scope="module", autouse=True)
-def built() -> None:
-    """Generate the stubs and compile, into folders that git ignores."""
-    require_node_modules()
-    done = subprocess.run(
-        ["npm", "run", "--silent", "build"],
-        cwd=FOLDER, capture_output=True, text=True, timeout=_SECONDS,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
+pytestmark = pytest.mark.usefixtures("node_program")
 
 
 def node(*arguments: str, target: str = "", stdin: str = "") -> subprocess.CompletedProcess[str]:
@@ -81,7 +73,7 @@ def test_server(server: ServerProcess, client: Client):
 
 @pytest.fixture(scope="module")
 def narrow() -> Iterator[ServerProcess]:
-    """A server that makes clients divide their batches."""
+    """A server with low limits, so that clients divide their batches."""
     limits = ("--max-negatives-per-positive", "100", "--max-negatives-per-message", "2000")
     with server_process(*limits) as running:
         yield running
@@ -168,7 +160,7 @@ EPOCHS: dict[str, tuple[list[str], SamplerConfig, EpochConfig]] = {
 
 
 def expected(target: str, sampler: SamplerConfig, config: EpochConfig, state: Any) -> bytes:
-    """Return what ``--out`` has to hold, from the Python client."""
+    """Return the expected content of ``--out``, from the Python client."""
     with Client(target) as client:
         stream = client.triples_factory("world").epochs(sampler, config)
         stream.load_state_dict(state)
@@ -254,7 +246,7 @@ LONG_OPTIONS = ("-k", "2500", "--batch-size", "32", "--patience", str(_SECONDS))
 
 
 class Piped:
-    """The program, which writes an epoch through a pipe: it waits when nobody takes its output."""
+    """The program, writing an epoch into a pipe: it waits while nobody reads."""
 
     def __init__(self, folder: Path, target: str) -> None:
         out = folder / "pipe"
@@ -268,13 +260,13 @@ class Piped:
         self._sha = hashlib.sha256()
 
     def take(self, num_bytes: int) -> bool:
-        """Take so many bytes, and tell whether there were any left."""
+        """Read some bytes, and return whether any were left."""
         data = self._pipe.read(num_bytes)
         self._sha.update(data)
         return bool(data)
 
     def finish(self) -> str:
-        """Take the rest, and give the digest of all."""
+        """Read the rest, and return the digest of all."""
         while self.take(1 << 20):
             pass
         self._pipe.close()
@@ -357,10 +349,10 @@ def test_a_place_on_a_full_server_is_waited_for():
 def test_a_kind_has_one_spelling(server: ServerProcess, kind: str):
     done = node("epoch", "--kind", kind, target=server.target)
     assert done.returncode == 2
-    assert "is none of basic, bernoulli, pseudotyped, typed, degree" in done.stderr
+    assert "choose from basic, bernoulli, pseudotyped, typed, degree" in done.stderr
 
 
-def test_a_target_that_no_server_can_have_is_refused_at_once():
+def test_a_malformed_target_is_refused_at_once():
     done = node("datasets", "--patience", "100000", target="http://127.0.0.1:7733")
     assert done.returncode == 1
     assert "is a URL; give its address alone, 127.0.0.1:7733" in done.stderr
@@ -388,7 +380,7 @@ def test_an_answer_that_cannot_be_true(server: ServerProcess):
 
 
 def test_positives_of_another_id_space_are_told_once(server: ServerProcess):
-    """France is no capital of itself."""
+    """For example, France as a capital of itself."""
     lines = 2500 * "France\thas_capital\tFrance\n"
     done = node("sample", "-k", "1", target=server.target, stdin=lines)
     assert done.returncode == 0, done.stderr

@@ -1,7 +1,8 @@
-"""What docs/operations.md says of tokens and TLS can be tried as it stands."""
+"""docs/operations.md: its commands for tokens and TLS work as written."""
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
@@ -14,10 +15,12 @@ import yaml
 
 from negserve._transport import credentials
 from negserve_server.cli import main
+from negserve_server.config.command_line import default_text, server_options
 from tests.support.graphs import REPOSITORY, load
 from tests.support.server_process import server_process
 
-DOCUMENT = (REPOSITORY / "docs" / "operations.md").read_text(encoding="utf-8")
+PATH = REPOSITORY / "docs" / "operations.md"
+DOCUMENT = PATH.read_text(encoding="utf-8")
 
 
 def test_the_example_of_tokens_and_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -43,15 +46,50 @@ def test_the_example_of_tokens_and_tls(tmp_path: Path, monkeypatch: pytest.Monke
         assert done.returncode != 0, "the example would work without them"
 
 
-def test_every_option_of_serve_is_in_the_table():
+def options_table() -> str:
+    """Make the table of options from where they are stated."""
+    rows = ["| option | environment | default | meaning |", "|---|---|---|---|"]
+    for each in server_options():
+        value = "" if each.option.value == "FLAG" else f" {each.option.value}"
+        default = default_text(each)
+        literal = bool(default) and not each.option.default_text and default != "off"
+        meaning = each.option.help + (f" [More](#{each.option.see})" if each.option.see else "")
+        cells = (
+            f"`{each.flag}{value}`",
+            f"`{each.variable}`",
+            f"`{default}`" if literal else default or "-",
+            meaning,
+        )
+        rows.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
+    return "\n".join(rows)
+
+
+def test_the_table_of_options_is_what_they_state():
+    before, begin, rest = DOCUMENT.partition("<!-- options of serve: make options -->\n")
+    _, end, after = rest.partition("\n<!-- end of options -->")
+    assert begin
+    assert end
+    if os.environ.get("NEGSERVE_WRITE_DOCUMENTS"):
+        PATH.write_text(before + begin + options_table() + end + after, encoding="utf-8")
+    else:
+        assert rest.startswith(options_table() + end), "write the table: make options"
+
+
+def test_options_lead_to_headings_that_exist():
+    anchors = {
+        re.sub(r"[^\w -]", "", title).strip().lower().replace(" ", "-")
+        for title in re.findall(r"^#+ (.*)$", DOCUMENT, flags=re.MULTILINE)
+    }
+    assert {each.option.see for each in server_options()} - {""} <= anchors
+
+
+def test_options_of_the_command_line_and_of_the_environment_are_those_that_are_stated():
     serve = main.commands["serve"]  # type: ignore[attr-defined]
-    options = {
+    assert {
         option.opts[0]: f"NEGSERVE_SERVE_{(option.name or '').upper()}"
         for option in serve.params
         if isinstance(option, click.Option)
-    }
-    table = dict(re.findall(r"^\| `(--[\w-]+)[^|]*` \| `(\w+)` \|", DOCUMENT, flags=re.MULTILINE))
-    assert table == options
+    } == {each.flag: each.variable for each in server_options()}
 
 
 def test_every_variable_of_a_client_is_in_the_table():

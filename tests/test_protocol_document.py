@@ -1,4 +1,4 @@
-"""What docs/protocol.md says, held against the proto, the code and a real server."""
+"""docs/protocol.md agrees with the proto, the code and a real server."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ from negserve.types.fingerprint import graph_fingerprint, split_fingerprint, typ
 from negserve.v1 import errors_pb2
 from negserve.v1 import sampler_pb2 as pb
 from negserve_server.admission.refusal import DETAILS_KEY, DOMAIN, STATUS_OF_REASON
+from negserve_server.config.limits import Limits
 from negserve_server.graph import TypeConstraints
-from negserve_server.service import SERVICE, Limits
+from negserve_server.service import SERVICE
 from negserve_server.service.messages import encode_limits
 from tests.support.graphs import REPOSITORY, load
 from tests.support.protocol_document import DOCUMENT, block, rows

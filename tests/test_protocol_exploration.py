@@ -39,7 +39,7 @@ EXPECTED = {
 
 
 class ReflectionClient:
-    """What grpcurl does, with nothing but what the server says of itself."""
+    """Does what grpcurl does, knowing only what the server tells."""
 
     def __init__(self, channel: grpc.Channel) -> None:
         self._channel = channel

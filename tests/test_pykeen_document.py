@@ -1,4 +1,4 @@
-"""What docs/pykeen.md says: its program runs, and its claims about PyKEEN hold."""
+"""docs/pykeen.md: its program runs, and its claims about PyKEEN hold."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def program_with(part: str, document: str = DOCUMENT) -> str:
 
 
 def run(program: str, server: ServerProcess, folder: Path) -> tuple[str, str]:
-    """Run a program as it stands, but for the server's address; gives both of its outputs."""
+    """Run a program as written, except for the server's address; return both outputs."""
     assert program.count(ADDRESS) == 1
     result = subprocess.run(
         [sys.executable, "-c", program.replace(ADDRESS, server.target)],
@@ -62,7 +62,7 @@ def test_the_program_trains(server: ServerProcess, tmp_path: Path):
 @needs_pykeen
 @pytest.mark.parametrize("document", [README, DOCUMENT], ids=["README", "guide"])
 def test_the_pipelines_train(tmp_path: Path, document: str):
-    """With a server that takes the graph, as they stand: PyKEEN finds the sampler by its name."""
+    """With a server that accepts graphs, as written: PyKEEN finds the sampler by its name."""
     with server_process("--allow-publish") as server:
         _, said = run(program_with("pipeline(", document), server, tmp_path)
         assert "Training epochs on" in said
@@ -154,7 +154,7 @@ PAGE = {
 
 
 def test_the_table_of_the_documented_api():
-    """Walks the table: each member of the page is there, and does what the page says."""
+    """Each member of the page exists, and does what the page says."""
     section = DOCUMENT.split("## The documented API")[1].split("\n## ")[0]
     rows = dict(re.findall(r"^\| `(\w+)` \| `([\w.]+)` \|", section, flags=re.MULTILINE))
     assert set(rows) == PAGE
@@ -229,5 +229,5 @@ def test_every_name_of_negserve_in_the_table_exists():
 
 
 @pytest.mark.parametrize("link", re.findall(r"\]\(([^)#:]+)[^)]*\)", DOCUMENT))
-def test_links_lead_somewhere(link: str):
+def test_links_have_targets(link: str):
     assert (REPOSITORY / "docs" / link).exists()

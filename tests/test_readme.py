@@ -1,4 +1,4 @@
-"""The README's programs run as they stand there."""
+"""The README's programs run as written."""
 
 from __future__ import annotations
 
@@ -59,5 +59,5 @@ def test_the_shell_commands(server: ServerProcess):
 
 
 @pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([^)#:]+)\)", README))))
-def test_links_lead_somewhere(link: str):
+def test_links_have_targets(link: str):
     assert (REPOSITORY / link).exists()

@@ -42,7 +42,7 @@ SURFACE = {
     negserve_server.index: "FilterIndex PairIndex",
     negserve_server.report: "FalseNegativeReport false_negative_report",
     negserve_server.sampling: "ALGORITHM_VERSION FILTER_MODES KINDS MAX_NUM_NEGS_PER_POS SLOTS "
-    "SPLITS CorruptedBatch Domain Graph Permutation RelationStatistics Sampler SamplerConfig",
+    "SPLITS CorruptedBatch DrawTables Graph Permutation RelationStatistics Sampler SamplerConfig",
 }
 
 

@@ -1,4 +1,4 @@
-"""The training example: two ranks learn from one server, and survive a kill."""
+"""The training example: two ranks learn with one server, and survive a kill."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def descendants(pid: int) -> list[int]:
 
 
 def kill_midway(process: subprocess.Popen[str], checkpoint: Path) -> int:
-    """Kill the launcher and its ranks once a checkpoint is there; gives the step it is of."""
+    """Kill the launcher and its ranks once a checkpoint exists; return the checkpoint's step."""
     until = time.monotonic() + 90
     while not checkpoint.exists():
         assert process.poll() is None
@@ -111,7 +111,7 @@ def test_help_needs_no_torchrun():
 def test_a_second_run_over_a_living_ones_checkpoint_is_refused(
     server: ServerProcess, tmp_path: Path
 ):
-    """And one after it is not, however that ended: see the test above, in which it is killed."""
+    """A later run is not refused, however the first one ended: see the test above."""
     path = tmp_path / "run.pt"
     first = start(server, path, "--epochs", "100000", "--save-every", "1")
     try:

@@ -1,4 +1,4 @@
-"""What docs/training.md says: its programs run, on as many ranks as they are for."""
+"""docs/training.md: its programs run, on the stated numbers of ranks."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def the_one(says: str) -> str:
 
 
 @pytest.mark.parametrize("program", SILENT)
-def test_programs_that_say_nothing(server: ServerProcess, tmp_path: Path, program: str):
+def test_programs_without_output(server: ServerProcess, tmp_path: Path, program: str):
     assert run(program, server, tmp_path) == []
 
 
@@ -60,7 +60,7 @@ def test_the_program_with_torchdata(server: ServerProcess, tmp_path: Path):
 
 
 @pytest.mark.parametrize("link", re.findall(r"\]\(([^)#:]+)[^)]*\)", DOCUMENT))
-def test_links_lead_somewhere(link: str):
+def test_links_have_targets(link: str):
     assert (REPOSITORY / "docs" / link).exists()
 
 

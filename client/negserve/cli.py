@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from negserve._terminal.ending import ending_at_once
+from negserve.terminal.ending import ending_at_once
 
 _importing = ending_at_once()  # Ctrl-C during the imports, which take a moment
 _importing.__enter__()
@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TextIO
 
-from negserve._terminal.extras import needing_or_exit
+from negserve.terminal.extras import needing_or_exit
 
 with needing_or_exit("the command negserve", "negserve[cli]"):
     import click
@@ -22,14 +22,15 @@ with needing_or_exit("the command negserve", "negserve[cli]"):
     from numpy.typing import NDArray
 
     from negserve._calls.client import DEFAULT_TARGET
-    from negserve._protocol.messages import FILTER_MODES, KINDS, SLOTS, SPLITS
+    from negserve._protocol.messages import FILTER_MODES, SLOTS, SPLITS
     from negserve._sync.client import Client
     from negserve._sync.triples_factory import RemoteTriplesFactory
-    from negserve._terminal.command import Commands
-    from negserve._terminal.nearest import did_you_mean
-    from negserve._terminal.variables import mistyped_variables
     from negserve.errors import NegserveError
+    from negserve.terminal.command import Commands
+    from negserve.terminal.nearest import did_you_mean
+    from negserve.terminal.variables import mistyped_variables
     from negserve.types.corrupted_batch import CorruptedBatch
+    from negserve.types.kinds import KINDS
     from negserve.types.text import printable
 
 _LINES_PER_REQUEST = 1024
@@ -152,10 +153,7 @@ def _describe(factory: RemoteTriplesFactory, with_relations: bool) -> dict[str, 
     "kind",
     type=click.Choice(list(KINDS)),
     show_default="basic, or mixture with --mixture",
-    help="Kind of sampler. basic: slots evenly, values uniformly. bernoulli: the head with "
-    "probability tph/(tph+hpt). pseudotyped: values seen in training in that slot of that "
-    "relation. typed: values that the dataset's type constraints allow in that slot. degree: "
-    "values by training frequency to the power --alpha. mixture: several kinds, see --mixture.",
+    help=f"Kind of sampler. {' '.join(f'{kind.name}: {kind.draws}.' for kind in KINDS.values())}",
 )
 @click.option(
     "--alpha",

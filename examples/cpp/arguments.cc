@@ -17,41 +17,42 @@ A client of negserve in C++.
   negserve-cpp server                           version and limits
   negserve-cpp datasets                         names, counts, fingerprints
   negserve-cpp epoch DATASET                    the training triples with their negatives
-  negserve-cpp bench DATASET                    how many come a second as whole triples
-  negserve-cpp sample DATASET H,R,T [H,R,T...]  negatives for triples of your choice
+  negserve-cpp bench DATASET                    negatives per second, as whole triples
+  negserve-cpp sample DATASET H,R,T [H,R,T...]  negatives for the given triples
 
 Server:
   --target T[,T...]   HOST:PORT or unix:PATH, several for replicas (127.0.0.1:7733)
-  --timeout SECONDS   that a call, or a stream's next message, may take (30)
-  --patience SECONDS  that it is tried again after a failure, on all replicas together (the
-                      timeout, for each of them)
-  --fingerprint F     that the dataset must have (any)
+  --timeout SECONDS   for a call, or a stream's next message (30)
+  --patience SECONDS  for retries after a failure, on all replicas together (the timeout, once
+                      for each replica)
+  --fingerprint F     required fingerprint of the dataset (any)
 
-Which negatives:
+Sampler:
   --kind KIND         basic, bernoulli, pseudotyped, typed, degree or mixture (basic)
   --mixture K:N,...   kinds and shares of kind mixture, such as bernoulli:3,typed:1
   -k N                negatives per positive (1)
   --scheme S,...      slots that may be replaced: head, relation, tail (head,tail)
   --filter S,...      splits whose triples are known: training, validation, testing (none)
-  --filter-mode MODE  exact (known triples are never drawn) or mask (they are flagged) (exact)
+  --filter-mode MODE  exact (known triples are never drawn) or mask (they are drawn and flagged)
+                      (exact)
   --seed N            key of the generator (0)
   --alpha X           exponent of kind degree (0.75)
-  --candidates ID,... entities that may be drawn (all)
-  --distinct          values of a positive and slot are pairwise different
-  --chunk-size N      positives that share one set of values (1)
+  --candidates ID,... the only entities that may be drawn (all)
+  --distinct          draw no value twice for a positive and slot
+  --chunk-size N      number of consecutive positions that share one set of values (1)
 
 epoch and bench:
   --epoch N           number of the epoch (0)
-  --start P           position within it at which to begin (0)
-  --batches N         end after so many batches
+  --start P           position within the epoch at which to begin (0)
+  --batches N         end after N batches
   --batch-size N      positives of one batch of one rank (1024)
   --rank N --world-size N --worker N --num-workers N    which part of the epoch (all of it)
-  --tail RULE         short, drop or wrap: what becomes of the last positions (short)
-  --keep-order        the order of the triples, not a shuffled one
+  --tail RULE         short, drop or wrap: how to treat the last positions (short)
+  --keep-order        keep the order of the triples, without shuffling
   --relations ID,...  only triples of these relations (all)
 
 bench:
-  --seconds S         that it takes (3)
+  --seconds S         duration (3)
 
 sample:
   --input FILE        positives as raw int64, in place of triples on the command line
@@ -61,11 +62,11 @@ Output; FILE may be - for standard output. Without any of these, negatives are p
 head, relation, tail, and 1 if the negative is valid.
   --negatives FILE    whole triples, little-endian int64, shape (n, k, 3)
   --positives FILE    the positives, little-endian int64, shape (n, 3)
-  --mask FILE         one byte a negative, 1 where it is valid, shape (n, k)
+  --mask FILE         one byte for each negative, 1 where it is valid, shape (n, k)
   --log-q FILE        log probabilities, little-endian float32, shape (n, k)
   --weights FILE      subsampling weights of an epoch, little-endian float32, shape (n,)
 
-The last line on standard error counts what came, and says where an epoch goes on (--start).
+The last line on standard error has counts, and where to resume an epoch (--start).
 Exit status: 0 done, 1 refused or no server, 2 wrong usage.
 )";
 
@@ -98,7 +99,7 @@ Value look_up(const Names<Value>& names, const std::string& name) {
   if (found != names.end()) return found->second;
   std::string all;
   for (const auto& [each, value] : names) all += (all.empty() ? "" : ", ") + each;
-  throw UsageError("'" + name + "' is none of " + all);
+  throw UsageError("'" + name + "' is unknown; choose from " + all);
 }
 
 template <class Number>
@@ -106,7 +107,7 @@ Number number(std::string_view text) {
   Number result{};
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), result);
   if (error != std::errc() || end != text.data() + text.size()) {
-    throw UsageError("'" + std::string(text) + "' is no number that fits here");
+    throw UsageError("'" + std::string(text) + "' is not a number in range");
   }
   return result;
 }
@@ -114,7 +115,7 @@ Number number(std::string_view text) {
 std::chrono::milliseconds seconds(const std::string& text) {
   const auto given = number<double>(text);
   if (!(given > 0 && given < 1e9)) {
-    throw UsageError("'" + text + "' is no positive number of seconds");
+    throw UsageError("'" + text + "' is not a positive number of seconds");
   }
   return std::chrono::milliseconds(static_cast<std::int64_t>(given * 1000 + 0.5));
 }
@@ -142,7 +143,7 @@ void encode_ids(const std::string& text, v1::Ids& ids) {
 
 void add_part(const std::string& text, SamplerConfig& config) {
   const std::vector<std::string> parts = split(text, ':');
-  if (parts.size() != 2) throw UsageError("'" + text + "' is no kind and shares, such as typed:1");
+  if (parts.size() != 2) throw UsageError("'" + text + "' is not KIND:SHARES, such as typed:1");
   v1::MixturePart& part = *config.add_mixture();
   part.set_kind(look_up(kKinds, parts[0]));
   part.set_shares(number<std::uint32_t>(parts[1]));
@@ -150,12 +151,12 @@ void add_part(const std::string& text, SamplerConfig& config) {
 
 void add_triple(const std::string& text, negserve::Triples& triples) {
   const std::vector<std::string> ids = split(text, ',');
-  if (ids.size() != 3) throw UsageError("'" + text + "' is no triple; give head,relation,tail");
+  if (ids.size() != 3) throw UsageError("'" + text + "' is not a triple; give head,relation,tail");
   triples.append(number<std::int64_t>(ids[0]), number<std::int64_t>(ids[1]),
                  number<std::int64_t>(ids[2]));
 }
 
-// An option: whether it has a value, and what it does.
+// A command-line option: whether it takes a value, and how it is stored.
 struct Option {
   bool has_value;
   std::function<void(const std::string&)> set;
@@ -276,9 +277,9 @@ Arguments parse_arguments(int argc, char** argv) {
   if (is_sample) {
     for (; num_read < words.size(); ++num_read) add_triple(words[num_read], arguments.positives);
   }
-  if (num_read < words.size()) throw UsageError("'" + words[num_read] + "' is one word too many");
+  if (num_read < words.size()) throw UsageError("unexpected argument '" + words[num_read] + "'");
   if (is_sample && (arguments.positives.size() > 0) == !arguments.input.empty()) {
-    throw UsageError("sample needs triples, or --input, and not both");
+    throw UsageError("sample needs either triples or --input, not both");
   }
   return arguments;
 }

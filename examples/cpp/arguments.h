@@ -1,4 +1,4 @@
-// What the command line asks for.
+// The parsed command line.
 #pragma once
 
 #include <chrono>
@@ -11,12 +11,12 @@
 #include "negserve/triples.h"
 #include "negserve/v1/sampler.pb.h"
 
-// A command line that makes no sense.
+// A mistake in the command line.
 struct UsageError : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-// Where results go: paths, `-` for standard output, empty for nowhere.
+// Paths of the outputs: `-` for standard output, empty for none.
 struct OutputPaths {
   std::string positives, negatives, mask, log_q, weights;
 
@@ -29,13 +29,13 @@ struct Arguments {
   // `datasets`, `epoch`, `bench`, `sample` or `help`.
   std::string command;
   negserve::Options options;
-  // Of commands `epoch` and `bench`; its dataset, fingerprint and sampler are also those of `sample`.
+  // For commands `epoch` and `bench`; `sample` uses its dataset, fingerprint and sampler.
   negserve::v1::SampleEpochRequest request;
-  // Of command `epoch`: the most batches to take.
+  // For command `epoch`: the maximum number of batches.
   std::optional<std::uint64_t> most_batches;
-  // Of command `bench`.
+  // For command `bench`.
   std::chrono::milliseconds duration{3'000};
-  // Of command `sample`.
+  // For command `sample`.
   std::uint64_t position = 0;
   negserve::Triples positives;
   std::string input;

@@ -1,4 +1,4 @@
-// Does tasks of `python -m negserve.conformance`, a line of JSON each: docs/clients.md.
+// Performs tasks of `python -m negserve.conformance`, one line of JSON each: docs/clients.md.
 #include <google/protobuf/struct.pb.h>
 #include <google/protobuf/util/json_util.h>
 
@@ -19,17 +19,17 @@ using google::protobuf::Value;
 
 void parse(const std::string& json, Message& message) {
   const auto status = google::protobuf::util::JsonStringToMessage(json, &message);
-  if (!status.ok()) throw std::runtime_error("no such message: " + json);
+  if (!status.ok()) throw std::runtime_error("not a message of this type: " + json);
 }
 
 const Value& at(const Struct& object, const std::string& key) { return object.fields().at(key); }
 
-// A message of the protocol that is a part of a task.
+// A protocol message that is part of a task.
 template <class Part>
 Part part(const Struct& task, const std::string& key) {
   std::string json;
   if (!google::protobuf::util::MessageToJsonString(at(task, key).struct_value(), &json).ok()) {
-    throw std::runtime_error("no object: " + key);
+    throw std::runtime_error("not an object: " + key);
   }
   Part message;
   parse(json, message);

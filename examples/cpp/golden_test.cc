@@ -1,5 +1,5 @@
-// Replays the golden files of proto/testdata without a server: what came is rebuilt, and refusals
-// are told apart, as the files say.
+// Replays the golden files of proto/testdata without a server: rebuilds recorded answers, maps
+// recorded refusals to errors, and compares both with the files.
 //
 //   golden_test FOLDER
 #include <google/protobuf/struct.pb.h>
@@ -59,7 +59,7 @@ std::vector<Message> messages(const Struct& one_case, const std::string& key) {
   return result;
 }
 
-// Changes an answer, and expects that it is refused.
+// Changes an answer, and expects it to be refused.
 template <class Message, class Edit, class Take>
 void refused(const Message& answer, const std::string& field, Edit edit, Take take) {
   Message other = answer;
@@ -73,7 +73,7 @@ void refused(const Message& answer, const std::string& field, Edit edit, Take ta
   check(false, "not refused: " + field);
 }
 
-// Holds a batch against what was asked, and some that are none against it.
+// Checks a batch against its request, and expects changed copies to be refused.
 void check_batch(const v1::CorruptedBatch& batch, const v1::SamplerConfig& config,
                  const negserve::IdSpaces& spaces, const negserve::Triples& positives,
                  std::uint64_t position) {
@@ -155,7 +155,7 @@ void replay_sample(const Struct& one_case, const negserve::IdSpaces& spaces) {
     batches.back().encoded = responses[i].batch();
     check_batch(responses[i].batch(), requests[0].configuration().sampler(), spaces,
                 batches.back().positives, requests[i].positives().position());
-    // What this client would send says the same.
+    // Encoding the triples again gives the recorded request.
     v1::Triples encoded;
     negserve::encode(batches.back().positives, 0, batches.back().positives.size(), encoded);
     negserve::Triples decoded;
@@ -180,7 +180,7 @@ void replay_sample(const Struct& one_case, const negserve::IdSpaces& spaces) {
     refused(answer, "configured.sampler",
             [](Answer& a) { a.mutable_sampler()->set_algorithm_version(3); }, take);
   }
-  // A stream may end before it began.
+  // A stream may end before its first answer.
   compare(one_case, requests.empty() ? v1::SamplerConfig() : requests[0].configuration().sampler(),
           batches);
 }
@@ -239,7 +239,7 @@ void replay_refusal(const Struct& one_case) {
   const Struct& refusal = at(one_case, "error").struct_value();
   const std::string& reason = at(refusal, "reason").string_value();
   const auto code = codes.find(at(one_case, "status").string_value());
-  check(code != codes.end(), "a status that no refusal has");
+  check(code != codes.end(), "unexpected status of a refusal");
   const grpc::Status status(
       code->second, "", from_hex(at(refusal, "grpc-status-details-bin").string_value()));
   try {
@@ -247,8 +247,8 @@ void replay_refusal(const Struct& one_case) {
   } catch (const negserve::Error& error) {
     const auto name = names.find(reason);
     check(error.name() == (name == names.end() ? "InvalidRequestError" : name->second),
-          std::string("it is taken for ") + error.name());
-    check(error.reason() == reason, "its reason is taken for " + error.reason());
+          std::string("mapped to ") + error.name());
+    check(error.reason() == reason, "reason is " + error.reason());
     const auto& metadata = at(refusal, "metadata").struct_value().fields();
     check(metadata.size() == error.metadata().size(), "another number of metadata");
     for (const auto& [key, value] : metadata) {
@@ -260,15 +260,15 @@ void replay_refusal(const Struct& one_case) {
   }
 }
 
-// No server of negserve gives a status without a reason: whatever the code, it passes.
+// A status without a reason comes from gRPC or a proxy: whatever its code, a retry may succeed.
 void check_statuses_of_others() {
   for (int code = 1; code <= 16; ++code) {
     const grpc::Status status(static_cast<grpc::StatusCode>(code), "reset by peer");
     try {
       negserve::throw_status(status, "target");
-    } catch (const negserve::PassingError& error) {
+    } catch (const negserve::TransientError& error) {
       check(std::string(error.what()).find("reset by peer") != std::string::npos,
-            "what was said is lost");
+            "the message is lost");
     }
   }
   try {
@@ -279,12 +279,12 @@ void check_statuses_of_others() {
   }
 }
 
-// Replays the cases of one file; gives how many there were.
+// Replays the cases of one file; returns their number.
 int replay(const std::string& path) {
   std::ifstream file(path);
   const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
   Struct golden;
-  check(google::protobuf::util::JsonStringToMessage(text, &golden).ok(), path + " is no JSON");
+  check(google::protobuf::util::JsonStringToMessage(text, &golden).ok(), path + " is not JSON");
   const std::string& rpc = at(golden, "rpc").string_value();
   const negserve::IdSpaces spaces{
       static_cast<std::uint64_t>(at(golden, "num_entities").number_value()),

@@ -1,4 +1,4 @@
-// The command-line program: parse, ask, write.
+// The command-line program: parse arguments, call the server, write the results.
 #include <chrono>
 #include <cstdint>
 #include <exception>
@@ -11,7 +11,7 @@
 
 namespace {
 
-// Counts what came.
+// Counts of what was received.
 struct Totals {
   std::uint64_t num_batches = 0, num_positives = 0, num_negatives = 0, num_saturated = 0;
 
@@ -57,7 +57,7 @@ void stream_epoch(negserve::Client& client, const Arguments& arguments) {
   std::cerr << totals << ", next start " << epoch.next_start() << '\n';
 }
 
-// Rebuilds the negatives of epoch after epoch for a while, and tells how many that were a second.
+// Rebuilds the negatives of epochs for some time, and prints the rate.
 void bench(negserve::Client& client, const Arguments& arguments) {
   using Clock = std::chrono::steady_clock;
   negserve::v1::SampleEpochRequest request = arguments.request;
@@ -99,7 +99,7 @@ void sample(negserve::Client& client, const Arguments& arguments) {
 
 void run(Arguments arguments) {
   arguments.options.on_retry = [](const negserve::Error& error) {
-    std::cerr << "trying again after " << error.name() << ": " << printable(error.what()) << std::endl;
+    std::cerr << "retrying after " << error.name() << ": " << printable(error.what()) << std::endl;
   };
   negserve::Client client(arguments.options);
   if (arguments.command == "server") return describe_server(client);

@@ -99,7 +99,7 @@ void Output::write(const Triples& positives, const negserve::Negatives& negative
 std::string printable(const std::string& text) {
   std::string shown;
   for (std::size_t i = 0; i < text.size();) {
-    // What is escaped has one byte, two or three; of all else each byte stays.
+    // Escaped characters have one byte, two or three; all other bytes are copied.
     const auto byte = [&](std::size_t at) -> unsigned {
       return i + at < text.size() ? static_cast<unsigned char>(text[i + at]) : 0u;
     };

@@ -1,4 +1,4 @@
-// Writing what came, for programs or for people.
+// Writes results, as raw tensors or as text.
 #pragma once
 
 #include <cstdio>
@@ -10,8 +10,8 @@
 #include "negserve/negatives.h"
 #include "negserve/triples.h"
 
-// Text of others, as it may be shown: control characters, and those that change the direction of
-// text, are \uXXXX. UTF-8 in and out.
+// Makes untrusted text safe to show: control characters, and those that change the direction of
+// text, become \uXXXX. UTF-8 in and out.
 std::string printable(const std::string& text);
 
 // A file, or standard output, or nothing. Throws std::system_error if it can't be written.
@@ -22,7 +22,7 @@ class Sink {
 
   explicit operator bool() const { return file_ != nullptr; }
   void write(const std::string& data);
-  // Throws what a close would hide.
+  // Reports errors that closing the file would hide.
   void flush();
 
  private:
@@ -33,7 +33,7 @@ class Sink {
   std::unique_ptr<std::FILE, Closer> file_;
 };
 
-// Writes batches to the files that the command line names; lines of text if it names none.
+// Writes batches to the files that the command line names; without any, prints lines of text.
 class Output {
  public:
   explicit Output(const OutputPaths& paths);

@@ -14,8 +14,12 @@ from pathlib import Path
 
 import grpc
 
+from negserve_server.admission.authentication import Authentication
 from negserve_server.admission.channel_options import channel_options
-from negserve_server.config import ServerConfig
+from negserve_server.admission.streams import OpenStreams
+from negserve_server.admission.tokens import Tokens
+from negserve_server.admission.turns import Turns
+from negserve_server.config.server_config import ServerConfig
 from negserve_server.errors import MalformedFile, Refusal, UnusableAddress
 from negserve_server.graph import TriplesFactory
 from negserve_server.listen_address import ListenAddress, parse_listen_address
@@ -23,16 +27,12 @@ from negserve_server.process.c_memory import give_back, keep_freed
 from negserve_server.process.command import end_at_once
 from negserve_server.process.progress import saying
 from negserve_server.process.reloading import Reloading
+from negserve_server.publishing.datasets import Datasets
+from negserve_server.publishing.publications import Publications
 from negserve_server.publishing.publish_folder import PublishFolder
 from negserve_server.service import (
-    Authentication,
-    Datasets,
     Health,
-    OpenStreams,
-    Publications,
     SamplerServicer,
-    Tokens,
-    Turns,
     make_handler,
     make_health_handler,
     make_reflection_handler,

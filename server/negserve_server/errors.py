@@ -1,11 +1,12 @@
 """Errors of the engine, by who must act.
 
+    negserve.InvalidRequestError
+    └── InvalidInput                  the caller must send something else
+        ├── IdOutOfRange              an id of a triple is not in the id space
+        └── PositionOutOfRange        positions would pass 2^64 - 1
     NegserveServerError
-    ├── Refusal                       a call is not answered; the caller may have done nothing wrong
-    │   ├── InvalidInput (ValueError)     the caller must send something else
-    │   │   ├── IdOutOfRange              an id of a triple is not in the id space
-    │   │   └── PositionOutOfRange        positions would pass 2^64 - 1
-    │   └── TablesFull                    a configuration needs more memory than there is room for
+    ├── Refusal                       the call is not answered, though the caller did nothing wrong
+    │   └── TablesFull                a configuration needs more memory than there is room for
     ├── MalformedFile (ValueError)    the operator must mend a file
     └── UnusableAddress (OSError)     the operator must give another address to listen on
 
@@ -16,10 +17,9 @@ repeated in part only, see :func:`shortened`: names may be megabytes long.
 
 from __future__ import annotations
 
-from negserve.types.text import limit_text, shortened
-
-#: Characters of a whole message.
-_MOST_OF_A_MESSAGE = 900
+from negserve.errors import InvalidRequestError
+from negserve.types.invalid import MOST_OF_A_MESSAGE, metadata_of
+from negserve.types.text import shortened
 
 
 class NegserveServerError(Exception):
@@ -27,15 +27,14 @@ class NegserveServerError(Exception):
 
 
 class Refusal(NegserveServerError):
-    """A call is not answered.
+    """The call is not answered, though the caller did nothing wrong.
 
     :param message: a sentence for a person: the value, the limit, the remedy
     :param reason: name of the reason, a value of ``ErrorReason`` in
         ``proto/negserve/v1/errors.proto`` without its prefix
-    :param limit: what is legal, for a program: a number, or names; None where it takes words,
-        which are ``expected``. Names without room are left out; ``num_omitted`` counts them
-    :param metadata: the offending value and what else the reason documents; as text they are
-        ``metadata``, together with ``limit``, names of which are separated by ", "
+    :param limit: what is legal, for a program: a number, or names; None where words say it, which
+        are ``expected``
+    :param metadata: the offending value and what else the reason documents
     """
 
     def __init__(
@@ -46,17 +45,27 @@ class Refusal(NegserveServerError):
         limit: float | tuple[object, ...] | None = None,
         **metadata: object,
     ) -> None:
-        super().__init__(shortened(message, _MOST_OF_A_MESSAGE))
+        super().__init__(shortened(message, MOST_OF_A_MESSAGE))
         self.reason = reason
-        self.metadata = {key: shortened(value) for key, value in metadata.items()}
-        if limit is not None:
-            self.metadata["limit"], omitted = limit_text(limit)
-            if omitted:
-                self.metadata["num_omitted"] = str(omitted)
+        self.metadata = metadata_of(limit, **metadata)
 
 
-class InvalidInput(Refusal, ValueError):
-    """The caller sent something that can't be answered."""
+class InvalidInput(InvalidRequestError):
+    """The caller must send something else; parameters as of :class:`Refusal`."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: str,
+        limit: float | tuple[object, ...] | None = None,
+        **metadata: object,
+    ) -> None:
+        super().__init__(
+            shortened(message, MOST_OF_A_MESSAGE),
+            reason=reason,
+            metadata=metadata_of(limit, **metadata),
+        )
 
 
 class IdOutOfRange(InvalidInput):

@@ -13,7 +13,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from negserve._terminal.extras import needing_or_exit
+from negserve.terminal.extras import needing_or_exit
 
 with needing_or_exit("the health check", "negserve[server]"):
     import grpc

@@ -1,4 +1,4 @@
-"""The command ``negserve``."""
+"""The command-line program ``negserve``."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def test_sample_prints_log_probabilities(server: ServerProcess):
         (("--dataset", "wrold"), GERMANY, "; did you mean 'world'?"),
         (("--sampler", "x"), GERMANY, "is not one of"),
         (("--mixture", "typed"), GERMANY, "'typed' is not KIND=SHARES, such as typed=1"),
-        (("--mixture", "best=1"), GERMANY, "mixture 'best' is unknown"),
+        (("--mixture", "best=1"), GERMANY, "mixture='best' is not legal"),
         (("--kind", "mixture"), GERMANY, "give parts if and only if kind is mixture"),
         (("--kind", "basic", "--mixture", "typed=1"), GERMANY, "if and only if kind is mixture"),
         (("--alpha", "0.5"), GERMANY, "without kind degree"),
@@ -207,7 +207,7 @@ def test_no_server_is_one_clear_line():
 
 
 @pytest.mark.parametrize("command", ["info", "sample"])
-def test_help_teaches(command: str):
+def test_help_explains_and_has_examples(command: str):
     result = subprocess.run(
         [sys.executable, "-m", "negserve.cli", command, "--help"],
         capture_output=True, text=True, timeout=60, check=True,
@@ -220,7 +220,7 @@ def test_help_teaches(command: str):
 
 
 def test_labels_of_others_move_no_cursor(tmp_path: Path):
-    """A graph whose labels are hostile: escaped at a terminal, as they are for a program."""
+    """A graph with hostile labels: escaped at a terminal, unchanged for a program."""
     hostile = {"entity": "\x1b[2Ja\u202eb", "relation": "r\x9b2J"}
     path = tmp_path / "graph.tsv"
     path.write_text(f"{hostile['entity']}\t{hostile['relation']}\tb\nb\t{hostile['relation']}\tc\n")

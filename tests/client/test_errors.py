@@ -1,4 +1,4 @@
-"""Which error a status is: that of a reason of ours, or of what is on the way to the server."""
+"""Mapping of statuses to errors: a server's by its reason, others as those of gRPC or a proxy."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def said(code: grpc.StatusCode, trailer: bytes, details: str = "so it is") -> Ne
         (CODE.INVALID_ARGUMENT, "OF_A_NEWER_SERVER", InvalidRequestError),
     ],
 )
-def test_a_reason_of_ours_decides(
+def test_a_servers_reason_decides(
     code: grpc.StatusCode, reason: str, error_class: type[NegserveError]
 ):
     error = said(code, status(code, reason))
@@ -89,7 +89,7 @@ def test_a_reason_of_ours_decides(
     assert error.metadata == {"value": "7"}
 
 
-def test_a_newer_reason_that_passes_is_tried_again():
+def test_a_newer_temporary_reason_is_retried():
     trailer = status_pb2.Status.FromString(status(CODE.RESOURCE_EXHAUSTED, "OF_A_NEWER_SERVER"))
     assert type(said(CODE.RESOURCE_EXHAUSTED, trailer.SerializeToString())) is LimitExceededError
     trailer.details.add().Pack(error_details_pb2.RetryInfo())
@@ -114,7 +114,7 @@ def test_no_other_trailer_does(trailer: bytes):
 
 
 @pytest.mark.parametrize("code", [code for code in CODE if code is not CODE.OK])
-def test_without_a_reason_every_code_passes(code: grpc.StatusCode):
+def test_every_code_without_a_reason_is_retried(code: grpc.StatusCode):
     error = from_rpc_error(Failure(code, "reset by peer"), "host:1")
     expected = StalledError if code is CODE.DEADLINE_EXCEEDED else UnavailableError
     assert type(error) is expected
@@ -124,7 +124,7 @@ def test_without_a_reason_every_code_passes(code: grpc.StatusCode):
         assert f"a proxy on the way, ended the call: reset by peer ({code.name})" in str(error)
 
 
-def test_what_a_proxy_said_is_told_in_words():
+def test_a_proxys_error_is_explained():
     def told(code: grpc.StatusCode, details: str | None) -> str:
         return str(from_rpc_error(Failure(code, details), "host:1"))
 
@@ -136,7 +136,7 @@ def test_what_a_proxy_said_is_told_in_words():
 
 @pytest.fixture
 def large() -> Iterator[tuple[str, list[int]]]:
-    """A server that answers more than a client takes, and the calls that it had."""
+    """A server whose answers are larger than a client accepts, and the calls that it received."""
     calls = []
 
     def answer(request: bytes, context: grpc.ServicerContext) -> bytes:
@@ -155,7 +155,7 @@ def large() -> Iterator[tuple[str, list[int]]]:
     server.stop(None).wait()
 
 
-def test_a_message_that_is_too_large_is_told_at_once(large: tuple[str, list[int]]):
+def test_a_message_that_is_too_large_fails_at_once(large: tuple[str, list[int]]):
     target, calls = large
 
     async def ask() -> None:
@@ -174,7 +174,7 @@ def test_a_message_that_is_too_large_is_told_at_once(large: tuple[str, list[int]
     assert time.monotonic() - begin < 30
 
 
-def test_what_a_caller_gave_is_not_repeated_at_length():
+def test_long_values_of_callers_are_not_repeated():
     with pytest.raises(InvalidRequestError) as caught:
         messages.encode_splits(["x" * 10**6])
     assert len(str(caught.value)) < 3000

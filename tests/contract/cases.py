@@ -8,8 +8,6 @@ from functools import cache
 from types import MappingProxyType
 from typing import Any
 
-import pytest
-
 from negserve.sampling import (
     BasicNegativeSampler,
     BernoulliNegativeSampler,
@@ -20,8 +18,9 @@ from negserve.sampling import (
     TriplesFactory,
     TypedNegativeSampler,
 )
-from negserve.types.config import Kind
+from negserve.types.kinds import KINDS, Kind
 from negserve_server import graph
+from tests.support.graphs import has_type_constraints
 
 ENTITY_SLOTS = ("head", "tail")
 ALL_SLOTS = ("head", "relation", "tail")
@@ -56,9 +55,10 @@ class Case:
     def distinct(self) -> bool:
         return bool(self.options.get("distinct", False))
 
-    def skip_where_it_has_no_meaning(self, of: graph.TriplesFactory) -> None:
-        if "typed" in self.parts and of.type_constraints is None:
-            pytest.skip("the graph has no type constraints")
+    def fits(self, graph_name: str) -> bool:
+        """Tell whether the case has a meaning on a graph of ``GRAPHS``."""
+        needs_types = any(KINDS[part].needs_type_constraints for part in self.parts)
+        return not needs_types or has_type_constraints(graph_name)
 
     def open(
         self,
@@ -68,8 +68,7 @@ class Case:
         filtered: bool = False,
         **options: Any,
     ) -> NegativeSampler:
-        """Open the sampler on a factory of a graph, or skip the test."""
-        self.skip_where_it_has_no_meaning(of)
+        """Open the sampler on a factory of a graph."""
         options = {**self.options, **options}
         if "candidates" in options:
             options["candidates"] = range(0, of.num_entities, options["candidates"])
@@ -78,6 +77,8 @@ class Case:
     def drawable(self, of: graph.TriplesFactory, relation: int, column: int) -> frozenset[int]:
         """Return the ids that may be drawn in a column of a relation, by any part."""
         step = self.options.get("candidates", 1) if column != 1 else 1
+        if all(KINDS[part].takes_chunks for part in self.parts):
+            relation = 0  # candidates are the same for all
         return _drawable(of, self.parts, step, relation, column)
 
     def legal(
@@ -86,23 +87,21 @@ class Case:
         """Return the legal values of a triple by column of the scheme."""
         result = {}
         for column in (COLUMNS[slot] for slot in self.scheme):
-            pair = tuple(triple[other] for other in range(3) if other != column)
-            known = _known_values(of, splits, column).get(pair, set()) if splits else set()
+            known = _known_values(of, splits, triple, column)
             result[column] = self.drawable(of, triple[1], column) - {triple[column]} - known
         return result
 
 
-@cache
 def _known_values(
-    of: graph.TriplesFactory, splits: tuple[str, ...], column: int
-) -> Mapping[tuple[int, ...], set[int]]:
-    """Group the known values of a column by what stays, without the filter index."""
-    result: dict[tuple[int, ...], set[int]] = {}
-    others = [other for other in range(3) if other != column]
-    for split in splits:
-        for row in of.splits[split].tolist() if split in of.splits else ():
-            result.setdefault((row[others[0]], row[others[1]]), set()).add(row[column])
-    return result
+    of: graph.TriplesFactory, splits: tuple[str, ...], triple: tuple[int, int, int], column: int
+) -> set[int]:
+    """Find the known values of a column, without the filter index."""
+    first, second = (other for other in range(3) if other != column)
+    known = set[int]()
+    for rows in (of.splits[split] for split in splits if split in of.splits):
+        same = (rows[:, first] == triple[first]) & (rows[:, second] == triple[second])
+        known.update(rows[same, column].tolist())
+    return known
 
 
 @cache
@@ -172,7 +171,7 @@ DISTINCT: Mapping[str, Case] = MappingProxyType(
     {
         f"distinct {name}": Case(case.cls, {**case.options, "distinct": True})
         for name, case in OWN.items()
-        if not {"degree", "mixture"} & {case.cls.kind}
+        if not KINDS[case.cls.kind].distinct_refusal
     }
 )
 

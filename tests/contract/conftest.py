@@ -1,8 +1,8 @@
-"""Each contract case runs on every graph: in process, and over a real server with both clients."""
+"""Runs each contract case on every graph: in process, and over a real server with both clients."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,10 @@ import torch
 from negserve import Client, aio
 from negserve.sampling import TriplesFactory
 from negserve_server import graph
+from tests.contract.cases import CASES
 from tests.support.event_loop import BlockingFactory, EventLoop
 from tests.support.graphs import GRAPHS, load
+from tests.support.pairwise import pairwise
 
 
 @dataclass(frozen=True)
@@ -38,20 +40,20 @@ WAYS = ("in-process", "remote", "aio")
 
 @pytest.fixture(params=WAYS)
 def where(request: pytest.FixtureRequest) -> str:
-    """Where the sampler computes, and through which client it is reached."""
+    """Where the sampler computes, and which client reaches it."""
     return str(request.param)
 
 
 @pytest.fixture(scope="session")
 def event_loop() -> Iterator[EventLoop]:
-    """A loop for clients that are to be awaited."""
+    """An event loop for the asyncio client."""
     loop = EventLoop()
     yield loop
     loop.close()
 
 
 def served(client: Client, where: str, name: str, request: pytest.FixtureRequest) -> TriplesFactory:
-    """Return a dataset of a server, through this client or one for asyncio."""
+    """Return a dataset of a server, through the blocking or the asyncio client."""
     if where == "remote":
         return client.triples_factory(name)
     loop: EventLoop = request.getfixturevalue("event_loop")
@@ -67,16 +69,10 @@ def _place(name: str, where: str, request: pytest.FixtureRequest) -> Place:
     return Place(loaded, served(request.getfixturevalue("client"), where, name, request))
 
 
-# Both clients share all that depends on the graph: for one of them one graph is enough.
-@pytest.fixture(
-    params=[
-        (name, where) for name in GRAPHS for where in WAYS if where != "aio" or name == "world"
-    ],
-    ids="-".join,
-)
-def place(request: pytest.FixtureRequest) -> Place:
-    """Every graph."""
-    return _place(*request.param, request)
+@pytest.fixture
+def place(graph_name: str, where: str, request: pytest.FixtureRequest) -> Place:
+    """A graph and a way that ``on_graphs`` chose."""
+    return _place(graph_name, where, request)
 
 
 @pytest.fixture(params=GRAPHS)
@@ -101,6 +97,31 @@ def remote_world(request: pytest.FixtureRequest) -> Place:
 def codex(request: pytest.FixtureRequest, where: str) -> Place:
     """CoDEx-S, which has hubs."""
     return _place("codex-s", where, request)
+
+
+def on_graphs(
+    *, ways: tuple[str, ...] = WAYS, together: tuple[str, ...] = (), **parameters: Collection[Any]
+) -> pytest.MarkDecorator:
+    """Run a test on every graph and in every way, pairwise with values of its parameters.
+
+    :param parameters: values by name; of ``name``, names of ``CASES``
+    :param together: names of parameters that are crossed instead
+    """
+
+    def allowed(row: dict[str, Any]) -> bool:
+        # Both clients share all that depends on the graph: for one of them one graph is enough.
+        if row["where"] == "aio" and row["graph_name"] != "world":
+            return False
+        return "name" not in row or CASES[row["name"]].fits(row["graph_name"])
+
+    everything = {"graph_name": GRAPHS, "where": ways, **parameters}
+    rows = pairwise(everything, allowed=allowed, together=together)
+    ids = ["-".join(map(_label, row)) for row in rows]
+    return pytest.mark.parametrize(tuple(everything), rows, ids=ids)
+
+
+def _label(value: Any) -> str:
+    return "+".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value)
 
 
 ALL_SPLITS: Any = ("training", "validation", "testing")

@@ -1,19 +1,17 @@
-"""Values that the positives of a chunk share, however messages and batches divide it."""
+"""Values shared by the positives of a chunk do not depend on messages and batches."""
 
 from __future__ import annotations
 
 import numpy as np
-import pytest
 import torch
 
 from negserve.sampling import BasicNegativeSampler, BernoulliNegativeSampler, expand
 from tests.contract.cases import CHUNKS
-from tests.contract.conftest import Place
+from tests.contract.conftest import Place, on_graphs
 from tests.contract.test_promises import assert_same
 
 
-@pytest.mark.parametrize("name", CHUNKS)
-@pytest.mark.parametrize("position", [0, 5, 2**64 - 1000])
+@on_graphs(name=CHUNKS, position=[0, 5, 2**64 - 1000])
 def test_a_chunk_shares_its_values(place: Place, name: str, position: int):
     case = CHUNKS[name]
     sampler = case.open(place.graph, place.factory, 30)

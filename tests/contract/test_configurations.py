@@ -1,4 +1,4 @@
-"""What can't be combined is refused alike in process and remotely, naming field and reason."""
+"""Illegal configurations are refused alike in process and remotely, with field and reason."""
 
 from __future__ import annotations
 

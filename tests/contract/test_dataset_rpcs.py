@@ -1,4 +1,4 @@
-"""What a remote factory tells of a graph is what the graph is."""
+"""A remote factory describes the graph correctly."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_remote_factory_is_picklable(remote_place: Place):
     assert copy.contains(remote_place.graph.mapped_triples[:5], ("training",)).all()
 
 
-def test_what_does_not_change_is_fetched_once(server: ServerProcess):
+def test_constant_values_are_fetched_once(server: ServerProcess):
     with Client(server.target) as client:
         factory = client.triples_factory("world")
         labels = dict(factory.entity_to_id), dict(factory.relation_to_id)

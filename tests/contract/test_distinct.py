@@ -1,4 +1,4 @@
-"""Distinct values: pairwise different, never known, and as many as there are."""
+"""Distinct values: pairwise different, never known, and as many as exist."""
 
 from __future__ import annotations
 
@@ -8,13 +8,11 @@ import torch
 
 from negserve.sampling import BasicNegativeSampler, BernoulliNegativeSampler
 from tests.contract.cases import CHUNKS, DISTINCT, OWN
-from tests.contract.conftest import ALL_SPLITS, Place
+from tests.contract.conftest import ALL_SPLITS, Place, on_graphs
 from tests.support.oracle import known
 
 
-@pytest.mark.parametrize("name", DISTINCT)
-@pytest.mark.parametrize("filtered", [False, True])
-@pytest.mark.parametrize("num_negs_per_pos", [1, 40, 400])
+@on_graphs(name=DISTINCT, filtered=[False, True], num_negs_per_pos=[1, 40, 400])
 def test_valid_values_differ_and_are_as_many_as_there_are(
     place: Place, name: str, filtered: bool, num_negs_per_pos: int
 ):
@@ -73,6 +71,7 @@ def test_all_other_entities_can_be_drawn_once_each(world: Place):
         assert drawn == set(range(num_others + 1)) - {int(positives[i, 2])}
 
 
+@on_graphs()
 def test_values_of_a_chunk_are_distinct(place: Place):
     case = CHUNKS["distinct chunks"]
     k = place.graph.num_entities if place.graph.num_entities < 3000 else 1000

@@ -15,7 +15,7 @@ from negserve.sampling import (
     PseudoTypedNegativeSampler,
     TypedNegativeSampler,
 )
-from tests.contract.conftest import Place
+from tests.contract.conftest import Place, on_graphs
 from tests.support.oracle import legal_values
 
 #: A correct sampler fails a test of fixed seed once and for all, or never; this was chosen once.
@@ -175,7 +175,7 @@ def test_values_are_uniform_over_candidates(codex: Place, filtered: bool):
     assert_uniform(negatives[..., 0], legal & set(candidates.tolist()))
 
 
-@pytest.mark.parametrize("num_negs_per_pos", [1, 7])
+@on_graphs(num_negs_per_pos=[1, 7])
 def test_bernoulli_replaces_the_head_with_its_probability(place: Place, num_negs_per_pos: int):
     sampler = BernoulliNegativeSampler(place.factory, num_negs_per_pos, seed=14)
     training = place.graph.mapped_triples

@@ -1,4 +1,4 @@
-"""Draws without the filter, and a mask that knows what it knows, exactly."""
+"""Filter mode mask: unfiltered draws, and an exact mask."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from tests.contract.cases import CHUNKS, DISTINCT, OWN
-from tests.contract.conftest import ALL_SPLITS, Place
+from tests.contract.conftest import ALL_SPLITS, WAYS, Place, on_graphs
 from tests.support.oracle import known
+from tests.support.pairwise import pairwise
 
 
-@pytest.mark.parametrize("name", [*OWN, *DISTINCT])
-@pytest.mark.parametrize("splits", [("training",), ALL_SPLITS], ids=["training", "all"])
+@on_graphs(name=[*OWN, *DISTINCT], splits=[("training",), ALL_SPLITS])
 def test_the_mask_is_what_contains_says(place: Place, name: str, splits: tuple[str, ...]):
     case = {**OWN, **DISTINCT}[name]
     positives = place.positives(500)
@@ -40,7 +40,7 @@ def test_the_mask_is_what_contains_says(place: Place, name: str, splits: tuple[s
         assert not any(case.legal(place.graph, tuple(triple), ()).values())
 
 
-@pytest.mark.parametrize("name", CHUNKS)
+@on_graphs(name=CHUNKS)
 def test_in_chunks_the_original_is_masked_too(place: Place, name: str):
     case = CHUNKS[name]
     positives = place.positives(500)
@@ -55,8 +55,10 @@ def test_in_chunks_the_original_is_masked_too(place: Place, name: str):
 
 
 @pytest.mark.filterwarnings("ignore::negserve.UnknownPositivesWarning")
-@pytest.mark.parametrize("name", CHUNKS)
-@pytest.mark.parametrize("filtered", [False, True])
+@pytest.mark.parametrize(
+    ("where", "name", "filtered"),
+    pairwise({"where": WAYS, "name": CHUNKS, "filtered": [False, True]}),
+)
 def test_the_original_is_masked_where_it_is_not_known(world: Place, name: str, filtered: bool):
     case = CHUNKS[name]
     # A chunk of seven positives that no split has: the original is drawn, but not known.

@@ -1,4 +1,4 @@
-"""Promises 1, 2 and 4: never known, exactly k, same inputs same bytes."""
+"""Promises 1, 2 and 4: never known, exactly k, same inputs, same bytes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from negserve import CorruptedBatch
 from negserve.sampling import BasicNegativeSampler
 from tests.contract.cases import CASES, CHUNKS, COLUMNS, DISTINCT, OWN, SAMPLERS
-from tests.contract.conftest import ALL_SPLITS, Place
+from tests.contract.conftest import ALL_SPLITS, Place, on_graphs
 from tests.support.oracle import known
 
 
@@ -33,12 +33,18 @@ def assert_same(one: CorruptedBatch, other: CorruptedBatch) -> None:
 
 
 @pytest.mark.covers("Sample")
-@pytest.mark.parametrize("name", OWN)
-@pytest.mark.parametrize("splits", [("training",), ALL_SPLITS], ids=["training", "all"])
-def test_a_filtered_negative_is_never_known(place: Place, name: str, splits: tuple[str, ...]):
+@on_graphs(
+    name=OWN,
+    splits=[("training",), ALL_SPLITS],
+    num_negs_per_pos=[1, 64, 1000],
+    together=("name", "splits", "num_negs_per_pos"),
+)
+def test_a_filtered_negative_is_never_known(
+    place: Place, name: str, splits: tuple[str, ...], num_negs_per_pos: int
+):
     case = OWN[name]
-    sampler = case.open(place.graph, place.factory, 64, True, filter_splits=splits)
-    positives = place.positives(2000)
+    sampler = case.open(place.graph, place.factory, num_negs_per_pos, True, filter_splits=splits)
+    positives = place.positives(200 if num_negs_per_pos == 1000 else 2000)
     batch = sampler.sample_compact(positives)
     assert batch.mask is not None
     negatives, mask = batch.triples(positives.numpy()), batch.mask
@@ -52,8 +58,7 @@ def test_a_filtered_negative_is_never_known(place: Place, name: str, splits: tup
         assert not any(case.legal(place.graph, tuple(triple), splits).values())
 
 
-@pytest.mark.parametrize("name", OWN)
-@pytest.mark.parametrize("filtered", [False, True])
+@on_graphs(name=OWN, filtered=[False, True])
 def test_only_candidates_are_drawn(place: Place, name: str, filtered: bool):
     case = OWN[name]
     sampler = case.open(place.graph, place.factory, 64, filtered)
@@ -72,7 +77,7 @@ def test_only_candidates_are_drawn(place: Place, name: str, filtered: bool):
     assert num_saturated <= batch.num_saturated < len(positives)
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+@on_graphs(name=SAMPLERS)
 def test_unfiltered_negatives_contain_known_triples(place: Place, name: str):
     sampler = SAMPLERS[name].open(place.graph, place.factory, 64)
     negatives, mask = sampler.sample(place.positives(5000))
@@ -80,18 +85,15 @@ def test_unfiltered_negatives_contain_known_triples(place: Place, name: str):
     assert known(place.graph, negatives.numpy(), ("training",)).any()
 
 
-@pytest.mark.parametrize("name", [*OWN, *DISTINCT])
-@pytest.mark.parametrize(
-    ("num_negs_per_pos", "batch", "filtered"),
-    [
-        (1, 1, True), (1, 10_000, False), (1, 10_000, True),
-        (64, 1, False), (1000, 100, True), (3, 0, False),
-    ],
-)  # fmt: skip
+@on_graphs(
+    name=[*OWN, *DISTINCT],
+    shape=[(1, 1), (1, 10_000), (64, 1), (1000, 100), (3, 0)],
+    filtered=[False, True],
+)
 def test_exactly_k_negatives_with_one_slot_changed(
-    place: Place, name: str, num_negs_per_pos: int, batch: int, filtered: bool
+    place: Place, name: str, shape: tuple[int, int], filtered: bool
 ):
-    case = CASES[name]
+    case, (num_negs_per_pos, batch) = CASES[name], shape
     sampler = case.open(place.graph, place.factory, num_negs_per_pos, filtered)
     positives = place.positives(batch)
     negatives, mask = sampler.sample(positives)
@@ -133,14 +135,11 @@ def test_only_the_slots_of_the_scheme_change_evenly(world: Place, scheme: tuple[
         assert changes[:, column].max() <= -int(-share // 1)
 
 
-@pytest.mark.parametrize("name", CASES)
-@pytest.mark.parametrize("splits", [(), ("training",), ALL_SPLITS], ids=["none", "training", "all"])
-def test_in_process_and_remote_give_equal_bytes(
-    remote_place: Place, name: str, splits: tuple[str, ...]
-):
-    graph, case = remote_place.graph, CASES[name]
+@on_graphs(ways=("remote",), name=CASES, splits=[(), ("training",), ALL_SPLITS])
+def test_in_process_and_remote_give_equal_bytes(place: Place, name: str, splits: tuple[str, ...]):
+    graph, case = place.graph, CASES[name]
     modes = (["exact"] if name not in CHUNKS or not splits else []) + (["mask"] if splits else [])
-    positives = remote_place.positives(1000)
+    positives = place.positives(1000)
     for mode in modes:
         options = {
             "filter_splits": splits,
@@ -149,14 +148,14 @@ def test_in_process_and_remote_give_equal_bytes(
             "log_q": not case.distinct,
         }
         ours = case.open(graph, graph, 10, bool(splits), **options)
-        theirs = case.open(graph, remote_place.factory, 10, bool(splits), **options)
+        theirs = case.open(graph, place.factory, 10, bool(splits), **options)
         for position in (0, 12345, 2**64 - 1000):
             assert_same(
                 ours.sample_compact(positives, position), theirs.sample_compact(positives, position)
             )
 
 
-@pytest.mark.parametrize("name", CASES)
+@on_graphs(name=CASES)
 def test_neither_batch_split_nor_order_of_calls_nor_threads_matter(place: Place, name: str):
     case = CASES[name]
     filtered = name not in CHUNKS

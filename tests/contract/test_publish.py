@@ -1,4 +1,4 @@
-"""A graph that a client publishes is the graph that it holds, whoever publishes it, at any time."""
+"""A published graph equals the graph that the client holds, whoever publishes it, at any time."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ with warnings.catch_warnings():
 
 @pytest.fixture(scope="module")
 def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the server logs."""
+    """The server's log."""
     return tmp_path_factory.mktemp("publish") / "log"
 
 
 @pytest.fixture(scope="module")
 def publisher(log: Path) -> Iterator[Client]:
-    """A client of a server that takes graphs and has only its own."""
+    """A client of a server that accepts published graphs and has only those."""
     with (
         server_process("--allow-publish", "--threads", "2", log=log) as server,
         Client(server.target) as client,
@@ -135,7 +135,7 @@ def test_forms_of_one_graph_are_one_graph(publisher: Client, log: Path):
 
 
 def test_type_constraints_and_labels_that_arrays_come_with(publisher: Client):
-    """They travel as those of a factory do; without them it is another graph, or has no labels."""
+    """They travel as a factory's do; without them the graph is another one, or has no labels."""
     loaded = load("world")
     types = loaded.type_constraints
     assert types is not None
@@ -220,7 +220,7 @@ def test_64_ranks_at_once_cost_one_upload_and_one_build(
 
 
 def test_a_graph_that_is_served_from_files_is_found(client: Client):
-    """Also by a server that takes none."""
+    """Also on a server that accepts no published graphs."""
     loaded = load("umls")
     factory = client.publish("umls", loaded.splits)
     assert factory.entity_to_id == loaded.entity_to_id

@@ -22,7 +22,7 @@ from negserve.sampling import (
     get_negative_sampler_cls,
 )
 from tests.contract.cases import CASES, SAMPLERS
-from tests.contract.conftest import ALL_SPLITS, Place
+from tests.contract.conftest import ALL_SPLITS, Place, on_graphs
 from tests.support.oracle import known
 
 
@@ -67,10 +67,10 @@ def test_no_step_of_the_expansion_leaves_the_device(world: Place, options: dict[
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("chunk_size", [1, 7])
-def test_negatives_are_on_the_device_of_the_positives(world: Place, chunk_size: int):
-    positives = world.positives(50)
+def test_negatives_are_on_the_device_of_the_positives(remote_world: Place, chunk_size: int):
+    positives = remote_world.positives(50)
     options: Any = {"chunk_size": chunk_size, "filter_mode": "mask"}
-    sampler = BasicNegativeSampler(world.factory, 5, True, **options)
+    sampler = BasicNegativeSampler(remote_world.factory, 5, True, **options)
     expected, expected_mask = sampler.sample(positives, position=3)
     negatives, mask = sampler.sample(positives.cuda(), position=3)
     assert negatives.is_cuda
@@ -82,7 +82,7 @@ def test_negatives_are_on_the_device_of_the_positives(world: Place, chunk_size: 
 
 
 @pytest.mark.covers("Contains")
-@pytest.mark.parametrize("splits", [("training",), ALL_SPLITS], ids=["training", "all"])
+@on_graphs(splits=[("training",), ALL_SPLITS])
 def test_filter_negative_triples_keeps_exactly_what_is_not_known(
     place: Place, splits: tuple[str, ...]
 ):
@@ -224,13 +224,13 @@ class Foreign:
 
 
 class Awaited(Foreign):
-    """As of asyncio's client."""
+    """Wraps a value as the asyncio client returns it."""
 
     async def open_sampler(self) -> None: ...
 
 
 @pytest.mark.parametrize("factory", [Foreign(), Awaited(), "world", None])
-def test_what_is_no_graph_of_ours_is_refused_by_name(factory: Any):
+def test_graphs_of_other_libraries_are_refused_by_type(factory: Any):
     with pytest.raises(InvalidRequestError, match=rf"{type(factory).__name__}; give a graph of"):
         BasicNegativeSampler(factory)
     if not isinstance(factory, str):

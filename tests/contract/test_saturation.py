@@ -1,4 +1,4 @@
-"""Pairs for which everything is known."""
+"""Pairs for which all values are known."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def triple(head: str, relation: str, tail: str) -> torch.Tensor:
     return torch.tensor([[ENTITIES.index(head), relations.index(relation), ENTITIES.index(tail)]])
 
 
-def test_where_all_is_known_the_mask_is_false_and_it_is_counted(factory: TriplesFactory):
+def test_saturated_positives_are_masked_and_counted(factory: TriplesFactory):
     sampler = BasicNegativeSampler(factory, 10, filtered=True)
     positives = torch.cat([triple("a", "full", "b"), triple("a", "one", "b")])
     negatives, mask = sampler.sample(positives)
@@ -73,7 +73,7 @@ def test_a_saturated_slot_falls_to_the_other(factory: TriplesFactory):
     assert (negatives[..., 2] != positives[:, None, 2]).all()
 
 
-def test_without_another_slot_it_is_masked(factory: TriplesFactory):
+def test_excess_without_another_slot_is_masked(factory: TriplesFactory):
     positives = triple("b", "heads", "a")
     sampler = BasicNegativeSampler(factory, 10, filtered=True, corruption_scheme=("head",))
     negatives, mask = sampler.sample(positives)

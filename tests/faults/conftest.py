@@ -1,4 +1,4 @@
-"""Servers to kill, proxies to cut, and what must come out all the same."""
+"""Servers to kill, proxies to cut, and the expected results."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _QUIET = ("--threads", "1", "--log-level", "warning", "--drain-seconds", "0.5")
 
 @cache
 def expected_digest(sampler: SamplerConfig = SAMPLER) -> str:
-    """The SHA-256 of the undisturbed epoch 0."""
+    """SHA-256 of the undisturbed epoch 0."""
     return undisturbed_digest(load("world"), sampler)
 
 
@@ -39,17 +39,17 @@ def open_stream(client: Client, rank: int = 0, world_size: int = 1) -> EpochStre
 
 
 class Servers:
-    """Server processes, ended with the test."""
+    """Starts server processes, and ends them with the test."""
 
     def __init__(self, stack: ExitStack) -> None:
         self._stack = stack
 
     def start(self, *options: str, listen: str = "127.0.0.1:0") -> ServerProcess:
-        """Start a server, on an address of one that is gone or on a free one."""
+        """Start a server, on the address of an ended one or on a free one."""
         return self._stack.enter_context(server_process(*_QUIET, *options, listen=(listen,)))
 
     def start_two(self) -> tuple[ServerProcess, ServerProcess]:
-        """Start two at once."""
+        """Start two servers at once."""
         with ThreadPoolExecutor(2) as threads:
             one, other = threads.map(lambda _: self.start(), range(2))
         return one, other
@@ -63,6 +63,6 @@ def servers() -> Iterator[Servers]:
 
 @pytest.fixture(scope="session")
 def steady() -> Iterator[ServerProcess]:
-    """A server that is never harmed; proxies before it are."""
+    """A server that is never harmed; only the proxies before it are."""
     with server_process(*_QUIET) as running:
         yield running

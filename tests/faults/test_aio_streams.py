@@ -1,4 +1,4 @@
-"""Promise 5 with asyncio: servers are killed, cut and silent, and no byte differs."""
+"""Promise 5 with asyncio: servers are killed, cut off and silenced, and no byte differs."""
 
 from __future__ import annotations
 

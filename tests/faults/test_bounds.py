@@ -1,4 +1,4 @@
-"""What slow and leaving trainers cost: little, and nothing after they are gone."""
+"""Slow and leaving trainers cost the server little, and nothing after they are gone."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_slow_trainer_costs_a_bounded_number_of_batches(servers: Servers):
         assert server.busy_seconds - idle > 0.05
 
 
-def test_what_is_sent_ahead_is_bounded(servers: Servers):
+def test_batches_sent_ahead_are_bounded(servers: Servers):
     server = servers.start()
     with tcp_proxy(server.target) as proxy, Client(proxy.target) as client:
         stream = iter(open_stream(client))
@@ -65,7 +65,7 @@ def test_what_is_sent_ahead_is_bounded(servers: Servers):
 def test_many_stopped_trainers_cost_what_the_bound_says_and_nothing_once_they_are_gone(
     servers: Servers,
 ):
-    """They took 0.4 GB, and kept most of it."""
+    """Before the bound they took 0.4 GB, most of which stayed."""
     server = servers.start()
     request = messages.encode_epoch_request(
         "world", "", SamplerConfig(num_negs_per_pos=1000), EpochConfig(batch_size=32), 0, 0

@@ -1,4 +1,4 @@
-"""The client in C++ over killed servers, silent networks and cut connections."""
+"""The C++ client with killed servers, silent networks and cut connections."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def long_digest(client: Client) -> str:
 
 
 class Running:
-    """The program at work: it waits whenever nobody takes its output."""
+    """A running program; it waits while nobody reads its output."""
 
     def __init__(self, process: subprocess.Popen[bytes], stderr: Path) -> None:
         self._process = process
@@ -50,7 +50,7 @@ class Running:
         self._sha = hashlib.sha256()
 
     def take(self, num_bytes: int | None = None) -> None:
-        """Take so many bytes of output, or all there are."""
+        """Read some bytes of output, or the rest."""
         assert self._process.stdout is not None
         while num_bytes is None or num_bytes > 0:
             data = self._process.stdout.read(min(num_bytes or 1 << 20, 1 << 20))
@@ -61,7 +61,7 @@ class Running:
             num_bytes = None if num_bytes is None else num_bytes - len(data)
 
     def finish(self) -> str:
-        """Take the rest, and give the digest of all output."""
+        """Read the rest, and return the digest of all output."""
         self.take()
         assert self._process.wait(30) == 0, self.stderr()
         return self._sha.hexdigest()

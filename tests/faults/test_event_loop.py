@@ -1,4 +1,4 @@
-"""The costliest requests that are legal harm nobody else: no stream waits for them."""
+"""The costliest legal requests harm nobody else: no stream waits for them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def target() -> Iterator[str]:
 
 
 class Trainer:
-    """A stream that asks for a little, again and again; nothing is decoded."""
+    """A stream that repeats a small request; nothing is decoded."""
 
     def __init__(self, target: str) -> None:
         self._target = target
@@ -124,13 +124,13 @@ def configuration(**sampler: Any) -> bytes:
 
 
 def most_candidates() -> bytes:
-    """Ask for as many as a message holds, most of them the same: there are few entities."""
+    """Request as many candidates as a message holds, most of them repeated."""
     ids = pb.Ids(data=bytes(MOST_BYTES), width=2)
     return configuration(candidates=ids)
 
 
 def most_parts() -> bytes:
-    """Ask for a mixture of eight million parts, which say nothing."""
+    """Request a mixture of eight million empty parts."""
     return configuration(mixture=[pb.MixturePart()] * (MOST_BYTES // 2))
 
 

@@ -1,4 +1,4 @@
-"""Replicas that are silent, full or away: every call goes on at another one, in time."""
+"""Silent, full or lost replicas: every call continues at another replica, in time."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_a_full_replica_is_left_for_one_with_a_place(servers: Servers, steady: S
         assert held.sample(WORLD.mapped_triples[:3], 0).replaced.shape == (3, 1)
 
 
-def test_a_place_is_waited_for_and_one_that_never_comes_is_told(servers: Servers):
+def test_a_place_is_waited_for_until_patience_ends(servers: Servers):
     full = servers.start("--max-streams", "1")
     with Client(full.target, patience=20) as client:
         factory = client.triples_factory("world")

@@ -1,4 +1,4 @@
-"""Ctrl-C at random moments: it arrives, and what was interrupted is of use afterwards."""
+"""Ctrl-C at random moments: it arrives, and the interrupted objects stay usable."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def publishable() -> Iterator[ServerProcess]:
 
 
 def test_interrupts_at_random_moments(publishable: ServerProcess):
-    """``python -m tests.support.interrupting`` does so more often, and measures."""
+    """``python -m tests.support.interrupting`` sends more interrupts, and measures."""
     seed = random.randrange(2**32)
     with silent_target() as silent, ThreadPoolExecutor(4) as threads:
         targets = [silent if part == "silent" else publishable.target for part in PARTS]
@@ -44,7 +44,7 @@ def test_interrupts_at_random_moments(publishable: ServerProcess):
 
 
 class Program:
-    """A process group of its own that is interrupted as a terminal does it: all of it."""
+    """A process group that is interrupted as a terminal does it: all of it."""
 
     def __init__(self, *command: str, stdin: int | None = None) -> None:
         self.process = subprocess.Popen(
@@ -65,7 +65,7 @@ class Program:
         os.killpg(self.process.pid, signal.SIGINT)
 
     def end(self) -> tuple[int, str]:
-        """Wait for its end, and for that of all who have its output; gives status and errors."""
+        """Wait until it, and all that hold its output, have ended; return status and errors."""
         _, errors = self.process.communicate(timeout=PATIENCE)
         return self.process.returncode, errors
 
@@ -76,7 +76,7 @@ class Program:
 
 @pytest.fixture
 def run(request: pytest.FixtureRequest) -> type[Program]:
-    """Programs that are gone after the test, with all that they started."""
+    """Programs that end with the test, with all that they started."""
 
     class Ended(Program):
         def __init__(self, *command: str, stdin: int | None = None) -> None:
@@ -215,7 +215,7 @@ def test_a_command_that_waits_for_its_input_ends(server: ServerProcess, run: typ
 
 
 @pytest.mark.parametrize("num_lines", [1, 200_000])
-def test_who_reads_the_head_only_sees_no_traceback(
+def test_a_closed_pipe_prints_no_traceback(
     server: ServerProcess, run: type[Program], tmp_path: Path, num_lines: int
 ):
     facts = tmp_path / "facts.tsv"
@@ -240,7 +240,7 @@ def test_the_server_s_commands_end_with_130(
     arguments: tuple[str, ...],
     delay: float,
 ):
-    """While they load and compile, which takes seconds: nothing compiled before is found."""
+    """While they load and compile, which takes seconds, as no cached kernel is found."""
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
     program = command(run, "negserve_server.cli", *arguments)
     time.sleep(delay)
@@ -264,7 +264,7 @@ import negserve_server.cli
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.1])
-def test_what_the_server_s_command_imports_is_interrupted_quietly(run: type[Program], delay: float):
+def test_imports_of_the_servers_command_are_interrupted_quietly(run: type[Program], delay: float):
     program = run("-c", _IMPORTS)
     assert program.read_line() == "ready"
     time.sleep(delay)

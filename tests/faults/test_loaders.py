@@ -82,7 +82,7 @@ def test_a_replica_is_killed_in_the_middle_of_an_epoch(
 
 @pytest.mark.parametrize("persistent", [False, True])
 def test_a_run_goes_on_from_its_state_with_other_workers(steady: ServerProcess, persistent: bool):
-    """What workers had read ahead is read again by others: nothing is lost, nothing comes twice."""
+    """What workers had read ahead is read again by others: nothing is lost or repeated."""
     batches: list[TripleBatch] = []
     state = {"epoch": 0, "start": 0}
     for number, (num_workers, count) in enumerate([(3, 10), (2, 37), (0, 5), (1, 60), (4, 500)]):
@@ -102,7 +102,7 @@ def test_a_run_goes_on_from_its_state_with_other_workers(steady: ServerProcess, 
 
 
 @pytest.mark.parametrize("persistent", [False, True])
-def test_a_loader_is_left_and_taken_up_again_and_again(steady: ServerProcess, persistent: bool):
+def test_a_loader_is_left_and_resumed_repeatedly(steady: ServerProcess, persistent: bool):
     loader = loader_of(stream_of(steady.target), 3, persistent_workers=persistent)
     batches = []
     for count in (1, 1, 1, 27, 1, 1, 1, 136, 20, 149):

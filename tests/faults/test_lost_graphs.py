@@ -1,4 +1,4 @@
-"""Replicas that have lost a published graph: who has it publishes it again, others go elsewhere."""
+"""Replicas that lost a published graph: clients that hold it publish it again, others fail over."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ CONFIG = EpochConfig(batch_size=64)
 
 
 def restarted(servers: Servers, server: ServerProcess, *options: str) -> ServerProcess:
-    """Return the server that comes in place of another one, with nothing that was published."""
+    """Restart a server at its address, without its published graphs."""
     server.kill()
     return servers.start(*options, listen=server.target)
 
@@ -136,8 +136,8 @@ def test_a_rolling_restart_of_all_replicas_is_not_noticed(servers: Servers):
 
 
 @pytest.mark.parametrize("has_graph", [True, False])
-def test_a_replica_that_has_it_is_asked(servers: Servers, has_graph: bool):
-    """The server in use is restarted empty and takes no graphs: the other one still has it."""
+def test_a_replica_that_has_the_graph_is_asked(servers: Servers, has_graph: bool):
+    """The server in use restarts empty and accepts no graphs; the other replica still has it."""
     one, other = (servers.start("--allow-publish") for _ in range(2))
     with Client([one.target, other.target]) as publisher:
         factory = publisher.publish("g", TRIPLES, **SIZES)
@@ -218,7 +218,7 @@ def test_graphs_in_use_a_moment_ago_do_not_give_way(servers: Servers):
         assert client.list_datasets() == ["world", "a"]
 
 
-def test_a_study_of_more_splits_than_fit_goes_on(servers: Servers):
+def test_a_study_of_more_splits_than_fit_continues(servers: Servers):
     options = ("--max-publish-graphs", "3", "--publish-keep-seconds", "0.5")
     server = servers.start("--allow-publish", *options)
     for trial in range(10):
@@ -235,7 +235,7 @@ def test_a_study_of_more_splits_than_fit_goes_on(servers: Servers):
         del sampler
 
 
-def test_too_large_a_graph_drives_none_out(servers: Servers):
+def test_a_graph_that_is_too_large_evicts_none(servers: Servers):
     options = ("--max-publish-triples", "8000", "--publish-keep-seconds", "0")
     server = servers.start("--allow-publish", *options)
     with Client(server.target) as client:

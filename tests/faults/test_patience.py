@@ -110,7 +110,7 @@ def test_a_sampler_that_is_refused_leaves_no_threads(steady: ServerProcess):
 
 
 def test_patience_is_for_each_loss_not_for_all_together(steady: ServerProcess):
-    """Many cuts, each with progress after it, cost a stream with little patience nothing."""
+    """Many cuts, each followed by progress, do not use up a stream's small patience."""
     with (
         tcp_proxy(steady.target) as proxy,
         Client(proxy.target, timeout=10, patience=1) as client,

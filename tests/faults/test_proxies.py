@@ -1,4 +1,4 @@
-"""Behind Envoy, nginx and haproxy: replicas are lost, and so is the proxy; no byte differs."""
+"""Behind Envoy, nginx and haproxy: replicas and the proxy are lost, and no byte differs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _MUCH = 2_000_000
 
 @dataclass
 class Scene:
-    """Two replicas behind a proxy, of which the second is not there before :meth:`open`.
+    """Two replicas behind a proxy, the second of which is absent until :meth:`open`.
 
     So whatever is under way by then comes from the first.
     """
@@ -65,7 +65,7 @@ def scene(
 
 @dataclass
 class Said:
-    """What ended calls, as clients read it.
+    """Errors that ended calls, as clients saw them.
 
     :ivar errors: with the connection of each
     """
@@ -76,11 +76,11 @@ class Said:
         return "\n".join(error for _, error in self.errors)
 
     def num_cut(self) -> int:
-        """Count the calls that the proxy ended in its own words."""
+        """Count the calls that the proxy ended with its own error."""
         return str(self).count("a proxy on the way, ended the call")
 
     def first_of_epochs(self) -> list[str]:
-        """Return the first of each epoch."""
+        """Return the first error of each epoch."""
         first: dict[int, str] = {}
         for connection, error in self.errors:
             if connection.timeout == _TIMEOUT_OF_EPOCHS:
@@ -105,7 +105,7 @@ def said(monkeypatch: pytest.MonkeyPatch) -> Said:
 
 @pytest.fixture(scope="module")
 def undisturbed(steady: ServerProcess) -> tuple[str, str]:
-    """The digests of an epoch, and of the other answers, that come directly and in peace."""
+    """Digests of an epoch, and of other answers, over an undisturbed direct connection."""
     return read_epoch(steady.target, lambda: None), next(ask_all(steady.target))
 
 
@@ -118,7 +118,7 @@ def no_work(_: int) -> float:
 
 
 def read_epoch(target: str, under_way: Callable[[], object], work: _Work = no_work) -> str:
-    """Read an epoch, and give its digest.
+    """Read an epoch, and return its digest.
 
     :param under_way: called when some batches have come
     """
@@ -154,7 +154,7 @@ def read_epoch_asynchronously(
 
 
 def ask_all(target: str) -> Iterator[str]:
-    """Ask again and again, over one ``Sample`` stream and in all other ways; give the answers."""
+    """Call repeatedly, over one ``Sample`` stream and by all other RPCs; return the answers."""
     triples = WORLD.mapped_triples
     with Client(target, timeout=20, patience=PATIENCE) as client:
         factory = client.triples_factory("world")
@@ -169,7 +169,7 @@ def ask_all(target: str) -> Iterator[str]:
 
 
 class Trainers:
-    """Three that use a proxy at once, and amid their work until they are told to go on."""
+    """Three trainers that use a proxy, and pause in the middle of their work until released."""
 
     def __init__(self, threads: ThreadPoolExecutor, target: str, work: _Work) -> None:
         self._under_way = threading.Semaphore(0)
@@ -193,7 +193,7 @@ class Trainers:
         return found.union(itertools.islice(answers, 3))
 
     def await_all(self) -> None:
-        """Wait until all are amid their work."""
+        """Wait until all are in the middle of their work."""
         for _ in range(3):
             assert self._under_way.acquire(timeout=PATIENCE), (*self._epochs, self._asking)
 
@@ -201,7 +201,7 @@ class Trainers:
         self._goes_on.set()
 
     def check(self, undisturbed: tuple[str, str]) -> None:
-        """Wait for all, and compare what they got."""
+        """Wait for all, and compare their results."""
         epoch, answer = undisturbed
         assert [reading.result(PATIENCE) for reading in self._epochs] == [epoch] * 2
         assert self._asking.result(PATIENCE) == {answer}
@@ -249,7 +249,7 @@ def test_the_replica_that_streams_drains(
     first = servers.start("--drain-seconds", "10")
 
     def slowly(i: int) -> float:
-        """So that the server is done before the proxy has passed all on."""
+        """Slowly, so that the server is done before the proxy has passed everything on."""
         return 0.05 if i < 30 else 0
 
     with scene(name, first, steady, tmp_path) as it, trainers(it.proxy.target, slowly) as work:
@@ -304,7 +304,7 @@ def test_the_proxy_restarts(
 def test_a_graph_is_published_through_proxies_although_the_replica_is_killed(
     servers: Servers, tmp_path: Path
 ):
-    """An upload that is cut begins anew, at the replica that the proxy leads to then."""
+    """An upload that is cut starts again, at the replica that the proxy then leads to."""
     rows = np.arange(1_000_000)
     triples = np.stack([rows % 20_000, rows // 20_000, rows * 7 % 20_000], 1)
     first, second = (servers.start("--allow-publish") for _ in range(2))

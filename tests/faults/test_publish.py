@@ -1,4 +1,4 @@
-"""Publishing while clients, connections and servers are lost: whole or nothing, and then whole."""
+"""Publishing while clients, connections and servers are lost: all of the graph or nothing."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def wait_for(what: Callable[[], bool], seconds: float = 20) -> None:
 
 
 class Reached:
-    """Called with progress, does something once when some triples are there."""
+    """A progress callback that acts once, when some triples have arrived."""
 
     def __init__(self, num_received: int, then: Callable[[], object]) -> None:
         self._num_received = num_received
@@ -86,7 +86,7 @@ with Client(sys.argv[1]) as client:
 
 @contextmanager
 def publisher(target: str, *, stops: bool) -> Iterator[tuple[subprocess.Popen[str], TextIO]]:
-    """Run a process that publishes the graph ``big``, and stops amid it; give its output, too."""
+    """Run a process that publishes the graph ``big`` and pauses midway; yield its output, too."""
     process = subprocess.Popen(
         [sys.executable, "-c", PUBLISHER, target, "stop" if stops else "go"],
         stdout=subprocess.PIPE,
@@ -104,7 +104,7 @@ def publisher(target: str, *, stops: bool) -> Iterator[tuple[subprocess.Popen[st
         process.stdout.close()
 
 
-def test_a_killed_client_leaves_nothing_and_another_one_goes_on(tmp_path: Path):
+def test_a_killed_upload_leaves_nothing_and_a_waiting_client_takes_over(tmp_path: Path):
     log = tmp_path / "log"
     folder = tmp_path / "published"
     options = ("--allow-publish", "--publish-dir", str(folder), "--threads", "1")
@@ -127,7 +127,7 @@ def test_a_killed_client_leaves_nothing_and_another_one_goes_on(tmp_path: Path):
         assert len(re.findall(": published big: ", text)) == 1
 
 
-def test_a_killed_client_alone_leaves_the_name_free(tmp_path: Path):
+def test_a_killed_upload_leaves_the_name_free(tmp_path: Path):
     options = ("--allow-publish", "--publish-dir", str(tmp_path), "--threads", "1")
     other_graph = [[0, 0, 1], [1, 0, 0]]
     with server_process(*options) as server, Client(server.target) as client:
@@ -296,7 +296,7 @@ def test_a_silent_uploader_is_cut_and_another_goes_on(tmp_path: Path, triples: T
         assert len(re.findall("upload of big given up", log.read_text())) == 1
 
 
-def test_a_server_that_drains_lets_all_go(servers: Servers, triples: Triples):
+def test_a_draining_server_ends_all_streams(servers: Servers, triples: Triples):
     server = servers.start("--allow-publish")
     with (
         publisher(server.target, stops=True),

@@ -1,4 +1,4 @@
-"""Calls that wait for the server to begin with them are answered, however many and long."""
+"""Calls that queue at the server are all answered, however many and however long."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TIMEOUT = 120
 
 
 def ask(target: str) -> str:
-    """Make a call over a connection of its own; give the version."""
+    """Call over a new connection; return the server's version."""
     with grpc.insecure_channel(target, options=OWN_CONNECTION) as channel:
         return str(
             SamplerServiceStub(channel).GetServer(pb.GetServerRequest(), timeout=TIMEOUT).version
@@ -30,7 +30,7 @@ def ask(target: str) -> str:
 
 
 async def flood(target: str, count: int) -> Counter[tuple[str, bool]]:
-    """Begin calls all at once, over one connection; count statuses, with details and without."""
+    """Start many calls at once over one connection; count statuses, with and without details."""
     ends: Counter[tuple[str, bool]] = Counter()
 
     async def call(stub: SamplerServiceStub) -> None:

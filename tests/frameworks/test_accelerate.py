@@ -1,4 +1,4 @@
-"""Hugging Face accelerate: its loaders give each triple once over all ranks, or refuse to."""
+"""Hugging Face accelerate: its loaders give each triple once over all ranks, or are refused."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ START = 3 * 2 * BATCH_SIZE  # behind three steps of two ranks
 
 @pytest.fixture(scope="module")
 def ranks(server: ServerProcess, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """What each case gave on two ranks."""
+    """Results of each case on two ranks."""
     folder = tmp_path_factory.mktemp("ranks")
     return run_program("with_accelerate", server, folder, *torchrun(), num_ranks=2)
 
 
 @pytest.fixture(scope="module")
 def alone(server: ServerProcess, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What each case gave in one process."""
+    """Results of each case in one process."""
     folder = tmp_path_factory.mktemp("alone")
     (results,) = run_program("with_accelerate", server, folder, num_ranks=1)
     return results
@@ -111,7 +111,7 @@ def test_the_length(ranks: list[dict[str, Any]], alone: dict[str, Any]):
     assert alone["length"] == [22, 22, 22]
 
 
-def test_a_state_in_a_pass_would_be_too_far(ranks: list[dict[str, Any]], alone: dict[str, Any]):
+def test_the_state_within_a_pass_is_refused(ranks: list[dict[str, Any]], alone: dict[str, Any]):
     for results in (*ranks, alone):
         (said,) = results["states"]
         assert "read past the batch that is trained on" in said
@@ -143,12 +143,12 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize("name", REFUSALS)
-def test_what_would_lose_or_repeat_triples_is_refused(ranks: list[dict[str, Any]], name: str):
+def test_uses_that_would_lose_or_repeat_triples_are_refused(ranks: list[dict[str, Any]], name: str):
     for results in ranks:
         assert results[name].startswith("InvalidRequestError: ")
         assert REFUSALS[name] in results[name]
 
 
-def test_every_case_is_looked_at(ranks: list[dict[str, Any]]):
+def test_every_case_is_checked(ranks: list[dict[str, Any]]):
     source = Path(__file__).read_text()
     assert all(f'"{name}"' in source for name in ranks[0])

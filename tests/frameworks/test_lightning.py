@@ -1,4 +1,4 @@
-"""Lightning on two ranks: its loaders give each triple once, and go on where they were."""
+"""Lightning on two ranks: its loaders give each triple once, and resume where they stopped."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.shares import assert_each_once, assert_same, share
 
 @pytest.fixture(scope="module")
 def ranks(server: ServerProcess, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """What each case gave on two ranks."""
+    """Results of each case on two ranks."""
     folder = tmp_path_factory.mktemp("ranks")
     return run_program("with_lightning", server, folder, *torchrun(), num_ranks=2)
 
@@ -43,7 +43,9 @@ def test_two_epochs(client: Client, ranks: list[dict[str, Any]], name: str):
         ("plain_loader_resumed", "return negserve.data.TripleLoader from train_dataloader"),
     ],
 )
-def test_what_would_repeat_triples_is_refused(ranks: list[dict[str, Any]], name: str, message: str):
+def test_uses_that_would_repeat_triples_are_refused(
+    ranks: list[dict[str, Any]], name: str, message: str
+):
     for results in ranks:
         assert results[name].startswith("InvalidRequestError: ")
         assert message in results[name]

@@ -1,4 +1,4 @@
-"""torch's own loader and iterators around it: nothing is lost or repeated in silence."""
+"""torch's own loader and iterators around it: nothing is lost or repeated silently."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def loader_of(dataset: IterableDataset[Any], num_workers: int = 0, **options: An
     return DataLoader(dataset, batch_size=None, num_workers=num_workers, **options)
 
 
-def test_a_slice_is_gone_on_from(server: ServerProcess, client: Client):
+def test_a_slice_of_batches_can_be_resumed(server: ServerProcess, client: Client):
     stream = stream_of(server)
     taken = pairs(islice(stream, 5))
     assert stream.state_dict() == {"epoch": 0, "start": 5 * BATCH_SIZE}
@@ -65,7 +65,7 @@ def test_two_passes_of_workers_at_once_are_refused(server: ServerProcess):
 
 
 @pytest.mark.parametrize("call", ["set_epoch", "load_state_dict"])
-def test_a_pass_that_the_stream_was_taken_from_ends(server: ServerProcess, call: str):
+def test_a_pass_ends_when_its_stream_is_moved(server: ServerProcess, call: str):
     stream = stream_of(server)
     batches = iter(stream)
     next(batches)
@@ -86,7 +86,7 @@ def test_a_chain_of_streams(server: ServerProcess, client: Client, num_workers: 
 
 
 class Outer(IterableDataset[Any]):
-    """A dataset of a user's own."""
+    """A user's own dataset."""
 
     def __init__(self, stream: TripleStream) -> None:
         self.stream = stream
@@ -155,7 +155,7 @@ def test_out_of_order_is_refused(server: ServerProcess):
 
 @pytest.mark.parametrize("num_workers", [0, 1])
 def test_a_loaded_state_survives_set_epoch(server: ServerProcess, client: Client, num_workers: int):
-    """The usual loop calls it before each pass, also before the one that goes on."""
+    """The usual loop calls set_epoch before each pass, also before a resumed one."""
     stream = stream_of(server)
     stream.load_state_dict(PLACES[1])
     loader = loader_of(stream, num_workers)
@@ -173,7 +173,7 @@ def test_a_loaded_state_is_not_dropped(server: ServerProcess, client: Client):
     assert_same(pairs(islice(stream, 2)), share(client, 0)[:2])
 
 
-def test_workers_hide_where_a_stream_is(server: ServerProcess):
+def test_the_stream_cannot_tell_the_progress_of_workers(server: ServerProcess):
     stream = stream_of(server)
     (batch,) = islice(loader_of(stream, 1), 1)
     with pytest.raises(InvalidRequestError, match="keep the state of the last batch"):

@@ -1,4 +1,4 @@
-"""Ray Train on two workers: each triple once, and a batch's state to go on from."""
+"""Ray Train on two workers: each triple once, and resumes from a batch's state."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.shares import assert_each_once, assert_same, share
 
 @pytest.fixture(scope="module")
 def ranks(server: ServerProcess, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """What each case gave on two ranks."""
+    """Results of each case on two ranks."""
     folder = tmp_path_factory.mktemp("ranks")
     # Ray keeps a token in the home directory.
     env = {"HOME": str(folder), "RAY_USAGE_STATS_ENABLED": "0"}
@@ -37,7 +37,7 @@ def test_epochs(client: Client, ranks: list[dict[str, Any]], name: str, epochs: 
         assert_same(results[name], [batch for batches in wanted for batch in batches])
 
 
-def test_a_state_in_a_pass_would_be_too_far(ranks: list[dict[str, Any]]):
+def test_the_state_within_a_pass_is_refused(ranks: list[dict[str, Any]]):
     for results in ranks:
         said = results["state_of_a_prepared_stream"]
         assert "read past the batch that is trained on; keep that batch's state" in said

@@ -14,7 +14,7 @@ from tests.support.shares import assert_each_once, assert_same, share
 
 @pytest.fixture(scope="module")
 def ranks(server: ServerProcess, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """What each case gave on two ranks."""
+    """Results of each case on two ranks."""
     folder = tmp_path_factory.mktemp("ranks")
     return run_program("with_torch", server, folder, *torchrun(), num_ranks=2)
 

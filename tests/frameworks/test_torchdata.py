@@ -1,4 +1,4 @@
-"""torchdata's loader with states: a resume gives the batches that were left, or is refused."""
+"""torchdata's stateful loader: a resume gives the remaining batches, or is refused."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def test_a_resume_with_other_workers_is_refused(
         list(again)
 
 
-def test_a_workers_state_is_none_of_the_stream(server: ServerProcess):
+def test_a_workers_state_is_refused_by_the_stream(server: ServerProcess):
     loader = loader_of(stream_of(server), 1)
     batches = iter(loader)
     next(batches)
@@ -177,7 +177,7 @@ def test_a_workers_state_is_none_of_the_stream(server: ServerProcess):
         stream_of(server).load_state_dict(state)
 
 
-def test_a_stream_does_not_say_where_workers_are(server: ServerProcess):
+def test_a_stream_does_not_know_the_progress_of_workers(server: ServerProcess):
     stream = stream_of(server)
     batches = iter(loader_of(stream, 1))
     next(batches)
@@ -201,7 +201,7 @@ def test_out_of_order_is_refused(server: ServerProcess):
 
 
 class Outer(IterableDataset[Any]):
-    """A dataset of a user's own, that says nothing of states."""
+    """A user's own dataset, without state methods."""
 
     def __init__(self, stream: TripleStream) -> None:
         self.stream = stream
@@ -222,7 +222,7 @@ def test_a_resume_of_an_outer_dataset(server: ServerProcess, client: Client, num
     assert_same([*taken, *pairs(again)], share(client, 0))
 
 
-def test_the_own_loader_has_no_use_for_it(server: ServerProcess, client: Client):
+def test_triple_loader_needs_no_set_epoch(server: ServerProcess, client: Client):
     loader = TripleLoader(stream_of(server, form="compact"), num_workers=2)
     taken = pairs(islice(loader, 5))
     state = loader.state_dict()

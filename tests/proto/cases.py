@@ -1,4 +1,4 @@
-"""What the golden files ask a server: for every RPC some answers and some refusals."""
+"""The calls recorded in the golden files: for every RPC some answers and some refusals."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _WRONG = {"expected_fingerprint": "0" * 64}
 def triples(
     count: int = len(_POSITIVES), *, widths: tuple[int, int, int] = (2, 1, 2)
 ) -> pb.Triples:
-    """Return the first of the positives."""
+    """Return some of the positives."""
     graph = load("world")
     rows = [
         (graph.entity_to_id[head], graph.relation_to_id[relation], graph.entity_to_id[tail])
@@ -60,7 +60,7 @@ def triples(
 
 
 def _unknown(count: int) -> pb.Triples:
-    """Return so many that are no triples of the graph."""
+    """Return some triples that are not in the graph."""
     return pb.Triples(
         heads=ids([7] * count, 2), relations=ids([3] * count, 1), tails=ids([9] * count, 2)
     )

@@ -1,4 +1,4 @@
-"""Golden files: calls made on a real server, and the text that they are kept as."""
+"""Golden files: calls made on a real server, and their form as text."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from google.protobuf.message_factory import GetMessageClass
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-from negserve._protocol.batch_reader import BatchReader, Columns
 from negserve._protocol.messages import SLOTS, decode_ids
+from negserve._protocol.sampler_answers import BatchReader, Columns
 from negserve.types.config import SamplerConfig
 from negserve.types.corrupted_batch import CorruptedBatch
 from negserve.types.dataset import Dataset, Limits
@@ -45,7 +45,7 @@ _ANY_VERSION = "0.0.0"
 
 @contextmanager
 def server_of(file: str, channel: grpc.Channel) -> Iterator[grpc.Channel]:
-    """Return a channel to the server that the cases of a file are for.
+    """Return a channel to the server for the cases of a file.
 
     :param file: its name, without the suffix
     :param channel: to that of the embedded graph alone; ``Publish`` needs one that takes graphs and
@@ -67,7 +67,7 @@ def server_of(file: str, channel: grpc.Channel) -> Iterator[grpc.Channel]:
 
 
 def call(channel: grpc.Channel, rpc: str, requests: list[bytes]) -> tuple[list[bytes], Any]:
-    """Make a call with raw bytes; gives the answers, and the error that ended it or None."""
+    """Make a call with raw bytes; return the answers, and the error that ended it or None."""
     method = METHODS[rpc]
     path = f"/{SERVICE.full_name}/{rpc}"
     kind = {
@@ -89,7 +89,7 @@ def call(channel: grpc.Channel, rpc: str, requests: list[bytes]) -> tuple[list[b
 
 
 def _stable(rpc: str, answers: list[bytes]) -> list[bytes]:
-    """Leave out the signs of life that only tell of the time that passes, and the version."""
+    """Leave out keep-alive messages, which depend on time, and the version."""
     if rpc == "GetServer" and answers:
         answer = pb.GetServerResponse.FromString(answers[0])
         answer.version = _ANY_VERSION
@@ -124,7 +124,7 @@ def refusal(error: grpc.RpcError) -> dict[str, Any]:
 
 
 def record(channel: grpc.Channel, rpc: str, case: Case) -> dict[str, Any]:
-    """Make the call of a case and describe all of it."""
+    """Make the call of a case, and describe its requests and answers."""
     method = METHODS[rpc]
     request_class = GetMessageClass(method.input_type)
     response_class = GetMessageClass(method.output_type)
@@ -159,7 +159,7 @@ def _describe(message_class: type[Message], data: bytes) -> dict[str, Any]:
 
 
 def _reader(name: str, message: pb.SamplerConfig) -> BatchReader:
-    """Return what decodes the batches of a configuration, and checks them against it."""
+    """Return a decoder of a configuration's batches, which also checks them."""
     slots = {value: name for name, value in SLOTS.items()}
     config = SamplerConfig(
         num_negs_per_pos=message.num_negs_per_pos,
@@ -185,7 +185,7 @@ def _reader(name: str, message: pb.SamplerConfig) -> BatchReader:
 
 
 def sizes(name: str) -> tuple[int, int]:
-    """Return the numbers of entities and relations of a graph that files are about."""
+    """Return the numbers of entities and relations of a golden file's graph."""
     if name == wide_cases.NAME:
         return wide_cases.NUM_ENTITIES, wide_cases.NUM_RELATIONS
     return load("world").num_entities, load("world").num_relations
@@ -219,14 +219,14 @@ def _epoch_batches(requests: list[Any], responses: list[Any]) -> Iterator[tuple[
 
 
 def _rebuilt(positives: Any, batch: CorruptedBatch) -> dict[str, Any]:
-    """Return what a client makes of a batch: whole triples, and one flag for each."""
+    """Return a batch as a client rebuilds it: whole triples, and one flag for each."""
     triples = batch.triples(positives)
     mask = np.ones(triples.shape[:2], dtype=np.bool_) if batch.mask is None else batch.mask
     return {"negatives": triples.tolist(), "mask": mask.astype(int).tolist()}
 
 
 def golden_files(channel: grpc.Channel) -> dict[str, str]:
-    """Make all golden files on a server of the embedded graph; text by name."""
+    """Record all golden files on a server of the embedded graph; text by name."""
     texts = {}
     for file, cases in CASES.items():
         rpc, _, name = file.partition(".")
@@ -237,7 +237,7 @@ def golden_files(channel: grpc.Channel) -> dict[str, str]:
 
 
 def head(rpc: str, name: str) -> dict[str, Any]:
-    """Return what stands before the cases of a file about a graph."""
+    """Return the head of a file, before its cases."""
     world = load("world").fingerprint
     num_entities, num_relations = sizes(name)
     return {
@@ -251,7 +251,7 @@ def head(rpc: str, name: str) -> dict[str, Any]:
 
 
 def _text(head: dict[str, Any], cases: list[dict[str, Any]]) -> str:
-    """Write JSON with one message, batch or scalar a line."""
+    """Format JSON with one message, batch or scalar a line."""
     lines = [
         "{",
         *(f" {_json(key)}: {_json(value)}," for key, value in head.items()),

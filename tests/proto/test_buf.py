@@ -1,4 +1,4 @@
-"""buf's rules for the proto: lint, and nothing that breaks a client of the last release."""
+"""buf's rules for the proto: lint, and no breaking change since the last release."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def installed() -> None:
 
 @pytest.fixture
 def changed(tmp_path: Path) -> Path:
-    """A copy of the proto that a test may spoil."""
+    """A copy of the proto that a test may change."""
     return Path(shutil.copytree(PROTO, tmp_path / "proto"))
 
 

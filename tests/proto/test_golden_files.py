@@ -1,4 +1,4 @@
-"""The golden files of ``proto/testdata``: complete, small, current, and what a server answers."""
+"""The golden files of ``proto/testdata`` are complete, small, and equal to a server's answers."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ COMPARED = ("domain", "reason", "metadata")
 
 @pytest.fixture(scope="module")
 def channel() -> Iterator[grpc.Channel]:
-    """A server of the embedded graph alone: ``ListDatasets`` has one answer."""
+    """A server of the embedded graph alone, so that ``ListDatasets`` has one answer."""
     with server_process() as server, grpc.insecure_channel(server.target) as opened:
         yield opened
 
 
 @pytest.fixture(scope="module", autouse=True)
 def written(channel: grpc.Channel) -> None:
-    """Write the files where that is what this run is for: ``make golden``."""
+    """Write the files if this run is ``make golden``."""
     if os.environ.get("NEGSERVE_WRITE_GOLDEN") == "1":
         FOLDER.mkdir(exist_ok=True)
         for path in FOLDER.glob("*.json"):
@@ -143,7 +143,7 @@ def test_every_reason_has_a_case():
 
 
 def test_every_field_of_requests_and_answers_occurs():
-    """A decoder that forgets a field is found out."""
+    """So that a decoder that forgets a field fails."""
     seen: set[str] = set()
 
     def visit(message: Any) -> None:

@@ -1,4 +1,4 @@
-"""The archive for authors of clients: complete in itself, and the same bytes each time."""
+"""The archive for authors of clients is complete and reproducible."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def pack(into: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What an author unpacks."""
+    """The unpacked archive."""
     folder = tmp_path_factory.mktemp("archive")
     with zipfile.ZipFile(pack(folder)) as archive:
         archive.extractall(folder)
@@ -40,7 +40,7 @@ def test_two_archives_are_equal(tmp_path: Path):
     assert one.read_bytes() == other.read_bytes()
 
 
-def test_it_is_complete(unpacked: Path):
+def test_the_archive_is_complete(unpacked: Path):
     names = {path.relative_to(unpacked).as_posix() for path in unpacked.rglob("*")}
     assert names >= {
         "README.md", "LICENSE", "buf.yaml", "buf.gen.yaml", "google/LICENSE", "testdata",
@@ -80,7 +80,7 @@ def test_protoc_compiles_it_alone(unpacked: Path, tmp_path: Path, language: str)
 
 
 def test_go_stubs_have_a_package(unpacked: Path):
-    """What protoc-gen-go takes its package from, without that plugin."""
+    """protoc-gen-go finds the package of the stubs; checked without that plugin."""
     for path in (unpacked / "negserve" / "v1").glob("*.proto"):
         assert 'option go_package = "negserve.dev/negserve/v1;negservev1";' in path.read_text()
 

@@ -1,4 +1,4 @@
-"""What the golden files ask of a graph with a large id space, which they publish first."""
+"""The calls recorded for a graph with a large id space, which is published first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A raw channel to a real server."""
+"""Raw channels to a real server."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def stub(channel: grpc.Channel) -> SamplerServiceStub:
 
 @pytest.fixture
 def bystander(stub: SamplerServiceStub) -> Iterator[None]:
-    """Another stream, which must work before, across and after the refusal."""
+    """Another stream, which must work before, during and after the refusal."""
     requests: queue.SimpleQueue[pb.SampleRequest | None] = queue.SimpleQueue()
     answers = stub.Sample(iter(requests.get, None), timeout=TIMEOUT)
     requests.put(configuration())

@@ -1,4 +1,4 @@
-"""Requests, and what a refusal of them says."""
+"""Requests, and the refusals that they get."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def positives(
 
 
 def refusal(answers: Any) -> tuple[grpc.StatusCode, str, dict[str, str], str]:
-    """Read answers up to the refusal."""
+    """Read answers until the refusal."""
     with pytest.raises(grpc.RpcError) as caught:
         for _ in answers:
             pass

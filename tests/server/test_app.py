@@ -1,4 +1,4 @@
-"""A server process as its operator sees it."""
+"""A server process, for its operator."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_sigterm_drains():
 
 
 def test_connections_outlast_the_streams_that_sigterm_ends():
-    """A proxy whose client reads slowly drops what it has, once its server hangs up."""
+    """A proxy with a slow client drops what it has buffered once its server disconnects."""
     ready = grpc.ChannelConnectivity.READY
     with server_process() as server, grpc.insecure_channel(server.target) as channel:
         requests: queue.SimpleQueue[pb.SampleRequest | None] = queue.SimpleQueue()
@@ -247,7 +247,7 @@ def test_inspect_prints_counts_and_fingerprint():
 
 
 @pytest.mark.parametrize("arguments", [(), ("serve",), ("inspect",)])
-def test_help_teaches(arguments: tuple[str, ...]):
+def test_help_explains_and_has_examples(arguments: tuple[str, ...]):
     result = run(*arguments, "--help")
     assert result.returncode == 0
     expected = {(): "inspect", ("serve",): "unix:/run/negserve.sock", ("inspect",): "PATH"}

@@ -1,4 +1,4 @@
-"""What is wrong with an address is named, and before any graph is loaded."""
+"""A malformed address is refused with its fault, before any graph is loaded."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ MALFORMED = {
 
 
 @pytest.mark.parametrize("text", MALFORMED)
-def test_what_is_no_address_is_refused(text: str):
+def test_malformed_addresses_are_refused(text: str):
     with pytest.raises(UnusableAddress) as caught:
         parse_listen_address(text)
     assert str(caught.value).startswith(f"can't listen on {text}: ")
@@ -57,7 +57,7 @@ def test_what_is_no_address_is_refused(text: str):
         ("server.example:7733", False),
     ],
 )
-def test_what_is_one_is_read(text: str, is_local: bool):
+def test_legal_addresses_are_parsed(text: str, is_local: bool):
     address = parse_listen_address(text)
     assert address.is_local == is_local
     assert bool(address.path) == text.startswith("unix:")
@@ -71,7 +71,7 @@ def taken() -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
-def test_a_free_one_is_fine(tmp_path: Path):
+def test_a_free_address_is_accepted(tmp_path: Path):
     for text in ("127.0.0.1:0", "localhost:0", f"unix:{tmp_path}/socket"):
         parse_listen_address(text).check()
 
@@ -101,7 +101,7 @@ def test_addresses_may_overlap(one: str, other: str, expected: bool):
     assert first.overlaps(second) == second.overlaps(first) == expected
 
 
-def test_each_cause_has_its_own_words(tmp_path: Path, taken: int):
+def test_each_cause_has_its_own_message(tmp_path: Path, taken: int):
     for host in ("127.0.0.1", "localhost", "0.0.0.0"):
         assert f"another process has port {taken}" in why_not(f"{host}:{taken}")
     assert "203.0.113.7 is no address of this machine" in why_not("203.0.113.7:7733")
@@ -119,7 +119,7 @@ def test_each_cause_has_its_own_words(tmp_path: Path, taken: int):
 
 @pytest.fixture
 def closed_folder() -> Iterator[Path]:
-    """A folder that nobody may write to, and everybody may see."""
+    """A folder that everybody may list, and nobody may write to."""
     with TemporaryDirectory() as parent:
         Path(parent).chmod(0o755)
         folder = Path(parent) / "closed"
@@ -127,7 +127,7 @@ def closed_folder() -> Iterator[Path]:
         yield folder
 
 
-def test_what_the_user_may_not_do_is_named(closed_folder: Path):
+def test_missing_permissions_are_named(closed_folder: Path):
     program = (
         "import encodings.idna, os, sys\n"
         "from negserve_server.listen_address import parse_listen_address\n"
@@ -165,7 +165,7 @@ def test_what_the_user_may_not_do_is_named(closed_folder: Path):
     ],
 )
 def test_no_graph_is_loaded_before(taken: int, tmp_path: Path, options: tuple[str, ...]):
-    """A graph that would take for ever: nobody writes to it."""
+    """A graph that would never finish loading: a pipe that nobody writes to."""
     os.mkfifo(tmp_path / "train.txt")
     options = tuple(option.replace("TAKEN", str(taken)) for option in options)
     listen = () if "--listen" in options else ("--listen", "127.0.0.1:0")

@@ -1,4 +1,4 @@
-"""An address that strangers reach is warned of."""
+"""The server warns of an address that is open to strangers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from negserve_server.app import Server
-from negserve_server.config import ServerConfig
+from negserve_server.config.server_config import ServerConfig
 from negserve_server.process.reloading import Reloading
 from tests.support.certificates import Authority
 
@@ -29,7 +29,7 @@ PLAIN = "takes tokens in plain text"
 @pytest.mark.parametrize("listen", ["0.0.0.0:0", "[::]:0", "127.0.0.1:0", "unix"])
 @pytest.mark.parametrize("allow_publish", [False, True])
 @pytest.mark.parametrize("guard", ["nothing", "token", "token and TLS", "certificates", "TLS"])
-def test_it_is_warned_of(
+def test_an_open_address_is_warned_of(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
     reloading: Reloading,

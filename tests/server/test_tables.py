@@ -1,4 +1,4 @@
-"""The store of tables: each made once, bounded in bytes, gone when nobody has it."""
+"""The store of tables: each built once, bounded in bytes, freed when nobody uses it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from negserve_server.errors import InvalidInput, TablesFull
+from negserve_server.errors import Refusal, TablesFull
 from negserve_server.tables import GraphTables, Tables, default_table_bytes
 
 KIB = 2**10
@@ -22,14 +22,14 @@ def make(size: int = KIB) -> Array:
 
 
 class Holder:
-    """Whoever uses a table."""
+    """A user of a table."""
 
 
 def refuse() -> Array:
     raise ValueError("it can't be made")
 
 
-def test_a_table_is_shared_while_somebody_has_it_and_gone_with_the_last() -> None:
+def test_a_table_is_shared_and_freed_with_its_last_user() -> None:
     tables = Tables(10 * KIB)
     first = tables.get("a", make)
     second = tables.get("a", refuse)
@@ -41,7 +41,7 @@ def test_a_table_is_shared_while_somebody_has_it_and_gone_with_the_last() -> Non
     assert (len(tables), tables.num_bytes) == (0, 0)
 
 
-def test_a_kept_table_stays_for_the_next_one_who_asks() -> None:
+def test_a_cached_table_is_used_again() -> None:
     tables = Tables(10 * KIB)
     tables.get("a", make, keep=True)
     assert tables.num_bytes == KIB
@@ -52,7 +52,7 @@ def test_a_kept_table_stays_for_the_next_one_who_asks() -> None:
     assert (len(tables), tables.num_bytes) == (0, 0)
 
 
-def test_a_kept_table_is_not_idle_while_it_is_held() -> None:
+def test_a_cached_table_in_use_is_not_idle() -> None:
     tables = Tables(10 * KIB, keep_seconds=0)
     holders = [Holder(), Holder()]
     tables.get("a", make, keep=True)
@@ -80,7 +80,7 @@ def test_time_counts_from_when_the_last_holder_goes() -> None:
     assert tables.drop_idle() == KIB
 
 
-def test_what_can_not_be_made_leaves_nothing_behind() -> None:
+def test_a_table_that_fails_to_build_leaves_nothing() -> None:
     tables = Tables(10 * KIB)
     for keep in (False, True):
         for _ in range(3):
@@ -106,7 +106,7 @@ def test_the_least_recently_used_give_way_first() -> None:
         tables.get("b", refuse)
 
 
-def test_those_that_are_held_never_give_way() -> None:
+def test_tables_in_use_are_never_evicted() -> None:
     tables = Tables(2 * KIB)
     holder = Holder()
     for key in "ab":
@@ -124,12 +124,12 @@ def test_those_that_are_held_never_give_way() -> None:
     assert "needs a table of 1024 bytes" in message
     assert "tables in use take 2048, the limit is 2048" in message
     assert "--max-table-bytes" in message
-    assert isinstance(caught.value, InvalidInput)
+    assert isinstance(caught.value, Refusal)
     del holder
     assert len(tables.get("c", make, num_bytes=KIB)) == KIB
 
 
-def test_a_table_that_somebody_has_counts_though_it_gave_way() -> None:
+def test_an_evicted_table_counts_while_it_is_used() -> None:
     tables = Tables(2 * KIB)
     had = tables.get("a", make, keep=True)
     tables.get("b", lambda: make(KIB), num_bytes=KIB, keep=True)
@@ -142,7 +142,7 @@ def test_a_table_that_somebody_has_counts_though_it_gave_way() -> None:
     assert len(tables.get("d", make, num_bytes=KIB)) == KIB
 
 
-def test_a_table_that_is_larger_than_was_said_is_refused_all_the_same() -> None:
+def test_a_table_larger_than_announced_is_refused() -> None:
     tables = Tables(2 * KIB)
     with pytest.raises(TablesFull) as caught:
         tables.get("a", lambda: make(3 * KIB), num_bytes=KIB, keep=True)
@@ -184,7 +184,7 @@ def test_threads_that_ask_at_once_make_a_table_once_and_others_do_not_wait() -> 
     assert times == [1]
 
 
-def test_who_waited_in_vain_makes_it_himself() -> None:
+def test_a_waiter_builds_the_table_after_a_failure() -> None:
     tables = Tables(10 * KIB)
     is_making, may_fail = threading.Event(), threading.Event()
 
@@ -241,11 +241,11 @@ def test_graphs_share_the_bytes_but_not_the_tables() -> None:
         two.get("b", make, num_bytes=KIB)
 
 
-def test_a_quarter_of_the_memory_is_usual() -> None:
+def test_the_default_is_a_quarter_of_the_memory() -> None:
     assert 2**20 < default_table_bytes() < 2**50
 
 
-def test_without_anybody_who_looks_the_old_go_when_another_one_is_made() -> None:
+def test_without_queries_old_tables_are_freed_when_another_one_is_built() -> None:
     tables = Tables(10 * KIB, keep_seconds=3600)
     holder = Holder()
     for key in "abc":

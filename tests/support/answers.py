@@ -1,4 +1,4 @@
-"""What an honest server would answer, for servers of tests that compute nothing."""
+"""Answers of an honest server, for test servers that compute nothing."""
 
 from __future__ import annotations
 
@@ -36,5 +36,5 @@ def described(name: str, num_triples: int) -> pb.GetDatasetResponse:
 
 
 def filled_in(config: SamplerConfig) -> pb.SamplerConfig:
-    """Encode a configuration as servers repeat it."""
+    """Encode a configuration as servers echo it."""
     return messages.encode_config(server_config(config))

@@ -1,4 +1,4 @@
-"""``negserve-server`` whose event loop stands still for a while, at the first ``GetServer``."""
+"""``negserve-server`` whose event loop blocks for a while at the first ``GetServer``."""
 
 from __future__ import annotations
 

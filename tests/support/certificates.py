@@ -1,4 +1,4 @@
-"""Certificates of an authority that a test makes up."""
+"""Certificates of an authority made for a test."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Authority:
         self._authority.cert_pem.write_to_path(self.ca)
 
     def issue(self, name: str) -> tuple[str, str]:
-        """Issue a certificate; gives its file, and that of its key."""
+        """Issue a certificate; return its file, and that of its key."""
         issued = self._authority.issue_cert(name)
         cert, key = (str(self._folder / f"{name}.{kind}.pem") for kind in ("cert", "key"))
         issued.cert_chain_pems[0].write_to_path(cert)

@@ -1,4 +1,4 @@
-"""The client in C++: how it is built and run."""
+"""Builds and runs the C++ client."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from negserve import Client, CorruptedBatch, EpochConfig, SamplerConfig
 from tests.support.graphs import REPOSITORY
+from tests.support.turns import one_at_a_time
 
 SOURCE = REPOSITORY / "examples" / "cpp"
 #: Kept between runs; git ignores it.
@@ -24,7 +25,7 @@ _RUN_SECONDS = 100
 
 
 def missing() -> str | None:
-    """Tell what a build needs and this machine lacks."""
+    """Return the tools that a build needs and this machine lacks."""
     tools = [
         tool
         for tool in ("cmake", "make", "c++", "pkg-config", "protoc", "grpc_cpp_plugin")
@@ -48,18 +49,20 @@ def build() -> Path:
     if lack is not None:
         say = pytest.fail if os.environ.get("NEGSERVE_REQUIRE_CPP") else pytest.skip
         say(f"{lack}; examples/cpp/README.md names the packages that a build needs")
-    for command in (
-        ["cmake", "-S", str(SOURCE), "-B", str(BUILD), "-DNEGSERVE_WERROR=ON"],
-        ["cmake", "--build", str(BUILD), "--parallel", "2"],
-    ):
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_BUILD_SECONDS)
-        assert done.returncode == 0, done.stdout + done.stderr
+    # Each worker of pytest has its own session; those after the first find it built.
+    with one_at_a_time(BUILD.with_suffix(".lock")):
+        for command in (
+            ["cmake", "-S", str(SOURCE), "-B", str(BUILD), "-DNEGSERVE_WERROR=ON"],
+            ["cmake", "--build", str(BUILD), "--parallel", "2"],
+        ):
+            done = subprocess.run(command, capture_output=True, text=True, timeout=_BUILD_SECONDS)
+            assert done.returncode == 0, done.stdout + done.stderr
     return BUILD / "negserve-cpp"
 
 
 @dataclass
 class Result:
-    """What a run of the program gave."""
+    """Output of a run of the program."""
 
     status: int
     stdout: bytes
@@ -93,7 +96,7 @@ def sample_of(
 
 
 def sampler_options(config: SamplerConfig) -> list[object]:
-    """Write a configuration as options of the program; ``log_q`` is asked for by its file."""
+    """Convert a configuration to options of the program; ``--log-q`` is a file there."""
     options: list[object] = [
         *("--kind", config.kind, "-k", config.num_negs_per_pos, "--seed", config.seed),
         *("--scheme", ",".join(config.corruption_scheme), "--chunk-size", config.chunk_size),

@@ -1,4 +1,4 @@
-"""What the descriptors of the proto say."""
+"""Facts from the proto's descriptors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SERVICE = pb.DESCRIPTOR.services_by_name["SamplerService"]
 
 
 def messages_of_rpcs() -> dict[str, Descriptor]:
-    """Return the messages that the RPCs carry, and all within them, by name."""
+    """Return the messages of the RPCs, and all within them, by name."""
     found: dict[str, Descriptor] = {}
 
     def visit(message: Descriptor) -> None:
@@ -34,7 +34,7 @@ _LIMIT = re.compile(r"[^,\s]+(, [^,\s]+)*")
 
 
 def assert_parsable(metadata: Mapping[str, str | None], request: Descriptor | None = None) -> None:
-    """Hold the metadata of a refusal against what ``errors.proto`` promises of them.
+    """Check a refusal's metadata against what ``errors.proto`` documents.
 
     :param request: the RPC's message, of which ``field`` is a field; None for that of any RPC
     """

@@ -1,4 +1,4 @@
-"""The exact distribution of negatives, enumerated from its definition, and a test of draws by it.
+"""The exact distribution of negatives, enumerated from its definition, and a test of draws.
 
 ``docs/sampling.md`` defines for each positive which negatives are drawn how often. :class:`Law`
 is that definition in rationals, without words, units, ranks or stand-ins: it knows *what* is
@@ -58,7 +58,7 @@ def known_values(graph: TriplesFactory, splits: Sequence[str], triple: Triple, s
 def candidate_weights(
     graph: TriplesFactory, config: SamplerConfig, kind: str, slot: int, relation: int
 ) -> dict[int, Weight]:
-    """Return the ids that may be drawn in a slot, and how they are weighted against each other."""
+    """Return the ids that may be drawn in a slot, with their weights."""
     size = graph.num_relations if slot == 1 else graph.num_entities
     ids: set[int] = set(range(size))
     if slot != 1 and config.candidates is not None:
@@ -112,7 +112,7 @@ def excluded_values(
 
 @dataclass(frozen=True)
 class Cell:
-    """A slot of a part: what may be drawn there for a positive.
+    """A slot of a part: the values that may be drawn there for a positive.
 
     :ivar share: its part of the negatives, before saturation
     :ivar weights: legal values
@@ -160,7 +160,7 @@ def house(
 
 
 class Law:
-    """What is drawn for one positive by one configuration: every probability there is.
+    """All probabilities of the negatives of one positive in one configuration.
 
     :param triple: the positive
     """
@@ -192,7 +192,7 @@ class Law:
         self.flagged = self._flagged(graph)
 
     def _divide(self) -> tuple[list[tuple[Fraction, tuple[int, ...]]], int]:
-        """Enumerate how many negatives the cells get: the probability and the numbers of each."""
+        """Enumerate the numbers of negatives that the cells get, with their probabilities."""
         cells = self.cells[:-1]
         slots = [cell.slot for cell in cells]
         rooms: list[Fraction | None] = [
@@ -218,7 +218,7 @@ class Law:
         return [(chance, numbers) for numbers, chance in chances.items()], homeless_per_positive
 
     def _flagged(self, graph: TriplesFactory) -> NDArray[np.bool_] | None:
-        """Tell by slot and value what the mask flags if drawn; None if there is no mask."""
+        """Return by slot and value what the mask flags if drawn; None without a mask."""
         config = self.config
         if not (config.filter_splits or config.distinct or config.chunk_size > 1):
             return None
@@ -233,7 +233,7 @@ class Law:
 
     @cached_property
     def joint(self) -> dict[tuple[int, int], Fraction]:
-        """Probability of each (slot, value), after the shares of saturated cells went elsewhere."""
+        """Probability of each (slot, value), after reallocating the shares of saturated cells."""
         cells = self.cells[:-1]
         rooms = [None if cell.weights else Fraction(0) for cell in cells]
         shares, rest = house([cell.share for cell in cells], rooms, [c.slot for c in cells])
@@ -246,7 +246,7 @@ class Law:
 
     @cached_property
     def log_q(self) -> Floats:
-        """Logarithm of the joint probability; 0 for a saturated positive, NaN for the illegal."""
+        """Logarithm of the joint probability; 0 for a saturated positive, NaN for illegal ones."""
         result = np.full(3 * self.width, np.nan)
         for (slot, value), q in self.joint.items():
             result[slot * self.width + value] = 0.0 if self.homeless else math.log(q)
@@ -284,7 +284,7 @@ class Law:
         return result[slot * self.width : (slot + 1) * self.width] / max(result.sum(), 1e-300)
 
     def urn_of(self, slot: int) -> int | None:
-        """Number of values in the one urn that all negatives of a slot are from; else None."""
+        """Number of values in the one urn that all negatives of a slot come from; else None."""
         used = {
             i
             for _, numbers in self.divisions
@@ -297,7 +297,7 @@ class Law:
         return None if cell.urn is None else len(cell.weights)
 
     def _cell_at(self, numbers: Sequence[int], negative: int) -> int:
-        """Index of the cell that a negative belongs to: they come in the order of the slots."""
+        """Index of the cell of a negative: negatives are sorted by slot."""
         order = sorted(range(len(numbers)), key=lambda i: self.cells[i].slot)
         for i in order:
             if negative < numbers[i]:
@@ -306,14 +306,14 @@ class Law:
         raise AssertionError("a negative beyond the last")
 
     def at(self, negative: int) -> Floats:
-        """Probability of each slot and value for the negative of an index."""
+        """Probability of each slot and value for the negative at an index."""
         result = np.zeros(3 * self.width)
         for chance, numbers in self.divisions:
             result += float(chance) * self._of_cell[self._cell_at(numbers, negative)]
         return result
 
     def pair(self, first: int, second: int, a: Ints, b: Ints) -> Floats:
-        """Probability of each two (slot, value) for the negatives of two indices.
+        """Probability of each two (slot, value) for the negatives at two indices.
 
         :param a: slots and values of the first that are asked for, as numbers
         :param b: likewise of the second
@@ -335,7 +335,7 @@ class Law:
 
 @dataclass(frozen=True)
 class Draws:
-    """The k negatives of each of many positions, at which stood the same positive.
+    """The k negatives of one positive at each of many positions.
 
     :ivar slots: 0 to 2, shape (positions, k)
     :ivar values: likewise
@@ -350,7 +350,7 @@ class Draws:
 
 
 def draws_of(batch: CorruptedBatch, rows: Ints | slice = slice(None)) -> Draws:
-    """Take the negatives of some positives of a batch."""
+    """Select the negatives of some positives of a batch."""
     places = np.arange(batch.replaced.shape[1])
     positions = np.arange(len(batch.head_counts))[rows]
     heads, relations = batch.head_counts[positions], batch.relation_counts[positions]

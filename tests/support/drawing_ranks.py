@@ -1,4 +1,4 @@
-"""The ranks of a training, each a process, whose samplers count by themselves.
+"""The ranks of a training, one process each, whose samplers count positions by themselves.
 
 ``python -m tests.support.drawing_ranks TARGET FOLDER NUM_RANKS SEED INTEGRATION``: forks the ranks,
 lets them draw for equal positives, and writes what rank r drew to ``FOLDER/r.npz``, an array of
@@ -23,7 +23,7 @@ K, BATCH_SIZE, NUM_BATCHES = 8, 64, 4
 
 
 class Collate:
-    """Draws in a worker, as spawned workers get it: pickled."""
+    """Draws in a worker; spawned workers get it pickled."""
 
     def __init__(self, sampler: BasicNegativeSampler, positives: torch.Tensor) -> None:
         self.sampler = sampler
@@ -34,7 +34,7 @@ class Collate:
 
 
 def replaced(negatives: torch.Tensor) -> torch.Tensor:
-    """Return what was put in: of k / 2 heads, then of k / 2 tails, as Basic divides them."""
+    """Return the replaced ids: k / 2 heads, then k / 2 tails, as Basic allocates them."""
     half = K // 2
     return torch.cat([negatives[:, :half, 0], negatives[:, half:, 2]], dim=1)
 
@@ -92,7 +92,7 @@ def draw_in_integrations(world: Any, positives: torch.Tensor, seed: int) -> dict
 
 
 def train(rank: int, target: str, folder: str, num_ranks: int, seed: int, what: str) -> None:
-    """Be one rank."""
+    """Run one rank."""
     distributed.init_process_group(
         "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=num_ranks
     )

@@ -1,4 +1,4 @@
-"""What ranks together got of an epoch, and what it has to be."""
+"""An epoch as ranks received it together, and the expected one."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def piece(batch: EpochBatch | server_epoch.EpochBatch, num_positives: int) -> Pi
 
 
 def union_digest(pieces: Iterable[Piece], num_positives: int) -> str:
-    """Hash the pieces in order of position, once sure that they are each position exactly once."""
+    """Hash the pieces in order of position, after checking that each position comes once."""
     sha = hashlib.sha256()
     expected = 0
     # An empty batch, of a short tail, lies where the next one begins.
@@ -54,7 +54,7 @@ def union_digest(pieces: Iterable[Piece], num_positives: int) -> str:
 
 
 def undisturbed_digest(of: graph.TriplesFactory, sampler: SamplerConfig, number: int = 0) -> str:
-    """Return what :func:`union_digest` is for a whole epoch, computed in process."""
+    """Return :func:`union_digest` of a whole epoch, computed in process."""
     epoch = of.epoch(server_config(sampler), server_epoch.EpochConfig(epoch=number, batch_size=512))
     batches = (epoch.batch(index) for index in range(len(epoch)))
     pieces = [piece(batch, epoch.num_positives) for batch in batches]
@@ -62,5 +62,5 @@ def undisturbed_digest(of: graph.TriplesFactory, sampler: SamplerConfig, number:
 
 
 def server_config(sampler: SamplerConfig) -> ServerSamplerConfig:
-    """Return the same configuration in the server's words."""
+    """Return the same configuration as the server's class."""
     return ServerSamplerConfig(**{name: getattr(sampler, name) for name in sampler.__slots__})

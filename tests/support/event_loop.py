@@ -1,4 +1,4 @@
-"""The client for asyncio, as code that awaits nothing sees it."""
+"""The asyncio client behind a blocking interface."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SECONDS = 120
 
 
 class EventLoop:
-    """A loop in a thread of its own."""
+    """An event loop in a separate thread."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -25,7 +25,7 @@ class EventLoop:
         self._thread.start()
 
     def run(self, work: Coroutine[Any, Any, _T]) -> _T:
-        """Wait for what a coroutine gives."""
+        """Run a coroutine, and return its result."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(_SECONDS)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""A training process whose loaders fork workers after it has used gRPC itself.
+"""A training process whose loaders fork workers after the process has used gRPC.
 
 ``python -m tests.support.forking_trainer TARGET CASE FILE``: runs one of the functions below and
 writes what it gives to the file, as tensors.
@@ -40,7 +40,7 @@ def stream_by_address(client: Client) -> Iterator[tuple[torch.Tensor, ...]]:
 
 
 def stream_of_a_used_factory(client: Client) -> Iterator[tuple[torch.Tensor, ...]]:
-    """An epoch stream over what the process has used before."""
+    """An epoch stream over a factory that the process has used before."""
     world = client.triples_factory("world")
     return _epochs(TripleStream(world, sampler=SAMPLER, batch_size=400, form="tuple"))
 
@@ -52,7 +52,7 @@ def _epochs(stream: TripleStream) -> Iterator[tuple[torch.Tensor, ...]]:
 
 
 def collate_with_positions(client: Client) -> Iterator[tuple[torch.Tensor, ...]]:
-    """A sampler within the collate function, told the positions."""
+    """A sampler in the collate function, with given positions."""
     sampler = BernoulliNegativeSampler(client.triples_factory("world"), 5, filtered=True, seed=3)
     sampler.sample(torch.tensor([POSITIVE]))
     triples = training_triples(client)
@@ -67,7 +67,7 @@ def collate_with_positions(client: Client) -> Iterator[tuple[torch.Tensor, ...]]
 
 
 def collate(client: Client) -> Iterator[tuple[torch.Tensor, ...]]:
-    """A sampler within the collate function, which counts by itself."""
+    """A sampler in the collate function, which counts by itself."""
     sampler = BernoulliNegativeSampler(client.triples_factory("world"), 5, seed=3)
     sampler.sample(torch.tensor([POSITIVE]))
 
@@ -81,7 +81,7 @@ def collate(client: Client) -> Iterator[tuple[torch.Tensor, ...]]:
 
 
 def sampling_meanwhile(client: Client) -> Iterator[tuple[torch.Tensor, ...]]:
-    """Threads of the training process sample all the time while workers are forked."""
+    """Threads of the training process sample while workers are forked."""
     world = client.triples_factory("world")
     positives = torch.tensor([POSITIVE] * 500)
     is_over = threading.Event()
@@ -98,7 +98,7 @@ def sampling_meanwhile(client: Client) -> Iterator[tuple[torch.Tensor, ...]]:
             errors.append(error)
 
     def wait_for_all() -> None:
-        """All threads must go on after each fork."""
+        """Check that all threads continue after each fork."""
         seen = list(counts)
         while any(now == then for now, then in zip(counts, seen, strict=True)) and not errors:
             is_over.wait(0.001)

@@ -1,4 +1,4 @@
-"""The graphs that tests run on."""
+"""The graphs of the tests."""
 
 from __future__ import annotations
 
@@ -15,8 +15,16 @@ REPOSITORY = Path(__file__).parents[2]
 #: Folder of the benchmark graphs; where it is missing, tests that need one are skipped.
 DATA = Path(os.environ.get("NEGSERVE_DATA", REPOSITORY.parent / "shared" / "data"))
 
-#: Graphs of the contract tests: the embedded one, and the benchmarks.
-GRAPHS = ("world", "umls", "codex-s", "fb15k-237")
+#: The embedded graph, and benchmarks of every size.
+ALL_GRAPHS = ("world", "umls", "codex-s", "fb15k-237")
+
+#: Those of them that are there: contract tests run on each.
+GRAPHS = tuple(name for name in ALL_GRAPHS if name == "world" or (DATA / name).is_dir())
+
+
+def has_type_constraints(name: str) -> bool:
+    """Tell, without loading the graph, whether typed samplers have a meaning on it."""
+    return name == "world" or any((DATA / name).glob("type_constraints.*"))
 
 
 def graph_path(name: str) -> Path:

@@ -1,4 +1,4 @@
-"""A trainer that is interrupted again and again, and says after each time whether all is well.
+"""A trainer that is interrupted again and again, and reports after each time whether all is well.
 
 ``python -m tests.support.interrupted_trainer PART TARGET SEED``; :mod:`tests.support.interrupting`
 sends the signals. It says "ready" before it does what its part is, over and over, until a
@@ -33,7 +33,7 @@ from tests.support.graphs import load
 
 
 class Part(ABC):
-    """Something that a trainer does over and over.
+    """Something that a trainer repeats.
 
     :param target: of the server
     """
@@ -46,7 +46,7 @@ class Part(ABC):
 
     @abstractmethod
     def set_up(self) -> None:
-        """Open what is used over and over."""
+        """Open what is used repeatedly."""
 
     @abstractmethod
     def act(self) -> None:
@@ -54,7 +54,7 @@ class Part(ABC):
 
     @abstractmethod
     def check(self) -> None:
-        """Make sure, after an interrupt, that the client is of use."""
+        """Check, after an interrupt, that the client is usable."""
 
 
 class Sample(Part):
@@ -117,7 +117,7 @@ class Sharing(Sample):
 
 
 class Asking(Sample):
-    """Connects, asks this and that, and closes."""
+    """Connects, makes several calls, and closes."""
 
     def act(self) -> None:
         with Client(self.target, timeout=20) as client:
@@ -128,7 +128,7 @@ class Asking(Sample):
 
 
 class Epochs(Part):
-    """Takes the batches of two epochs, over and over, and goes on where it was interrupted."""
+    """Reads two epochs repeatedly, and resumes where it was interrupted."""
 
     sampler = SamplerConfig(num_negs_per_pos=4, filter_splits=("training",), seed=11)
     config = EpochConfig(batch_size=256)
@@ -169,7 +169,7 @@ def _state(stream: EpochStream) -> tuple[str, int, int]:
 
 
 class Publishing(Part):
-    """Publishes one graph after the other."""
+    """Publishes one graph after another."""
 
     def set_up(self) -> None:
         self.prefix = f"p{self.random.randrange(2**40):x}"
@@ -189,7 +189,7 @@ class Publishing(Part):
 
 
 class Silent(Part):
-    """Waits for a server that takes connections and says nothing, or takes none."""
+    """Waits for a server that accepts connections and sends nothing, or accepts none."""
 
     def set_up(self) -> None:
         pass
@@ -218,7 +218,7 @@ PARTS: dict[str, type[Part]] = {
 
 
 def main(name: str, target: str, seed: str) -> None:
-    """Do a part until standard input ends."""
+    """Run a part until standard input ends."""
     faulthandler.register(signal.SIGUSR1, all_threads=True)
     part = PARTS[name](target, int(seed))
     while True:

@@ -1,4 +1,4 @@
-"""Interrupts trainers at random moments, and tells how they bore it.
+"""Interrupts trainers at random moments, and reports how they took it.
 
 ``python -m tests.support.interrupting [--count N] [--load N] [--seed N] [PART ...]`` sends N
 interrupts to each part of :mod:`tests.support.interrupted_trainer`, beside so many busy processes,
@@ -32,7 +32,7 @@ _START_SECONDS = 120.0
 
 @dataclass
 class Outcome:
-    """What became of a trainer's interrupts.
+    """Results of a trainer's interrupts.
 
     :ivar seconds: until each arrived
     :ivar failures: what went wrong, one line each
@@ -53,7 +53,7 @@ class Outcome:
 
 
 class _Trainer:
-    """A running trainer, and what it says.
+    """A running trainer, and its output.
 
     :param patience: seconds after which it counts as hung
     """
@@ -78,7 +78,7 @@ class _Trainer:
         self._lines.put("ended")
 
     def expect(self, due: str, seconds: float | None = None) -> None:
-        """Wait until it says something.
+        """Wait until it prints a line.
 
         :raises RuntimeError: if it says something else, or nothing
         """
@@ -112,7 +112,7 @@ class _Trainer:
 
 
 def interrupt(part: str, target: str, count: int, seed: int, patience: float = 20.0) -> Outcome:
-    """Interrupt a trainer so many times; one that fails is replaced by another.
+    """Interrupt a trainer some number of times; replace it if it fails.
 
     :param seed: of the moments
     :param patience: seconds after which it counts as hung
@@ -150,7 +150,7 @@ def interrupt(part: str, target: str, count: int, seed: int, patience: float = 2
 
 @contextmanager
 def silent_target() -> Iterator[str]:
-    """Return an address where connections are taken, and nothing is said."""
+    """Return an address that accepts connections, and never answers."""
     with socket.create_server(("127.0.0.1", 0), backlog=1000) as listener:
         yield f"127.0.0.1:{listener.getsockname()[1]}"
 
@@ -170,7 +170,7 @@ def busy(num_processes: int) -> Iterator[None]:
 
 
 def main() -> int:
-    """Interrupt, print, and give the exit status."""
+    """Interrupt, print the results, and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--count", type=int, default=100, help="interrupts of each part")
     parser.add_argument("--load", type=int, default=0, help="busy processes beside")

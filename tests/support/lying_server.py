@@ -1,4 +1,4 @@
-"""A replica that changes some of what an honest server answers."""
+"""A replica that changes some answers of an honest server."""
 
 from __future__ import annotations
 

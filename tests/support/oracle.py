@@ -1,6 +1,8 @@
-"""What is known, told without the filter index."""
+"""Known triples, without the filter index."""
 
 from __future__ import annotations
+
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +15,20 @@ def known(
 ) -> NDArray[np.bool_]:
     """Return for each triple, shape (..., 3), whether it is in one of the splits."""
 
-    def pack(rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        packed = rows[..., 0] * factory.num_relations + rows[..., 1]
-        return packed * factory.num_entities + rows[..., 2]
+    keys, queries = _keys(factory, splits), _pack(factory, triples)
+    places = np.minimum(np.searchsorted(keys, queries), len(keys) - 1)
+    return keys[places] == queries
 
+
+@lru_cache(maxsize=16)
+def _keys(factory: TriplesFactory, splits: tuple[str, ...]) -> NDArray[np.int64]:
     present = [split for split in splits if split in factory.splits]
-    return np.isin(pack(triples), np.concatenate([pack(factory.splits[s]) for s in present]))
+    return np.sort(np.concatenate([_pack(factory, factory.splits[split]) for split in present]))
+
+
+def _pack(factory: TriplesFactory, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    packed = rows[..., 0] * factory.num_relations + rows[..., 1]
+    return packed * factory.num_entities + rows[..., 2]
 
 
 def legal_values(

@@ -1,4 +1,4 @@
-"""Programs that run on one or two ranks, as users start them, and what they tell of each case."""
+"""Programs that run on one or two ranks, as users start them, and the results of their cases."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SECONDS = 240
 
 
 class Cases:
-    """What a program's cases gave on this rank, to be read by a test.
+    """The results of a program's cases on this rank, for a test to read.
 
     ``python PROGRAM TARGET FOLDER [CASE ...]``: these cases only, if there are any
     """
@@ -34,7 +34,7 @@ class Cases:
             self._cases.append(function)
 
     def write(self, rank: int) -> None:
-        """Run the cases and write what they gave; a refusal of any kind is a result, too."""
+        """Run the cases and write their results; a refusal of any kind is a result, too."""
         results: dict[str, Any] = {}
         for case in self._cases:
             try:
@@ -59,7 +59,7 @@ def run_program(
     cases: tuple[str, ...] = (),
     env: Mapping[str, str] | None = None,
 ) -> list[dict[str, Any]]:
-    """Run a program of ``tests/frameworks/programs`` and give each rank's results.
+    """Run a program of ``tests/frameworks/programs`` and return each rank's results.
 
     :param launcher: arguments of Python before the program; none for one process
     """

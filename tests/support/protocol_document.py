@@ -1,4 +1,4 @@
-"""The parts of docs/protocol.md that tests hold it to."""
+"""The parts of docs/protocol.md that tests check."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ DOCUMENT = (REPOSITORY / "docs" / "protocol.md").read_text(encoding="utf-8")
 
 
 def block(info: str) -> str:
-    """Return the one fenced block with that info string."""
+    """Return the only fenced block with an info string."""
     (text,) = re.findall(rf"^```{info}\n(.*?)^```$", DOCUMENT, flags=re.DOTALL | re.MULTILINE)
     return str(text)
 
@@ -21,7 +21,7 @@ def cells(lines: str) -> list[list[str]]:
 
 
 def rows(first_column: str) -> list[list[str]]:
-    """Return the cells of the one table whose header begins with that column."""
+    """Return the cells of the only table whose header begins with a column."""
     (text,) = re.findall(
         rf"^\| {first_column} \|[^\n]*\n\|[-|]+\|\n((?:\|[^\n]*\n)+)", DOCUMENT, flags=re.MULTILINE
     )

@@ -152,7 +152,7 @@ def _program(name: str) -> str:
 
 
 def free_port() -> int:
-    """Return a port of loopback that nobody has now."""
+    """Return an unused port of loopback."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port: int = found.getsockname()[1]
@@ -160,7 +160,7 @@ def free_port() -> int:
 
 
 class Proxy:
-    """A proxy as a process of its own.
+    """A proxy in a separate process.
 
     :ivar target: where clients connect to, also after a restart
     """
@@ -173,7 +173,7 @@ class Proxy:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it, and wait until it takes connections."""
+        """Start the proxy, and wait until it accepts connections."""
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
         deadline = time.monotonic() + _START_SECONDS
@@ -188,7 +188,7 @@ class Proxy:
                 return
 
     def stop(self) -> None:
-        """Ask it to end (SIGTERM), which closes all connections, and wait until it is gone."""
+        """Stop the proxy (SIGTERM), which closes all connections, and wait until it has ended."""
         if self._process is not None:
             self._process.terminate()
             try:
@@ -199,7 +199,7 @@ class Proxy:
             self._process = None
 
     def restart(self) -> None:
-        """End it and start it again."""
+        """Stop the proxy and start it again."""
         self.stop()
         self.start()
 

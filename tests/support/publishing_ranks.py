@@ -1,4 +1,4 @@
-"""The ranks of a training, each a process, that publish the same graph at once.
+"""The ranks of a training, one process each, that publish the same graph at once.
 
 ``python -m tests.support.publishing_ranks TARGET NAME FILE NUM_RANKS``: the file holds the splits
 and the sizes of the id space (``numpy.savez``). Prints what each rank got, a JSON list.
@@ -22,7 +22,7 @@ SECONDS = 60
 def publish(
     target: str, name: str, splits: dict[str, Any], sizes: dict[str, int], begin: Any, answers: Any
 ) -> None:
-    """Be one rank."""
+    """Run one rank."""
     stages = set()
     prepare = MappedGraph.of
 

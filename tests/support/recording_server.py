@@ -1,4 +1,4 @@
-"""``negserve-server``, which also writes down which positions its engine draws at.
+"""``negserve-server`` that also records the positions at which its engine draws.
 
 A line of ``NEGSERVE_TEST_RECORD`` for each call of the engine: seed, first position, number of
 positives.

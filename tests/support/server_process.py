@@ -1,4 +1,4 @@
-"""A real server, as a process of its own."""
+"""A real server in a separate process."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class ServerProcess:
 
     @property
     def resident_bytes(self) -> int:
-        """How much memory it holds now."""
+        """Resident memory, in bytes."""
         return int(self._stat("statm")[1]) * os.sysconf("SC_PAGE_SIZE")
 
     @property
     def busy_seconds(self) -> float:
-        """How much time of all cores it has used."""
+        """Processor time that it has used, in seconds."""
         fields = self._stat("stat")
         return (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK")
 
@@ -45,12 +45,12 @@ class ServerProcess:
         return Path(f"/proc/{self.process.pid}/{name}").read_text().split()
 
     def kill(self) -> None:
-        """End it at once (SIGKILL) and wait until it is gone."""
+        """Kill the server (SIGKILL) and wait until it has ended."""
         self.process.kill()
         self.process.wait(30)
 
     def terminate(self) -> int:
-        """Ask it to end (SIGTERM) and give its exit status."""
+        """Stop the server (SIGTERM) and return its exit status."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(30)
 

@@ -1,4 +1,4 @@
-"""What the ranks of a training have to be given, in the form that loaders of tuples give it."""
+"""The triples that the ranks of a training must receive, as loaders of tuples give them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Pair = Sequence[torch.Tensor]
 
 
 def share(client: Client, epoch: int, start: int = 0, **config: Any) -> list[Pair]:
-    """Read what is left of an epoch, without torch's loaders."""
+    """Read the rest of an epoch, without torch's loaders."""
     config = {"batch_size": BATCH_SIZE, **config}
     stream = client.triples_factory("world").epochs(SAMPLER, EpochConfig(**config))
     stream.load_state_dict({"epoch": epoch, "start": start})

@@ -1,4 +1,4 @@
-"""A TCP proxy that cuts, and silences, what passes through it."""
+"""A TCP proxy that cuts and silences its connections."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _CHUNK = 64 * 1024
 
 @dataclass
 class _Fault:
-    """What happens once so many more bytes have passed from the server to the client."""
+    """An action to take once some more bytes have passed from the server to the client."""
 
     num_bytes: int
     silent: bool
@@ -53,7 +53,7 @@ class _Connection:
 
 
 class TcpProxy:
-    """Passes connections on to a server that can be exchanged, until told to harm them.
+    """Forwards connections to a server that can be exchanged, until told to harm them.
 
     :ivar target: where clients connect to
     :ivar num_connections: how many were accepted
@@ -75,24 +75,24 @@ class TcpProxy:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def lead_to(self, server: str) -> None:
-        """Lead new connections to a server, also after :meth:`silence`."""
+        """Forward new connections to a server, also after :meth:`silence`."""
         with self._lock:
             self._server = server
             self._is_silent = False
 
     def cut_after(self, num_bytes: int, then: Callable[[], object] | None = None) -> None:
-        """Close all connections after so many more bytes to clients; no others are harmed.
+        """Close all connections after some more bytes to clients; later connections are not harmed.
 
         :param then: called between the last byte and the cut
         """
         self._arm(_Fault(num_bytes, False, then))
 
     def silence_after(self, num_bytes: int) -> None:
-        """Like :meth:`silence`, after so many more bytes to clients."""
+        """Like :meth:`silence`, after some more bytes to clients."""
         self._arm(_Fault(num_bytes, True, None))
 
     def silence(self) -> None:
-        """Pass nothing on any more, in no direction, and end nothing: a black hole.
+        """Forward nothing any more, in either direction, and end nothing: a black hole.
 
         New connections are accepted and silent too, until :meth:`lead_to`.
         """
@@ -109,7 +109,7 @@ class TcpProxy:
             connection.drop()
 
     def close(self) -> None:
-        """Close all connections and take no more."""
+        """Close all connections and accept no more."""
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)  # closing alone wakes no accept
         self._listener.close()
@@ -122,7 +122,7 @@ class TcpProxy:
             self._fault = fault
 
     def pass_on(self, data: bytes) -> tuple[bytes, _Fault | None]:
-        """Return what of the data still reaches the client, and the fault that is due after it."""
+        """Return the part of the data that still reaches the client, and the action after it."""
         with self._lock:
             self.num_bytes += len(data)
             fault = self._fault
@@ -135,7 +135,7 @@ class TcpProxy:
             return data[: len(data) + fault.num_bytes], fault
 
     def strike(self, fault: _Fault) -> None:
-        """Let a fault happen."""
+        """Perform an action."""
         if fault.then is not None:
             fault.then()
         if fault.silent:

@@ -1,4 +1,4 @@
-"""A training run as a process of its own, which may be killed at any moment.
+"""A training run in a separate process, which may be killed at any moment.
 
 ``python -m tests.support.trainer TARGET FOLDER RANK WORLD_SIZE``: writes each batch and the state
 after it to a file of the folder, at once or not at all, and prints a line for it; begins after

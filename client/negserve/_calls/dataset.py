@@ -20,7 +20,7 @@ from negserve._protocol.descriptions import SPLIT_NAMES, check_dataset, check_li
 from negserve._protocol.epoch_progress import EpochProgress
 from negserve._protocol.messages import check_equal
 from negserve._protocol.pipelines import ContainsPipeline
-from negserve._protocol.sampler_echo import SamplerEcho
+from negserve._protocol.sampler_answers import SamplerEcho
 from negserve._transport.transport import RetryBudget, Transport
 from negserve.types.config import SamplerConfig
 from negserve.types.dataset import Dataset, Limits

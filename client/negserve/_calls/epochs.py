@@ -10,7 +10,7 @@ from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 import numpy as np
 
 from negserve._protocol.epoch_progress import EpochProgress
-from negserve._protocol.sampler_echo import SamplerEcho
+from negserve._protocol.sampler_answers import SamplerEcho
 from negserve._transport.statuses import ended
 from negserve._transport.transport import RetryBudget, ServerCall, Transport
 from negserve.errors import InvalidRequestError

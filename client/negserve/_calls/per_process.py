@@ -22,14 +22,18 @@ _of_parents: list[object] = []
 class PerProcess(Generic[_T]):
     """A value that is made on first use, and again on first use in a forked process.
 
-    Thread-safe. Once made, reading it costs as much as reading any attribute.
+    Thread-safe. Once made, reading it costs as much as reading any attribute. Pickled and copied
+    without the value.
 
-    :param make: makes the value
+    :param make: makes the value; must not wait for another thread
     """
 
     def __init__(self, make: Callable[[], _T]) -> None:
         self._make = make
         _holders.add(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return PerProcess, (self._make,)
 
     @cached_property
     def value(self) -> _T:

@@ -6,10 +6,9 @@ from collections.abc import Iterable
 
 from numpy.typing import ArrayLike
 
-from negserve._protocol.batch_reader import BatchReader
 from negserve._protocol.messages import check_member
 from negserve._protocol.pipelines import SamplePipeline, concatenate, sample_configuration
-from negserve._protocol.sampler_echo import SamplerEcho
+from negserve._protocol.sampler_answers import BatchReader, SamplerEcho
 from negserve._transport.transport import RetryBudget, ServerCall, Transport
 from negserve.types.config import SamplerConfig
 from negserve.types.corrupted_batch import CorruptedBatch

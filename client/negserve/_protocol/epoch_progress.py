@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from negserve._protocol import messages
-from negserve._protocol.batch_reader import BatchReader, Columns
 from negserve._protocol.messages import (
     check_equal,
     check_ids,
@@ -18,7 +17,7 @@ from negserve._protocol.messages import (
     check_range,
     invalid,
 )
-from negserve._protocol.sampler_echo import SamplerEcho
+from negserve._protocol.sampler_answers import BatchReader, Columns, SamplerEcho
 from negserve.types.config import SamplerConfig
 from negserve.types.dataset import Dataset
 from negserve.types.epoch import EpochBatch, EpochConfig

@@ -25,13 +25,11 @@ SPLITS = {
     "validation": pb.SPLIT_VALIDATION,
     "testing": pb.SPLIT_TESTING,
 }
+#: The kinds by name, which is that of the value: ``pseudotyped`` is ``SAMPLER_KIND_PSEUDO_TYPED``.
 KINDS = {
-    "basic": pb.SAMPLER_KIND_BASIC,
-    "bernoulli": pb.SAMPLER_KIND_BERNOULLI,
-    "pseudotyped": pb.SAMPLER_KIND_PSEUDO_TYPED,
-    "typed": pb.SAMPLER_KIND_TYPED,
-    "degree": pb.SAMPLER_KIND_DEGREE,
-    "mixture": pb.SAMPLER_KIND_MIXTURE,
+    name.removeprefix("SAMPLER_KIND_").replace("_", "").lower(): value
+    for name, value in pb.SamplerKind.items()
+    if value != pb.SAMPLER_KIND_UNSPECIFIED
 }
 FILTER_MODES = {"exact": pb.FILTER_MODE_EXACT, "mask": pb.FILTER_MODE_MASK}
 

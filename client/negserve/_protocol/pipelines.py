@@ -12,8 +12,8 @@ from google.protobuf.message import Message
 from numpy.typing import ArrayLike, NDArray
 
 from negserve._protocol import messages
-from negserve._protocol.batch_reader import BatchReader, Columns
 from negserve._protocol.messages import check_equal, check_flags, check_member
+from negserve._protocol.sampler_answers import BatchReader, Columns
 from negserve.errors import InvalidRequestError
 from negserve.types.config import SamplerConfig
 from negserve.types.corrupted_batch import CorruptedBatch

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from negserve._calls.per_process import PerProcess
 from negserve._calls.sampler_stream import SamplerStream
-from negserve._protocol.sampler_echo import SamplerEcho
+from negserve._protocol.sampler_answers import SamplerEcho
 from negserve._sync.interrupts import held, run_sync
 from negserve._sync.transport import SyncTransport
 from negserve.types.config import SamplerConfig

@@ -19,15 +19,13 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import grpc
 
-from negserve._transport.pem import PemError, read_authorities, read_key_pair
 from negserve._transport.targets import is_on_this_machine, is_unix
 from negserve.errors import CredentialsError
-
-_T = TypeVar("_T")
+from negserve.types.pem import check_authorities, check_certificate
 
 
 def open_channel(library: Any, target: str, options: Sequence[tuple[str, str | int]]) -> Any:
@@ -154,22 +152,22 @@ def _tls() -> grpc.ChannelCredentials | None:
         )
     if not (ca or cert or public):
         return None
-    roots = _pem(read_authorities, "NEGSERVE_CA_FILE") if ca else None
-    chain, private_key = (
-        _pem(read_key_pair, "NEGSERVE_CERT_FILE", "NEGSERVE_KEY_FILE") if cert else (None, None)
-    )
+    roots = private_key = chain = None
+    if ca:
+        roots = _read("NEGSERVE_CA_FILE", ca)
+        try:
+            check_authorities(ca)
+        except ValueError as error:
+            raise CredentialsError(f"NEGSERVE_CA_FILE={ca}: {error}") from error
+    if cert:
+        chain, private_key = _read("NEGSERVE_CERT_FILE", cert), _read("NEGSERVE_KEY_FILE", key)
+        try:
+            check_certificate(cert, key)
+        except ValueError as error:
+            raise CredentialsError(
+                f"NEGSERVE_CERT_FILE={cert} and NEGSERVE_KEY_FILE={key}: {error}"
+            ) from error
     return grpc.ssl_channel_credentials(roots, private_key, chain)
-
-
-def _pem(read: Callable[..., _T], *variables: str) -> _T:
-    paths = {variable: Path(_variable(variable)) for variable in variables}
-    try:
-        return read(*paths.values())
-    except PemError as error:
-        files = " and ".join(
-            f"{name}={path}" for name, path in paths.items() if path in error.files
-        )
-        raise CredentialsError(f"{files} {error}") from error
 
 
 def _variable(name: str) -> str:

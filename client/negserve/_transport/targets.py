@@ -6,11 +6,13 @@ import re
 from collections.abc import Sequence
 
 from negserve.errors import InvalidRequestError
-from negserve.types.address import FORM, is_loopback, parse_address, shown
+from negserve.types.address import FORM, is_loopback, parse_address
 
 #: gRPC's own names for ways to resolve an address.
 _RESOLVERS = frozenset({"dns", "ipv4", "ipv6", "unix", "unix-abstract", "vsock", "xds"})
 _UNIX = ("unix:", "unix-abstract:")
+#: Characters of a target that an error repeats.
+_MOST_SHOWN = 200
 _LISTS = re.compile(r"^(ipv4:|ipv6:|dns:(///?)?)")
 
 
@@ -55,12 +57,12 @@ def checked_targets(target: str | Sequence[str]) -> tuple[str, ...]:
 
 def _check(target: str) -> None:
     if not isinstance(target, str):
-        raise InvalidRequestError(f"target {shown(target)} is not a string; {FORM}")
+        raise InvalidRequestError(f"target {_shown(target)} is no text; {FORM}")
     if not target:
         raise InvalidRequestError(f"target is empty; {FORM}")
     if any(character.isspace() or not character.isprintable() for character in target):
         raise InvalidRequestError(
-            f"target {shown(target)} has a blank or a control character; {FORM}; "
+            f"target {_shown(target)} has a blank or a control character; {FORM}; "
             f"several targets are a list, not one text"
         )
     resolver, _, rest = target.partition(":")
@@ -70,10 +72,15 @@ def _check(target: str) -> None:
     ):
         return
     try:
-        parse_address(target)
+        parse_address(target, least_port=1)
     except ValueError as error:
         hint = " (NEGSERVE_CA_FILE or NEGSERVE_TLS=1 turn TLS on)" if "://" in target else ""
-        raise InvalidRequestError(f"target {shown(target)} {error}{hint}") from None
+        raise InvalidRequestError(f"target {_shown(target)}: {error}{hint}") from None
+
+
+def _shown(text: str) -> str:
+    """Quote a target, without the end of a long one."""
+    return repr(text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}...")
 
 
 def is_unix(target: str) -> bool:

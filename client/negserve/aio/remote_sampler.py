@@ -7,7 +7,7 @@ import asyncio
 from numpy.typing import ArrayLike
 
 from negserve._calls.sampler_stream import SamplerStream
-from negserve._protocol.sampler_echo import SamplerEcho
+from negserve._protocol.sampler_answers import SamplerEcho
 from negserve.aio.transport import AsyncTransport
 from negserve.types.config import SamplerConfig
 from negserve.types.corrupted_batch import CorruptedBatch

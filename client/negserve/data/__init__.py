@@ -1,6 +1,6 @@
 """Epochs for PyTorch: a dataset and a loader over :class:`negserve.EpochStream`. Needs torch."""
 
-from negserve._terminal.extras import needing
+from negserve.terminal.extras import needing
 
 with needing("negserve.data", "negserve[client]"):
     from negserve.data.triple_batch import CompactTripleBatch, TripleBatch

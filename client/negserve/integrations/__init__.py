@@ -1,1 +1,1 @@
-"""Adapters to other libraries, each of which needs that library; no adapter knows another."""
+"""Adapters to other libraries; each needs that library, and none imports another adapter."""

@@ -1,4 +1,4 @@
-"""The graph that a trainer holds, on a server."""
+"""A trainer's graph, found on a server or published there."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from negserve._calls.client import DEFAULT_TARGET
+from negserve._calls.per_process import PerProcess
 from negserve._calls.publish import Restoration
 from negserve._graph.mapped_graph import MappedGraph
 from negserve._sync.client import Client
@@ -27,11 +28,11 @@ from negserve.errors import (
 
 @dataclass(frozen=True, slots=True)
 class OpenGraph:
-    """A dataset of a server.
+    """A dataset of a server that matches a trainer's graph.
 
     :ivar factory: the dataset
-    :ivar inverted: whether the trainer's relation ids are those of PyKEEN's inverse triples: 2 r
-        for relation r of the dataset, 2 r + 1 for its inverse
+    :ivar inverted: whether the trainer's relation ids include PyKEEN's inverse triples: 2 r for
+        relation r of the dataset, 2 r + 1 for its inverse
     """
 
     factory: RemoteTriplesFactory
@@ -39,10 +40,9 @@ class OpenGraph:
 
 
 class RemoteGraph:
-    """The graph of mapped triples, on a server that has it or takes it.
+    """The graph of some mapped triples, on a server that has it or accepts it.
 
-    Nothing is sent before the first :meth:`open`. Thread-safe; pickled as not
-    opened.
+    Nothing is sent before the first :meth:`open`. Thread-safe; a pickled copy is not opened.
 
     :param mapped_triples: integer ids of the training triples, shape (n, 3)
     :param num_entities: size of the entity id space; None for that of the dataset
@@ -50,8 +50,8 @@ class RemoteGraph:
     :param target: ``HOST:PORT`` or ``unix:PATH``, or several of replicas; None for the
         environment variable ``NEGSERVE_TARGET``, and without it for ``127.0.0.1:7733``
     :param dataset: name on the server; None to find it by its fingerprint, or else to publish it
-    :param splits: the splits that are needed, if the server has the graph with and without them
-    :param with_relations: whether relations are replaced, which needs the inverse ones too
+    :param splits: required splits, if the server has this graph both with and without them
+    :param with_relations: whether relations are replaced, which requires the inverse relations
     :param timeout: as for :class:`negserve.Client`
     :param patience: as for :class:`negserve.Client`
     :raises InvalidRequestError: if there are no triples, or ids outside the id space
@@ -73,7 +73,7 @@ class RemoteGraph:
         if target is None:
             target = os.environ.get("NEGSERVE_TARGET", DEFAULT_TARGET)
         self.dataset = dataset
-        # Wrong options are refused here, although nothing is sent.
+        # Illegal options are refused here, before anything is sent.
         self._client = Client(target, timeout=timeout, patience=patience)
         self.targets = self._client.targets
         self._splits = tuple(splits)
@@ -85,14 +85,14 @@ class RemoteGraph:
         self._set_up()
 
     def _set_up(self) -> None:
-        self._lock = threading.Lock()
-        self._process = os.getpid()
+        # A lock that another thread holds during a fork would stay locked in the child.
+        self._lock = PerProcess(threading.Lock)
         self._open: OpenGraph | None = None
         weakref.finalize(self, self._client.close)
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
-        for name in ("_lock", "_process", "_open"):
+        for name in ("_lock", "_open"):
             del state[name]
         return state
 
@@ -102,23 +102,19 @@ class RemoteGraph:
 
     @property
     def key(self) -> tuple[object, ...]:
-        """What tells whether two of them are the same."""
+        """Equal for equal graphs."""
         return self.targets, self.dataset, self._graph.split_fingerprints["training"]
 
     def open(self) -> OpenGraph:
-        """Return the dataset, which only the first call looks for.
+        """Return the dataset, which the first call finds or publishes.
 
         :raises FingerprintMismatchError: if the dataset of that name is another graph
-        :raises UnknownDatasetError: if there is none of that name, or none was named, the server
-            has no such graph and does not take it either
+        :raises UnknownDatasetError: if there is no dataset of that name; without a name, if the
+            server neither has the graph nor accepts it
         :raises InvalidRequestError: if the dataset lacks one of the splits
-        :raises NegserveError: typed by what the server said
+        :raises NegserveError: for any other error of the server
         """
-        if self._process != os.getpid():
-            # A lock that another thread held when the process was forked stays locked here.
-            self._lock = threading.Lock()
-            self._process = os.getpid()
-        with self._lock:
+        with self._lock.value:
             if self._open is None:
                 found = self._find() if self.dataset is None else self._named(self.dataset)
                 self._check_splits(found.factory)
@@ -128,7 +124,7 @@ class RemoteGraph:
     def _check_splits(self, factory: RemoteTriplesFactory) -> None:
         """Refuse a filter over splits that the server does not have.
 
-        :raises InvalidRequestError: saying how it gets them
+        :raises InvalidRequestError: saying how to bring them to the server
         """
         lacking = [split for split in self._splits if split not in factory.split_fingerprints]
         if lacking:
@@ -155,7 +151,7 @@ class RemoteGraph:
             f"{self._client.target}: dataset {factory.name!r} is another graph: its training split "
             f"has {factory.num_triples} triples, {factory.num_entities} entities and "
             f"{factory.num_relations} relations, fingerprint {expected}; mapped_triples have "
-            f"{self._size()}, fingerprint {value}; name the dataset of these triples, or none",
+            f"{self._size()}, fingerprint {value}; name another dataset, or none",
             reason="FINGERPRINT_MISMATCH",
             metadata={"dataset": factory.name, "value": value, "limit": expected},
         )
@@ -166,25 +162,25 @@ class RemoteGraph:
             try:
                 factory = self._client.triples_factory(name)
             except UnknownDatasetError:
-                continue  # gone since it was listed
+                continue  # removed since it was listed
             for found in self._matches(factory):
                 if set(self._splits) <= set(factory.split_fingerprints):
                     return found
                 without_splits = without_splits or found
         if without_splits is not None:
-            return without_splits  # it will be told what it lacks
+            return without_splits  # open() says which splits it lacks
         graph = self._without_inverses or self._graph
         fingerprint = graph.split_fingerprints["training"]
         try:
-            # Its columns are those of PyKEEN: there is nothing to doubt.
+            # PyKEEN fixes the order of the columns, so they can't be swapped.
             factory = self._client.publish(
                 f"mapped-triples-{fingerprint[:16]}", replace(graph, doubt=None)
             )
         except NotAllowedError as error:
             raise UnknownDatasetError(
                 f"{self._client.target}: no dataset has these training triples ({self._size()}, "
-                f"fingerprint {fingerprint}), and the server takes none; serve the files that the "
-                f"ids are from, or run the server with --allow-publish",
+                f"fingerprint {fingerprint}), and the server accepts none; serve the files that "
+                f"the ids were made from, or run the server with --allow-publish",
                 reason="UNKNOWN_DATASET",
                 metadata={"value": fingerprint},
             ) from error
@@ -205,7 +201,7 @@ class RemoteGraph:
                 )
             if factory.split_fingerprints["training"] == graph.split_fingerprints["training"]:
                 if factory.fingerprint == graph.fingerprint:
-                    # Whoever published it: what a replica has lost, it gets from here.
+                    # No matter who published it: this client can restore it on a replica.
                     factory.keep_restorable(Restoration(factory.name, graph.fingerprint, graph, {}))
                 yield OpenGraph(factory, inverted)
 
@@ -218,7 +214,7 @@ class RemoteGraph:
 
 
 def without_inverses(graph: MappedGraph) -> MappedGraph | None:
-    """Undo PyKEEN's ``create_inverse_triples``; None for a graph that it has not made."""
+    """Undo PyKEEN's ``create_inverse_triples``; None for a graph without inverse triples."""
     triples = graph.splits["training"]
     inverse = triples[:, 1] % 2 == 1
     if graph.num_relations % 2 or 2 * np.count_nonzero(inverse) != len(triples):

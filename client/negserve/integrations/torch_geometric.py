@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from negserve._terminal.extras import needing
 from negserve.errors import InvalidRequestError
 from negserve.integrations.unmasked import check_unmasked
 from negserve.sampling import NegativeSampler
+from negserve.terminal.extras import needing
 
 with needing("negserve.integrations.torch_geometric", "torch-geometric"):
     import torch
@@ -15,7 +15,7 @@ with needing("negserve.integrations.torch_geometric", "torch-geometric"):
 
 
 class NegativeEdges(NamedTuple):
-    """Negatives of b edges, k each; the k of an edge are consecutive.
+    """Negatives of b edges, k each; the k negatives of an edge are consecutive.
 
     :ivar edge_index: heads and tails, int64, shape (2, b * k)
     :ivar edge_type: relations, int64, shape (b * k,)
@@ -36,11 +36,11 @@ def negative_edges(
 ) -> NegativeEdges:
     """Draw negatives of edges.
 
-    :param sampler: of k negatives per positive, over the graph that has these ids
+    :param sampler: draws k negatives per positive, over the graph that has these ids
     :param edge_index: heads and tails, integer, shape (2, b), any device
     :param edge_type: relations, integer, shape (b,), same device
-    :param position: of the first edge; None to go on where the last call ended
-    :return: on the device of the edges
+    :param position: position of the first edge; None to continue after the last call
+    :return: negatives on the device of the edges
     :raises InvalidRequestError: for other shapes, or ids outside the graph
     """
     if edge_index.ndim != 2 or len(edge_index) != 2 or edge_type.shape != edge_index.shape[1:]:
@@ -60,16 +60,16 @@ def negative_edges(
 class RemoteSampling(KGEModel):  # type: ignore[misc]  # it has no types
     """Mix-in: a knowledge graph model of PyG whose loss draws its negatives from a sampler.
 
-    ``class SampledTransE(RemoteSampling, TransE): ...`` is all; ``loader``, ``loss`` and ``test``
-    are PyG's. With models whose loss compares positives and negatives one by one (TransE,
-    DistMult) the sampler has to draw one per positive. PyG has no mask: where filtering leaves a
+    Define ``class SampledTransE(RemoteSampling, TransE): ...``; ``loader``, ``loss`` and ``test``
+    are PyG's. Models whose loss compares positives and negatives one by one (TransE, DistMult)
+    need a sampler with one negative per positive. PyG has no mask: where filtering leaves a
     positive no legal value, its negatives are drawn without filter.
 
-    :param args: of the model
-    :param negative_sampler: over the graph that has the model's ids
-    :param kwargs: of the model
+    :param args: arguments of the model
+    :param negative_sampler: a sampler over the graph that has the model's ids
+    :param kwargs: keyword arguments of the model
     :raises InvalidRequestError: if the sampler's graph has another number of entities or
-        relations than the model, or its mask could not be ignored
+        relations than the model, or the sampler's mask can't be ignored
     """
 
     def __init__(self, *args: Any, negative_sampler: NegativeSampler, **kwargs: Any) -> None:
@@ -78,7 +78,7 @@ class RemoteSampling(KGEModel):  # type: ignore[misc]  # it has no types
         ours = (negative_sampler.num_entities, negative_sampler.num_relations)
         if (self.num_nodes, self.num_relations) != ours:
             raise InvalidRequestError(
-                f"the model has {self.num_nodes} nodes and {self.num_relations} relations, the "
+                f"the model has {self.num_nodes} nodes and {self.num_relations} relations, but the "
                 f"sampler's graph {ours[0]} and {ours[1]}; both need the same ids"
             )
         self.negative_sampler = negative_sampler
@@ -87,11 +87,11 @@ class RemoteSampling(KGEModel):  # type: ignore[misc]  # it has no types
     def random_sample(
         self, head_index: torch.Tensor, rel_type: torch.Tensor, tail_index: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Draw negatives; what a model's loss calls.
+        """Draw negatives; called by a model's loss.
 
-        :param head_index: ids of b triples, shape (b,)
-        :param rel_type: likewise
-        :param tail_index: likewise
+        :param head_index: head ids of b triples, shape (b,)
+        :param rel_type: relation ids, shape (b,)
+        :param tail_index: tail ids, shape (b,)
         :return: heads, relations and tails of the negatives, int64, shape (b * k,)
         """
         edges = torch.stack([head_index, tail_index])

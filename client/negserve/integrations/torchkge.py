@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from negserve._terminal.extras import needing
 from negserve.errors import InvalidRequestError
 from negserve.integrations.unmasked import check_unmasked
 from negserve.sampling import NegativeSampler, TriplesFactory, get_negative_sampler_cls
 from negserve.sampling.positions import Positions
+from negserve.terminal.extras import needing
 
 with needing("negserve.integrations.torchkge", "torchkge"):
     import torch
@@ -30,13 +30,13 @@ class RemoteNegativeSampler(TorchKgeNegativeSampler):  # type: ignore[misc]  # i
     :param kg_val: validation graph, for ``corrupt_kg(which="val")``
     :param kg_test: test graph, for ``corrupt_kg(which="test")``
     :param n_neg: negatives per positive, k
-    :param graph: the same graph on a server, or in process
+    :param graph: the same graph, on a server or in process
     :param sampler: kind of negatives, by name or class of :mod:`negserve.sampling`
     :param filtered: whether known triples are never drawn
-    :param options: further ones of that sampler, as ``seed``, ``filter_splits``, ``candidates``,
-        ``rank`` and ``world_size``
-    :raises InvalidRequestError: if ``kg`` is another graph than ``graph``, for options whose
-        mask TorchKGE could not take, or for a scheme that replaces relations
+    :param options: further options of that sampler, such as ``seed``, ``filter_splits``,
+        ``candidates``, ``rank`` and ``world_size``
+    :raises InvalidRequestError: if ``kg`` is not the graph ``graph``, for options with a mask,
+        which TorchKGE does not support, or for a scheme that replaces relations
     """
 
     def __init__(
@@ -55,29 +55,29 @@ class RemoteNegativeSampler(TorchKgeNegativeSampler):  # type: ignore[misc]  # i
         for of in (kg, kg_val, kg_test):
             if of is not None and (of.n_ent, of.n_rel) != (graph.num_entities, graph.num_relations):
                 raise InvalidRequestError(
-                    f"the knowledge graph has {of.n_ent} entities and {of.n_rel} relations, "
+                    f"the knowledge graph has {of.n_ent} entities and {of.n_rel} relations, but "
                     f"{graph!r} has {graph.num_entities} and {graph.num_relations}; {_REMEDY}"
                 )
         triples = torch.stack([kg.head_idx, kg.relations, kg.tail_idx], dim=1)
         num_unknown = int((~graph.contains(triples.cpu().numpy(), ["training"])).sum())
         if num_unknown:
             raise InvalidRequestError(
-                f"{num_unknown} of {len(triples)} facts of the knowledge graph are no training "
+                f"{num_unknown} of {len(triples)} facts of the knowledge graph are not training "
                 f"triples of {graph!r}; {_REMEDY}"
             )
         self._graph = graph
         self._cls = get_negative_sampler_cls(sampler)
         self._options = {"filtered": filtered, **options}
-        # TorchKGE's own loops ask one sampler for different numbers of negatives, of the same
-        # positives: all of them count together.
+        # TorchKGE's own loops ask one sampler for different numbers of negatives of the same
+        # positives: all of these samplers share one counter of positions.
         self._positions = Positions(1, options.get("rank"), options.get("world_size"))
         self._samplers: dict[int, NegativeSampler] = {}
         first = self._sampler(n_neg)
         check_unmasked(first, _LIBRARY)
         if "relation" in first.corruption_scheme:
             raise InvalidRequestError(
-                f"corruption_scheme={first.corruption_scheme}; TorchKGE takes replaced heads and "
-                f"tails only"
+                f"corruption_scheme={first.corruption_scheme}; TorchKGE supports replaced heads "
+                f"and tails only"
             )
 
     def _sampler(self, n_neg: int) -> NegativeSampler:
@@ -86,13 +86,13 @@ class RemoteNegativeSampler(TorchKgeNegativeSampler):  # type: ignore[misc]  # i
         return self._samplers[n_neg]
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the place, as :meth:`negserve.sampling.NegativeSampler.state_dict` does."""
+        """Return the positions, as :meth:`negserve.sampling.NegativeSampler.state_dict` does."""
         return self._positions.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state of :meth:`state_dict`.
+        """Resume from a state of :meth:`state_dict`.
 
-        :raises InvalidRequestError: if the state is none, or in a worker of a DataLoader
+        :raises InvalidRequestError: if it is not such a state, or in a worker of a DataLoader
         """
         self._positions.load_state_dict(state)
 
@@ -103,14 +103,15 @@ class RemoteNegativeSampler(TorchKgeNegativeSampler):  # type: ignore[misc]  # i
         relations: torch.Tensor | None = None,
         n_neg: int | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Draw negatives of a batch, at the positions after those of the call before.
+        """Draw negatives of a batch, at the positions after those of the previous call.
 
-        :param heads: ids, integer, shape (b,), any device
-        :param tails: likewise
-        :param relations: likewise; needed, though TorchKGE's interface makes it optional
+        :param heads: head ids, integer, shape (b,), any device
+        :param tails: tail ids, integer, shape (b,), any device
+        :param relations: relation ids, integer, shape (b,), any device; required, although
+            TorchKGE's interface makes it optional
         :param n_neg: negatives per positive, k; None for that of the sampler
         :return: heads and tails of the negatives, int64, shape (k * b,), on the device of the
-            heads: first one negative of each positive, then the next one of each
+            heads: the first negative of each positive, then the second of each, and so on
         :raises InvalidRequestError: without relations, or for ids outside the graph
         """
         if relations is None:

@@ -1,4 +1,4 @@
-"""Which samplers serve a library that knows no mask."""
+"""Check that a sampler suits a library without masks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from negserve.sampling import NegativeSampler
 
 
 def check_unmasked(sampler: NegativeSampler, library: str) -> None:
-    """Refuse a sampler whose mask can't be ignored, because the library takes none.
+    """Refuse a sampler whose mask can't be ignored.
 
     :raises InvalidRequestError: for a sampler that masks known triples, is distinct or shares
         values by chunks
@@ -20,6 +20,6 @@ def check_unmasked(sampler: NegativeSampler, library: str) -> None:
     for name, (value, is_masked) in masks.items():
         if is_masked:
             raise InvalidRequestError(
-                f"{name}={value!r} marks what is no negative by a mask, for which {library} has no "
-                f"place; leave it at its default"
+                f"{name}={value!r} marks invalid negatives by a mask, which {library} does not "
+                f"support; leave it at its default"
             )

@@ -1,4 +1,4 @@
-"""From compact batches to whole triples, on the device of the positives."""
+"""Expansion of compact batches to whole triples, on the device of the positives."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _SIGNED = {1: np.int8, 2: np.int16, 4: np.int32}
 
 
 def _to_device(ids: NDArray[np.unsignedinteger], device: torch.device) -> torch.Tensor:
-    """Move unsigned ids to a device as int64, in their narrow width if it is another one."""
+    """Move unsigned ids to a device in their narrow width, and widen them to int64 there."""
     if device.type == "cpu":
         return torch.from_numpy(ids.astype(np.int64))
-    # torch computes little with unsigned types: travel as signed, widen there.
+    # torch has few operations on unsigned types: ids travel as signed ones and are widened there.
     width = ids.dtype.itemsize
     signed = torch.from_numpy(ids.copy().view(_SIGNED[width])).to(device, non_blocking=True)
     return torch.bitwise_and(signed.to(torch.int64), 2 ** (8 * width) - 1)
@@ -33,16 +33,16 @@ def rebuild(
     """Rebuild whole negatives from tensors on one device.
 
     :param positives: int64, shape (n, 3)
-    :param replaced: new values, int64, shape (rows, k): a row a positive, or one a chunk
+    :param replaced: new values, int64, shape (rows, k): one row for each positive, or each chunk
     :param head_counts: int64, shape (n,)
     :param relation_counts: int64, shape (n,); None where no relation is replaced
-    :param position: of the first positive
-    :param chunk_size: how many consecutive positions share a row
+    :param position: position of the first positive
+    :param chunk_size: number of consecutive positions that share a row
     :return: int64, shape (n, k, 3)
     """
     device = positives.device
     if chunk_size > 1:
-        # The narrow rows have travelled once each; they are repeated where the positives are.
+        # Each row was transferred once; it is repeated on the device.
         first = position % chunk_size
         rows = torch.arange(first, first + len(positives), device=device) // chunk_size
         replaced = replaced[rows]
@@ -50,7 +50,7 @@ def rebuild(
     head_end = head_counts.unsqueeze(1)
     is_head = j < head_end
     heads, relations, tails = (positives[:, column, None] for column in range(3))
-    # Written where they belong at once: copies in between take as long as all else.
+    # Written directly into the result: intermediate copies would double the time.
     negatives = torch.empty((*replaced.shape, 3), dtype=torch.int64, device=device)
     torch.where(is_head, replaced, heads, out=negatives[..., 0])
     if relation_counts is None:
@@ -66,8 +66,7 @@ def rebuild(
 def expand(batch: CorruptedBatch, positives: torch.Tensor) -> torch.Tensor:
     """Rebuild whole negatives.
 
-    :param batch: compact form of n positives, k negatives each, with values of their own or
-        shared by chunks
+    :param batch: compact form of n positives with k negatives each; chunks may share values
     :param positives: int64, shape (n, 3), any device
     :return: int64, shape (n, k, 3), on the device of the positives
     """

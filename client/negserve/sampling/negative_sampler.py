@@ -1,4 +1,4 @@
-"""The negative sampler's API, that of PyKEEN."""
+"""The base class of negative samplers, with PyKEEN's API."""
 
 from __future__ import annotations
 
@@ -15,24 +15,25 @@ from negserve.sampling.expansion import expand
 from negserve.sampling.options import checked_filter_splits
 from negserve.sampling.positions import Positions
 from negserve.sampling.protocol import TriplesFactory
-from negserve.types.config import FilterMode, Kind, Slot, Split
+from negserve.types.config import FilterMode, Slot, Split
 from negserve.types.corrupted_batch import CorruptedBatch
+from negserve.types.kinds import Kind
 
 _SUFFIX = "NegativeSampler"
 
 
 def _check_factory(triples_factory: object) -> None:
-    """Refuse by name what draws no negatives, such as the graphs of other libraries.
+    """Refuse an object that can't draw negatives, such as another library's graph, by its type.
 
-    :raises InvalidRequestError: saying how they come to a server
+    :raises InvalidRequestError: saying how to bring that graph to a server
     """
     opens = getattr(triples_factory, "open_sampler", None)
     if opens is None or iscoroutinefunction(opens):
         kind = type(triples_factory)
         raise InvalidRequestError(
             f"triples_factory is a {kind.__module__}.{kind.__qualname__}; give a graph of "
-            f"negserve: negserve.Client(target).triples_factory(name) of one that is served, or "
-            f".publish(name, graph) of one that you hold"
+            f"negserve: negserve.Client(target).triples_factory(name) for one on a server, or "
+            f".publish(name, graph) for one that you have"
         )
 
 
@@ -41,37 +42,37 @@ class NegativeSampler(ABC):
 
     Thread-safe; picklable.
 
-    A sampler that is not told the position counts: from 0 in the training process of rank 0, and
-    from elsewhere in each other rank, worker of a DataLoader, epoch of a worker, and copy in
-    another process. So no two of them draw at the same position, and every run draws the same.
-    Copies within a process count on together. ``docs/training.md``, *Positions*, says more.
+    Without explicit positions, a sampler counts: from 0 in the training process of rank 0, and
+    from other, separate positions in each further rank, worker of a DataLoader, epoch of a worker,
+    and copy in another process. So no two of them draw at the same position, and every run draws
+    the same. Copies within a process share one counter. See ``docs/training.md``, *Positions*.
 
     :param triples_factory: the graph, remote or in process
     :param num_negs_per_pos: negatives per positive, k; None for 1
-    :param filtered: whether known triples are told apart, exactly; there are always
-        ``num_negs_per_pos`` negatives
+    :param filtered: whether to filter known triples, exactly; there are ``num_negs_per_pos``
+        negatives in any case
     :param filter_splits: with ``filtered``, the splits whose triples count as known; None for
-        ``training``. To train, no others: see :class:`negserve.LeakageWarning`
-    :param filter_mode: with ``filtered``, what becomes of known triples: ``exact`` (they are
-        never drawn) or ``mask`` (they are drawn, and the mask is False for each of them, as
-        PyKEEN does it, but without error)
+        ``training``. For training use no other split: see :class:`negserve.LeakageWarning`
+    :param filter_mode: with ``filtered``, how to treat known triples: ``exact`` (they are never
+        drawn) or ``mask`` (they are drawn, and the mask is False for each of them, as in PyKEEN,
+        but exactly)
     :param seed: key of the generator; samplers of one seed draw equal negatives
     :param corruption_scheme: the slots that may be replaced
-    :param candidates: entity ids that may be drawn, any order, shape (m,); None for all
-    :param distinct: whether the values of a positive and slot are pairwise different. Where
-        there are fewer than k legal ones, others fill up, and the mask is False for them
-    :param chunk_size: above 1, how many consecutive positions share one set of k values, so
-        that a model scores a positive against few entities. The mask tells each positive which
-        of them do not suit it: the original and, if ``filtered``, what is known
+    :param candidates: the only entity ids that may be drawn, any order, shape (m,); None for all
+    :param distinct: whether the values of a positive and slot are pairwise different. Where fewer
+        than k legal values exist, other values fill the rest, and the mask is False for these
+    :param chunk_size: if above 1, how many consecutive positions share one set of k values, so
+        that a model scores few entities. The mask is False where such a value is no negative of a
+        positive: its own value, and with ``filtered`` a known triple
     :param log_q: whether :attr:`negserve.CorruptedBatch.log_q` of :meth:`sample_compact` holds
-        the log probability of each negative, as corrections of sampled losses need it
-    :param rank: which rank of a training this is; None for torch.distributed's where it is
-        initialised, else that of the launcher's variables (``RANK``, MPI's, SLURM's), else 0
-    :param world_size: how many ranks there are; given and left out together with ``rank``
-    :raises ValueError: for an option that is not legal, or a combination that has no meaning;
-        ``docs/sampling.md`` lists them
-    :raises LeakageWarning: where Python is told to raise it, for a filter over validation or
-        testing triples; for evaluation ignore it
+        the log probability of each negative, for the correction of sampled losses
+    :param rank: this rank of the training; None for torch.distributed's if initialised, else that
+        of the launcher's environment variables (``RANK``, MPI's, SLURM's), else 0
+    :param world_size: number of ranks; give it if and only if ``rank`` is given
+    :raises ValueError: for an illegal option or a meaningless combination; ``docs/sampling.md``
+        lists them
+    :raises LeakageWarning: for a filter over validation or testing triples, where Python turns
+        warnings into errors; for evaluation ignore it
     """
 
     #: The default strategy for optimizing the sampler's hyper-parameters.
@@ -100,7 +101,7 @@ class NegativeSampler(ABC):
         world_size: int | None = None,
     ) -> None:
         _check_factory(triples_factory)
-        # Wrong ranks are refused before the server is asked.
+        # Checked before the server is asked.
         self._positions = Positions(chunk_size, rank, world_size)
         self.triples_factory = triples_factory
         self.num_negs_per_pos = 1 if num_negs_per_pos is None else num_negs_per_pos
@@ -133,7 +134,7 @@ class NegativeSampler(ABC):
             )
 
     def _kind_options(self) -> Mapping[str, Any]:
-        """Return what the kind adds to the configuration: fields of ``SamplerConfig``."""
+        """Return the kind's own fields of ``SamplerConfig``."""
         return {}
 
     def __repr__(self) -> str:
@@ -159,7 +160,7 @@ class NegativeSampler(ABC):
 
     @property
     def position(self) -> int:
-        """Position that the next call without an explicit one begins at; may be set."""
+        """Position at which the next call without an explicit one begins; may be set."""
         return self._positions.position
 
     @position.setter
@@ -167,22 +168,22 @@ class NegativeSampler(ABC):
         self._positions.position = position
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the place of the sampler, to be kept with the model's checkpoint.
+        """Return the sampler's positions, to be saved with the model's checkpoint.
 
-        Integers, and a list of them. The same on every rank, if all ranks have drawn as much: one
-        rank may keep it for all.
+        Integers and a list of integers. Equal on all ranks that have drawn equally often, so one
+        rank may save it for all.
 
         :raises ValueError: in a worker of a DataLoader
         """
         return self._positions.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state of :meth:`state_dict`, in this process and in workers started later.
+        """Resume from a state of :meth:`state_dict`, in this process and in workers started later.
 
-        What was drawn after that state is drawn again, and equally. Workers go on behind all
+        Draws made after that state are repeated, with equal results. Workers start after all passes
         that workers had begun.
 
-        :raises ValueError: if the state is none, or in a worker of a DataLoader
+        :raises ValueError: if it is not such a state, or in a worker of a DataLoader
         """
         self._positions.load_state_dict(state)
 
@@ -193,8 +194,8 @@ class NegativeSampler(ABC):
 
         :param positive_batch: integer ids, shape (\*batch, 3), any device; they need not be
             triples of the graph
-        :param position: position of the first positive; None continues where the last such
-            call ended, so that two calls differ
+        :param position: position of the first positive; None to continue after the last call
+            without a position, so that two calls differ
         :return: the negatives, int64, shape (\*batch, k, 3), and a mask, bool, shape
             (\*batch, k): True where valid; both on the device of the batch. The mask is None
             unless the sampler filters, is distinct or shares values by chunks. It is False
@@ -213,12 +214,12 @@ class NegativeSampler(ABC):
     def sample_compact(
         self, positive_batch: torch.Tensor, position: int | None = None
     ) -> CorruptedBatch:
-        r"""Generate negatives without whole triples, as :meth:`sample` draws them.
+        r"""Generate the negatives of :meth:`sample` without whole triples.
 
-        The values, and the log probabilities if ``log_q`` is set;
+        The batch holds the new values, and log probabilities if ``log_q`` is set;
         :func:`negserve.sampling.expand` rebuilds the triples.
 
-        :param positive_batch: integer ids, shape (\*batch, 3), taken as n rows
+        :param positive_batch: integer ids, shape (\*batch, 3), flattened to n rows
         :param position: as in :meth:`sample`
         :raises ValueError: as in :meth:`sample`
         """
@@ -258,10 +259,10 @@ class NegativeSampler(ABC):
     def filter_negative_triples(
         self, negative_batch: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        r"""Filter all proposed negatives that are known, exactly.
+        r"""Remove known triples from proposed negatives, exactly.
 
         Only needed for negatives from elsewhere: with ``filtered=True``, :meth:`sample`
-        returns none that is known, or masks it.
+        returns no known triple, or masks it.
 
         :param negative_batch: integer ids, shape (\*batch, 3)
         :return: the triples that are not known, shape (m, 3), and a mask, bool, shape
@@ -280,5 +281,5 @@ class NegativeSampler(ABC):
         return negative_batch[mask], mask
 
     def close(self) -> None:
-        """Return back what is held on the server."""
+        """Release the server's resources."""
         self._sampler.close()

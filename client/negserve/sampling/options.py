@@ -12,7 +12,7 @@ from negserve.types.config import FilterMode, Slot, Split
 
 
 class SamplerOptions(TypedDict, total=False):
-    """Keyword arguments of :class:`negserve.sampling.NegativeSampler`, which says what they do."""
+    """Keyword arguments of :class:`negserve.sampling.NegativeSampler`, documented there."""
 
     filter_splits: Sequence[Split] | None
     filter_mode: FilterMode
@@ -29,11 +29,11 @@ class SamplerOptions(TypedDict, total=False):
 def checked_filter_splits(
     filter_splits: Sequence[Split] | None, filtered: bool
 ) -> tuple[Split, ...]:
-    """Return the splits of a sampler's filter.
+    """Return the splits of a sampler's filter; none without a filter.
 
     :param filter_splits: None for ``training``
-    :raises InvalidRequestError: for splits without a filter, or a filter without splits: either
-        way nothing would be filtered
+    :raises InvalidRequestError: for splits without a filter, or a filter without splits: both
+        would filter nothing
     """
     splits: tuple[Split, ...] = ("training",) if filter_splits is None else tuple(filter_splits)
     if filtered and not splits:

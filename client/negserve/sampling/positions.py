@@ -1,4 +1,4 @@
-"""Positions of positives, none of them twice, in any number of ranks, workers and copies."""
+"""Unique positions of positives, for any number of ranks, workers and copies of a sampler."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from torch.utils.data import get_worker_info
 from negserve.errors import InvalidRequestError
 from negserve.sampling.ranks import Rank, checked_rank, distributed_rank, launched_rank
 
-#: A DataLoader may have as many workers.
+#: Most workers of a DataLoader.
 MAX_NUM_WORKERS = 1024
-#: As many ranks may count by themselves.
+#: Most ranks without explicit positions.
 MAX_WORLD_SIZE = 2**12
 
-# A position is a rank (12 bits), a lane (11 bits) and a number (41 bits). Lane 0 is that of the
-# training process, lane i + 1 that of worker i, which divides it among its passes. The lanes that
-# are left are divided among the copies of the sampler in other processes.
+# A position is a rank (12 bits), a lane (11 bits) and a number (41 bits). The training process has
+# lane 0; worker i has lane i + 1, divided among its passes. The remaining lanes are divided among
+# the copies of the sampler in other processes.
 _RANK_SHIFT = 52
 _LANE_SHIFT = 41
 _PASS_SHIFT = 24
@@ -33,7 +33,7 @@ _NUM_PASSES = 2 ** (_LANE_SHIFT - _PASS_SHIFT)
 _COPIES_BEGIN = (MAX_NUM_WORKERS + 1) << _LANE_SHIFT
 _NUM_COPIES = (2**_RANK_SHIFT - _COPIES_BEGIN) >> _COPY_SHIFT
 
-#: All that live in this process, by their token.
+#: All instances in this process, by token.
 _living: weakref.WeakValueDictionary[str, Positions] = weakref.WeakValueDictionary()
 # Held while copies are numbered, so that no two get the same number.
 _numbering = threading.Lock()
@@ -43,17 +43,17 @@ class Positions:
     """Counts positions: from 0 in the training process of rank 0, from elsewhere in others.
 
     Each rank, each worker of a DataLoader, each of its passes, and each copy of the sampler in
-    another process counts through positions of its own, the same ones in every run.
-    ``docs/training.md``, *Positions*, says which. The rank is the one that is given, else
-    torch.distributed's, else that of the launcher's variables, else 0.
+    another process has a range of positions of its own, the same one in every run; see
+    ``docs/training.md``, *Positions*. The rank is the given one, else torch.distributed's, else
+    that of the launcher's environment variables, else 0.
 
-    Thread-safe. All copies within a process are this very object. Passes of workers are counted in
-    shared memory, for as long as the loaders get this very object, forked or spawned.
+    Thread-safe. A copy within a process is the same object. Passes of workers are counted in shared
+    memory, as long as the loaders' workers, forked or spawned, are given this object.
 
-    :param chunk_size: whoever counts begins at a multiple of it
-    :param rank: which rank; None to find it out when it is needed
-    :param world_size: how many ranks there are; None likewise
-    :raises InvalidRequestError: if ranks are given by halves, or the rank is not among them
+    :param chunk_size: ranges begin at multiples of it
+    :param rank: this rank; None to find it when it is needed
+    :param world_size: number of ranks; None to find it when it is needed
+    :raises InvalidRequestError: if only one of both is given, or the rank is not below world_size
     """
 
     def __init__(
@@ -62,8 +62,8 @@ class Positions:
         self._chunk_size = chunk_size
         self._rank = checked_rank(rank, world_size)
         self._token = uuid.uuid4().hex
-        # Which copy of the original this is, how many copies lie between them, whether no other
-        # process can be the same copy, and whether the passes are those of the original.
+        # Number of this copy; how many copies lie between the original and it; whether no copy in
+        # another process can have the same number; whether the original's passes are shared.
         self._copy = 0
         self._depth = 0
         self._is_unique = True
@@ -72,7 +72,7 @@ class Positions:
         self._num_copies = 0
         info = get_worker_info()
         if info is not None:
-            # Made by a worker: the next epoch's worker makes another one.
+            # Made by a worker: the worker of the next epoch makes another one.
             self._has_passes = False
             self._enter_worker(info)
             return
@@ -81,12 +81,12 @@ class Positions:
     def _enter_worker(self, info: Any) -> None:
         if info.id >= MAX_NUM_WORKERS:
             raise InvalidRequestError(
-                f"num_workers={info.num_workers}; at most {MAX_NUM_WORKERS} are possible"
+                f"num_workers={info.num_workers}; give at most {MAX_NUM_WORKERS}"
             )
         self._enter(self._next_pass(info.id))
 
     def _enter(self, section: _Section) -> None:
-        """Begin to count in this process."""
+        """Start to count in this process."""
         self._process: int | None = os.getpid()
         self._lock = threading.Lock()
         self._section = section
@@ -103,7 +103,7 @@ class Positions:
 
     def __reduce__(self) -> tuple[Any, ...]:
         self._enter_process()
-        # Only a process that is just being started gets what is pickled now, and nobody else.
+        # Pickled while a process is being started, it goes to that process and nowhere else.
         is_started = get_spawning_popen() is not None
         with _numbering:
             self._num_copies += 1
@@ -124,7 +124,7 @@ class Positions:
 
     @property
     def position(self) -> int:
-        """The position that is taken next in this process; may be set.
+        """Next position to be taken in this process; may be set.
 
         :raises InvalidRequestError: as :meth:`take`
         """
@@ -143,23 +143,23 @@ class Positions:
             self._own = position
 
     def take(self, count: int) -> int:
-        """Take as many positions and give the first of them.
+        """Take ``count`` consecutive positions and return the first.
 
-        :raises InvalidRequestError: if there are none left, there are too many workers or ranks,
-            or it can't be known whether other processes count alike
+        :raises InvalidRequestError: if the range is used up, for too many workers or ranks, or if
+            other processes may count through the same range
         """
         self._enter_process()
         with self._lock:
             first = self._next()
             if self._own is not None:
-                # Where they leave the range, who draws there is told so.
+                # If they exceed 2^64, the server's or the sampler's error says so.
                 self._own = first + count
                 return first
             if self._number + count > self._room():
                 if self._section.worker is None:
                     raise InvalidRequestError(
-                        f"{count} positives after {self._number}; {self._section.size} have room: "
-                        f"go on with another seed"
+                        f"{count} positives after {self._number}; the range holds "
+                        f"{self._section.size}: use another seed"
                     )
                 self._section = self._next_pass(self._section.worker)
                 self._number = 0
@@ -186,22 +186,21 @@ class Positions:
     def _check_uniqueness(self, rank: Rank) -> None:
         if rank.rank >= MAX_WORLD_SIZE:
             raise InvalidRequestError(
-                f"rank={rank.rank}; {MAX_WORLD_SIZE} ranks may count by themselves: give positions"
+                f"rank={rank.rank}; only {MAX_WORLD_SIZE} ranks can do without positions: give them"
             )
         is_worker = self._section.worker is not None
         if is_worker and not self._has_passes:
             raise InvalidRequestError(
-                "this sampler was made in a worker, or came there without its counts: later epochs "
-                "of the worker would take the same positions. Make it in the training process, or "
-                "give positions"
+                "this sampler was made in a worker, or came there without its counts, so later "
+                "epochs of the worker would take the same positions. Make it in the training "
+                "process, or give positions"
             )
         is_ambiguous = (is_worker or not self._is_unique) and rank.world_size == 1
         if self._depth > 1 or (self._depth == 1 and is_ambiguous):
             raise InvalidRequestError(
                 "this sampler was copied from another process, and other copies may take the same "
                 "positions. Give positions, or rank and world_size, or make the sampler in this "
-                "process, or call load_state_dict where it takes the place of the one that was "
-                "copied"
+                "process, or call load_state_dict if it replaces the original"
             )
 
     def _find_rank(self) -> Rank:
@@ -215,9 +214,9 @@ class Positions:
         return found
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the place of this process and of the workers that it starts.
+        """Return the counts of this process and of the workers that it starts.
 
-        The same on every rank, if all of them have drawn as much.
+        Equal on all ranks that have drawn equally often.
 
         :raises InvalidRequestError: in a worker of a DataLoader, which has no state of its own
         """
@@ -231,16 +230,16 @@ class Positions:
             return state if self._own is None else {**state, "position": self._own}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state of :meth:`state_dict`.
+        """Resume from a state of :meth:`state_dict`.
 
-        :raises InvalidRequestError: if the state is none, or in a worker of a DataLoader
+        :raises InvalidRequestError: if it is not such a state, or in a worker of a DataLoader
         """
         self._enter_process()
         self._refuse_worker("load_state_dict")
         number, copies, passes, own = _checked_state(state)
         with self._lock:
             if self._depth > 1 or not self._is_unique:
-                # It takes the place of the one that it is a copy of.
+                # This copy takes the place of its original.
                 self._depth, self._is_unique = 0, True
                 self._section = _Section(0, 2**_LANE_SHIFT)
             self._number, self._num_copies, self._own = number, copies, own
@@ -265,17 +264,17 @@ class Positions:
             self._copy = self._num_copies - 1
         self._num_copies = 0
         self._depth += 1
-        # The workers of the original count their passes, those of this copy theirs.
+        # This copy's workers count their own passes.
         self._passes, self._has_passes = _no_passes(), True
         if self._copy >= _NUM_COPIES:
-            self._depth = 2  # there is no place for it
+            self._depth = 2  # no lane is left for it
         self._enter(_Section(_COPIES_BEGIN + (self._copy << _COPY_SHIFT), 2**_COPY_SHIFT))
 
     def _next_pass(self, worker: int) -> _Section:
         index = int(self._passes[worker])
         if index >= _NUM_PASSES:
             raise InvalidRequestError(
-                f"{index} passes in worker {worker}; there are no more: go on with another seed"
+                f"{index} passes in worker {worker}; no more are possible: use another seed"
             )
         self._passes[worker] += 1
         begin = ((worker + 1) << _LANE_SHIFT) + (index << _PASS_SHIFT)
@@ -283,11 +282,11 @@ class Positions:
 
 
 class _Section:
-    """A range of the positions of a rank.
+    """A range of a rank's positions.
 
-    :ivar begin: the first one, counted from the rank's first
-    :ivar size: how many there are
-    :ivar worker: whose pass it is; None if it is no worker's
+    :ivar begin: first position, relative to the rank's first
+    :ivar size: number of positions
+    :ivar worker: number of the worker whose pass it is; None outside workers
     """
 
     __slots__ = ("begin", "size", "worker")
@@ -302,7 +301,7 @@ def _no_passes() -> torch.Tensor:
 
 
 def _restored(cls: type[Positions], state: dict[str, Any]) -> Positions:
-    """Return what was pickled: the very object where it lives, else a copy."""
+    """Unpickle: return the same object if it lives in this process, else a copy."""
     living = _living.get(state["_token"])
     if living is not None:
         return living
@@ -321,7 +320,7 @@ def _checked_state(state: Mapping[str, Any]) -> tuple[int, int, list[int], int |
         own = int(state["position"]) if "position" in state else None
     except (KeyError, TypeError, ValueError) as error:
         raise InvalidRequestError(
-            f"{state!r:.200} is no state of a sampler; give that of its state_dict"
+            f"{state!r:.200} is not a state of a sampler; give a result of state_dict"
         ) from error
     limits = ((number, 2**_LANE_SHIFT), (copies, 2**63), (own or 0, 2**64))
     if (
@@ -330,17 +329,18 @@ def _checked_state(state: Mapping[str, Any]) -> tuple[int, int, list[int], int |
         or len(passes) > MAX_NUM_WORKERS
     ):
         raise InvalidRequestError(
-            f"{state!r:.200} is no state of a sampler: number from 0 to {2**_LANE_SHIFT}, at most "
-            f"{_NUM_PASSES} passes of each of at most {MAX_NUM_WORKERS} workers"
+            f"{state!r:.200} is not a state of a sampler: expected a number from 0 to "
+            f"{2**_LANE_SHIFT}, and at most {_NUM_PASSES} passes of each of at most "
+            f"{MAX_NUM_WORKERS} workers"
         )
     return number, copies, passes, own
 
 
 def _before_fork() -> None:
-    """Count the copies that a fork makes; which of them is a worker shows later."""
+    """Count the copies that a fork makes; whether one is a worker is known only later."""
     _numbering.acquire()
     for positions in list(_living.values()):
-        # An error of it comes again when positions are taken.
+        # The same error is raised again when positions are taken.
         with suppress(InvalidRequestError):
             positions._enter_process()
         positions._num_copies += 1

@@ -1,4 +1,4 @@
-"""What a sampler needs of a graph, wherever it lives."""
+"""What a sampler needs of a triples factory, remote or in process."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class ConfiguredSampler(Protocol):
         ...
 
     def close(self) -> None:
-        """Return back what is held."""
+        """Release resources."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Which rank of a training this process is."""
+"""Detection of this process's rank in a training."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import distributed
 
 from negserve.errors import InvalidRequestError
 
-#: Variables of launchers: of torchrun and what follows it, of MPI's, and of SLURM's srun.
+#: Environment variables of launchers: torchrun and compatible ones, MPI's, SLURM's srun.
 _LAUNCH_VARIABLES = (
     ("RANK", "WORLD_SIZE"),
     ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
@@ -24,8 +24,8 @@ class Rank(NamedTuple):
     """A process among those that train together.
 
     :ivar rank: 0 to ``world_size`` - 1
-    :ivar world_size: how many processes train together
-    :ivar source: what says so: ``arguments``, ``torch.distributed``, the name of a launcher's
+    :ivar world_size: number of processes that train together
+    :ivar source: origin of the rank: ``arguments``, ``torch.distributed``, the name of a launcher's
         variable, or empty for a process on its own
     """
 
@@ -35,9 +35,9 @@ class Rank(NamedTuple):
 
 
 def checked_rank(rank: int | None, world_size: int | None) -> Rank | None:
-    """Check a rank that a caller gives; None if it gives none.
+    """Check a given rank; None if none is given.
 
-    :raises InvalidRequestError: if only one of both is given, or the rank is not among them
+    :raises InvalidRequestError: if only one of both is given, or the rank is not below world_size
     """
     if rank is None and world_size is None:
         return None
@@ -60,10 +60,10 @@ def distributed_rank() -> Rank | None:
 
 
 def launched_rank() -> Rank:
-    """Return the rank that a launcher's variables tell; rank 0 of 1 where there are none.
+    """Return the rank from a launcher's variables; rank 0 of 1 without them.
 
-    :raises InvalidRequestError: if they tell that there are several ranks, but not which one this
-        is, or tell what is no rank
+    :raises InvalidRequestError: if the variables give a number of ranks but no rank, or an invalid
+        rank
     """
     for rank_name, size_name in _LAUNCH_VARIABLES:
         size = os.environ.get(size_name, "1")
@@ -77,7 +77,7 @@ def launched_rank() -> Rank:
             )
         if not (rank.isdecimal() and size.isdecimal() and int(rank) < int(size)):
             raise InvalidRequestError(
-                f"{rank_name}={rank!r}, {size_name}={size!r} tell no rank; call "
+                f"{rank_name}={rank!r}, {size_name}={size!r} are not a valid rank; call "
                 f"init_process_group first, or give rank and world_size"
             )
         return Rank(int(rank), int(size), rank_name)
@@ -85,10 +85,10 @@ def launched_rank() -> Rank:
 
 
 def find_rank(rank: int | None = None, world_size: int | None = None) -> Rank:
-    """Find out which rank this process is.
+    """Find the rank of this process.
 
-    What is given counts; else what torch.distributed says, if it is initialised; else what the
-    launcher says: ``RANK`` and ``WORLD_SIZE``, or the variables of MPI or SLURM.
+    The given rank takes precedence, then torch.distributed's if initialised, then the launcher's:
+    ``RANK`` and ``WORLD_SIZE``, or the variables of MPI or SLURM.
 
     :raises InvalidRequestError: as :func:`checked_rank` and :func:`launched_rank`
     """

@@ -3,26 +3,8 @@
 from __future__ import annotations
 
 from negserve.errors import InvalidRequestError
-from negserve.sampling.basic_negative_sampler import BasicNegativeSampler
-from negserve.sampling.bernoulli_negative_sampler import BernoulliNegativeSampler
-from negserve.sampling.degree_negative_sampler import DegreeNegativeSampler
-from negserve.sampling.mixture_negative_sampler import MixtureNegativeSampler
 from negserve.sampling.negative_sampler import NegativeSampler
-from negserve.sampling.pseudo_typed_negative_sampler import PseudoTypedNegativeSampler
-from negserve.sampling.typed_negative_sampler import TypedNegativeSampler
-
-#: All samplers by normalized name.
-NEGATIVE_SAMPLERS: dict[str, type[NegativeSampler]] = {
-    cls.get_normalized_name(): cls
-    for cls in (
-        BasicNegativeSampler,
-        BernoulliNegativeSampler,
-        PseudoTypedNegativeSampler,
-        TypedNegativeSampler,
-        DegreeNegativeSampler,
-        MixtureNegativeSampler,
-    )
-}
+from negserve.sampling.negative_samplers import NEGATIVE_SAMPLERS, BasicNegativeSampler
 
 
 def get_negative_sampler_cls(
@@ -32,7 +14,7 @@ def get_negative_sampler_cls(
 
     :param query: a class, which is returned; a name, in any case and with or without
         ``NegativeSampler``, ``-`` and ``_``; or None for the basic sampler
-    :raises InvalidRequestError: for an unknown name, or a class that is no sampler
+    :raises InvalidRequestError: for an unknown name, or a class that is not a sampler
     """
     if query is None:
         return BasicNegativeSampler
@@ -43,5 +25,5 @@ def get_negative_sampler_cls(
         if name in NEGATIVE_SAMPLERS:
             return NEGATIVE_SAMPLERS[name]
     raise InvalidRequestError(
-        f"{query!r} is no negative sampler; choose from {', '.join(NEGATIVE_SAMPLERS)}"
+        f"{query!r} is not a negative sampler; choose from {', '.join(NEGATIVE_SAMPLERS)}"
     )

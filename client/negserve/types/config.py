@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["basic", "bernoulli", "pseudotyped", "typed", "degree", "mixture"]
+from negserve.types.kinds import Kind
+
 Slot = Literal["head", "relation", "tail"]
 Split = Literal["training", "validation", "testing"]
 FilterMode = Literal["exact", "mask"]
 
-KINDS: tuple[Kind, ...] = ("basic", "bernoulli", "pseudotyped", "typed", "degree", "mixture")
 SLOTS: tuple[Slot, ...] = ("head", "relation", "tail")
 SPLITS: tuple[Split, ...] = ("training", "validation", "testing")
 FILTER_MODES: tuple[FilterMode, ...] = ("exact", "mask")

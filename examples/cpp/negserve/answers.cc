@@ -13,7 +13,7 @@ namespace negserve {
 namespace {
 
 constexpr std::uint64_t kMostIds = std::uint64_t{1} << 32;
-// Logarithms of probabilities are at most 0, but for the rounding of their sum.
+// Logarithms of probabilities are at most 0, except for the rounding of their sum.
 constexpr float kLargestLogQ = 1e-6F;
 
 template <class Value>
@@ -43,7 +43,7 @@ void sort_values(Values* values) {
   for (int value : distinct) values->Add(value);
 }
 
-// A configuration as servers repeat it.
+// Returns a configuration as servers echo it.
 v1::SamplerConfig filled_in(v1::SamplerConfig config) {
   if (config.corruption_scheme().empty()) {
     config.add_corruption_scheme(v1::SLOT_HEAD);
@@ -79,7 +79,7 @@ void check_ids(const std::string& rpc, const std::string& field, const v1::Ids& 
         ids.data().size(), std::to_string(size) + " ids of width " + std::to_string(width));
 }
 
-// Decodes a tensor whose form was checked; empty data are zeros.
+// Decodes a tensor whose form was checked; an empty tensor is all zeros.
 std::vector<std::uint64_t> decoded(const v1::Ids& ids, std::size_t size) {
   std::vector<std::uint64_t> result(size);
   if (ids.data().empty()) return result;
@@ -95,8 +95,8 @@ std::vector<std::uint64_t> decoded(const v1::Ids& ids, std::size_t size) {
 
 InvalidAnswerError::InvalidAnswerError(const std::string& rpc, const std::string& field,
                                        const std::string& value, const std::string& limit)
-    : PassingError("the answer to " + rpc + " can't be true: " + field + " is " + value +
-                       ", due is " + limit,
+    : TransientError("the answer to " + rpc + " can't be true: " + field + " is " + value +
+                       ", expected " + limit,
                    "", {{"rpc", rpc}, {"field", field}, {"value", value}, {"limit", limit}}) {}
 
 void check_server(const v1::GetServerResponse& answer) {

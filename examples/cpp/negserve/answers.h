@@ -1,4 +1,4 @@
-// What an answer must be before it is used: docs/protocol.md, Answers that can't be true.
+// Checks of an answer before it is used: docs/protocol.md, Answers that can't be true.
 #pragma once
 
 #include <cstddef>
@@ -11,11 +11,11 @@
 
 namespace negserve {
 
-// A server answered what can't be true: it, or what is between, is at fault. Another replica is
-// asked, and each only a few times. `metadata` has rpc, field, value (what came) and limit (what is
-// due).
-struct InvalidAnswerError : PassingError {
-  using PassingError::PassingError;
+// A server's answer can't be true: the server, or a proxy before it, is at fault. The client asks
+// another replica, and each replica only a few times. `metadata` has rpc, field, value (received)
+// and limit (expected).
+struct InvalidAnswerError : TransientError {
+  using TransientError::TransientError;
   InvalidAnswerError(const std::string& rpc, const std::string& field, const std::string& value,
                      const std::string& limit);
   const char* name() const override { return "InvalidAnswerError"; }
@@ -32,28 +32,28 @@ void check_server(const v1::GetServerResponse& answer);
 // Checks an answer to GetDataset.
 void check_dataset(const v1::GetDatasetResponse& answer, const std::string& name);
 
-// Checks what a server says it draws by; gives the algorithm version in use.
+// Checks a server's echo of the configuration; returns the algorithm version in use.
 //
-// version: that of the first answer; 0 before it
+// version: version of the first answer; 0 before it
 std::uint32_t check_configured(const std::string& rpc, const std::string& fingerprint,
                                const v1::SamplerConfig& answered,
                                const std::string& expected_fingerprint,
                                const v1::SamplerConfig& asked, std::uint32_t version);
 
-// Checks a batch of the positives from `begin` on, so many as are due.
+// Checks a batch for the expected number of positives, from `begin` on.
 void check_batch(const std::string& rpc, const v1::CorruptedBatch& batch,
                  const v1::SamplerConfig& config, const IdSpaces& spaces, const Triples& positives,
                  std::size_t begin, std::size_t num_positives, std::uint64_t position);
 
-// Where a batch of an epoch is.
+// The place of a batch in its epoch.
 struct Due {
-  // Within the epoch.
+  // Position within the epoch.
   std::uint64_t begin = 0;
   std::uint64_t size = 0;
   std::uint64_t next_start = 0;
 };
 
-// The batches that an epoch has from the request's start on: docs/sampling.md, Order of an epoch.
+// The batches of an epoch from the request's start on: docs/sampling.md, Order of an epoch.
 std::uint64_t num_batches(const v1::SampleEpochRequest& request, std::uint64_t num_positives);
 Due due_batch(const v1::SampleEpochRequest& request, std::uint64_t num_positives,
               std::uint64_t index);
@@ -61,7 +61,7 @@ Due due_batch(const v1::SampleEpochRequest& request, std::uint64_t num_positives
 // Checks the first message of an epoch.
 void check_epoch(const v1::EpochConfigured& configured, const v1::SampleEpochRequest& request);
 
-// Checks a batch of an epoch but for its negatives, before it is decoded.
+// Checks a batch of an epoch, except for its negatives, before it is decoded.
 void check_epoch_batch(const v1::EpochBatch& batch, const v1::SampleEpochRequest& request,
                        const Due& due);
 

@@ -1,4 +1,4 @@
-// The client: a server's datasets, and what can be had of them.
+// The client: a server's datasets, epochs and samplers.
 //
 // Configurations are the messages of the interface (negserve/v1/sampler.proto), which says what
 // each field means. Errors are in errors.h.
@@ -16,8 +16,7 @@
 
 namespace negserve {
 
-// Connects on first use. Thread-safe; the streams and samplers that it gives are not, and may
-// outlive it.
+// Connects on first use. Thread-safe; its streams and samplers are not, and may outlive it.
 class Client {
  public:
   explicit Client(Options options);
@@ -27,19 +26,19 @@ class Client {
   // Throws an Error, as all methods do.
   v1::GetServerResponse server();
 
-  // The datasets that the server holds, in the order of its options.
+  // The server's datasets, in the order of its options.
   std::vector<v1::Dataset> datasets();
 
   // Counts, splits, fingerprint and limits of one dataset.
   v1::GetDatasetResponse dataset(const std::string& name);
 
-  // What an epoch has from `start` on.
+  // The epoch from `start` on.
   //
-  // Without an expected fingerprint it is the dataset's of now that every server has to have, so
-  // that no other graph goes on with the epoch.
+  // If no fingerprint is expected, the dataset's current one is required of every server, so that
+  // no other graph continues the epoch.
   EpochStream epoch(v1::SampleEpochRequest request);
 
-  // A sampler over a dataset; the expected fingerprint likewise.
+  // A sampler over a dataset; its fingerprint is required likewise.
   Sampler sampler(v1::SampleConfiguration configuration);
 
  private:

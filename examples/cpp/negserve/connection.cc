@@ -13,7 +13,7 @@ constexpr int kMaxMessageBytes = 64 * 1024 * 1024;
 std::shared_ptr<Replica> connect(const std::string& target) {
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(kMaxMessageBytes);
-  // A new channel has to be a new connection, see fail_over.
+  // A new channel must be a new connection, see fail_over.
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 30'000);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
@@ -37,14 +37,15 @@ std::shared_ptr<Replica> Connection::replica() {
   return replica_;
 }
 
-Budget Connection::budget() const {
+RetryBudget Connection::budget() const {
   const std::size_t num_replicas = options_.targets.size();
   const auto patience = options_.patience.value_or(
       options_.timeout * static_cast<std::chrono::milliseconds::rep>(num_replicas));
-  return Budget(options_.timeout, patience, num_replicas);
+  return RetryBudget(options_.timeout, patience, num_replicas);
 }
 
-void Connection::pause_after(const PassingError& error, const Replica& failed, Budget& budget) {
+void Connection::pause_after(const TransientError& error, const Replica& failed,
+                             RetryBudget& budget) {
   fail_over(failed);
   if (options_.on_retry) options_.on_retry(error);
   const bool is_invalid = dynamic_cast<const InvalidAnswerError*>(&error) != nullptr;
@@ -53,9 +54,9 @@ void Connection::pause_after(const PassingError& error, const Replica& failed, B
 }
 
 void Connection::ask_another(const UnknownDatasetError& error, const Replica& failed,
-                             Budget& budget) {
+                             RetryBudget& budget) {
   fail_over(failed);
-  if (!budget.note_lack(failed.target, options_.targets)) throw;
+  if (!budget.note_missing_dataset(failed.target, options_.targets)) throw;
   if (options_.on_retry) options_.on_retry(error);
 }
 

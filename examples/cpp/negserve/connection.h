@@ -13,7 +13,7 @@
 #include <utility>
 #include <vector>
 
-#include "negserve/budget.h"
+#include "negserve/retry_budget.h"
 #include "negserve/errors.h"
 #include "negserve/v1/sampler.grpc.pb.h"
 
@@ -22,17 +22,17 @@ namespace negserve {
 struct Options {
   // HOST:PORT or unix:PATH of replicas of the same data, used in turn.
   std::vector<std::string> targets = {"127.0.0.1:7733"};
-  // What a call, or a stream's next message, may take.
+  // Time limit of a call, or of a stream's next message.
   std::chrono::milliseconds timeout{30'000};
-  // How long it is tried again after a failure, on all replicas together, without any progress; by
-  // default the timeout, for each of them.
+  // Time limit of retries after a failure, on all replicas together, without progress; by default
+  // the timeout, once for each replica.
   std::optional<std::chrono::milliseconds> patience;
-  // Told of each error after which a stream or a call is tried again; may be empty. Called by
-  // the thread that waits.
+  // Called with each error after which a stream or a call is retried, by the waiting thread; may be
+  // empty.
   std::function<void(const Error&)> on_retry;
 };
 
-// One server, and the way to it.
+// One server and its channel.
 struct Replica {
   std::string target;
   std::unique_ptr<v1::SamplerService::Stub> stub;
@@ -41,7 +41,7 @@ struct Replica {
 // Thread-safe.
 class Connection {
  public:
-  // Throws an InvalidRequestError if a target is none.
+  // Throws an InvalidRequestError for a malformed target.
   explicit Connection(Options options);
 
   const Options& options() const { return options_; }
@@ -49,20 +49,20 @@ class Connection {
   // The replica in use. Connected on first use.
   std::shared_ptr<Replica> replica();
 
-  // A budget for tries at something.
-  Budget budget() const;
+  // Returns a budget for retries.
+  RetryBudget budget() const;
 
-  // To be called where a try is caught to have failed: leaves the replica, and pauses before the
-  // next try. Throws the error that is handled if the budget is spent.
-  void pause_after(const PassingError& error, const Replica& failed, Budget& budget);
+  // To be called in the handler of a failed try: leaves the replica, and pauses before the next
+  // try. Rethrows the current error if the budget is spent.
+  void pause_after(const TransientError& error, const Replica& failed, RetryBudget& budget);
 
-  // As pause_after, where the replica said that it lacks the dataset: another one may have it, and
-  // is asked at once. Throws the error that is handled if no replica has it.
-  void ask_another(const UnknownDatasetError& error, const Replica& failed, Budget& budget);
+  // Like pause_after, for a replica that lacks the dataset: asks another one at once. Rethrows the
+  // current error if all replicas lack it.
+  void ask_another(const UnknownDatasetError& error, const Replica& failed, RetryBudget& budget);
 
-  // Calls a unary method, on as many replicas as it takes.
+  // Calls a unary method, on one replica after another until one answers.
   //
-  // Throws an Error, typed by what the server said.
+  // Throws an Error by the server's reason.
   template <class Request, class Response>
   Response call(grpc::Status (v1::SamplerService::Stub::*method)(grpc::ClientContext*,
                                                                  const Request&, Response*),
@@ -73,10 +73,10 @@ class Connection {
     });
   }
 
-  // Reads all messages of a method that answers one request with a short stream, on as many
-  // replicas as it takes. A stream that breaks is read anew.
+  // Reads all messages of a method that answers one request with a short stream, on one replica
+  // after another. A stream that breaks is read again from the start.
   //
-  // Throws an Error, typed by what the server said.
+  // Throws an Error by the server's reason.
   template <class Request, class Response>
   std::vector<Response> read(std::unique_ptr<grpc::ClientReader<Response>> (
                                  v1::SamplerService::Stub::*method)(grpc::ClientContext*,
@@ -92,10 +92,10 @@ class Connection {
   }
 
  private:
-  // Asks one replica after the other until an answer is whole.
+  // Asks one replica after another until an answer is complete.
   template <class Answer, class Try>
   Answer ask(Try attempt) {
-    Budget tries = budget();
+    RetryBudget tries = budget();
     for (;;) {
       const std::shared_ptr<Replica> asked = replica();
       grpc::ClientContext context;
@@ -105,7 +105,7 @@ class Connection {
       if (status.ok()) return answer;
       try {
         throw_status(status, asked->target);
-      } catch (const PassingError& error) {
+      } catch (const TransientError& error) {
         pause_after(error, *asked, tries);
       } catch (const UnknownDatasetError& error) {
         ask_another(error, *asked, tries);
@@ -113,10 +113,10 @@ class Connection {
     }
   }
 
-  // Leaves a replica: what comes next asks another. With one target only, that is the same one
-  // over a new connection: the old one may be cut without having noticed. Calls under way go on.
+  // Leaves a replica: later calls use another. With a single target that is the same server over a
+  // new connection, as the old one may be broken unnoticed. Calls in progress continue.
   //
-  // Nothing happens if `lost` is no longer the one in use.
+  // No effect if `lost` is no longer in use.
   void fail_over(const Replica& lost);
 
   const Options options_;

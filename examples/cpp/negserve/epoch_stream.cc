@@ -8,7 +8,7 @@
 namespace negserve {
 namespace {
 
-// A message holds some 400 KB of small batches, or one batch.
+// A message holds about 400 KB of small batches, or one batch.
 constexpr std::size_t kReadAhead = 4;
 
 }  // namespace
@@ -25,7 +25,7 @@ class EpochStream::Call final
   }
   ~Call() override { close(); }
 
-  // Whether the server said how many batches are due.
+  // Whether the server's first message, with the number of batches, has arrived.
   bool is_configured = false;
 
  private:
@@ -55,7 +55,7 @@ bool EpochStream::next(EpochBatch& batch) {
 }
 
 bool EpochStream::receive() {
-  // The time between two calls of next() is the caller's.
+  // The caller's own time between two calls of next() does not count.
   budget_.note_progress();
   bool is_started = false;
   for (;;) {
@@ -67,7 +67,8 @@ bool EpochStream::receive() {
         is_started = true;
       }
       if (!call_->next(message_, budget_.limit())) {
-        // Ended in order before all batches came: at once again, but not for ever.
+        // The stream ended with OK before all batches arrived: open another at once, unless this
+        // one was new.
         call_.reset();
         if (is_started) {
           throw UnavailableError(replica->target + ": the stream was ended without a batch");
@@ -82,7 +83,7 @@ bool EpochStream::receive() {
       }
       check_message();
       return true;
-    } catch (const PassingError& error) {
+    } catch (const TransientError& error) {
       num_taken_ = 0;
       message_.Clear();
       call_.reset();
@@ -142,7 +143,7 @@ void EpochStream::take(EpochBatch& batch) {
   ++num_taken_;
   --num_left_;
   request_.set_start(batch.next_start);
-  // From here on, the first batch is another worker's, and the last one this one's.
+  // Counted from the new start, this worker's next batch is the last in a round of workers.
   if (request_.num_workers() > 1) request_.set_worker(request_.num_workers() - 1);
 }
 

@@ -16,27 +16,27 @@ bool ends_with(const std::string& text, const std::string& end) {
          text.compare(text.size() - end.size(), end.size(), end) == 0;
 }
 
-// What a server of negserve said.
-struct Said {
-  // Empty if the status is not one's.
+// The parts of a status that a server of negserve added.
+struct Refusal {
+  // Empty if the status is not a server's.
   errors::ErrorInfo info;
-  // Whether it may be otherwise when it is asked again.
-  bool passes = false;
+  // Whether the refusal is temporary.
+  bool is_temporary = false;
 };
 
-Said said_by_server(const grpc::Status& status) {
-  Said said;
+Refusal refusal_of(const grpc::Status& status) {
+  Refusal refusal;
   errors::Status details;
-  if (!grpc::ExtractErrorDetails(status, &details).ok()) return said;
+  if (!grpc::ExtractErrorDetails(status, &details).ok()) return refusal;
   for (const google::protobuf::Any& detail : details.details()) {
     errors::ErrorInfo info;
     if (ends_with(detail.type_url(), kErrorInfo) && info.ParseFromString(detail.value()) &&
         info.domain() == kDomain) {
-      said.info = info;
+      refusal.info = info;
     }
-    said.passes |= ends_with(detail.type_url(), kRetryInfo);
+    refusal.is_temporary |= ends_with(detail.type_url(), kRetryInfo);
   }
-  return said;
+  return refusal;
 }
 
 std::string name_of(grpc::StatusCode code) {
@@ -51,41 +51,41 @@ std::string name_of(grpc::StatusCode code) {
   }
 }
 
-// Throws what it means that gRPC or a proxy ended a call.
-[[noreturn]] void throw_from_the_way(const grpc::Status& status, const std::string& target) {
-  const std::string& said = status.error_message();
+// Throws the error of a call that gRPC or a proxy ended.
+[[noreturn]] void throw_transport_error(const grpc::Status& status, const std::string& target) {
+  const std::string& message = status.error_message();
   switch (status.error_code()) {
     case grpc::StatusCode::UNAVAILABLE:
-      throw UnavailableError(target + ": " + said);
+      throw UnavailableError(target + ": " + message);
     case grpc::StatusCode::DEADLINE_EXCEEDED:
-      throw StalledError(target + ": " + said);
+      throw StalledError(target + ": " + message);
     case grpc::StatusCode::RESOURCE_EXHAUSTED:
-      if (said.find("message larger than max") != std::string::npos) {
-        throw LimitExceededError(target + ": gRPC takes no such message: " + said);
+      if (message.find("message larger than max") != std::string::npos) {
+        throw LimitExceededError(target + ": message too large for gRPC: " + message);
       }
       [[fallthrough]];
     default:
       throw UnavailableError(target + ": the network, or a proxy on the way, ended the call: " +
-                             said + " (" + name_of(status.error_code()) + ")");
+                             message + " (" + name_of(status.error_code()) + ")");
   }
 }
 
 }  // namespace
 
 void throw_status(const grpc::Status& status, const std::string& target) {
-  const auto [info, passes] = said_by_server(status);
-  if (info.reason().empty()) throw_from_the_way(status, target);
+  const auto [info, is_temporary] = refusal_of(status);
+  if (info.reason().empty()) throw_transport_error(status, target);
   const std::string message = target + ": " + status.error_message();
   const std::string& reason = info.reason();
   const Error::Metadata metadata(info.metadata().begin(), info.metadata().end());
 
-  // The reason says more than its code.
+  // The reason is more specific than the code.
   if (reason == "UNKNOWN_DATASET") throw UnknownDatasetError(message, reason, metadata);
   if (reason == "FINGERPRINT_MISMATCH") throw FingerprintMismatchError(message, reason, metadata);
   if (reason == "LIMIT_EXCEEDED") throw LimitExceededError(message, reason, metadata);
   if (reason == "TOO_MANY_STREAMS") throw OverloadedError(message, reason, metadata);
-  // As when the stream is gone, but the server is not: open another.
-  if (passes) throw UnavailableError(message, reason, metadata);
+  // The stream is gone, but the server is not: open another stream.
+  if (is_temporary) throw UnavailableError(message, reason, metadata);
 
   switch (status.error_code()) {
     case grpc::StatusCode::INVALID_ARGUMENT:

@@ -6,19 +6,18 @@
 //     │   ├── LimitExceededError        more than the server answers in one message
 //     │   ├── UnknownDatasetError       no dataset of that name
 //     │   └── FingerprintMismatchError  that name holds another graph
-//     └── ServiceError                  the operator must act, or the caller tries later
-//         ├── PassingError              the client itself tries again, within its patience
-//         │   ├── UnavailableError      no server answers, it shuts down, or what is on the way to it,
-//         │   │                         a proxy for one, ended the call
+//     └── ServiceError                  the operator must act, or the caller retries later
+//         ├── TransientError            the client itself retries, within its patience
+//         │   ├── UnavailableError      no server answers, it shuts down, or the network or a proxy
+//         │   │                         ended the call
 //         │   ├── StalledError          a server is there, but did not answer in time
-//         │   ├── OverloadedError       the server has as many streams as it takes
-//         │   └── InvalidAnswerError    what a server answered can't be true (answers.h)
+//         │   ├── OverloadedError       the server has no place for another stream
+//         │   └── InvalidAnswerError    a server's answer can't be true (answers.h)
 //         ├── NotAllowedError           the server's operator does not allow it
 //         └── ServerFaultError          the server itself failed; its log says why
 //
-// The server's reason decides. A status without one was not given by a server of negserve, but by
-// gRPC or a proxy on the way, and passes, whatever its code. Only a message that is too large for
-// gRPC stays so: LimitExceededError.
+// The server's reason decides. A status without a reason comes from gRPC or a proxy and is retried,
+// whatever its code. The exception is a message that is too large for gRPC: LimitExceededError.
 #pragma once
 
 #include <grpcpp/support/status.h>
@@ -39,9 +38,9 @@ class Error : public std::runtime_error {
 
   // Name of the server's reason (errors.proto); empty if the error has none.
   const std::string& reason() const { return reason_; }
-  // The offending value, the limit, and what else the reason documents.
+  // The offending value, the limit, and further keys documented with the reason.
   const Metadata& metadata() const { return metadata_; }
-  // Name of the class.
+  // Name of the error's class.
   virtual const char* name() const { return "Error"; }
 
  private:
@@ -55,7 +54,7 @@ struct RequestError : Error {
 struct ServiceError : Error {
   using Error::Error;
 };
-struct PassingError : ServiceError {
+struct TransientError : ServiceError {
   using ServiceError::ServiceError;
 };
 
@@ -75,16 +74,16 @@ struct FingerprintMismatchError : RequestError {
   using RequestError::RequestError;
   const char* name() const override { return "FingerprintMismatchError"; }
 };
-struct UnavailableError : PassingError {
-  using PassingError::PassingError;
+struct UnavailableError : TransientError {
+  using TransientError::TransientError;
   const char* name() const override { return "UnavailableError"; }
 };
-struct StalledError : PassingError {
-  using PassingError::PassingError;
+struct StalledError : TransientError {
+  using TransientError::TransientError;
   const char* name() const override { return "StalledError"; }
 };
-struct OverloadedError : PassingError {
-  using PassingError::PassingError;
+struct OverloadedError : TransientError {
+  using TransientError::TransientError;
   const char* name() const override { return "OverloadedError"; }
 };
 struct NotAllowedError : ServiceError {
@@ -96,7 +95,7 @@ struct ServerFaultError : ServiceError {
   const char* name() const override { return "ServerFaultError"; }
 };
 
-// Throws what a status that is not OK means.
+// Throws the error of a status that is not OK.
 //
 // target: the server's address, named in the message.
 [[noreturn]] void throw_status(const grpc::Status& status, const std::string& target);

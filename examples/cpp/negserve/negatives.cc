@@ -10,10 +10,10 @@ namespace negserve {
 namespace {
 
 void check(bool holds, const char* what) {
-  if (!holds) throw ServerFaultError(std::string("a batch came with ") + what);
+  if (!holds) throw ServerFaultError(std::string("a batch has ") + what);
 }
 
-// How many negatives of each positive have a slot replaced; no data stands for zeros.
+// Number of negatives of each positive that replace a slot; an empty tensor is all zeros.
 void decode_counts(const v1::Ids& ids, std::size_t size, std::vector<std::int64_t>& counts) {
   counts.assign(size, 0);
   if (ids.data().empty()) return;
@@ -24,7 +24,7 @@ void decode_counts(const v1::Ids& ids, std::size_t size, std::vector<std::int64_
   });
 }
 
-// Writes the k ids of one column: the positive's, but the replaced ones from `begin` to `end`.
+// Writes k ids of one column: the positive's, and the replaced ones from `begin` to `end`.
 template <std::size_t width>
 void fill(std::int64_t* column, std::size_t k, std::int64_t positive, const char* replaced,
           std::size_t begin, std::size_t end) {
@@ -48,8 +48,8 @@ void expand(const v1::CorruptedBatch& batch, const v1::SamplerConfig& config,
             const Triples& positives, std::size_t begin, Negatives& negatives) {
   const std::size_t n = batch.num_positives();
   const std::size_t k = config.num_negs_per_pos();
-  check(begin <= positives.size() && n <= positives.size() - begin, "more positives than were due");
-  check(negatives.size() == positives.size() * k, "another number of negatives than is due");
+  check(begin <= positives.size() && n <= positives.size() - begin, "more positives than expected");
+  check(negatives.size() == positives.size() * k, "an unexpected number of negatives");
 
   // Positions of one chunk share a row.
   const std::uint64_t chunk_size = std::max<std::uint64_t>(config.chunk_size(), 1);
@@ -81,14 +81,14 @@ void expand(const v1::CorruptedBatch& batch, const v1::SamplerConfig& config,
   });
 
   if (!batch.mask().empty()) {
-    check(batch.mask().size() == (n * k + 7) / 8, "a mask of another length");
+    check(batch.mask().size() == (n * k + 7) / 8, "a mask of unexpected length");
     if (negatives.mask.empty()) negatives.mask.assign(negatives.size(), 1);
     for (std::size_t m = 0; m < n * k; ++m) {
       negatives.mask[begin * k + m] = (static_cast<unsigned char>(batch.mask()[m / 8]) >> (m % 8)) & 1;
     }
   }
   if (config.log_q()) {
-    check(batch.log_q().size() == 4 * n * k, "log probabilities of another length");
+    check(batch.log_q().size() == 4 * n * k, "log probabilities of unexpected length");
     for (std::size_t m = 0; m < n * k; ++m) {
       negatives.log_q[begin * k + m] = load_float(batch.log_q().data() + 4 * m);
     }

@@ -20,7 +20,7 @@ std::size_t positives_per_message(const v1::Limits& limits, const v1::SamplerCon
   return std::clamp<std::size_t>(fitting, 1, std::max(limits.max_triples_per_message(), 1u));
 }
 
-// Writes what the server says; without what would steer a terminal.
+// Prints a notice of the server, without characters that could steer a terminal.
 void write_notice(const v1::Notice& notice) {
   std::string text = notice.text().substr(0, 1000);
   for (char& each : text) {
@@ -29,7 +29,7 @@ void write_notice(const v1::Notice& notice) {
   std::cerr << "negserve: " << text << std::endl;
 }
 
-// Kinds of notices that are told: a server can say only so much.
+// Kinds of notices that are reported: a bound, since a server may send any number.
 constexpr std::size_t kMostKinds = 16;
 
 }  // namespace
@@ -39,7 +39,7 @@ class Sampler::Call final
     : public StreamReader<grpc::ClientBidiReactor<v1::SampleRequest, v1::SampleResponse>,
                           v1::SampleResponse> {
  public:
-  // Throws an Error, typed by what the server said of the configuration.
+  // Throws an Error if the server refuses the configuration.
   Call(std::shared_ptr<Replica> asked, const v1::SampleConfiguration& configuration,
        std::uint32_t& algorithm_version, std::chrono::milliseconds timeout)
       : StreamReader(std::move(asked), kAhead) {
@@ -84,7 +84,7 @@ class Sampler::Call final
     if (!outgoing_.empty()) StartWrite(&outgoing_.front());
   }
 
-  // What is being sent, and what is sent after it.
+  // The message being sent, and those to be sent after it.
   std::deque<v1::SampleRequest> outgoing_;
 };
 
@@ -104,13 +104,13 @@ Negatives Sampler::sample(const Triples& positives, std::uint64_t position) {
   const std::uint64_t last = std::numeric_limits<std::uint64_t>::max();
   if (positives.size() > 0 && position > last - (positives.size() - 1)) {
     throw InvalidRequestError(std::to_string(positives.size()) + " positives from position " +
-                                  std::to_string(position) + " on leave the range 0 to " +
+                                  std::to_string(position) + " exceed the range 0 to " +
                                   std::to_string(last) + "; start at a smaller position",
                               "POSITION_OUT_OF_RANGE");
   }
   Negatives negatives;
   negatives.reset(positives.size(), configuration_.sampler());
-  Budget budget = connection_->budget();
+  RetryBudget budget = connection_->budget();
   std::size_t num_answered = 0;
   for (;;) {
     const std::shared_ptr<Replica> replica = call_ ? call_->replica() : connection_->replica();
@@ -120,7 +120,7 @@ Negatives Sampler::sample(const Triples& positives, std::uint64_t position) {
       }
       exchange(positives, position, negatives, num_answered, budget);
       return negatives;
-    } catch (const PassingError& error) {
+    } catch (const TransientError& error) {
       call_.reset();
       connection_->pause_after(error, *replica, budget);
     } catch (const UnknownDatasetError& error) {
@@ -134,8 +134,8 @@ Negatives Sampler::sample(const Triples& positives, std::uint64_t position) {
 }
 
 void Sampler::exchange(const Triples& positives, std::uint64_t position, Negatives& negatives,
-                       std::size_t& num_answered, Budget& budget) {
-  // None at all is one message, too: the server says whether the configuration is legal.
+                       std::size_t& num_answered, RetryBudget& budget) {
+  // An empty message is sent even without positives: the server then checks the configuration.
   const std::size_t num_parts = std::max<std::size_t>((positives.size() + step_ - 1) / step_, 1);
   std::size_t num_sent = num_answered;
   v1::SampleResponse response;

@@ -1,4 +1,4 @@
-// Reading a stream of messages, ahead of who takes them.
+// Reads a stream of messages ahead of the caller.
 #pragma once
 
 #include <grpcpp/grpcpp.h>
@@ -17,22 +17,22 @@
 
 namespace negserve {
 
-// A call that answers with a stream. Threads of grpc receive and parse messages into a bounded
-// queue, so the next ones come while the caller works on one; HTTP/2 holds the server back when
-// the queue is full.
+// A call that answers with a stream. Threads of gRPC receive and parse messages into a bounded
+// queue, so further messages arrive while the caller works on one; HTTP/2 flow control stops the
+// server while the queue is full.
 //
-// Base: grpc's reactor of the call. Whoever derives from this starts the call in its constructor
-// by start(), and calls close() in its destructor.
+// Base: gRPC's reactor of the call. A derived class starts the call in its constructor by start(),
+// and calls close() in its destructor.
 template <class Base, class Response>
 class StreamReader : public Base {
  public:
   StreamReader(const StreamReader&) = delete;
   StreamReader& operator=(const StreamReader&) = delete;
 
-  // Waits for the next message, not longer than the timeout. False: the server ended the stream
-  // in order.
+  // Waits for the next message, at most for the timeout. Returns false if the server ended the
+  // stream with OK.
   //
-  // Throws StalledError if nothing came in time, or an Error typed by what the server said.
+  // Throws StalledError on a timeout, or an Error by the server's reason.
   bool next(Response& message, std::chrono::milliseconds timeout) {
     std::unique_lock lock(mutex_);
     if (!changed_.wait_for(lock, timeout, [&] { return !messages_.empty() || is_done_; })) {
@@ -52,14 +52,13 @@ class StreamReader : public Base {
   const std::shared_ptr<Replica>& replica() const { return replica_; }
 
  protected:
-  // read_ahead: messages kept at most for the caller
+  // read_ahead: maximum number of messages kept for the caller
   StreamReader(std::shared_ptr<Replica> replica, std::size_t read_ahead)
       : replica_(std::move(replica)), most_messages_(read_ahead) {}
 
-  // Begins; the stub's method was called with the context and this.
+  // Starts the call, after the stub's method was called with the context and this.
   void start() {
-    // Until the stream's end grpc must not consider the call done just because nothing is being
-    // read at the moment.
+    // Without the hold, gRPC would take the call for finished while no read is in progress.
     this->AddHold();
     {
       const std::lock_guard lock(mutex_);
@@ -68,7 +67,7 @@ class StreamReader : public Base {
     this->StartCall();
   }
 
-  // Cancels the call, and waits until grpc has let go of this object.
+  // Cancels the call, and waits until gRPC no longer uses this object.
   void close() {
     context_.TryCancel();
     release_hold();
@@ -93,7 +92,7 @@ class StreamReader : public Base {
       read_ahead();
       changed_.notify_all();
     } else {
-      release_hold();  // there is no more; OnDone comes with the status
+      release_hold();  // no further message; OnDone follows with the status
     }
   }
 
@@ -104,7 +103,7 @@ class StreamReader : public Base {
     changed_.notify_all();
   }
 
-  // With the mutex locked.
+  // Requires the mutex.
   void read_ahead() {
     if (is_held_ && !is_reading_ && messages_.size() < most_messages_) {
       is_reading_ = true;

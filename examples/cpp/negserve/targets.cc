@@ -10,11 +10,11 @@
 namespace negserve {
 namespace {
 
-// gRPC's own names for ways to resolve an address.
+// Schemes of gRPC's name resolvers.
 const std::set<std::string> kResolvers = {"dns",  "ipv4",          "ipv6", "unix",
                                           "unix-abstract", "vsock", "xds"};
 const char* const kForm = "give HOST:PORT, such as 127.0.0.1:7733, or unix:PATH";
-// What the system's address of a unix socket takes, without the byte that ends it.
+// Longest path in the system's address of a unix socket, without its final zero byte.
 constexpr std::size_t kMostPathBytes = 107;
 
 bool is_blank(unsigned char character) { return character <= 0x20 || character == 0x7f; }
@@ -25,7 +25,7 @@ bool is_number(const std::string& text) {
   });
 }
 
-// What is wrong with HOST:PORT; empty if nothing is.
+// The fault of a HOST:PORT; empty if there is none.
 std::string host_and_port_problem(const std::string& target) {
   const std::size_t at = target.rfind(':');
   if (at == std::string::npos || target.back() == ']') {
@@ -39,7 +39,7 @@ std::string host_and_port_problem(const std::string& target) {
   }
   const bool is_port = is_number(port) && port.size() <= 5 && std::stoi(port) >= 1 &&
                        std::stoi(port) <= 65535;
-  return is_port ? "" : "has no port that can be, but '" + port + "'; give 1 to 65535";
+  return is_port ? "" : "has '" + port + "' in place of a port; give 1 to 65535";
 }
 
 std::string problem(const std::string& target) {

@@ -1,4 +1,4 @@
-// Reading and writing little-endian tensors, on machines of any byte order.
+// Reads and writes little-endian tensors, on machines of any byte order.
 #pragma once
 
 #include <cstddef>
@@ -12,7 +12,7 @@
 
 namespace negserve {
 
-// The id at a place of a little-endian tensor. Compilers make one load of it.
+// Loads one id of a little-endian tensor. Compilers make one load of it.
 template <std::size_t width>
 std::int64_t load_id(const char* place) {
   std::uint64_t id = 0;
@@ -22,7 +22,7 @@ std::int64_t load_id(const char* place) {
   return static_cast<std::int64_t>(id);
 }
 
-// Writes the lowest bytes of a number, the lowest one first.
+// Writes the lowest bytes of a number, lowest byte first.
 template <std::size_t width>
 void store(char* place, std::uint64_t number) {
   for (std::size_t byte = 0; byte < width; ++byte) {
@@ -32,22 +32,22 @@ void store(char* place, std::uint64_t number) {
 
 // Calls `visit` with the width of a tensor as a constant.
 //
-// Throws ServerFaultError unless width and number of ids are legal and as expected.
+// Throws ServerFaultError unless the width is legal and the number of ids is the expected one.
 template <class Visit>
 void with_width(const v1::Ids& ids, std::size_t expected_size, Visit&& visit) {
   const std::size_t bytes = ids.data().size();
   const std::size_t width = bytes == 0 ? 1 : ids.width();
   if (bytes != expected_size * width) {
-    throw ServerFaultError("a tensor of " + std::to_string(bytes) + " bytes and width " +
-                           std::to_string(width) + " came where " +
-                           std::to_string(expected_size) + " ids are due");
+    throw ServerFaultError("a tensor has " + std::to_string(bytes) + " bytes and width " +
+                           std::to_string(width) + ", expected " +
+                           std::to_string(expected_size) + " ids");
   }
   switch (width) {
     case 1: return visit(std::integral_constant<std::size_t, 1>{});
     case 2: return visit(std::integral_constant<std::size_t, 2>{});
     case 4: return visit(std::integral_constant<std::size_t, 4>{});
     case 8: return visit(std::integral_constant<std::size_t, 8>{});
-    default: throw ServerFaultError("ids of width " + std::to_string(width) + " came");
+    default: throw ServerFaultError("a tensor has width " + std::to_string(width));
   }
 }
 

@@ -18,13 +18,13 @@ struct Triples {
   void append(std::int64_t head, std::int64_t relation, std::int64_t tail);
 };
 
-// Decodes a message into columns, whose memory is used again.
+// Decodes a message into columns, reusing their memory.
 //
 // Throws ServerFaultError if the message's columns do not fit together.
 void decode(const v1::Triples& message, Triples& triples);
 
-// Encodes the rows from `begin` to before `end`, each column in the narrowest width that holds it.
-// A negative id becomes a huge one, which the server refuses like any other outside its graph.
+// Encodes the rows from `begin` to before `end`, each column in the narrowest width that fits. A
+// negative id becomes a huge one, which the server refuses as out of range.
 void encode(const Triples& triples, std::size_t begin, std::size_t end, v1::Triples& message);
 
 }  // namespace negserve

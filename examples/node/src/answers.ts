@@ -1,4 +1,4 @@
-/** What an answer must be before it is used: docs/protocol.md, Answers that can't be true. */
+/** Checks of an answer before it is used: docs/protocol.md, Answers that can't be true. */
 
 import { status } from "@grpc/grpc-js";
 import { NegserveError } from "./errors.js";
@@ -20,34 +20,34 @@ import {
 } from "./generated/negserve/v1/sampler.js";
 import type { TripleColumns } from "./tensors.js";
 
-/** A server answered what can't be true: it, or what is between, is at fault. */
+/** A server's answer can't be true: the server, or a proxy before it, is at fault. */
 export class InvalidAnswerError extends NegserveError {
   /**
-   * @param rpc whose answer it is
-   * @param field of the answer
-   * @param value what came
-   * @param limit what is due
+   * @param rpc RPC of the answer
+   * @param field field of the answer
+   * @param value received value
+   * @param limit expected value
    */
   constructor(rpc: string, field: string, value: unknown, limit: unknown) {
     const texts = { rpc, field, value: String(value), limit: String(limit) };
     super(
       status.DATA_LOSS,
-      `the answer to ${rpc} can't be true: ${field} is ${texts.value}, due is ${texts.limit}`,
+      `the answer to ${rpc} can't be true: ${field} is ${texts.value}, expected ${texts.limit}`,
       "",
       texts,
     );
   }
 
-  /** What this server said, it goes on to say: no use in asking it again. */
+  /** The server would repeat its answer, so another try is useless. */
   override get isTransient(): boolean {
     return false;
   }
 }
 
-/** Refuses what does not hold. */
+/** Throws unless a condition holds. */
 export type Check = (holds: boolean, field: string, value: unknown, limit: unknown) => void;
 
-/** Gives what refuses answers to an RPC. */
+/** Returns a check for answers to an RPC. */
 export function checkOf(rpc: string): Check {
   return (holds, field, value, limit) => {
     if (!holds) {
@@ -90,7 +90,7 @@ export function checkServer({ version, algorithmVersions, limits }: GetServerRes
   }
 }
 
-/** Gives a configuration as servers repeat it; version 0 stands for any. */
+/** Returns a configuration as servers echo it; version 0 stands for any. */
 function filledIn(config: SamplerConfig): SamplerConfig {
   const sorted = <Value extends number>(values: Value[]): Value[] =>
     [...new Set(values)].sort((one, other) => one - other);
@@ -108,10 +108,10 @@ function filledIn(config: SamplerConfig): SamplerConfig {
 }
 
 /**
- * Checks what a server says it draws by.
+ * Checks a server's echo of its configuration.
  *
- * @param asked what was sent
- * @param version that of the first answer; 0 before it
+ * @param asked the request
+ * @param version the version of the first answer; 0 before it
  * @returns the version in use
  */
 export function checkConfigured(
@@ -148,11 +148,11 @@ function checkIds(check: Check, field: string, ids: Ids | undefined, length: num
 }
 
 /**
- * Checks a batch before memory is taken for it; its values are checked as they are rebuilt.
+ * Checks a batch before memory is allocated for it; its values are checked while it is rebuilt.
  *
- * @param path what it is called in errors
- * @param position of the first positive
- * @param n how many positives it has to be about
+ * @param path name of the batch in errors
+ * @param position position of the first positive
+ * @param n expected number of positives
  */
 export function checkBatch(
   check: Check,
@@ -197,15 +197,15 @@ export function checkCounts(
   check(isIn(Slot.SLOT_TAIL) ? sum <= k : sum === k, "headCounts + relationCounts", sum, k);
 }
 
-/** Where a batch of an epoch is. */
+/** The place of a batch in its epoch. */
 export interface Due {
   nextStart: bigint;
-  /** Within the epoch. */
+  /** Position within the epoch. */
   begin: bigint;
   length: number;
 }
 
-/** The batches that an epoch has from `request.start` on: docs/sampling.md, Order of an epoch. */
+/** The batches of an epoch from `request.start` on: docs/sampling.md, Order of an epoch. */
 export class EpochPlan {
   readonly #request: SampleEpochRequest;
   readonly #numPositives: bigint;
@@ -219,7 +219,7 @@ export class EpochPlan {
     return BigInt(this.#request.batchSize) * BigInt(this.#request.worldSize || 1);
   }
 
-  /** How many there are. */
+  /** Number of these batches. */
   get numBatches(): bigint {
     const { start, tail, worker, numWorkers } = this.#request;
     const left = this.#numPositives - start;
@@ -230,7 +230,7 @@ export class EpochPlan {
     return behind <= 0n ? 0n : (behind + workers - 1n) / workers;
   }
 
-  /** Gives one of them. */
+  /** Returns the place of one batch. */
   batch(index: number): Due {
     const { start, tail, rank, worker, numWorkers, batchSize, worldSize } = this.#request;
     const n = this.#numPositives;
@@ -247,7 +247,7 @@ export class EpochPlan {
   }
 }
 
-/** Checks the first message of an epoch; gives what its batches must be. */
+/** Checks the first message of an epoch; returns the plan of its batches. */
 export function checkEpoch(
   check: Check,
   configured: EpochConfigured,
@@ -275,7 +275,7 @@ export function checkEpochBatch(
   check(encoded.weights.length === numBytes, "batches.weights, bytes", encoded.weights.length, numBytes);
 }
 
-/** Checks that ids are in their spaces. */
+/** Checks that ids are in the id spaces. */
 export function checkPositives(check: Check, positives: TripleColumns, sizes: Sizes): void {
   for (const field of ["heads", "relations", "tails"] as const) {
     const size = field === "relations" ? sizes.numRelations : sizes.numEntities;

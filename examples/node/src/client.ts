@@ -37,10 +37,10 @@ import {
 import { countAddresses } from "./targets.js";
 import { decodeFloats, decodeTriples, encodeTriples, type TripleColumns } from "./tensors.js";
 
-/** Messages sent ahead of the answers; a few hide the round trip. */
+/** Messages sent ahead of their answers; a few hide the round trip. */
 const MESSAGES_AHEAD = 4;
 
-/** Kinds of notices that are told: a server can say only so much. */
+/** Kinds of notices that are reported: a bound, since a server may send any number. */
 const MOST_KINDS = 16;
 
 const CHANNEL_OPTIONS = {
@@ -51,20 +51,20 @@ const CHANNEL_OPTIONS = {
   "grpc.max_reconnect_backoff_ms": 2_000,
 };
 
-/** Leaves out what would steer a terminal. */
+/** Replaces characters that could steer a terminal. */
 function printable(text: string): string {
   return text.slice(0, 1_000).replace(/\p{Cc}/gu, " ");
 }
 
-/** How long things may take, in milliseconds. */
+/** Time limits, in milliseconds. */
 export interface Waits {
-  /** A call, or a stream's next message. */
+  /** For a call, or a stream's next message. */
   timeoutMs: number;
-  /** A lost server, without progress; by default the timeout, for each address of the target. */
+  /** For retries without progress; by default the timeout, once for each address of the target. */
   patienceMs: number;
 }
 
-/** Labels in the order of ids. */
+/** Labels in the order of their ids. */
 export interface Vocabulary {
   entities: string[];
   relations: string[];
@@ -72,25 +72,25 @@ export interface Vocabulary {
 
 /** A batch of an epoch. */
 export interface Batch {
-  /** Where to start again, if this was the last batch received. */
+  /** Where to resume after this batch. */
   nextStart: bigint;
-  /** m of them, maybe none. */
+  /** m positives; m may be 0. */
   positives: TripleColumns;
   negatives: Negatives;
-  /** Subsampling weights, shape (m,); empty if not asked for. */
+  /** Subsampling weights, shape (m,); empty unless requested. */
   weights: Float32Array;
 }
 
-/** A server, or several replicas: gRPC takes `ipv4:127.0.0.1:1,127.0.0.1:2` as a target, too. */
+/** A server, or several replicas: gRPC accepts targets such as `ipv4:127.0.0.1:1,127.0.0.1:2`. */
 export class Client {
   readonly #stub: SamplerServiceClient;
   readonly #waits: Waits;
   readonly #told = new Set<Notice_Kind>();
 
-  /** Called with what the server wants a person to know, each kind once. */
+  /** Called with each kind of notice of the server once. */
   onNotice: (notice: Notice) => void = ({ text }) => console.error(`negserve: ${printable(text)}`);
 
-  /** @throws NegserveError if no server can listen at the target */
+  /** @throws NegserveError if the target is malformed */
   constructor(target: string, waits: Partial<Waits> = {}) {
     const numAddresses = countAddresses(target);
     this.#stub = new SamplerServiceClient(target, credentials.createInsecure(), CHANNEL_OPTIONS);
@@ -98,7 +98,7 @@ export class Client {
     this.#waits = { timeoutMs, patienceMs };
   }
 
-  /** How long things may take. */
+  /** Time limits. */
   get waits(): Readonly<Waits> {
     return this.#waits;
   }
@@ -108,7 +108,7 @@ export class Client {
     this.#stub.close();
   }
 
-  /** Asks for version, sampling functions and limits of the server. */
+  /** Returns version, sampling functions and limits of the server. */
   async server(): Promise<GetServerResponse> {
     const answer = await this.#unary<GetServerResponse>((options, done) =>
       this.#stub.getServer({}, new Metadata(), options, done),
@@ -117,7 +117,7 @@ export class Client {
     return answer;
   }
 
-  /** Lists the datasets that the server holds. */
+  /** Lists the server's datasets. */
   async listDatasets(): Promise<Dataset[]> {
     const patience = new Patience(this.#waits.patienceMs);
     for (;;) {
@@ -133,7 +133,7 @@ export class Client {
     }
   }
 
-  /** Asks for counts, fingerprints and limits of a dataset. */
+  /** Returns counts, fingerprints and limits of a dataset. */
   async getDataset(dataset: string): Promise<GetDatasetResponse> {
     const answer = await this.#unary<GetDatasetResponse>((options, done) =>
       this.#stub.getDataset({ dataset }, new Metadata(), options, done),
@@ -142,7 +142,7 @@ export class Client {
     return answer;
   }
 
-  /** Reads the labels of a dataset; none if it has no vocabulary. */
+  /** Reads the labels of a dataset; no labels if it has no vocabulary. */
   async vocabulary(dataset: string): Promise<Vocabulary> {
     const patience = new Patience(this.#waits.patienceMs);
     for (;;) {
@@ -163,13 +163,13 @@ export class Client {
   /**
    * Draws negatives.
    *
-   * A stream that breaks is opened again, and what was not answered is sent again: the same
+   * A broken stream is opened again, and messages without an answer are sent again: the same
    * positions give the same negatives.
    *
    * @param configuration of the stream: dataset, fingerprint, sampler
-   * @param position of the first positive
-   * @param positives any number of them
-   * @returns one entry for each message that the positives had to be divided into
+   * @param position position of the first positive
+   * @param positives any number of positives
+   * @returns one entry for each message into which the positives were divided
    */
   async sample(
     configuration: SampleConfiguration,
@@ -247,9 +247,9 @@ export class Client {
   }
 
   /**
-   * Streams what an epoch has from `request.start` on.
+   * Streams an epoch from `request.start` on.
    *
-   * A stream that breaks, stalls or is ended by a server that shuts down is opened again at the
+   * A stream that breaks, stalls or is ended by a server's shutdown is opened again at the
    * `nextStart` of the last batch. No batch is lost or repeated, and the bytes are the same.
    */
   async *epoch(request: SampleEpochRequest): AsyncGenerator<Batch> {
@@ -280,7 +280,7 @@ export class Client {
               checkEpochBatch(check, encoded, at, request);
               const batch = decodeBatch(encoded, request, at, epochBegin, sizes);
               numLeft!--;
-              // From here on the first batch is another worker's, and the last one this one's.
+              // Counted from the new start, this worker's next batch is the last in a round of workers.
               const worker = Math.max(1, due.numWorkers) - 1;
               due = { ...due, start: batch.nextStart, worker };
               patience.renew();
@@ -298,7 +298,7 @@ export class Client {
     }
   }
 
-  /** Makes a unary call, again while no server is there. */
+  /** Makes a unary call, with retries. */
   async #unary<Answer>(
     start: (
       options: CallOptions,
@@ -318,7 +318,7 @@ export class Client {
     }
   }
 
-  /** Reads a stream, none of whose messages may take longer than the timeout. */
+  /** Reads a stream; each message must arrive within the timeout. */
   async *#messages<Message>(call: ClientReadableStream<Message>): AsyncGenerator<Message> {
     const { timeoutMs } = this.#waits;
     let isStalled = false;
@@ -328,11 +328,11 @@ export class Client {
         call.cancel();
       }, timeoutMs);
     let timer = stall();
-    // Errors reach the iteration below; one that comes when it is over concerns nobody.
+    // Errors reach the iteration below; an error after its end does not matter.
     call.on("error", () => undefined);
     try {
       for await (const message of call) {
-        // The time that the caller takes for a message is its own.
+        // The caller's own time for a message does not count.
         clearTimeout(timer);
         yield message as Message;
         timer = stall();
@@ -349,7 +349,7 @@ export class Client {
   }
 }
 
-/** Cuts positives into messages within the server's limits. */
+/** Divides positives into messages within the server's limits. */
 function divide(
   configuration: SampleConfiguration,
   position: bigint,

@@ -1,4 +1,4 @@
-/** Does tasks of `python -m negserve.conformance`, a line of JSON each: docs/clients.md. */
+/** Performs tasks of `python -m negserve.conformance`, one line of JSON each: docs/clients.md. */
 
 import { createInterface } from "node:readline";
 import { Client } from "./client.js";
@@ -29,7 +29,7 @@ function rows(values: ArrayLike<number>, width: number): number[][] {
   );
 }
 
-/** Gives n lists of k triples, and n lists of k flags. */
+/** Returns n lists of k triples, and n lists of k flags. */
 function plain({ triples, mask }: Pick<Negatives, "triples" | "mask">, k: number): object {
   return {
     negatives: rows(triples, 3 * k).map((row) => rows(row, 3)),

@@ -1,70 +1,70 @@
-/** Refusals, typed: the canonical status, and the server's reason for it. */
+/** Typed errors: the canonical status, and the server's reason. */
 
 import { status, type ServiceError } from "@grpc/grpc-js";
 import { ErrorInfo, Status } from "./generated/google/rpc/error.js";
 
 const DETAILS_KEY = "grpc-status-details-bin";
 const ERROR_INFO = "type.googleapis.com/google.rpc.ErrorInfo";
-/** Comes along with what passes. */
+/** Part of a refusal that is temporary. */
 const RETRY_INFO = "type.googleapis.com/google.rpc.RetryInfo";
 const DOMAIN = "negserve.dev";
 
-/** Codes that gRPC itself has good words for. */
+/** Codes for which gRPC's own message is clear. */
 const PLAIN: ReadonlySet<status> = new Set([
   status.UNAVAILABLE,
   status.DEADLINE_EXCEEDED,
   status.RESOURCE_EXHAUSTED,
 ]);
 
-/** Why a call ended: docs/protocol.md, Errors, says what to do about each reason. */
+/** Why a call ended: docs/protocol.md, Errors, says how to react to each reason. */
 export class NegserveError extends Error {
   override readonly name = "NegserveError";
 
   /**
    * @param code canonical status
    * @param details a sentence for people
-   * @param reason the server's reason; empty if the error arose elsewhere
-   * @param metadata the offending value, the limit, and what else the reason documents
-   * @param passes whether the server said that it does
+   * @param reason the server's reason; empty if the error is not a server's
+   * @param metadata the offending value, the limit, and further keys documented with the reason
+   * @param isTemporary whether the server said that the refusal is
    */
   constructor(
     readonly code: status,
     readonly details: string,
     readonly reason = "",
     readonly metadata: Readonly<Record<string, string>> = {},
-    readonly passes = false,
+    readonly isTemporary = false,
   ) {
     super(`${reason || status[code]}: ${details}`);
   }
 
-  /** Whether the same request, sent again, may well be answered. */
+  /** Whether a retry of the same request may succeed. */
   get isTransient(): boolean {
     if (this.reason !== "") {
-      return this.code === status.UNAVAILABLE || this.passes;
+      return this.code === status.UNAVAILABLE || this.isTemporary;
     }
-    // No server of negserve said it, but gRPC or a proxy on the way. Elsewhere or later all of it
-    // may pass, but for a message that is larger than gRPC takes.
+    // Without a reason, the status comes from gRPC or a proxy. A retry may succeed for all of
+    // these, except for a message that is larger than gRPC accepts.
     const isTooLarge = this.details.includes("message larger than max");
     return !(this.code === status.RESOURCE_EXHAUSTED && isTooLarge);
   }
 }
 
-/** Reads what a trailer `grpc-status-details-bin` holds; undefined if it is not negserve's. */
-export function errorInfo(trailer: Uint8Array): (ErrorInfo & { passes: boolean }) | undefined {
+/** Decodes the trailer `grpc-status-details-bin`; undefined if it is not negserve's. */
+export function errorInfo(trailer: Uint8Array): (ErrorInfo & { isTemporary: boolean }) | undefined {
   const { details } = Status.decode(trailer);
-  const passes = details.some((detail) => detail.typeUrl === RETRY_INFO);
+  const isTemporary = details.some((detail) => detail.typeUrl === RETRY_INFO);
   for (const detail of details) {
     if (detail.typeUrl === ERROR_INFO) {
       const info = ErrorInfo.decode(detail.value);
       if (info.domain === DOMAIN) {
-        return { ...info, passes };
+        return { ...info, isTemporary };
       }
     }
   }
   return undefined;
 }
 
-/** Turns what a call ended with into a typed error; other errors stay what they are. */
+/** Converts the error of a call to a typed error; returns other errors unchanged. */
 export function typed(error: unknown): unknown {
   if (!isServiceError(error)) {
     return error;
@@ -72,7 +72,7 @@ export function typed(error: unknown): unknown {
   const [trailer] = error.metadata.get(DETAILS_KEY);
   const info = Buffer.isBuffer(trailer) ? errorInfo(trailer) : undefined;
   if (info !== undefined) {
-    return new NegserveError(error.code, error.details, info.reason, info.metadata, info.passes);
+    return new NegserveError(error.code, error.details, info.reason, info.metadata, info.isTemporary);
   }
   const ended = PLAIN.has(error.code) ? "" : "the network, or a proxy on the way, ended the call: ";
   return new NegserveError(error.code, ended + error.details);

@@ -1,4 +1,4 @@
-/** The client as a program: `node build/src/main.js --help`. */
+/** The command-line program: `node build/src/main.js --help`. */
 
 import { createWriteStream } from "node:fs";
 import { once } from "node:events";
@@ -21,40 +21,40 @@ import type { TripleColumns } from "./tensors.js";
 const HELP = `Usage: node build/src/main.js [options] COMMAND
 
 Commands:
-  server    tell its version and limits
-  datasets  list what the server holds
-  sample    read positives from standard input, head<TAB>relation<TAB>tail a line in labels;
-            print an object of JSON for each, with its negatives
-  epoch     stream an epoch; print what came, and write it to --out
+  server    print the server's version
+  datasets  list the server's datasets
+  sample    read positives as labels from standard input, one head<TAB>relation<TAB>tail a line;
+            print a JSON object for each, with its negatives
+  epoch     stream an epoch, print its size, and write its negatives to --out
 
-Options of all:
-  --target TARGET          a server [127.0.0.1:7733, or NEGSERVE_TARGET]
+Options of all commands:
+  --target TARGET          address of the server [NEGSERVE_TARGET, or 127.0.0.1:7733]
   --timeout SECONDS        for a call, or a stream's next message [30]
-  --patience SECONDS       how long a lost server is waited for, without progress
-                           [the timeout, for each address of the target]
+  --patience SECONDS       for retries without progress
+                           [the timeout, once for each address of the target]
 Options of sample and epoch:
   --dataset NAME           [world]
   --kind KIND              basic, bernoulli, pseudotyped, typed or degree [basic]
   -k N                     negatives per positive [1]
   --slot SLOT              head, relation or tail; repeatable [head and tail]
-  --split SPLIT            training, validation or testing: its triples are never drawn; repeatable
-  --mask                   they are drawn, and flagged
-  --distinct               no value twice for a positive and slot
-  --chunk-size N           consecutive positions share one set of values [1]
+  --split SPLIT            training, validation or testing: never draw its triples; repeatable
+  --mask                   draw the triples of --split, and flag them
+  --distinct               draw no value twice for a positive and slot
+  --chunk-size N           number of consecutive positions that share one set of values [1]
   --seed N                 [0]
 Options of sample:
-  --position N             of the first positive [0]
+  --position N             position of the first positive [0]
 Options of epoch:
   --epoch N                [0]
   --start N                position within the epoch at which to begin [0]
   --batch-size N           [1024]
   --rank N                 [0]
   --world-size N           [1]
-  --worker N               of those that share the rank's batches [0]
-  --num-workers N          [1]
+  --worker N               number of this worker [0]
+  --num-workers N          how many workers share the rank's batches [1]
   --tail RULE              short, drop or wrap [short]
-  --out FILE               for each batch of m positives: the rebuilt negatives, uint32
-                           little-endian (m, k, 3), then their mask, a byte each`;
+  --out FILE               file for each batch of m positives: the rebuilt negatives, uint32
+                           little-endian (m, k, 3), then their mask, one byte each`;
 
 const OPTIONS = {
   help: { type: "boolean" },
@@ -82,7 +82,7 @@ const OPTIONS = {
   out: { type: "string" },
 } as const;
 
-/** What the caller got wrong. */
+/** An error in the command line. */
 class UsageError extends Error {}
 
 type Options = ReturnType<typeof parse>["values"];
@@ -93,12 +93,12 @@ function parse() {
 
 function integer(text: string, name: string): bigint {
   if (!/^\d+$/.test(text)) {
-    throw new UsageError(`--${name} ${text} is no number`);
+    throw new UsageError(`--${name} ${text} is not a number`);
   }
   return BigInt(text);
 }
 
-/** The names that all clients have for a kind. */
+/** Names of the kinds, the same in all clients. */
 const KINDS = {
   basic: SamplerKind.SAMPLER_KIND_BASIC,
   bernoulli: SamplerKind.SAMPLER_KIND_BERNOULLI,
@@ -121,7 +121,7 @@ const TAILS = {
 /** Looks a name up. */
 function value<Value>(names: Readonly<Record<string, Value>>, text: string): Value {
   if (!Object.hasOwn(names, text)) {
-    throw new UsageError(`${text} is none of ${Object.keys(names).join(", ")}`);
+    throw new UsageError(`${text} is unknown; choose from ${Object.keys(names).join(", ")}`);
   }
   return names[text]!;
 }
@@ -166,7 +166,7 @@ async function read(entities: string[], relations: string[]): Promise<TripleColu
   for await (const line of createInterface({ input: process.stdin })) {
     const fields = line.split("\t");
     if (fields.length !== 3) {
-      throw new UsageError(`${JSON.stringify(line)} are not 3 fields with tabs between them`);
+      throw new UsageError(`${JSON.stringify(line)}: expected 3 tab-separated fields`);
     }
     fields.forEach((label, column) => {
       const id = ids[column]!.get(label);
@@ -208,7 +208,7 @@ async function sample(client: Client, options: Options): Promise<void> {
         negatives: row.map((m) => named(triples.subarray(m * 3, m * 3 + 3))),
         mask: row.map((m) => mask[m] === 1),
       };
-      // A position may be too large for a number of JavaScript.
+      // A position may exceed the integers of JavaScript's numbers.
       const json = printable(JSON.stringify(line));
       console.log(`{"position":${position + BigInt(i)},${json.slice(1)}`);
     }
@@ -287,7 +287,7 @@ async function main(): Promise<number> {
     } else if (command === "epoch") {
       await epoch(client, options);
     } else {
-      throw new UsageError(`${command} is no command; see --help`);
+      throw new UsageError(`${command} is not a command; see --help`);
     }
     return 0;
   } catch (error) {

@@ -1,4 +1,4 @@
-/** From compact batches to whole triples: docs/protocol.md, Rebuilding negatives. */
+/** Rebuilds whole triples from compact batches: docs/protocol.md, Rebuilding negatives. */
 
 import type { CorruptedBatch, SamplerConfig } from "./generated/negserve/v1/sampler.js";
 import { checkCounts, checkOf, type Check, type Sizes } from "./answers.js";
@@ -6,7 +6,7 @@ import { decodeFlags, decodeFloats, decodeIds, type TripleColumns } from "./tens
 
 /** The negatives of n positives, k each. */
 export interface Negatives {
-  /** Of the first positive. */
+  /** Position of the first positive. */
   position: bigint;
   /** n */
   numPositives: number;
@@ -14,16 +14,16 @@ export interface Negatives {
   triples: Uint32Array;
   /** 1 for a valid negative; shape (n, k), row-major. */
   mask: Uint8Array;
-  /** Positives with fewer legal values than they need. */
+  /** Number of positives with fewer legal values than they need. */
   numSaturated: number;
-  /** Log probabilities, shape (n, k), row-major; empty if not asked for. */
+  /** Log probabilities, shape (n, k), row-major; empty unless requested. */
   logQ: Float32Array;
 }
 
 /**
  * Rebuilds the negatives of a batch whose form was checked.
  *
- * @throws InvalidAnswerError for counts and ids that can't be
+ * @throws InvalidAnswerError for impossible counts and ids
  */
 export function rebuild(
   batch: CorruptedBatch,

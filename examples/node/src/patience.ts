@@ -1,4 +1,4 @@
-/** How long it is tried again. */
+/** Time limit and pauses of retries. */
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { NegserveError } from "./errors.js";
@@ -6,21 +6,21 @@ import { NegserveError } from "./errors.js";
 const FIRST_MS = 50;
 const LONGEST_MS = 2_000;
 
-/** Growing, jittered waits between tries, within a budget that progress renews. */
+/** Growing, jittered pauses between tries, within a time that each progress renews. */
 export class Patience {
   #ceiling = FIRST_MS;
-  /** Counts from the first failure: how long the caller takes for a batch is its own matter. */
+  /** Set by the first failure, so that the caller's own time for a batch does not count. */
   #deadline: number | undefined;
 
   constructor(private readonly budgetMs: number) {}
 
-  /** Begins anew. */
+  /** Resets the time and the pauses, after progress. */
   renew(): void {
     this.#ceiling = FIRST_MS;
     this.#deadline = undefined;
   }
 
-  /** Waits before another try, or throws the error: if trying again is no use, or takes too long. */
+  /** Pauses before another try, or throws the error if a retry is useless or the time is over. */
   async wait(error: unknown): Promise<void> {
     if (!(error instanceof NegserveError && error.isTransient)) {
       throw error;

@@ -1,9 +1,9 @@
-/** Text of others, as it may be shown. */
+/** Makes untrusted text safe to show. */
 
-/** What moves a cursor, ends a line, or shows text in another order than it has. */
+/** Characters that move a cursor, end a line, or reorder text. */
 const CONTROLS = /[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g;
 
-/** Escapes control characters as `\uXXXX`; in a string of JSON that is the same string. */
+/** Escapes control characters as `\uXXXX`, which JSON reads as the same string. */
 export function printable(text: string): string {
   return text.replace(
     CONTROLS,

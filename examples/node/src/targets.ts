@@ -1,20 +1,20 @@
-/** Addresses of servers, checked before anybody is asked. */
+/** Checks of server addresses, before the first call. */
 
 import { status } from "@grpc/grpc-js";
 import { NegserveError } from "./errors.js";
 
-/** gRPC's own names for ways to resolve an address. */
+/** Schemes of gRPC's name resolvers. */
 const RESOLVERS: ReadonlySet<string> = new Set([
   "dns", "ipv4", "ipv6", "unix", "unix-abstract", "vsock", "xds",
 ]);
 const FORM = "give HOST:PORT, such as 127.0.0.1:7733, or unix:PATH";
-/** What the system's address of a unix socket takes, without the byte that ends it. */
+/** Longest path in the system's address of a unix socket, without its final zero byte. */
 const MOST_PATH_BYTES = 107;
 
 /**
- * Counts the addresses of a target: those of replicas that `ipv4:` or `ipv6:` lists, else one.
+ * Counts the addresses of a target: replicas listed after `ipv4:` or `ipv6:`, else one.
  *
- * @throws NegserveError if no server can listen there, with what is wrong and what to give
+ * @throws NegserveError for a malformed target, with the fault and the remedy
  */
 export function countAddresses(target: string): number {
   const wrong = problem(target);
@@ -72,5 +72,5 @@ function hostAndPortProblem(target: string): string | undefined {
     return "has an IPv6 address without brackets; give it as in [::1]:7733";
   }
   const isPort = /^\d{1,5}$/.test(port) && Number(port) >= 1 && Number(port) <= 65_535;
-  return isPort ? undefined : `has no port that can be, but ${JSON.stringify(port)}; give 1 to 65535`;
+  return isPort ? undefined : `has ${JSON.stringify(port)} in place of a port; give 1 to 65535`;
 }

@@ -1,4 +1,4 @@
-/** Between the bytes of messages and typed arrays: docs/protocol.md, Tensors. */
+/** Converts between bytes of messages and typed arrays: docs/protocol.md, Tensors. */
 
 import type { Ids, Triples } from "./generated/negserve/v1/sampler.js";
 
@@ -9,16 +9,16 @@ export interface TripleColumns {
   tails: Uint32Array;
 }
 
-/** Decodes a tensor of ids; empty where the message is absent. */
+/** Decodes a tensor of ids; an absent message is empty. */
 export function decodeIds(ids: Ids | undefined): Uint32Array {
   if (ids === undefined || ids.data.length === 0) {
     return new Uint32Array();
   }
   const { data, width } = ids;
   if (![1, 2, 4, 8].includes(width) || data.length % width !== 0) {
-    throw new RangeError(`${data.length} bytes are no ids of width ${width}`);
+    throw new RangeError(`${data.length} bytes are not ids of width ${width}`);
   }
-  // A view, since the bytes of a message begin at any address.
+  // A DataView, since the bytes of a message may begin at any address.
   const view = new DataView(data.buffer, data.byteOffset, data.length);
   const read: (offset: number) => number = {
     1: (offset: number) => view.getUint8(offset),
@@ -36,7 +36,7 @@ function narrow(id: bigint): number {
   return Number(id);
 }
 
-/** Encodes ids in the narrowest width that holds them. */
+/** Encodes ids in the narrowest width that fits them. */
 export function encodeIds(ids: Uint32Array): Ids {
   const largest = ids.reduce((most, id) => Math.max(most, id), 0);
   const width = largest < 2 ** 8 ? 1 : largest < 2 ** 16 ? 2 : 4;
@@ -63,7 +63,7 @@ export function encodeTriples(triples: TripleColumns, begin: number, end: number
   };
 }
 
-/** Unpacks flags, 8 a byte, the first in the lowest bit; an empty tensor is all ones. */
+/** Unpacks flags, 8 per byte, lowest bit first; an empty tensor is all ones. */
 export function decodeFlags(data: Uint8Array, count: number): Uint8Array {
   const flag = (m: number): number => (data[m >> 3]! >> (m & 7)) & 1;
   return Uint8Array.from({ length: count }, (_, m) => (data.length === 0 ? 1 : flag(m)));

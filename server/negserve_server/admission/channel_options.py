@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from negserve_server.admission.limits import MAX_REQUEST_BYTES, Limits
+from negserve_server.config.limits import MAX_REQUEST_BYTES, Limits
 
 #: Calls that wait until the server begins with them, of all connections together. Each takes some
 #: kilobytes.

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from negserve_server.admission.limits import Limits
 from negserve_server.admission.stream import ServerStream
+from negserve_server.config.limits import Limits
 from negserve_server.errors import Refusal
 
 

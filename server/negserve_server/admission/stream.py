@@ -14,8 +14,8 @@ from typing import Any, Generic, TypeVar
 import grpc
 from google.protobuf.message import DecodeError, Message
 
-from negserve_server.admission.limits import MAX_REQUEST_VALUES
 from negserve_server.admission.message_values import count_values
+from negserve_server.config.limits import MAX_REQUEST_VALUES
 from negserve_server.errors import InvalidInput, Refusal
 
 _Request = TypeVar("_Request", bound=Message)
@@ -103,7 +103,7 @@ class ServerStream(Generic[_Request]):
         task = asyncio.current_task()
         assert task is not None, "gRPC answers each call in a task of its own"
         self.task: asyncio.Task[Any] = task
-        self._ended_by: Refusal | None = None
+        self._ended_by: Refusal | InvalidInput | None = None
         self._is_cut = False
         self._is_stuck = False
         self._waits_for: _Wait | None = None
@@ -253,7 +253,7 @@ class ServerStream(Generic[_Request]):
         if self._is_stuck:
             self.read_ahead(lambda: None)
 
-    def refuse(self, error: Refusal) -> None:
+    def refuse(self, error: Refusal | InvalidInput) -> None:
         """End the stream with an error once its client has taken the answer under way.
 
         Requests that were read ahead are forgotten.

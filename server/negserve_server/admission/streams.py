@@ -9,9 +9,9 @@ from functools import partial
 from itertools import chain
 from typing import Any
 
-from negserve_server.admission.limits import MAX_REQUEST_BYTES, SILENT_SECONDS, Limits
 from negserve_server.admission.places import Places
 from negserve_server.admission.stream import ServerStream
+from negserve_server.config.limits import MAX_REQUEST_BYTES, SILENT_SECONDS, Limits
 from negserve_server.errors import InvalidInput, Refusal
 
 _SWEEP_SECONDS = 0.25

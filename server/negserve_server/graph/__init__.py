@@ -1,6 +1,6 @@
 """Graphs: triples factory, type constraints, fingerprint, epochs, the embedded one; never gRPC."""
 
-from negserve._terminal.extras import needing
+from negserve.terminal.extras import needing
 
 with needing("negserve_server.graph", "negserve[server]"):
     from negserve_server.graph.triples_factory import TriplesFactory

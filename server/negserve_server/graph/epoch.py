@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,10 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from negserve.types.invalid import invalid_configuration
 from negserve_server.errors import PositionOutOfRange
 from negserve_server.sampling import CorruptedBatch, Permutation, Sampler
-from negserve_server.sampling.parts import join, parts_of
-
-if TYPE_CHECKING:
-    from negserve_server.graph.triples_factory import TriplesFactory
+from negserve_server.sampling.slices import join_batches, slices_of
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 Tail = Literal["short", "drop", "wrap"]
@@ -123,33 +120,28 @@ class EpochBatch:
 class Epoch:
     """The batches of one rank in one epoch. Immutable: any batch can be made at any time.
 
-    :param factory: the graph
+    :param triples: the training triples, int64, shape (n, 3)
+    :param rows: rows of the triples of ``config.relations``, int64, shape (m,); None for all
+    :param weigh: gives triples, shape (b, 3), their subsampling weights, float32, shape (b,)
     :param sampler: draws the negatives; its seed also draws the order
     :param config: which positives
-    :raises InvalidRequestError: for a start behind the end, relations that the graph has not,
-        or of which it has no training triples
-    :raises TablesFull: if there is no room for the rows of those relations
-    :raises PositionOutOfRange: if positions of the epoch would pass 2^64 - 1
+    :raises InvalidRequestError: for a start after the end, or no row
+    :raises PositionOutOfRange: if a position of the epoch would exceed 2^64 - 1
     """
 
-    def __init__(self, factory: TriplesFactory, sampler: Sampler, config: EpochConfig) -> None:
+    def __init__(
+        self,
+        triples: NDArray[np.int64],
+        rows: NDArray[np.int64] | None,
+        weigh: Callable[[NDArray[np.int64]], NDArray[np.float32]],
+        sampler: Sampler,
+        config: EpochConfig,
+    ) -> None:
         self.config = config
         self.sampler = sampler
-        self._factory = factory
-        self._triples = factory.mapped_triples
-        self._rows: NDArray[np.int64] | None = None
-        if config.relations is not None:
-            relations = np.asarray(config.relations)
-            for relation in (*relations[:1], *relations[-1:]):
-                if not 0 <= relation < factory.num_relations:
-                    raise invalid_configuration(
-                        "relations",
-                        int(relation),
-                        f"the graph has {factory.num_relations}, ids 0 to "
-                        f"{factory.num_relations - 1}",
-                        limit=factory.num_relations - 1,
-                    )
-            self._rows = factory.rows_of(relations)
+        self._triples = triples
+        self._rows = rows
+        self._weigh = weigh
         #: How many positives the epoch has.
         self.num_positives = len(self._triples) if self._rows is None else len(self._rows)
         if self.num_positives == 0:
@@ -217,18 +209,18 @@ class Epoch:
         positives: list[NDArray[np.int64]] = []
         negatives: list[CorruptedBatch] = []
         weights: list[NDArray[np.float32]] = []
-        for part in parts_of(end - begin, self.sampler.config.num_negs_per_pos):
+        for part in slices_of(end - begin, self.sampler.config.num_negs_per_pos):
             if positives:
                 yield
             drawn = self._positives(begin + part.start, part.stop - part.start)
             positives.append(drawn)
             negatives.append(self.sampler.sample(drawn, self._first + begin + part.start))
             if config.weights:
-                weights.append(self._factory.subsampling_weights(drawn))
+                weights.append(self._weigh(drawn))
         return EpochBatch(
             next_start=min(next_start, self.num_positives),
             positives=_joined(positives),
-            negatives=join(negatives),
+            negatives=join_batches(negatives),
             weights=_joined(weights) if config.weights else None,
         )
 

@@ -29,7 +29,7 @@ from negserve_server.index import FilterIndex
 from negserve_server.index.filter_index import check_ids
 from negserve_server.sampling import (
     SPLITS,
-    Domain,
+    DrawTables,
     Graph,
     RelationStatistics,
     Sampler,
@@ -307,15 +307,26 @@ class TriplesFactory:
         return weights
 
     def rows_of(self, relations: ArrayLike) -> NDArray[np.int64]:
-        """Give the rows of the training triples of some relations, ascending, shape (n,).
+        """Rows of the training triples of some relations, ascending, int64, shape (n,).
 
-        :param relations: ids of relations of the graph, ascending
-        :raises TablesFull: if there is no room for them
+        :param relations: ids of relations, ascending
+        :raises InvalidRequestError: for a relation that the graph has not
+        :raises TablesFull: if there is no room for the rows
         """
-        chosen = np.array(relations, dtype=np.int64)
+        given = np.asarray(relations)
+        for relation in (*given[:1].tolist(), *given[-1:].tolist()):
+            if not 0 <= relation < self.num_relations:
+                raise invalid_configuration(
+                    "relations",
+                    relation,
+                    f"the graph has {self.num_relations}, ids 0 to {self.num_relations - 1}",
+                    limit=self.num_relations - 1,
+                )
+
+        chosen = given.astype(np.int64)
 
         def find() -> NDArray[np.int64]:
-            # Not np.isin, which makes a table of a size that the ids decide.
+            # Not np.isin, whose memory depends on the values of the ids.
             is_chosen = np.zeros(self.num_relations, dtype=np.bool_)
             is_chosen[chosen] = True
             return np.flatnonzero(is_chosen[self.mapped_triples[:, 1]])
@@ -326,8 +337,12 @@ class TriplesFactory:
         """Make the batches of one rank in one epoch.
 
         :raises InvalidRequestError: if the graph can't serve one of the configurations
+        :raises TablesFull: if there is no room for what they need
+        :raises PositionOutOfRange: if a position of the epoch would exceed 2^64 - 1
         """
-        return Epoch(self, self.sampler(sampler), config)
+        opened = self.sampler(sampler)
+        rows = None if config.relations is None else self.rows_of(config.relations)
+        return Epoch(self.mapped_triples, rows, self.subsampling_weights, opened, config)
 
     def open_sampler(self, **options: Any) -> Sampler:
         """Make the sampler of a configuration given by its fields.
@@ -363,17 +378,17 @@ class TriplesFactory:
             shared = self._tables.get(("ids", digest), lambda: given, num_bytes=given.nbytes)
             config = replace(config, candidates=shared)
         key = (
-            "domain",
+            "draw tables",
             config.parts,
             config.alpha,
             config.corruption_scheme,
             digest,
             config.filter_splits,
         )
-        domain = self._tables.get(
-            key, lambda: Domain(config, self._sampled_graph, index), keep=True
+        draw_tables = self._tables.get(
+            key, lambda: DrawTables(config, self._sampled_graph, index), keep=True
         )
-        sampler = Sampler(config, domain)
+        sampler = Sampler(config, draw_tables)
         self._tables.hold(key, sampler)
         return sampler
 

@@ -12,14 +12,7 @@ from numpy.typing import NDArray
 from negserve_server.index.known_lists import first_value, holds
 from negserve_server.jit.addresses import load_uint64, prefetch
 from negserve_server.jit.compiled import compiled
-
-_HASH = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio: Fibonacci hashing
-_MIX = np.uint64(0xD6E8FEB86659FD93)
-_32 = np.uint64(32)
-_MASK32 = np.uint64(0xFFFFFFFF)
-_ZERO = np.uint64(0)
-_ONE = np.uint64(1)
-_2 = np.uint64(2)
+from negserve_server.jit.constants import FIBONACCI, LOW_32, MIX, U0, U1, U2, U32
 
 #: Where no list begins, since lists take four words or more.
 NO_START = np.uint64(2**32 - 2)
@@ -28,20 +21,20 @@ NO_START = np.uint64(2**32 - 2)
 @nb.njit(inline="always")
 def pair_key(first: int, second: int) -> int:
     """Pack two ids below 2^32 into the 64-bit key of their pair."""
-    return (np.uint64(first) << _32) | np.uint64(second)
+    return (np.uint64(first) << U32) | np.uint64(second)
 
 
 @nb.njit(inline="always")
 def _bucket(key: int, mask: int) -> int:
-    mixed = np.uint64(key) * _HASH
-    mixed = (mixed ^ (mixed >> _32)) * _MIX
-    return (mixed >> _32) & mask
+    mixed = np.uint64(key) * FIBONACCI
+    mixed = (mixed ^ (mixed >> U32)) * MIX
+    return (mixed >> U32) & mask
 
 
 @nb.njit(inline="always")
 def prefetch_pair(table: int, mask: int, key: int) -> None:
     """Ask for the line of a pair, which :func:`find_pair` will read soon."""
-    prefetch(table, _bucket(key, mask) << _2)
+    prefetch(table, _bucket(key, mask) << U2)
 
 
 @nb.njit(inline="always")
@@ -56,12 +49,12 @@ def find_pair(table: int, mask: int, key: int) -> tuple[int, int]:
     at = _bucket(key, mask)
     while True:
         row = at + at
-        entry = load_uint64(table, row + _ONE)
-        if (entry >> _32) == _ZERO:
-            return NO_START, _ZERO
+        entry = load_uint64(table, row + U1)
+        if (entry >> U32) == U0:
+            return NO_START, U0
         if load_uint64(table, row) == key:
-            return entry & _MASK32, entry >> _32
-        at = (at + _ONE) & mask
+            return entry & LOW_32, entry >> U32
+        at = (at + U1) & mask
 
 
 @compiled
@@ -76,9 +69,9 @@ def fill_table(
     for i in range(keys.shape[0]):
         at = _bucket(keys[i], mask)
         while table[at, 1] != 0:
-            at = (at + _ONE) & mask
+            at = (at + U1) & mask
         table[at, 0] = keys[i]
-        table[at, 1] = (np.uint64(lengths[i]) << _32) | np.uint64(starts[i])
+        table[at, 1] = (np.uint64(lengths[i]) << U32) | np.uint64(starts[i])
 
 
 @compiled

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from negserve_server.jit.addresses import load_uint32, store_uint64
 from negserve_server.jit.compiled import compiled
+from negserve_server.jit.constants import U0, U1, U2, U3, U4, U5, U31
 
 #: Longest list without a bitmap.
 SHORT_LIST = 16
@@ -39,13 +40,6 @@ _LINE = 16
 
 _SHORT = np.uint64(SHORT_LIST)
 _HEADER = np.uint64(HEADER)
-_ZERO = np.uint64(0)
-_ONE = np.uint64(1)
-_2 = np.uint64(2)
-_3 = np.uint64(3)
-_4 = np.uint64(4)
-_5 = np.uint64(5)
-_31 = np.uint64(31)
 
 
 @nb.njit(inline="always")
@@ -58,7 +52,7 @@ def first_value(lists: int, start: int, length: int) -> int:
     """
     if length <= _SHORT:
         return start
-    return start + _HEADER + _2 * np.uint64(load_uint32(lists, start + _ONE)) + _ONE
+    return start + _HEADER + U2 * np.uint64(load_uint32(lists, start + U1)) + U1
 
 
 @nb.njit(inline="always")
@@ -67,14 +61,14 @@ def lower_bound(values: int, start: int, length: int, value: int) -> int:
 
     :param values: address of a uint32 array
     """
-    if length == _ZERO:
-        return _ZERO
+    if length == U0:
+        return U0
     # Without branches that depend on the data: a wrong guess costs more than a step.
     low = start
     size = length
-    while size > _ONE:
-        half = size >> _ONE
-        low += half if load_uint32(values, low + half - _ONE) < value else _ZERO
+    while size > U1:
+        half = size >> U1
+        low += half if load_uint32(values, low + half - U1) < value else U0
         size -= half
     return low - start + np.uint64(load_uint32(values, low) < value)
 
@@ -84,14 +78,14 @@ def count_below(lists: int, start: int, length: int, value: int) -> int:
     """How many values of a list are below a value, which may be beyond all that can be known."""
     if length <= _SHORT:
         return lower_bound(lists, start, length, value)
-    word = value >> (np.uint64(load_uint32(lists, start)) + _5)
-    num_words = np.uint64(load_uint32(lists, start + _ONE))
+    word = value >> (np.uint64(load_uint32(lists, start)) + U5)
+    num_words = np.uint64(load_uint32(lists, start + U1))
     if word >= num_words:
         return length
     counts = start + _HEADER + num_words
     before = np.uint64(load_uint32(lists, counts + word))
-    here = np.uint64(load_uint32(lists, counts + word + _ONE)) - before
-    return before + lower_bound(lists, counts + num_words + _ONE + before, here, value)
+    here = np.uint64(load_uint32(lists, counts + word + U1)) - before
+    return before + lower_bound(lists, counts + num_words + U1 + before, here, value)
 
 
 @nb.njit(inline="always")
@@ -108,10 +102,10 @@ def holds(lists: int, start: int, length: int, value: int) -> bool:
     if length > _SHORT:
         shift = np.uint64(load_uint32(lists, start))
         bit = np.uint64(value) >> shift
-        word = load_uint32(lists, start + _HEADER + (bit >> _5))
-        both = (word >> np.uint32(bit & _31)) & (word >> np.uint32(np.uint64(value) & _31))
+        word = load_uint32(lists, start + _HEADER + (bit >> U5))
+        both = (word >> np.uint32(bit & U31)) & (word >> np.uint32(np.uint64(value) & U31))
         is_set = both & np.uint32(1) != np.uint32(0)
-        if shift == _ZERO or not is_set:
+        if shift == U0 or not is_set:
             return is_set
     return is_at(lists, start, length, count_below(lists, start, length, value), value)
 
@@ -128,7 +122,7 @@ def find_hits(
     :param hits: address of uint64 with place for ``end - begin + 1``
     :param tag: uint64
     """
-    num_hits = _ZERO
+    num_hits = U0
     if length > _SHORT:
         shift = np.uint32(load_uint32(lists, start))
         bitmap = start + _HEADER
@@ -141,11 +135,11 @@ def find_hits(
             num_hits += np.uint64(is_set & np.uint32(1))
         return num_hits
     is_any = np.uint32(0)
-    for at in range(start, start + length, _4):
+    for at in range(start, start + length, U4):
         value_0 = load_uint32(lists, at)
-        value_1 = load_uint32(lists, at + _ONE)
-        value_2 = load_uint32(lists, at + _2)
-        value_3 = load_uint32(lists, at + _3)
+        value_1 = load_uint32(lists, at + U1)
+        value_2 = load_uint32(lists, at + U2)
+        value_3 = load_uint32(lists, at + U3)
         for j in range(begin, end):
             draw = load_uint32(draws, j)
             is_any |= (

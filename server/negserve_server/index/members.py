@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from negserve_server.index.known_lists import first_value
 from negserve_server.jit.addresses import load_uint64, prefetch
 from negserve_server.jit.compiled import compiled
+from negserve_server.jit.constants import FIBONACCI, LOW_32, MIX, U0, U1, U4, U32
 
 #: Keys of a bucket: one cache line.
 BUCKET = 8
@@ -23,28 +24,21 @@ BUCKET = 8
 _AVERAGE = 5
 
 _EMPTY = np.uint64(2**64 - 1)
-_HASH = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio: Fibonacci hashing
-_MIX = np.uint64(0xD6E8FEB86659FD93)
 _BUCKET = np.uint64(BUCKET)
 _LAST = np.uint64(BUCKET - 1)
-_ZERO = np.uint64(0)
-_ONE = np.uint64(1)
-_4 = np.uint64(4)
-_32 = np.uint64(32)
-_LOW = np.uint64(2**32 - 1)
 
 
 @nb.njit(inline="always")
 def _bucket(key: int, num_buckets: int) -> int:
-    mixed = key * _HASH
-    mixed = (mixed ^ (mixed >> _32)) * _MIX
-    return ((mixed >> _32) * num_buckets) >> _32
+    mixed = key * FIBONACCI
+    mixed = (mixed ^ (mixed >> U32)) * MIX
+    return ((mixed >> U32) * num_buckets) >> U32
 
 
 @nb.njit(inline="always")
 def prefetch_member(members: int, num_buckets: int, start: int, value: int) -> None:
     """Ask for the line that :func:`is_member` will read."""
-    prefetch(members, _bucket((start << _32) | value, num_buckets) << _4)
+    prefetch(members, _bucket((start << U32) | value, num_buckets) << U4)
 
 
 @nb.njit(inline="always")
@@ -54,18 +48,18 @@ def is_member(members: int, num_buckets: int, start: int, value: int) -> bool:
     :param members: address of a uint64 array (num_buckets, 8)
     :param start: as the table of pairs gives it
     """
-    key = (start << _32) | value
+    key = (start << U32) | value
     bucket = _bucket(key, num_buckets)
     while True:
         begin = bucket * _BUCKET
-        is_here = _ZERO
+        is_here = U0
         for i in range(_BUCKET):
             is_here |= np.uint64(load_uint64(members, begin + i) == key)
-        if is_here != _ZERO:
+        if is_here != U0:
             return True
         if load_uint64(members, begin + _LAST) == _EMPTY:
             return False
-        bucket = bucket + _ONE if bucket + _ONE < num_buckets else _ZERO
+        bucket = bucket + U1 if bucket + U1 < num_buckets else U0
 
 
 def members_bytes(num_values: int) -> int:
@@ -94,15 +88,15 @@ def fill_members(
     num_buckets = np.uint64(members.shape[0])
     lists_address = np.uint64(lists.ctypes.data)
     for row in range(table.shape[0]):
-        start, length = table[row, 1] & _LOW, table[row, 1] >> _32
-        if length == _ZERO:
+        start, length = table[row, 1] & LOW_32, table[row, 1] >> U32
+        if length == U0:
             continue
         first = first_value(lists_address, start, length)
         for index in range(first, first + length):
-            key = (start << _32) | np.uint64(lists[index])
+            key = (start << U32) | np.uint64(lists[index])
             bucket = _bucket(key, num_buckets)
             while members[bucket, BUCKET - 1] != _EMPTY:
-                bucket = bucket + _ONE if bucket + _ONE < num_buckets else _ZERO
+                bucket = bucket + U1 if bucket + U1 < num_buckets else U0
             place = 0
             while members[bucket, place] != _EMPTY:
                 place += 1

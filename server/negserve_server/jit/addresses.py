@@ -16,14 +16,14 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 #: The address of an array without elements, which is never loaded from.
-NOWHERE = np.uint64(0)
+NULL = np.uint64(0)
 
 
 def address_of(array: NDArray[Any]) -> np.uint64:
-    """Give the address of a C-contiguous array; :data:`NOWHERE` if it has no elements."""
+    """Give the address of a C-contiguous array; :data:`NULL` if it has no elements."""
     if not array.flags.c_contiguous:
         raise ValueError("only a C-contiguous array has its elements one behind the other")
-    return np.uint64(array.ctypes.data) if array.size else NOWHERE
+    return np.uint64(array.ctypes.data) if array.size else NULL
 
 
 def _pointer(builder: Any, llvm_type: Any, address: Any, index: Any) -> Any:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TextIO
 
-from negserve._terminal.nearest import did_you_mean
+from negserve.terminal.nearest import did_you_mean
 from negserve.types.text import printable
 from negserve_server.errors import MalformedFile
 

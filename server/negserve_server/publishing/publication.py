@@ -7,8 +7,8 @@ from contextlib import suppress
 from typing import Any
 
 from negserve.errors import InvalidRequestError
-from negserve_server.admission.limits import SILENT_SECONDS
 from negserve_server.admission.stream import ServerStream
+from negserve_server.config.limits import SILENT_SECONDS
 from negserve_server.errors import Refusal
 from negserve_server.publishing.upload import Announcement, Upload
 

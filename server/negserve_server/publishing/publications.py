@@ -10,8 +10,8 @@ from concurrent.futures import Executor
 from contextlib import contextmanager
 from typing import Any
 
-from negserve_server.admission.limits import Limits
 from negserve_server.admission.stream import ServerStream
+from negserve_server.config.limits import Limits
 from negserve_server.errors import Refusal
 from negserve_server.graph import TriplesFactory
 from negserve_server.publishing.datasets import Datasets, check_fingerprint

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from itertools import chain
 from typing import NamedTuple
 
-from negserve_server.admission.limits import SILENT_SECONDS, Limits
+from negserve_server.config.limits import SILENT_SECONDS, Limits
 from negserve_server.errors import Refusal
 from negserve_server.publishing.datasets import Datasets
 from negserve_server.publishing.publication import Publication

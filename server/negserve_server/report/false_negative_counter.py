@@ -1,7 +1,7 @@
-"""How probable it is that a draw without a filter is a known triple, counted triple by triple.
+"""Exact probability that an unfiltered negative is a known triple, for each training triple.
 
-Nothing is drawn: candidates, weights and shares are those that a sampler's :class:`Domain` holds,
-and what they do is ``docs/sampling.md``. Work is that of sorting the triples, once per slot.
+Nothing is drawn: candidates, weights and shares come from a sampler's :class:`DrawTables`, and
+``docs/sampling.md`` defines their effect. The cost is that of sorting the triples once per slot.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from negserve.types.triples import sort_unique_triples
 from negserve_server.jit.compiled import compiled
-from negserve_server.sampling.domain import Cell, Domain
+from negserve_server.sampling.draw_tables import DrawCell, DrawTables
 
 #: Columns of a triple by which rows are sorted here: relation, head, tail.
 _BY_RELATION = [1, 0, 2]
@@ -58,32 +58,32 @@ class FalseNegativeCounter:
         #: Relation of each training triple, ascending, int64, shape (n,).
         self.relations = training[:, 0].copy()
 
-    def probabilities(self, domain: Domain) -> Probabilities:
+    def probabilities(self, tables: DrawTables) -> Probabilities:
         """Give the probabilities of a kind.
 
-        :param domain: of a configuration of one kind, without candidates; its filter has no effect
+        :param tables: of a configuration of one kind, without candidates; its filter has no effect
         :return: in the order of :attr:`relations`
         """
         relations = self._columns[1]
-        num_slots, num_training = len(domain.cells), len(self.relations)
+        num_slots, num_training = len(tables.cells), len(self.relations)
         by_slot = np.zeros((num_slots, num_training))
         is_open = np.empty((num_slots, num_training), dtype=np.bool_)
-        for i, cell in enumerate(domain.cells):
+        for i, cell in enumerate(tables.cells):
             units = _units(cell, relations, self._columns[cell.slot])
             known = self._known_units(cell.slot, units)[self._is_training]
             legal = _total_units(cell)[self.relations] - units[self._is_training]
             is_open[i] = legal > 0
             np.divide(known, legal, out=by_slot[i], where=is_open[i])
-        widths = np.diff(domain.cell_ends.astype(np.float64), axis=1, prepend=0.0) / 2.0**32
+        widths = np.diff(tables.cumulative_shares.astype(np.float64), axis=1, prepend=0.0) / 2.0**32
         shares = np.stack([of_slot[self.relations] for of_slot in widths.T])
         is_saturated = _move_shares(shares, is_open)
         overall = (shares * by_slot).sum(axis=0)
         if is_saturated.any():
             # In the last slot, any id but the original, candidate or not: each weighs the same.
-            last = domain.cells[-1].slot
+            last = tables.cells[-1].slot
             units = np.ones(len(relations), dtype=np.int64)
             known = self._known_units(last, units)[self._is_training]
-            overall[is_saturated] = known[is_saturated] / (domain.num_ids[last] - 1)
+            overall[is_saturated] = known[is_saturated] / (tables.num_ids[last] - 1)
         return Probabilities(by_slot, shares, overall, is_saturated)
 
     def _known_units(self, slot: int, units: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -133,7 +133,9 @@ class _Pairs:
         return result
 
 
-def _units(cell: Cell, relations: NDArray[np.int64], ids: NDArray[np.int64]) -> NDArray[np.int64]:
+def _units(
+    cell: DrawCell, relations: NDArray[np.int64], ids: NDArray[np.int64]
+) -> NDArray[np.int64]:
     """Units of ids among the candidates of their relation, 0 for none; all of shape (n,)."""
     if cell.weights is not None:
         units = np.zeros(len(cell.weights.ranking.ranks), dtype=np.int64)
@@ -143,7 +145,7 @@ def _units(cell: Cell, relations: NDArray[np.int64], ids: NDArray[np.int64]) -> 
     return is_candidate.astype(np.int64)
 
 
-def _total_units(cell: Cell) -> NDArray[np.int64]:
+def _total_units(cell: DrawCell) -> NDArray[np.int64]:
     """Units of all candidates of each relation; shape (num_relations,)."""
     if cell.weights is not None:
         return np.full_like(cell.candidates.counts, int(cell.weights.unit_starts[-1]))

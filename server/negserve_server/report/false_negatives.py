@@ -10,13 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from negserve.types.invalid import invalid_configuration
+from negserve.types.kinds import KINDS, PART_KINDS, Kind, is_alpha_used
 from negserve_server.graph.triples_factory import TriplesFactory
 from negserve_server.report.false_negative_counter import FalseNegativeCounter, Probabilities
 from negserve_server.sampling import SPLITS, SamplerConfig
-from negserve_server.sampling.config import Kind, Slot, Split
+from negserve_server.sampling.config import Slot, Split
 
-#: The kinds that a report speaks of; a mixture's figures are means of its parts'.
-REPORTED_KINDS: tuple[Kind, ...] = ("basic", "bernoulli", "pseudotyped", "typed", "degree")
 _DEFAULT_ALPHA = 0.75
 
 
@@ -146,12 +145,10 @@ def false_negative_report(
     :raises InvalidRequestError: naming what the graph can't serve
     """
     if kinds is None:
-        kinds = [kind for kind in REPORTED_KINDS if _is_possible(kind, factory, corruption_scheme)]
-    if not kinds or set(kinds) - set(REPORTED_KINDS):
-        raise invalid_configuration(
-            "kinds", tuple(kinds), f"give some of {', '.join(REPORTED_KINDS)}"
-        )
-    if alpha != _DEFAULT_ALPHA and "degree" not in kinds:
+        kinds = [kind for kind in PART_KINDS if _is_possible(kind, factory, corruption_scheme)]
+    if not kinds or set(kinds) - set(PART_KINDS):
+        raise invalid_configuration("kinds", tuple(kinds), f"give some of {', '.join(PART_KINDS)}")
+    if alpha != _DEFAULT_ALPHA and not is_alpha_used(kinds):
         raise invalid_configuration("alpha", alpha, "it has no effect without kind degree")
     chosen = tuple(split for split in SPLITS if splits is None or split in splits)
     if splits is None:
@@ -165,7 +162,7 @@ def false_negative_report(
         SamplerConfig(
             kind=kind,
             corruption_scheme=tuple(corruption_scheme),
-            alpha=alpha if kind == "degree" else _DEFAULT_ALPHA,
+            alpha=alpha if KINDS[kind].takes_alpha else _DEFAULT_ALPHA,
         )
         for kind in dict.fromkeys(kinds)
     ]
@@ -176,7 +173,7 @@ def false_negative_report(
     for config in configs:
         if progress is not None:
             progress(config.kind)
-        found = counter.probabilities(factory.sampler(config).domain)
+        found = counter.probabilities(factory.sampler(config).tables)
         reports[config.kind] = _report(
             config, chosen, found, counter.relations, factory.num_relations
         )
@@ -184,10 +181,9 @@ def false_negative_report(
 
 
 def _is_possible(kind: Kind, factory: TriplesFactory, scheme: Sequence[Slot]) -> bool:
-    if kind == "typed" and factory.type_constraints is None:
+    if KINDS[kind].needs_type_constraints and factory.type_constraints is None:
         return False
-    # Only these know a weight or a share of the relation slot.
-    return "relation" not in scheme or kind in {"basic", "degree"}
+    return "relation" not in scheme or KINDS[kind].takes_relations
 
 
 def _report(
@@ -212,7 +208,7 @@ def _report(
 
     report = FalseNegativeReport(
         kind=config.kind,
-        alpha=config.alpha if config.kind == "degree" else None,
+        alpha=config.alpha if KINDS[config.kind].takes_alpha else None,
         splits=splits,
         corruption_scheme=config.corruption_scheme,
         num_triples=num_triples,

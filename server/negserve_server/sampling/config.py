@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 import numpy as np
 
 from negserve.types.invalid import invalid_configuration
+from negserve.types.kinds import KINDS, PART_KINDS, Kind, SamplerKind, is_alpha_used
 from negserve_server.sampling.id_set import IdSet
 
 _T = TypeVar("_T", bound=str)
 
-Kind = Literal["basic", "bernoulli", "pseudotyped", "typed", "degree", "mixture"]
 Slot = Literal["head", "relation", "tail"]
 Split = Literal["training", "validation", "testing"]
 FilterMode = Literal["exact", "mask"]
 
-KINDS: tuple[Kind, ...] = ("basic", "bernoulli", "pseudotyped", "typed", "degree", "mixture")
 SLOTS: tuple[Slot, ...] = ("head", "relation", "tail")
 SPLITS: tuple[Split, ...] = ("training", "validation", "testing")
 FILTER_MODES: tuple[FilterMode, ...] = ("exact", "mask")
@@ -34,9 +34,6 @@ MAX_CHUNK_SIZE = 2**20
 MAX_SHARES = 2**16
 #: Largest exponent of training frequencies.
 MAX_ALPHA = 4.0
-
-_KINDS_WITH_RELATIONS = {"basic", "degree"}
-_KINDS_OF_CHUNKS = {"basic", "bernoulli", "degree"}
 
 
 def _in_order(values: tuple[_T, ...], legal: tuple[_T, ...], field: str) -> tuple[_T, ...]:
@@ -117,9 +114,10 @@ class SamplerConfig:
             self._check_chunks()
 
     def _check_kind(self) -> None:
-        if self.kind not in KINDS:
+        if not isinstance(self.kind, str) or self.kind not in KINDS:
+            names = tuple(KINDS)
             raise invalid_configuration(
-                "kind", self.kind, f"choose from {', '.join(KINDS)}", limit=KINDS
+                "kind", self.kind, f"choose from {', '.join(names)}", limit=names
             )
         if (self.kind == "mixture") != bool(self.mixture):
             raise invalid_configuration(
@@ -131,14 +129,13 @@ class SamplerConfig:
             raise invalid_configuration(
                 "mixture", self.mixture, "give pairs of a kind and a number of shares"
             ) from None
-        simple = [kind for kind in KINDS if kind != "mixture"]
         kinds = [str(kind) for kind, _ in parts]
-        if set(kinds) - set(simple) or len(set(kinds)) < len(kinds):
+        if set(kinds) - set(PART_KINDS) or len(set(kinds)) < len(kinds):
             raise invalid_configuration(
                 "mixture",
                 self.mixture,
-                f"give different kinds of {', '.join(simple)}",
-                limit=tuple(simple),
+                f"give different kinds of {', '.join(PART_KINDS)}",
+                limit=PART_KINDS,
             )
         if not all(_is_integer(shares, 1, MAX_SHARES) for _, shares in parts):
             raise invalid_configuration(
@@ -158,9 +155,12 @@ class SamplerConfig:
                 "alpha", self.alpha, f"give a number from 0 to {MAX_ALPHA}", limit=MAX_ALPHA
             )
         object.__setattr__(self, "alpha", float(self.alpha))
-        if self.alpha != 0.75 and "degree" not in dict(self.parts):
+        if self.alpha != 0.75 and not is_alpha_used(dict(self.parts)):
+            takers = " or ".join(_kinds(lambda kind: kind.takes_alpha))
             raise invalid_configuration(
-                "alpha", self.alpha, "it has no effect without kind degree; leave it out"
+                "alpha",
+                self.alpha,
+                f"it has no effect without kind {takers}; leave it out",
             )
 
     def _check_numbers(self) -> None:
@@ -194,12 +194,13 @@ class SamplerConfig:
             raise invalid_configuration("corruption_scheme", (), "give at least one slot")
         scheme = _in_order(self.corruption_scheme, SLOTS, "corruption_scheme")
         object.__setattr__(self, "corruption_scheme", scheme)
-        typed = [kind for kind, _ in self.parts if kind not in _KINDS_WITH_RELATIONS]
-        if typed and "relation" in scheme:
+        without = [kind for kind, _ in self.parts if not KINDS[kind].takes_relations]
+        if without and "relation" in scheme:
+            others = " or ".join(_kinds(lambda kind: kind.takes_relations))
             raise invalid_configuration(
                 "corruption_scheme",
                 scheme,
-                f"kind {typed[0]} replaces only head and tail; use basic or degree for relations",
+                f"kind {without[0]} replaces only head and tail; use {others} for relations",
             )
 
     def _check_candidates(self) -> None:
@@ -222,29 +223,22 @@ class SamplerConfig:
             )
 
     def _check_distinct(self) -> None:
-        if self.kind == "degree":
-            raise invalid_configuration(
-                "distinct",
-                True,
-                "distinct values can't follow the weights of kind degree, since the heaviest "
-                "would be drawn at most once",
-            )
-        if self.kind == "mixture":
-            raise invalid_configuration(
-                "distinct", True, "in a mixture, a part would have to know what others drew"
-            )
+        refusal = KINDS[self.kind].distinct_refusal
+        if refusal:
+            raise invalid_configuration("distinct", True, refusal)
         if self.log_q:
             raise invalid_configuration(
                 "log_q", True, "distinct draws depend on each other: none has its own probability"
             )
 
     def _check_chunks(self) -> None:
-        if self.kind not in _KINDS_OF_CHUNKS:
+        if not KINDS[self.kind].takes_chunks:
+            others = ", ".join(_kinds(lambda kind: kind.takes_chunks))
             raise invalid_configuration(
                 "chunk_size",
                 self.chunk_size,
                 f"candidates of kind {self.kind} depend on the relation, which differs in a chunk; "
-                f"use {', '.join(sorted(_KINDS_OF_CHUNKS))}",
+                f"use {others}",
             )
         if "relation" in self.corruption_scheme and len(self.corruption_scheme) > 1:
             raise invalid_configuration(
@@ -273,6 +267,11 @@ class SamplerConfig:
     def masked(self) -> bool:
         """Whether batches have a mask: where a negative may be invalid."""
         return self.filtered or self.distinct or self.chunk_size > 1
+
+
+def _kinds(is_chosen: Callable[[SamplerKind], bool]) -> list[Kind]:
+    """Return the kinds, without mixtures, of which something is true."""
+    return [kind for kind in PART_KINDS if is_chosen(KINDS[kind])]
 
 
 def as_candidates(ids: object) -> IdSet:

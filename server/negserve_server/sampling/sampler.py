@@ -9,11 +9,12 @@ from negserve.types.invalid import invalid_configuration
 from negserve.types.triples import as_triples
 from negserve_server.errors import PositionOutOfRange
 from negserve_server.index.filter_index import check_ids
-from negserve_server.jit.addresses import NOWHERE, address_of
+from negserve_server.jit.addresses import NULL, address_of
 from negserve_server.jit.scratch import scratch
 from negserve_server.sampling.batch import CorruptedBatch
 from negserve_server.sampling.config import SamplerConfig
-from negserve_server.sampling.domain import Domain
+from negserve_server.sampling.draw_tables import DrawTables
+from negserve_server.sampling.kernels.arguments import Settings
 from negserve_server.sampling.kernels.corrupt import corrupt, corrupt_scratch
 from negserve_server.sampling.kernels.corrupt_chunks import chunks_scratch, corrupt_chunks
 from negserve_server.sampling.kernels.corrupt_one import corrupt_one, one_scratch
@@ -23,13 +24,13 @@ class Sampler:
     """Draws negatives as ``config`` says. Immutable; safe to use from many threads.
 
     :param config: what to draw
-    :param domain: the legal values, made for a configuration that differs from ``config``
-        at most in what a domain does not depend on
+    :param tables: made for a configuration that differs from ``config`` at most in options that
+        draw tables do not depend on
     :raises InvalidRequestError: for more distinct values of a chunk than candidates
     """
 
-    def __init__(self, config: SamplerConfig, domain: Domain) -> None:
-        num_candidates = int(domain.cells[0].candidates.counts[0])
+    def __init__(self, config: SamplerConfig, tables: DrawTables) -> None:
+        num_candidates = int(tables.cells[0].candidates.counts[0])
         if config.distinct and config.chunk_size > 1 and config.num_negs_per_pos > num_candidates:
             raise invalid_configuration(
                 "num_negs_per_pos",
@@ -38,35 +39,46 @@ class Sampler:
                 limit=num_candidates,
             )
         self.config = config
-        self.domain = domain
-        #: Whether each positive has one negative that is any id but an excluded one.
+        self.tables = tables
+        #: Whether ``corrupt_one`` draws: one negative per positive, from all ids but excluded ones.
         self._is_one = (
             config.num_negs_per_pos == config.chunk_size == 1
-            and domain.is_plain
+            and tables.is_plain
             and config.filter_mode == "exact"
             and not config.distinct
             and not config.log_q
         )
-        # What the kernels are told in each call; the domain keeps what is at the addresses.
-        self._arguments = (
-            np.uint64(config.seed),
-            np.uint64(config.num_negs_per_pos),
-            *domain.ends_place,
-            address_of(domain.places),
-            np.uint64(len(domain.cells)),
-            domain.num_ids,
+        cumulative_shares, shares_stride = tables.cumulative_shares_address
+        num_entities, num_relations, _ = tables.num_ids
+        settings = Settings(
+            seed=config.seed,
+            k=config.num_negs_per_pos,
+            chunk_size=config.chunk_size,
+            is_exact=config.filter_mode == "exact",
+            is_filtered=config.filtered,
+            is_distinct=config.distinct,
+            num_entities=num_entities,
+            num_relations=num_relations,
+            width=tables.dtype.itemsize,
+            num_cells=len(tables.cells),
+            cell_table=int(address_of(tables.cell_table)),
+            cumulative_shares=int(cumulative_shares),
+            shares_stride=int(shares_stride),
+            # Made now, in the thread that opens the sampler, and not with the first batch.
+            member_table=int(address_of(tables.member_table) if self._is_one else NULL),
         )
+        #: The tables keep the arrays at the addresses alive.
+        self._settings = np.array(settings, dtype=np.uint64)
+        self._settings_address = address_of(self._settings)
         self._scratch_size = self._find_scratch_size()
-        # Made now, in the thread of whoever opens, and not with the first batch.
-        self._sets = address_of(domain.member_places) if self._is_one else NOWHERE
 
     def _find_scratch_size(self) -> int:
         config = self.config
-        num_cells, k = np.uint64(len(self.domain.cells)), np.uint64(config.num_negs_per_pos)
+        num_cells, k = np.uint64(len(self.tables.cells)), np.uint64(config.num_negs_per_pos)
         if self._is_one:
-            return int(one_scratch(num_cells)[-1])
-        find_places = chunks_scratch if config.chunk_size > 1 else corrupt_scratch
-        return int(find_places(num_cells, k, config.distinct)[-1])
+            return int(one_scratch(NULL, num_cells).end)
+        lay_out = chunks_scratch if config.chunk_size > 1 else corrupt_scratch
+        return int(lay_out(NULL, num_cells, k, np.uint64(config.distinct)).end)
 
     def sample(self, positives: ArrayLike, position: int) -> CorruptedBatch:
         """Corrupt positives.
@@ -82,38 +94,34 @@ class Sampler:
         n, k = len(triples), self.config.num_negs_per_pos
         if position < 0 or position + n > 2**64:
             raise PositionOutOfRange(position=position, num_positives=n)
-        config, domain, chunk = self.config, self.domain, self.config.chunk_size
+        config, tables, chunk = self.config, self.tables, self.config.chunk_size
         num_rows = (position + n - 1) // chunk - position // chunk + 1 if n else 0
-        replaced = np.empty((num_rows, k), dtype=domain.dtype)
+        replaced = np.empty((num_rows, k), dtype=tables.dtype)
         counts = np.empty((3, n), dtype=np.uint32)
         is_saturated = np.zeros(n, dtype=np.bool_)
-        # With repetition, an exact filter leaves none or all of a positive's negatives invalid.
+        # Otherwise, either none or all negatives of a positive are invalid.
         is_partly_masked = config.filter_mode == "mask" or config.distinct or chunk > 1
         mask = np.ones((n, k), dtype=np.bool_) if is_partly_masked else None
         log_q = np.empty((n, k), dtype=np.float32) if config.log_q else None
-        arguments = (np.uint64(position), *self._arguments)
-        outputs = (address_of(replaced), np.uint64(replaced.itemsize), counts)
-        own = scratch(self._scratch_size)
-        extras = (
-            NOWHERE if mask is None else address_of(mask),
-            NOWHERE if log_q is None else address_of(log_q),
-        )
+        inputs = (np.uint64(position), self._settings_address)
+        mask_address = NULL if mask is None else address_of(mask)
+        log_q_address = NULL if log_q is None else address_of(log_q)
+        outputs = (address_of(replaced), counts)
+        memory = scratch(self._scratch_size)
         if chunk > 1:
             all_inside = corrupt_chunks(
-                triples, *arguments, np.uint64(chunk), config.distinct, *outputs, *extras, own
+                triples, *inputs, *outputs, mask_address, log_q_address, memory
             )
         elif self._is_one:
-            all_inside = corrupt_one(triples, *arguments, self._sets, *outputs, is_saturated, own)
+            all_inside = corrupt_one(triples, *inputs, *outputs, is_saturated, memory)
         else:
-            is_exact = config.filter_mode == "exact"
-            options = (is_exact, config.distinct)
             all_inside = corrupt(
-                triples, 0, n, *arguments, *options, *outputs, is_saturated, *extras, own
+                triples, 0, n, *inputs, *outputs, is_saturated, mask_address, log_q_address, memory
             )
         if not all_inside:
-            check_ids(triples, domain.num_ids[0], domain.num_ids[1])
+            check_ids(triples, tables.num_ids[0], tables.num_ids[1])
         if config.masked and mask is None:
-            # As np.broadcast_to gives it, which takes as long as drawing some hundred negatives.
+            # Like np.broadcast_to, which takes as long as drawing some hundred negatives.
             mask = np.ndarray((n, k), np.bool_, ~is_saturated, strides=(1, 0))
             mask.flags.writeable = False
         return CorruptedBatch(
@@ -128,4 +136,4 @@ class Sampler:
         )
 
     def close(self) -> None:
-        """Do nothing: a sampler in process holds nothing that must be given back."""
+        """Do nothing: a sampler in process holds no resource."""

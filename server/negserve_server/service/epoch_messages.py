@@ -12,7 +12,7 @@ from negserve_server.admission.turns import Account, Turns
 from negserve_server.graph import TriplesFactory
 from negserve_server.graph.epoch import Epoch
 from negserve_server.sampling.batch import narrowest_dtype
-from negserve_server.sampling.parts import work_of
+from negserve_server.sampling.slices import work_of
 from negserve_server.service import messages
 
 #: Messages of this size, and up to one batch more, move most bytes per second over loopback.

@@ -9,15 +9,17 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from negserve.types import kinds
 from negserve.types.invalid import invalid_configuration
+from negserve.types.kinds import Kind
 from negserve.v1 import sampler_pb2 as pb
-from negserve_server.admission.limits import MAX_REQUEST_BYTES, Limits, check_limit
+from negserve_server.config.limits import MAX_REQUEST_BYTES, Limits, check_limit
 from negserve_server.errors import InvalidInput
 from negserve_server.graph.epoch import EpochBatch, EpochConfig, Tail
 from negserve_server.publishing.upload import Announcement, LabelKind
 from negserve_server.sampling import CorruptedBatch, Sampler, SamplerConfig
 from negserve_server.sampling.batch import narrowest_dtype
-from negserve_server.sampling.config import FilterMode, Kind, Slot, Split, as_candidates
+from negserve_server.sampling.config import FilterMode, Slot, Split, as_candidates
 from negserve_server.sampling.id_set import IdSet
 
 SLOTS: dict[int, Slot] = {pb.SLOT_HEAD: "head", pb.SLOT_RELATION: "relation", pb.SLOT_TAIL: "tail"}
@@ -26,13 +28,13 @@ SPLITS: dict[int, Split] = {
     pb.SPLIT_VALIDATION: "validation",
     pb.SPLIT_TESTING: "testing",
 }
+_KIND_NAMES = {
+    value: name.removeprefix("SAMPLER_KIND_").replace("_", "").lower()
+    for name, value in pb.SamplerKind.items()
+}
+#: The kinds by value, whose names are alike: ``SAMPLER_KIND_PSEUDO_TYPED`` is ``pseudotyped``.
 KINDS: dict[int, Kind] = {
-    pb.SAMPLER_KIND_BASIC: "basic",
-    pb.SAMPLER_KIND_BERNOULLI: "bernoulli",
-    pb.SAMPLER_KIND_PSEUDO_TYPED: "pseudotyped",
-    pb.SAMPLER_KIND_TYPED: "typed",
-    pb.SAMPLER_KIND_DEGREE: "degree",
-    pb.SAMPLER_KIND_MIXTURE: "mixture",
+    value: kind for value, name in _KIND_NAMES.items() for kind in kinds.KINDS if kind == name
 }
 FILTER_MODES: dict[int, FilterMode] = {
     pb.FILTER_MODE_UNSPECIFIED: "exact",
@@ -148,7 +150,7 @@ def count_ids(ids: pb.Ids) -> int:
 def batch_bytes(sampler: Sampler, num_positives: int) -> int:
     """Say how large a message with the negatives of so many positives is at most, about."""
     config = sampler.config
-    ids = sampler.domain.dtype.itemsize + (4 if config.log_q else 0)
+    ids = sampler.tables.dtype.itemsize + (4 if config.log_q else 0)
     return num_positives * (config.num_negs_per_pos * (8 * ids + config.masked) // 8 + 8) + 64
 
 
@@ -405,7 +407,7 @@ def encode_config(config: SamplerConfig) -> pb.SamplerConfig:
         chunk_size=config.chunk_size,
         log_q=config.log_q,
     )
-    if "degree" in dict(config.parts):
+    if kinds.is_alpha_used(dict(config.parts)):
         message.alpha = config.alpha
     return message
 

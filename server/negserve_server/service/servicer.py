@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from negserve.v1 import sampler_pb2 as pb
 from negserve_server.admission.ahead import Ahead
-from negserve_server.admission.limits import Limits, check_limit
 from negserve_server.admission.stream import ServerStream
 from negserve_server.admission.turns import Account, Turns
+from negserve_server.config.limits import Limits, check_limit
 from negserve_server.errors import InvalidInput
 from negserve_server.graph import TriplesFactory
 from negserve_server.graph.epoch import Epoch
@@ -34,7 +34,7 @@ from negserve_server.sampling import (
     RelationStatistics,
     Sampler,
 )
-from negserve_server.sampling.parts import join, parts_of, work_of
+from negserve_server.sampling.slices import join_batches, slices_of, work_of
 from negserve_server.service import messages
 from negserve_server.service.epoch_messages import EpochMessages
 from negserve_server.service.first_positives import FirstPositives
@@ -138,14 +138,14 @@ class SamplerServicer:
             f"with {k} negatives each; split the batch over several messages",
         )
         batches: list[CorruptedBatch] = []
-        for part in parts_of(len(positives), k):
+        for part in slices_of(len(positives), k):
             if batches:
                 yield
             batches.append(sampler.sample(positives[part], request.position + part.start))
         first_positives.add(positives)
         answer = pb.SampleResponse()
         messages.encode_batch(
-            join(batches), answer.batch
+            join_batches(batches), answer.batch
         )  # in place: a message is copied into another
         if first_positives.are_due and (text := first_positives.judge()):
             self._remarks.of_unknown_positives(first_positives.factory, text)
@@ -215,7 +215,7 @@ class SamplerServicer:
         """Make the answer to triples, in steps."""
         triples = messages.decode_triples(message, self._limits)
         found: list[NDArray[np.bool_]] = []
-        for part in parts_of(len(triples), 0):
+        for part in slices_of(len(triples), 0):
             if found:
                 yield
             found.append(index.contains(triples[part]))

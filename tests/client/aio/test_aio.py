@@ -1,4 +1,4 @@
-"""The client for asyncio gives what the other one gives, and ends what nobody waits for."""
+"""The asyncio client gives the blocking one's results, and cancels calls that nobody awaits."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ SECONDS = 60
 
 
 def run(main: Callable[[], Awaitable[None]]) -> None:
-    """Run a coroutine; see that it leaves nothing running, and no failure that nobody asked for."""
+    """Run a coroutine; check that it leaves no task running and no exception unretrieved."""
     told: list[dict[str, Any]] = []
 
     async def watched() -> None:
@@ -83,7 +83,7 @@ def factory(client: Client) -> RemoteTriplesFactory:
 )
 def test_the_same_surface(ours: type, theirs: type):
     def public(of: type) -> dict[str, list[str]]:
-        """Return the parameters of each public method, and none of attributes."""
+        """Return the parameters of each public method; None for attributes."""
         return {
             name: list(inspect.signature(member).parameters) if callable(member) else ["self"]
             for name, member in inspect.getmembers(of)
@@ -93,11 +93,11 @@ def test_the_same_surface(ours: type, theirs: type):
     assert public(ours) == public(theirs)
 
 
-def test_a_client_is_made_alike():
+def test_a_client_has_the_same_arguments():
     assert inspect.signature(aio.Client) == inspect.signature(Client)
 
 
-def test_what_a_server_tells_of_its_datasets(
+def test_dataset_details_of_a_server(
     server: ServerProcess, client: Client, factory: RemoteTriplesFactory
 ):
     async def main() -> None:
@@ -241,13 +241,13 @@ def test_fifty_streams_and_samplers_at_once(server: ServerProcess, factory: Remo
 
 @pytest.fixture(scope="module")
 def narrow() -> Iterator[ServerProcess]:
-    """A server with three places."""
+    """A server with places for three streams."""
     with server_process("--max-streams", "3", "--threads", "1") as running:
         yield running
 
 
 async def assert_places_are_free(target: str) -> None:
-    """See that the server has all of its places, soon."""
+    """Check that all places of the server become free."""
     begin = time.monotonic()
     async with aio.Client(target, patience=5) as client:
         found = await client.triples_factory("world")

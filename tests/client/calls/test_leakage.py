@@ -1,4 +1,4 @@
-"""Training negatives that avoid what a model is tested on: a warning, and a line in the log."""
+"""A filter over validation or testing triples causes a warning, and a line in the server's log."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,23 +22,6 @@ from tests.support.server_process import ServerProcess, server_process
 
 LEAKING = ("training", "validation")
 CONFIG = SamplerConfig(filter_splits=LEAKING)
-
-
-@pytest.fixture(scope="module")
-def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("leakage") / "log"
-
-
-@pytest.fixture(scope="module")
-def serving(log: Path) -> Iterator[ServerProcess]:
-    with server_process("--threads", "1", log=log) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def world(serving: ServerProcess) -> Iterator[Any]:
-    with Client(serving.target) as client:
-        yield client.triples_factory("world")
 
 
 def mixture(factory: Any, **options: Any) -> Any:
@@ -85,7 +68,7 @@ def test_a_stream_that_is_read_does_not_warn_again(world: Any):
         assert len(list(stream)) == 2
 
 
-def test_what_is_no_leakage_is_silent(world: Any):
+def test_no_warning_without_leakage(world: Any):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         BasicNegativeSampler(world, filtered=True)

@@ -1,4 +1,4 @@
-"""What a client makes of a graph at hand, and what it says; without a server."""
+"""Publishing a graph, from the client's side: requests, progress, errors; without a server."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_pykeens_factories_are_taken():
         ({"training": TRIPLES, "validation": {1, 2}}, "validation: set can't be published"),
     ],
 )
-def test_what_is_no_graph_is_refused(given: Any, told: str):
+def test_objects_that_are_no_graph_are_refused(given: Any, told: str):
     with pytest.raises(InvalidRequestError, match=told):
         MappedGraph.of(given)
 

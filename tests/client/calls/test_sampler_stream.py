@@ -1,4 +1,4 @@
-"""What a server says of positives that it does not know: once, where somebody sees it."""
+"""The server's notice of unknown positives becomes one warning at the user's line."""
 
 from __future__ import annotations
 
@@ -14,37 +14,20 @@ import grpc
 import numpy as np
 import pytest
 
-from negserve import Client, NegserveWarning, UnknownPositivesWarning, aio
+from negserve import NegserveWarning, UnknownPositivesWarning, aio
 from negserve._calls.sampler_stream import Notices
 from negserve.v1 import sampler_pb2 as pb
 from negserve.v1.sampler_pb2_grpc import SamplerServiceStub
 from negserve_server.graph import TriplesFactory
 from negserve_server.graph.sorted_triples import are_among
 from tests.support.graphs import load
-from tests.support.server_process import ServerProcess, server_process
+from tests.support.server_process import ServerProcess
 
 WORLD = load("world")
 TRIPLES = WORLD.mapped_triples
 RENUMBERED = np.random.default_rng(7).permutation(WORLD.num_entities)
 #: The same triples, with entity ids of a trainer's own.
 FOREIGN = np.stack([RENUMBERED[TRIPLES[:, 0]], TRIPLES[:, 1], RENUMBERED[TRIPLES[:, 2]]], 1)
-
-
-@pytest.fixture(scope="module")
-def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("notices") / "log"
-
-
-@pytest.fixture(scope="module")
-def serving(log: Path) -> Iterator[ServerProcess]:
-    with server_process("--threads", "1", log=log) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def world(serving: ServerProcess) -> Iterator[Any]:
-    with Client(serving.target) as client:
-        yield client.triples_factory("world")
 
 
 def test_ids_of_another_id_space_are_told_once(world: Any, log: Path):
@@ -66,7 +49,7 @@ def test_ids_of_another_id_space_are_told_once(world: Any, log: Path):
     assert "'world'" in lines[0]
 
 
-def test_asyncio_hears_of_it(serving: ServerProcess):
+def test_asyncio_is_warned_too(serving: ServerProcess):
     async def draw() -> None:
         async with aio.Client(serving.target) as client:
             sampler = await (await client.triples_factory("world")).open_sampler()
@@ -129,18 +112,18 @@ def test_it_comes_once_a_stream_with_the_answer_that_shows_it(serving: ServerPro
     assert answers[2].notices[0].kind == pb.Notice.KIND_UNKNOWN_POSITIVES
 
 
-def test_what_a_newer_server_says_is_shown_without_steering_the_terminal():
+def test_notices_of_a_newer_server_are_shown_without_control_characters():
     notices = Notices()
     said = [pb.Notice(kind=77, text="mind \x1b[31mthis\n" + 5000 * "x")]  # type: ignore[arg-type]
     with pytest.warns(NegserveWarning) as caught:
         notices.tell("host:1", said * 3)
     assert len(caught) == 1
     text = str(caught[0].message)
-    assert text.startswith(r"host:1: mind \x1b[31mthis\nxxx")
+    assert text.startswith(r"host:1: mind \u001b[31mthis\u000axxx")
     assert len(text) < 1100
 
 
-def test_a_server_can_say_only_so_much():
+def test_kinds_of_notices_are_bounded():
     said = [pb.Notice(kind=kind, text="x") for kind in range(1000)]  # type: ignore[arg-type]
     with pytest.warns(NegserveWarning) as caught:
         Notices().tell("host:1", said)

@@ -1,4 +1,4 @@
-"""Graphs of other libraries, and what is none: read by their own fields, or refused by name."""
+"""Graphs of other libraries are read; other objects are refused by their type."""
 
 from __future__ import annotations
 
@@ -75,7 +75,9 @@ def test_torch_geometric():
         "training": SORTED[1:],
         "validation": SORTED[:1],
     }
-    with pytest.raises(InvalidRequestError, match="testing: Data has edges of training, val"):
+    with pytest.raises(
+        InvalidRequestError, match="testing: Data has edges of the splits training, val"
+    ):
         MappedGraph.of({"training": edges(), "testing": parted})
     for wrong, told in (
         (
@@ -164,11 +166,11 @@ OTHERS = {"a": 0, "b": 1, "d": 2, "c": 3}
                 "testing": named(entity_to_id=OTHERS, relation_to_id=RELATIONS),
             },
             {},
-            "entity_to_id of testing is not that of the other splits",
+            "entity_to_id of testing differs from that of the other splits",
         ),
     ],
 )
-def test_what_is_no_graph_is_refused(given: Any, options: Any, told: str):
+def test_objects_that_are_no_graph_are_refused(given: Any, options: Any, told: str):
     with pytest.raises(InvalidRequestError, match=told):
         MappedGraph.of(given, **options)
 

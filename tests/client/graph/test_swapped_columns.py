@@ -1,4 +1,4 @@
-"""Triples whose columns look swapped: a warning, and none for those that are right."""
+"""Triples with swapped columns cause a warning, correct ones don't."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_publishing_warns_at_the_callers_line(publisher: Client, order: str):
     assert caught[0].filename == __file__
 
 
-def test_where_it_is_an_error_nothing_is_sent(publisher: Client):
+def test_a_warning_raised_as_an_error_sends_nothing(publisher: Client):
     with warnings.catch_warnings():
         warnings.simplefilter("error", SwappedColumnsWarning)
         with pytest.raises(SwappedColumnsWarning):
@@ -88,7 +88,7 @@ def test_relations_beyond_their_number_are_refused(publisher: Client):
         publisher.publish("never", np.array([[0, 9, 1]]), num_relations=2)
 
 
-def test_a_factory_is_believed(publisher: Client):
-    """It says itself which column is which."""
+def test_columns_of_a_factory_are_not_checked(publisher: Client):
+    """A factory states which column is which."""
     factory: RemoteTriplesFactory = publisher.publish("nations", Nations())
     assert factory.num_relations == 55

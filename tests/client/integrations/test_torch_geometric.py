@@ -98,7 +98,7 @@ def test_a_model_trains_through_pygs_loader_and_loss(
 
 
 def test_a_model_is_copied_and_pickled_with_its_sampler(client: Client, world: TriplesFactory):
-    """Copies of a model count together with it, so that no two of them draw the same."""
+    """Copies of a model share its counter of positions, so that no two draw the same negatives."""
 
     def make() -> SampledTransE:
         sampler = BernoulliNegativeSampler(client.triples_factory("world"), 1, filtered=True)

@@ -139,10 +139,10 @@ def test_another_graph_is_refused(client: Client, kg: KnowledgeGraph):
         ({"distinct": True}, "distinct=True"),
         ({"filtered": False, "chunk_size": 8}, "chunk_size=8"),
         ({"sampler": "basic", "corruption_scheme": ("relation", "tail")}, "replaced heads"),
-        ({"sampler": "hardest"}, "no negative sampler"),
+        ({"sampler": "hardest"}, "not a negative sampler"),
     ],
 )
-def test_what_torchkge_has_no_place_for(
+def test_options_with_a_mask_are_refused(
     world: TriplesFactory, kg: KnowledgeGraph, options: dict[str, object], message: str
 ):
     with pytest.raises(InvalidRequestError, match=message):

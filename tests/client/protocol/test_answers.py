@@ -1,4 +1,4 @@
-"""A replica that answers what can't be true: it is told from the others, and they are asked."""
+"""A replica whose answers can't be true is detected, and other replicas are asked."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SECONDS = 60
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked with either client, and what of the answer is compared.
+    """A request made with both clients, and the part of the answer that is compared.
 
     :ivar asked: of a client, gives what can be compared; of one for asyncio, likewise awaited
     """
@@ -134,7 +134,7 @@ async def _as_list(array: Any) -> Any:
 
 
 def twice(messages: Iterator[Any]) -> Iterator[Any]:
-    """Say everything but the first message twice."""
+    """Send every message except the first twice."""
     yield next(messages)
     for message in messages:
         yield message
@@ -142,7 +142,7 @@ def twice(messages: Iterator[Any]) -> Iterator[Any]:
 
 
 def first_batch_again(messages: Iterator[Any]) -> Iterator[Any]:
-    """Say the first batch in place of the second."""
+    """Send the first batch in place of the second."""
     yield next(messages)
     for message in messages:
         batches = message.batches.batches
@@ -152,14 +152,14 @@ def first_batch_again(messages: Iterator[Any]) -> Iterator[Any]:
 
 
 def the_positive(message: Any) -> None:
-    """Say that the positives are their own negatives: all tails of the batch."""
+    """Send the positives as their own negatives: all tails of the batch."""
     batch, rows = message.batch, POSITIVES
     batch.head_counts.Clear()
     batch.replaced.data = np.repeat(rows[:, 2], K).astype("<u2").tobytes()
 
 
 def the_positives(message: Any) -> None:
-    """Likewise in an epoch."""
+    """Send the positives of an epoch as their own negatives."""
     for batch in message.batches.batches:
         tails = np.frombuffer(batch.positives.tails.data, "<u2")
         batch.negatives.head_counts.Clear()
@@ -171,7 +171,7 @@ def narrower_replaced(message: Any) -> None:
 
 
 def beyond_relations(message: Any) -> None:
-    """Make the first relation that was replaced an id of an entity."""
+    """Replace the first replaced relation by an entity id that is too large."""
     batch = message.batch
     ids = np.frombuffer(batch.replaced.data, "<u2").reshape(-1, K).copy()
     ids[0, batch.head_counts.data[0]] = WORLD.num_relations
@@ -202,7 +202,7 @@ def ending_early(messages: Iterator[Any]) -> Iterator[Any]:
 
 
 def nothing_first(messages: Iterator[Any]) -> Iterator[Any]:
-    """Say an empty message before all others."""
+    """Send an empty message before all others."""
     yield b""
     yield from messages
 
@@ -421,7 +421,7 @@ def asked(question: Question, targets: list[str]) -> Any:
 
 @pytest.mark.parametrize("ask", [asked, awaited], ids=["blocking", "asyncio"])
 @pytest.mark.parametrize("name", LIES)
-def test_a_lie_is_told_and_another_replica_is_asked(
+def test_a_false_answer_is_logged_and_another_replica_is_asked(
     liar: LyingServer,
     server: ServerProcess,
     honest_answers: dict[int, Any],
@@ -525,12 +525,12 @@ def with_labels_of_types(messages: Iterator[Any]) -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("ask", [asked, awaited], ids=["blocking", "asyncio"])
-def test_an_answer_to_what_was_answered_before_is_not_taken_for_another(
+def test_a_repeated_answer_is_not_taken_for_the_next(
     liar: LyingServer,
     honest_answers: dict[int, Any],
     ask: Callable[[Question, list[str]], Any],
 ):
-    """It is found when the next is due, and over a new stream the right one comes."""
+    """The wrong answer is found at the next one, and a new stream gives the right one."""
     liar.lies = {"Sample": twice}
     liar.num_calls.clear()
     assert ask(SAMPLE, [liar.target]) == honest_answers[id(SAMPLE)]

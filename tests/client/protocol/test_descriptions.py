@@ -1,4 +1,4 @@
-"""What a server tells of itself: version, sampling functions, limits."""
+"""GetServer: version, sampling functions, limits."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import pytest
 
 from negserve import Client, InvalidAnswerError, ServerInfo, aio
 from negserve.v1 import sampler_pb2 as pb
+from negserve_server.config.limits import Limits
 from negserve_server.sampling import ALGORITHM_VERSION
-from negserve_server.service import Limits, messages
+from negserve_server.service import messages
 from tests.support.server_process import ServerProcess, server_process
 
 
@@ -55,7 +56,7 @@ def test_limits_are_those_of_the_server():
     ],
     ids=str,
 )
-def test_what_can_not_be_true_is_refused(field: str, change: dict[str, Any]):
+def test_values_that_cannot_be_true_are_refused(field: str, change: dict[str, Any]):
     answer = pb.GetServerResponse(
         version="1.2.3", algorithm_versions=[2, 3], limits=messages.encode_limits(Limits())
     )

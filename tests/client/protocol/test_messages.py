@@ -1,4 +1,4 @@
-"""Messages keep what is put into them."""
+"""Messages keep the values put into them."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from hypothesis import strategies as st
 from negserve import CorruptedBatch as Batch
 from negserve import InvalidRequestError, SamplerConfig
 from negserve._protocol import messages
-from negserve._protocol.batch_reader import BatchReader, Columns
 from negserve._protocol.pipelines import concatenate
+from negserve._protocol.sampler_answers import BatchReader, Columns
 from negserve.sampling import expand
 from negserve.types.dataset import Dataset
 from negserve.types.dataset import Limits as ClientLimits
 from negserve.v1 import sampler_pb2 as pb
+from negserve_server.config.limits import Limits
 from negserve_server.errors import InvalidInput
 from negserve_server.sampling import ALGORITHM_VERSION, CorruptedBatch
 from negserve_server.sampling import SamplerConfig as ServerConfig
 from negserve_server.sampling.id_set import IdSet
-from negserve_server.service import Limits
 from negserve_server.service import messages as server_messages
 
 LIMITS = Limits()
@@ -103,7 +103,7 @@ def test_configurations_arrive(options: dict[str, Any]):
     assert ("alpha" in told) == ("degree" in dict(decoded.parts))
 
 
-def test_what_is_absent_has_its_default():
+def test_absent_fields_have_their_defaults():
     message = pb.SamplerConfig(kind=pb.SAMPLER_KIND_DEGREE, num_negs_per_pos=1)
     assert server_messages.decode_config(message, LIMITS) == ServerConfig(kind="degree")
     message.alpha = 0
@@ -119,7 +119,7 @@ def test_candidates_may_have_any_width(width: int):
 
 @st.composite
 def batches(draw: st.DrawFn) -> CorruptedBatch:
-    """Draw any batch that a server may answer; masks and log probabilities are of any pattern."""
+    """Draw any batch that a server may send; masks and log probabilities are arbitrary."""
     n, k = draw(st.integers(0, 9)), draw(st.sampled_from([1, 2, 3, 7, 255, 256, 300]))
     chunk_size = draw(st.sampled_from([1, 1, 2, 3, 100]))
     position = draw(st.integers(0, 2**64 - 10) | st.integers(0, 10))
@@ -152,7 +152,7 @@ def config_of(batch: CorruptedBatch) -> SamplerConfig:
 
 
 def read(message: pb.CorruptedBatch, config: SamplerConfig) -> Batch:
-    """Decode the negatives of positives that are in no id space, and so are no negatives."""
+    """Decode a batch without id spaces, which skips the checks of ids."""
     n = message.num_positives
     dataset = Dataset("x", "", 2**32, 2**32, 1, False, ClientLimits(1, 1, 1, 1, 1))
     positives = Columns(*[np.full(n, 2**40, dtype=np.uint64)] * 3)
@@ -185,7 +185,7 @@ def test_batches_arrive(sent: CorruptedBatch):
 
 @given(batches(), st.data())
 def test_parts_of_a_batch_are_put_together(whole: CorruptedBatch, data: st.DataObject):
-    """Chunks may straddle parts: their row is in both of them, and once in the whole."""
+    """Chunks may span parts: their row is in both parts, and once in the whole."""
     n, c = len(whole.head_counts), whole.chunk_size
     cuts = [0, *sorted(data.draw(st.sets(st.integers(1, max(n - 1, 1)))) if n > 1 else []), n]
     parts, num_saturated = [], whole.num_saturated
@@ -254,13 +254,13 @@ def test_any_bytes_and_width_are_ids_or_refused(data: bytes, width: int):
         ({"candidates": (1.5,)}, "candidates"),
         ({"candidates": ((1, 2), (3, 4))}, "candidates"),
         ({"candidates": tuple("ab")}, "candidates"),
-        ({"filter_mode": "bloom"}, "filter_mode 'bloom' is unknown; choose from exact, mask"),
-        ({"mixture": (("best", 1),)}, "mixture 'best' is unknown"),
+        ({"filter_mode": "bloom"}, "filter_mode='bloom' is not legal: choose from exact, mask"),
+        ({"mixture": (("best", 1),)}, "mixture='best' is not legal"),
         ({"mixture": (("basic", -1),)}, "give pairs of a kind and its shares"),
         ({"mixture": ("basic",)}, "give pairs of a kind and its shares"),
     ],
 )
-def test_what_fits_no_message_is_refused(options: dict[str, Any], told: str):
+def test_values_that_fit_no_message_are_refused(options: dict[str, Any], told: str):
     with pytest.raises(InvalidRequestError) as caught:
         messages.encode_config(SamplerConfig(**options))
     assert told in str(caught.value)

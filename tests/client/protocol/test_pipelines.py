@@ -1,4 +1,4 @@
-"""Requests are sent ahead of their answers, as far as the server lets them be."""
+"""Requests are sent ahead of their answers, up to the server's limits."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from negserve.v1 import sampler_pb2 as pb
 
 
 class Echo(RequestPipeline[pb.Ids, pb.Ids, pb.Ids]):
-    """Takes answers that are the requests."""
+    """Decodes answers that equal the requests."""
 
     def _keep(self, asked: pb.Ids, response: pb.Ids) -> None:
         assert asked == response
 
 
 def most_unanswered(sizes: list[int], limits: Limits) -> tuple[int, int]:
-    """Answer one request after the other; give how many, and how many bytes, were unanswered."""
+    """Answer one request after another; return the most messages, and bytes, without an answer."""
     requests = [pb.Ids(data=bytes(size)) for size in sizes]
     pipeline = Echo([(request, request) for request in requests], limits)
     sent = pipeline.start()

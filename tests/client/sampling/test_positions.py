@@ -1,4 +1,4 @@
-"""No position is taken twice, whatever starts workers, and each run counts the same."""
+"""No position is taken twice, however workers are started, and each run counts the same."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LAST_PASS = 2**17 - 1
 
 
 def place(*, rank: int = 0, worker: int | None = None, pass_: int = 0, copy: int | None = None):
-    """Where the documented layout has the first position of a lane."""
+    """First position of a lane in the documented layout."""
     lane = 0 if worker is None else worker + 1
     if copy is not None:
         return (rank << 52) + (1025 << 41) + (copy << 34)
@@ -41,7 +41,7 @@ pytestmark = [
 
 
 class Taker(IterableDataset[tuple[int, int]]):
-    """Gives the worker, and the first position of each take."""
+    """Returns the worker and the first position of each take."""
 
     def __init__(self, chunk_size: int = 1, begin: int | None = None, count: int = COUNT) -> None:
         self.positions = Positions(chunk_size)
@@ -111,7 +111,7 @@ def test_the_layout_is_the_documented_one(chunk_size: int):
             assert taken == [begin, begin + COUNT, begin + 2 * COUNT]
 
 
-def test_a_worker_may_be_told_where_to_begin():
+def test_a_position_may_be_set_in_a_worker():
     ((first, second, third),) = epochs_of(Taker(begin=2**40), 1, num_workers=1)
     assert first == (0, place(worker=0) + 2**40)
     assert (second[1], third[1]) == (first[1] + COUNT, first[1] + 2 * COUNT)
@@ -124,7 +124,7 @@ def test_a_full_pass_is_followed_by_another():
     assert epochs_of(taker, 1, num_workers=1)[0][0] == (0, place(worker=0, pass_=TAKES))
 
 
-def test_what_no_pass_has_room_for_is_refused():
+def test_more_positions_than_a_pass_has_are_refused():
     with pytest.raises(InvalidRequestError, match=str(2**24 + 1)):
         epochs_of(Taker(count=2**24 + 1), 1, num_workers=1)
     with pytest.raises(InvalidRequestError, match="another seed"):
@@ -159,7 +159,7 @@ def test_copies_within_a_process_count_together(copied: Any):
 
 
 def taken_in(method: str, positions: Positions, number: int) -> list[int]:
-    """Let processes take that are no workers of a DataLoader, one after the other."""
+    """Take positions in one process after another, none of them a worker of a DataLoader."""
     context = torch.multiprocessing.get_context(method)
     results = context.SimpleQueue()
     taken = []
@@ -187,7 +187,7 @@ def test_copies_in_other_processes_have_places_of_their_own(method: str):
 
 
 def pickled_elsewhere(program: str, positions: Positions, **environment: str) -> str:
-    """Run a program in a process that nothing but bytes connects with this one."""
+    """Run a program in a separate process that only gets pickled bytes."""
     result = subprocess.run(
         [sys.executable, "-c", f"import pickle, sys\np = pickle.load(sys.stdin.buffer)\n{program}"],
         input=pickle.dumps(positions), capture_output=True, timeout=120, check=False,
@@ -196,7 +196,7 @@ def pickled_elsewhere(program: str, positions: Positions, **environment: str) ->
     return (result.stdout + result.stderr).decode()
 
 
-def test_a_pickle_that_several_may_load_asks_who_it_is():
+def test_a_pickle_for_several_processes_needs_a_rank():
     positions = Positions()
     positions.take(5)
     said = pickled_elsewhere("p.take(1)", positions)
@@ -232,7 +232,7 @@ LAUNCHERS = [
 
 
 @pytest.mark.parametrize("variables", LAUNCHERS, ids=str)
-def test_a_launched_rank_counts_in_a_place_of_its_own(
+def test_a_launched_rank_counts_in_its_own_range(
     monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]
 ):
     for name, value in variables.items():
@@ -245,7 +245,7 @@ def test_a_launched_rank_counts_in_a_place_of_its_own(
     assert first == (0, begin + -begin % 1000)
 
 
-def test_a_rank_that_is_given_wins(monkeypatch: pytest.MonkeyPatch):
+def test_a_given_rank_takes_precedence(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("RANK", "3")
     monkeypatch.setenv("WORLD_SIZE", "4")
     assert Positions(1, 1, 2).take(5) == place(rank=1)
@@ -262,7 +262,7 @@ def test_a_rank_that_is_given_wins(monkeypatch: pytest.MonkeyPatch):
         ({"RANK": "4096", "WORLD_SIZE": "5000"}, "4096"),
     ],
 )
-def test_a_launcher_that_tells_no_rank_is_refused(
+def test_a_launcher_without_a_rank_is_refused(
     monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], said: str
 ):
     for name, value in variables.items():
@@ -275,7 +275,7 @@ def test_a_launcher_that_tells_no_rank_is_refused(
     ("rank", "world_size", "said"),
     [(1, None, "give both"), (None, 2, "give both"), (2, 2, "rank=2"), (-1, 2, "rank=-1")],
 )
-def test_half_a_rank_is_refused(rank: Any, world_size: Any, said: str):
+def test_a_rank_without_a_world_size_is_refused(rank: Any, world_size: Any, said: str):
     with pytest.raises(InvalidRequestError, match=said):
         Positions(1, rank, world_size)
     with pytest.raises(InvalidRequestError, match=said):
@@ -321,8 +321,8 @@ def test_a_state_is_the_same_on_every_rank():
     ],
     ids=lambda state: str(state)[:40],
 )  # fmt: skip
-def test_what_is_no_state_is_refused(state: Any):
-    with pytest.raises(InvalidRequestError, match="no state"):
+def test_malformed_states_are_refused(state: Any):
+    with pytest.raises(InvalidRequestError, match="not a state"):
         Positions().load_state_dict(state)
 
 
@@ -332,7 +332,7 @@ def test_a_position_outside_the_range_is_refused():
             Positions().position = position
 
 
-def test_own_numbers_of_batches_repeat_nowhere():
+def test_batch_positions_never_repeat():
     sizes = {"batch_size": 3, "num_batches": 4, "world_size": 2}
     taken = [
         batch_position(epoch, batch, rank=rank, **sizes) + i
@@ -349,7 +349,7 @@ def test_own_numbers_of_batches_repeat_nowhere():
         ({"epoch": 2**63}, "another seed"),
     ],
 )  # fmt: skip
-def test_own_numbers_out_of_range_are_refused(given: dict[str, int], said: str):
+def test_batch_numbers_out_of_range_are_refused(given: dict[str, int], said: str):
     numbers = {"epoch": 0, "batch": 0, "batch_size": 3, "num_batches": 4, **given}
     epoch, batch = numbers.pop("epoch"), numbers.pop("batch")
     with pytest.raises(InvalidRequestError, match=said):

@@ -1,4 +1,4 @@
-"""Ranks of one training draw at positions of their own, whatever draws in them."""
+"""Ranks of one training draw at different positions, in all integrations."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ LAUNCH_VARIABLES = {"RANK", "WORLD_SIZE"}
 
 
 class Recorder(NamedTuple):
-    """A server, and the file where its engine's positions are."""
+    """A server, and the file with the positions that its engine drew at."""
 
     server: ServerProcess
     record: Path
 
     def taken(self, seed: int) -> list[tuple[int, int]]:
-        """Return the ranges of positions that were drawn at with a seed, sorted."""
+        """Return the position ranges of a seed's draws, sorted."""
         lines = (line.split() for line in self.record.read_text().splitlines())
         return sorted((int(line[1]), int(line[2])) for line in lines if line[0] == str(seed))
 
@@ -46,7 +46,7 @@ def recorder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorder]:
 def draw(
     recorder: Recorder, folder: Path, num_ranks: int, seed: int, what: str
 ) -> list[dict[str, NDArray[np.int64]]]:
-    """Let ranks draw, and give what each of them drew."""
+    """Run ranks, and return what each of them drew."""
     folder.mkdir()
     command = [sys.executable, "-m", "tests.support.drawing_ranks"]
     command += [recorder.server.target, str(folder), str(num_ranks), str(seed), what]

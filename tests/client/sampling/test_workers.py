@@ -1,4 +1,4 @@
-"""A sampler within the workers of a DataLoader, forked or spawned."""
+"""A sampler in the workers of a DataLoader, forked or spawned."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def begin(worker: int) -> None:
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_a_worker_may_be_told_where_to_begin(client: Client, method: str):
+def test_a_position_may_be_set_in_a_worker(client: Client, method: str):
     world = client.triples_factory("world")
     sampler = BernoulliNegativeSampler(world, K, filtered=True, seed=SEED)
     batches = list(loader_of(WithNegatives(sampler), method, worker_init_fn=begin))

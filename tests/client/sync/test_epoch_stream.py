@@ -1,4 +1,4 @@
-"""The client's side of an epoch: reading ahead, ending, and servers that do odd things."""
+"""An epoch on the client: reading ahead, its end, and servers that misbehave."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def batch_at(position: int) -> pb.EpochBatch:
 
 
 class Scripted(SamplerServiceServicer):
-    """Answers each ``SampleEpoch`` by the next part of a script, and the last one ever after.
+    """Answers each ``SampleEpoch`` by the next part of a script; repeats the last part.
 
     :ivar starts: where the requests began
     """
@@ -80,7 +80,7 @@ def configured(start: int) -> pb.SampleEpochResponse:
 
 
 def some(count: int) -> Callable[[int, grpc.ServicerContext], Iterator[pb.SampleEpochResponse]]:
-    """End in order after so many batches, or where the epoch ends."""
+    """End the stream with OK after some batches, or at the epoch's end."""
 
     def part(start: int, _: grpc.ServicerContext) -> Iterator[pb.SampleEpochResponse]:
         yield configured(start)
@@ -91,12 +91,12 @@ def some(count: int) -> Callable[[int, grpc.ServicerContext], Iterator[pb.Sample
 
 
 def nothing(start: int, context: grpc.ServicerContext) -> Iterator[pb.SampleEpochResponse]:
-    """End in order before anything was said."""
+    """End the stream with OK before any answer."""
     yield from ()
 
 
 def silence(start: int, context: grpc.ServicerContext) -> Iterator[pb.SampleEpochResponse]:
-    """Say nothing until the client leaves."""
+    """Send nothing until the client leaves."""
     gone = threading.Event()
     context.add_callback(gone.set)
     gone.wait(60)
@@ -106,7 +106,7 @@ def silence(start: int, context: grpc.ServicerContext) -> Iterator[pb.SampleEpoc
 def failure(
     code: grpc.StatusCode, reason: str = ""
 ) -> Callable[..., Iterator[pb.SampleEpochResponse]]:
-    """Fail after two batches; with a reason as a server does, without as what is on the way."""
+    """Fail after two batches: with a reason, as a server, or without, as a proxy."""
 
     def part(start: int, context: grpc.ServicerContext) -> Iterator[pb.SampleEpochResponse]:
         yield from some(2)(start, context)
@@ -196,7 +196,7 @@ def test_streams_that_break_are_opened_again_where_they_were(scripted: tuple[Scr
 
 
 @pytest.mark.parametrize("code", [code for code in grpc.StatusCode if code.value[0]])
-def test_a_status_that_no_server_of_ours_gave_passes(
+def test_a_status_without_a_reason_is_retried(
     scripted: tuple[Scripted, str], code: grpc.StatusCode
 ):
     servicer, target = scripted
@@ -206,7 +206,7 @@ def test_a_status_that_no_server_of_ours_gave_passes(
     assert servicer.starts == [0, 2]
 
 
-def test_a_status_that_recurs_is_told_with_what_was_said(scripted: tuple[Scripted, str]):
+def test_the_error_after_retries_has_the_last_message(scripted: tuple[Scripted, str]):
     servicer, target = scripted
     servicer.script = [
         lambda start, context: context.abort(grpc.StatusCode.UNAUTHENTICATED, "RBAC")
@@ -260,7 +260,7 @@ def test_closing_ends_a_call_that_waits(scripted: tuple[Scripted, str]):
     assert not [t for t in threading.enumerate() if t.name == "negserve-epoch"]
 
 
-def test_a_replica_is_not_left_for_a_stream_that_is(scripted: tuple[Scripted, str]):
+def test_leaving_a_stream_does_not_leave_its_replica(scripted: tuple[Scripted, str]):
     servicer, target = scripted
     servicer.script = [some(1), silence]
     with Client([target, "127.0.0.1:1"], timeout=60) as client:
@@ -271,7 +271,7 @@ def test_a_replica_is_not_left_for_a_stream_that_is(scripted: tuple[Scripted, st
 
 
 def test_closing_at_any_moment_ends_the_reader(scripted: tuple[Scripted, str]):
-    """Also between the moment at which it decides to call, and the call."""
+    """Also between the reader's decision to call and its call."""
     servicer, target = scripted
     servicer.script = [silence]
     with Client(target, timeout=60) as client:

@@ -1,4 +1,4 @@
-"""Loaders may fork workers whatever gRPC was used for before and however it treats forks."""
+"""Loaders may fork workers, whatever gRPC was used for before and however it handles forks."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _SECONDS = 90
 def run(
     server: ServerProcess, case: str, fork_support: str | None, folder: Path
 ) -> list[torch.Tensor]:
-    """Run a case of the forking trainer; gives its columns, or ends all its processes."""
+    """Run a case of the forking trainer; return its columns, and end all its processes."""
     env = {name: value for name, value in os.environ.items() if name != "GRPC_ENABLE_FORK_SUPPORT"}
     if fork_support is not None:
         env["GRPC_ENABLE_FORK_SUPPORT"] = fork_support
@@ -109,10 +109,8 @@ def test_a_forked_process_may_close_what_threads_of_its_parent_use(server: Serve
             client.close()
 
         process = multiprocessing.get_context("fork").Process(target=close)
-        with (
-            sampler._opened.value.lock,
-            client._transport._state.value.lock,
-        ):  # as threads hold them now and then
+        # As threads hold them now and then.
+        with sampler._opened.value.lock, client._transport._state.value.lock:
             process.start()
         process.join(30)
         status = process.exitcode
@@ -122,7 +120,7 @@ def test_a_forked_process_may_close_what_threads_of_its_parent_use(server: Serve
 
 
 def test_a_client_may_be_collected_while_another_one_connects(server: ServerProcess):
-    """The garbage collector runs in any thread at any time, also amid the opening of a channel."""
+    """The garbage collector runs in any thread at any time, also while a channel opens."""
     collected = Client(server.target)
     collected.list_datasets()
     opened: list[object] = []
@@ -136,3 +134,29 @@ def test_a_client_may_be_collected_while_another_one_connects(server: ServerProc
     assert opened, "hung"
     channel, _ = opened[0]  # type: ignore[misc]
     channel.close()
+
+
+def test_threads_of_grpc_have_the_known_names(server: ServerProcess):
+    """The names are private to gRPC: a version with others needs them in forks."""
+    program = """
+import sys, threading
+from pathlib import Path
+from negserve import Client
+
+def names():
+    return {(task / "comm").read_text().strip() for task in Path("/proc/self/task").iterdir()}
+
+before = names()
+with Client(sys.argv[1]) as client:
+    sampler = client.triples_factory("world").open_sampler()
+    print(*sorted(names() - before), sep=",")
+    print(*(thread.name for thread in threading.enumerate()), sep=",")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, server.target],
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    grpc_threads, python_threads = (set(line.split(",")) for line in done.stdout.splitlines())
+    assert "event_engine" in grpc_threads
+    assert grpc_threads <= forks.GRPC_THREADS
+    assert any(name.endswith(forks.GRPC_PYTHON_THREAD) for name in python_threads)

@@ -1,4 +1,4 @@
-"""What signal handlers raise, and when."""
+"""Exceptions of signal handlers: which arrive, and when."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LONG = 60.0
 
 
 class Raised(Exception):
-    """By a handler."""
+    """Raised by a handler."""
 
 
 def raising(number: int, frame: FrameType | None) -> None:
@@ -32,7 +32,7 @@ def raising(number: int, frame: FrameType | None) -> None:
 
 @pytest.fixture(autouse=True)
 def handler() -> Iterator[None]:
-    """A handler of the program's own, as it was after the test."""
+    """A signal handler of the program, which the test restores."""
     signal.signal(signal.SIGUSR1, raising)
     try:
         yield
@@ -43,7 +43,7 @@ def handler() -> Iterator[None]:
 
 @pytest.fixture
 def silent() -> Iterator[Client]:
-    """A client whose server takes connections and says nothing."""
+    """A client whose server accepts connections and sends nothing."""
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
         Client(f"127.0.0.1:{listener.getsockname()[1]}", timeout=LONG) as client,
@@ -52,13 +52,13 @@ def silent() -> Iterator[Client]:
 
 
 def after(seconds: float, number: int = signal.SIGUSR1) -> threading.Timer:
-    """Send a signal to this process, in a while."""
+    """Send a signal to this process after a delay."""
     timer = threading.Timer(seconds, os.kill, (os.getpid(), number))
     timer.start()
     return timer
 
 
-def test_what_is_raised_comes_at_the_end_of_the_block():
+def test_exceptions_are_raised_at_the_end_of_the_block():
     done = []
     with pytest.raises(Raised) as caught, held():
         signal.raise_signal(signal.SIGUSR1)
@@ -77,13 +77,13 @@ def test_an_interrupt_takes_the_place_of_another_error():
     assert caught.value.__context__ is None
 
 
-def test_errors_without_a_signal_pass():
+def test_errors_without_a_signal_are_raised():
     with pytest.raises(ValueError, match="own"), held():
         raise ValueError("own")
 
 
 @pytest.mark.parametrize("block", [held, put_off])
-def test_what_a_handler_installs_stays(block: type[held]):
+def test_a_handler_installed_by_a_handler_stays(block: type[held]):
     def another(number: int, frame: FrameType | None) -> None: ...
 
     def handler(number: int, frame: FrameType | None) -> None:
@@ -126,15 +126,15 @@ def test_a_wait_ends_at_once():
     timer.join()
 
 
-def test_a_wait_that_comes_after_the_signal_does_not_begin():
+def test_a_wait_after_the_signal_does_not_begin():
     with pytest.raises(Raised), held():
         signal.raise_signal(signal.SIGUSR1)
         with ending(lambda: None):
             pytest.fail("it began")
 
 
-def test_a_handler_that_raises_nothing_ends_no_wait():
-    """Wherever it comes: in the wait, or where a lock is taken just before it."""
+def test_a_handler_without_exception_ends_no_wait():
+    """Wherever the signal comes: in the wait, or where a lock is taken just before it."""
     condition = threading.Condition()
     seen = threading.Event()
     signal.signal(signal.SIGUSR1, lambda *_: seen.set())
@@ -150,14 +150,14 @@ def test_a_handler_that_raises_nothing_ends_no_wait():
     timer.join()
 
 
-def test_what_the_user_gave_can_be_interrupted():
+def test_a_released_block_can_be_interrupted():
     with pytest.raises(Raised), held(), released():
         signal.raise_signal(signal.SIGUSR1)
         pytest.fail("it went on")
     assert signal.getsignal(signal.SIGUSR1) is raising
 
 
-def test_a_signal_is_put_off():
+def test_a_signal_is_deferred():
     with put_off():
         signal.raise_signal(signal.SIGUSR1)
     with pytest.raises(Raised):
@@ -165,8 +165,8 @@ def test_a_signal_is_put_off():
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_a_fork_puts_signals_off(server: ServerProcess):
-    """Python forgets what is raised while it prepares a fork."""
+def test_signals_are_deferred_during_a_fork(server: ServerProcess):
+    """Python loses exceptions raised while it prepares a fork."""
     with Client(server.target) as client:
         client.list_datasets()
         for delay in np.linspace(0, 0.02, 10):  # more or less every moment of it
@@ -202,8 +202,8 @@ def test_a_handler_may_close_the_client(silent: Client):
     timer.join()
 
 
-def test_ticks_change_nothing(server: ServerProcess):
-    """A profiler's timer, for one: calls go on, and no stream is opened anew."""
+def test_harmless_signals_change_nothing(server: ServerProcess):
+    """Such as a profiler's timer: calls continue, and no stream is opened again."""
     ticks = []
     before = signal.signal(signal.SIGALRM, lambda *_: ticks.append(True))
     with Client(server.target) as client:

@@ -1,4 +1,4 @@
-"""Coroutines that are run without an event loop."""
+"""Coroutines run without an event loop."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_results_and_errors_come_out():
     assert caught.value.__context__ is None
 
 
-def test_what_suspends_is_ended_and_refused():
+def test_a_coroutine_that_suspends_is_closed_and_refused():
     ended = []
 
     async def suspending() -> None:
@@ -48,7 +48,7 @@ def test_what_suspends_is_ended_and_refused():
 
 
 def test_the_blocking_client_works_where_a_loop_runs(server: ServerProcess):
-    """It blocks the loop, as any call does; notebooks have one."""
+    """It blocks the loop, as any blocking call does; notebooks run one."""
 
     async def main() -> None:
         with Client(server.target) as client:

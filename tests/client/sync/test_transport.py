@@ -1,4 +1,4 @@
-"""Lost, late and closed servers, forks and threads."""
+"""Lost, slow and closed servers, forks and threads."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_a_restarted_server_is_found_again_with_equal_bytes():
 
 
 class _Silent(SamplerServiceServicer):
-    """Answers the first question of a dataset, and then nothing."""
+    """Answers the first request for a dataset, and then nothing."""
 
     def __init__(self, released: threading.Event) -> None:
         self._released = released
@@ -128,7 +128,7 @@ def silent() -> Iterator[str]:
     server.stop(None).wait()
 
 
-def test_a_server_that_does_not_answer_is_not_waited_for(silent: str):
+def test_a_server_without_an_answer_is_not_waited_for(silent: str):
     with Client(silent, timeout=0.5) as client:
         begin = time.monotonic()
         with pytest.raises(StalledError):
@@ -139,14 +139,14 @@ def test_a_server_that_does_not_answer_is_not_waited_for(silent: str):
         assert time.monotonic() - begin < 10
 
 
-def test_a_method_that_no_replica_has_is_told_with_what_to_look_for(silent: str):
+def test_the_error_for_an_unknown_method_names_the_remedy(silent: str):
     with Client(silent, timeout=5, patience=0.3) as client:
         factory = client.triples_factory("x")
         with pytest.raises(UnavailableError, match=r"not implemented.*\(UNIMPLEMENTED\); is that"):
             _ = factory.relation_statistics
 
 
-def test_the_stall_timer_ends_only_what_is_late():
+def test_the_stall_timer_ends_only_late_calls():
     class Call:
         cancelled = False
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from negserve._terminal.nearest import did_you_mean
+from negserve.terminal.nearest import did_you_mean
 
 NAMES = ["world", "fb15k-237", "wn18rr", "has_capital", "shares_border_with", "Côte d'Ivoire"]
 
@@ -22,7 +22,7 @@ NAMES = ["world", "fb15k-237", "wn18rr", "has_capital", "shares_border_with", "C
         ("x" * 10_000, ""),
     ],
 )
-def test_what_is_alike_is_named(name: str, expected: str):
+def test_similar_names_are_suggested(name: str, expected: str):
     assert did_you_mean(name, NAMES) == expected
 
 

@@ -1,4 +1,4 @@
-"""How long is tried: shares of replicas, pauses, and the end."""
+"""The retry budget: shares of replicas, pauses, and the end."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_progress_begins_anew(clock: Clock):
         assert budget.limit() == 1.0
 
 
-def test_the_error_that_spends_the_budget_is_told_with_what_was_tried(clock: Clock):
+def test_the_error_that_spends_the_budget_has_the_previous_one_as_its_cause(clock: Clock):
     budget = RetryBudget(1.0, 2.0, 1)
     budget.pause_after(StalledError("silent"))
     clock.now += 2
@@ -89,7 +89,7 @@ def test_the_error_that_spends_the_budget_is_told_with_what_was_tried(clock: Clo
     assert caught.value.__cause__ is GONE
 
 
-def test_only_what_passes_is_tried_again(clock: Clock):
+def test_only_temporary_errors_are_retried(clock: Clock):
     for error in (UnavailableError, StalledError, OverloadedError):
         assert RetryBudget(1.0, 1.0, 1).pause_after(error("x")) > 0
     fault = ServerFaultError("x")
@@ -99,7 +99,7 @@ def test_only_what_passes_is_tried_again(clock: Clock):
     assert not issubclass(InvalidRequestError, module.ServiceError)
 
 
-def test_answers_that_cannot_be_true_end_a_call_when_no_replica_is_left_to_believe(clock: Clock):
+def test_answers_that_cannot_be_true_end_a_call_when_no_replica_is_left(clock: Clock):
     one, other = (InvalidAnswerError("wrong", target=target) for target in ("one:1", "other:1"))
     budget = RetryBudget(10.0, 1000.0, 2)
     for _ in range(5):

@@ -1,4 +1,4 @@
-"""Addresses that no server can have are refused at once, and the error names what is wrong."""
+"""Malformed addresses are refused at once, and the error names the fault."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from negserve import Client, InvalidRequestError, aio
 from negserve.data import TripleStream
 
 WRONG = {
-    "http://127.0.0.1:7733": "is a URL; give its address alone, '127.0.0.1:7733'",
-    "https://negserve.example/": "is a URL; give its address alone, 'negserve.example'",
-    "grpc://127.0.0.1:7733/world": "is a URL; give its address alone, '127.0.0.1:7733'",
+    "http://127.0.0.1:7733": "this is a URL; give its address alone, '127.0.0.1:7733'",
+    "https://negserve.example/": "this is a URL; give its address alone, 'negserve.example'",
+    "grpc://127.0.0.1:7733/world": "this is a URL; give its address alone, '127.0.0.1:7733'",
     "": "target is empty",
     " 127.0.0.1:7733": "has a blank",
     "127.0.0.1:7733\n": "has a blank or a control character",
     "a:1 b:2": "several targets are a list",
-    "7733": "has no host",
-    ":7733": "has no host",
-    "localhost": "has no port",
-    "[::1]": "has no port",
-    "::1:7733": "an IPv6 address without brackets; give [::1]:7733",
-    "[localhost]:7733": "has no IPv6 address in its brackets",
-    "127.0.0.1:99999": "has the port '99999'; give 1 to 65535; the default of a server is 7733",
-    "127.0.0.1:0": "has the port '0'; give 1 to 65535",
-    "127.0.0.1:": "has the port ''; give 1 to 65535",
-    "127.0.0.1:-1": "has the port '-1'; give 1 to 65535",
-    "127.0.0.1:http": "has the port 'http'; give 1 to 65535",
-    "127.0.0.1:٧٧٣٣": "has the port '٧٧٣٣'; give 1 to 65535",
-    "127.0.0.1:" + "9" * 9999: "the port",
-    "127.0.0.1/x:7733": "has a path",
-    "unix:": "has no path",
-    "unix:/" + "x" * 120: "has a path of 121 bytes; a unix socket takes at most 107",
+    "7733": "no host",
+    ":7733": "no host",
+    "localhost": "no port",
+    "[::1]": "no port",
+    "::1:7733": "an IPv6 address needs brackets",
+    "[localhost]:7733": "the text in brackets is not an IPv6 address",
+    "127.0.0.1:99999": "invalid port '99999'; give 1 to 65535",
+    "127.0.0.1:0": "invalid port '0'",
+    "127.0.0.1:": "invalid port ''",
+    "127.0.0.1:-1": "invalid port '-1'",
+    "127.0.0.1:http": "invalid port 'http'",
+    "127.0.0.1:٧٧٣٣": "invalid port '٧٧٣٣'",
+    "127.0.0.1:" + "9" * 9999: "invalid port",
+    "127.0.0.1/x:7733": "a TCP address has no path",
+    "unix:": "no path",
+    "unix:/" + "x" * 120: "the path has 121 bytes, the limit for a unix socket is 107",
 }
 
 
@@ -49,7 +49,7 @@ WRONG = {
         lambda target: TripleStream(target, "world", rank=0, world_size=1),
     ],
 )
-def test_it_is_refused_at_once(make: Any, target: str):
+def test_a_malformed_target_is_refused_at_once(make: Any, target: str):
     with pytest.raises(InvalidRequestError) as caught:
         make(target)
     assert WRONG[target] in str(caught.value)
@@ -74,7 +74,7 @@ def test_it_is_refused_at_once(make: Any, target: str):
         "unix-abstract:negserve",
     ],
 )
-def test_what_grpc_can_reach_is_taken(target: str):
+def test_targets_that_grpc_can_reach_are_accepted(target: str):
     assert Client(target).targets == (target,)
 
 
@@ -91,5 +91,5 @@ def test_the_command_says_so_without_waiting(by_environment: bool):
         timeout=60,
     )
     assert result.returncode == 1
-    assert "is a URL; give its address alone, '127.0.0.1:7733'" in result.stderr
+    assert "this is a URL; give its address alone, '127.0.0.1:7733'" in result.stderr
     assert "Traceback" not in result.stderr

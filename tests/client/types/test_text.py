@@ -1,4 +1,4 @@
-"""Text of others moves no cursor and begins no line."""
+"""Untrusted text moves no cursor and begins no line."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def other(**options: Any) -> Accelerator:
 
 
 class Outer(IterableDataset[Any]):
-    """A dataset of a user's own, around a stream."""
+    """A user's own dataset that wraps a stream."""
 
     def __init__(self, stream: TripleStream) -> None:
         self.stream = stream
@@ -137,7 +137,7 @@ def length() -> Any:
 
 @cases.add
 def states() -> Any:
-    """What is said in a pass, and when it is over."""
+    """States asked for within a pass, and after it."""
     stream, said = stream_of(), []
     for step, _ in enumerate(prepared(stream)):
         if step == 2:
@@ -240,7 +240,7 @@ def own_loader_kept_with_the_rest() -> Any:
 
 @cases.add
 def stateful_kept_with_the_rest() -> Any:
-    """Of one process only."""
+    """On one process only."""
     kept = other(use_stateful_dataloader=True)
     given: list[Any] = []
     for num_workers in (0, 2):
@@ -259,7 +259,7 @@ def stateful_kept_with_the_rest() -> Any:
 
 
 def main() -> None:
-    """Be one rank."""
+    """Run one rank."""
     global accelerator  # noqa: PLW0603
     accelerator = Accelerator(cpu=True)
     cases.write(accelerator.process_index)

@@ -1,4 +1,4 @@
-"""Cases of Lightning, on two ranks that torchrun started."""
+"""Cases of Lightning, on two ranks started by torchrun."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _Loader = Callable[[], Any]
 
 
 class Model(lightning.LightningModule):
-    """Keeps what it is given."""
+    """Records the batches that it is given."""
 
     def __init__(self, loader: _Loader) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ def two_epochs(loader: _Loader) -> Any:
 
 
 def resumed(name: str, loader: _Loader) -> Any:
-    """Keep a checkpoint behind step 4 of the second epoch, train on, and go on from it."""
+    """Save a checkpoint after step 4 of the second epoch, train on, and resume from it."""
     kept = ModelCheckpoint(dirpath=cases.folder / name, every_n_train_steps=15, save_top_k=1)
     first = Model(loader)
     options = {"callbacks": [kept], "enable_checkpointing": True}

@@ -1,4 +1,4 @@
-"""Cases of Ray Train, on two workers of a Ray that ends with the program."""
+"""Cases of Ray Train, on two workers of a Ray cluster that ends with the program."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.shares import BATCH_SIZE, SAMPLER, pairs
 
 
 def train(config: dict[str, str]) -> None:
-    """Be one rank."""
+    """Run one rank."""
 
     def stream_of(form: Any) -> TripleStream:
         return TripleStream(
@@ -40,7 +40,7 @@ def train(config: dict[str, str]) -> None:
         return [*pairs(loader), *pairs(loader)]
 
     def prepared_resumed() -> Any:
-        """Ray reads a batch ahead; the batch at hand knows better."""
+        """Ray reads a batch ahead, so the current batch's state is the right one."""
         loader = prepare_data_loader(DataLoader(stream_of("batch"), batch_size=None))
         given = list(islice(loader, 4))
         stream = stream_of("batch")

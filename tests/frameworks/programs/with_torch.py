@@ -23,7 +23,7 @@ def stream_of(**options: Any) -> TripleStream:
 
 
 def kept(loader: Any, again: Any) -> Any:
-    """Keep the state in mid-epoch; go on from it as after a restart."""
+    """Save the state in mid-epoch, and resume from it as after a restart."""
     path, given = cases.folder / f"kept{len(list(cases.folder.iterdir()))}", []
     distributed.barrier()
     for batch in loader:

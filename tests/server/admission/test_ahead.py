@@ -1,4 +1,4 @@
-"""The bound of what is made and not yet taken."""
+"""The bound on answers computed ahead of their reader."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from negserve_server.admission.ahead import Ahead
 MEGABYTE = 2**20
 
 
-def test_the_bound_counts_what_all_hold_twice_as_it_is_there_twice():
+def test_the_bound_counts_bytes_in_memory_twice_if_they_are_there_twice():
     async def main() -> None:
         ahead = Ahead(64 * MEGABYTE)
         with ahead.open() as one, ahead.open() as other:
@@ -28,7 +28,7 @@ def test_the_bound_counts_what_all_hold_twice_as_it_is_there_twice():
     asyncio.run(main())
 
 
-def test_who_waits_gets_what_is_given_back_in_order_and_on_cancel_at_once():
+def test_waiters_get_freed_places_in_order_and_at_once_on_cancel():
     async def main() -> None:
         ahead = Ahead(4 * MEGABYTE)
         holder, first, second, third = (ahead.open() for _ in range(4))
@@ -71,7 +71,7 @@ def test_many_that_are_cancelled_together_leave_nothing_behind():
     asyncio.run(main())
 
 
-def test_beside_those_who_stopped_others_go_on(monkeypatch: pytest.MonkeyPatch):
+def test_stopped_trainers_do_not_stop_others(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(module, "_STOPPED_SECONDS", 0.01)
 
     async def main() -> None:

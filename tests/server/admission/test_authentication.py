@@ -1,4 +1,4 @@
-"""A server that wants tokens, and one with TLS, as their operator and strangers see them."""
+"""A server that requires tokens, and one with TLS: for their operator and for strangers."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_with_any_of_the_tokens_it_is_answered(channel: grpc.Channel, method: st
     assert len(list(answers)) >= (method != "Contains")
 
 
-def test_publish_with_a_token_comes_to_its_own_refusal(channel: grpc.Channel):
+def test_publish_with_a_token_is_refused_by_publish_itself(channel: grpc.Channel):
     answers = CALLS["Publish"](
         SamplerServiceStub(channel), timeout=TIMEOUT, metadata=bearing(f"Bearer {NEW}")
     )
@@ -143,7 +143,7 @@ def test_the_header_in_other_forms(channel: grpc.Channel, value: str, is_good: b
         assert refusal(answers)[:2] == (CODE.UNAUTHENTICATED, "CREDENTIALS_INVALID")
 
 
-def test_probes_need_no_token_and_who_stays_does(channel: grpc.Channel):
+def test_probes_need_no_token_but_watches_do(channel: grpc.Channel):
     health = health_pb2_grpc.HealthStub(channel)
     for service in ("", "world"):
         request = health_pb2.HealthCheckRequest(service=service)
@@ -238,7 +238,7 @@ def test_refused_calls_are_counted_and_logged_now_and_then(tmp_path: Path, token
         ),
     ],
 )
-def test_what_is_wrong_is_told_before_serving(tmp_path: Path, options: list[str], told: str):
+def test_errors_are_reported_before_serving(tmp_path: Path, options: list[str], told: str):
     authority = Authority(tmp_path)
     cert, key = authority.issue("127.0.0.1")
     bad = tmp_path / "tokens"

@@ -1,4 +1,4 @@
-"""However a call ends on the server, its client hears a status with a reason."""
+"""Every call ends with a status that has a reason, however it ends on the server."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ import pytest
 
 from negserve.v1 import sampler_pb2 as pb
 from negserve.v1.sampler_pb2_grpc import SamplerServiceStub
-from negserve_server.service import Limits, OpenStreams, make_handler
+from negserve_server.admission.streams import OpenStreams
+from negserve_server.config.limits import Limits
+from negserve_server.service import make_handler
 from tests.server.messages import CODE, TIMEOUT, refusal
 
 #: More than a client takes that has asked for nothing.
@@ -21,7 +23,7 @@ LARGE = pb.GetVocabularyResponse(labels=["x" * 2**21])
 
 
 class Servicer:
-    """Answers ``GetVocabulary`` as it is told."""
+    """Ends ``GetVocabulary`` in a given way."""
 
     def __init__(self, method: Callable[[Any], AsyncIterator[Any]]) -> None:
         self.get_vocabulary = method
@@ -34,7 +36,7 @@ class Servicer:
 def serving(
     method: Callable[[Any], AsyncIterator[Any]], *, idle_timeout: float = TIMEOUT
 ) -> Iterator[tuple[str, threading.Event]]:
-    """Serve; give the address, and what is set when a call's handler has ended."""
+    """Serve; yield the address, and an event that is set when a call's handler has ended."""
     started, ended, stop = threading.Event(), threading.Event(), asyncio.Event()
     target = []
     loop = asyncio.new_event_loop()
@@ -77,7 +79,7 @@ async def cancelled_at_once(_: object) -> AsyncIterator[pb.GetVocabularyResponse
 
 
 async def cancelled_by_another(_: object) -> AsyncIterator[pb.GetVocabularyResponse]:
-    """Wait for what somebody else gives up."""
+    """Wait for a future that another task cancels."""
     loop = asyncio.get_running_loop()
     shared: asyncio.Future[None] = loop.create_future()
     loop.call_soon(shared.cancel)
@@ -91,7 +93,7 @@ async def broken_below(_: object) -> AsyncIterator[pb.GetVocabularyResponse]:
 
 
 @pytest.mark.parametrize("method", [cancelled_at_once, cancelled_by_another, broken_below])
-def test_a_handler_that_ends_though_its_client_is_there_says_so(
+def test_a_handler_that_ends_before_its_client_has_a_reason(
     method: Callable[[Any], AsyncIterator[Any]], caplog: pytest.LogCaptureFixture
 ):
     with serving(method) as (target, _), grpc.insecure_channel(target) as channel:

@@ -1,4 +1,4 @@
-"""What the bytes of a message hold is known before they are parsed."""
+"""The number of values in a message is known before it is parsed."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_counting_ends_at_the_limit():
 @pytest.mark.parametrize(
     "data", [b"\x0a\x05abc", b"\x80" * 11, b"\x0a", b"\x09abc", b"\x0d", b"\x0f", b"\x06"]
 )
-def test_what_is_no_message_is_told(data: bytes):
+def test_malformed_messages_are_reported(data: bytes):
     with pytest.raises(ValueError, match=r"value|number|wire type"):
         count_values(SAMPLE, data, 100)
 

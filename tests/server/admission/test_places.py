@@ -1,4 +1,4 @@
-"""One caller that opens all it can shuts nobody out: places are bounded, the silent give way."""
+"""One caller can't shut others out: places for streams are bounded, and silent streams give way."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Talk:
 
 @contextmanager
 def connections(target: str, count: int) -> Iterator[list[grpc.Channel]]:
-    """Open channels with a connection of their own each."""
+    """Open channels with separate connections."""
     options = (("grpc.use_local_subchannel_pool", 1),)
     with ExitStack() as stack:
         yield [stack.enter_context(grpc.insecure_channel(target, options)) for _ in range(count)]
@@ -77,7 +77,7 @@ def test_one_connection_with_1024_silent_streams_shuts_nobody_out():
             talk.close()
 
 
-def test_a_token_has_no_more_places_than_its_own(tmp_path: Path):
+def test_places_of_a_token_are_bounded(tmp_path: Path):
     tokens = tmp_path / "tokens"
     tokens.write_text("token-of-the-greedy\ntoken-of-the-modest\n")
     options = ("--token-file", str(tokens), "--max-streams-per-token", "3")
@@ -161,7 +161,7 @@ def test_clients_whose_streams_gave_way_notice_nothing():
 
 
 def silent_call(channel: grpc.Channel, path: str) -> Callable[[], None]:
-    """Open a call without a request; gives what ends it."""
+    """Open a call without a request; return the error that ends it."""
     requests: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
     call = channel.stream_stream(path)(iter(requests.get, None), timeout=_LONG)
 

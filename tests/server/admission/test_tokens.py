@@ -1,4 +1,4 @@
-"""The file of tokens: what is wrong with it, and what becomes of a change."""
+"""The file of tokens: malformed files are refused, and changes take effect."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from negserve_server.admission.tokens import Tokens
 from negserve_server.errors import MalformedFile
-from negserve_server.service import Tokens
 
 OLD, NEW = "old-0123456789abcdef", "new-0123456789abcdef"
 
@@ -47,7 +47,7 @@ def test_each_line_is_a_token(tmp_path: Path):
         ("secret-\x00123456789abc", "line 1: a token has a character that is not printable"),
     ],
 )
-def test_a_file_that_is_none_is_refused_without_showing_it(
+def test_a_malformed_file_is_refused_without_showing_it(
     tmp_path: Path, content: str | bytes, told: str
 ):
     path = written(tmp_path, content)
@@ -61,12 +61,12 @@ def test_a_file_that_is_none_is_refused_without_showing_it(
         assert secret not in message
 
 
-def test_a_file_that_is_not_there_is_refused(tmp_path: Path):
+def test_a_missing_file_is_refused(tmp_path: Path):
     with pytest.raises(MalformedFile, match="No such file"):
         Tokens(tmp_path / "tokens")
 
 
-def test_a_change_counts(tmp_path: Path):
+def test_a_changed_token_file_is_read(tmp_path: Path):
     path = written(tmp_path, OLD)
     tokens = Tokens(path)
     path.write_text(f"{OLD}\n{NEW}\n")

@@ -1,4 +1,4 @@
-"""Whose work is done next, without a clock: one thread, and steps that note themselves."""
+"""The order of work among streams, without a clock: one thread, and steps that leave a record."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_equal_requests_of_streams_are_served_in_turn():
     assert all(9 <= first.count(i) <= 12 for i in range(10))
 
 
-def test_who_pauses_comes_before_those_that_only_ask():
+def test_trainers_with_pauses_come_before_busy_streams():
     queue: FairQueue[str] = FairQueue()
     busy, trainer = [Account() for _ in range(60)], Account()
     for _ in range(10):
@@ -102,7 +102,7 @@ def test_who_pauses_comes_before_those_that_only_ask():
         assert items.index("trainer") <= 1
 
 
-def test_nothing_is_saved_up_by_those_who_were_away():
+def test_absent_streams_gain_no_turns():
     queue: FairQueue[str] = FairQueue()
     busy, late = Account(), Account()
     for _ in range(1000):
@@ -138,7 +138,7 @@ def test_a_round_of_the_loop_makes_calls_for_a_while_only(turns: Turns):
     asyncio.run(main())
 
 
-def test_what_nobody_waits_for_is_given_up(turns: Turns):
+def test_calls_that_nobody_awaits_are_cancelled(turns: Turns):
     done: list[str] = []
     gate = threading.Event()
 
@@ -155,7 +155,7 @@ def test_what_nobody_waits_for_is_given_up(turns: Turns):
 
 
 @pytest.mark.parametrize("where", ["call", "call_here", "call_aside"])
-def test_errors_are_told(turns: Turns, where: str):
+def test_errors_are_reported(turns: Turns, where: str):
     async def main() -> None:
         arguments = () if where == "call_aside" else (Account(), SMALL)
         with pytest.raises(ZeroDivisionError):

@@ -1,4 +1,4 @@
-"""Epochs: however they are cut into batches and ranks, each position comes once and as it is.
+"""Epochs: however they are divided into batches and ranks, each position comes exactly once.
 
 What an epoch holds is written down here by position, with the order of the slow reference and
 one call of the sampler for all positions; all ranks' batches are laid beside it.
@@ -58,7 +58,7 @@ def sampler_config(name: str, *, seed: int = 0, k: int = 3) -> SamplerConfig:
 
 @dataclass
 class Served:
-    """What was served, a row a positive; None where the sampler or the epoch has no such field.
+    """Served values, one row a positive; None for fields that the sampler or the epoch lacks.
 
     :ivar places: positions within the epoch
     """
@@ -73,7 +73,7 @@ class Served:
     weights: NDArray[Any] | None
 
     def of(self, rows: Any) -> Served:
-        """Some rows."""
+        """Select some rows."""
         arrays = {field.name: getattr(self, field.name) for field in fields(self)}
         return Served(**{name: None if a is None else a[rows] for name, a in arrays.items()})
 
@@ -120,18 +120,18 @@ def assert_same(made: Served, expected: Served) -> None:
 
 
 def first_of(epoch: Epoch) -> int:
-    """Position in the stream of the epoch's first positive."""
+    """Position of the epoch's first positive in the seed's stream."""
     return epoch.config.epoch * epoch.num_positives
 
 
 def ranks_of(factory: TriplesFactory, sampler: SamplerConfig, **options: Any) -> list[Epoch]:
-    """The epoch as each rank has it."""
+    """The epoch of each rank."""
     world_size = options.get("world_size", 1)
     return [factory.epoch(sampler, EpochConfig(rank=rank, **options)) for rank in range(world_size)]
 
 
 def global_batch(ranks: Sequence[Epoch], index: int) -> tuple[list[Served], int]:
-    """One batch of all ranks, and where the next begins, on which they agree."""
+    """One batch of all ranks, and where the next begins, on which the ranks agree."""
     batches = [rank.batch(index) for rank in ranks]
     (next_start,) = {batch.next_start for batch in batches}
     return [
@@ -196,7 +196,7 @@ def graphs(draw: st.DrawFn) -> TriplesFactory:
 
 @st.composite
 def contents(draw: st.DrawFn, factory: TriplesFactory) -> dict[str, Any]:
-    """What decides an epoch's content."""
+    """Options that decide an epoch's content."""
     seen = sorted(set(factory.mapped_triples[:, 1].tolist()))
     some = st.sets(st.sampled_from(seen), min_size=1).map(tuple)
     return {
@@ -565,7 +565,7 @@ LAST_EPOCH = 2**64 // 3 - 1
         ({"relations": (1,)}, "relations", (1,), "no training triples"),
     ],
 )
-def test_what_makes_no_epoch_is_refused_by_field(
+def test_illegal_epochs_are_refused_by_field(
     options: dict[str, Any], field: str, value: object, limit: str
 ) -> None:
     with pytest.raises(InvalidRequestError) as caught:

@@ -1,4 +1,4 @@
-"""What configurations cost in memory, while they are used and after."""
+"""Memory of configurations, while they are used and afterwards."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NUM_ENTITIES, NUM_TRIPLES = 20_000, 60_000
 
 
 def graph(num_relations: int = 20, tables: Tables | None = None, **options: Any) -> TriplesFactory:
-    """Make a graph whose entities occur with many different frequencies."""
+    """Make a graph whose entities have many different frequencies."""
     rng = np.random.default_rng(5)
     ids = (NUM_ENTITIES * rng.random((NUM_TRIPLES, 2)) ** 3).astype(np.int64)
     relations = rng.integers(0, 20, NUM_TRIPLES)
@@ -80,7 +80,7 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", CONFIGURATIONS)
-def test_what_is_counted_is_what_is_allocated(name: str, traced: None) -> None:
+def test_counted_bytes_are_the_allocated_bytes(name: str, traced: None) -> None:
     tables = Tables(1024 * MIB)
     constraints = TypeConstraints(heads=pairs(3_000), tails=pairs(2_000))
     factory = graph(3_000, tables, type_constraints=constraints)
@@ -121,7 +121,7 @@ def test_candidates_are_kept_once_and_go_with_their_last_sampler() -> None:
     samplers = [factory.open_sampler(**options, seed=seed) for seed in range(5)]
     with_one = tables.num_bytes
     assert len({id(sampler.config.candidates) for sampler in samplers}) == 1
-    shared = samplers[0].domain.cells[0].candidates.ids
+    shared = samplers[0].tables.cells[0].candidates.ids
     assert shared is samplers[-1].config.candidates.ids  # type: ignore[union-attr]
     factory.open_sampler(**options, kind="degree")
     assert tables.num_bytes < with_one + 16 * NUM_ENTITIES * 2
@@ -146,8 +146,8 @@ def test_exponents_share_nearly_all_but_their_units() -> None:
             with_one = tables.num_bytes - before
     each = (tables.num_bytes - before - with_one) / 7
     assert each < 0.5 * with_one
-    assert len({id(sampler.domain.cells[0].known) for sampler in samplers}) == 1
-    assert len({id(sampler.domain.cells[0].candidates.ids) for sampler in samplers}) == 1
+    assert len({id(sampler.tables.cells[0].known) for sampler in samplers}) == 1
+    assert len({id(sampler.tables.cells[0].candidates.ids) for sampler in samplers}) == 1
 
 
 def test_a_search_over_exponents_stays_within_the_bound() -> None:
@@ -160,8 +160,8 @@ def test_a_search_over_exponents_stays_within_the_bound() -> None:
     assert tables.num_bytes == 0
 
 
-def test_what_is_alike_for_all_relations_is_there_once() -> None:
-    """The first figure is what a configuration may take with four million relations, in MiB."""
+def test_tables_common_to_all_relations_exist_once() -> None:
+    """The first figure is the limit for one configuration with four million relations, in MiB."""
     tables = Tables(1024 * MIB)
     factory = TriplesFactory(
         {"training": [[0, 0, 1], [1, 0, 2]]}, num_entities=100, num_relations=4_000_000
@@ -198,7 +198,7 @@ def test_mixtures_share_all_but_the_ends_of_their_cells() -> None:
     assert tables.num_bytes <= 500_000 * (ends + candidates + statistics) + MIB
 
 
-def test_a_table_without_room_is_refused_before_it_is_made(traced: None) -> None:
+def test_a_table_without_room_is_refused_before_it_is_built(traced: None) -> None:
     tables = Tables(8 * MIB)
     factory = TriplesFactory(
         {"training": [[0, 0, 1], [1, 0, 2]]}, num_entities=100, num_relations=1_000_000
@@ -225,7 +225,7 @@ def test_an_index_of_other_splits_goes_when_nobody_uses_it() -> None:
     with_three = tables.num_bytes
     tables.drop_idle(-1)
     assert 0 < tables.num_bytes < with_three
-    assert factory.open_sampler(filter_splits=splits[1]).domain is sampler.domain
+    assert factory.open_sampler(filter_splits=splits[1]).tables is sampler.tables
     del sampler
     tables.drop_idle(-1)
     assert tables.num_bytes == 0
@@ -280,7 +280,7 @@ def known_bytes(triples: int) -> tuple[int, int]:
 
 
 def test_the_sizes_that_the_operations_page_states() -> None:
-    """Head and tail are replaced; the usual index belongs to the graph."""
+    """Head and tail are replaced; the index of the default filter belongs to the graph."""
     constraints = TypeConstraints(heads=pairs(3_000), tails=pairs(2_000))
     num_triples, num_relations = NUM_TRIPLES // 2, 3_000
     half = NUM_ENTITIES // 2

@@ -1,4 +1,4 @@
-"""The triples factory against PyKEEN's own, its fingerprint, and what it refuses."""
+"""The triples factory against PyKEEN's, its fingerprint, and its refusals."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from numpy.typing import NDArray
 
 from negserve.errors import InvalidRequestError
-from negserve_server.errors import IdOutOfRange, InvalidInput
+from negserve_server.errors import IdOutOfRange
 from negserve_server.graph import TriplesFactory, Vocabulary
 from negserve_server.graph import world as world_package
 from tests.support.graphs import GRAPHS, graph_path, load
@@ -31,14 +31,14 @@ TESTING = [(1, 1, 3), (0, 0, 1)]
 
 
 def folder_of(name: str) -> Path:
-    """Where a graph's files lie, or skip the test."""
+    """Folder of a graph's files; skips the test if it is missing."""
     if name == "world":
         return Path(next(iter(world_package.__path__)))
     return graph_path(name)
 
 
 def file_of(name: str, split: str) -> Path:
-    """The file of a split."""
+    """File of a split."""
     (path,) = folder_of(name).glob(f"{STEMS[split]}.txt*")
     return path
 
@@ -247,7 +247,7 @@ def test_fingerprint_differs_for_every_change_of_the_graph() -> None:
         ),
     ],
 )
-def test_a_graph_that_is_none_is_refused(
+def test_an_object_that_is_no_graph_is_refused(
     splits: dict[str, Any], options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
@@ -288,7 +288,7 @@ def test_arrays_that_are_no_triples_are_refused(rows: Any) -> None:
         lambda: small(testing=rows),
         lambda: small().contains(rows, ("training",)),
     ):
-        with pytest.raises(InvalidInput) as caught:
+        with pytest.raises(InvalidRequestError) as caught:
             refused()
         assert caught.value.reason == "SHAPE_MISMATCH"
 
@@ -328,8 +328,8 @@ def test_samplers_that_differ_in_k_and_seed_share_what_is_costly() -> None:
     factory = small()
     first = factory.open_sampler(filter_splits=("training",), num_negs_per_pos=1)
     second = factory.open_sampler(filter_splits=("training",), num_negs_per_pos=9, seed=5)
-    assert second.domain is first.domain
-    assert factory.open_sampler().domain is not first.domain
+    assert second.tables is first.tables
+    assert factory.open_sampler().tables is not first.tables
 
 
 @pytest.mark.parametrize("splits", [(), ("testing",), ("training", "testing"), ("train",)])
@@ -371,4 +371,4 @@ def test_threads_that_open_equal_samplers_share_what_is_costly() -> None:
     graph = TriplesFactory({"training": [(0, 0, 1), (1, 0, 2)]})
     with ThreadPoolExecutor(8) as pool:
         samplers = list(pool.map(lambda k: graph.open_sampler(num_negs_per_pos=k), range(1, 33)))
-    assert len({id(sampler.domain) for sampler in samplers}) == 1
+    assert len({id(sampler.tables) for sampler in samplers}) == 1

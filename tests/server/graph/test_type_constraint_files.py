@@ -1,4 +1,4 @@
-"""Files of type constraints: where they are found, what is read, and how a bad line is told."""
+"""Files of type constraints: where they are found, what is read, how a bad line is reported."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def read(folder: Path, text: str | bytes) -> TypeConstraints:
-    """Put a file of constraints into a dataset and load it."""
+    """Write a file of constraints into a dataset's folder and load it."""
     data = text.encode() if isinstance(text, str) else text
     (folder / "type_constraints.tsv").write_bytes(data)
     found = TriplesFactory.from_path(folder).type_constraints
@@ -78,7 +78,7 @@ def test_a_named_file_takes_the_place_of_the_folders(folder: Path) -> None:
             assert pairs_of(found) == ([], [[0, 1]])
 
 
-def test_beside_a_single_file_nothing_is_looked_for(folder: Path) -> None:
+def test_a_single_file_has_no_constraints_beside_it(folder: Path) -> None:
     read(folder, CONSTRAINTS)
     assert TriplesFactory.from_path(folder / "train.txt").type_constraints is None
 

@@ -1,4 +1,4 @@
-"""Type constraints of a graph: as arrays, and what they do to the fingerprint."""
+"""Type constraints of a graph, as arrays, and their part in the fingerprint."""
 
 from __future__ import annotations
 

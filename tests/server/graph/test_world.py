@@ -1,4 +1,4 @@
-"""Tests of the embedded `world` graph: its facts, its shape and the way it is built.
+"""Tests of the embedded `world` graph: its facts, its shape and its build.
 
 They read the files as they lie in the package and never through a loader, so that a fault of
 the loader cannot hide a fault of the data, nor the other way round.
@@ -347,7 +347,7 @@ def test_types_do_not_overlap_but_for_unions() -> None:
         "NATO|specialised_agency_of|European Union",
     ],
 )
-def test_what_is_false_but_of_the_right_type_is_allowed(fact: str) -> None:
+def test_wrong_values_of_the_right_type_are_allowed(fact: str) -> None:
     head, relation, tail = fact.split("|")
     assert Triple(head, relation, tail) not in set(all_triples())
     assert head in allowed()[relation, "head"]
@@ -365,7 +365,7 @@ def test_what_is_false_but_of_the_right_type_is_allowed(fact: str) -> None:
         "Soviet Union|shares_border_with|Germany",
     ],
 )
-def test_what_is_of_the_wrong_type_is_not_allowed(fact: str) -> None:
+def test_values_of_the_wrong_type_are_not_allowed(fact: str) -> None:
     head, relation, tail = fact.split("|")
     assert {head, tail} <= entities(all_triples())
     assert head not in allowed()[relation, "head"] or tail not in allowed()[relation, "tail"]

@@ -1,4 +1,4 @@
-"""The filter index against a plain set of triples, and what it refuses."""
+"""The filter index against a plain set of triples, and its refusals."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def graphs(draw: st.DrawFn) -> Graph:
 
 
 def as_array(triples: list[Triple]) -> NDArray[np.int64]:
-    """Triples as shape (n, 3), also where there are none."""
+    """Convert triples to shape (n, 3), also if there are none."""
     return np.array(triples, dtype=np.int64).reshape(-1, 3)
 
 
@@ -42,7 +42,7 @@ def build(graph: Graph) -> FilterIndex:
 
 @patient
 @given(graphs())
-def test_every_possible_triple_is_told_known_or_not(graph: Graph) -> None:
+def test_contains_is_right_for_every_possible_triple(graph: Graph) -> None:
     num_entities, num_relations, triples = graph
     possible = list(product(range(num_entities), range(num_relations), range(num_entities)))
     answers = build(graph).contains(as_array(possible))
@@ -151,7 +151,7 @@ def test_of_several_bad_ids_the_first_row_of_the_first_slot_is_named() -> None:
     assert caught.value.metadata["value"] == "8"
 
 
-def test_memory_is_told_and_grows_with_the_directions_used() -> None:
+def test_memory_is_reported_and_grows_with_the_directions_used() -> None:
     index = build((5, 2, [(0, 0, 1), (1, 1, 2)]))
     before = index.nbytes
     assert before == 2 * 3 * 8

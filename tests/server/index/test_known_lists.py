@@ -1,4 +1,4 @@
-"""Long lists, whatever their shape, give the same values as short ones."""
+"""Long lists of any shape give the same values as short ones."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NUM_ENTITIES = 5000
 
 
 def assert_complement(known: np.ndarray) -> None:  # type: ignore[type-arg]
-    """Draw many tails of a pair with these known ones and compare the set with the complement."""
+    """Draw many tails of a pair with these known ones, and compare the set with the complement."""
     triples = np.stack([np.zeros_like(known), np.zeros_like(known), known], axis=1)
     graph = TriplesFactory({"training": triples}, num_entities=NUM_ENTITIES)
     config = SamplerConfig(

@@ -1,4 +1,4 @@
-"""Is a value known for a pair? The hash set of lists and values, against Python's."""
+"""Membership of a value in a pair's known values: the hash set against Python's."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def look_up(index: PairIndex, triples: np.ndarray) -> list[bool]:
 @example([(0, 0, 0)])
 @example([LARGEST_TRIPLE])
 @example([(0, 0, value) for value in range(300)] + [(0, 1, value) for value in range(0, 90, 3)])
-def test_the_set_holds_what_is_known_and_nothing_else(triples: list[Triple]) -> None:
+def test_the_set_holds_exactly_the_known_values(triples: list[Triple]) -> None:
     index = PairIndex.build(as_array(triples), LARGEST_ID + 1)
     near = [
         (first, second, value + step)

@@ -1,13 +1,18 @@
-"""Addresses reach the elements that they should."""
+"""Addresses reach the right elements."""
 
 from __future__ import annotations
 
+import platform
+
+import llvmlite
 import numba as nb
 import numpy as np
 import pytest
+from llvmlite import ir
+from numba.core import cgutils
 
 from negserve_server.jit.addresses import (
-    NOWHERE,
+    NULL,
     address_of,
     load_int64,
     load_uint32,
@@ -56,12 +61,37 @@ def test_elements_of_every_width_are_written_and_their_neighbours_not():
     assert [array.tolist() for array in arrays] == [[1, x, 1] for x in (8, 16, 32, 64, 0.5)]
 
 
-def test_asking_for_any_address_does_no_harm():
-    for address in (NOWHERE, np.uint64(2**47), address_of(np.ones(3, dtype=np.uint32))):
+def test_any_address_may_be_prefetched():
+    for address in (NULL, np.uint64(2**47), address_of(np.ones(3, dtype=np.uint32))):
         ask(address, np.uint64(1))
 
 
-def test_what_has_no_elements_or_gaps_is_told():
-    assert address_of(np.empty(0)) == NOWHERE
+def test_empty_arrays_and_arrays_with_gaps():
+    assert address_of(np.empty(0)) == NULL
     with pytest.raises(ValueError, match="C-contiguous"):
         address_of(np.zeros((3, 3))[:, 0])
+
+
+ADAPT = "adapt server/negserve_server/jit/addresses.py, then the bound of numba in pyproject.toml"
+
+
+@pytest.mark.parametrize(
+    ("owner", "names"),
+    [
+        (ir, ["IntType", "FloatType", "VoidType", "FunctionType", "Constant"]),
+        (ir.IntType(32), ["as_pointer"]),
+        (ir.IRBuilder, ["inttoptr", "gep", "load", "store", "bitcast", "call", "module"]),
+        (cgutils, ["get_or_insert_function"]),
+    ],
+    ids=["llvmlite.ir", "llvmlite.ir.IntType", "llvmlite.ir.IRBuilder", "numba.core.cgutils"],
+)
+def test_llvmlite_and_numba_have_what_addresses_are_compiled_with(owner: object, names: list[str]):
+    missing = [name for name in names if not hasattr(owner, name)]
+    assert not missing, f"llvmlite {llvmlite.__version__}, numba {nb.__version__}: {ADAPT}"
+
+
+def test_llvm_makes_an_instruction_of_the_prefetch_intrinsic():
+    ask(NULL, np.uint64(0))
+    (code,) = ask.inspect_asm().values()
+    instruction = {"x86_64": "prefetch", "aarch64": "prfm", "arm64": "prfm"}[platform.machine()]
+    assert instruction in code, f"llvmlite {llvmlite.__version__}: {ADAPT}"

@@ -1,4 +1,4 @@
-"""A call allocates its answer and nothing else: what kernels need besides is the thread's."""
+"""A call allocates only its answer; other memory of kernels belongs to the thread."""
 
 from __future__ import annotations
 

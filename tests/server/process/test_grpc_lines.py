@@ -1,4 +1,4 @@
-"""What gRPC's core writes comes in our format and by our level; all else comes as it is."""
+"""Log lines of gRPC's core appear in our format and at our level; other output is unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lines of the log: one form, nothing of others in them that moves a cursor or fakes a line."""
+"""Log lines have one form; text of others in them moves no cursor and fakes no line."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_a_level_may_be_in_a_file(tmp_path: Path, content: str):
         ("/no/such/file", "No such file"),
     ],
 )
-def test_a_level_that_is_none_is_told_of(given_level: str, told: str):
+def test_an_unknown_level_is_reported(given_level: str, told: str):
     result = run("serve", "--log-level", given_level)
     assert result.returncode == 2
     assert told in result.stderr.replace("\n", " ")

@@ -1,4 +1,4 @@
-"""What the system lets the server have: checked before anything fails half way."""
+"""Limits of the operating system are checked at the start, before anything fails midway."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MIB = 2**20
 
 
 def start(shell_limits: str) -> subprocess.CompletedProcess[str]:
-    """Start a server under limits of the shell, which it can't start under."""
+    """Start a server under limits of the shell under which it can't run."""
     command = (
         f"{shell_limits}; exec {sys.executable} -m negserve_server.cli serve --listen 127.0.0.1:0"
     )
@@ -75,7 +75,7 @@ def test_a_graph_that_does_not_fit_is_one_line_and_a_status() -> None:
     )
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
-        "Error: the memory does not suffice: Unable to allocate 90.0 GiB for an array; give the "
+        "Error: not enough memory: Unable to allocate 90.0 GiB for an array; give the "
         "process more, or load smaller graphs\n"
     )
 

@@ -1,4 +1,4 @@
-"""A first start is not silent: kernels that compile, and graphs that load, are told of."""
+"""A first start reports the kernels that compile, and the graphs that load."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_every_kernel_is_counted_and_compiled_before_serving():
 
 
 def test_the_first_use_on_a_machine_is_told_of_once(tmp_path: Path):
-    """In a library, too; a second process finds what was kept."""
+    """Also in a library; a second process finds the cached kernels."""
     program = (
         "from negserve_server.graph import TriplesFactory\n"
         "print(TriplesFactory.world().contains([[0, 0, 0]], ('training',)))\n"
@@ -78,7 +78,7 @@ def test_inspect_says_so_at_a_terminal_with_a_bar(tmp_path: Path):
     assert re.search(r"compiling the kernel \w+, \d+ of \d+ are ready .*━.* 0:0", text)
 
 
-def test_elsewhere_there_is_a_line_every_few_seconds(
+def test_without_a_terminal_there_is_a_line_every_few_seconds(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(progress, "_LINE_SECONDS", 0.05)
@@ -99,7 +99,7 @@ def test_elsewhere_there_is_a_line_every_few_seconds(
 
 
 def test_a_start_that_compiles_logs_how_far_it_is(tmp_path: Path):
-    """Not to the end, which would take a minute on a busy machine."""
+    """Not until the end, which would take a minute on a busy machine."""
     process = subprocess.Popen(
         [sys.executable, "-m", "negserve_server.cli", "serve", "--listen", "127.0.0.1:0"],
         env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)},

@@ -1,4 +1,4 @@
-"""SIGHUP has files read again, and no call notices."""
+"""SIGHUP reads files again, without effect on calls."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def wait_for(happens: Callable[[], bool]) -> None:
 
 
 def hang_up(server: ServerProcess, log: Path) -> str:
-    """Send SIGHUP, and give what the server logs until it has read all."""
+    """Send SIGHUP, and return the server's log until it has read all files."""
     before = len(log.read_text())
     server.process.send_signal(signal.SIGHUP)
     wait_for(lambda: "SIGHUP: read again" in log.read_text()[before:])
@@ -110,7 +110,7 @@ def test_the_level_changes(tmp_path: Path):
 
 
 def test_streams_go_on_and_loading_too(tmp_path: Path):
-    """SIGHUP comes while it loads, and while it serves."""
+    """SIGHUP comes while the server loads, and while it serves."""
     graph, log = tmp_path / "graph", tmp_path / "log"
     graph.mkdir()
     os.mkfifo(graph / "train.txt")
@@ -144,8 +144,8 @@ def test_streams_go_on_and_loading_too(tmp_path: Path):
 
 
 @pytest.mark.parametrize("seconds", [0.3, 0.6, 1.0])
-def test_a_start_goes_on(seconds: float, tmp_path: Path):
-    """SIGHUP comes while it imports, or soon after; Python itself needs some 0.1 s to begin."""
+def test_a_start_continues_after_sighup(seconds: float, tmp_path: Path):
+    """SIGHUP comes during the imports, or soon after; Python itself needs about 0.1 s to start."""
     program = (
         "import os, signal, sys, threading\n"
         "from negserve_server.process.command import ending_at_once\n"

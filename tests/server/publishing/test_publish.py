@@ -1,4 +1,4 @@
-"""Publications that are refused: the right status and reason, and nothing is left of them."""
+"""Refused publications: the right status and reason, and nothing remains of them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def taking(folder: Path) -> Iterator[ServerProcess]:
-    """A server that takes little."""
+    """A server with low limits that accepts published graphs."""
     with server_process("--allow-publish", "--publish-dir", str(folder), *LIMITS) as server:
         yield server
 
@@ -192,7 +192,7 @@ def test_too_many_triples_in_one_chunk(stub: SamplerServiceStub, folder: Path):
         ({"num_entities": 198}, "ids", 201, 200),
     ],
 )
-def test_what_is_too_large_is_refused_before_it_is_sent(
+def test_a_graph_that_is_too_large_is_refused_at_its_announcement(
     stub: SamplerServiceStub,
     folder: Path,
     changes: dict[str, int],
@@ -208,7 +208,7 @@ def test_what_is_too_large_is_refused_before_it_is_sent(
     assert_nothing_is_left(stub, folder)
 
 
-def test_a_server_takes_nothing_unless_told_so(server: ServerProcess):
+def test_publishing_is_off_by_default(server: ServerProcess):
     with grpc.insecure_channel(server.target) as channel:
         answers = SamplerServiceStub(channel).Publish(iter([announcement()]), timeout=TIMEOUT)
         code, reason, metadata, details = refusal(answers)
@@ -288,7 +288,7 @@ def test_if_the_uploader_fails_one_of_the_others_is_asked():
     asked: list[int] = []
 
     def take_part(stub: SamplerServiceStub, number: int) -> str:
-        """Upload when asked, the first one another graph; give how it ended."""
+        """Upload when asked, the first one another graph; return how it ended."""
         requests: queue.SimpleQueue[pb.PublishRequest | None] = queue.SimpleQueue()
         requests.put(announcement())
         call = stub.Publish(iter(requests.get, None), timeout=TIMEOUT)

@@ -1,4 +1,4 @@
-"""Published graphs as the operator of a server sees them."""
+"""Published graphs, for the operator of a server."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from tests.support.server_process import server_process
 
 
 def serve(folder: Path, *options: str) -> tuple[int, str]:
-    """Start a server that ends with an error; give exit status and what it says."""
+    """Start a server that fails; return its exit status and output."""
     result = run("serve", "--listen", "127.0.0.1:0", "--publish-dir", str(folder), *options)
     assert "listening" not in result.stdout
     assert "Traceback" not in result.stderr
     return result.returncode, result.stderr
 
 
-def test_health_is_told_of_a_published_graph(tmp_path: Path):
+def test_a_published_graph_has_a_health_service(tmp_path: Path):
     options = ("--publish-dir", str(tmp_path))
     with (
         server_process("--allow-publish", *options) as server,
@@ -56,7 +56,7 @@ def test_health_is_told_of_a_published_graph(tmp_path: Path):
         assert client.publish("mine", [[0, 0, 1]]).num_triples == 1
 
 
-def test_without_a_folder_it_is_forgotten():
+def test_without_a_folder_published_graphs_are_lost():
     with server_process("--allow-publish") as server, Client(server.target) as client:
         client.publish("mine", [[0, 0, 1]])
         assert client.list_datasets() == ["world", "mine"]
@@ -74,7 +74,7 @@ def test_a_damaged_file_is_an_error_before_serving(tmp_path: Path):
     assert (tmp_path / "mine.npz").read_bytes() == b"garbage"
 
 
-def test_what_is_no_published_graph_is_left_alone_and_told(tmp_path: Path):
+def test_foreign_files_are_kept_and_reported(tmp_path: Path):
     folder, log = tmp_path / "published", tmp_path / "log"
     kept = PublishFolder(folder)
     kept.save("toy", TriplesFactory({"training": np.array([[0, 0, 1], [1, 0, 2]])}))

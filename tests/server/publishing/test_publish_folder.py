@@ -1,4 +1,4 @@
-"""Published graphs on the disk: whole or not at all."""
+"""Published graphs on disk: complete or absent."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def reopened(folder: PublishFolder) -> PublishFolder:
     return PublishFolder(folder.path)
 
 
-def test_what_is_saved_is_loaded(tmp_path: Path, small: TriplesFactory):
+def test_a_saved_graph_is_loaded(tmp_path: Path, small: TriplesFactory):
     folder = PublishFolder(tmp_path / "made" / "when missing")
     world = load("world")
     plain = TriplesFactory(world.splits, num_entities=world.num_entities, num_relations=40)
@@ -60,7 +60,7 @@ def test_type_constraints_and_labels_are_kept(tmp_path: Path):
     folder.close()
 
 
-def test_a_file_of_the_version_before_is_read(tmp_path: Path, small: TriplesFactory):
+def test_a_file_of_the_previous_version_is_read(tmp_path: Path, small: TriplesFactory):
     folder = PublishFolder(tmp_path)
     folder.save("small", small)
     with np.load(tmp_path / "small.npz") as stored:
@@ -86,7 +86,7 @@ def test_a_file_that_lacks_a_part_is_refused(tmp_path: Path, lost: str):
     folder.close()
 
 
-def test_what_a_killed_server_left_is_removed(tmp_path: Path, small: TriplesFactory):
+def test_remains_of_a_killed_server_are_removed(tmp_path: Path, small: TriplesFactory):
     folder = PublishFolder(tmp_path)
     folder.save("small", small)
     whole = (tmp_path / "small.npz").read_bytes()

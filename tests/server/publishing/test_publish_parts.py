@@ -1,4 +1,4 @@
-"""Type constraints and labels that are refused: the right status and reason, nothing is left."""
+"""Refused type constraints and labels: the right status and reason, and nothing remains."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def stub(taking: ServerProcess) -> Iterator[SamplerServiceStub]:
 
 
 def announcement(**changes: Any) -> pb.PublishRequest:
-    """Announce the graph, changed; None leaves a part out."""
+    """Announce the graph, changed; None leaves out a part."""
     request = PublishDialogue("toy", GRAPH).announcement()
     for field, value in changes.items():
         request.announcement.ClearField(field)  # type: ignore[arg-type]
@@ -61,7 +61,7 @@ def announcement(**changes: Any) -> pb.PublishRequest:
 
 
 def uploaded() -> list[pb.PublishRequest]:
-    """Return what follows the announcement: triples, heads, tails, entities, relations."""
+    """Return the messages after the announcement: triples, heads, tails, entities, relations."""
     upload = pb.PublishUpload(max_triples_per_chunk=2**16)
     requests, _ = PublishDialogue("toy", GRAPH).hear(pb.PublishResponse(upload=upload))
     return list(requests)
@@ -206,8 +206,8 @@ REFUSED: dict[str, tuple[list[pb.PublishRequest], str, dict[str, str]]] = {
         {"field": "labels", "value": "Ana"},
     ),
     "an empty label": ([*THREE, labels("a", "")], "INVALID_CONFIGURATION", {"value": ""}),
-    "a NUL in a label": ([*THREE, labels("a\0b")], "INVALID_CONFIGURATION", {"value": "a\\x00b"}),
-    "a tab in a label": ([*THREE, labels("a\tb")], "INVALID_CONFIGURATION", {"value": "a\\tb"}),
+    "a NUL in a label": ([*THREE, labels("a\0b")], "INVALID_CONFIGURATION", {"value": "a\\u0000b"}),
+    "a tab in a label": ([*THREE, labels("a\tb")], "INVALID_CONFIGURATION", {"value": "a\\u0009b"}),
     "a long label": ([*THREE, labels(5000 * "x")], "INVALID_CONFIGURATION", {"value": 100 * "x"}),
 }
 STATUS = {
@@ -272,7 +272,7 @@ def test_columns_of_unequal_length(stub: SamplerServiceStub, taking: ServerProce
         ({"type_constraints": None, "labels": label_bytes(1200)}, 3 + 100),
     ],
 )
-def test_they_take_of_the_room_for_triples(
+def test_constraints_and_labels_share_the_room_of_triples(
     stub: SamplerServiceStub,
     taking: ServerProcess,
     folder: Path,
@@ -287,7 +287,7 @@ def test_they_take_of_the_room_for_triples(
     assert_nothing_is_left(taking, folder)
 
 
-def test_what_was_announced_is_served_in_any_pieces():
+def test_an_announced_graph_may_be_sent_in_any_pieces():
     requests = [
         announcement(),
         CHUNK,

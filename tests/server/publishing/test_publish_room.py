@@ -1,4 +1,4 @@
-"""Room for published graphs is taken by what has arrived, and the silent give way first."""
+"""Memory for published graphs is reserved as bytes arrive, and silent uploads give way first."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def test_silent_uploads_give_way(taking: ServerProcess):
             each.close()
 
 
-def test_who_has_more_than_half_of_the_room_under_way_gives_way_to_others(taking: ServerProcess):
+def test_an_upload_with_more_than_half_of_the_room_gives_way(taking: ServerProcess):
     with connections(taking.target, 2) as (one, other):
         greedy = [Uploader(one, f"greedy{i}", graph(50, i)) for i in range(3)]
         for each, count in zip(greedy, (40, 30, 10), strict=True):

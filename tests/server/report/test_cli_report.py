@@ -112,7 +112,7 @@ def test_refusals_name_the_remedy(
     assert message in run(str(folder), *arguments, status=status).output
 
 
-def test_a_graph_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_graph(tmp_path: Path) -> None:
     assert "Error" in run(str(tmp_path / "none"), status=1).output
 
 

@@ -1,4 +1,4 @@
-"""The false-negative report: against enumeration in rationals, and against what samplers draw."""
+"""The false-negative report, against exact enumeration and against samplers' draws."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from negserve.errors import InvalidRequestError
+from negserve.types.kinds import PART_KINDS
 from negserve_server.graph import TriplesFactory, TypeConstraints
 from negserve_server.report import FalseNegativeReport, false_negative_report
-from negserve_server.report.false_negatives import REPORTED_KINDS
 from negserve_server.sampling import SLOTS, SPLITS, CorruptedBatch
 from tests.server.sampling.reference import Reference, Triple
 from tests.support.graphs import REPOSITORY, load
@@ -41,7 +41,7 @@ PRECISION = 1e-13
 def one_triple(
     reference: Reference, known: set[Triple], triple: Triple
 ) -> tuple[list[Fraction], list[Fraction], Fraction, bool]:
-    """Probability and share per slot, probability over all, and whether it is saturated.
+    """Probability and share per slot, overall probability, and whether it is saturated.
 
     Every candidate is looked at. Candidates, units and shares are the reference's.
     """
@@ -111,7 +111,7 @@ def assert_equals_enumeration(
 
 @st.composite
 def graphs(draw: st.DrawFn) -> tuple[TriplesFactory, dict[str, Any]]:
-    """Small graphs, dense and sparse, and what else a reference needs of them."""
+    """Small graphs, dense and sparse, with what a reference needs."""
     num_entities, num_relations = draw(st.integers(2, 7)), draw(st.integers(2, 4))
     entities, relations = st.integers(0, num_entities - 1), st.integers(0, num_relations - 1)
     triple = st.tuples(entities, relations, entities)
@@ -161,7 +161,7 @@ def test_reports_equal_enumeration(
     )
     splits = splits or list(factory.splits)
     known = {tuple(row) for split in splits for row in factory.splits[split].tolist()}
-    expected = ["basic", "degree"] if "relation" in scheme else list(REPORTED_KINDS)
+    expected = ["basic", "degree"] if "relation" in scheme else list(PART_KINDS)
     if factory.type_constraints is None and "typed" in expected:
         expected.remove("typed")
     assert list(reports) == expected
@@ -235,7 +235,7 @@ def known_negatives(
     return graph.contains(triples.reshape(-1, 3), tuple(graph.splits)).reshape(n, k)
 
 
-@pytest.mark.parametrize("kind", REPORTED_KINDS)
+@pytest.mark.parametrize("kind", PART_KINDS)
 @pytest.mark.parametrize("name", ["world", "codex-s"])
 def test_samplers_without_a_filter_draw_as_many(name: str, kind: Any) -> None:
     graph = load(name)
@@ -282,7 +282,7 @@ def test_the_document_has_these_figures(column: int, name: str) -> None:
     _, _, section = text.partition("\n## False negatives\n")
     rows = re.findall(r"^\| (\w+) \|((?: [\d.]+ % \|){3})$", section, flags=re.MULTILINE)
     reports = false_negative_report(load(name))
-    assert [kind for kind, _ in rows] == [kind for kind in REPORTED_KINDS if kind in reports]
+    assert [kind for kind, _ in rows] == [kind for kind in PART_KINDS if kind in reports]
     for kind, cells in rows:
         shown = cells.split("|")[column].strip()
         assert shown == f"{100 * reports[kind].probability:.4f} %"
@@ -376,7 +376,7 @@ def test_kinds_come_in_the_order_asked_for_and_are_announced() -> None:
         ({"splits": ["training", "train"]}, "splits"),
     ],
 )
-def test_what_the_graph_can_not_serve_is_refused(options: dict[str, Any], message: str) -> None:
+def test_options_that_the_graph_lacks_are_refused(options: dict[str, Any], message: str) -> None:
     factory = TriplesFactory(TOY, num_entities=4, num_relations=3)
     with pytest.raises(InvalidRequestError, match=message):
         false_negative_report(factory, **options)

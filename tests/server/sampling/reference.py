@@ -1,4 +1,4 @@
-"""The sampling function again, slow and obvious: Python's integers, sets, lists and decimals only.
+"""A slow, obvious version of the sampling function: Python's integers, sets, lists and decimals.
 
 Written from ``docs/sampling.md``, not from the kernels, so that a fault of one is not copied into
 the other. Names and order of steps are those of that page.
@@ -48,12 +48,12 @@ def _block(number: int, purpose: int, position: int, seed: int) -> tuple[int, ..
 
 
 def word(index: int, position: int, seed: int) -> int:
-    """Word ``index`` of a position: four to a block, purpose 0."""
+    """Word ``index`` of a position: four a block, purpose 0."""
     return _block(index // 4, 0, position, seed)[index % 4]
 
 
 def redraw(index: int, num_values: int, position: int, seed: int) -> int:
-    """The draw of 64 bits in place of negative ``index``'s rejected one: purpose 1."""
+    """The 64-bit draw that replaces a rejected one of negative ``index``: purpose 1."""
     first, second, _, _ = _block(index, 1, position, seed)
     return (first * TWO_32 + second) * num_values // 2**64
 
@@ -76,7 +76,7 @@ class Cell:
         self.num_units = len(ids) if weights is None else sum(weights)
 
     def units(self, value: int) -> range:
-        """The units of an id; none if it is no candidate."""
+        """The units of an id; none if it is not a candidate."""
         if value not in (self.ids if isinstance(self.ids, range) else self.rank):
             return range(0)
         rank = self.ids.index(value) if isinstance(self.ids, range) else self.rank[value]
@@ -85,7 +85,7 @@ class Cell:
         return range(self.ends[rank] - self.weights[rank], self.ends[rank])
 
     def owner(self, unit: int) -> int:
-        """The id that a unit belongs to."""
+        """The id that owns a unit."""
         return self.ids[unit if self.weights is None else bisect_right(self.ends, unit)]
 
     def excluded_units(self, values: Iterable[int]) -> list[range]:
@@ -94,7 +94,7 @@ class Cell:
         return sorted((units for units in ranges if units), key=lambda units: units.start)
 
     def value(self, u: int, excluded: Sequence[range]) -> int:
-        """The value of a draw: one-to-one from 0 .. M - 1 to the legal units, then their owner."""
+        """The value of a draw: one-to-one from 0 .. M - 1 to the legal units, then to their ids."""
         num_legal = self.num_units - sum(map(len, excluded))
         excluded_before = 0
         for units in excluded:
@@ -118,7 +118,7 @@ def nth_legal_from(start: int, excluded: Sequence[range], n: int) -> int:
 
 @dataclass
 class Corrupted:
-    """What the function says about a batch, as lists; the fields of ``CorruptedBatch``.
+    """A batch as lists; the fields of ``CorruptedBatch``.
 
     :ivar replaced: one row a positive, or one a chunk
     :ivar num_redraws: how many draws were rejected and drawn again
@@ -137,7 +137,7 @@ class Corrupted:
 
 @dataclass
 class _One:
-    """What the function says about one positive: k values, three counts, k flags, k floats."""
+    """One positive: k values, three counts, k flags, k floats."""
 
     values: list[int]
     counts: list[int]
@@ -206,7 +206,7 @@ class Reference:
         self.cell = cache(self._make_cell)
 
     def ids_of(self, slot: int) -> Sequence[int]:
-        """The ids that the option ``candidates`` leaves to a slot, ascending."""
+        """The candidates of a slot that option ``candidates`` allows, ascending."""
         if slot == 1 or self.candidates is None:
             return range(self.num_ids[slot])
         return self.candidates
@@ -243,7 +243,7 @@ class Reference:
         }
 
     def slot_ends(self, kind: str, relation: int) -> list[int]:
-        """Where each slot ends among all, in units of 2^-32."""
+        """The end of each slot, in units of 2^-32."""
         weights = [0, 0, 0]
         for slot in self.scheme:
             if kind == "bernoulli" and len(self.scheme) == 2:
@@ -259,7 +259,7 @@ class Reference:
         return [sum(weights[: slot + 1]) * TWO_32 // sum(weights) for slot in range(3)]
 
     def cells(self, relation: int) -> tuple[list[Cell], list[int]]:
-        """The cells of a relation in their order, and where each ends, in units of 2^-32."""
+        """The cells of a relation in their order, and the end of each, in units of 2^-32."""
         cells, weights = [], []
         for slot in self.scheme:
             for kind, shares in self.parts:
@@ -287,7 +287,7 @@ class Reference:
         return product // TWO_32
 
     def corrupt_one(self, triple: Triple, position: int) -> _One:
-        """New values of one positive, and what there is to say about each."""
+        """New values of one positive, with slots, flags and log probabilities."""
         stream = position // self.chunk_size
         cells, ends = self.cells(triple[1])
         excluded = [self.excluded(cell, triple) for cell in cells]
@@ -349,7 +349,7 @@ class Reference:
         return _One(values, by_slot, valid, log_q, homeless > 0)
 
     def sample(self, positives: Sequence[Triple], position: int) -> Corrupted:
-        """Corrupt positives from a position on."""
+        """Corrupt positives, starting at a position."""
         self.redrawn.clear()
         results = [self.corrupt_one(triple, position + i) for i, triple in enumerate(positives)]
         rows: dict[int, list[int]] = {}
@@ -371,7 +371,7 @@ class Reference:
 
 
 def _rest(triple: Triple, slot: int) -> tuple[int, int, int]:
-    """A slot, and the two ids of a triple that are not in it."""
+    """A slot, and the two ids of a triple outside it."""
     first, second = (triple[column] for column in range(3) if column != slot)
     return slot, first, second
 
@@ -388,7 +388,7 @@ def _lengths(ends: Sequence[int]) -> list[int]:
 def _overflow(
     counts: Sequence[int], rooms: Sequence[int], cells: Sequence[Cell]
 ) -> tuple[list[int], int]:
-    """Move what exceeds the room of a cell to the first that has some left, own slot first.
+    """Move the excess of each cell to the first cells with room, those of its own slot first.
 
     :return: the counts after that, and what no cell has room for
     """
@@ -416,7 +416,7 @@ def mix(x: int) -> int:
 
 
 class Order:
-    """The order of an epoch: which positive is at which position.
+    """The order of an epoch: the positive at each position.
 
     :param num_positives: n
     :param rounds: 16; other numbers make another, worse permutation
@@ -431,7 +431,7 @@ class Order:
         self.keys = [_block(i // 4, 2, epoch, seed)[i % 4] for i in range(rounds)]
 
     def at(self, position: int) -> int:
-        """The number of the positive at a position."""
+        """Number of the positive at a position."""
         while True:
             left, right = divmod(position, self.b)
             for i, key in enumerate(self.keys):
@@ -444,7 +444,7 @@ class Order:
                 return position
 
     def position_of(self, number: int) -> int:
-        """The position of the positive with a number: all steps backwards."""
+        """Position of the positive with a number: the steps in reverse."""
         while True:
             left, right = divmod(number, self.b)
             for i, key in reversed(list(enumerate(self.keys))):

@@ -1,4 +1,4 @@
-"""Negatives equal the slow reference, id by id, over every kind of configuration."""
+"""Negatives equal the slow reference, id by id, for every kind of configuration."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from negserve.types.kinds import PART_KINDS
 from negserve_server.errors import PositionOutOfRange
 from negserve_server.graph import TriplesFactory, TypeConstraints
 from negserve_server.sampling import KINDS, SLOTS, SPLITS, CorruptedBatch, Sampler
@@ -21,8 +22,7 @@ from negserve_server.sampling.weights import degree_weights
 from tests.server.sampling.reference import Corrupted, Reference, Triple
 
 LAST_64 = 2**64 - 1
-SIMPLE_KINDS = tuple(kind for kind in KINDS if kind != "mixture")
-WITH_RELATIONS = {"basic", "degree"}
+WITH_RELATIONS = {kind for kind in PART_KINDS if KINDS[kind].takes_relations}
 
 
 @dataclass
@@ -61,7 +61,7 @@ class Case:
         return self.factory().open_sampler(**self.options)
 
     def reference(self) -> Reference:
-        """The slow one."""
+        """The slow reference."""
         options = dict(self.options)
         filter_splits = options.pop("filter_splits", ())
         return Reference(
@@ -84,7 +84,7 @@ def run(sampler: Sampler, positives: Sequence[Triple], position: int) -> Corrupt
 
 
 def both(case: Case) -> tuple[CorruptedBatch, Corrupted]:
-    """What the sampler and what the reference say."""
+    """The batch of the sampler, and that of the reference."""
     made = run(case.sampler(), case.positives, case.position)
     return made, case.reference().sample(case.positives, case.position)
 
@@ -111,7 +111,7 @@ def assert_equal(made: CorruptedBatch, expected: Corrupted) -> None:
 
 
 def per_positive(batch: CorruptedBatch) -> list[tuple[Any, ...]]:
-    """All that a batch says of each positive: what must not depend on the rest of the batch."""
+    """A batch's values for each positive, which must not depend on the rest of the batch."""
     first = batch.position // batch.chunk_size
     return [
         (
@@ -126,7 +126,7 @@ def per_positive(batch: CorruptedBatch) -> list[tuple[Any, ...]]:
 
 
 def negatives_of(batch: CorruptedBatch, positives: Sequence[Triple]) -> list[list[Triple]]:
-    """Whole triples: k of each positive."""
+    """Whole triples: the k negatives of each positive."""
     result = []
     for triple, (values, heads, relations, _, _) in zip(
         positives, per_positive(batch), strict=True
@@ -162,8 +162,8 @@ words64 = st.one_of(
 
 @st.composite
 def mixtures(draw: st.DrawFn) -> tuple[tuple[str, int], ...]:
-    """Parts of a mixture, any order; half of the time those that know the relation slot."""
-    kinds = draw(some_of(draw(st.sampled_from((SIMPLE_KINDS, ("basic", "degree")))), at_least=1))
+    """Parts of a mixture, in any order; in half of the cases only kinds with the relation slot."""
+    kinds = draw(some_of(draw(st.sampled_from((PART_KINDS, sorted(WITH_RELATIONS)))), at_least=1))
     shares = st.sampled_from((1, 1, 2, 3, 7, 65_535, 65_536))
     return tuple((kind, draw(shares)) for kind in kinds)
 
@@ -172,7 +172,7 @@ def mixtures(draw: st.DrawFn) -> tuple[tuple[str, int], ...]:
 def option_sets(
     draw: st.DrawFn, kind: str, num_entities: int, num_relations: int
 ) -> dict[str, Any]:
-    """Options of a kind that are legal together."""
+    """Legal combinations of a kind's options."""
     options: dict[str, Any] = {"kind": kind, "seed": draw(words64)}
     parts: tuple[tuple[str, int], ...] = ((kind, 1),)
     if kind == "mixture":
@@ -277,7 +277,9 @@ def test_negatives_equal_the_reference(kind: str, data: st.DataObject) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
-def test_what_a_positive_gets_depends_on_its_position_only(kind: str, data: st.DataObject) -> None:
+def test_negatives_of_a_positive_depend_on_its_position_only(
+    kind: str, data: st.DataObject
+) -> None:
     case = data.draw(cases(kind))
     sampler = case.sampler()
     whole = run(sampler, case.positives, case.position)
@@ -301,7 +303,7 @@ FULL: list[Triple] = [
 ]
 FULL_CONSTRAINTS = {"head": {1: {0, 1}, 2: {0, 1, 2, 3}}, "tail": {1: {0, 1, 2, 3}, 2: {1, 3}}}
 OPTIONS_OF_KIND: dict[str, dict[str, Any]] = {
-    **{kind: {"kind": kind} for kind in SIMPLE_KINDS},
+    **{kind: {"kind": kind} for kind in PART_KINDS},
     "mixture": {"kind": "mixture", "mixture": (("bernoulli", 1), ("typed", 2), ("degree", 1))},
 }
 
@@ -417,7 +419,7 @@ def test_distinct_negatives_are_all_of_the_legal_values_when_there_are_as_many(
 
 @pytest.mark.parametrize("candidates", [(2,), (0, 2), (1, 2)])
 @pytest.mark.parametrize("distinct", [False, True])
-def test_what_has_no_room_among_the_candidates_is_drawn_from_all_ids(
+def test_excess_over_the_candidates_is_drawn_from_all_ids(
     candidates: tuple[int, ...], distinct: bool
 ) -> None:
     options = {"candidates": candidates, "distinct": distinct, "num_negs_per_pos": 30}

@@ -1,4 +1,4 @@
-"""What is drawn follows the enumerated distribution, and a test that says so sees what does not.
+"""Draws follow the enumerated distribution, and the test detects draws that do not.
 
 Every kind and mode is drawn from at many positions and compared with its :class:`Law`, which is
 the definition of ``docs/sampling.md`` in rationals. The same check is then given samplers that
@@ -99,14 +99,14 @@ def positives(graph: TriplesFactory) -> dict[str, Triple]:
 def sample(
     graph: TriplesFactory, config: SamplerConfig, each: Mapping[str, Triple], num_positions: int
 ) -> CorruptedBatch:
-    """Draw for several positives in turn: what one leaves behind must not reach the next."""
+    """Draw for several positives in turn, so that leftovers of one would reach the next."""
     return graph.sampler(config).sample(np.tile(triples([*each.values()]), (num_positions, 1)), 0)
 
 
 def assert_follows(
     graph: TriplesFactory, config: SamplerConfig, each: Mapping[str, Triple], num_positions: int
 ) -> None:
-    """Check what is drawn for some positives against their laws."""
+    """Compare the draws for some positives with their laws."""
     batch = sample(graph, config, each, num_positions)
     num_saturated = 0
     for i, (name, triple) in enumerate(each.items()):
@@ -202,7 +202,7 @@ def test_any_number_of_negatives_follows_it(kind: str, k: int) -> None:
 
 
 @pytest.mark.parametrize("position", [2**32 - POSITIONS // 2, 2**64 - POSITIONS])
-def test_far_positions_follow_it(position: int) -> None:
+def test_far_positions_follow_the_law(position: int) -> None:
     graph = small_graph("wide")
     config = SamplerConfig(kind="bernoulli", filter_splits=BOTH, num_negs_per_pos=3, seed=1)
     triple = positives(graph)["known"]
@@ -216,7 +216,7 @@ def test_far_positions_follow_it(position: int) -> None:
 
 @cache
 def benchmark(name: str) -> TriplesFactory:
-    """Return a benchmark with type constraints: what is seen in its first two splits."""
+    """Return a benchmark graph; its constraints are the values seen in its first two splits."""
     graph = load(name)
     rows = np.concatenate([graph.splits[split] for split in BOTH])
     # Every other relation is left free.
@@ -230,7 +230,7 @@ def benchmark(name: str) -> TriplesFactory:
 
 
 def hubs(graph: TriplesFactory) -> dict[str, Triple]:
-    """Find positives of which most is known."""
+    """Find positives for which most values are known."""
     result = {}
     training = graph.mapped_triples
     for slot in (0, 2):
@@ -320,7 +320,7 @@ def test_p_values_of_a_right_sampler_are_uniform(mode: str) -> None:
 
 
 class Textbook:
-    """A right sampler, as plain as can be: of own values, for one positive, from words.
+    """A correct sampler, as plain as possible: distinct values for one positive, from random words.
 
     Each classic mistake is a subclass that does one step wrongly.
     """
@@ -349,7 +349,7 @@ class Textbook:
         return {value: int(weight) for value, weight in of.items()}
 
     def units(self, slot: int) -> Ints:
-        """The values, each as often as it weighs."""
+        """The values, each repeated by its weight."""
         weights = self.weights(slot)
         return np.repeat(list(weights), list(weights.values()))
 
@@ -398,7 +398,7 @@ class OriginalIsDrawn(Textbook):
 
 
 class LastIsNeverDrawn(Textbook):
-    """Takes one off for the original, and one more since the upper end is thought to be drawn."""
+    """Subtracts one for the original, and another one for a wrong upper end."""
 
     def draw(self, words: NDArray[np.uint64], num: int) -> Ints:
         return super().draw(words, num - 1)
@@ -442,7 +442,7 @@ class SlotsAreEven(Textbook):
 
 
 class ShiftBeforeFilter(Textbook):
-    """Shifts past the original, and what comes of that past what is known."""
+    """Shifts past the original, and then past the known values."""
 
     def pick(self, slot: int, words: NDArray[np.uint64]) -> Ints:
         original = self.triple[slot]
@@ -455,7 +455,7 @@ class ShiftBeforeFilter(Textbook):
 
 
 class FilterBeforeShift(ShiftBeforeFilter):
-    """Shifts past what is known, and what comes of that past the original."""
+    """Shifts past the known values, and then past the original."""
 
     def pick(self, slot: int, words: NDArray[np.uint64]) -> Ints:
         original = self.triple[slot]
@@ -467,7 +467,7 @@ class FilterBeforeShift(ShiftBeforeFilter):
 
 
 class StandInIsShared(Textbook):
-    """Numbers the excluded without the original, which so has the stand-in of another."""
+    """Numbers the excluded values without the original, which so shares another's stand-in."""
 
     def pick(self, slot: int, words: NDArray[np.uint64]) -> Ints:
         legal = self.legal_units(slot)
@@ -480,7 +480,7 @@ class StandInIsShared(Textbook):
 
 
 class NextTakesOver(Textbook):
-    """What is excluded gives its weight to the next legal value, not to all of them."""
+    """Gives the weight of an excluded value to the next legal one, not to all of them."""
 
     def pick(self, slot: int, words: NDArray[np.uint64]) -> Ints:
         units = self.units(slot)
@@ -490,7 +490,7 @@ class NextTakesOver(Textbook):
 
 
 class WeightsAreForgotten(Textbook):
-    """Draws evenly in place of what is excluded."""
+    """Draws uniformly in place of an excluded value."""
 
     def pick(self, slot: int, words: NDArray[np.uint64]) -> Ints:
         units = self.units(slot)
@@ -511,21 +511,21 @@ class MaskIsOfOtherSlot(Textbook):
 
 
 class LogIsOfAllValues(Textbook):
-    """Forgets that fewer values are left by the filter."""
+    """Ignores that the filter leaves fewer values."""
 
     def q(self, slot: int, values: Ints) -> Floats:
         return super().q(slot, values) * len(self.legal_units(slot)) / self.graph.num_entities
 
 
 class LogIsOfValuesOnly(Textbook):
-    """Forgets that the slot was drawn, too."""
+    """Ignores that the slot was drawn, too."""
 
     def q(self, slot: int, values: Ints) -> Floats:
         return super().q(slot, values) / (self.head_share() if slot == 0 else 1 - self.head_share())
 
 
 class DistinctTextbook(Textbook):
-    """Takes the beginning of a random order of the legal values, of each slot."""
+    """Takes the beginning of a random order of the legal values, in each slot."""
 
     def order(self, legal: Ints, num_positions: int) -> Ints:
         keys = self.rng.random((num_positions, len(legal)))
@@ -545,14 +545,14 @@ class DistinctIsForgotten(DistinctTextbook):
 
 
 class DistinctIsSorted(DistinctTextbook):
-    """Collects in a set."""
+    """Collects the values in a set."""
 
     def order(self, legal: Ints, num_positions: int) -> Ints:
         return np.sort(super().order(legal, num_positions), axis=1)
 
 
 class RepeatedGoesToNext(DistinctTextbook):
-    """What was drawn already is replaced by the next value that was not."""
+    """Replaces a repeated value by the next one not drawn yet."""
 
     def order(self, legal: Ints, num_positions: int) -> Ints:
         result = np.empty((num_positions, self.k), dtype=np.int64)
@@ -568,7 +568,7 @@ class RepeatedGoesToNext(DistinctTextbook):
 
 
 class ShuffleExchangesWithAll(DistinctTextbook):
-    """Exchanges each place with any, not with those from it on."""
+    """Exchanges each item with any other, not only with later ones."""
 
     def order(self, legal: Ints, num_positions: int) -> Ints:
         result = np.tile(legal, (num_positions, 1))
@@ -680,7 +680,7 @@ NUM_LEGAL = 3 * 2**30  # three quarters of all words: as uneven as it gets
 
 
 def unevenness(drawn: Ints) -> float:
-    """Return whether draws from so large a range are uniform: as parts of it, and by remainder."""
+    """Return p values for the uniformity of draws from a large range: by parts, by remainder."""
     coarse = np.bincount(drawn * 12 // NUM_LEGAL, minlength=12)
     remainders = np.bincount(drawn % 3, minlength=3)
     return 2 * min(goodness(coarse, np.full(12, 1 / 12)), goodness(remainders, np.full(3, 1 / 3)))
@@ -759,7 +759,7 @@ def stream(
 
 
 def relatives(of: Stream) -> dict[str, tuple[Ints, Ints]]:
-    """Draw pairs of what must be independent."""
+    """Draw pairs that must be independent."""
     result: dict[str, tuple[Ints, Ints]] = {}
 
     def put(name: str, x: tuple[Ints, Ints], y: tuple[Ints, Ints], j: int = 0, i: int = 0) -> None:

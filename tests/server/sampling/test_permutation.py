@@ -1,4 +1,4 @@
-"""The order of an epoch: a permutation at any length, and none that a shuffle would not give.
+"""The order of an epoch is a permutation at any length, and statistically like a shuffle.
 
 Orders are compared with the reference, position by position, and with what is known of uniform
 permutations. The same statistics are then given orders that are not random enough, and must
@@ -177,7 +177,7 @@ def two_sided(z: float) -> float:
 
 
 def table(rows: Ints, columns: Ints) -> float:
-    """Whether two groupings of the same items, each into equal groups, ignore each other.
+    """Test whether two groupings of the same items, each into equal groups, are independent.
 
     Pearson's statistic with the mean and variance it has where the margins are given (Haldane
     1940), for any number of items per cell; a table that is too even is refused as well.
@@ -195,12 +195,12 @@ def table(rows: Ints, columns: Ints) -> float:
 
 
 def inversions(order: Ints) -> float:
-    """Kendall: pairs in ascending and in descending order are equally many."""
+    """Kendall: ascending and descending pairs are equally frequent."""
     return float(stats.kendalltau(np.arange(len(order)), order, method="asymptotic").pvalue)
 
 
 def runs(order: Ints) -> float:
-    """Lengths of ascending runs; the item after each is left out, so they are independent.
+    """Lengths of ascending runs; the item after each is left out, so that they are independent.
 
     Knuth, The Art of Computer Programming 2, section 3.3.2, exercise 14.
     """
@@ -219,7 +219,7 @@ def runs(order: Ints) -> float:
 
 
 def long_checks(order: Ints) -> dict[str, float]:
-    """What is to be said of one order of 10,000."""
+    """Tests of one order of 10,000 items."""
     n, side = len(order), math.isqrt(len(order))
     assert side * side == n
     positions = np.arange(n)
@@ -258,7 +258,7 @@ def long_checks(order: Ints) -> dict[str, float]:
 
 
 def parities(many: Ints) -> NDArray[np.bool_]:
-    """Whether each order is odd: has an odd number of inversions."""
+    """Whether each order is odd, that is, has an odd number of inversions."""
     n = many.shape[1]
     odd = np.zeros(len(many), dtype=np.bool_)
     for i in range(n):
@@ -268,7 +268,7 @@ def parities(many: Ints) -> NDArray[np.bool_]:
 
 
 def short_checks(many: Ints) -> dict[str, float]:
-    """What is to be said of many orders of few items."""
+    """Tests of many orders of few items."""
     m, n = many.shape
     cells = np.array([np.bincount(many[:, i], minlength=n) for i in range(n)])
     statistic = ((cells - m / n) ** 2).sum() / (m / n) * (n - 1) / n
@@ -288,7 +288,7 @@ def short_checks(many: Ints) -> dict[str, float]:
 
 
 def pair_checks(first: Ints, second: Ints) -> dict[str, float]:
-    """Whether two orders of the same items ignore each other."""
+    """Test whether two orders of the same items are independent."""
     n = len(first)
     place = np.empty(n, dtype=np.int64)
     place[first] = np.arange(n)
@@ -304,13 +304,13 @@ def pair_checks(first: Ints, second: Ints) -> dict[str, float]:
 
 
 def verdict(reports: Iterable[Mapping[str, float]]) -> float:
-    """The least p value, times their number."""
+    """The least p value, times their number (Bonferroni)."""
     values = [p for report in reports for p in report.values()]
     return min(values) * len(values)
 
 
 def worst(reports: Iterable[Mapping[str, float]]) -> list[tuple[float, str]]:
-    """The lowest values, for the message of a test that fails."""
+    """The lowest values, for the message of a failing test."""
     return sorted((p, name) for report in reports for name, p in report.items())[:3]
 
 
@@ -340,7 +340,7 @@ def test_long_orders_are_like_uniform_ones(seed: int) -> None:
     assert verdict(reports) > LEVEL, worst(reports)
 
 
-def test_epochs_and_seeds_ignore_each_other() -> None:
+def test_epochs_and_seeds_are_independent() -> None:
     zero, one, two = long_orders(0), long_orders(1), orders(LONG, 2**32, range(2))
     reports = [
         *(pair_checks(*pair) for pair in pairwise(zero)),
@@ -375,7 +375,7 @@ def feistel(
     rounds: int = 16,
     halves: tuple[int, int] | None = None,
 ) -> Ints:
-    """The orders again, with a number of rounds and with halves that can be chosen."""
+    """The same permutation, with any number of rounds and width of halves."""
     order = Order(length, seed, 0)
     a, b = halves or (order.a, order.b)
     words = [
@@ -410,7 +410,7 @@ def feistel(
 
 
 def affine(length: int, seed: int, numbers: Iterable[int]) -> Ints:
-    """Multiply and add: full period, but lines."""
+    """Multiply and add: a full period, but points on lines."""
     rng = np.random.default_rng(seed)
     made = []
     for _ in numbers:
@@ -420,20 +420,20 @@ def affine(length: int, seed: int, numbers: Iterable[int]) -> Ints:
 
 
 def shuffled(length: int, seed: int, numbers: Iterable[int]) -> Ints:
-    """What orders are like if nothing is wrong."""
+    """True shuffles, which must pass."""
     rng = np.random.default_rng(seed)
     return np.array([rng.permutation(length) for _ in numbers])
 
 
 def buffered(length: int, seed: int, numbers: Iterable[int]) -> Ints:
-    """Shuffle within blocks, as streams with a buffer do, roughly."""
+    """Shuffle within blocks, roughly as streams with a buffer do."""
     rng = np.random.default_rng(seed)
     blocks = np.arange(length).reshape(-1, length // 4)
     return np.array([rng.permuted(blocks, axis=1).ravel() for _ in numbers])
 
 
 def naive(length: int, seed: int, numbers: Iterable[int]) -> Ints:
-    """Exchange each item with any, instead of one that is left."""
+    """Exchange each item with any other, instead of a remaining one."""
     rng = np.random.default_rng(seed)
     many = np.tile(np.arange(length), (len(list(numbers)), 1))
     every = np.arange(len(many))
@@ -493,7 +493,7 @@ def test_odd_halves_are_refused_by_parity(length: int) -> None:
     assert short_checks(many)["parity"] < REFUSED
 
 
-def test_epochs_that_know_each_other_are_refused() -> None:
+def test_dependent_epochs_are_refused() -> None:
     order = long_orders(0)[0]
     for other in (order, order[::-1], np.roll(order, 1), LONG - 1 - order, (order + 77) % LONG):
         assert verdict([pair_checks(order, other)]) < REFUSED

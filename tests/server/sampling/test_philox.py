@@ -1,4 +1,4 @@
-"""The generator: Random123's published vectors, and its layout against plain integers."""
+"""The generator against Random123's published vectors, its layout against plain integers."""
 
 from __future__ import annotations
 

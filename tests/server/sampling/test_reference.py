@@ -1,4 +1,4 @@
-"""The reference by itself: what it must be like whatever the page says about single steps."""
+"""Properties that the reference must have, whatever the page says about single steps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Many calls at once, from many threads, without a lock: each gets its own bytes."""
+"""Concurrent calls from many threads, without a lock: each gets its own bytes."""
 
 from __future__ import annotations
 

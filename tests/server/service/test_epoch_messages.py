@@ -1,4 +1,4 @@
-"""Messages of an epoch that are made ahead: what becomes of those that nobody takes."""
+"""Messages of an epoch computed ahead, and their end when nobody reads them."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import pytest
 from negserve import EpochConfig, SamplerConfig
 from negserve._protocol import messages
 from negserve_server.admission.turns import Account, Turns
+from negserve_server.config.limits import Limits
 from negserve_server.graph.epoch import Epoch, EpochBatch
 from negserve_server.publishing.datasets import Datasets
-from negserve_server.service import Limits
 from negserve_server.service.servicer import SamplerServicer
 from tests.support.graphs import load
 
@@ -27,8 +27,8 @@ REQUEST = messages.encode_epoch_request(
 
 
 @pytest.mark.parametrize("num_taken", [0, 1])
-def test_further_failures_are_not_told_to_the_log(num_taken: int, monkeypatch: pytest.MonkeyPatch):
-    """The first one is the client's; the message after it may have failed as well."""
+def test_further_failures_are_not_logged(num_taken: int, monkeypatch: pytest.MonkeyPatch):
+    """The client gets the first failure; the message after it may fail as well."""
     make, failures, told = Epoch.batch_in_steps, [], []
     failed = threading.Semaphore(0)
 

@@ -1,4 +1,4 @@
-"""What a caller hears when the server itself fails."""
+"""What a caller receives when the server itself fails."""
 
 from __future__ import annotations
 
@@ -12,14 +12,11 @@ import pytest
 
 from negserve import Client, SamplerConfig, ServerFaultError
 from negserve.v1 import sampler_pb2 as pb
+from negserve_server.admission.streams import OpenStreams
+from negserve_server.config.limits import Limits
 from negserve_server.graph import TriplesFactory
-from negserve_server.service import (
-    Datasets,
-    Limits,
-    OpenStreams,
-    SamplerServicer,
-    make_handler,
-)
+from negserve_server.publishing.datasets import Datasets
+from negserve_server.service import SamplerServicer, make_handler
 
 CALLS: dict[str, Callable[[Client], object]] = {
     "unary": lambda client: client.triples_factory("broken"),
@@ -30,7 +27,7 @@ CALLS: dict[str, Callable[[Client], object]] = {
 
 
 class Broken:
-    """Answers what a client asks first, and fails at all else."""
+    """Answers a client's first requests, and fails at everything else."""
 
     def get_dataset(self, request: pb.GetDatasetRequest) -> pb.GetDatasetResponse:
         if request.dataset == "broken":

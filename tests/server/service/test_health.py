@@ -1,4 +1,4 @@
-"""Health: what it says, and how little it keeps of who asks."""
+"""The health service: its answers, and its bounded memory of callers."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_watching_names_of_a_megabyte_costs_nothing(server: ServerProcess, stub:
     assert server.resident_bytes - before < 100 * MEGABYTE
 
 
-def test_a_name_that_is_none_is_unknown_and_the_list_is_not_told(stub: Any):
+def test_an_unknown_name_is_refused_without_listing_others(stub: Any):
     watch = stub.Watch(request("moon"), timeout=TIMEOUT)
     assert next(watch).status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
     watch.cancel()
@@ -61,7 +61,7 @@ def test_one_connection_watches_a_few_times(stub: Any):
         watch.cancel()
 
 
-def test_who_watches_needs_the_token_and_probes_do_not(tmp_path: Path):
+def test_watches_need_the_token_and_probes_do_not(tmp_path: Path):
     tokens = tmp_path / "tokens"
     tokens.write_text("a-token-of-some-length\n")
     with (

@@ -1,4 +1,4 @@
-"""How large answers are: never more than a gRPC client takes by default, few bytes a negative."""
+"""Sizes of answers: at most gRPC's default limit, and few bytes a negative."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from negserve import EpochConfig, SamplerConfig
 from negserve._protocol import messages as client_messages
 from negserve.v1 import sampler_pb2 as pb
 from negserve.v1.sampler_pb2_grpc import SamplerServiceStub
+from negserve_server.config.limits import Limits
 from negserve_server.sampling import CorruptedBatch
-from negserve_server.service import Limits, messages
+from negserve_server.service import messages
 from tests.support.graphs import graph_path
 from tests.support.server_process import server_process
 

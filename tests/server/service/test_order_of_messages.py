@@ -1,4 +1,4 @@
-"""Messages that are missing, too many, or ahead of answers get a typed answer, no silence."""
+"""Missing, surplus and early messages get a typed answer, not silence."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_500_calls_without_a_request_hold_up_no_drain():
 
 
 class Sender:
-    """Sends all before it reads, as the simplest client does: each waits for room."""
+    """Sends all before it reads, as the simplest client does; each send waits for room."""
 
     def __init__(self, channel: grpc.Channel, requests: Iterable[Any]) -> None:
         self.sent = threading.Event()
@@ -120,7 +120,7 @@ def test_a_client_that_sends_more_than_that_before_it_reads_is_told(
     assert "read answers before you send more" in details
 
 
-def test_what_was_answered_before_the_refusal_arrives(one_thread: ServerProcess):
+def test_answers_before_the_refusal_arrive(one_thread: ServerProcess):
     with channel_to(one_thread) as channel:
         sender = Sender(channel, [configuration(), *[LARGE] * 64])
         assert sender.sent.wait(60)

@@ -116,7 +116,7 @@ def test_log_probabilities_halve_the_limit(stub: SamplerServiceStub):
         ("GetVocabulary", None),
     ],
 )
-def test_bytes_that_are_no_message(channel: grpc.Channel, method: str, good: Any):
+def test_malformed_bytes(channel: grpc.Channel, method: str, good: Any):
     garbage = b"\xff\xff\xff\xffgarbage"
     path = f"/negserve.v1.SamplerService/{method}"
     if method in {"Sample", "Contains"}:
@@ -159,7 +159,9 @@ def test_contains_refusals(stub: SamplerServiceStub):
         ("GetVocabulary", pb.GetVocabularyRequest),
     ],
 )
-def test_unknown_dataset_everywhere(stub: SamplerServiceStub, method: str, request_class: Any):
+def test_unknown_datasets_are_refused_by_every_rpc(
+    stub: SamplerServiceStub, method: str, request_class: Any
+):
     def answers() -> Iterator[Any]:
         answer = getattr(stub, method)(request_class(dataset="moon"), timeout=TIMEOUT)
         yield from [answer] if method == "GetDataset" else answer

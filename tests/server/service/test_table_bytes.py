@@ -1,4 +1,4 @@
-"""Memory of a server whose callers ask for all kinds of configurations."""
+"""Memory of a server whose callers request all kinds of configurations."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PATIENCE = 120
 
 @pytest.fixture(scope="module")
 def big_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """A server with 100,000 triples among 200,000 entities, and little room for tables."""
+    """A server with 100,000 triples, 200,000 entities, and a low bound for tables."""
     file = tmp_path_factory.mktemp("big") / "train.txt"
     file.write_text("".join(f"{i}\tr{i % 9}\t{i + 100_000}\n" for i in range(100_000)))
     options = ("--dataset", f"world={file}", "--max-table-bytes", f"{BOUND >> 20}MiB")
@@ -145,7 +145,7 @@ def test_many_streams_with_equal_candidates_take_the_memory_of_one(
                 one.__exit__(None, None, None)
 
 
-def test_a_bound_that_is_no_size_is_refused() -> None:
+def test_a_malformed_bound_is_refused() -> None:
     for text, message in (("1KiB", "give at least 1MiB"), ("much", "give a number of bytes")):
         result = CliRunner().invoke(main, ["serve", "--max-table-bytes", text])
         assert result.exit_code == 2

@@ -1,4 +1,4 @@
-"""What the proto says of repetitions, and of what a server does not know."""
+"""Repetitions in requests, and values that the server does not know, as the proto describes."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_an_unknown_value_of_an_enum_is_refused(stub: SamplerServiceStub, change
 
 
 @pytest.mark.parametrize("reason", STATUS_OF_REASON)
-def test_what_passes_says_so(reason: str):
+def test_temporary_refusals_say_so(reason: str):
     status = status_pb2.Status.FromString(encode_status(InvalidInput("so", reason=reason)))
     first, *others = status.details
     assert first.Is(error_details_pb2.ErrorInfo.DESCRIPTOR)

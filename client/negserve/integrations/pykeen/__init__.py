@@ -1,13 +1,13 @@
 """Samplers and a filterer for PyKEEN's training loops, pipeline and HPO. Needs ``pykeen``.
 
-Importing this package makes PyKEEN's resolvers know their names: ``remotebasic``,
+Importing this package registers names with PyKEEN's resolvers: ``remotebasic``,
 ``remotebernoulli``, ``remotepseudotyped``, ``remotedegree`` and ``remote`` as negative samplers,
 ``remote`` as a filterer. PyKEEN imports this package by itself, through the entry point of
 :func:`negserve`, which loads a server's training triples for PyKEEN's
 ``load_triples("negserve:DATASET")``.
 """
 
-from negserve._terminal.extras import needing
+from negserve.terminal.extras import needing
 
 with needing("negserve.integrations.pykeen", "negserve[pykeen]"):
     from pykeen.sampling import negative_sampler_resolver

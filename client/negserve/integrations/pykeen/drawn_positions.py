@@ -1,4 +1,4 @@
-"""Positions that follow from torch's generator, as all of PyKEEN's randomness does."""
+"""Positions drawn from torch's generator, the source of all of PyKEEN's randomness."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from negserve.sampling.ranks import Rank, checked_rank, distributed_rank, find_r
 class DrawnPositions:
     """Draws the position of each batch from torch's default generator.
 
-    PyKEEN keeps the state of that generator in its checkpoints, seeds it by ``random_seed``, and
-    torch seeds it anew in each worker and epoch. So a training that was resumed draws what one
-    that never stopped draws, and further trainings, trials and replicates draw elsewhere.
+    PyKEEN saves the state of that generator in its checkpoints and seeds it by ``random_seed``;
+    torch seeds it anew in each worker and epoch. So a resumed training draws what an uninterrupted
+    one draws, and other trainings, trials and replicates draw at other positions.
 
-    Ranks whose generators agree are 2^64 / world_size apart. Two batches of b positives overlap
-    with a probability of 2b / 2^64: among 10^6 batches of 1,000, two of them share a position in
-    1 of 18,000 trainings.
+    Ranks whose generators have equal states are 2^64 / world_size apart. Two batches of b positives
+    overlap with a probability of 2b / 2^64: among 10^6 batches of 1,000, two of them share a
+    position in 1 of 18,000 trainings.
 
     Picklable.
 
     :param chunk_size: each position is a multiple of it
-    :param rank: which rank; None to find it out, see :func:`negserve.sampling.ranks.find_rank`
-    :param world_size: how many ranks there are; None likewise
-    :raises InvalidRequestError: if ranks are given by halves, or the rank is not among them
+    :param rank: this rank; None to find it, see :func:`negserve.sampling.ranks.find_rank`
+    :param world_size: number of ranks; None to find it
+    :raises InvalidRequestError: if only one of both is given, or the rank is not below world_size
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class DrawnPositions:
         self._rank = checked_rank(rank, world_size)
 
     def __getstate__(self) -> dict[str, Any]:
-        # A spawned worker knows of no process group.
+        # A spawned worker has no process group, so the rank travels along.
         found = self._find_rank()
         rank = found if found.world_size > 1 else self._rank
         return {"_chunk_size": self._chunk_size, "_rank": rank}
@@ -46,7 +46,7 @@ class DrawnPositions:
         return distributed_rank() or self._rank or find_rank()
 
     def take(self, count: int) -> int:
-        """Return the position of the first of as many positives."""
+        """Draw the position of the first of ``count`` positives."""
         high, low = torch.randint(2**32, (2,)).tolist()
         rank = self._find_rank()
         drawn = (high << 32 | low) + rank.rank * (2**64 // rank.world_size)

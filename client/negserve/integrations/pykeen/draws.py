@@ -1,8 +1,7 @@
-"""Negatives of one configuration, from the first batch on."""
+"""Negatives of one sampler configuration, which opens its sampler at the first batch."""
 
 from __future__ import annotations
 
-import os
 import threading
 import weakref
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 
 from negserve._calls.leakage import leakage_told
+from negserve._calls.per_process import PerProcess
 from negserve.integrations.pykeen.drawn_positions import DrawnPositions
 from negserve.integrations.pykeen.inverse_triples import with_inverse, without_inverse
 from negserve.integrations.remote_graph import OpenGraph, RemoteGraph
@@ -22,14 +22,14 @@ _OPPOSITE: Mapping[Slot, Slot] = {"head": "tail", "tail": "head"}
 
 
 class Draws:
-    """Draws negatives of a trainer's graph, by a sampler that is opened at the first batch.
+    """Draws negatives of a trainer's graph, with a sampler that is opened at the first batch.
 
-    Thread-safe; pickled as not opened.
+    Thread-safe; a pickled copy is not opened.
 
     :param graph: the graph
-    :param positions: where to draw
+    :param positions: source of positions
     :param kind: name of the sampler
-    :ivar options: what a :class:`negserve.sampling.NegativeSampler` of that name takes
+    :ivar options: options of the :class:`negserve.sampling.NegativeSampler` of that name
     :raises InvalidRequestError: if there is no sampler of that name
     """
 
@@ -44,18 +44,18 @@ class Draws:
         self._set_up()
 
     def with_options(self, **options: Any) -> Draws:
-        """Return draws that differ in some options."""
+        """Return a copy with some options changed."""
         return Draws(self._graph, self._positions, self._kind, {**self.options, **options})
 
     def _set_up(self) -> None:
-        self._lock = threading.Lock()
-        self._process = os.getpid()
+        # A lock that another thread holds during a fork would stay locked in the child.
+        self._lock = PerProcess(threading.Lock)
         self._open: tuple[OpenGraph, NegativeSampler] | None = None
         self._slots: dict[tuple[Slot, int], Draws] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
-        for name in ("_lock", "_process", "_open", "_slots"):
+        for name in ("_lock", "_open", "_slots"):
             del state[name]
         return state
 
@@ -66,7 +66,7 @@ class Draws:
     def sample(
         self, positive_batch: torch.Tensor, position: int | None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Do as :meth:`negserve.sampling.NegativeSampler.sample`."""
+        """Sample as :meth:`negserve.sampling.NegativeSampler.sample` does."""
         graph, sampler = self._opened()
         if position is None:
             position = self._positions.take(positive_batch.shape[:-1].numel())
@@ -86,7 +86,7 @@ class Draws:
         """
         values, mask = self._sample_slot(positive_batch, slot, slot, num_negs)
         if self._graph.open().inverted:
-            # In the inverse triple (t, 2 r + 1, h), the head is the tail that the graph knows.
+            # The head of an inverse triple (t, 2 r + 1, h) is the tail in the dataset.
             inverse = (positive_batch[..., 1:2] % 2 == 1).expand(values.shape)
             others, valid = self._sample_slot(positive_batch, _OPPOSITE[slot], slot, num_negs)
             values = torch.where(inverse, others, values)
@@ -105,14 +105,10 @@ class Draws:
         return negatives[..., COLUMNS[slot]], mask
 
     def _opened(self) -> tuple[OpenGraph, NegativeSampler]:
-        if self._process != os.getpid():
-            # A lock that another thread held when the process was forked stays locked here.
-            self._lock = threading.Lock()
-            self._process = os.getpid()
-        with self._lock:
+        with self._lock.value:
             if self._open is None:
                 graph = self._graph.open()
-                with leakage_told():  # by who made the draws
+                with leakage_told():  # the warning was given when these draws were made
                     sampler = self._cls(graph.factory, **self.options)
                 weakref.finalize(self, sampler.close)
                 self._open = graph, sampler

@@ -16,23 +16,23 @@ from negserve.types.config import Split
 
 
 class RemoteFilterer(Filterer):  # type: ignore[misc]
-    """Tells exactly which triples are known: by a server, for any of PyKEEN's samplers.
+    """A filterer for any of PyKEEN's samplers: asks a server which triples are known, exactly.
 
     Nothing is sent before the first batch. Picklable.
 
     :param mapped_triples: integer ids of the training triples, shape (n, 3)
     :param target: ``HOST:PORT`` or ``unix:PATH`` of the server, or several of replicas; None for
         the environment variable ``NEGSERVE_TARGET``, and without it for ``127.0.0.1:7733``
-    :param dataset: the graph's name there, refused if it is another graph; None to find it by
-        the fingerprint of ``mapped_triples``, or to publish it where that is allowed
+    :param dataset: the dataset's name there, which must be this graph; None to find it by the
+        fingerprint of ``mapped_triples``, or else to publish it if the server allows that
     :param filter_splits: the splits whose triples count as known
     :param num_entities: size of the entity id space; None for that of the dataset
     :param num_relations: size of the relation id space; None for that of the dataset
     :param timeout: as for :class:`negserve.Client`
     :param patience: as for :class:`negserve.Client`
-    :raises InvalidRequestError: for ids, or an option, that is not legal
-    :raises LeakageWarning: where Python is told to raise it, for ``filter_splits`` with validation
-        or testing
+    :raises InvalidRequestError: for an id or option that is not legal
+    :raises LeakageWarning: for ``filter_splits`` with validation or testing, where Python turns
+        warnings into errors
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class RemoteFilterer(Filterer):  # type: ignore[misc]
 
     @classmethod
     def of_graph(cls, graph: RemoteGraph, filter_splits: Sequence[Split]) -> Self:
-        """Make one that shares a sampler's graph."""
+        """Make a filterer that shares a sampler's graph."""
         filterer = cls.__new__(cls)
         Filterer.__init__(filterer)
         filterer.filter_splits = tuple(filter_splits)
@@ -71,17 +71,17 @@ class RemoteFilterer(Filterer):  # type: ignore[misc]
         return filterer
 
     def extra_repr(self) -> str:
-        """Say where the graph is, for ``repr``."""
+        """Describe the graph, for ``repr``."""
         return f"target={self.graph.targets}, dataset={self.graph.dataset!r}"
 
     def contains(self, batch: torch.Tensor) -> torch.Tensor:
         r"""Check for each triple whether it is known, exactly.
 
-        :param batch: integer ids, shape (\*batch, 3), any device; ids outside the graph are not
-            contained
+        :param batch: integer ids, shape (\*batch, 3), any device; triples with ids outside the
+            graph are unknown
         :return: bool, shape (\*batch), on the device of the batch
         :raises InvalidRequestError: for another shape
-        :raises NegserveError: as :meth:`RemoteGraph.open`, and typed by what the server said
+        :raises NegserveError: as :meth:`RemoteGraph.open`, and for any error of the server
         """
         if batch.ndim == 0 or batch.shape[-1] != 3:
             raise InvalidRequestError(

@@ -1,4 +1,4 @@
-"""Between ids with PyKEEN's inverse triples and those without."""
+"""Conversion between ids with and without PyKEEN's inverse triples."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def with_inverse(triples: torch.Tensor, relations: torch.Tensor) -> torch.Tensor
     r"""Undo :func:`without_inverse`.
 
     :param triples: shape (\*batch, 3)
-    :param relations: ids with inverse ones, shape (\*batch)
+    :param relations: relation ids including inverse ones, shape (\*batch)
     """
     triples = torch.where((relations % 2 == 1).unsqueeze(-1), triples.flip(-1), triples)
     return torch.cat([triples[..., :1], relations.unsqueeze(-1), triples[..., 2:]], dim=-1)

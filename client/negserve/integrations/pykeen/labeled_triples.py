@@ -16,15 +16,15 @@ from negserve.types.epoch import EpochConfig
 
 
 def negserve(dataset: str) -> NDArray[Any]:
-    """Load labelled training triples, as PyKEEN's ``load_triples("negserve:DATASET")`` does.
+    """Load labelled training triples, for PyKEEN's ``load_triples("negserve:DATASET")``.
 
-    ``TriplesFactory.from_labeled_triples`` gives them the ids of the server. Its address is
-    that of the environment variable ``NEGSERVE_TARGET``, and without it ``127.0.0.1:7733``.
+    ``TriplesFactory.from_labeled_triples`` gives them the same ids as the server. The server's
+    address is the environment variable ``NEGSERVE_TARGET``, and without it ``127.0.0.1:7733``.
 
     :param dataset: name on the server
     :return: str, shape (n, 3), sorted by id
     :raises InvalidRequestError: for a dataset without labels
-    :raises NegserveError: typed by what the server said
+    :raises NegserveError: for any other error of the server
     """
     with Client(os.environ.get("NEGSERVE_TARGET", DEFAULT_TARGET)) as client:
         factory = client.triples_factory(dataset)

@@ -1,4 +1,4 @@
-"""What PyKEEN's remote samplers have in common."""
+"""The methods that PyKEEN's remote samplers share."""
 
 from __future__ import annotations
 
@@ -17,19 +17,20 @@ from negserve.integrations.pykeen.draws import COLUMNS, Draws
 from negserve.integrations.pykeen.filterer import RemoteFilterer
 from negserve.integrations.remote_graph import RemoteGraph
 from negserve.sampling.options import checked_filter_splits
-from negserve.types.config import FilterMode, Kind, Slot, Split
+from negserve.types.config import FilterMode, Slot, Split
+from negserve.types.kinds import Kind
 
 _SEEDS = 2**64
-#: As PyKEEN's resolver takes it.
+#: What PyKEEN's filterer resolver accepts.
 FiltererHint: TypeAlias = str | type[Filterer] | Filterer | None
 _Sampler = TypeVar("_Sampler", bound=type[Any])
 
 
 def remote_sampler(cls: _Sampler) -> _Sampler:
-    """Return a class its methods.
+    """Class decorator: add the shared methods.
 
-    PyKEEN's HPO looks for a sampler's arguments in its class and the first base of that, which
-    therefore has to be PyKEEN's: so the classes share functions, not a base.
+    PyKEEN's HPO reads a sampler's arguments from its class and from its first base class, which
+    therefore has to be PyKEEN's. So the classes share functions, not a base class.
     """
     functions = [_init, sample, corrupt_batch, extra_repr]
     if getattr(cls, "supports_grouped_corruption", False):
@@ -38,7 +39,7 @@ def remote_sampler(cls: _Sampler) -> _Sampler:
         name = "__init__" if function is _init else function.__name__
         if name in vars(cls):
             continue
-        # A copy each, so that Python's errors name the class.
+        # A copy for each class, so that Python's errors name the class.
         method = types.FunctionType(
             function.__code__, function.__globals__, name, function.__defaults__
         )
@@ -73,7 +74,7 @@ def set_up(
     filter_mode: FilterMode = "exact",
     **options: Any,
 ) -> None:
-    """Set a sampler up; :class:`RemoteNegativeSampler` says what is what."""
+    """Initialise a sampler; :class:`RemoteNegativeSampler` describes the parameters."""
     NegativeSampler.__init__(
         sampler,
         mapped_triples=mapped_triples,
@@ -134,15 +135,15 @@ def set_up(
 
 
 def _check_filterer(filterer: Filterer | None, filter_splits: Sequence[Split] | None) -> None:
-    """Refuse splits that a filterer of one's own does not know of."""
+    """Refuse splits that the caller's own filterer does not filter by."""
     if filter_splits is None:
         return
     of_filterer = getattr(filterer, "filter_splits", None)
     if of_filterer != tuple(filter_splits):
         raise InvalidRequestError(
             f"filter_splits={tuple(filter_splits)}, but the filterer {type(filterer).__name__} "
-            f"filters by {of_filterer or 'what it was made of'}; say so there, and leave "
-            f"filter_splits out",
+            f"filters by {of_filterer or 'the triples that it was made of'}; give the splits "
+            f"there, and leave filter_splits out",
             reason="INVALID_CONFIGURATION",
             metadata={"field": "filter_splits", "value": ", ".join(filter_splits)},
         )
@@ -168,7 +169,7 @@ def _init(
     timeout: float = 30.0,
     patience: float | None = None,
 ) -> None:
-    """Initialize the negative sampler; :class:`RemoteNegativeSampler` says what is what."""
+    """Initialize the negative sampler; :class:`RemoteNegativeSampler` describes the parameters."""
     set_up(
         self,
         self.kind,
@@ -197,20 +198,20 @@ def sample(
     r"""Generate negative samples from the positive batch.
 
     :param positive_batch: integer ids, shape (\*batch, 3), any device
-    :param position: position of the first positive in the stream of the seed; None for one that
-        torch's generator draws, so that two calls differ, in all workers and ranks
+    :param position: position of the first positive in the seed's stream; None to draw one from
+        torch's generator, so that two calls differ, in all workers and ranks
     :return: the negatives, int64, shape (\*batch, k, 3), and if there is a filterer a mask, bool,
         shape (\*batch, k): True where valid; both on the device of the batch
-    :raises UnknownDatasetError: if the server has no such graph, and does not take it
+    :raises UnknownDatasetError: if the server neither has the graph nor accepts it
     :raises FingerprintMismatchError: if the dataset of that name is another graph
     :raises InvalidRequestError: for another shape, ids outside the graph, an illegal option
-    :raises NegserveError: typed by what the server said
+    :raises NegserveError: for any other error of the server
     """
     if _is_overridden(self, corrupt_batch):
         if position is not None:
             raise InvalidRequestError(
-                f"position={position}; leave it out: {type(self).__name__} has a corrupt_batch of "
-                f"its own"
+                f"position={position}; leave it out: {type(self).__name__} overrides "
+                f"corrupt_batch, which takes no position"
             )
         negatives = self.corrupt_batch(positive_batch)
         return negatives, None if self.filterer is None else self.filterer(negatives)
@@ -222,7 +223,7 @@ def sample(
 
 
 def corrupt_batch(self: Any, positive_batch: torch.Tensor) -> torch.Tensor:
-    r"""Generate negative samples without any filter.
+    r"""Generate negative samples without a filter.
 
     :param positive_batch: integer ids, shape (\*batch, 3), any device
     :return: int64, shape (\*batch, k, 3), on the device of the batch
@@ -233,13 +234,13 @@ def corrupt_batch(self: Any, positive_batch: torch.Tensor) -> torch.Tensor:
 
 
 def corrupt_batch_grouped(self: Any, positive_batch: torch.Tensor) -> dict[Slot, torch.Tensor]:
-    r"""Generate negative samples without any filter, grouped by what is replaced.
+    r"""Generate negative samples without a filter, grouped by replaced slot.
 
-    Each positive has as many of each slot: k / slots, and the first slots of the corruption scheme
-    one more if there is a remainder.
+    Each positive has k / slots negatives of each slot; if there is a remainder, the first slots of
+    the corruption scheme have one more.
 
     :param positive_batch: integer ids, shape (\*batch, 3), any device
-    :return: by slot the new values, int64, shape (\*batch, k of the slot)
+    :return: new values by slot, int64, shape (\*batch, k of the slot)
     :raises NegserveError: as :meth:`sample`
     """
     return {slot: values for slot, values, _ in _draw_groups(self, self.unfiltered, positive_batch)}
@@ -248,11 +249,11 @@ def corrupt_batch_grouped(self: Any, positive_batch: torch.Tensor) -> dict[Slot,
 def sample_grouped(
     self: Any, positive_batch: torch.Tensor
 ) -> tuple[dict[Slot, torch.Tensor], dict[Slot, torch.Tensor] | None]:
-    r"""Generate negative samples, grouped by what is replaced, as :meth:`corrupt_batch_grouped`.
+    r"""Generate negative samples, grouped by replaced slot, as :meth:`corrupt_batch_grouped`.
 
     :param positive_batch: integer ids, shape (\*batch, 3), any device
-    :return: by slot the new values, int64, shape (\*batch, k of the slot), and if there is a
-        filterer by slot a mask, bool, of that shape: True where valid
+    :return: new values by slot, int64, shape (\*batch, k of the slot), and if there is a filterer
+        masks by slot, bool, of that shape: True where valid
     :raises NegserveError: as :meth:`sample`
     """
     draws_exactly = isinstance(self.filterer, RemoteFilterer) and self.masks_itself
@@ -276,7 +277,7 @@ def sample_grouped(
 def _draw_groups(
     self: Any, draws: Draws, positive_batch: torch.Tensor
 ) -> Iterator[tuple[Slot, torch.Tensor, torch.Tensor | None]]:
-    """Draw each slot's negatives, at positions of its own."""
+    """Draw the negatives of each slot, each slot at positions of its own."""
     scheme: tuple[Slot, ...] = draws.options["corruption_scheme"]
     share, remainder = divmod(self.num_negs_per_pos, len(scheme))
     for index, slot in enumerate(scheme):
@@ -286,13 +287,13 @@ def _draw_groups(
 
 
 def _is_overridden(self: Any, function: Any) -> bool:
-    """Return whether a user's subclass has a method in place of one of ours."""
+    """Return whether a user's subclass overrides one of our methods."""
     is_ours: bool = getattr(self, function.__name__).__code__ is function.__code__
     return not is_ours
 
 
 def extra_repr(self: Any) -> str:
-    """Say what it draws, for ``repr``."""
+    """Describe the sampler, for ``repr``."""
     return (
         f"target={self.graph.targets}, dataset={self.graph.dataset!r}, "
         f"num_negs_per_pos={self.num_negs_per_pos}, seed={self.seed}"

@@ -1,4 +1,4 @@
-"""PyKEEN's negative samplers, drawn by a server."""
+"""PyKEEN's negative samplers, backed by a server."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from pykeen.sampling import NegativeSampler
 
 from negserve.integrations.pykeen.methods import FiltererHint, remote_sampler, set_up
 from negserve.sampling import DegreeNegativeSampler
-from negserve.types.config import FilterMode, Kind, Slot, Split
+from negserve.types.config import FilterMode, Slot, Split
+from negserve.types.kinds import Kind
 
 
 @remote_sampler
 class RemoteBasicNegativeSampler(NegativeSampler):  # type: ignore[misc]
-    """Replaces each slot equally often, by any other id, drawn by a server.
+    """Replaces each slot equally often, by any other id; a server draws.
 
-    Arguments are those of :class:`RemoteNegativeSampler` that have to do with it.
+    Arguments are described in :class:`RemoteNegativeSampler`.
     """
 
     kind: ClassVar[Kind] = "basic"
@@ -27,10 +28,10 @@ class RemoteBasicNegativeSampler(NegativeSampler):  # type: ignore[misc]
 
 @remote_sampler
 class RemoteBernoulliNegativeSampler(NegativeSampler):  # type: ignore[misc]
-    """Replaces heads with probability tph / (tph + hpt), else tails, drawn by a server.
+    """Replaces heads with probability tph / (tph + hpt), else tails; a server draws.
 
-    Arguments are those of :class:`RemoteNegativeSampler` that have to do with it; there is no
-    relation in the corruption scheme.
+    Arguments are described in :class:`RemoteNegativeSampler`; the corruption scheme can't contain
+    the relation.
     """
 
     kind: ClassVar[Kind] = "bernoulli"
@@ -38,10 +39,10 @@ class RemoteBernoulliNegativeSampler(NegativeSampler):  # type: ignore[misc]
 
 @remote_sampler
 class RemotePseudoTypedNegativeSampler(NegativeSampler):  # type: ignore[misc]
-    """Replaces a slot by entities seen in that slot of that relation, drawn by a server.
+    """Replaces a slot by entities seen in that slot of that relation; a server draws.
 
-    Arguments are those of :class:`RemoteNegativeSampler` that have to do with it; there is no
-    relation in the corruption scheme.
+    Arguments are described in :class:`RemoteNegativeSampler`; the corruption scheme can't contain
+    the relation.
     """
 
     kind: ClassVar[Kind] = "pseudotyped"
@@ -51,7 +52,7 @@ class RemotePseudoTypedNegativeSampler(NegativeSampler):  # type: ignore[misc]
 class RemoteDegreeNegativeSampler(NegativeSampler):  # type: ignore[misc]
     """Replaces each slot equally often, by ids in proportion to their frequency ** ``alpha``.
 
-    Other arguments are those of :class:`RemoteNegativeSampler` that have to do with it.
+    Other arguments are described in :class:`RemoteNegativeSampler`.
 
     :param alpha: exponent of the frequency in training, 0 (uniform) to 4; PyKEEN's HPO tunes it
         from 0 to 1
@@ -105,46 +106,46 @@ class RemoteDegreeNegativeSampler(NegativeSampler):  # type: ignore[misc]
 
 @remote_sampler
 class RemoteNegativeSampler(NegativeSampler):  # type: ignore[misc]
-    """Draws negatives of any configuration by a server.
+    """Draws negatives of any configuration from a server.
 
     Nothing is sent before the first batch. Picklable.
 
     :param mapped_triples: integer ids of the training triples, shape (n, 3)
     :param num_entities: size of the entity id space; None for the largest id plus one
-    :param num_relations: likewise for relations
+    :param num_relations: size of the relation id space; None for the largest id plus one
     :param num_negs_per_pos: negatives per positive, k; None for 1
-    :param filtered: whether known triples are told apart
-    :param filterer: which of PyKEEN's filterers does that, as a name, a class or an instance; None
-        for :class:`RemoteFilterer`. With that one of the same graph, known triples are never drawn
-        and all k are valid, but where a positive has no unknown ones. Another one masks what is
-        drawn regardless
+    :param filtered: whether to filter known triples
+    :param filterer: one of PyKEEN's filterers, as a name, a class or an instance; None for
+        :class:`RemoteFilterer`. With that one and the same graph, known triples are never drawn
+        and all k negatives are valid, unless all candidates of a positive are known. Any other
+        filterer masks negatives that were drawn without filter
     :param filterer_kwargs: arguments of that filterer; for :class:`RemoteFilterer` in addition to
         those of the sampler
     :param target: ``HOST:PORT`` or ``unix:PATH`` of the server, or several of replicas; None for
         the environment variable ``NEGSERVE_TARGET``, and without it for ``127.0.0.1:7733``
-    :param dataset: the graph's name there, refused if it is another graph; None to find it by
-        the fingerprint of ``mapped_triples``, or to publish it where that is allowed
-    :param seed: key of the generator, 0 to 2^64 - 1. Where in its stream a batch is drawn follows
-        from torch's generator, see :class:`DrawnPositions`
-    :param rank: which rank of a training this is; None for torch.distributed's where it is
-        initialised, else that of the launcher's variables, else 0
-    :param world_size: how many ranks there are; given and left out together with ``rank``
+    :param dataset: the dataset's name there, which must be this graph; None to find it by the
+        fingerprint of ``mapped_triples``, or else to publish it if the server allows that
+    :param seed: key of the generator, 0 to 2^64 - 1. The positions in its stream follow from
+        torch's generator, see :class:`DrawnPositions`
+    :param rank: this rank of the training; None for torch.distributed's if initialised, else that
+        of the launcher's environment variables, else 0
+    :param world_size: number of ranks; give it if and only if ``rank`` is given
     :param corruption_scheme: the slots that may be replaced; None for head and tail
     :param filter_splits: the splits whose triples count as known, for :class:`RemoteFilterer`; None
-        for ``training``. To train, no others: see :class:`negserve.LeakageWarning`
+        for ``training``. For training use no other split: see :class:`negserve.LeakageWarning`
     :param timeout: as for :class:`negserve.Client`
     :param patience: as for :class:`negserve.Client`
-    :param kind: as in :class:`negserve.SamplerConfig`, like ``mixture``, ``alpha`` and all that
-        follow; ``distinct`` and ``chunk_size`` come with a mask also without a filterer
+    :param kind: as in :class:`negserve.SamplerConfig`, like ``mixture``, ``alpha`` and the options
+        below; ``distinct`` and ``chunk_size`` return a mask even without a filterer
     :param mixture: shares by kind, for kind ``mixture``
     :param alpha: exponent of kind ``degree``; None for 0.75
     :param filter_mode: with :class:`RemoteFilterer`, whether known triples are never drawn
         (``exact``) or drawn and masked (``mask``)
-    :param candidates: entity ids that may be drawn; None for all
+    :param candidates: the only entity ids that may be drawn; None for all
     :param distinct: whether the values of a positive and slot are pairwise different
-    :param chunk_size: how many consecutive positions share one set of values
+    :param chunk_size: number of consecutive positions that share one set of values
     :raises InvalidRequestError: for an illegal seed, ids outside the id space, an unknown kind, and
-        for ``filter_splits`` that nothing filters by
+        for ``filter_splits`` that no filter uses
     """
 
     def __init__(

@@ -1,101 +1,296 @@
 """The sampling function, compiled: positives and their positions in, negatives out.
 
-``docs/sampling.md`` states it in prose and formulas. Positives are taken in blocks: the words
-of a block are made first, then the lists of known values of all its pairs are found, then is
-drawn and marked what may be known, and last the marked draws are looked up. So the memory answers
-many questions at once, and the touches per positive and slot (one line of the hash table, one or
-two of the list) cost their share of one wait.
+``docs/sampling.md`` defines it. Positives are processed in blocks, one stage after the other for
+all positives of a block: so the memory serves the loads of many positives at once, and a positive
+and slot costs a share of one wait for its line of the hash table and its one or two of the list.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
 from negserve_server.jit.addresses import (
-    NOWHERE,
+    NULL,
     load_uint32,
-    load_uint64,
     store_float32,
     store_uint8,
-    store_uint64,
+    store_uint32,
 )
 from negserve_server.jit.compiled import compiled
-from negserve_server.sampling.kernels import places as at
-from negserve_server.sampling.kernels.division import divide, settle, settle_shares
-from negserve_server.sampling.kernels.draws import draw_below, draw_distinct, table_size
-from negserve_server.sampling.kernels.philox import fill_words
-from negserve_server.sampling.kernels.plan import (
-    NOTE_COUNT,
-    NOTE_LENGTH,
-    NOTE_SIZE,
-    announce_list,
-    find_list,
-    original_of,
-    plan_positive,
+from negserve_server.jit.constants import U0, U1, U4, U7, U8, U32
+from negserve_server.sampling.kernels.allocation import allocate, reallocate, reallocate_shares
+from negserve_server.sampling.kernels.arguments import (
+    Batch,
+    Settings,
+    clear,
+    cumulative_shares_of,
+    is_inside,
+    load_settings,
+    load_triple,
+    make_batch,
 )
-from negserve_server.sampling.kernels.rows import (
-    find_owners,
-    flag_known,
-    replace_excluded,
-    replace_late,
-    replace_value,
-    tag_of,
-    to_ids,
-    write_ids,
-    write_log_q,
-)
-from negserve_server.sampling.kernels.units import (
+from negserve_server.sampling.kernels.cell_state import (
     ALL_IDS,
     COUNT,
-    FIRST,
-    LENGTH,
-    NUM_COLUMNS,
+    FIRST_CANDIDATE,
+    LIST_LENGTH,
     NUM_LEGAL,
-    get,
-    put,
+    STATE_BYTES,
+    set_state,
+    state,
 )
+from negserve_server.sampling.kernels.cell_table import SLOT, UNIT_STARTS, field
+from negserve_server.sampling.kernels.draws import draw_below, draw_distinct, table_size
+from negserve_server.sampling.kernels.exclusion import (
+    deferred_tag,
+    find_owners,
+    flag_known,
+    replace_deferred,
+    replace_excluded,
+    replace_value,
+)
+from negserve_server.sampling.kernels.ids import to_ids, write_ids
+from negserve_server.sampling.kernels.log_probabilities import write_log_q
+from negserve_server.sampling.kernels.lookups import (
+    LOOKUP_BYTES,
+    LOOKUP_COUNT,
+    LOOKUP_LENGTH,
+    find_list,
+    lookup,
+    original_of,
+    prefetch_list,
+)
+from negserve_server.sampling.kernels.philox import fill_words
+from negserve_server.sampling.kernels.preparation import prepare_cells
 
-_ZERO = np.uint64(0)
-_ONE = np.uint64(1)
-_4 = np.uint64(4)
-_7 = np.uint64(7)
-_8 = np.uint64(8)
-_2_32 = np.uint64(2**32)
-
-#: Positives of a block at most, and bytes of its words at most: a part of the nearest cache.
+#: Most positives of a block, and most bytes of its words: a part of the first-level cache.
 _BLOCK = np.uint64(32)
 _BLOCK_BYTES = np.uint64(16384)
 
 
+class CorruptScratch(NamedTuple):
+    """Addresses of the scratch regions, for blocks of b positives.
+
+    :ivar words: random words, uint32, shape (b, num_words)
+    :ivar ranks: draws, then ranks, then ids, uint32, shape (b, k)
+    :ivar units: units of one positive, uint32, shape (k,)
+    :ivar hits: deferred hits, uint64, shape (b * k + 1,)
+    :ivar lookups: see :mod:`.lookups`, uint64, shape (b, cells, 3)
+    :ivar cell_state: see :mod:`.cell_state`, uint64, shape (cells, 8)
+    :ivar shares: uint64, shape (cells,)
+    :ivar table: moved places of distinct draws, uint64, shape (capacity, 2)
+    :ivar end: where the last region ends
+    """
+
+    words: int
+    ranks: int
+    units: int
+    hits: int
+    lookups: int
+    cell_state: int
+    shares: int
+    table: int
+    end: int
+
+
 @nb.njit(inline="always")
-def _block_size(num_words: int) -> int:
-    """Give how many positives a block has."""
-    return max(_ONE, min(_BLOCK, _BLOCK_BYTES // (_4 * num_words)))
+def _num_words(k: int) -> int:
+    """Random words of a positive: k + 1, rounded up to whole blocks of four."""
+    return (k + U4) // U4 * U4
+
+
+@nb.njit(inline="always")
+def _block_size(k: int) -> int:
+    """Positives of a block."""
+    return max(U1, min(_BLOCK, _BLOCK_BYTES // (U4 * _num_words(k))))
 
 
 @compiled
-def corrupt_scratch(num_cells: int, k: int, is_distinct: bool) -> tuple[int, ...]:
-    """Say where what is in the scratch memory, in bytes from its begin, and last where it ends.
+def corrupt_scratch(begin: int, num_cells: int, k: int, is_distinct: int) -> CorruptScratch:
+    """Lay out the scratch memory from an address on; from 0 on, ``end`` is its size in bytes.
 
-    :param num_cells: uint64
-    :param k: uint64, negatives per positive
-    :return: as uint64 each, the places of: negatives of a block, before which are its words;
-        units of a positive; hits and notes of a block; plans; shares; table of distinct values;
-        end
+    All arguments are uint64.
     """
-    num_words = (k + _4) // _4 * _4  # one more than k, rounded up to whole blocks of four
-    block = _block_size(num_words)
-    rows = _4 * num_words * block
-    units = rows + _4 * k * block
-    hits = (units + _4 * k + _7) // _8 * _8
-    notes = hits + _8 * (k * block + _ONE)
-    plans = notes + _8 * NOTE_SIZE * num_cells * block
-    shares = plans + _8 * np.uint64(NUM_COLUMNS) * num_cells
-    table = shares + _8 * num_cells
-    size = np.uint64(table_size(k)) if is_distinct else _ZERO
-    return rows, units, hits, notes, plans, shares, table, table + _8 * size
+    block = _block_size(k)
+    ranks = begin + U4 * _num_words(k) * block
+    units = ranks + U4 * k * block
+    hits = begin + (units - begin + U4 * k + U7) // U8 * U8
+    lookups = hits + U8 * (k * block + U1)
+    cell_state = lookups + LOOKUP_BYTES * num_cells * block
+    shares = cell_state + STATE_BYTES * num_cells
+    table = shares + U8 * num_cells
+    end = table + (U8 * np.uint64(table_size(k)) if is_distinct != U0 else U0)
+    return CorruptScratch(begin, ranks, units, hits, lookups, cell_state, shares, table, end)
+
+
+@nb.njit(inline="always")
+def _allocate_block(
+    settings: Settings, batch: Batch, scratch: CorruptScratch, begin: int, end: int
+) -> bool:
+    """Make the words of a block, allocate its negatives, and prefetch lines of the hash table.
+
+    :return: False if an id is outside its id space
+    """
+    num_words = _num_words(settings.k)
+    needs_all = batch.log_q != NULL
+    for i in range(begin, end):
+        head, relation, tail = load_triple(batch, i)
+        if not is_inside(settings, head, relation, tail):
+            return False
+        words = scratch.words + (i - begin) * num_words * U4
+        lookups = scratch.lookups + (i - begin) * settings.num_cells * LOOKUP_BYTES
+        fill_words(words, np.int64(num_words // U4), batch.position + i, settings.seed)
+        word = np.uint64(load_uint32(words, U0))
+        shares = cumulative_shares_of(settings, relation)
+        allocate(shares, settings.num_cells, settings.k, word, lookups)
+        if settings.is_filtered != U0:
+            for cell in range(settings.num_cells):
+                if needs_all or lookup(lookups, cell, LOOKUP_COUNT) > U0:
+                    prefetch_list(settings.cell_table, cell, head, relation, tail)
+    return True
+
+
+@nb.njit(inline="always")
+def _find_block_lists(
+    settings: Settings, batch: Batch, scratch: CorruptScratch, begin: int, end: int
+) -> None:
+    """Look up the lists of known values of a block, and prefetch them."""
+    needs_all = batch.log_q != NULL
+    for i in range(begin, end):
+        head, relation, tail = load_triple(batch, i)
+        lookups = scratch.lookups + (i - begin) * settings.num_cells * LOOKUP_BYTES
+        for cell in range(settings.num_cells):
+            if needs_all or lookup(lookups, cell, LOOKUP_COUNT) > U0:
+                find_list(settings.cell_table, lookups, cell, head, relation, tail)
+
+
+@nb.njit(inline="always")
+def _prepare_positive(
+    settings: Settings, batch: Batch, scratch: CorruptScratch, lookups: int, i: int
+) -> int:
+    """Prepare the cells of a positive, and reallocate negatives where they need it.
+
+    :return: the unplaced negatives
+    """
+    head, relation, tail = load_triple(batch, i)
+    is_exact, is_distinct = settings.is_exact != U0, settings.is_distinct != U0
+    if prepare_cells(
+        settings.cell_table, scratch.cell_state, lookups, settings.num_cells,
+        head, relation, tail, is_exact, is_distinct, batch.log_q != NULL,
+    ):  # fmt: skip
+        return U0
+    if settings.is_filtered != U0:
+        for cell in range(settings.num_cells):
+            find_list(settings.cell_table, lookups, cell, head, relation, tail)
+    prepare_cells(
+        settings.cell_table, scratch.cell_state, lookups, settings.num_cells,
+        head, relation, tail, is_exact, is_distinct, True,
+    )  # fmt: skip
+    return reallocate(settings.cell_table, scratch.cell_state, settings.num_cells, is_distinct)
+
+
+@nb.njit(inline="always")
+def _draw_cell(
+    settings: Settings,
+    batch: Batch,
+    scratch: CorruptScratch,
+    i: int,
+    row: int,
+    cell: int,
+    begin: int,
+    end: int,
+    num_hits: int,
+) -> int:
+    """Draw the negatives ``begin`` to ``end`` - 1 of a positive, which its cell gives.
+
+    :param row: index of the positive in its block
+    :param num_hits: deferred hits so far
+    :return: deferred hits after it
+    """
+    cell_table, cell_state, k = settings.cell_table, scratch.cell_state, settings.k
+    words = scratch.words + row * _num_words(k) * U4
+    ranks = scratch.ranks + row * k * U4
+    num_legal = state(cell_state, cell, NUM_LEGAL)
+    position = batch.position + i
+    if settings.is_distinct != U0:
+        # A number of its own for each permutation of the call, from 1 on.
+        tag = (i * settings.num_cells + cell + U1) << U32
+        table_mask = ((scratch.end - scratch.table) >> U4) - U1
+        draw_distinct(
+            words, ranks, begin, end, num_legal, position, settings.seed,
+            scratch.table, table_mask, tag,
+        )  # fmt: skip
+    else:
+        draw_below(words, ranks, begin, end, num_legal, position, settings.seed)
+    units = ranks
+    if field(cell_table, cell, UNIT_STARTS) != NULL:
+        units = scratch.units
+        find_owners(cell_table, cell, ranks, units, begin, end)
+    hits = scratch.hits + U8 * num_hits
+    # Log probabilities, and ids that are not ranks, need the final ranks now.
+    may_defer = state(cell_state, cell, FIRST_CANDIDATE) == ALL_IDS and batch.log_q == NULL
+    num_hits += replace_excluded(
+        cell_table, cell_state, cell, ranks, units, begin, end, hits,
+        deferred_tag(row, k, cell), may_defer,
+    )  # fmt: skip
+    if settings.is_filtered != U0 and settings.is_exact == U0:
+        lookups = scratch.lookups + row * settings.num_cells * LOOKUP_BYTES
+        set_state(cell_state, cell, LIST_LENGTH, lookup(lookups, cell, LOOKUP_LENGTH))
+        flag_known(cell_table, cell_state, cell, ranks, begin, end, hits, batch.mask + i * k)
+    to_ids(cell_table, cell_state, cell, ranks, begin, end)
+    return num_hits
+
+
+@nb.njit(inline="always")
+def _draw_unplaced(
+    settings: Settings, batch: Batch, scratch: CorruptScratch, i: int, row: int, begin: int
+) -> None:
+    """Draw the negatives from ``begin`` on: in the last slot, any id but the original; invalid."""
+    k = settings.k
+    words = scratch.words + row * _num_words(k) * U4
+    ranks = scratch.ranks + row * k * U4
+    slot = field(settings.cell_table, settings.num_cells - U1, SLOT)
+    _add_count(batch, slot, i, k - begin)
+    num_ids = settings.num_relations if slot == U1 else settings.num_entities
+    draw_below(words, ranks, begin, k, num_ids - U1, batch.position + i, settings.seed)
+    head, relation, tail = load_triple(batch, i)
+    original = np.uint32(original_of(slot, head, relation, tail))
+    replace_value(ranks, begin, k, original, np.uint32(num_ids - U1))
+    if batch.mask != NULL:
+        for j in range(begin, k):
+            store_uint8(batch.mask + i * k, j, np.uint8(0))
+
+
+@nb.njit(inline="always")
+def _write_positive_log_q(
+    settings: Settings, batch: Batch, scratch: CorruptScratch, i: int, row: int, end: int
+) -> None:
+    """Write the log probabilities of a positive: 0 for its negatives from ``end`` on, unplaced."""
+    cell_table, cell_state, k = settings.cell_table, scratch.cell_state, settings.k
+    _, relation, _ = load_triple(batch, i)
+    reallocate_shares(
+        cumulative_shares_of(settings, relation),
+        cell_table,
+        cell_state,
+        settings.num_cells,
+        scratch.shares,
+    )
+    ids = scratch.ranks + row * k * U4
+    log_q = batch.log_q + U4 * i * k
+    write_log_q(cell_table, cell_state, settings.num_cells, scratch.shares, ids, log_q)
+    for j in range(end, k):
+        store_float32(log_q, j, np.float32(0.0))
+
+
+@nb.njit(inline="always")
+def _add_count(batch: Batch, slot: int, i: int, count: int) -> None:
+    """Count negatives of a positive that replace a slot."""
+    at = slot * batch.num_positives + i
+    store_uint32(batch.counts, at, np.uint32(load_uint32(batch.counts, at) + np.uint32(count)))
 
 
 @compiled
@@ -104,188 +299,78 @@ def corrupt(
     first_row: int,
     end_row: int,
     position: int,
-    seed: int,
-    k: int,
-    cell_ends: int,
-    ends_stride: int,
-    places: int,
-    num_cells: int,
-    num_ids: tuple[int, int, int],
-    is_exact: bool,
-    is_distinct: bool,
+    sampler: int,
     replaced: int,
-    width: int,
     counts: NDArray[np.uint32],
     is_saturated: NDArray[np.bool_],
     mask: int,
     log_q: int,
     scratch: int,
 ) -> bool:
-    """Corrupt a batch, each positive on its own.
+    """Corrupt positives, each on its own.
+
+    The stages, for one block of positives at a time:
+
+    1. allocate negatives to cells by the first random word; prefetch lines of the hash table
+    2. look up the lists of known values; prefetch them
+    3. per positive: prepare its cells (legal units), reallocate where these are saturated; per
+       cell: draw, replace or flag excluded draws, translate ranks to ids; then draw unplaced
+       negatives and write log probabilities
+    4. replace the excluded draws that stage 3 deferred
+    5. write the ids in the width of the output
 
     :param positives: shape (n, 3)
-    :param first_row: the first of them that is corrupted
-    :param end_row: the first after it that is not
-    :param position: uint64 position of ``positives[0]``; the i-th has ``position + i``
-    :param seed: uint64 key of the generator
-    :param k: uint64, negatives per positive
-    :param cell_ends: address, uint64 of shape (num_relations, cells): where each cell ends among
-        all, as shares in 2^-32; shape (1, cells) if they are the same for all relations
-    :param ends_stride: uint64, bytes from one relation's ends to the next one's: 0 in that case
-    :param places: address, uint64 of shape (cells, 15), where each cell's arrays are, see
-        :mod:`.places`
-    :param num_cells: uint64
-    :param num_ids: how many ids each slot has
-    :param is_exact: whether known values are excluded; else they are flagged in the mask
-    :param is_distinct: whether the values of a cell are pairwise different
-    :param replaced: address, written, shape (n, k)
-    :param width: bytes of an id: 1, 2 or 4
-    :param counts: written, negatives per slot of each positive, shape (3, n)
-    :param is_saturated: written, where some negative had no legal value, shape (n,)
-    :param mask: address of flags, uint8 of shape (n, k), all 1; nowhere for none
-    :param log_q: address, float32 of shape (n, k), written; nowhere for none
-    :param scratch: address of memory to write to, as much as :func:`corrupt_scratch` says
-    :return: False, with nothing of use written, if an id is outside its id space
+    :param first_row: the first positive to corrupt
+    :param end_row: the positive after the last one to corrupt
+    :param position: uint64 position of ``positives[0]``; positive i has ``position + i``
+    :param sampler: address of the :class:`.Settings`
+    :param replaced: address, written, shape (n, k), ``width`` bytes an id
+    :param counts: written, negatives of each slot, shape (3, n)
+    :param is_saturated: written, whether negatives are unplaced, shape (n,)
+    :param mask: address of uint8, shape (n, k), all 1 before; NULL for none
+    :param log_q: address of float32, shape (n, k), written; NULL for none
+    :param scratch: address of memory, of the size that :func:`corrupt_scratch` gives
+    :return: False, with meaningless output, if an id is outside its id space
     """
-    num_words = (k + _4) // _4 * _4
-    block = _block_size(num_words)
-    ranks_at, units_at, hits_at, notes_at, plans_at, shares_at, table_at, end_at = corrupt_scratch(
-        num_cells, k, is_distinct
-    )
-    all_ranks = scratch + ranks_at
-    all_hits = scratch + hits_at
-    all_notes = scratch + notes_at
-    plans = scratch + plans_at
-    shares = scratch + shares_at
-    table = scratch + table_at
-    table_mask = ((end_at - table_at) >> _4) - _ONE
-    for i in range((end_at - notes_at) // _8):
-        store_uint64(all_notes, i, _ZERO)
-    tag = _ZERO
-
-    with_all = log_q != NOWHERE  # the probability of a value concerns cells without negatives, too
-    is_filtered = False
-    last_slot = _ZERO
-    for cell in range(num_cells):
-        is_filtered |= at.column(places, cell, at.TABLE_MASK) > _ZERO
-        last_slot = at.column(places, cell, at.SLOT)
-
-    for block_begin in range(np.uint64(first_row), np.uint64(end_row), block):
-        block_end = min(block_begin + block, np.uint64(end_row))
-
-        # First, the words and the division, and ask for the pairs.
-        for i in range(block_begin, block_end):
-            head, relation, tail = positives[i, 0], positives[i, 1], positives[i, 2]
-            if not (
-                0 <= head < num_ids[0] and 0 <= relation < num_ids[1] and 0 <= tail < num_ids[2]
-            ):
-                return False
-            in_block = i - block_begin
-            words = scratch + in_block * num_words * _4
-            notes = all_notes + in_block * num_cells * NOTE_SIZE * _8
-            num_blocks = np.int64(num_words // _4)
-            fill_words(words, num_blocks, np.uint64(position) + i, seed)
-            word = np.uint64(load_uint32(words, _ZERO))
-            ends = cell_ends + ends_stride * np.uint64(relation)
-            divide(ends, num_cells, k, word, notes)
-            if is_filtered:
-                for cell in range(num_cells):
-                    note = np.uint64(cell) * NOTE_SIZE
-                    if with_all or load_uint64(notes, note + NOTE_COUNT) > _ZERO:
-                        announce_list(places, cell, head, relation, tail)
-
-        # Second, the pairs, and ask for their lists.
-        if is_filtered:
-            for i in range(block_begin, block_end):
-                head, relation, tail = positives[i, 0], positives[i, 1], positives[i, 2]
-                in_block = i - block_begin
-                notes = all_notes + in_block * num_cells * NOTE_SIZE * _8
-                for cell in range(num_cells):
-                    note = np.uint64(cell) * NOTE_SIZE
-                    if with_all or load_uint64(notes, note + NOTE_COUNT) > _ZERO:
-                        find_list(places, notes, cell, head, relation, tail)
-
-        # Third, the draws, and which of them may be known.
-        num_hits = _ZERO
-        for i in range(block_begin, block_end):
-            head, relation, tail = positives[i, 0], positives[i, 1], positives[i, 2]
-            in_block = i - block_begin
-            words = scratch + in_block * num_words * _4
-            notes = all_notes + in_block * num_cells * NOTE_SIZE * _8
-            ranks = all_ranks + in_block * k * _4
-            own_position = np.uint64(position) + i
-            num_homeless = _ZERO
-            if not plan_positive(
-                places, plans, notes, num_cells, head, relation, tail,
-                is_exact, is_distinct, with_all,
-            ):  # fmt: skip
-                if is_filtered:
-                    for cell in range(num_cells):
-                        find_list(places, notes, cell, head, relation, tail)
-                plan_positive(
-                    places, plans, notes, num_cells, head, relation, tail,
-                    is_exact, is_distinct, True,
-                )  # fmt: skip
-                num_homeless = settle(places, plans, num_cells, is_distinct)
-            is_saturated[i] = num_homeless > _ZERO
-
-            own_mask = mask + i * k if mask != NOWHERE else NOWHERE
+    settings = load_settings(sampler)
+    batch = make_batch(positives, position, replaced, counts, mask, log_q)
+    cell_table, num_cells, k = settings.cell_table, settings.num_cells, settings.k
+    regions = corrupt_scratch(scratch, num_cells, k, settings.is_distinct)
+    cell_state = regions.cell_state
+    clear(regions.lookups, regions.end)
+    block = _block_size(k)
+    for begin in range(np.uint64(first_row), np.uint64(end_row), block):
+        end = min(begin + block, np.uint64(end_row))
+        if not _allocate_block(settings, batch, regions, begin, end):
+            return False
+        if settings.is_filtered != U0:
+            _find_block_lists(settings, batch, regions, begin, end)
+        num_hits = U0
+        for i in range(begin, end):
+            row = i - begin
+            lookups = regions.lookups + row * num_cells * LOOKUP_BYTES
+            num_unplaced = _prepare_positive(settings, batch, regions, lookups, i)
+            is_saturated[i] = num_unplaced > U0
             for slot in range(3):
                 counts[slot, i] = np.uint32(0)
-            begin = _ZERO
+            next_draw = U0
             for cell in range(num_cells):
-                count = get(plans, cell, COUNT)
-                if count == _ZERO:
-                    continue
-                end = begin + count
-                counts[at.column(places, cell, at.SLOT), i] += np.uint32(count)
-                num_legal = get(plans, cell, NUM_LEGAL)
-                if is_distinct:
-                    tag += _2_32
-                    draw_distinct(
-                        words, ranks, begin, end, num_legal, own_position, seed,
-                        table, table_mask, tag,
-                    )  # fmt: skip
-                else:
-                    draw_below(words, ranks, begin, end, num_legal, own_position, seed)
-                units = ranks
-                if at.column(places, cell, at.UNIT_STARTS) != NOWHERE:
-                    units = scratch + units_at
-                    find_owners(places, cell, ranks, units, begin, end)
-                hits = all_hits + _8 * num_hits
-                # What comes after for the same row needs the final values.
-                may_wait = get(plans, cell, FIRST) == ALL_IDS and not with_all
-                num_hits += replace_excluded(
-                    places, plans, cell, ranks, units, begin, end, hits,
-                    tag_of(in_block, k, cell), may_wait,
-                )  # fmt: skip
-                if is_filtered and not is_exact:
-                    note = np.uint64(cell) * NOTE_SIZE
-                    put(plans, cell, LENGTH, load_uint64(notes, note + NOTE_LENGTH))
-                    flag_known(places, plans, cell, ranks, begin, end, hits, own_mask)
-                to_ids(places, plans, cell, ranks, begin, end)
-                begin = end
-
-            if num_homeless > _ZERO:
-                # Nothing is legal: any id but the original in the last slot, and not valid.
-                counts[last_slot, i] += np.uint32(num_homeless)
-                last = np.uint64(num_ids[last_slot]) - _ONE
-                draw_below(words, ranks, begin, k, last, own_position, seed)
-                original = original_of(last_slot, head, relation, tail)
-                replace_value(ranks, begin, k, np.uint32(original), np.uint32(last))
-                for j in range(begin, k):
-                    if mask != NOWHERE:
-                        store_uint8(own_mask, j, np.uint8(0))
-            if log_q != NOWHERE:
-                ends = cell_ends + ends_stride * np.uint64(relation)
-                settle_shares(ends, places, plans, num_cells, shares)
-                write_log_q(places, plans, num_cells, shares, ranks, log_q + _4 * i * k)
-                for j in range(begin, k):
-                    store_float32(log_q + _4 * i * k, j, np.float32(0.0))
-
-        # Last, what stands in for known draws: of all rows at once, so that neither their number
-        # has to be guessed for each row, nor one row waits for the memory of another.
-        replace_late(places, all_notes, num_cells, all_ranks, all_hits, num_hits)
-        num_values = (block_end - block_begin) * k
-        write_ids(all_ranks, num_values, replaced + block_begin * k * width, width, _ZERO)
+                count = state(cell_state, cell, COUNT)
+                if count > U0:
+                    _add_count(batch, field(cell_table, cell, SLOT), i, count)
+                    first, next_draw = next_draw, next_draw + count
+                    num_hits = _draw_cell(
+                        settings, batch, regions, i, row, cell, first, next_draw, num_hits
+                    )
+            if num_unplaced > U0:
+                _draw_unplaced(settings, batch, regions, i, row, next_draw)
+            if log_q != NULL:
+                _write_positive_log_q(settings, batch, regions, i, row, next_draw)
+        replace_deferred(
+            cell_table, regions.lookups, num_cells, regions.ranks, regions.hits, num_hits
+        )
+        num_values = (end - begin) * k
+        write_ids(
+            regions.ranks, num_values, replaced + begin * k * settings.width, settings.width, U0
+        )
     return True

@@ -1,200 +1,250 @@
 """The sampling function where chunks of positives share their negatives.
 
-One set of k values per chunk of positions, and a mask per positive that says which of them are
+One set of k values per chunk of positions, and a mask per positive of the values that are
 negatives of it (``docs/sampling.md``, *Chunks*).
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
 from negserve_server.jit.addresses import (
-    NOWHERE,
+    NULL,
     load_uint32,
-    load_uint64,
     store_uint8,
     store_uint32,
-    store_uint64,
 )
 from negserve_server.jit.compiled import compiled
-from negserve_server.sampling.kernels import places as at
-from negserve_server.sampling.kernels.division import divide, settle_shares
-from negserve_server.sampling.kernels.draws import draw_below, draw_distinct, table_size
-from negserve_server.sampling.kernels.philox import fill_words
-from negserve_server.sampling.kernels.plan import (
-    NOTE_COUNT,
-    NOTE_LENGTH,
-    NOTE_SIZE,
-    NOTE_START,
-    find_list,
-    original_of,
+from negserve_server.jit.constants import U0, U1, U4, U7, U8, U12, U32
+from negserve_server.sampling.kernels.allocation import allocate, reallocate_shares
+from negserve_server.sampling.kernels.arguments import (
+    Batch,
+    Settings,
+    clear,
+    cumulative_shares_of,
+    is_inside,
+    load_settings,
+    load_triple,
+    make_batch,
 )
-from negserve_server.sampling.kernels.rows import (
-    find_owners,
-    flag_known,
-    to_ids,
-    write_ids,
-    write_log_q,
-)
-from negserve_server.sampling.kernels.units import (
+from negserve_server.sampling.kernels.cell_state import (
     COUNT,
-    LENGTH,
-    NUM_COLUMNS,
+    LIST_LENGTH,
+    LIST_START,
     NUM_LEGAL,
     NUM_RANKS,
-    START,
-    get,
-    plan_candidates,
-    put,
-    unit_start,
+    STATE_BYTES,
+    set_state,
+    state,
 )
+from negserve_server.sampling.kernels.cell_table import SLOT, UNIT_STARTS, field
+from negserve_server.sampling.kernels.draws import draw_below, draw_distinct, table_size
+from negserve_server.sampling.kernels.exclusion import find_owners, flag_known
+from negserve_server.sampling.kernels.ids import to_ids, write_ids
+from negserve_server.sampling.kernels.log_probabilities import write_log_q
+from negserve_server.sampling.kernels.lookups import (
+    LOOKUP_BYTES,
+    LOOKUP_COUNT,
+    LOOKUP_LENGTH,
+    LOOKUP_START,
+    find_list,
+    lookup,
+    original_of,
+)
+from negserve_server.sampling.kernels.philox import fill_words
+from negserve_server.sampling.kernels.preparation import set_candidates
+from negserve_server.sampling.kernels.units import unit_start
 
-_ZERO = np.uint64(0)
-_ONE = np.uint64(1)
-_4 = np.uint64(4)
-_7 = np.uint64(7)
-_8 = np.uint64(8)
-_12 = np.uint64(12)
-_2_32 = np.uint64(2**32)
+
+class ChunksScratch(NamedTuple):
+    """Addresses of the scratch regions.
+
+    :ivar words: random words of a chunk, uint32, shape (num_words,)
+    :ivar ranks: ranks of a chunk, uint32, shape (k,)
+    :ivar units: their units, uint32, shape (k,)
+    :ivar ids: their ids, uint32, shape (k,)
+    :ivar hits: draws that may be known, uint64, shape (k + 1,)
+    :ivar lookups: of one positive, see :mod:`.lookups`, uint64, shape (cells, 3)
+    :ivar cell_state: see :mod:`.cell_state`, uint64, shape (cells, 8)
+    :ivar shares: uint64, shape (cells,)
+    :ivar table: moved places of distinct draws, uint64, shape (capacity, 2)
+    :ivar end: where the last region ends
+    """
+
+    words: int
+    ranks: int
+    units: int
+    ids: int
+    hits: int
+    lookups: int
+    cell_state: int
+    shares: int
+    table: int
+    end: int
+
+
+@nb.njit(inline="always")
+def _num_words(k: int) -> int:
+    """Random words of a chunk: k + 1, rounded up to whole blocks of four."""
+    return (k + U4) // U4 * U4
 
 
 @compiled
-def chunks_scratch(num_cells: int, k: int, is_distinct: bool) -> tuple[int, ...]:
-    """Say where what is in the scratch memory, in bytes from its begin, and last where it ends.
+def chunks_scratch(begin: int, num_cells: int, k: int, is_distinct: int) -> ChunksScratch:
+    """Lay out the scratch memory from an address on; from 0 on, ``end`` is its size in bytes.
 
-    :param num_cells: uint64
-    :param k: uint64, negatives per chunk
-    :return: as uint64 each, the places of: three rows of k, before which are the words; hits;
-        notes; plans; shares; table of distinct values; end
+    All arguments are uint64.
     """
-    num_words = (k + _4) // _4 * _4
-    rows = _4 * num_words
-    hits = rows + (_12 * k + _7) // _8 * _8
-    notes = hits + _8 * (k + _ONE)
-    plans = notes + _8 * NOTE_SIZE * num_cells
-    shares = plans + _8 * np.uint64(NUM_COLUMNS) * num_cells
-    table = shares + _8 * num_cells
-    size = np.uint64(table_size(k)) if is_distinct else _ZERO
-    return rows, hits, notes, plans, shares, table, table + _8 * size
+    ranks = begin + U4 * _num_words(k)
+    units = ranks + U4 * k
+    ids = units + U4 * k
+    hits = ranks + (U12 * k + U7) // U8 * U8
+    lookups = hits + U8 * (k + U1)
+    cell_state = lookups + LOOKUP_BYTES * num_cells
+    shares = cell_state + STATE_BYTES * num_cells
+    table = shares + U8 * num_cells
+    end = table + (U8 * np.uint64(table_size(k)) if is_distinct != U0 else U0)
+    return ChunksScratch(begin, ranks, units, ids, hits, lookups, cell_state, shares, table, end)
+
+
+@nb.njit(inline="always")
+def _prepare_positive(
+    settings: Settings, batch: Batch, scratch: ChunksScratch, i: int, word: int
+) -> None:
+    """Allocate the negatives of a positive to its cells, none of whose values is excluded."""
+    head, relation, tail = load_triple(batch, i)
+    cell_table, cell_state = settings.cell_table, scratch.cell_state
+    shares = cumulative_shares_of(settings, relation)
+    allocate(shares, settings.num_cells, settings.k, word, scratch.lookups)
+    for cell in range(settings.num_cells):
+        set_state(cell_state, cell, COUNT, lookup(scratch.lookups, cell, LOOKUP_COUNT))
+        set_state(cell_state, cell, LIST_LENGTH, U0)
+        original = original_of(field(cell_table, cell, SLOT), head, relation, tail)
+        set_candidates(cell_table, cell_state, cell, original, relation)
+        num_units = unit_start(cell_table, cell, state(cell_state, cell, NUM_RANKS))
+        set_state(cell_state, cell, NUM_LEGAL, num_units)
+
+
+@nb.njit(inline="always")
+def _draw_chunk(settings: Settings, scratch: ChunksScratch, chunk: int, row: int) -> None:
+    """Draw ranks and ids of a chunk, as the first positive in it has prepared the cells.
+
+    :param chunk: position of the first positive divided by the chunk size
+    :param row: index of the chunk in this call
+    """
+    cell_table, cell_state, num_cells = settings.cell_table, scratch.cell_state, settings.num_cells
+    is_weighted = field(cell_table, U0, UNIT_STARTS) != NULL
+    begin = U0
+    # Without weights, all cells have the same candidates: the first draws for all.
+    for cell in range(num_cells if is_weighted else U1):
+        end = begin + state(cell_state, cell, COUNT) if is_weighted else settings.k
+        num_legal = state(cell_state, cell, NUM_LEGAL)
+        if settings.is_distinct != U0:
+            # A number of its own for each permutation of the call, from 1 on.
+            tag = (row * num_cells + cell + U1) << U32
+            table_mask = ((scratch.end - scratch.table) >> U4) - U1
+            draw_distinct(
+                scratch.words, scratch.ranks, begin, end, num_legal, chunk, settings.seed,
+                scratch.table, table_mask, tag,
+            )  # fmt: skip
+        elif end > begin:
+            draw_below(scratch.words, scratch.ranks, begin, end, num_legal, chunk, settings.seed)
+        if is_weighted:
+            find_owners(cell_table, cell, scratch.ranks, scratch.units, begin, end)
+        for j in range(begin, end):
+            store_uint32(scratch.ids, j, load_uint32(scratch.ranks, j))
+        to_ids(cell_table, cell_state, cell, scratch.ids, begin, end)
+        begin = end
+
+
+@nb.njit(inline="always")
+def _flag_cell(
+    settings: Settings,
+    batch: Batch,
+    scratch: ChunksScratch,
+    i: int,
+    cell: int,
+    begin: int,
+    end: int,
+) -> None:
+    """Write the mask of a positive for the values of a cell: neither the original nor known."""
+    cell_table, cell_state = settings.cell_table, scratch.cell_state
+    head, relation, tail = load_triple(batch, i)
+    mask = batch.mask + i * settings.k
+    original = np.uint32(original_of(field(cell_table, cell, SLOT), head, relation, tail))
+    for j in range(begin, end):
+        store_uint8(mask, j, np.uint8(load_uint32(scratch.ids, j) != original))
+    if end > begin and settings.is_filtered != U0:
+        lookups = scratch.lookups
+        find_list(cell_table, lookups, cell, head, relation, tail)
+        set_state(cell_state, cell, LIST_START, lookup(lookups, cell, LOOKUP_START))
+        set_state(cell_state, cell, LIST_LENGTH, lookup(lookups, cell, LOOKUP_LENGTH))
+        flag_known(cell_table, cell_state, cell, scratch.ranks, begin, end, scratch.hits, mask)
 
 
 @compiled
 def corrupt_chunks(
     positives: NDArray[np.int64],
     position: int,
-    seed: int,
-    k: int,
-    cell_ends: int,
-    ends_stride: int,
-    places: int,
-    num_cells: int,
-    num_ids: tuple[int, int, int],
-    chunk_size: int,
-    is_distinct: bool,
+    sampler: int,
     replaced: int,
-    width: int,
     counts: NDArray[np.uint32],
     mask: int,
     log_q: int,
     scratch: int,
 ) -> bool:
-    """Corrupt a batch, one set of values per chunk.
+    """Corrupt positives, one set of values per chunk.
 
-    Parameters are those of :func:`negserve_server.sampling.kernels.corrupt.corrupt`, but for
+    The stages, for one positive at a time:
 
-    :param chunk_size: uint64, positions that share a row
-    :param replaced: address, written, shape (chunks, k)
-    :param scratch: address of memory to write to, as much as :func:`chunks_scratch` says
+    1. allocate its negatives to cells; prepare these, with no value excluded
+    2. for the first positive of a chunk: draw the values, and write them
+    3. per cell: flag values that are the original or known
+    4. write log probabilities
 
-    and ``is_exact`` and ``is_saturated``, which are not there, since nothing is excluded.
+    Parameters are those of :func:`~negserve_server.sampling.kernels.corrupt.corrupt`, except that
+    ``replaced`` has shape (chunks, k), ``mask`` is never NULL, and :func:`chunks_scratch` gives the
+    size of ``scratch``. Nothing is excluded, so no positive is saturated.
     """
-    num_words = (k + _4) // _4 * _4
-    rows_at, hits_at, notes_at, plans_at, shares_at, table_at, end_at = chunks_scratch(
-        num_cells, k, is_distinct
-    )
-    words = scratch
-    ranks = scratch + rows_at
-    units = ranks + _4 * k
-    ids = units + _4 * k
-    hits = scratch + hits_at
-    notes = scratch + notes_at
-    plans = scratch + plans_at
-    shares = scratch + shares_at
-    table = scratch + table_at
-    table_mask = ((end_at - table_at) >> _4) - _ONE
-    for i in range((end_at - notes_at) // _8):
-        store_uint64(notes, i, _ZERO)
-    is_weighted = at.column(places, _ZERO, at.UNIT_STARTS) != NOWHERE
-    tag = _ZERO
-    row = -1
-
-    for i in range(positives.shape[0]):
-        head, relation, tail = positives[i, 0], positives[i, 1], positives[i, 2]
-        if not (0 <= head < num_ids[0] and 0 <= relation < num_ids[1] and 0 <= tail < num_ids[2]):
+    settings = load_settings(sampler)
+    batch = make_batch(positives, position, replaced, counts, mask, log_q)
+    cell_table, num_cells, k = settings.cell_table, settings.num_cells, settings.k
+    regions = chunks_scratch(scratch, num_cells, k, settings.is_distinct)
+    cell_state = regions.cell_state
+    clear(regions.lookups, regions.end)
+    row = U0
+    for i in range(batch.num_positives):
+        head, relation, tail = load_triple(batch, i)
+        if not is_inside(settings, head, relation, tail):
             return False
-        own_position = np.uint64(position) + np.uint64(i)
-        chunk = own_position // chunk_size
-        is_first = i == 0 or own_position % chunk_size == _ZERO
+        own_position = batch.position + i
+        chunk = own_position // settings.chunk_size
+        is_first = i == U0 or own_position % settings.chunk_size == U0
         if is_first:
-            row += 1
-            fill_words(words, np.int64(num_words // _4), chunk, seed)
-        word = np.uint64(load_uint32(words, _ZERO))
-        ends = cell_ends + ends_stride * np.uint64(relation)
-        divide(ends, num_cells, k, word, notes)
-        for cell in range(num_cells):
-            note = np.uint64(cell) * NOTE_SIZE
-            slot = at.column(places, cell, at.SLOT)
-            put(plans, cell, COUNT, load_uint64(notes, note + NOTE_COUNT))
-            put(plans, cell, LENGTH, _ZERO)
-            original = original_of(slot, head, relation, tail)
-            plan_candidates(places, plans, cell, original, relation)
-            num_units = unit_start(places, cell, get(plans, cell, NUM_RANKS))
-            put(plans, cell, NUM_LEGAL, num_units)
-
+            fill_words(regions.words, np.int64(_num_words(k) // U4), chunk, settings.seed)
+        word = np.uint64(load_uint32(regions.words, U0))
+        _prepare_positive(settings, batch, regions, i, word)
         if is_first:
-            # Without weights all cells have the same candidates, so that the first stands for all.
-            begin = _ZERO
-            for cell in range(num_cells if is_weighted else _ONE):
-                end = begin + get(plans, cell, COUNT) if is_weighted else k
-                num_legal = get(plans, cell, NUM_LEGAL)
-                if is_distinct:
-                    tag += _2_32
-                    draw_distinct(
-                        words, ranks, begin, end, num_legal, chunk, seed,
-                        table, table_mask, tag,
-                    )  # fmt: skip
-                elif end > begin:
-                    draw_below(words, ranks, begin, end, num_legal, chunk, seed)
-                if is_weighted:
-                    find_owners(places, cell, ranks, units, begin, end)
-                for j in range(begin, end):
-                    store_uint32(ids, j, load_uint32(ranks, j))
-                to_ids(places, plans, cell, ids, begin, end)
-                begin = end
-            write_ids(ids, k, replaced, width, row)
+            _draw_chunk(settings, regions, chunk, row)
+            write_ids(regions.ids, k, replaced, settings.width, row)
+            row += U1
 
-        own_mask = mask + np.uint64(i) * k
-        begin = _ZERO
         for slot in range(3):
             counts[slot, i] = np.uint32(0)
+        begin = U0
         for cell in range(num_cells):
-            count = get(plans, cell, COUNT)
-            end = begin + count
-            slot = at.column(places, cell, at.SLOT)
-            counts[slot, i] += np.uint32(count)
-            original_id = np.uint32(original_of(slot, head, relation, tail))
-            for j in range(begin, end):
-                store_uint8(own_mask, j, np.uint8(load_uint32(ids, j) != original_id))
-            if count > _ZERO and at.column(places, cell, at.TABLE_MASK) > _ZERO:
-                find_list(places, notes, cell, head, relation, tail)
-                note = np.uint64(cell) * NOTE_SIZE
-                put(plans, cell, START, load_uint64(notes, note + NOTE_START))
-                put(plans, cell, LENGTH, load_uint64(notes, note + NOTE_LENGTH))
-                flag_known(places, plans, cell, ranks, begin, end, hits, own_mask)
-            begin = end
+            count = state(cell_state, cell, COUNT)
+            counts[field(cell_table, cell, SLOT), i] += np.uint32(count)
+            _flag_cell(settings, batch, regions, i, cell, begin, begin + count)
+            begin += count
 
-        if log_q != NOWHERE:
-            settle_shares(ends, places, plans, num_cells, shares)
-            write_log_q(places, plans, num_cells, shares, ids, log_q + _4 * np.uint64(i) * k)
+        if log_q != NULL:
+            shares = cumulative_shares_of(settings, relation)
+            reallocate_shares(shares, cell_table, cell_state, num_cells, regions.shares)
+            own_log_q = log_q + U4 * i * k
+            write_log_q(cell_table, cell_state, num_cells, regions.shares, regions.ids, own_log_q)
     return True

@@ -1,206 +1,292 @@
-"""The sampling function for one negative per positive, of cells that give every id uniformly.
+"""The sampling function for one negative per positive, of cells that draw uniformly from all ids.
 
 The same function as :func:`~negserve_server.sampling.kernels.corrupt.corrupt`, for the case in
-which a negative costs most. Which cell it is of, and how long the list of known values is, nobody
-can guess: so the cell is computed, not branched on, and values are looked up in a set, not in
-lists. Each step is taken for a block of positives before the next one, so that the memory is asked
-for all lines of a step at once.
+which a negative costs most. Processors can't predict which cell gives it, nor how long the list of
+known values is: so the cell is computed without a branch, and values are looked up in a hash set
+instead of a list. Each stage is taken for a block of positives before the next one, so that the
+memory serves their loads at once.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
 from negserve_server.index.kernels import find_pair, pair_key, prefetch_pair
 from negserve_server.index.members import is_member, prefetch_member
 from negserve_server.jit.addresses import (
-    NOWHERE,
+    NULL,
+    load_int64,
     load_uint32,
     load_uint64,
     store_uint32,
     store_uint64,
 )
 from negserve_server.jit.compiled import compiled
-from negserve_server.sampling.kernels import places as at
-from negserve_server.sampling.kernels.corrupt import corrupt, corrupt_scratch
-from negserve_server.sampling.kernels.philox import fill_two_words, redraw
-from negserve_server.sampling.kernels.rows import write_ids
-from negserve_server.sampling.kernels.units import (
+from negserve_server.jit.constants import LOW_32, TWO_POW_32, U0, U1, U2, U3, U8, U32
+from negserve_server.sampling.kernels.arguments import (
+    Batch,
+    Settings,
+    clear,
+    cumulative_shares_of,
+    is_inside,
+    load_settings,
+    load_triple,
+    make_batch,
+)
+from negserve_server.sampling.kernels.cell_state import (
     ALL_IDS,
-    FIRST,
-    IS_EXTRA,
-    LENGTH,
-    NUM_COLUMNS,
+    FIRST_CANDIDATE,
+    IS_ORIGINAL_EXTRA,
+    LIST_LENGTH,
+    LIST_START,
     NUM_LEGAL,
     NUM_RANKS,
     ORIGINAL,
-    START,
-    put,
-    stand_in,
+    STATE_BYTES,
+    set_state,
 )
-
-_ZERO = np.uint64(0)
-_ONE = np.uint64(1)
-_2 = np.uint64(2)
-_8 = np.uint64(8)
-_32 = np.uint64(32)
-_LOW = np.uint64(2**32 - 1)
-_2_32 = np.uint64(2**32)
+from negserve_server.sampling.kernels.cell_table import (
+    NUM_IDS,
+    PAIR_TABLE,
+    PAIR_TABLE_MASK,
+    SLOT,
+    field,
+)
+from negserve_server.sampling.kernels.corrupt import corrupt, corrupt_scratch
+from negserve_server.sampling.kernels.ids import write_ids
+from negserve_server.sampling.kernels.philox import fill_two_words, redraw
+from negserve_server.sampling.kernels.units import stand_in
 
 #: Positives of a block.
 _BLOCK = np.uint64(64)
-#: Bytes of a block's uint64s, one per positive.
-_COLUMN = _8 * _BLOCK
+#: Bytes of a region with one uint64 per positive of a block.
+_REGION = U8 * _BLOCK
+
+
+class OneScratch(NamedTuple):
+    """Addresses of the scratch regions; all but the last have one row per positive of a block.
+
+    :ivar words: first two random words, uint32, shape (64, 2)
+    :ivar cells: cell that gives the negative, uint64
+    :ivar keys: key of the pair that stays, uint64
+    :ivar originals: id that is replaced, uint64
+    :ivar starts: where the list of known values begins, uint64
+    :ivar lengths: its length, uint64
+    :ivar num_legals: number of legal values, uint64
+    :ivar draws: uint64
+    :ivar ids: uint32
+    :ivar cell_state: see :mod:`.cell_state`, uint64, shape (cells, 8)
+    :ivar rest: scratch memory of ``corrupt``
+    :ivar end: where the last region ends
+    """
+
+    words: int
+    cells: int
+    keys: int
+    originals: int
+    starts: int
+    lengths: int
+    num_legals: int
+    draws: int
+    ids: int
+    cell_state: int
+    rest: int
+    end: int
 
 
 @compiled
-def one_scratch(num_cells: int) -> tuple[int, int, int]:
-    """Say where what is in the scratch memory, in bytes from its begin, and last where it ends.
+def one_scratch(begin: int, num_cells: int) -> OneScratch:
+    """Lay out the scratch memory from an address on; from 0 on, ``end`` is its size in bytes.
 
-    :param num_cells: uint64
-    :return: as uint64 each: place of the plans, before which are the columns of a block; place of
-        what ``corrupt`` needs; end
+    Both arguments are uint64.
     """
-    plans = np.uint64(9) * _COLUMN
-    rest = plans + np.uint64(8 * NUM_COLUMNS) * num_cells
-    return plans, rest, rest + corrupt_scratch(num_cells, _ONE, np.bool_(False))[-1]
+    cells = begin + _REGION
+    keys = cells + _REGION
+    originals = keys + _REGION
+    starts = originals + _REGION
+    lengths = starts + _REGION
+    num_legals = lengths + _REGION
+    draws = num_legals + _REGION
+    ids = draws + _REGION
+    cell_state = ids + _REGION
+    rest = cell_state + STATE_BYTES * num_cells
+    end = corrupt_scratch(rest, num_cells, U1, U0).end
+    return OneScratch(
+        begin,
+        cells,
+        keys,
+        originals,
+        starts,
+        lengths,
+        num_legals,
+        draws,
+        ids,
+        cell_state,
+        rest,
+        end,
+    )
+
+
+@nb.njit(inline="always")
+def _members_of(settings: Settings, cell: int) -> tuple[int, int]:
+    """Address and number of buckets of a cell's set of known values."""
+    row = U2 * cell
+    return load_uint64(settings.member_table, row), load_uint64(settings.member_table, row + U1)
+
+
+@nb.njit(inline="always")
+def _choose_cells(
+    settings: Settings,
+    batch: Batch,
+    scratch: OneScratch,
+    begin: int,
+    num_rows: int,
+    counts: NDArray[np.uint32],
+) -> bool:
+    """Choose the cells, write the counts, and prefetch lines of the hash table.
+
+    :return: False if an id is outside its id space
+    """
+    cell_table = settings.cell_table
+    for row in range(num_rows):
+        i = begin + row
+        head, relation, tail = load_triple(batch, i)
+        if not is_inside(settings, head, relation, tail):
+            return False
+        word = np.uint64(load_uint32(scratch.words, U2 * row))
+        # Cells before the chosen one end at 0 negatives, this one and all after it at 1.
+        shares = cumulative_shares_of(settings, relation)
+        cell = settings.num_cells
+        for other in range(settings.num_cells):
+            cell -= (load_uint64(shares, other) + word) >> U32
+        slot = field(cell_table, cell, SLOT)
+        for column in range(3):
+            counts[column, i] = np.uint32(np.uint64(column) == slot)
+        # By index: a condition may become a branch that can't be predicted.
+        first, second = np.uint64(slot == U0), U2 - np.uint64(slot == U2)
+        key = pair_key(
+            load_int64(batch.positives, U3 * i + first),
+            load_int64(batch.positives, U3 * i + second),
+        )
+        original = np.uint64(load_int64(batch.positives, U3 * i + slot))
+        store_uint64(scratch.originals, row, original)
+        store_uint64(scratch.cells, row, cell)
+        store_uint64(scratch.keys, row, key)
+        table, mask = field(cell_table, cell, PAIR_TABLE), field(cell_table, cell, PAIR_TABLE_MASK)
+        prefetch_pair(table, mask, key)
+    return True
+
+
+@nb.njit(inline="always")
+def _find_lists(settings: Settings, scratch: OneScratch, num_rows: int) -> None:
+    """Look up the lists of known values, and prefetch the set's lines of the originals."""
+    cell_table = settings.cell_table
+    for row in range(num_rows):
+        cell = load_uint64(scratch.cells, row)
+        table, mask = field(cell_table, cell, PAIR_TABLE), field(cell_table, cell, PAIR_TABLE_MASK)
+        start, length = find_pair(table, mask, load_uint64(scratch.keys, row))
+        store_uint64(scratch.starts, row, start)
+        store_uint64(scratch.lengths, row, length)
+        members, num_buckets = _members_of(settings, cell)
+        prefetch_member(members, num_buckets, start, load_uint64(scratch.originals, row))
+
+
+@nb.njit(inline="always")
+def _draw_block(
+    settings: Settings, scratch: OneScratch, first_position: int, num_rows: int
+) -> None:
+    """Draw, and prefetch the set's lines of the draws."""
+    for row in range(num_rows):
+        cell, start = load_uint64(scratch.cells, row), load_uint64(scratch.starts, row)
+        members, num_buckets = _members_of(settings, cell)
+        num_legal = field(settings.cell_table, cell, NUM_IDS) - load_uint64(scratch.lengths, row)
+        if not is_member(members, num_buckets, start, load_uint64(scratch.originals, row)):
+            num_legal -= U1
+        product = np.uint64(load_uint32(scratch.words, U2 * row + U1)) * num_legal
+        draw = product >> U32
+        # As in draw_below, for one draw.
+        low = product & LOW_32
+        if low < num_legal and low < (TWO_POW_32 - num_legal) % num_legal:
+            draw = redraw(U0, num_legal, first_position + row, settings.seed)
+        store_uint64(scratch.num_legals, row, num_legal)
+        store_uint64(scratch.draws, row, draw)
+        prefetch_member(members, num_buckets, start, draw)
+
+
+@nb.njit(inline="always")
+def _replace_excluded(settings: Settings, scratch: OneScratch, num_rows: int) -> None:
+    """Replace excluded draws by their stand-ins."""
+    cell_table, cell_state = settings.cell_table, scratch.cell_state
+    for row in range(num_rows):
+        cell, original = load_uint64(scratch.cells, row), load_uint64(scratch.originals, row)
+        start, length = load_uint64(scratch.starts, row), load_uint64(scratch.lengths, row)
+        draw = load_uint64(scratch.draws, row)
+        num_legal = load_uint64(scratch.num_legals, row)
+        num_ids = field(cell_table, cell, NUM_IDS)
+        is_extra = num_legal + length != num_ids
+        members, num_buckets = _members_of(settings, cell)
+        is_excluded = is_extra and draw == original
+        is_excluded = is_excluded or is_member(members, num_buckets, start, draw)
+        if is_excluded and num_legal > U0:
+            set_state(cell_state, cell, LIST_START, start)
+            set_state(cell_state, cell, LIST_LENGTH, length)
+            set_state(cell_state, cell, FIRST_CANDIDATE, ALL_IDS)
+            set_state(cell_state, cell, NUM_RANKS, num_ids)
+            set_state(cell_state, cell, ORIGINAL, original)
+            set_state(cell_state, cell, IS_ORIGINAL_EXTRA, np.uint64(is_extra))
+            set_state(cell_state, cell, NUM_LEGAL, num_legal)
+            draw = stand_in(cell_table, cell_state, cell, draw)
+        store_uint32(scratch.ids, row, np.uint32(draw))
 
 
 @compiled
 def corrupt_one(
     positives: NDArray[np.int64],
     position: int,
-    seed: int,
-    k: int,
-    cell_ends: int,
-    ends_stride: int,
-    places: int,
-    num_cells: int,
-    num_ids: tuple[int, int, int],
-    sets: int,
+    sampler: int,
     replaced: int,
-    width: int,
     counts: NDArray[np.uint32],
     is_saturated: NDArray[np.bool_],
     scratch: int,
 ) -> bool:
-    """Corrupt a batch, one negative per positive; what is known is excluded.
+    """Corrupt positives, one negative each; known values are excluded.
 
-    Parameters are those of ``corrupt``, but for
+    The stages, for one block of positives at a time:
 
-    :param k: 1
-    :param sets: address, uint64 of shape (cells, 2), where each cell's set of known values is, see
-        :mod:`negserve_server.index.members`
-    :param scratch: address of memory to write to, as much as :func:`one_scratch` says
+    1. choose the cells by the first random word; prefetch lines of the hash table
+    2. look up the lists of known values; prefetch the set's lines of the originals
+    3. draw; prefetch the set's lines of the draws
+    4. replace excluded draws
+    5. write the ids in the width of the output
+    6. draw the negatives of cells without legal values as ``corrupt`` does
 
-    and neither mask nor log probabilities are written.
+    Parameters are those of :func:`~negserve_server.sampling.kernels.corrupt.corrupt`, except that k
+    is 1, neither mask nor log probabilities are written, and :func:`one_scratch` gives the size of
+    ``scratch``.
     """
-    plans_at, rest_at, _ = one_scratch(num_cells)
-    words = scratch
-    cells = words + _COLUMN
-    keys = cells + _COLUMN
-    originals = keys + _COLUMN
-    starts = originals + _COLUMN
-    lengths = starts + _COLUMN
-    num_legals = lengths + _COLUMN
-    draws = num_legals + _COLUMN
-    ids = draws + _COLUMN
-    plans = scratch + plans_at
-    for i in range((rest_at - plans_at) // _8):
-        store_uint64(plans, i, _ZERO)
-
-    num_positives = np.uint64(positives.shape[0])
-    for block_begin in range(_ZERO, num_positives, _BLOCK):
-        num_rows = min(_BLOCK, num_positives - block_begin)
-        first_position = np.uint64(position) + block_begin
-        fill_two_words(words, np.int64(num_rows), first_position, seed)
-
-        # First, the cells, and ask for the pairs.
+    settings = load_settings(sampler)
+    batch = make_batch(positives, position, replaced, counts, NULL, NULL)
+    regions = one_scratch(scratch, settings.num_cells)
+    clear(regions.cell_state, regions.rest)
+    for begin in range(U0, batch.num_positives, _BLOCK):
+        num_rows = min(_BLOCK, batch.num_positives - begin)
+        first_position = batch.position + begin
+        fill_two_words(regions.words, np.int64(num_rows), first_position, settings.seed)
+        if not _choose_cells(settings, batch, regions, begin, num_rows, counts):
+            return False
+        _find_lists(settings, regions, num_rows)
+        _draw_block(settings, regions, first_position, num_rows)
+        _replace_excluded(settings, regions, num_rows)
+        write_ids(regions.ids, num_rows, replaced + begin * settings.width, settings.width, U0)
         for row in range(num_rows):
-            i = block_begin + row
-            head, relation, tail = positives[i, 0], positives[i, 1], positives[i, 2]
-            if not (
-                0 <= head < num_ids[0] and 0 <= relation < num_ids[1] and 0 <= tail < num_ids[2]
-            ):
-                return False
-            word = np.uint64(load_uint32(words, _2 * row))
-            # The cells before that of the negative end at 0, it and all after it at 1.
-            own_ends = cell_ends + ends_stride * np.uint64(relation)
-            cell = num_cells
-            for other in range(num_cells):
-                cell -= (load_uint64(own_ends, other) + word) >> _32
-            slot = at.column(places, cell, at.SLOT)
-            for column in range(3):
-                counts[column, i] = np.uint32(np.uint64(column) == slot)
-            # By index: a condition may become a jump, which nobody can guess.
-            store_uint64(originals, row, np.uint64(positives[i, slot]))
-            first, second = np.uint64(slot == _ZERO), _2 - np.uint64(slot == _2)
-            key = pair_key(positives[i, first], positives[i, second])
-            store_uint64(cells, row, cell)
-            store_uint64(keys, row, key)
-            table, mask = at.column(places, cell, at.TABLE), at.column(places, cell, at.TABLE_MASK)
-            prefetch_pair(table, mask, key)
-
-        # Second, the pairs, and ask whether the originals are known.
-        for row in range(num_rows):
-            cell = load_uint64(cells, row)
-            table, mask = at.column(places, cell, at.TABLE), at.column(places, cell, at.TABLE_MASK)
-            start, length = find_pair(table, mask, load_uint64(keys, row))
-            store_uint64(starts, row, start)
-            store_uint64(lengths, row, length)
-            members, num_buckets = load_uint64(sets, _2 * cell), load_uint64(sets, _2 * cell + _ONE)
-            prefetch_member(members, num_buckets, start, load_uint64(originals, row))
-
-        # Third, the draws, and ask whether they are known.
-        for row in range(num_rows):
-            cell, start = load_uint64(cells, row), load_uint64(starts, row)
-            members, num_buckets = load_uint64(sets, _2 * cell), load_uint64(sets, _2 * cell + _ONE)
-            num_legal = at.column(places, cell, at.NUM_IDS) - load_uint64(lengths, row)
-            if not is_member(members, num_buckets, start, load_uint64(originals, row)):
-                num_legal -= _ONE
-            product = np.uint64(load_uint32(words, _2 * row + _ONE)) * num_legal
-            draw = product >> _32
-            # As in draws.draw_below, for one.
-            low = product & _LOW
-            if low < num_legal and low < (_2_32 - num_legal) % num_legal:
-                draw = redraw(_ZERO, num_legal, first_position + row, seed)
-            store_uint64(num_legals, row, num_legal)
-            store_uint64(draws, row, draw)
-            prefetch_member(members, num_buckets, start, draw)
-
-        # Fourth, what stands in for excluded draws.
-        for row in range(num_rows):
-            cell, original = load_uint64(cells, row), load_uint64(originals, row)
-            start, length = load_uint64(starts, row), load_uint64(lengths, row)
-            draw = load_uint64(draws, row)
-            num_legal = load_uint64(num_legals, row)
-            num_cell_ids = at.column(places, cell, at.NUM_IDS)
-            is_extra = num_legal + length != num_cell_ids
-            members, num_buckets = load_uint64(sets, _2 * cell), load_uint64(sets, _2 * cell + _ONE)
-            is_excluded = is_extra and draw == original
-            is_excluded = is_excluded or is_member(members, num_buckets, start, draw)
-            if is_excluded and num_legal > _ZERO:
-                put(plans, cell, START, start)
-                put(plans, cell, LENGTH, length)
-                put(plans, cell, FIRST, ALL_IDS)
-                put(plans, cell, NUM_RANKS, num_cell_ids)
-                put(plans, cell, ORIGINAL, original)
-                put(plans, cell, IS_EXTRA, np.uint64(is_extra))
-                put(plans, cell, NUM_LEGAL, num_legal)
-                draw = stand_in(places, plans, cell, draw)
-            store_uint32(ids, row, np.uint32(draw))
-        write_ids(ids, num_rows, replaced + block_begin * width, width, _ZERO)
-
-        # Last, the cells without a legal value: what they were to give is given by another one.
-        for row in range(num_rows):
-            if load_uint64(num_legals, row) == _ZERO:
-                i = block_begin + row
-                # Plain True would be a type of its own, and so another compilation.
+            if load_uint64(regions.num_legals, row) == U0:
+                i = np.int64(begin + row)
                 corrupt(
-                    positives, np.int64(i), np.int64(i) + 1, position, seed, k,
-                    cell_ends, ends_stride, places, num_cells, num_ids,
-                    np.bool_(True), np.bool_(False),
-                    replaced, width, counts, is_saturated, NOWHERE, NOWHERE, scratch + rest_at,
+                    positives, i, i + 1, position, sampler, replaced, counts, is_saturated,
+                    NULL, NULL, regions.rest,
                 )  # fmt: skip
     return True

@@ -11,13 +11,8 @@ import numba as nb
 import numpy as np
 
 from negserve_server.jit.addresses import load_uint32, load_uint64, store_uint32, store_uint64
+from negserve_server.jit.constants import FIBONACCI, LOW_32, TWO_POW_32, U1, U32
 from negserve_server.sampling.kernels.philox import redraw
-
-_ONE = np.uint64(1)
-_32 = np.uint64(32)
-_2_32 = np.uint64(2**32)
-_LOW = np.uint64(0xFFFFFFFF)
-_HASH = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio: Fibonacci hashing
 
 
 @nb.njit(inline="always")
@@ -34,13 +29,13 @@ def draw_below(
     narrow = np.uint32(wide)
     is_doubtful = np.uint32(0)
     for j in range(begin, end):
-        product = np.uint64(load_uint32(words, j + _ONE)) * wide
+        product = np.uint64(load_uint32(words, j + U1)) * wide
         is_doubtful |= np.uint32(np.uint32(product) < narrow)
-        store_uint32(draws, j, np.uint32(product >> _32))
+        store_uint32(draws, j, np.uint32(product >> U32))
     if is_doubtful != np.uint32(0):
-        incomplete = np.uint32((_2_32 - wide) % wide)
+        incomplete = np.uint32((TWO_POW_32 - wide) % wide)
         for j in range(begin, end):
-            product = np.uint64(load_uint32(words, j + _ONE)) * wide
+            product = np.uint64(load_uint32(words, j + U1)) * wide
             if np.uint32(product) < incomplete:
                 store_uint32(draws, j, np.uint32(redraw(j, wide, position, seed)))
 
@@ -58,13 +53,13 @@ def table_size(num_draws: int) -> int:
 def _find(table: int, mask: int, tag: int, place: int) -> int:
     """Row of the table that holds a place, or would."""
     key = tag | place
-    at = ((key * _HASH) >> _32) & mask
+    at = ((key * FIBONACCI) >> U32) & mask
     while True:
         found = load_uint64(table, at + at)
         # What an earlier permutation left counts as empty.
-        if found == key or (found & ~_LOW) != tag:
+        if found == key or (found & ~LOW_32) != tag:
             return at
-        at = (at + _ONE) & mask
+        at = (at + U1) & mask
 
 
 @nb.njit
@@ -82,7 +77,7 @@ def draw_distinct(
 ) -> None:
     """Draw different numbers from 0 to ``limit`` - 1: the beginning of a random permutation.
 
-    Fisher and Yates' shuffle of 0, 1, ... of which only the moved places are kept.
+    Fisher and Yates' shuffle of 0, 1, ... of which only the moved cell_table are kept.
 
     :param table: address of uint64, shape (capacity, 2): place, and what lies there
     :param mask: capacity less one, see :func:`table_size`
@@ -91,19 +86,19 @@ def draw_distinct(
     for j in range(begin, end):
         here = j - begin
         left = np.uint64(limit) - here
-        product = np.uint64(load_uint32(words, j + _ONE)) * left
-        draw = product >> _32
-        if (product & _LOW) < left and (product & _LOW) < (_2_32 - left) % left:
+        product = np.uint64(load_uint32(words, j + U1)) * left
+        draw = product >> U32
+        if (product & LOW_32) < left and (product & LOW_32) < (TWO_POW_32 - left) % left:
             draw = redraw(j, left, position, seed)
         there = here + draw
         row = _find(table, mask, tag, here)
         value_here = here
         if load_uint64(table, row + row) == tag | here:
-            value_here = load_uint64(table, row + row + _ONE)
+            value_here = load_uint64(table, row + row + U1)
         row = _find(table, mask, tag, there)
         value_there = there
         if load_uint64(table, row + row) == tag | there:
-            value_there = load_uint64(table, row + row + _ONE)
+            value_there = load_uint64(table, row + row + U1)
         store_uint64(table, row + row, tag | there)
-        store_uint64(table, row + row + _ONE, value_here)
+        store_uint64(table, row + row + U1, value_here)
         store_uint32(draws, j, np.uint32(value_there))

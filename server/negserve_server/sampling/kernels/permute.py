@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from negserve_server.jit.addresses import load_uint32, store_uint32
 from negserve_server.jit.compiled import compiled
+from negserve_server.jit.constants import U4, U32
 
 #: Rounds, half of them per half: so many that few items come in any order equally often, too.
 NUM_ROUNDS = 16
-_32 = np.uint64(32)
 
 
 @nb.njit(inline="always")
@@ -29,7 +29,7 @@ def _mix(value: int) -> int:
 @nb.njit(inline="always")
 def _turn(half: int, other: int, key: int, size: int) -> int:
     """Move one half, below ``size``, by as much as the other one says: a round."""
-    step = (np.uint64(_mix(other ^ key)) * np.uint64(size)) >> _32
+    step = (np.uint64(_mix(other ^ key)) * np.uint64(size)) >> U32
     moved = np.uint32(half + np.uint32(step))
     return np.uint32(moved - size) if moved >= size else moved
 
@@ -53,7 +53,7 @@ def permute(
     """
     count = np.uint64(out.shape[0])
     lefts = np.uint64(scratch)
-    rights = lefts + np.uint64(4) * count
+    rights = lefts + U4 * count
     wide = np.uint64(num_right)
     for i in range(count):
         left = (start + i) // wide

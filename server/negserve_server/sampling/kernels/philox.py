@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 
 from negserve_server.jit.addresses import store_uint32
 from negserve_server.jit.compiled import compiled
+from negserve_server.jit.constants import U1, U2, U4, U32
 
 _MULTIPLY_0 = np.uint64(0xD2511F53)
 _MULTIPLY_1 = np.uint64(0xCD9E8D57)
 _WEYL_0 = np.uint32(0x9E3779B9)  # golden ratio
 _WEYL_1 = np.uint32(0xBB67AE85)  # sqrt(3) - 1
 _ROUNDS = 10
-_32 = np.uint64(32)
 
 #: Second counter word of the draws themselves, and of the redraw of a rejected one.
 PURPOSE_DRAW = np.uint32(0)
@@ -37,8 +37,8 @@ def philox4x32(
     for _ in range(_ROUNDS):
         product_0 = np.uint64(counter_0) * _MULTIPLY_0
         product_1 = np.uint64(counter_2) * _MULTIPLY_1
-        counter_0 = np.uint32(product_1 >> _32) ^ counter_1 ^ key_0
-        counter_2 = np.uint32(product_0 >> _32) ^ counter_3 ^ key_1
+        counter_0 = np.uint32(product_1 >> U32) ^ counter_1 ^ key_0
+        counter_2 = np.uint32(product_0 >> U32) ^ counter_3 ^ key_1
         counter_1 = np.uint32(product_1)
         counter_3 = np.uint32(product_0)
         key_0 = np.uint32(key_0 + _WEYL_0)
@@ -55,17 +55,17 @@ def fill_words(words: int, num_blocks: int, position: int, seed: int) -> None:
     Blocks are independent of each other, so the loop is compiled to SIMD.
     """
     position_low = np.uint32(position)
-    position_high = np.uint32(np.uint64(position) >> _32)
+    position_high = np.uint32(np.uint64(position) >> U32)
     key_0 = np.uint32(seed)
-    key_1 = np.uint32(np.uint64(seed) >> _32)
+    key_1 = np.uint32(np.uint64(seed) >> U32)
     for block in range(num_blocks):
         word_0, word_1, word_2, word_3 = philox4x32(
             np.uint32(block), PURPOSE_DRAW, position_low, position_high, key_0, key_1
         )
-        first = np.uint64(4) * np.uint64(block)
+        first = U4 * np.uint64(block)
         store_uint32(words, first, word_0)
-        store_uint32(words, first + np.uint64(1), word_1)
-        store_uint32(words, first + np.uint64(2), word_2)
+        store_uint32(words, first + U1, word_1)
+        store_uint32(words, first + U2, word_2)
         store_uint32(words, first + np.uint64(3), word_3)
 
 
@@ -76,14 +76,14 @@ def fill_two_words(words: int, num_positions: int, position: int, seed: int) -> 
     :param words: address of a uint32 array, two words a position
     """
     key_0 = np.uint32(seed)
-    key_1 = np.uint32(np.uint64(seed) >> _32)
+    key_1 = np.uint32(np.uint64(seed) >> U32)
     for i in range(num_positions):
         own = np.uint64(position) + np.uint64(i)
         word_0, word_1, _, _ = philox4x32(
-            np.uint32(0), PURPOSE_DRAW, np.uint32(own), np.uint32(own >> _32), key_0, key_1
+            np.uint32(0), PURPOSE_DRAW, np.uint32(own), np.uint32(own >> U32), key_0, key_1
         )
-        store_uint32(words, np.uint64(2) * np.uint64(i), word_0)
-        store_uint32(words, np.uint64(2) * np.uint64(i) + np.uint64(1), word_1)
+        store_uint32(words, U2 * np.uint64(i), word_0)
+        store_uint32(words, U2 * np.uint64(i) + U1, word_1)
 
 
 @nb.njit(inline="always")
@@ -93,13 +93,13 @@ def redraw(index: int, num_values: int, position: int, seed: int) -> int:
         np.uint32(index),
         PURPOSE_REDRAW,
         np.uint32(position),
-        np.uint32(np.uint64(position) >> _32),
+        np.uint32(np.uint64(position) >> U32),
         np.uint32(seed),
-        np.uint32(np.uint64(seed) >> _32),
+        np.uint32(np.uint64(seed) >> U32),
     )
     # The high word of the 96-bit product (word_0 * 2^32 + word_1) * num_values.
     wide = np.uint64(num_values)
-    return (np.uint64(word_0) * wide + ((np.uint64(word_1) * wide) >> _32)) >> _32
+    return (np.uint64(word_0) * wide + ((np.uint64(word_1) * wide) >> U32)) >> U32
 
 
 @compiled

@@ -1,4 +1,4 @@
-"""PyKEEN's graphs, and a server that takes graphs."""
+"""PyKEEN's graphs, and a server that accepts published graphs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.server_process import ServerProcess, server_process
 
 @pytest.fixture(scope="module", autouse=True)
 def _quick_collections() -> Iterator[None]:
-    """Leave what was imported out of collections: PyKEEN asks for one in every epoch."""
+    """Freeze imported objects, so that the garbage collection of each PyKEEN epoch is quick."""
     gc.freeze()
     yield
     gc.unfreeze()
@@ -40,6 +40,6 @@ def world_file() -> TriplesFactory:
 
 @pytest.fixture(scope="session")
 def publisher() -> Iterator[ServerProcess]:
-    """A server that has the embedded graph and takes others."""
+    """A server with the embedded graph that accepts published graphs."""
     with server_process("--dataset", "world", "--allow-publish") as running:
         yield running

@@ -1,4 +1,4 @@
-"""Trackers log what a sampler is given: a token is not part of it."""
+"""Trackers log a sampler's arguments, but not the token."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def options(target: str) -> dict[str, Any]:
 
 
 class Tracker(ResultTracker):
-    """Keeps what any tracker is told."""
+    """Records what a tracker is given."""
 
     def __init__(self) -> None:
         self.told: list[Any] = []

@@ -1,4 +1,4 @@
-"""What PyKEEN expects of a filterer, and exactness."""
+"""The filterer behaves as PyKEEN expects, and is exact."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_pykeen_finds_it_by_name():
     assert filterer_resolver.lookup("RemoteFilterer") is RemoteFilterer
 
 
-def test_all_that_is_known_is_filtered_and_nothing_else(filterer: RemoteFilterer, nations: Nations):
+def test_exactly_the_known_triples_are_filtered(filterer: RemoteFilterer, nations: Nations):
     triples = nations.training.mapped_triples
     assert not filterer(negative_batch=triples).any()
     assert filterer(negative_batch=triples + nations.training.num_entities).all()
@@ -103,7 +103,7 @@ def test_pykeens_own_samplers_use_it(nations: Nations, publisher: ServerProcess,
 
 
 def test_ids_that_no_triple_has(nations: Nations, publisher: ServerProcess):
-    """The dataset's id space may be larger than what the triples tell."""
+    """The dataset's id space may be larger than the ids in the triples."""
     from negserve import Client
 
     with Client(publisher.target) as client:

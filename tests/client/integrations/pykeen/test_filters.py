@@ -1,4 +1,4 @@
-"""Which splits PyKEEN's samplers filter by: said, warned of, and never without effect."""
+"""The splits that PyKEEN's samplers filter by: shown, warned of, never without effect."""
 
 from __future__ import annotations
 
@@ -32,7 +32,10 @@ def options(publisher: ServerProcess, world_file: TriplesFactory) -> dict[str, A
         ({"filter_splits": ("training",)}, "filtered=True"),
         ({"filter_splits": ALL_SPLITS}, "filtered=True"),
         ({"filtered": True, "filter_splits": ()}, "name splits"),
-        ({"filterer": "bloom", "filter_splits": ("training",)}, "BloomFilterer filters by what"),
+        (
+            {"filterer": "bloom", "filter_splits": ("training",)},
+            "BloomFilterer filters by the triples",
+        ),
         (
             {
                 "filtered": True,
@@ -50,7 +53,7 @@ def test_splits_that_nothing_filters_by_are_refused(
         RemoteBasicNegativeSampler(**options, **given)
 
 
-def test_splits_of_a_filterer_of_ones_own_count(options: dict[str, Any]):
+def test_splits_of_a_given_filterer_count(options: dict[str, Any]):
     filterer = RemoteFilterer(**options)
     with pytest.raises(InvalidRequestError, match="RemoteFilterer filters by"):
         RemoteBasicNegativeSampler(**options, filterer=filterer, filter_splits=ALL_SPLITS)
@@ -78,7 +81,7 @@ def test_leakage_is_warned_of_once_where_the_sampler_is_made(options: dict[str, 
 
 
 def test_inverse_triples_are_known(publisher: ServerProcess):
-    """Positives with PyKEEN's ids of inverse triples are not taken for those of another graph."""
+    """PyKEEN's ids of inverse triples cause no warning of unknown positives."""
     path = files("negserve_server.graph") / "world" / "train.txt"
     factory = TriplesFactory.from_path(str(path), create_inverse_triples=True)
     triples = factory._add_inverse_triples_if_necessary(factory.mapped_triples)

@@ -1,4 +1,4 @@
-"""What PyKEEN finds without an import: names, and a server's graph as labelled triples."""
+"""Entry points that PyKEEN finds without an import: samplers, and a server's labelled triples."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ print(filterer_resolver.lookup("remote").__name__)
 
 
 def test_pykeen_imports_it_by_itself(publisher: ServerProcess, tmp_path: Path):
-    """The entry points are those of pyproject.toml, as an installation has them."""
+    """The entry points are those of pyproject.toml, as in an installation."""
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     information = tmp_path / "negserve-0.dist-info"
     information.mkdir()

@@ -1,4 +1,4 @@
-"""What PyKEEN expects of a negative sampler, and what a server's adds."""
+"""The remote samplers behave as PyKEEN expects, and add the server's options."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ Make = Callable[..., Any]
 
 
 class Odd(Filterer):
-    """A filterer of somebody's own: knows triples with an odd head."""
+    """A user's own filterer: triples with an odd head are known."""
 
     def __init__(self, mapped_triples: torch.Tensor) -> None:
         super().__init__()
@@ -183,7 +183,7 @@ def test_sizes_are_inferred_and_one_negative_is_the_default(
     assert sampler.sample(nations.training.mapped_triples)[0].shape == (1592, 1, 3)
 
 
-def test_a_batch_without_filter_is_drawn_without(make: Make, nations: Nations):
+def test_an_unfiltered_batch_is_drawn_without_filter(make: Make, nations: Nations):
     triples = nations.training.mapped_triples
     filtered = make("remotepseudotyped", filtered=True)
     assert known_of(filtered.corrupt_batch(triples).reshape(-1, 3)) & known_of(triples)
@@ -194,7 +194,7 @@ def test_a_batch_without_filter_is_drawn_without(make: Make, nations: Nations):
 def test_it_draws_what_negserve_draws(
     publisher: ServerProcess, world_file: TriplesFactory, name: str
 ):
-    """The dataset that the server has is found, and its negatives are those of its samplers."""
+    """The server's dataset is found, and the negatives are those of its samplers."""
     triples = world_file.mapped_triples
     sampler = negative_sampler_resolver.make(
         f"remote{name}",
@@ -307,7 +307,7 @@ def test_a_wrong_keyword_names_the_class(make: Make, cls: type[NegativeSampler])
         make(cls, num_negatives=3)
 
 
-def test_a_corrupt_batch_of_ones_own_is_called(make: Make, nations: Nations):
+def test_an_overridden_corrupt_batch_is_called(make: Make, nations: Nations):
     class Mine(RemoteBasicNegativeSampler):
         def corrupt_batch(self, positive_batch: torch.Tensor) -> torch.Tensor:
             negatives = super().corrupt_batch(positive_batch)
@@ -323,7 +323,7 @@ def test_a_corrupt_batch_of_ones_own_is_called(make: Make, nations: Nations):
     assert (negatives[..., 2] == 3).all()
     known = known_of(nations.training.mapped_triples)
     assert mask.tolist() == [[tuple(it) not in known for it in row] for row in negatives.tolist()]
-    with pytest.raises(InvalidRequestError, match="corrupt_batch of its own"):
+    with pytest.raises(InvalidRequestError, match="overrides corrupt_batch"):
         make(Mine).sample(positives, position=0)
 
 
@@ -337,7 +337,7 @@ def test_grouped_negatives_of_pykeens_next_release(
     make: Make, nations: Nations, filters: dict[str, Any], inverse: bool,
     scheme: tuple[str, ...], k: int, shares: dict[str, int],
 ):  # fmt: skip
-    """Values by slot, each positive with as many, and with a filter never a known one."""
+    """New values by slot, equally many for each positive, and no known ones with a filter."""
     factory = nations.training
     if inverse:
         factory = factory.clone_and_exchange_triples(
@@ -371,7 +371,7 @@ def test_grouped_negatives_of_pykeens_next_release(
 
 @pytest.mark.parametrize("kind", ["basic", "bernoulli", "pseudotyped"])
 def test_inverse_triples(publisher: ServerProcess, world_file: TriplesFactory, kind: str):
-    """They are drawn of the graph without them, as the same samplers would of all of them."""
+    """Inverse triples get the negatives of the graph without them, mapped back."""
     factory = world_file.clone_and_exchange_triples(
         world_file.mapped_triples, create_inverse_triples=True
     )
@@ -429,7 +429,9 @@ def test_another_graph_is_refused(make: Make, nations: Nations, world_file: Trip
     assert more.sample(world_file.mapped_triples[:5])[0].shape == (5, NUM_NEGS, 3)
 
 
-def test_a_server_that_takes_none_says_so(server: ServerProcess, make: Make, nations: Nations):
+def test_a_server_that_accepts_no_graphs_says_so(
+    server: ServerProcess, make: Make, nations: Nations
+):
     sampler = make("remotebasic", target=server.target)
     with pytest.raises(UnknownDatasetError, match="--allow-publish") as caught:
         sampler.sample(nations.training.mapped_triples[:5])

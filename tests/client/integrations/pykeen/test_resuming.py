@@ -1,4 +1,4 @@
-"""Trainings of PyKEEN that are interrupted and go on, and those that come after another."""
+"""PyKEEN trainings that are interrupted and resumed, and trainings that follow each other."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SAMPLERS = ("remotebasic", "remotebernoulli", "remotepseudotyped", "remotedegree
 
 
 class Training:
-    """A training as its program makes it, anew after each interruption."""
+    """A training as its program makes it, created again after each interruption."""
 
     def __init__(self, nations: Nations, random_seed: int, sampler: Any, **options: Any) -> None:
         self.factory = nations.training
@@ -41,7 +41,7 @@ class Training:
         )
 
     def train(self, num_epochs: int, **options: Any) -> dict[str, torch.Tensor]:
-        """Train to the end of an epoch, and give the weights."""
+        """Train to the end of an epoch, and return the weights."""
         self.loop.train(
             self.factory, num_epochs=num_epochs, batch_size=400, use_tqdm=False, **options
         )
@@ -60,7 +60,7 @@ CASES += [
 
 
 @pytest.mark.parametrize(("sampler", "options", "num_workers"), CASES, ids=str)
-def test_half_and_half_is_a_whole(
+def test_two_halves_of_a_training_equal_the_whole(
     nations: Nations, publisher: ServerProcess, tmp_path: Path,
     sampler: str, options: dict[str, Any], num_workers: int,
 ):  # fmt: skip
@@ -81,7 +81,7 @@ def test_half_and_half_is_a_whole(
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
-def test_a_second_training_draws_on(
+def test_a_second_training_draws_other_negatives(
     nations: Nations, publisher: ServerProcess, monkeypatch: pytest.MonkeyPatch, num_workers: int
 ):
     drawn: list[torch.Tensor] = []
@@ -108,7 +108,7 @@ def test_a_second_training_draws_on(
     assert share < 0.02, share
 
 
-def test_trials_and_replicates_of_one_seed_draw_apart(
+def test_trials_and_replicates_of_one_seed_draw_at_different_positions(
     publisher: ServerProcess, monkeypatch: pytest.MonkeyPatch
 ):
     taken: list[tuple[int, int]] = []

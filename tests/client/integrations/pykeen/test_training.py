@@ -1,4 +1,4 @@
-"""PyKEEN's pipeline, HPO and DataLoader workers with negatives of a server."""
+"""PyKEEN's pipeline, HPO and DataLoader workers with negatives from a server."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_hpo_tunes_what_a_sampler_takes(publisher: ServerProcess):
 
 
 def test_the_mrr_is_that_of_pykeens_own_sampler(publisher: ServerProcess):
-    """Trained models are as good, within what seeds make of them."""
+    """Trained models are as good as with PyKEEN's sampler, up to the variance of seeds."""
 
     def scores(sampler: str, target: str | None = None) -> list[float]:
         return [

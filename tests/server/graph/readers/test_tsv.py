@@ -1,4 +1,4 @@
-"""Files of tab-separated labels: what is read from them, and how a bad line is told."""
+"""Files of tab-separated labels: what is read, and how a malformed line is reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,0 @@
-"""Messages for people: printable text, mistyped names, missing libraries, exit on Ctrl-C.
-
-Both halves use it. Standard library only, plus click in ``command``; imports nothing else of ours.
-"""

@@ -1,0 +1,103 @@
+"""The frozen, validated configuration of one server process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from negserve_server.config.limits import Limits
+from negserve_server.config.option import check_bounds, option
+
+#: The name of the embedded graph, given in place of a path.
+WORLD = "world"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerConfig:
+    """Configuration of one server process.
+
+    The help of an option says what the field means.
+
+    :ivar datasets: path of each dataset by name; None for the embedded graph
+    :ivar limits: how much callers may ask for
+    """
+
+    datasets: Mapping[str, Path | None] = option(
+        "NAME=PATH",
+        default_factory=lambda: {WORLD: None},
+        default_text=WORLD,
+        name="dataset",
+        is_repeatable=True,
+        help="A graph to serve: a file of `head<TAB>relation<TAB>tail` lines, or a folder with "
+        "`train.txt`, `valid.txt` and `test.txt` (`.txt` or `.tsv`, plain or `.gz`) and optionally "
+        "`type_constraints.tsv`. Repeatable. `world` without a path is the embedded graph.",
+        see="type-constraints",
+    )
+    listen: tuple[str, ...] = option(
+        "ADDR",
+        ("127.0.0.1:7733",),
+        is_repeatable=True,
+        help="`HOST:PORT` (port 0 takes a free one) or `unix:PATH`. Repeatable.",
+    )
+    threads: int = option(
+        "N",
+        default_factory=lambda: os.cpu_count() or 1,
+        default_text="number of cores",
+        least=1,
+        help="Threads that draw negatives.",
+    )
+    limits: Limits = field(default_factory=Limits)
+    drain_seconds: float = option(
+        "SECONDS", 10.0, least=0, help="How long current answers may take after SIGTERM."
+    )
+    allow_publish: bool = option(
+        "FLAG",
+        False,
+        help="Let clients publish graphs that they hold. Without `--token-file` whoever reaches "
+        "the port can.",
+        see="published-graphs",
+    )
+    publish_dir: Path | None = option(
+        "DIR",
+        help="Folder in which published graphs are kept, and from which they are served after a "
+        "restart. Without it they are lost when the server ends.",
+        see="published-graphs",
+    )
+    token_file: Path | None = option(
+        "FILE",
+        help="Answer only calls with one of the tokens in this file, one a line. Its changes take "
+        "effect without a restart. Health checks need no token.",
+        see="tokens-and-tls",
+    )
+    tls_cert: Path | None = option(
+        "FILE", help="Use TLS at the TCP addresses, with this certificate and its chain (PEM)."
+    )
+    tls_key: Path | None = option("FILE", help="Its private key (PEM, not encrypted).")
+    tls_client_ca: Path | None = option(
+        "FILE",
+        help="Answer only clients with a certificate that one of these authorities signed (PEM).",
+    )
+    log_level: str = option(
+        "LEVEL|FILE",
+        "info",
+        help="Lowest severity to log, to standard error: `debug`, `info`, `warning`, `error`; or "
+        "the path of a file with one of these words, which SIGHUP reads again.",
+        see="reload",
+    )
+
+    def __post_init__(self) -> None:
+        check_bounds(self)
+        if not self.datasets:
+            raise ValueError("no dataset; give at least one")
+        if not self.listen:
+            raise ValueError("no address to listen on; give at least one")
+        if (self.tls_cert is None) != (self.tls_key is None):
+            given, missing = ("cert", "key") if self.tls_key is None else ("key", "cert")
+            raise ValueError(f"--tls-{given} without --tls-{missing}; TLS needs both, or neither")
+        if self.tls_client_ca is not None and self.tls_cert is None:
+            raise ValueError(
+                "--tls-client-ca without --tls-cert and --tls-key; clients present certificates "
+                "only to a server with TLS"
+            )

@@ -1,0 +1,195 @@
+"""Plants realistic bugs, one at a time, into a copy of this tree: a named test must catch each.
+
+``python -m tests.mutations [NAME ...]``; without names, all of them. It fails if the text that a
+bug replaces is not there exactly once, if the named test passes with the bug, or fails without it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[1]
+_SECONDS = 300
+#: Exit statuses of pytest.
+_PASSED, _FAILED = 0, 1
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """A bug.
+
+    :ivar old: text of the file, there once
+    :ivar new: what a mistaken author would write instead
+    :ivar test: node id of the test that catches it
+    """
+
+    name: str
+    file: str
+    old: str
+    new: str
+    test: str
+
+
+MUTATIONS = (
+    Mutation(
+        "original drawn",
+        "server/negserve_server/sampling/kernels/units.py",
+        "put(plans, cell, IS_EXTRA, _ONE)",
+        "put(plans, cell, IS_EXTRA, _ZERO)",
+        "tests/contract/test_distribution.py"
+        "::test_an_original_that_is_not_known_is_never_drawn[in-process-False]",
+    ),
+    Mutation(
+        "wrong split filtered",
+        "server/negserve_server/graph/triples_factory.py",
+        "chosen = tuple(name for name in SPLITS if name in splits)",
+        "chosen = SPLITS[: len(splits)]",
+        "tests/server/graph/test_triples_factory.py::test_filter_covers_exactly_the_chosen_splits",
+    ),
+    Mutation(
+        "shift off by one",
+        "server/negserve_server/sampling/kernels/units.py",
+        "if unit_start(places, cell, rank) - before <= index:",
+        "if unit_start(places, cell, rank) - before < index:",
+        "tests/server/sampling/test_against_reference.py"
+        "::test_saturated_slots_fall_to_another_and_then_to_any_id[exact-pseudotyped]",
+    ),
+    Mutation(
+        "counter reused between ranks",
+        "server/negserve_server/graph/epoch.py",
+        "self._first + begin + part.start",
+        "self._first + index * config.batch_size + part.start",
+        "tests/server/graph/test_epoch.py::test_world_is_the_same_for_every_cut[basic]",
+    ),
+    Mutation(
+        "batch dropped on reconnect",
+        "client/negserve/_protocol/epoch_progress.py",
+        "self._start = batch.next_start",
+        "self._start = plan.batch(min(self._num_taken, len(plan) - 1))[2]",
+        "tests/client/sync/test_epoch_stream.py"
+        "::test_streams_that_break_are_opened_again_where_they_were",
+    ),
+    Mutation(
+        "mask inverted",
+        "client/negserve/_protocol/sampler_answers.py",
+        "mask[of] = flags.view(np.bool_).reshape(n, k)",
+        "mask[of] = ~flags.view(np.bool_).reshape(n, k)",
+        "tests/contract/test_saturation.py"
+        "::test_saturated_positives_are_masked_and_counted[remote]",
+    ),
+    Mutation(
+        "int32 overflow",
+        "client/negserve/types/triples.py",
+        "np.ascontiguousarray(triples, dtype=np.int64)",
+        "np.ascontiguousarray(triples, dtype=np.int32).astype(np.int64)",
+        "tests/server/index/test_filter_index.py"
+        "::test_largest_ids_of_the_largest_id_space_are_found",
+    ),
+    Mutation(
+        "cache without bound",
+        "server/negserve_server/tables.py",
+        "self._take(table.nbytes)",
+        "self._settle()",
+        "tests/server/test_tables.py::test_the_least_recently_used_give_way_first",
+    ),
+    Mutation(
+        "stale table after eviction",
+        "server/negserve_server/tables.py",
+        "self._graph = _Graph()",
+        'self._graph = "graph"',
+        "tests/server/test_tables.py::test_graphs_share_the_bytes_but_not_the_tables",
+    ),
+    Mutation(
+        "swallowed error",
+        "client/negserve/_calls/epochs.py",
+        "raise item",
+        "return None, True",
+        "tests/client/sync/test_epoch_stream.py::test_a_fault_of_the_server_is_told_at_once",
+    ),
+)
+
+
+class Copy:
+    """A copy of what git knows in this tree, with the kernels that are compiled already."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        listed = subprocess.run(
+            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+            cwd=REPOSITORY, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        files = [REPOSITORY / name for name in listed.stdout.split("\0") if name]
+        files += (REPOSITORY / "server").rglob("__pycache__/*.nb[ci]")
+        for file in files:
+            if file.is_file():
+                copy = folder / file.relative_to(REPOSITORY)
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(file, copy)
+
+    def test(self, *tests: str) -> tuple[int, str]:
+        """Run tests; give the exit status, and what pytest said."""
+        paths = [str(self._folder / name) for name in ("client", "server")]
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests],
+            cwd=self._folder, capture_output=True, text=True, timeout=_SECONDS,
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(paths),
+                "NEGSERVE_DATA": os.environ.get("NEGSERVE_DATA", str(self._folder / "data")),
+            },
+        )  # fmt: skip
+        return done.returncode, done.stdout + done.stderr
+
+    def complaint(self, mutation: Mutation) -> str | None:
+        """Plant a bug and take it out again; give what is wrong with that, if anything."""
+        path = self._folder / mutation.file
+        if not path.exists():
+            return f"there is no {mutation.file}"
+        text = path.read_text("utf-8")
+        if text.count(mutation.old) != 1:
+            return f"{mutation.file} has {text.count(mutation.old)} times: {mutation.old}"
+        path.write_text(text.replace(mutation.old, mutation.new), "utf-8")
+        try:
+            status, said = self.test(mutation.test)
+        except subprocess.TimeoutExpired:
+            return f"{mutation.test} does not end within {_SECONDS} s"
+        finally:
+            path.write_text(text, "utf-8")
+        if status == _PASSED:
+            return f"not caught by {mutation.test}"
+        if status != _FAILED:
+            return f"{mutation.test} can't run\n{said}"
+        return None
+
+
+def main() -> int:
+    """Plant each bug, print what became of it, and give the exit status."""
+    wanted = sys.argv[1:] or [mutation.name for mutation in MUTATIONS]
+    chosen = [mutation for mutation in MUTATIONS if mutation.name in wanted]
+    if len(chosen) != len(wanted):
+        known = ", ".join(mutation.name for mutation in MUTATIONS)
+        sys.exit(f"no such mutation among {wanted}; there are {known}")
+    num_bad = 0
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Copy(Path(folder))
+        status, said = copy.test(*{mutation.test: None for mutation in chosen})
+        if status != _PASSED:
+            sys.exit(f"the tests fail without any bug\n{said}")
+        for mutation in chosen:
+            begin = time.monotonic()
+            complaint = copy.complaint(mutation)
+            num_bad += complaint is not None
+            seconds = time.monotonic() - begin
+            print(f"{mutation.name}: {complaint or 'caught'}, {seconds:.0f} s", flush=True)
+    return int(num_bad > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
