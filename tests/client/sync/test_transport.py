@@ -184,7 +184,7 @@ def test_errors_are_typed_by_who_must_act(client: Client):
     factory = client.triples_factory("world")
     with pytest.raises(LimitExceededError, match="65536"):
         factory.open_sampler(num_negs_per_pos=2**17)
-    with pytest.raises(InvalidRequestError, match="kind 'word2vec'"):
+    with pytest.raises(InvalidRequestError, match="kind='word2vec'"):
         factory.open_sampler(kind="word2vec")
     factory._dataset = replace(factory._dataset, fingerprint="00" * 32)
     for call in (
