@@ -492,7 +492,7 @@ def test_errors_are_those_of_the_other_client(server: ServerProcess):
             found = await client.triples_factory("world")
             with pytest.raises(LimitExceededError, match="65536"):
                 await found.open_sampler(num_negs_per_pos=2**17)
-            with pytest.raises(InvalidRequestError, match="kind 'word2vec'"):
+            with pytest.raises(InvalidRequestError, match="kind='word2vec'"):
                 await found.open_sampler(kind="word2vec")
             with pytest.raises(InvalidRequestError, match="batch_size"):
                 await anext(aiter(found.epochs(SAMPLER, EpochConfig(batch_size=0))))
