@@ -25,16 +25,16 @@ from benchmarks.graphs import fb15k_237
 from benchmarks.measuring import Row, Step, show, write
 from benchmarks.remote import SERVE, running
 from negserve import Client, EpochConfig, RemoteTriplesFactory, SamplerConfig
-from negserve._protocol.sample_exchange import SampleExchange
-from negserve._sync.blocking import run
+from negserve._protocol.pipelines import SamplePipeline
+from negserve._sync.interrupts import run_sync
 from negserve.v1 import sampler_pb2 as pb
 
 #: k and batch size.
 SIZES = ((64, 1024), (64, 128), (1, 1024))
 _CHECKS = (
-    "negserve._protocol.batch_reader.BatchReader._check_counts",
-    "negserve._protocol.batch_reader.BatchReader._check_values",
-    "negserve._protocol.batch_reader.BatchReader._check_originals",
+    "negserve._protocol.sampler_answers.BatchReader._check_counts",
+    "negserve._protocol.sampler_answers.BatchReader._check_values",
+    "negserve._protocol.sampler_answers.BatchReader._check_originals",
     "negserve._protocol.epoch_progress.EpochProgress._check_positives",
 )
 _SECONDS = 30.0
@@ -103,28 +103,29 @@ class Measured:
 
         async def read() -> list[Any]:
             request = requests[0] if rpc == "SampleEpoch" else None
-            with self._dataset._connection.open(rpc, request) as call:
+            with self._dataset._transport.open(rpc, request) as call:
                 if request is None:
                     call.send_all(requests)
                 return [await call.next(_SECONDS) for _ in range(count)]
 
-        return run(read)
+        return run_sync(read)
 
     def decode_sample(self) -> Step:
         """Decode one answer of ``Sample`` repeatedly."""
-        exchange = self._exchange()
-        (request,) = exchange.due()
-        _, answer = self._answers("Sample", [self._remote._stream._configuration, request], 2)
+        (request,) = self._pipeline().start()
+        _, answer = self._answers(
+            "Sample", [self._remote._opened.value.stream._configuration, request], 2
+        )
 
         def step() -> int:
-            exchange = self._exchange()
-            exchange.take(answer)
-            return exchange.result().replaced.size
+            pipeline = self._pipeline()
+            pipeline.take(answer)
+            return int(pipeline.batches[0].replaced.size)
 
         return step
 
-    def _exchange(self) -> SampleExchange:
-        return SampleExchange(self._dataset._dataset, self._sampler, self._positives, 0)
+    def _pipeline(self) -> SamplePipeline:
+        return self._remote._opened.value.stream.pipeline(self._positives, 0)
 
     def decode_epoch(self) -> Step:
         """Decode the first message of an epoch repeatedly."""

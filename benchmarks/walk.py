@@ -157,8 +157,7 @@ def rooms(found: set[Arrow]) -> set[Arrow]:
     """Find the imports between rooms."""
 
     def room(module: str) -> str:
-        package = module.rpartition(".")[0]
-        return module if package == "negserve" else package
+        return ".".join(module.split(".")[:2])
 
     return {(room(above), room(below)) for above, below in found if room(above) != room(below)}
 

@@ -62,7 +62,7 @@ MUTATIONS = (
     ),
     Mutation(
         "mask inverted",
-        "client/negserve/_protocol/batch_reader.py",
+        "client/negserve/_protocol/sampler_answers.py",
         "mask[of] = flags.view(np.bool_).reshape(n, k)",
         "mask[of] = ~flags.view(np.bool_).reshape(n, k)",
         "tests/contract/test_saturation.py"
@@ -92,7 +92,7 @@ MUTATIONS = (
     ),
     Mutation(
         "swallowed error",
-        "client/negserve/_calls/epoch_reader.py",
+        "client/negserve/_calls/epochs.py",
         "raise item",
         "item = None, True",
         "tests/client/sync/test_epoch_stream.py::test_a_fault_of_the_server_is_told_at_once",

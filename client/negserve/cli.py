@@ -21,7 +21,7 @@ with needing_or_exit("the command negserve", "negserve[cli]"):
     from click.core import ParameterSource
     from numpy.typing import NDArray
 
-    from negserve._calls.base_client import DEFAULT_TARGET
+    from negserve._calls.client import DEFAULT_TARGET
     from negserve._protocol.messages import FILTER_MODES, SLOTS, SPLITS
     from negserve._sync.client import Client
     from negserve._sync.triples_factory import RemoteTriplesFactory

@@ -24,7 +24,7 @@ from negserve import (
     SamplerConfig,
     UnknownDatasetError,
 )
-from negserve._calls.epoch_cursor import chained_digest
+from negserve._calls.epochs import chained_digest
 from negserve.types.dataset import Dataset
 from negserve_server.graph.epoch import Epoch
 from tests.contract.cases import CASES
@@ -370,7 +370,7 @@ def test_another_dataset_is_refused(
     reason: str,
 ):
     factory = remote(remote_world)
-    stream = EpochStream(factory._connection, change(factory._dataset), SAMPLER, EpochConfig())
+    stream = EpochStream(factory._transport, change(factory._dataset), SAMPLER, EpochConfig())
     with pytest.raises(error) as caught:
         list(stream)
     assert caught.value.reason == reason

@@ -225,7 +225,7 @@ def test_streams_that_the_server_ends_for_their_age(servers: Servers):
         Client(proxy.target, timeout=10, patience=PATIENCE) as client,
     ):
         calls = 0
-        open_call = client._connection.open
+        open_call = client._transport.open
 
         def counting(*arguments):  # type: ignore[no-untyped-def]
             nonlocal calls
@@ -233,7 +233,7 @@ def test_streams_that_the_server_ends_for_their_age(servers: Servers):
             return open_call(*arguments)
 
         stream = open_stream(client)
-        client._connection.open = counting  # type: ignore[method-assign]
+        client._transport.open = counting  # type: ignore[method-assign]
         assert_undisturbed(list(stream))
         assert calls > 20
         assert proxy.num_connections == 1  # no error, so no new connection

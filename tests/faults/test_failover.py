@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from negserve import Client, ClosedError, OverloadedError, RemoteTriplesFactory, StalledError
+from negserve._transport.transport import RetryBudget
 from tests.faults.conftest import NUM_TRIPLES as NUM_POSITIVES
 from tests.faults.conftest import Servers, expected_digest, open_stream, pieces_of
 from tests.support.epochs import union_digest
@@ -132,7 +133,7 @@ def test_a_place_is_waited_for_until_patience_ends(servers: Servers):
 def test_closing_during_a_pause_ends_it_at_once(
     steady: ServerProcess, closes: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("negserve._transport.budget.Budget.pause_after", lambda self, error: 30.0)
+    monkeypatch.setattr(RetryBudget, "pause_after", lambda self, error: 30.0)
     before = set(threading.enumerate())
     with tcp_proxy(steady.target) as proxy:
         client = Client(proxy.target, timeout=10, patience=300)
@@ -143,7 +144,7 @@ def test_closing_during_a_pause_ends_it_at_once(
         next(batches)
         assert proxy.struck.wait(10)
         proxy.close()
-        pauses = client._connection._pauses
+        pauses = client._transport._state.value.pauses
         deadline = time.monotonic() + 10
         while not pauses._waiters:  # type: ignore[attr-defined]
             assert time.monotonic() < deadline

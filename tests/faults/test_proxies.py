@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from negserve import Client, EpochConfig, NegserveError, PublishProgress, aio
-from negserve._transport.replicas import Replicas
+from negserve._transport.targets import Replicas
 from tests.faults.conftest import BATCH_SIZE, SAMPLER, Servers
 from tests.support.graphs import load
 from tests.support.proxies import NAMES, Proxy, http_proxy

@@ -16,8 +16,8 @@ from google.protobuf.message_factory import GetMessageClass
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-from negserve._protocol.batch_reader import BatchReader, Columns
 from negserve._protocol.messages import SLOTS, decode_ids
+from negserve._protocol.sampler_answers import BatchReader, Columns
 from negserve.types.config import SamplerConfig
 from negserve.types.corrupted_batch import CorruptedBatch
 from negserve.types.dataset import Dataset, Limits

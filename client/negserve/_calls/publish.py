@@ -1,4 +1,4 @@
-"""Publishing a graph: what is said, and over which connections."""
+"""Publishing a graph: its messages, and its upload to all replicas."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Literal, TypeVar
 
-from negserve._calls.described_dataset import DescribedDataset, check_dataset, check_limits
+from negserve._calls.dataset import RemoteDataset
 from negserve._graph.mapped_graph import MappedGraph
 from negserve._graph.type_pairs import TypePairs
 from negserve._protocol import messages
-from negserve._protocol.answers import check_equal, check_member, check_range, invalid
-from negserve._sync import interrupts
-from negserve._transport.budget import Budget
-from negserve._transport.transport import Transport
+from negserve._protocol.descriptions import check_dataset, check_limits
+from negserve._protocol.messages import check_equal, check_member, check_range, invalid
+from negserve._transport.statuses import ended
+from negserve._transport.transport import RetryBudget, Transport
 from negserve.errors import (
     FingerprintMismatchError,
     InvalidAnswerError,
@@ -28,19 +28,19 @@ from negserve.errors import (
 from negserve.types.warning_categories import SwappedColumnsWarning, warn
 from negserve.v1 import sampler_pb2 as pb
 
-_Published = TypeVar("_Published", bound=DescribedDataset)
+_Published = TypeVar("_Published", bound=RemoteDataset[Any, Any])
 
 _Kind = pb.GetVocabularyResponse
 
 logger = logging.getLogger(__name__)
 
-#: A chunk is half a megabyte or so: even over a slow network it is there before patience ends.
+#: A chunk is about half a megabyte: a slow network carries it before patience ends.
 _TRIPLES_PER_CHUNK = 2**16
-#: Messages that are sent ahead of the answers: some 12 MB, fewer than a server may refuse.
+#: Messages sent ahead of their answers: about 12 MB, within the limits of servers.
 _CHUNKS_AHEAD = 16
 _LABEL_BYTES_PER_MESSAGE = 2**18
-#: Uploads that are begun, each after a stream that broke amid the one before; then it is no
-#: accident any more. Streams that break while others upload, or the server builds, lose nothing.
+#: Uploads, each after the one before was cut off, before patience is no longer renewed. A stream
+#: that is cut off while another client uploads, or while the server builds, does not count.
 _MOST_UPLOADS = 5
 
 Stage = Literal["waiting", "uploading", "building"]
@@ -53,7 +53,7 @@ _STAGES: dict[int, Stage] = {
 
 @dataclass(frozen=True, slots=True)
 class PublishProgress:
-    """How far a publication is.
+    """Progress of a publication.
 
     :ivar stage: ``waiting`` for another client that uploads the same graph, ``uploading``, or
         ``building`` on the server
@@ -67,9 +67,9 @@ class PublishProgress:
 
 
 class PublishDialogue:
-    """What a client says on ``Publish`` streams, as many as it takes. Does no I/O.
+    """The client's messages on ``Publish`` streams, as many as it takes. Does no I/O.
 
-    :ivar is_published: whether the server said that the graph is there
+    :ivar is_published: whether the server has confirmed that it has the graph
     """
 
     def __init__(self, name: str, graph: MappedGraph) -> None:
@@ -83,11 +83,11 @@ class PublishDialogue:
 
     @property
     def is_getting_on(self) -> bool:
-        """Tell whether an answer begins patience anew."""
+        """Tell whether an answer renews patience."""
         return self._num_uploads <= _MOST_UPLOADS
 
     def announcement(self) -> pb.PublishRequest:
-        """Give the first message of a stream."""
+        """Encode the first message of a stream."""
         self._is_asked = False
         types, labels = self._graph.type_constraints, self._graph.labels
         return pb.PublishRequest(
@@ -114,9 +114,9 @@ class PublishDialogue:
     def hear(
         self, response: pb.PublishResponse
     ) -> tuple[Iterator[pb.PublishRequest], PublishProgress | None]:
-        """Take an answer; give what has to be sent now, made while it is sent, and progress.
+        """Take an answer; return the messages to send, which are encoded on the way, and progress.
 
-        :raises InvalidAnswerError: if the answer can't be true
+        :raises InvalidAnswerError: if the answer is invalid
         """
         member = check_member("message", response, "upload", "progress", "published")
         if self.is_published:
@@ -128,17 +128,17 @@ class PublishDialogue:
             self._is_asked = True
             self._num_uploads += 1
             self._coming, self._num_unanswered = self._upload(limit), 0
-            return self._due(), None
+            return self._next_chunks(), None
         if member == "published":
             self._check_published(response.published)
             self.is_published = True
             return iter(()), None
         progress = self._progress(response.progress)
         self._num_unanswered = max(self._num_unanswered - 1, 0)
-        return self._due() if self._is_asked else iter(()), progress
+        return self._next_chunks() if self._is_asked else iter(()), progress
 
-    def _due(self) -> Iterator[pb.PublishRequest]:
-        """Give the chunks that may be sent now."""
+    def _next_chunks(self) -> Iterator[pb.PublishRequest]:
+        """Return the chunks that may be sent now."""
         count = _CHUNKS_AHEAD - self._num_unanswered
         self._num_unanswered = _CHUNKS_AHEAD
         return islice(self._coming, count)
@@ -151,7 +151,7 @@ class PublishDialogue:
         check_limits("published.limits", published.limits)
 
     def _progress(self, progress: pb.PublishProgress) -> PublishProgress | None:
-        """Decode progress; None for a stage that this client does not know, of a newer server."""
+        """Decode progress; None for an unknown stage, from a newer server."""
         check_equal("progress.num_triples", progress.num_triples, self._graph.num_triples)
         check_range("progress.num_received", progress.num_received, 0, progress.num_triples)
         if progress.stage == pb.PublishProgress.STAGE_UNSPECIFIED:
@@ -255,13 +255,13 @@ async def publish(
 ) -> None:
     """Publish a graph on all replicas.
 
-    :raises NegserveError: typed by what the server said
+    :raises NegserveError: as the server's status says
     """
-    if len(transport.targets) == 1:
+    if len(transport.replicas.targets) == 1:
         await _publish_on_one(transport, PublishDialogue(name, graph), on_progress)
         return
     lost: list[ServiceError] = []
-    for target in transport.targets:
+    for target in transport.replicas.targets:
         replica = transport.only(target)
         try:
             await _publish_on_one(replica, PublishDialogue(name, graph), on_progress)
@@ -269,7 +269,7 @@ async def publish(
             lost.append(error)
         finally:
             await replica.close()
-    if len(lost) == len(transport.targets):
+    if len(lost) == len(transport.replicas.targets):
         raise lost[-1]
     for reason in lost:
         logger.warning("a replica did not get the dataset %s: %s", name, reason)
@@ -280,32 +280,31 @@ async def _publish_on_one(
     dialogue: PublishDialogue,
     on_progress: Callable[[PublishProgress], object] | None,
 ) -> None:
-    async def converse(budget: Budget) -> None:
+    async def converse(budget: RetryBudget) -> None:
         with transport.open("Publish") as call:
-            call.send(dialogue.announcement())
+            call.send_all([dialogue.announcement()])
             while (response := await call.next(budget.limit())) is not None:
-                with call.saying():
+                with call.answering():
                     to_send, progress = dialogue.hear(response)
                 call.send_all(to_send)
                 if dialogue.is_getting_on:
                     budget.note_progress()
                 if progress is not None and on_progress is not None:
-                    with interrupts.released():
-                        on_progress(progress)
+                    on_progress(progress)
         if not dialogue.is_published:
-            raise transport.ended(call.target, "before the graph was published")
+            raise ended(call.target, "before the graph was published")
 
-    await transport.persist(converse)
+    await transport.retry(converse)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Restoration:
-    """Publishes a graph again where it is lost. Picklable, with the graph.
+    """Publishes a graph again on a replica that has lost it. Picklable, with the graph.
 
-    :ivar name: what the dataset is called
+    :ivar name: name of the dataset
     :ivar fingerprint: of the graph
-    :ivar graph: a :class:`MappedGraph`, or what is to be made one when it is needed
-    :ivar options: of :meth:`MappedGraph.of`, as far as they are given
+    :ivar graph: a :class:`MappedGraph`, or an argument of :meth:`MappedGraph.of`
+    :ivar options: further arguments of :meth:`MappedGraph.of`
     """
 
     name: str
@@ -317,7 +316,7 @@ class Restoration:
         """Publish the graph on a replica.
 
         :raises FingerprintMismatchError: if the graph has changed, or the name is taken
-        :raises NegserveError: typed by what the server said
+        :raises NegserveError: as the server's status says
         """
         graph = self.graph
         if not isinstance(graph, MappedGraph):
@@ -327,9 +326,9 @@ class Restoration:
 
 
 def confirmed(published: _Published, graph: MappedGraph, restoration: Restoration) -> _Published:
-    """Give a published dataset, once sure that it is the graph, to be restored where it is lost.
+    """Check that a dataset is the published graph, and let replicas that lose it get it again.
 
-    :raises FingerprintMismatchError: if it is another one
+    :raises FingerprintMismatchError: if it is another graph
     """
     _check_fingerprint(published.name, graph, published.fingerprint)
     published.keep_restorable(restoration)

@@ -1,41 +1,82 @@
-"""One epoch, read over as many streams as it takes."""
+"""One epoch over as many streams as it takes: requests, checks of batches, progress."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from negserve._protocol import messages
-from negserve._protocol.answers import check_equal, check_ids, check_member, check_range, invalid
-from negserve._protocol.batch_reader import BatchReader, Columns
-from negserve._protocol.epoch_plan import EpochPlan
-from negserve._protocol.sampler_echo import SamplerEcho
+from negserve._protocol.messages import (
+    check_equal,
+    check_ids,
+    check_member,
+    check_range,
+    invalid,
+)
+from negserve._protocol.sampler_answers import BatchReader, Columns, SamplerEcho
 from negserve.types.config import SamplerConfig
 from negserve.types.dataset import Dataset
 from negserve.types.epoch import EpochBatch, EpochConfig
 from negserve.v1 import sampler_pb2 as pb
 
-#: Small batches of a message are read together, as long as they have no more negatives.
+#: Small batches of a message are read together, up to this number of negatives.
 _NEGATIVES_TOGETHER = 2**16
-#: 1 / sqrt(1 + 1), of a triple that shares its pairs with no other, and rounding.
+#: 1 / sqrt(1 + 1), for a triple whose pairs occur once, and rounding.
 _LARGEST_WEIGHT = 0.7072
 
 
+@dataclass(frozen=True, slots=True)
+class EpochPlan:
+    """Positions of the batches of one stream, for one rank and worker.
+
+    ``docs/sampling.md``, *Order of an epoch*, is the definition.
+
+    :ivar config: which positives
+    :ivar num_positives: of the whole epoch
+    :ivar start: position within the epoch at which the stream begins, 0 to ``num_positives``
+    """
+
+    config: EpochConfig
+    num_positives: int
+    start: int
+
+    def __len__(self) -> int:
+        """Count the batches; the same for every rank."""
+        config, left = self.config, self.num_positives - self.start
+        step = config.batch_size * config.world_size
+        of_rank = left // step if config.tail == "drop" else -(-left // step)
+        return max(0, -(-(of_rank - config.worker) // config.num_workers))
+
+    def batch(self, index: int) -> tuple[int, int, int]:
+        """Return a batch's first position within the epoch, its length, and its ``next_start``."""
+        config = self.config
+        step = config.batch_size * config.world_size
+        begin = self.start + (config.worker + index * config.num_workers) * step
+        next_start = begin + step
+        if config.tail == "wrap" or next_start <= self.num_positives:
+            first, length = begin + config.rank * config.batch_size, config.batch_size
+        else:
+            left = self.num_positives - begin
+            first = begin + left * config.rank // config.world_size
+            length = begin + left * (config.rank + 1) // config.world_size - first
+        return first, length, min(next_start, self.num_positives)
+
+
 class EpochProgress:
-    """What an epoch has still to give. Does no I/O.
+    """Progress within one epoch. Does no I/O.
 
-    Whoever has a stream opens it with :meth:`request`, gives each message to :meth:`take`, and
-    does so until :attr:`is_done`.
+    Open a stream with :meth:`request` and pass each message to :meth:`take`; after a failure open
+    another stream, until :attr:`is_done`.
 
-    :ivar dataset: what the epoch is of
-    :param echo: what servers have to say that they draw
-    :ivar num_positives: of the whole epoch; None before a server said so
-    :ivar is_done: whether the last batch was given
-    :ivar has_begun: whether the stream at hand gave a batch, or said that none is left
+    :ivar dataset: the dataset
+    :param echo: checks the configuration that servers confirm
+    :ivar num_positives: of the whole epoch; None until a server says it
+    :ivar is_done: whether the last batch was returned
+    :ivar has_begun: whether this stream has returned a batch, or said that none is left
     """
 
     def __init__(
@@ -62,7 +103,7 @@ class EpochProgress:
         self.has_begun = False
 
     def request(self) -> pb.SampleEpochRequest:
-        """Give what another stream is opened with: it goes on where the one before was.
+        """Encode the request of another stream, which continues after the last batch.
 
         :raises InvalidRequestError: for an epoch or a start that is no number from 0 to 2^64 - 1
         """
@@ -78,12 +119,12 @@ class EpochProgress:
         )
 
     def take(self, message: pb.SampleEpochResponse) -> Iterator[tuple[EpochBatch | None, bool]]:
-        """Iterate over a message's batches, with each whether it is the epoch's last.
+        """Iterate over a message's batches, each with whether it is the epoch's last.
 
-        A batch counts as given when the next one is asked for. If the epoch has none left, the
-        only item is (None, True).
+        Progress moves past a batch when the next one is requested. If the epoch has no batch left,
+        the only item is (None, True).
 
-        :raises InvalidAnswerError: if the message is not what is due
+        :raises InvalidAnswerError: if the message does not continue the stream
         """
         if self._plan is None:
             self._plan = self.configure(message)
@@ -102,14 +143,14 @@ class EpochProgress:
             yield batch, self._num_taken == len(plan)
             self.has_begun = True
             self._start = batch.next_start
-            # From here on, the first batch is another worker's, and the last one this one's.
+            # Another stream begins at this batch's end: there, this worker comes last.
             self._config = behind
         self.is_done = self._num_taken == len(plan)
 
     def configure(self, message: pb.SampleEpochResponse) -> EpochPlan:
-        """Take the first message of a stream.
+        """Check the first message of a stream, and compute the plan.
 
-        :raises InvalidAnswerError: if it is not what is due
+        :raises InvalidAnswerError: if it does not confirm the request
         """
         check_member("message", message, "configured")
         configured = message.configured
@@ -131,11 +172,11 @@ class EpochProgress:
     def _read(self, plan: EpochPlan, encoded: Sequence[pb.EpochBatch]) -> Iterator[EpochBatch]:
         """Decode the batches of a message."""
         first = self._num_taken
-        due = [plan.batch(index) for index in range(first, first + len(encoded))]
-        for batch, (_, _, next_start) in zip(encoded, due, strict=True):
+        places = [plan.batch(index) for index in range(first, first + len(encoded))]
+        for batch, (_, _, next_start) in zip(encoded, places, strict=True):
             if batch.next_start != next_start:
                 check_equal("batches.next_start", batch.next_start, next_start)
-        lengths = [length for _, length, _ in due]
+        lengths = [length for _, length, _ in places]
         columns = Columns.join("batches.positives", [batch.positives for batch in encoded], lengths)
         self._check_positives(columns)
         weights = self._read_weights(encoded, lengths)
@@ -155,13 +196,13 @@ class EpochProgress:
             negatives = self._reader.read(
                 "batches.negatives",
                 [encoded[index].negatives for index in group],
-                [(zero + due[index][0], lengths[index]) for index in group],
+                [(zero + places[index][0], lengths[index]) for index in group],
                 Columns(*(ids[of_group] for ids in columns)) if is_compared else None,
             )
             for index, drawn in zip(group, negatives, strict=True):
                 yield EpochBatch(
                     epoch=self._epoch,
-                    next_start=due[index][2],
+                    next_start=places[index][2],
                     positives=positives[rows[index]],
                     negatives=drawn,
                     weights=None if weights is None else weights[rows[index]],
@@ -170,13 +211,13 @@ class EpochProgress:
     def _read_weights(
         self, encoded: Sequence[pb.EpochBatch], lengths: Sequence[int]
     ) -> NDArray[np.float32] | None:
-        is_due = self._config.weights
+        is_expected = self._config.weights
         pieces = [batch.weights for batch in encoded]
         for data, length in zip(pieces, lengths, strict=True):
-            if len(data) != (4 * length if is_due else 0):
-                numbers = length if is_due else 0
+            if len(data) != (4 * length if is_expected else 0):
+                numbers = length if is_expected else 0
                 raise invalid("batches.weights, bytes", len(data), f"{numbers} numbers")
-        if not is_due:
+        if not is_expected:
             return None
         weights = np.frombuffer(b"".join(pieces), dtype="<f4")
         if len(weights):

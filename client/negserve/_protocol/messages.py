@@ -1,13 +1,19 @@
-"""Between protobuf messages and numpy."""
+"""Between protobuf messages and numpy: encoding, and decoding of what was checked first.
+
+Checks raise :class:`negserve.InvalidAnswerError` with the field, its value and what was expected.
+Callers that know the replica and the RPC add them with :func:`answer_from`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from negserve.errors import InvalidAnswerError
 from negserve.types.config import SamplerConfig
 from negserve.types.epoch import EpochConfig
 from negserve.types.invalid import MAX_UINT64, check_integer, check_name
@@ -33,6 +39,11 @@ TAILS = {
     "drop": pb.TAIL_RULE_DROP,
     "wrap": pb.TAIL_RULE_WRAP,
 }
+
+_WIDTHS = (1, 2, 4, 8)
+#: Characters of a value that an error repeats.
+_MOST_CHARACTERS = 80
+_HEXADECIMAL = frozenset("0123456789abcdef")
 
 
 def encode_ids(column: NDArray[np.integer[Any]], num_ids: int) -> pb.Ids:
@@ -140,3 +151,118 @@ def encode_epoch_request(
         worker=config.worker,
         num_workers=config.num_workers,
     )
+
+
+# What arrived is checked before it is used.
+
+
+def invalid(field: str, value: object, expected: object) -> InvalidAnswerError:
+    """Make the error for a field of an answer.
+
+    :param value: what the answer has
+    :param expected: what is legal
+    """
+    texts = [str(each) for each in (value, expected)]
+    came, limit = (
+        text if len(text) <= _MOST_CHARACTERS else text[: _MOST_CHARACTERS - 3] + "..."
+        for text in texts
+    )
+    return InvalidAnswerError(
+        f"{field} is {came}, expected {limit}",
+        metadata={"field": field, "value": came, "limit": limit},
+    )
+
+
+def answer_error(error: InvalidAnswerError, target: str, rpc: str) -> InvalidAnswerError:
+    """Add the replica and the RPC to the error for a field of an answer."""
+    return InvalidAnswerError(
+        f"{target}: the answer to {rpc} is invalid: {error}; the server, or a proxy before it, is "
+        f"at fault",
+        metadata={"rpc": rpc, **error.metadata},
+        target=target,
+    )
+
+
+@contextmanager
+def answer_from(target: str, rpc: str) -> Iterator[None]:
+    """Add the replica and the RPC to an :class:`negserve.InvalidAnswerError` of the block."""
+    try:
+        yield
+    except InvalidAnswerError as error:
+        if error.target:
+            raise
+        raise answer_error(error, target, rpc) from None
+
+
+def check_equal(field: str, value: object, expected: object) -> None:
+    """Check that a field has the one legal value."""
+    if value != expected:
+        raise invalid(field, value, expected)
+
+
+def check_range(field: str, value: float, lowest: float, highest: float) -> None:
+    """Check that a number is at least lowest and at most highest, and not NaN."""
+    if not lowest <= value <= highest:
+        raise invalid(field, value, f"{lowest} to {highest}")
+
+
+def check_fingerprint(field: str, text: str) -> None:
+    """Check that a text is a SHA-256 in hexadecimal."""
+    if len(text) != 64 or not _HEXADECIMAL.issuperset(text):
+        raise invalid(field, repr(text), "64 hexadecimal digits in lower case")
+
+
+def check_member(field: str, message: object, *expected: str) -> str:
+    """Return the name of a message's alternative, which is one of those expected."""
+    found = message.WhichOneof("message")  # type: ignore[attr-defined]
+    if found not in expected:
+        raise invalid(field, found or "nothing that this client knows", " or ".join(expected))
+    return str(found)
+
+
+def check_flags(field: str, data: bytes, count: int) -> None:
+    """Check that there are so many flags, 8 a byte, and that unused bits are 0."""
+    check_equal(f"{field}, bytes", len(data), (count + 7) // 8)
+    if count % 8 and data[-1] >> count % 8:
+        raise invalid(f"{field}, unused bits of the last byte", data[-1] >> count % 8, 0)
+
+
+def join_ids(
+    field: str, tensors: Sequence[pb.Ids], lengths: Sequence[int]
+) -> NDArray[np.unsignedinteger]:
+    """Check and decode tensors of ids, and concatenate them; read-only.
+
+    :param lengths: the number of ids that each must have
+    :return: shape (sum of lengths,), in the width of the tensors, or in the largest of them
+    """
+    pieces: list[bytes] = []
+    widths: list[int] = []
+    for tensor, length in zip(tensors, lengths, strict=True):
+        data, width = tensor.data, tensor.width
+        if width not in _WIDTHS and (data or width):
+            raise invalid(f"{field}.width", width, "1, 2, 4 or 8")
+        if len(data) != length * (width or 1):
+            raise invalid(f"{field}.data, bytes", len(data), f"{length} ids of width {width}")
+        if data:
+            pieces.append(data)
+            widths.append(width)
+    if not pieces:
+        return np.empty(0, dtype=f"<u{tensors[0].width or 1}" if tensors else np.uint8)
+    if len(set(widths)) == 1:
+        return np.frombuffer(
+            pieces[0] if len(pieces) == 1 else b"".join(pieces), dtype=f"<u{widths[0]}"
+        )
+    return np.concatenate(
+        [
+            np.frombuffer(piece, dtype=f"<u{width}")
+            for piece, width in zip(pieces, widths, strict=True)
+        ]
+    )
+
+
+def check_ids(field: str, ids: NDArray[np.unsignedinteger], num_ids: int) -> None:
+    """Check that ids are below a number."""
+    if ids.size and num_ids < 1 << 8 * ids.itemsize:
+        largest = int(ids.max())
+        if largest >= num_ids:
+            raise invalid(field, largest, f"below {num_ids}")

@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
-from negserve._calls.base_client import BaseClient
-from negserve._calls.dataset_list import DatasetList
+from negserve._calls.client import BaseClient
 from negserve._calls.publish import PublishProgress, Restoration, check_columns, confirmed, publish
 from negserve._graph.mapped_graph import MappedGraph
-from negserve._protocol.server_info import read_server_info
-from negserve._sync.blocking import run
-from negserve._sync.connection import Connection
+from negserve._sync.interrupts import released, run_sync
+from negserve._sync.transport import SyncTransport
 from negserve._sync.triples_factory import RemoteTriplesFactory
 from negserve.types.server_info import ServerInfo
-from negserve.v1 import sampler_pb2 as pb
 
 
-class Client(BaseClient[Connection]):
-    """Connects to a server, on first use and once per process.
+class Client(BaseClient[SyncTransport, RemoteTriplesFactory]):
+    """Connects to a server on first use, once per process.
 
-    Thread-safe. Pickled, or carried over a fork, as its configuration: each process has a
-    connection of its own.
+    Thread-safe. Pickled as its configuration. After a fork, each process has its own connection.
 
     :param target: ``HOST:PORT`` or ``unix:PATH``; several for replicas of the same data, of
         which the next one takes over when one is lost
@@ -32,11 +27,12 @@ class Client(BaseClient[Connection]):
     :param patience: seconds after which a call, or a stream without progress, gives up, counted
         from its first failure, over all replicas; none of them takes more than its share. None
         for ``timeout`` times the number of replicas
-    :raises InvalidRequestError: if there is no address, one is none (a URL, a port out of range,
-        ...), or a time is not positive
+    :raises InvalidRequestError: if there is no address, one is malformed (a URL, a port out of
+        range, ...), or a time is not positive
     """
 
-    _connection_class = Connection
+    _transport_class = SyncTransport
+    _dataset_class = RemoteTriplesFactory
 
     def __enter__(self) -> Self:
         return self
@@ -50,31 +46,30 @@ class Client(BaseClient[Connection]):
         self.close()
 
     def close(self) -> None:
-        """Close the connection; calls under way, and all later ones, end with an error."""
-        run(self._connection.close)
+        """Close all channels; calls under way, and all later ones, raise an error."""
+        run_sync(self._transport.close)
 
     def server_info(self) -> ServerInfo:
-        """Tell version, versions of the sampling function, and limits of the server in use.
+        """Return the version, algorithm versions and limits of the server in use.
 
-        :raises NegserveError: typed by what the server said
+        :raises NegserveError: as the server's status says
         """
-        return run(self._connection.call, "GetServer", pb.GetServerRequest(), read_server_info)
+        return run_sync(self._ask_server_info)
 
     def list_datasets(self) -> list[str]:
-        """Name the datasets that the server holds.
+        """Return the names of the server's datasets.
 
-        :raises NegserveError: typed by what the server said
+        :raises NegserveError: as the server's status says
         """
-        return run(self._connection.read, "ListDatasets", DatasetList())
+        return run_sync(self._read_datasets)
 
     def triples_factory(self, name: str) -> RemoteTriplesFactory:
-        """Give a dataset, for the samplers of :mod:`negserve.sampling`.
+        """Return a dataset, for the samplers of :mod:`negserve.sampling`.
 
         :raises UnknownDatasetError: if the server does not hold it
-        :raises NegserveError: typed by what the server said
+        :raises NegserveError: as the server's status says
         """
-        take = partial(RemoteTriplesFactory, self._connection, name)
-        return run(self._connection.call, "GetDataset", pb.GetDatasetRequest(dataset=name), take)
+        return run_sync(self._ask_dataset, name)
 
     def publish(
         self,
@@ -88,7 +83,7 @@ class Client(BaseClient[Connection]):
         relation_to_id: Mapping[str, int] | None = None,
         on_progress: Callable[[PublishProgress], object] | None = None,
     ) -> RemoteTriplesFactory:
-        """Make a graph at hand a dataset of the server, or find that it is one.
+        """Publish a graph as a dataset of the server, unless it is one already.
 
         Any number of processes may publish the same graph at once: it is uploaded and built once.
         With several targets, each replica gets it; those that can't be reached, or whose answers
@@ -123,7 +118,7 @@ class Client(BaseClient[Connection]):
             ids outside the id space, and for labels that do not fit it
         :raises SwappedColumnsWarning: where Python is told to raise it, for an array whose middle
             column does not look like relations
-        :raises NegserveError: typed by what the server said
+        :raises NegserveError: as the server's status says
         """
         options = {
             "num_entities": num_entities,
@@ -132,8 +127,14 @@ class Client(BaseClient[Connection]):
             "entity_to_id": entity_to_id,
             "relation_to_id": relation_to_id,
         }
+
+        def report(progress: PublishProgress) -> None:
+            if on_progress is not None:
+                with released():
+                    on_progress(progress)
+
         graph = MappedGraph.of(factory, **options)
         check_columns(graph)
-        run(publish, self._connection, name, graph, on_progress)
+        run_sync(publish, self._transport, name, graph, report)
         restoration = Restoration(name, graph.fingerprint, factory, options)
         return confirmed(self.triples_factory(name), graph, restoration)

@@ -1,4 +1,4 @@
-"""Epochs from a server, batch by batch, through lost servers, restarts and failovers."""
+"""Epochs from a server, batch by batch."""
 
 from __future__ import annotations
 
@@ -7,62 +7,59 @@ import threading
 from collections.abc import Iterator
 from contextlib import suppress
 
-from negserve._calls.epoch_cursor import EpochCursor
-from negserve._calls.epoch_reader import EpochReader, Item
+from negserve._calls.epochs import EpochCursor, EpochReader, Item
 from negserve._protocol.epoch_progress import EpochProgress
-from negserve._sync.blocking import run
-from negserve._sync.connection import Connection
-from negserve._sync.interrupts import ending, held, put_off
-from negserve._transport.budget import Budget
-from negserve._transport.open_call import OpenCall
+from negserve._sync.interrupts import ending, held, put_off, run_sync
+from negserve._sync.transport import SyncTransport
+from negserve._transport.transport import RetryBudget, ServerCall
 from negserve.errors import ServiceError
 from negserve.types.epoch import EpochBatch
 
-#: How often a reader that waits for room looks whether it is still wanted.
+#: Interval in which a reader that waits for room checks whether it is still wanted.
 _LOOK_SECONDS = 0.05
 
 
 class _Reader(EpochReader):
     """A thread that reads ahead, into a queue."""
 
-    def __init__(self, connection: Connection, progress: EpochProgress, prefetch: int) -> None:
-        super().__init__(connection, progress)
-        self._connection = connection
+    def __init__(self, transport: SyncTransport, progress: EpochProgress, prefetch: int) -> None:
+        super().__init__(transport, progress)
+        self._sync_transport = transport
         self._batches: queue.Queue[Item | BaseException] = queue.Queue(prefetch)
         self._lock = threading.Lock()
-        self._call: OpenCall | None = None
+        self._call: ServerCall | None = None
         self._thread = threading.Thread(target=self._run, name="negserve-epoch", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        """Stop reading and give everything back."""
+        """Stop reading, and end the call."""
         with self._lock:
             self._is_wanted = False
             if self._call is not None:
                 self._call.close()
-        self._connection.wake()
+        self._sync_transport.wake()
         self._thread.join()
 
     def _run(self) -> None:
         try:
-            run(
-                self._connection.persist,
+            run_sync(
+                self._sync_transport.retry,
                 self._attempt,
                 self._pause,
                 dataset=self._progress.dataset,
             )
         except BaseException as error:
-            run(self._put, error)
+            run_sync(self._put, error)
 
-    async def _attempt(self, budget: Budget) -> None:
+    async def _attempt(self, budget: RetryBudget) -> None:
         try:
             await self._read(budget)
         except ServiceError:
             if self._is_wanted:
-                raise  # else close() ended the call: the replica is not to blame
+                raise  # else close() ended the call, not the replica
 
     async def _pause(self, seconds: float) -> None:
-        await self._connection.pause(seconds, lambda: self._is_wanted)
+        await self._sync_transport.pause(seconds, lambda: self._is_wanted)
 
     async def _put(self, item: Item | BaseException) -> None:
         while self._is_wanted:
@@ -80,12 +77,12 @@ class _Reader(EpochReader):
         with suppress(queue.Full):  # then it is not waiting
             self._batches.put_nowait((None, True))
 
-    def _hold(self, call: OpenCall) -> None:
+    def _hold(self, call: ServerCall) -> None:
         with self._lock:
             self._call = call
 
 
-class EpochStream(EpochCursor[Connection]):
+class EpochStream(EpochCursor[SyncTransport]):
     """The training triples of a dataset with their negatives, epoch after epoch.
 
     Iterating gives the batches of what is left of the current epoch, then moves on to the next
@@ -97,12 +94,12 @@ class EpochStream(EpochCursor[Connection]):
     with the model's checkpoint. Any batch size and world size go on from it, without loss or
     repetition. Not thread-safe; pickled as its configuration and state.
 
-    :param connection: to the dataset's server
+    :param transport: to the dataset's server
     :param dataset: the dataset
     :param sampler: which negatives
     :param config: which positives; None for the defaults
     :param prefetch: batches read ahead, at least 1
-    :param digest: whether a running SHA-256 of all batches is kept, see :attr:`digest`
+    :param digest: whether to keep a running SHA-256 of all batches, see :attr:`digest`
     """
 
     def __iter__(self) -> Iterator[EpochBatch]:
@@ -111,18 +108,18 @@ class EpochStream(EpochCursor[Connection]):
         :raises UnavailableError: if no replica answered for as long as the client is patient
         :raises StalledError: if the last of them did not answer in time
         :raises OverloadedError: if the last of them had no place for another stream
-        :raises NegserveError: typed by what the server said
+        :raises NegserveError: as the server's status says
         """
         reader: _Reader | None = None
         try:
             with held():
-                reader = _Reader(self._connection, self._progress(), self.prefetch)
+                reader = _Reader(self._transport, self._progress(), self.prefetch)
             while not reader.is_over:
-                # Nothing can be raised between an interrupt's last chance in here and the yield.
-                batch, self._place = run(self._next, reader)
+                # No signal handler can raise between the end of run_sync and the yield.
+                batch, self._place = run_sync(self._next, reader)
                 if batch is not None:
                     yield batch
         finally:
-            with put_off():  # here Python forgets what is raised, if nobody holds the iterator
+            with put_off():  # Python ignores exceptions here, if the iterator is garbage
                 if reader is not None:
                     reader.close()

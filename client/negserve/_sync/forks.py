@@ -1,27 +1,33 @@
-"""gRPC is at rest while a process forks.
+"""gRPC is idle while a process forks, and calls are released where no signal handler runs.
 
-gRPC's threads are missing in a forked child, and its channels, new ones too, may wait for them for
-ever: always with ``GRPC_ENABLE_FORK_SUPPORT=0``, now and then with 1. So may they wait for a lock
-that another thread of the parent had at that moment. Where gRPC is at rest, a fork does no harm. So
-a fork closes all channels first, in a few milliseconds, waits until no thread is in gRPC any more
-(:class:`using`), and lets none in until it is over. Each of the two processes then opens channels
-of its own when it needs them: calls under way in other threads end as if the server was lost.
+A forked child lacks gRPC's threads, and its channels, new ones included, may wait for them for
+ever: always with ``GRPC_ENABLE_FORK_SUPPORT=0``, sometimes with 1. They may also wait for a lock
+that another thread of the parent held. A fork is safe only while gRPC is idle. So a fork first
+closes all channels, in a few milliseconds, waits until no thread is in gRPC (:class:`grpc_in_use`),
+and lets none in until it is over. Then parent and child open channels of their own when they need
+them: calls under way in other threads of the parent end as if the server was lost.
+
+A call of gRPC that is garbage cancels itself, and takes locks for it, wherever its last reference
+is dropped. A signal handler that raises there would leave the locks taken. So a call is held by a
+:class:`Kept`; when that is garbage, a thread drops the call.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import queue
 import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import grpc
 
+from negserve._calls.per_process import PerProcess
 from negserve._sync.interrupts import put_off
 from negserve._transport import credentials
 
@@ -29,23 +35,23 @@ logger = logging.getLogger(__name__)
 
 _Stub = TypeVar("_Stub")
 
-#: gRPC needs some 10 ms to end its threads, more where processors are busy; where another library
-#: keeps them, nothing is gained by waiting.
-_REST_SECONDS = 2.0
+#: gRPC needs some 10 ms to end its threads, more on busy processors. The limit is for processes
+#: where another library keeps them running.
+_IDLE_SECONDS = 2.0
 _LOOK_SECONDS = 0.002
-#: A thread has its name only when it runs, so that one look may miss one that was just begun.
-_CALM_LOOKS = 5
+#: A thread gets its name when it runs, so one look may miss one that was just started.
+_IDLE_LOOKS = 5
 _THREADS = Path("/proc/self/task")
-_GRPC_THREADS = frozenset({"event_engine", "grpc_global_tim", "grpc_shutdown", "lifeguard"})
-
-#: What Python calls a thread by the function that it runs.
-_PYTHON_THREAD = " (_run)"
+#: Names of gRPC's own threads, and of those that its Python code starts, by their function. They
+#: are private to gRPC: tests/client/sync/test_forks.py fails for a version with others.
+GRPC_THREADS = frozenset({"event_engine", "grpc_global_tim", "grpc_shutdown", "lifeguard"})
+GRPC_PYTHON_THREAD = " (_run)"
 
 _channels: weakref.WeakSet[grpc.Channel] = weakref.WeakSet()
-# Held during a fork, so that no thread begins anything with gRPC meanwhile. Its holder may take it
-# again: the garbage collector may run at any time, and close what nobody holds.
+# Held during a fork, so that no thread enters gRPC meanwhile. Reentrant, because the garbage
+# collector may run at any time and close a channel.
 _lock = threading.RLock()
-_users: set[using] = set()
+_users: set[grpc_in_use] = set()
 _signals = put_off()  # during a fork
 
 
@@ -56,7 +62,7 @@ def open_channel(
 ) -> tuple[grpc.Channel, _Stub]:
     """Open a channel that the next fork of the process closes; see :func:`is_open`.
 
-    :param stub_of: makes the channel's stub, at once: of a closed one, that ends the process
+    :param stub_of: makes the channel's stub; gRPC ends a process that makes one of a closed channel
     """
     with _lock:
         channel: grpc.Channel = credentials.open_channel(grpc, target, options)
@@ -66,10 +72,10 @@ def open_channel(
         return channel, stub
 
 
-class using:  # noqa: N801
-    """While a thread is in gRPC: no fork goes ahead, or the thread waits for the one under way.
+class grpc_in_use:  # noqa: N801
+    """Block in which a thread uses gRPC: a fork waits for its end, and it waits for a fork.
 
-    To be left soon after the channel is closed, and not to be entered twice.
+    It must end soon after its channel is closed. May not be nested.
     """
 
     def __enter__(self) -> None:
@@ -87,7 +93,7 @@ def is_open(channel: grpc.Channel) -> bool:
 
 def _close_all() -> None:
     global _signals  # noqa: PLW0603
-    signals = put_off()  # what is raised in here, Python forgets
+    signals = put_off()  # Python ignores exceptions in here
     signals.__enter__()
     _lock.acquire()
     _signals = signals
@@ -95,33 +101,33 @@ def _close_all() -> None:
     _channels.clear()
     for channel in channels:
         channel.close()
-    # Also without any: one that was let go ends later.
-    _wait_for_rest(_REST_SECONDS if channels else _REST_SECONDS / 20)
+    # Also without channels: gRPC may still be closing one that is garbage.
+    _wait_until_idle(_IDLE_SECONDS if channels else _IDLE_SECONDS / 20)
 
 
-def _wait_for_rest(seconds: float) -> None:
+def _wait_until_idle(seconds: float) -> None:
     until = time.monotonic() + seconds
-    num_calm = 0
-    while num_calm < _CALM_LOOKS and time.monotonic() < until:
-        is_calm = not (_users or _GRPC_THREADS & _thread_names() or _is_calling())
-        num_calm = num_calm + 1 if is_calm else 0
+    num_idle = 0
+    while num_idle < _IDLE_LOOKS and time.monotonic() < until:
+        is_idle = not (_users or GRPC_THREADS & _thread_names() or _is_calling())
+        num_idle = num_idle + 1 if is_idle else 0
         time.sleep(_LOOK_SECONDS)
-    if num_calm < _CALM_LOOKS and seconds == _REST_SECONDS:
+    if num_idle < _IDLE_LOOKS and seconds == _IDLE_SECONDS:
         logger.warning(
-            "gRPC is not at rest %g seconds after its channels were closed; the process that is "
+            "gRPC is still busy %g seconds after its channels were closed; the process that is "
             "forked now may wait for ever when it connects",
             seconds,
         )
 
 
 def _is_calling() -> bool:
-    """Tell whether a thread that grpc's Python has for a channel or a call is there."""
-    return any(thread.name.endswith(_PYTHON_THREAD) for thread in threading.enumerate())
+    """Tell whether gRPC's Python code has a thread for a channel or a call."""
+    return any(thread.name.endswith(GRPC_PYTHON_THREAD) for thread in threading.enumerate())
 
 
 def _thread_names() -> set[str]:
     if not _THREADS.is_dir():
-        return set(_GRPC_THREADS)  # another system: nobody knows
+        return set(GRPC_THREADS)  # unknown on this system
     names = set()
     for thread in _THREADS.iterdir():
         try:
@@ -140,12 +146,49 @@ def _release() -> None:
 def _renew_lock() -> None:
     global _lock  # noqa: PLW0603
     _lock = threading.RLock()
-    _users.clear()  # threads that are not here
+    _users.clear()  # the parent's threads
+
+
+class Kept:
+    """Keeps a call until this object is garbage; then a thread drops the call.
+
+    Made where exceptions of signal handlers are deferred, see :mod:`negserve._sync.interrupts`.
+    """
+
+    __slots__ = ("__weakref__", "_keeper", "_reference")
+
+    def __init__(self, kept: Any) -> None:
+        self._keeper = _keeper.value
+        # The callback of a weak reference has to be C: no signal handler runs in there.
+        self._reference = weakref.ref(self, self._keeper.garbage.put)
+        self._keeper.kept[self._reference] = kept
+
+    def __call__(self) -> Any:
+        """Return the call."""
+        return self._keeper.kept[self._reference]
+
+
+class _Keeper:
+    """The calls of a process, and the thread that drops them."""
+
+    def __init__(self) -> None:
+        self.kept: dict[weakref.ref[Kept], Any] = {}
+        self.garbage: queue.SimpleQueue[weakref.ref[Kept]] = queue.SimpleQueue()
+        threading.Thread(target=self._run, name="negserve-keeper", daemon=True).start()
+
+    def _run(self) -> None:
+        while True:
+            reference = self.garbage.get()
+            with grpc_in_use():
+                del self.kept[reference]
+
+
+_keeper = PerProcess(_Keeper)
 
 
 @cache
 def _register() -> None:
-    # Once there is a channel: handlers that come last run first, and those of gRPC, which the first
-    # channel brings, halt the threads that it takes to close one.
+    # After the first channel is open: handlers that were registered last run first, and gRPC, which
+    # registers its own with the first channel, stops the threads that close channels.
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(before=_close_all, after_in_parent=_release, after_in_child=_renew_lock)

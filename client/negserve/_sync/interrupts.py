@@ -1,14 +1,13 @@
-"""What signal handlers raise waits until nothing is half done.
+"""Exceptions of signal handlers, such as KeyboardInterrupt, are deferred while gRPC is in use.
 
-Python runs signal handlers in the main thread, between any two of its instructions, and what they
-raise, a KeyboardInterrupt for one, ends what is there. In the midst of gRPC, or of a condition of
-:mod:`threading`, that leaves a lock taken for ever. So the main thread goes through them only in
-a :class:`held` block. There too a handler runs at once if the thread waits and has no lock, else as
-soon as that is so. But what it raises is raised at the end of the block, and ends the wait that it
-finds, so that the end comes soon.
+Python runs signal handlers in the main thread, between any two of its instructions. A handler that
+raises inside gRPC, or inside a condition of :mod:`threading`, would leave a lock taken for ever. So
+the main thread uses them only in a :class:`held` block. There, a handler runs at once if the thread
+waits and holds no lock, and otherwise as soon as it does. Its exception ends the wait under way,
+and is raised at the end of the block.
 
-Handlers are those that are installed when the block begins, and those that a handler installs. In
-other threads, where none run, all of this does nothing.
+This covers handlers installed before the block begins, and those that a handler installs. In other
+threads, where no handlers run, a block does nothing.
 """
 
 from __future__ import annotations
@@ -24,17 +23,19 @@ import traceback
 # Those of signal make enumerations of what they give, which takes fifty times as long.
 from _signal import getsignal  # type: ignore[import-not-found]
 from _signal import signal as set_handler
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 _Handler = Callable[[int, FrameType | None], object]
 
-#: Makes the main thread look for handlers that wait to be run. If it comes late, it is ignored.
+#: Makes the main thread run pending handlers; ignored when none are pending.
 _REMINDER = getattr(signal, "SIGURG", None)
 _PAUSE_SECONDS = 0.005
-#: Signals for which programs have handlers.
+#: Signals that programs install handlers for.
 _NUMBERS = tuple(
     int(number)
     for number in signal.Signals
@@ -42,20 +43,20 @@ _NUMBERS = tuple(
 )
 _WAIT = threading.Condition.wait.__code__
 
-#: The block in which the main thread is, the outermost one.
+#: The outermost block that the main thread is in.
 _block: held | None = None
-#: Those that :func:`_handle` stands for, by signal.
+#: Handlers that :func:`_handle` replaces for now, by signal.
 _handlers: dict[int, _Handler] = {}
 
 
 class held:  # noqa: N801
-    """Nothing that a signal handler raises is raised in this block; it is at the end of it.
+    """Defers the exceptions of signal handlers to the end of the block.
 
     May be nested; the outermost block counts.
 
-    :ivar noted: signals whose handlers are still to be run
-    :ivar raised: what the last handler that raised something raised
-    :ivar end_wait: ends the wait under way, called in another thread
+    :ivar noted: signals whose handlers are pending
+    :ivar raised: the exception of the last handler that raised one
+    :ivar end_wait: ends the wait under way; called in another thread
     """
 
     __slots__ = ("_is_outermost", "_replaced", "end_wait", "noted", "raised")
@@ -99,7 +100,7 @@ class held:  # noqa: N801
                         raised.__context__ = None
 
     def take_over(self) -> None:
-        """Begin to stand for all handlers."""
+        """Replace all handlers."""
         global _block  # noqa: PLW0603
         self._replaced: list[int] = []
         try:
@@ -110,7 +111,7 @@ class held:  # noqa: N801
         _block = self
 
     def let_go(self) -> None:
-        """Let handlers raise where they run."""
+        """Put the handlers back."""
         global _block  # noqa: PLW0603
         _block = None
         while self.noted:  # by a signal just before that line
@@ -138,7 +139,7 @@ class held:  # noqa: N801
             self._replaced.pop()
 
     def run_handlers(self) -> None:
-        """Run the handlers that are due, keep what they raise, and let it end the wait."""
+        """Run pending handlers, keep their exception, and let it end the wait."""
         global _block  # noqa: PLW0603
         while self.noted:
             number = self.noted.pop(0)
@@ -161,9 +162,9 @@ class held:  # noqa: N801
         self.raised = error
 
     def check(self) -> None:
-        """Run handlers that are due.
+        """Run pending handlers.
 
-        :raises BaseException: what they raise
+        :raises BaseException: their exception
         """
         if self.noted and self.runs_handlers:
             self.run_handlers()
@@ -171,7 +172,7 @@ class held:  # noqa: N801
             raise self.raised
 
     def remind(self) -> None:
-        """See to it that the handlers that are due run soon, if the thread waits by then."""
+        """Run pending handlers soon, if the thread waits by then."""
         if _REMINDER is None or (before := getsignal(_REMINDER)) is None:
             if self.end_wait is not None:
                 _start_thread(self.end_wait)  # then the end of the block comes
@@ -191,10 +192,9 @@ class held:  # noqa: N801
 
 
 class put_off(held):  # noqa: N801
-    """Signals in this block come again shortly after it.
+    """Sends the signals of the block again, shortly after it.
 
-    For what Python calls where it forgets what is raised: before a fork, or when nobody holds a
-    generator any more.
+    For code whose exceptions Python ignores: before a fork, or when a generator is collected.
     """
 
     __slots__ = ()
@@ -213,11 +213,11 @@ class put_off(held):  # noqa: N801
 
 
 class ending:  # noqa: N801
-    """While the thread waits in a :class:`held` block: what ends the wait.
+    """Ends a wait in a :class:`held` block when a signal handler raises.
 
-    Raises, when it begins or ends, what a handler has raised.
+    Its own begin and end raise the exception of a handler, too.
 
-    :param end: called in another thread
+    :param end: ends the wait; called in another thread
     """
 
     __slots__ = ("_block", "_end", "_outer")
@@ -240,7 +240,7 @@ class ending:  # noqa: N801
 
 
 class released:  # noqa: N801
-    """While what the user gave is called in a :class:`held` block: handlers are free to raise."""
+    """Lets handlers raise within a :class:`held` block, while a function of the user is called."""
 
     __slots__ = ("_block",)
 
@@ -261,15 +261,36 @@ class released:  # noqa: N801
 
 
 def is_raised() -> bool:
-    """Tell whether a handler has raised something, so that the wait under way is to end."""
+    """Tell whether a handler has raised, so that the wait under way must end."""
     return _block is not None and _block.raised is not None and _is_main_thread()
 
 
+def run_sync(
+    function: Callable[_P, Coroutine[Any, Any, _T]], *args: _P.args, **kwargs: _P.kwargs
+) -> _T:
+    """Run a coroutine function whose awaits block the thread, and so never suspend.
+
+    Needs no event loop, and may be called where one runs. Exceptions of signal handlers are
+    deferred to the end, see :class:`held`.
+
+    :raises RuntimeError: if it suspends all the same
+    """
+    with held():
+        coroutine = function(*args, **kwargs)
+        try:
+            coroutine.send(None)
+        except StopIteration as done:
+            result: _T = done.value
+            return result
+        coroutine.close()
+    raise RuntimeError("a coroutine suspended where nothing resumes it")
+
+
 def _handle(number: int, frame: FrameType | None) -> None:
-    """Stand for a handler."""
+    """Handle a signal in place of its handler."""
     block = _block
     if block is None:
-        _handlers[number](number, frame)  # as if this was not here
+        _handlers[number](number, frame)  # no block: call it
         return
     block.noted.append(number)
     if block.runs_handlers:
@@ -280,7 +301,7 @@ def _handle(number: int, frame: FrameType | None) -> None:
 
 
 def _look(number: int, frame: FrameType | None) -> None:
-    """Run what is due; a reminder came."""
+    """Run pending handlers, on a reminder."""
     del number
     block = _block
     if block is not None and block.noted and _waits(frame):
@@ -293,7 +314,7 @@ def _is_ours(number: int) -> bool:
 
 
 def _waits(frame: FrameType | None) -> bool:
-    """Tell whether the thread waits for a condition and has given its lock away."""
+    """Tell whether the thread waits for a condition whose lock it has released."""
     if frame is None or frame.f_code is not _WAIT:
         return False
     condition: Any = frame.f_locals["self"]
@@ -326,7 +347,7 @@ def _send_again(numbers: list[int]) -> None:
 
 
 def _forget() -> None:
-    """Begin anew in a forked child: what its parent was at is not its own."""
+    """Reset in a forked child: it is in none of its parent's blocks."""
     global _block  # noqa: PLW0603
     _block = None
     for number, handler in _handlers.items():
@@ -334,7 +355,7 @@ def _forget() -> None:
             set_handler(number, handler)
 
 
-#: During a fork: Python forgets what is raised in what it calls before and after.
+#: During a fork: Python ignores exceptions of the functions that it calls before and after.
 _fork = put_off()
 
 if hasattr(os, "register_at_fork"):

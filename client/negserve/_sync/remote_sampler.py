@@ -1,19 +1,17 @@
-"""A sampler that a server computes, over one stream."""
+"""A sampler on a server, over one stream."""
 
 from __future__ import annotations
 
-import os
 import threading
 from typing import Any
 
 from numpy.typing import ArrayLike
 
-from negserve._calls.sample_stream import SampleStream
-from negserve._protocol.sample_exchange import SampleExchange
-from negserve._protocol.sampler_echo import SamplerEcho
-from negserve._sync.blocking import run
-from negserve._sync.connection import Connection
-from negserve._sync.interrupts import held
+from negserve._calls.per_process import PerProcess
+from negserve._calls.sampler_stream import SamplerStream
+from negserve._protocol.sampler_answers import SamplerEcho
+from negserve._sync.interrupts import held, run_sync
+from negserve._sync.transport import SyncTransport
 from negserve.types.config import SamplerConfig
 from negserve.types.corrupted_batch import CorruptedBatch
 from negserve.types.dataset import Dataset
@@ -26,39 +24,30 @@ class RemoteSampler:
     long as the client's patience lasts, and what was not answered is sent again: the same
     positions give the same negatives.
 
-    :param connection: to the dataset's server
+    :param transport: to the dataset's server
     :param dataset: the dataset
-    :param config: what to draw
-    :raises NegserveError: typed by what the server said of the configuration
+    :param config: which negatives to draw
+    :raises NegserveError: as the server's status says
     """
 
-    def __init__(self, connection: Connection, dataset: Dataset, config: SamplerConfig) -> None:
-        self._connection = connection
-        self._dataset = dataset
+    def __init__(self, transport: SyncTransport, dataset: Dataset, config: SamplerConfig) -> None:
+        self._set_up(transport, dataset, config, SamplerEcho(dataset, config))
+        opened = self._opened.value
+        with opened.lock:
+            run_sync(opened.stream.open)
+
+    def _set_up(
+        self, transport: SyncTransport, dataset: Dataset, config: SamplerConfig, echo: SamplerEcho
+    ) -> None:
         self.config = config
-        self._echo = SamplerEcho(dataset, config)
-        self._set_up()
-        with self._lock:
-            run(self._stream.open)
+        self._state = transport, dataset, config, echo
+        self._opened = PerProcess(lambda: _Opened(transport, dataset, config, echo))
 
-    def _set_up(self) -> None:
-        # A signal handler that closes the sampler may find the lock with its own thread.
-        self._lock = threading.RLock()
-        self._stream = SampleStream(self._connection, self._dataset, self.config, self._echo)
-        self._process = os.getpid()
+    def __getstate__(self) -> tuple[Any, ...]:
+        return self._state
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {
-            "connection": self._connection,
-            "dataset": self._dataset,
-            "config": self.config,
-            "echo": self._echo,
-        }
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self._connection, self._dataset = state["connection"], state["dataset"]
-        self.config, self._echo = state["config"], state["echo"]
-        self._set_up()
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self._set_up(*state)
 
     def sample(self, positives: ArrayLike, position: int) -> CorruptedBatch:
         """Corrupt positives.
@@ -67,18 +56,26 @@ class RemoteSampler:
             messages
         :param position: position of the first positive in the stream of the seed; the i-th
             has ``position + i``
-        :raises NegserveError: typed by what the server said
+        :raises NegserveError: as the server's status says
         """
-        if self._process != os.getpid():
-            self._set_up()
-        exchange = SampleExchange(self._dataset, self.config, positives, position)
-        with self._lock:
-            run(self._stream.converse, exchange)
-        return exchange.result()
+        opened = self._opened.value
+        pipeline = opened.stream.pipeline(positives, position)
+        with opened.lock:
+            return run_sync(opened.stream.run, pipeline)
 
     def close(self) -> None:
         """End the stream; a later :meth:`sample` opens another."""
-        if self._process != os.getpid():
-            self._set_up()
-        with self._lock, held():
-            self._stream.close()
+        opened = self._opened.value
+        with opened.lock, held():
+            opened.stream.close()
+
+
+class _Opened:
+    """The stream of one process, and the lock of its threads."""
+
+    def __init__(
+        self, transport: SyncTransport, dataset: Dataset, config: SamplerConfig, echo: SamplerEcho
+    ) -> None:
+        # Reentrant: a signal handler that closes the sampler may run while its thread has the lock.
+        self.lock = threading.RLock()
+        self.stream = SamplerStream(transport, dataset, config, echo)

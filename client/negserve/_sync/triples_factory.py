@@ -1,4 +1,4 @@
-"""A graph that a server holds."""
+"""A dataset of a server."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from negserve._calls.dataset import RemoteDataset
 from negserve._calls.leakage import warn_of_leakage
-from negserve._calls.remote_dataset import RemoteDataset
-from negserve._sync.blocking import run
-from negserve._sync.connection import Connection
 from negserve._sync.epoch_stream import EpochStream
+from negserve._sync.interrupts import run_sync
 from negserve._sync.remote_sampler import RemoteSampler
+from negserve._sync.transport import SyncTransport
 from negserve.types.config import SamplerConfig
 from negserve.types.relation_statistics import RelationStatistics
 
 
-class RemoteTriplesFactory(RemoteDataset[Connection, EpochStream]):
+class RemoteTriplesFactory(RemoteDataset[SyncTransport, EpochStream]):
     """Counts, vocabularies, statistics and samplers of a dataset, over RPC.
 
     Made by :meth:`negserve.Client.triples_factory`. What does not change is fetched once.
@@ -50,20 +50,20 @@ class RemoteTriplesFactory(RemoteDataset[Connection, EpochStream]):
 
     @cached_property
     def _vocabularies(self) -> tuple[dict[str, int], dict[str, int]]:
-        return run(self._read_vocabularies)
+        return run_sync(self._read_vocabularies)
 
     @cached_property
     def relation_statistics(self) -> RelationStatistics:
         """Per-relation statistics of the training triples."""
-        return run(self._ask_relation_statistics)
+        return run_sync(self._ask_relation_statistics)
 
     def num_positives(self, relations: Sequence[int] | None = None) -> int:
-        """Tell how many positives an epoch has: the training triples of these relations.
+        """Return the number of positives of an epoch: training triples of these relations.
 
         :param relations: relation ids; None for all, which needs no call
-        :raises NegserveError: typed by what the server said
+        :raises NegserveError: as the server's status says
         """
-        return run(self._ask_num_positives, relations)
+        return run_sync(self._ask_num_positives, relations)
 
     def open_sampler(self, **options: Any) -> RemoteSampler:
         """Open a sampler.
@@ -71,11 +71,11 @@ class RemoteTriplesFactory(RemoteDataset[Connection, EpochStream]):
         :param options: fields of :class:`negserve.SamplerConfig`
         :raises LeakageWarning: where Python is told to raise it, for a filter over validation or
             testing triples; for evaluation ignore it
-        :raises NegserveError: typed by what the server said of the configuration
+        :raises NegserveError: as the server's status says
         """
         config = SamplerConfig(**options)
         warn_of_leakage(config.filter_splits)
-        return RemoteSampler(self._connection, self._dataset, config)
+        return RemoteSampler(self._transport, self._dataset, config)
 
     def contains(self, triples: ArrayLike, splits: Sequence[str]) -> NDArray[np.bool_]:
         """Tell for each triple whether it is in one of the splits, exactly.
@@ -83,6 +83,6 @@ class RemoteTriplesFactory(RemoteDataset[Connection, EpochStream]):
         :param triples: integer ids, shape (n, 3), any n
         :param splits: names of splits, at least one
         :return: shape (n,)
-        :raises NegserveError: typed by what the server said
+        :raises NegserveError: as the server's status says
         """
-        return run(self._look_up, triples, splits)
+        return run_sync(self._look_up, triples, splits)

@@ -1,22 +1,21 @@
-"""What a process may show a server, and how it knows the server: from its environment.
+"""Tokens and TLS of the client, from environment variables.
 
-    NEGSERVE_TOKEN        the token that each call bears
-    NEGSERVE_TOKEN_FILE   or a file: the first line that is neither blank nor begins with ``#``;
-                          read anew for each call, so that tokens can be exchanged
-    NEGSERVE_CA_FILE      TLS, with a server that these authorities vouch for (PEM)
-    NEGSERVE_TLS=1        TLS, with a server that a public authority vouches for: those that gRPC
-                          comes with, or of the file that GRPC_DEFAULT_SSL_ROOTS_FILE_PATH names
-    NEGSERVE_CERT_FILE    TLS, with a certificate of the client's own (PEM) and
+    NEGSERVE_TOKEN        the token of each call
+    NEGSERVE_TOKEN_FILE   or a file with it, in the first line that is neither blank nor begins with
+                          ``#``; read again for each call, so that tokens can be exchanged
+    NEGSERVE_CA_FILE      TLS; certificates (PEM) of the authorities that sign servers' certificates
+    NEGSERVE_TLS=1        TLS; with the public authorities, as gRPC lists them, or the file that
+                          GRPC_DEFAULT_SSL_ROOTS_FILE_PATH names
+    NEGSERVE_CERT_FILE    TLS; the client's certificate (PEM) and
     NEGSERVE_KEY_FILE     its private key
 
-Nothing of it is an argument of a function, which a tracker might log, or is pickled: each process
-reads its own environment. A variable that is empty counts as not set. Unix sockets have no TLS.
+None of them is a parameter, which could be logged, and none is pickled: each process reads its own
+environment. An empty variable counts as not set. Unix sockets have no TLS.
 """
 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -24,28 +23,25 @@ from typing import Any
 
 import grpc
 
+from negserve._transport.targets import is_on_this_machine, is_unix
 from negserve.errors import CredentialsError
-from negserve.types.address import is_loopback
 from negserve.types.pem import check_authorities, check_certificate
-
-_UNIX = ("unix:", "unix-abstract:")
-_SCHEMES = re.compile(r"^(ipv4:|ipv6:|dns:(///?)?)")
 
 
 def open_channel(library: Any, target: str, options: Sequence[tuple[str, str | int]]) -> Any:
-    """Open a channel as the environment says.
+    """Open a channel with the credentials of the environment.
 
     :param library: :mod:`grpc` or :mod:`grpc.aio`
-    :raises CredentialsError: if the environment contradicts itself, names a file that is no good,
-        or has a token that anybody on the way to the target could read
+    :raises CredentialsError: if variables contradict each other, a file can't be used, or a token
+        would cross the network in plain text
     """
     token = _token()
-    tls = None if target.startswith(_UNIX) else _tls()
+    tls = None if is_unix(target) else _tls()
     if tls is not None:
         channel = library.secure_channel(target, tls, options=options)
     else:
         if token is not None:
-            if not _is_on_this_machine(target):
+            if not is_on_this_machine(target):
                 raise CredentialsError(
                     f"{target}: a token would cross the network in plain text; set "
                     f"NEGSERVE_CA_FILE to the authority of the server's certificate, or "
@@ -55,14 +51,14 @@ def open_channel(library: Any, target: str, options: Sequence[tuple[str, str | i
             # Not over a proxy of the environment, which may be anywhere.
             options = (*options, ("grpc.enable_http_proxy", 0))
         channel = library.insecure_channel(target, options=options)
-    return channel if token is None else _BearingChannel(channel, token)
+    return channel if token is None else _TokenChannel(channel, token)
 
 
-class _BearingChannel:
-    """A channel, of either kind, each of whose calls bears a token.
+class _TokenChannel:
+    """A channel of :mod:`grpc` or :mod:`grpc.aio` whose calls have a token.
 
     gRPC's own call credentials need TLS, also within a machine, and its interceptors for asyncio
-    put a task between a call and its stream.
+    add a task to each stream.
     """
 
     def __init__(self, channel: Any, token: Callable[[], str]) -> None:
@@ -71,17 +67,17 @@ class _BearingChannel:
         self.close = channel.close
 
     def __getattr__(self, name: str) -> Any:
-        """Give the channel's maker of methods, such as ``unary_stream``."""
+        """Wrap a factory of methods, such as ``unary_stream``."""
         make = getattr(self._channel, name)
 
-        def make_bearing(*args: Any, **kwargs: Any) -> _BearingMethod:
-            return _BearingMethod(make(*args, **kwargs), self._token)
+        def make_with_token(*args: Any, **kwargs: Any) -> _TokenMethod:
+            return _TokenMethod(make(*args, **kwargs), self._token)
 
-        return make_bearing
+        return make_with_token
 
 
-class _BearingMethod:
-    """A method whose calls bear a token."""
+class _TokenMethod:
+    """A method whose calls have a token."""
 
     def __init__(self, method: Any, token: Callable[[], str]) -> None:
         self._method = method
@@ -91,7 +87,7 @@ class _BearingMethod:
         return self._method(*args, metadata=self._metadata(), **kwargs)
 
     def future(self, *args: Any, **kwargs: Any) -> Any:
-        """Begin a call that can be cancelled; of :mod:`grpc` only."""
+        """Start a call that can be cancelled; with :mod:`grpc` only."""
         return self._method.future(*args, metadata=self._metadata(), **kwargs)
 
     def _metadata(self) -> tuple[tuple[str, str], ...]:
@@ -99,22 +95,22 @@ class _BearingMethod:
 
 
 class _TokenFile:
-    """Gives the token that the file holds now."""
+    """Reads the token of a file for each call."""
 
     def __init__(self, path: str) -> None:
         self._path = path
         self._token = _read_token(path)
 
     def __call__(self) -> str:
-        # A file that is just being written leaves it at the token before; if it is gone for good,
-        # the server will say so.
+        # While the file is being written, the token before is used; the server refuses it once it
+        # is no longer valid.
         with suppress(CredentialsError):
             self._token = _read_token(self._path)
         return self._token
 
 
 def _token() -> Callable[[], str] | None:
-    """Give what gives the token of a call; None without any."""
+    """Return a function that returns the token of a call; None without a token."""
     token, path = _variable("NEGSERVE_TOKEN"), _variable("NEGSERVE_TOKEN_FILE")
     if token and path:
         raise CredentialsError("NEGSERVE_TOKEN and NEGSERVE_TOKEN_FILE are set; set one of them")
@@ -135,7 +131,7 @@ def _read_token(path: str) -> str:
 
 
 def _checked(token: str, source: str) -> str:
-    # gRPC would refuse it, too, and say what it is.
+    # gRPC would refuse it, too, but with the token in the message.
     if not all("!" <= character <= "~" for character in token):
         raise CredentialsError(
             f"{source} has a character that is not printable ASCII, or a blank; give the token as "
@@ -183,19 +179,3 @@ def _read(variable: str, path: str) -> bytes:
         return Path(path).read_bytes()
     except OSError as error:
         raise CredentialsError(f"{variable}={path} can't be read: {error.strerror}") from error
-
-
-def _is_on_this_machine(target: str) -> bool:
-    """Tell whether what is sent to a target never leaves this machine."""
-    if target.startswith(_UNIX):
-        return True
-    addresses = _SCHEMES.sub("", target).split(",")
-    return all(map(_is_loopback, addresses))
-
-
-def _is_loopback(address: str) -> bool:
-    host, separator, port = address.rpartition(":")
-    if not separator or port.endswith("]"):
-        host = address  # without a port
-    host = host.removeprefix("[").removesuffix("]")
-    return is_loopback(host)

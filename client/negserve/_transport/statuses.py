@@ -1,4 +1,4 @@
-"""Errors from statuses: what it means that a server, gRPC or a proxy ended a call."""
+"""Typed errors for calls that a server, gRPC or a proxy ended."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from grpc_status import rpc_status
 
 from negserve.errors import (
     ChecksumError,
+    ClosedError,
     CredentialsError,
     FingerprintMismatchError,
     InvalidRequestError,
@@ -35,9 +36,9 @@ _BY_REASON: Mapping[str, type[NegserveError]] = {
     "TOO_MANY_STREAMS": OverloadedError,
     "STORAGE_FAILED": StorageFailedError,
     "STREAM_IDLE": UnavailableError,  # the stream is gone, the server is not: open another
-    # Others that come with a google.rpc.RetryInfo pass, too, also those of a newer server.
+    # Reasons with a google.rpc.RetryInfo are temporary, also unknown ones of a newer server.
 }
-#: Of a status with a reason, if that alone does not decide; all others are faults.
+#: For a status whose reason alone does not decide; other codes are faults of the server.
 _BY_CODE: Mapping[grpc.StatusCode, type[NegserveError]] = {
     grpc.StatusCode.INVALID_ARGUMENT: InvalidRequestError,
     grpc.StatusCode.FAILED_PRECONDITION: InvalidRequestError,
@@ -48,7 +49,7 @@ _BY_CODE: Mapping[grpc.StatusCode, type[NegserveError]] = {
     grpc.StatusCode.DATA_LOSS: ChecksumError,
     grpc.StatusCode.UNAVAILABLE: UnavailableError,
 }
-#: What to look for when a status that no server of negserve gave recurs.
+#: Hints for statuses without a reason, which no negserve server sent.
 _HINTS: Mapping[grpc.StatusCode, str] = {
     grpc.StatusCode.PERMISSION_DENIED: "; does a proxy forbid it?",
     grpc.StatusCode.UNAUTHENTICATED: "; does a proxy want credentials of its own?",
@@ -57,7 +58,7 @@ _HINTS: Mapping[grpc.StatusCode, str] = {
 
 
 def from_rpc_error(error: grpc.RpcError, target: str) -> NegserveError:
-    """Turn an error of gRPC into a typed one.
+    """Make the typed error for one of gRPC.
 
     :param target: the server's address, named in the message
     """
@@ -74,10 +75,10 @@ def from_rpc_error(error: grpc.RpcError, target: str) -> NegserveError:
 
 
 def _error_info(error: grpc.RpcError) -> tuple[error_details_pb2.ErrorInfo | None, bool]:
-    """Give the ErrorInfo, None if no negserve server sent it, and whether it is temporary."""
+    """Return the ErrorInfo, None if no negserve server sent it, and whether it is temporary."""
     try:
         status = rpc_status.from_call(error)
-    except (ValueError, DecodeError):  # somebody on the way changed half of it
+    except (ValueError, DecodeError):  # a proxy changed a part of it
         return None, False
     details = status.details if status is not None else ()
     is_temporary = any(detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR) for detail in details)
@@ -97,7 +98,7 @@ def _from_transport(code: grpc.StatusCode, details: str, target: str) -> Negserv
             target=target,
         )
     if details.startswith("failed to connect") and details.endswith("Socket closed"):
-        # That is all that gRPC says when a server with TLS ends what is not its greeting.
+        # What gRPC says of a server with TLS that refuses a connection in plain text.
         details += "; if the server has TLS, see docs/operations.md, Tokens and TLS"
     if code is not grpc.StatusCode.UNAVAILABLE or "http2 header with status" in details:
         details = (
@@ -106,3 +107,22 @@ def _from_transport(code: grpc.StatusCode, details: str, target: str) -> Negserv
         )
     error_class = StalledError if code is grpc.StatusCode.DEADLINE_EXCEEDED else UnavailableError
     return error_class(f"{target}: {details}", target=target)
+
+
+def closed(target: str) -> ClosedError:
+    """Make the error for a call on a closed client."""
+    return ClosedError(f"{target}: the client was closed; make another")
+
+
+def ended(target: str, how: str) -> UnavailableError:
+    """Make the error for a call that a replica, or a proxy before it, ended too early."""
+    return UnavailableError(f"{target}: the stream was ended {how}", target=target)
+
+
+def stalled(target: str, seconds: float) -> StalledError:
+    """Make the error for a replica that was silent for too long."""
+    return StalledError(
+        f"{target}: no message for {seconds:.3g} seconds; is the server overloaded, or the "
+        f"network cut?",
+        target=target,
+    )

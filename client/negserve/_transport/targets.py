@@ -1,25 +1,51 @@
-"""Addresses of servers, checked before anybody is asked."""
+"""Addresses of servers: their check, and which replica is in use."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from negserve.errors import InvalidRequestError
-from negserve.types.address import FORM, UNIX, parse_address
+from negserve.types.address import FORM, is_loopback, parse_address
 
 #: gRPC's own names for ways to resolve an address.
 _RESOLVERS = frozenset({"dns", "ipv4", "ipv6", "unix", "unix-abstract", "vsock", "xds"})
+_UNIX = ("unix:", "unix-abstract:")
 #: Characters of a target that an error repeats.
 _MOST_SHOWN = 200
+_LISTS = re.compile(r"^(ipv4:|ipv6:|dns:(///?)?)")
+
+
+class Replicas:
+    """Addresses of servers with the same data, used in turn.
+
+    :ivar targets: the addresses
+    :ivar num_lost: how often the replica in use was left
+    :raises InvalidRequestError: as :func:`checked_targets`
+    """
+
+    def __init__(self, target: str | Sequence[str]) -> None:
+        self.targets = checked_targets(target)
+        self.num_lost = 0
+
+    @property
+    def target(self) -> str:
+        """The replica in use."""
+        return self.targets[self.num_lost % len(self.targets)]
+
+    def leave(self, target: str) -> bool:
+        """Go to the next replica and return True, unless another one is in use already."""
+        is_in_use = self.target == target
+        self.num_lost += is_in_use
+        return is_in_use
 
 
 def checked_targets(target: str | Sequence[str]) -> tuple[str, ...]:
-    """Give addresses that servers may listen at.
+    """Check addresses of servers.
 
-    :param target: ``HOST:PORT`` or ``unix:PATH``; or what begins with a resolver of gRPC, such as
-        ``dns:`` or ``ipv4:``, which is left to gRPC; or several of these
-    :raises InvalidRequestError: if there is none; else naming what is wrong with one, and what to
-        give
+    :param target: ``HOST:PORT`` or ``unix:PATH``; or a target that begins with a resolver of gRPC,
+        such as ``dns:`` or ``ipv4:``, which only gRPC checks; or several of these
+    :raises InvalidRequestError: if there is none, or saying what is wrong with one and what to give
     """
     targets = (target,) if isinstance(target, str) else tuple(target)
     if not targets:
@@ -39,7 +65,11 @@ def _check(target: str) -> None:
             f"target {_shown(target)} has a blank or a control character; {FORM}; "
             f"several targets are a list, not one text"
         )
-    if _is_for_grpc(target):
+    resolver, _, rest = target.partition(":")
+    # A host may be called dns, too.
+    if resolver in _RESOLVERS - {"unix"} and (
+        resolver == "unix-abstract" or bool({*":/"} & {*rest})
+    ):
         return
     try:
         parse_address(target, least_port=1)
@@ -49,13 +79,24 @@ def _check(target: str) -> None:
 
 
 def _shown(text: str) -> str:
-    """Write what was given, its beginning alone if it is long."""
+    """Quote a target, without the end of a long one."""
     return repr(text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}...")
 
 
-def _is_for_grpc(target: str) -> bool:
-    if target.startswith(UNIX):
-        return False
-    resolver, _, rest = target.partition(":")
-    # A host may be called dns, too.
-    return resolver in _RESOLVERS and (resolver == "unix-abstract" or bool({*":/"} & {*rest}))
+def is_unix(target: str) -> bool:
+    """Tell whether a target is a unix socket."""
+    return target.startswith(_UNIX)
+
+
+def is_on_this_machine(target: str) -> bool:
+    """Tell whether what is sent to a target never leaves this machine."""
+    return is_unix(target) or all(
+        is_loopback(_host(address)) for address in _LISTS.sub("", target).split(",")
+    )
+
+
+def _host(address: str) -> str:
+    host, separator, port = address.rpartition(":")
+    if not separator or port.endswith("]"):
+        host = address  # without a port
+    return host.removeprefix("[").removesuffix("]")

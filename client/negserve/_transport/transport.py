@@ -1,45 +1,250 @@
-"""How a server is asked, whoever waits for the answers."""
+"""Calls, and retries on other replicas, whether threads or tasks wait for them."""
 
 from __future__ import annotations
 
 import logging
+import random
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Self, TypeVar
 
-from negserve._protocol.answers import said_by
-from negserve._transport.budget import Budget
-from negserve._transport.open_call import OpenCall
-from negserve._transport.pieces import Pieces
-from negserve._transport.replicas import Replicas
-from negserve.errors import LimitExceededError, ServiceError, UnknownDatasetError
+import grpc
+from google.protobuf.message import DecodeError
+
+from negserve._protocol.answer_readers import AnswerReader
+from negserve._protocol.messages import answer_error, answer_from, invalid
+from negserve._protocol.pipelines import RequestPipeline
+from negserve._transport.channels import PARSERS
+from negserve._transport.statuses import closed, ended, from_rpc_error
+from negserve._transport.targets import Replicas
+from negserve.errors import (
+    InvalidAnswerError,
+    InvalidRequestError,
+    LimitExceededError,
+    NegserveError,
+    OverloadedError,
+    ServiceError,
+    StalledError,
+    UnavailableError,
+    UnknownDatasetError,
+)
 from negserve.types.dataset import Dataset
 
 _T = TypeVar("_T")
 
 logger = logging.getLogger(__name__)
 
+#: Errors that may pass, or that another replica may not have.
+_TEMPORARY = (UnavailableError, StalledError, OverloadedError, InvalidAnswerError)
+#: Invalid answers after which a replica is given up: RPCs are pure, so it would repeat them. More
+#: than one, since several servers may share an address, and a proxy may have changed the bytes.
+_MOST_INVALID_ANSWERS = 3
+_FIRST_PAUSE_SECONDS = 0.05
+_LONGEST_PAUSE_SECONDS = 2.0
+#: With less than that left, there is no further try.
+_LEAST_SECONDS = 0.05
 
-class Transport(Replicas, ABC):
+
+class RetryBudget:
+    """Time that a call, or a stream between two messages, may spend on failing tries.
+
+    Does no I/O and never waits: it computes time limits. Until the first failure a message may
+    take ``timeout``. From then on until there is progress, patience runs, and a try may take its
+    equal share of what is left, among the replicas that were not tried in this round: so one
+    silent replica can't use up the time of the others.
+
+    Once each replica has given several invalid answers, there is no further try.
+
+    :ivar without_dataset: replicas without the dataset, since there was progress
+    :param timeout: seconds that a message may take
+    :param patience: seconds from the first failure without progress to the end of the last try
+    :param num_replicas: number of replicas that share the tries
+    """
+
+    def __init__(self, timeout: float, patience: float, num_replicas: int) -> None:
+        self._timeout = timeout
+        self._patience = patience
+        self._num_replicas = num_replicas
+        self.note_progress()
+
+    def note_progress(self) -> None:
+        """Reset the budget: a message arrived."""
+        self._first_failure: float | None = None
+        self._num_failures = 0
+        self._invalid_answers: Counter[str] = Counter()
+        self._num_untried = self._num_replicas
+        self.without_dataset: set[str] = set()
+        self._longest_pause = _FIRST_PAUSE_SECONDS
+
+    def limit(self) -> float:
+        """Return how many seconds the next message may take."""
+        if self._first_failure is None:
+            return self._timeout
+        return min(self._timeout, max(self._left() / self._num_untried, _LEAST_SECONDS))
+
+    def pause_after(self, error: ServiceError) -> float:
+        """Return how many seconds to wait before the next try: with jitter, longer each round.
+
+        :raises ServiceError: the error, if it is not temporary; or one of its class that says how
+            much was tried, if the budget is spent
+        """
+        if not isinstance(error, _TEMPORARY):
+            raise error
+        if self._first_failure is None:
+            self._first_failure = time.monotonic()
+        self._num_failures += 1
+        self._num_untried -= 1
+        longest = self._longest_pause
+        if self._num_untried == 0:
+            self._num_untried = self._num_replicas
+            self._longest_pause = min(2 * longest, _LONGEST_PAUSE_SECONDS)
+        left = self._left()
+        given_up = f"{self._patience:g} seconds of patience" if left <= _LEAST_SECONDS else ""
+        if isinstance(error, InvalidAnswerError):
+            self._invalid_answers[error.target] += 1
+            if self._all_are_invalid():
+                given_up = f"{_MOST_INVALID_ANSWERS} such answers of each replica"
+        if given_up:
+            raise type(error)(
+                f"{error}; given up after {self._num_failures} tries and {given_up}",
+                reason=error.reason,
+                metadata=error.metadata,
+                target=error.target,
+            ) from error
+        # Pauses never use up what is left: the last tries come closer and closer together.
+        return min(random.uniform(0.5, 1.0) * longest, left / 2 / self._num_untried)
+
+    def _all_are_invalid(self) -> bool:
+        return self._num_replicas == sum(
+            count >= _MOST_INVALID_ANSWERS for count in self._invalid_answers.values()
+        )
+
+    def _left(self) -> float:
+        assert self._first_failure is not None
+        return self._first_failure + self._patience - time.monotonic()
+
+
+class ServerCall(ABC):
+    """An open call: a stream of messages, and of requests if the method takes some.
+
+    Whatever waits is a coroutine. As a context manager, the call ends with the block.
+
+    :ivar target: the replica that answers
+    :ivar method: name of the method
+    """
+
+    def __init__(self, target: str, method: str) -> None:
+        self.target = target
+        self.method = method
+
+    @property
+    @abstractmethod
+    def is_active(self) -> bool:
+        """Whether the call has not ended."""
+
+    @abstractmethod
+    def send_all(self, requests: Iterable[Any]) -> None:
+        """Queue requests, without waiting; an iterator advances as they are sent."""
+
+    @abstractmethod
+    async def _next(self, seconds: float) -> bytes | None:
+        """Wait for the bytes of the next message; None after the last.
+
+        :raises StalledError: if they do not arrive in time
+        :raises NegserveError: as the server's status says
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """End the call."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def answering(self) -> AbstractContextManager[None]:
+        """Add the replica and the method to an :class:`InvalidAnswerError` of the block."""
+        return answer_from(self.target, self.method)
+
+    async def next(self, seconds: float) -> Any:
+        """Wait for the next message; None after the last.
+
+        :raises StalledError: if it does not arrive in time
+        :raises InvalidAnswerError: if its bytes are not a message of the method
+        :raises NegserveError: as the server's status says
+        """
+        data = await self._next(seconds)
+        return None if data is None else _parsed(data, self.target, self.method)
+
+    async def answer(self, budget: RetryBudget) -> Any:
+        """Wait for a message, which the server must send before it ends the stream.
+
+        :raises NegserveError: as :meth:`next`
+        """
+        message = await self.next(budget.limit())
+        if message is None:
+            raise ended(self.target, "before its answer")
+        return message
+
+    async def run(self, pipeline: RequestPipeline[Any, Any, Any], budget: RetryBudget) -> None:
+        """Send the unanswered requests of a pipeline, and take their answers.
+
+        :raises NegserveError: as :meth:`next`
+        """
+        requests = pipeline.start()
+        while pipeline.unanswered:
+            if requests:
+                self.send_all(requests)
+            answer = await self.answer(budget)
+            try:
+                requests = pipeline.take(answer)
+            except InvalidAnswerError as error:
+                raise answer_error(error, self.target, self.method) from None
+            budget.note_progress()
+
+
+class Transport(ABC):
     """Calls on the replica in use, and on the next one when it fails.
 
-    Whatever waits here is a coroutine, as in :class:`negserve._transport.open_call.OpenCall`.
+    Whatever waits is a coroutine, as in :class:`ServerCall`. Pickled as its configuration.
 
-    Parameters as of :class:`negserve._transport.replicas.Replicas`.
+    :param target: ``HOST:PORT`` or ``unix:PATH``; several for replicas of the same data
+    :param timeout: seconds that a call, or a stream's next message, may take
+    :param patience: seconds that failures may last, see :class:`RetryBudget`; None for
+        ``timeout`` times the number of replicas
+    :ivar replicas: addresses of the replicas
+    :ivar is_closed: whether it was closed
+    :raises InvalidRequestError: if there is no address, one is malformed, or a time is not positive
     """
 
     def __init__(
         self, target: str | Sequence[str], timeout: float, patience: float | None = None
     ) -> None:
-        super().__init__(target, timeout, patience)
-        self._set_up()
+        for name, seconds in (("timeout", timeout), ("patience", patience)):
+            if seconds is not None and seconds <= 0:
+                raise InvalidRequestError(f"{name}={seconds}; give a positive number of seconds")
+        self.replicas = Replicas(target)
+        self.timeout = timeout
+        self.patience = timeout * len(self.replicas.targets) if patience is None else patience
+        self.is_closed = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {
+            "target": self.replicas.targets,
+            "timeout": self.timeout,
+            "patience": self.patience,
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
 
     @abstractmethod
-    def _set_up(self) -> None:
-        """Begin without a channel."""
-
-    @abstractmethod
-    def open(self, method: str, request: object = None) -> OpenCall:
+    def open(self, method: str, request: object = None) -> ServerCall:
         """Open a stream on the replica in use.
 
         :param method: its name
@@ -48,12 +253,12 @@ class Transport(Replicas, ABC):
         """
 
     @abstractmethod
-    async def _ask(self, method: str, request: object, budget: Budget) -> tuple[str, Any]:
-        """Call a unary method on the replica in use; give that and its answer."""
+    async def _ask(self, method: str, request: object, budget: RetryBudget) -> tuple[str, bytes]:
+        """Call a unary method on the replica in use; return the replica and the answer's bytes."""
 
     @abstractmethod
     def _leave(self, target: str) -> None:
-        """Go on to the next replica, if this one is still in use, over another channel."""
+        """Go to the next replica over a new channel, unless another one is in use already."""
 
     @abstractmethod
     async def pause(self, seconds: float) -> None:
@@ -61,87 +266,97 @@ class Transport(Replicas, ABC):
 
     @abstractmethod
     async def close(self) -> None:
-        """Close what is open; calls under way, and all later ones, end with an error."""
+        """Close all channels; calls under way, and all later ones, raise an error."""
 
     def only(self, target: str) -> Self:
-        """Give another connection, to one of the replicas."""
+        """Make a transport to one of the replicas."""
         return type(self)(**{**self.__getstate__(), "target": target})
+
+    def error_of(self, error: grpc.RpcError, target: str) -> NegserveError:
+        """Make the typed error for a call that gRPC ended."""
+        # The client itself cancels calls only when it is closed.
+        return closed(target) if self.is_closed else from_rpc_error(error, target)
+
+    def cut_off(self, target: str, how: str) -> NegserveError:
+        """Make the error for a call whose channel is gone."""
+        return closed(target) if self.is_closed else ended(target, how)
 
     async def call(
         self,
         method: str,
         request: object,
-        take: Callable[[Any], _T],
+        decode: Callable[[Any], _T],
         dataset: Dataset | None = None,
     ) -> _T:
         """Call a unary method, on as many replicas as it takes.
 
         :param method: its name
-        :param take: decodes the answer, or refuses it with :class:`negserve.InvalidAnswerError`
-        :param dataset: what it is about
-        :raises NegserveError: typed by what the server said
+        :param decode: checks and decodes the answer
+        :param dataset: the dataset of the request, to be restored where it is lost
+        :raises NegserveError: as the server's status says
         """
 
-        async def ask(budget: Budget) -> _T:
-            target, answer = await self._ask(method, request, budget)
-            with said_by(target, method):
-                return take(answer)
+        async def ask(budget: RetryBudget) -> _T:
+            target, data = await self._ask(method, request, budget)
+            with answer_from(target, method):
+                return decode(_parsed(data, target, method))
 
-        return await self.persist(ask, dataset=dataset)
+        return await self.retry(ask, dataset=dataset)
 
-    async def read(self, method: str, reader: Pieces[_T], dataset: Dataset | None = None) -> _T:
-        """Read an answer that comes in pieces, over as many streams as it takes.
+    async def read(
+        self, method: str, reader: AnswerReader[_T], dataset: Dataset | None = None
+    ) -> _T:
+        """Read an answer of several messages, over as many streams as it takes.
 
         :param method: its name
-        :param reader: takes the pieces
-        :param dataset: what it is about
-        :raises NegserveError: typed by what the server said
+        :param dataset: the dataset of the request, to be restored where it is lost
+        :raises NegserveError: as the server's status says
         """
 
-        async def attempt(budget: Budget) -> None:
+        async def attempt(budget: RetryBudget) -> None:
             reader.restart()
             with self.open(method, reader.request) as call:
                 while (message := await call.next(budget.limit())) is not None:
-                    with call.saying():
+                    with call.answering():
                         is_further = reader.take(message)
                     if is_further:
                         budget.note_progress()
-                with call.saying():
+                with call.answering():
                     reader.end()
 
-        await self.persist(attempt, dataset=dataset)
+        await self.retry(attempt, dataset=dataset)
         return reader.result()
 
-    async def persist(
+    async def retry(
         self,
-        attempt: Callable[[Budget], Awaitable[_T]],
+        attempt: Callable[[RetryBudget], Awaitable[_T]],
         pause: Callable[[float], Awaitable[None]] | None = None,
         *,
         dataset: Dataset | None = None,
     ) -> _T:
         """Try until it succeeds, after a failure on the next replica, as the budget allows.
 
-        A replica that failed is left for a connection of its own also if it is the only one; calls
-        that are under way on the one before go on.
+        After a failure the channel is replaced even if there is only one replica; other calls that
+        are under way on the old channel continue.
 
-        :param attempt: what to do, within a budget that it tells of its progress
-        :param pause: how to wait between two tries; None for :meth:`pause`
-        :param dataset: what it is about. A replica that has lost it gets it again, if the graph is
-            at hand
+        :param attempt: the operation, which reports its progress to the budget
+        :param pause: waits between two tries; None for :meth:`pause`
+        :param dataset: the dataset that it needs. It is published again on a replica that has lost
+            it, if this process has the graph
         :raises ServiceError: the last one, when the budget is spent
         :raises UnknownDatasetError: if no replica has the dataset, or takes it
         """
-        budget = self.budget()
+        budget = RetryBudget(self.timeout, self.patience, len(self.replicas.targets))
         while True:
             try:
                 return await attempt(budget)
             except UnknownDatasetError as error:
                 if await self._restore(dataset, error.target):
-                    # It has it now. Should it lose it again and again, patience ends.
-                    seconds = budget.pause_after(self.ended(error.target, f"as {error}"))
+                    # If the replica loses it again and again, patience ends.
+                    seconds = budget.pause_after(ended(error.target, f"as {error}"))
                 else:
                     budget.without_dataset.add(error.target)
-                    if budget.without_dataset >= set(self.targets):
+                    if budget.without_dataset >= set(self.replicas.targets):
                         raise
                     self._leave(error.target)
                     continue
@@ -151,9 +366,9 @@ class Transport(Replicas, ABC):
             await (pause or self.pause)(seconds)
 
     async def _restore(self, dataset: Dataset | None, target: str) -> bool:
-        """Publish a dataset again on a replica that has lost it, and tell whether it has it now.
+        """Publish a dataset again on a replica that has lost it; tell whether it has it now.
 
-        :raises FingerprintMismatchError: if the graph at hand has changed, or its name is taken
+        :raises FingerprintMismatchError: if the graph has changed here, or its name is taken
         """
         if dataset is None or dataset.restore is None:
             return False
@@ -167,3 +382,15 @@ class Transport(Replicas, ABC):
             await replica.close()
         logger.warning("%s had lost the dataset %s; it was published again", target, dataset.name)
         return True
+
+
+def _parsed(data: bytes, target: str, method: str) -> Any:
+    """Parse a message that a replica sent.
+
+    :raises InvalidAnswerError: if the bytes are not a message of the method
+    """
+    try:
+        return PARSERS[method](data)
+    except DecodeError:
+        error = invalid("message", f"{len(data)} bytes", "a message of that method")
+    raise answer_error(error, target, method)

@@ -8,18 +8,15 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
-from negserve._calls.base_client import BaseClient
-from negserve._calls.dataset_list import DatasetList
+from negserve._calls.client import BaseClient
 from negserve._calls.publish import PublishProgress, Restoration, check_columns, confirmed, publish
 from negserve._graph.mapped_graph import MappedGraph
-from negserve._protocol.server_info import read_server_info
-from negserve.aio.connection import Connection
+from negserve.aio.transport import AsyncTransport
 from negserve.aio.triples_factory import RemoteTriplesFactory
 from negserve.types.server_info import ServerInfo
-from negserve.v1 import sampler_pb2 as pb
 
 
-class Client(BaseClient[Connection]):
+class Client(BaseClient[AsyncTransport, RemoteTriplesFactory]):
     """Connects to a server, on first use and once per event loop, as :class:`negserve.Client`.
 
     One client may serve loops in several threads; a sampler or a stream belongs to the loop that
@@ -29,10 +26,11 @@ class Client(BaseClient[Connection]):
     :param target: ``HOST:PORT`` or ``unix:PATH``; several for replicas of the same data
     :param timeout: as of :class:`negserve.Client`
     :param patience: as of :class:`negserve.Client`
-    :raises InvalidRequestError: if there is no address, one is none, or a time is not positive
+    :raises InvalidRequestError: if there is no address, one is malformed, or a time is not positive
     """
 
-    _connection_class = Connection
+    _transport_class = AsyncTransport
+    _dataset_class = RemoteTriplesFactory
 
     async def __aenter__(self) -> Self:
         return self
@@ -46,31 +44,30 @@ class Client(BaseClient[Connection]):
         await self.close()
 
     async def close(self) -> None:
-        """Close the connection; calls under way, and all later ones, end with an error."""
-        await self._connection.close()
+        """Close all channels; calls under way, and all later ones, raise an error."""
+        await self._transport.close()
 
     async def server_info(self) -> ServerInfo:
-        """Tell version, versions of the sampling function, and limits of the server in use.
+        """Return the version, algorithm versions and limits of the server in use.
 
-        :raises NegserveError: typed by what the server said
+        :raises NegserveError: as the server's status says
         """
-        return await self._connection.call("GetServer", pb.GetServerRequest(), read_server_info)
+        return await self._ask_server_info()
 
     async def list_datasets(self) -> list[str]:
-        """Name the datasets that the server holds.
+        """Return the names of the server's datasets.
 
-        :raises NegserveError: typed by what the server said
+        :raises NegserveError: as the server's status says
         """
-        return await self._connection.read("ListDatasets", DatasetList())
+        return await self._read_datasets()
 
     async def triples_factory(self, name: str) -> RemoteTriplesFactory:
-        """Give a dataset.
+        """Return a dataset.
 
         :raises UnknownDatasetError: if the server does not hold it
-        :raises NegserveError: typed by what the server said
+        :raises NegserveError: as the server's status says
         """
-        take = partial(RemoteTriplesFactory, self._connection, name)
-        return await self._connection.call("GetDataset", pb.GetDatasetRequest(dataset=name), take)
+        return await self._ask_dataset(name)
 
     async def publish(
         self,
@@ -84,7 +81,7 @@ class Client(BaseClient[Connection]):
         relation_to_id: Mapping[str, int] | None = None,
         on_progress: Callable[[PublishProgress], object] | None = None,
     ) -> RemoteTriplesFactory:
-        """Make a graph at hand a dataset of the server, or find that it is one.
+        """Publish a graph as a dataset of the server, unless it is one already.
 
         Parameters, result and errors as of :meth:`negserve.Client.publish`.
         """
@@ -97,6 +94,6 @@ class Client(BaseClient[Connection]):
         }
         graph = await asyncio.to_thread(partial(MappedGraph.of, factory, **options))
         check_columns(graph)
-        await publish(self._connection, name, graph, on_progress)
+        await publish(self._transport, name, graph, on_progress)
         restoration = Restoration(name, graph.fingerprint, factory, options)
         return confirmed(await self.triples_factory(name), graph, restoration)

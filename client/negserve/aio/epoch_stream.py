@@ -1,34 +1,33 @@
-"""Epochs from a server, batch by batch, through lost servers, restarts and failovers."""
+"""Epochs from a server, batch by batch."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
 
-from negserve._calls.epoch_cursor import EpochCursor
-from negserve._calls.epoch_reader import EpochReader, Item
+from negserve._calls.epochs import EpochCursor, EpochReader, Item
 from negserve._protocol.epoch_progress import EpochProgress
-from negserve._transport.open_call import OpenCall
-from negserve.aio.connection import Connection
+from negserve._transport.transport import ServerCall
+from negserve.aio.transport import AsyncTransport
 from negserve.types.epoch import EpochBatch
 
 
 class _Reader(EpochReader):
     """A task that reads ahead, into a queue."""
 
-    def __init__(self, connection: Connection, progress: EpochProgress, prefetch: int) -> None:
-        super().__init__(connection, progress)
+    def __init__(self, transport: AsyncTransport, progress: EpochProgress, prefetch: int) -> None:
+        super().__init__(transport, progress)
         self._batches: asyncio.Queue[Item | BaseException] = asyncio.Queue(prefetch)
         self._task = asyncio.create_task(self._run())
 
     async def close(self) -> None:
-        """Stop reading and give everything back."""
+        """Stop reading, and end the call."""
         self._task.cancel()
         await asyncio.wait([self._task])
 
     async def _run(self) -> None:
         try:
-            await self._transport.persist(self._read, dataset=self._progress.dataset)
+            await self._transport.retry(self._read, dataset=self._progress.dataset)
         except Exception as error:
             await self._put(error)
 
@@ -38,11 +37,11 @@ class _Reader(EpochReader):
     async def _get(self) -> Item | BaseException:
         return await self._batches.get()
 
-    def _hold(self, call: OpenCall) -> None:
+    def _hold(self, call: ServerCall) -> None:
         pass  # cancelled, the task ends the call itself
 
 
-class EpochStream(EpochCursor[Connection]):
+class EpochStream(EpochCursor[AsyncTransport]):
     """The training triples of a dataset with their negatives, as :class:`negserve.EpochStream`.
 
     Made by :meth:`RemoteTriplesFactory.epochs`. ``async for batch in stream`` gives what is left of
@@ -56,7 +55,7 @@ class EpochStream(EpochCursor[Connection]):
 
         :raises NegserveError: as :meth:`negserve.EpochStream.__iter__`
         """
-        reader = _Reader(self._connection, self._progress(), self.prefetch)
+        reader = _Reader(self._transport, self._progress(), self.prefetch)
         try:
             while not reader.is_over:
                 batch, self._place = await self._next(reader)

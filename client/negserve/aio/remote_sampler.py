@@ -1,4 +1,4 @@
-"""A sampler that a server computes, over one stream."""
+"""A sampler on a server, over one stream."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import asyncio
 
 from numpy.typing import ArrayLike
 
-from negserve._calls.sample_stream import SampleStream
-from negserve._protocol.sample_exchange import SampleExchange
-from negserve._protocol.sampler_echo import SamplerEcho
-from negserve.aio.connection import Connection
+from negserve._calls.sampler_stream import SamplerStream
+from negserve._protocol.sampler_answers import SamplerEcho
+from negserve.aio.transport import AsyncTransport
 from negserve.types.config import SamplerConfig
 from negserve.types.corrupted_batch import CorruptedBatch
 from negserve.types.dataset import Dataset
@@ -21,21 +20,20 @@ class RemoteSampler:
     Made by :meth:`RemoteTriplesFactory.open_sampler`. Tasks of one event loop may share it: it
     answers one after the other.
 
-    :param connection: to the dataset's server
+    :param transport: to the dataset's server
     :param dataset: the dataset
-    :param config: what to draw
+    :param config: which negatives to draw
     """
 
-    def __init__(self, connection: Connection, dataset: Dataset, config: SamplerConfig) -> None:
-        self._dataset = dataset
+    def __init__(self, transport: AsyncTransport, dataset: Dataset, config: SamplerConfig) -> None:
         self.config = config
         self._lock = asyncio.Lock()
-        self._stream = SampleStream(connection, dataset, config, SamplerEcho(dataset, config))
+        self._stream = SamplerStream(transport, dataset, config, SamplerEcho(dataset, config))
 
     async def open(self) -> None:
-        """Open the stream, so that the configuration is checked.
+        """Open the stream, so that the server checks the configuration.
 
-        :raises NegserveError: typed by what the server said of the configuration
+        :raises NegserveError: as the server's status says
         """
         async with self._lock:
             await self._stream.open()
@@ -45,10 +43,9 @@ class RemoteSampler:
 
         Parameters, result and errors as of :meth:`negserve.RemoteSampler.sample`.
         """
-        exchange = SampleExchange(self._dataset, self.config, positives, position)
+        pipeline = self._stream.pipeline(positives, position)
         async with self._lock:
-            await self._stream.converse(exchange)
-        return exchange.result()
+            return await self._stream.run(pipeline)
 
     async def close(self) -> None:
         """End the stream; a later :meth:`sample` opens another."""

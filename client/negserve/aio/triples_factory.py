@@ -1,4 +1,4 @@
-"""A graph that a server holds."""
+"""A dataset of a server."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from negserve._calls.dataset import RemoteDataset
 from negserve._calls.leakage import warn_of_leakage
-from negserve._calls.remote_dataset import RemoteDataset
-from negserve.aio.connection import Connection
 from negserve.aio.epoch_stream import EpochStream
 from negserve.aio.remote_sampler import RemoteSampler
+from negserve.aio.transport import AsyncTransport
 from negserve.types.config import SamplerConfig
 from negserve.types.relation_statistics import RelationStatistics
 from negserve.v1 import sampler_pb2 as pb
 
 
-class RemoteTriplesFactory(RemoteDataset[Connection, EpochStream]):
+class RemoteTriplesFactory(RemoteDataset[AsyncTransport, EpochStream]):
     """Counts, vocabularies, statistics and samplers of a dataset, over RPC.
 
-    Made by :meth:`Client.triples_factory`. What :class:`negserve.RemoteTriplesFactory` asks the
-    server for is to be awaited here. What does not change is fetched once.
+    Made by :meth:`Client.triples_factory`. Methods that call the
+    server are coroutines here. What does not change is fetched once.
     """
 
     _stream_class = EpochStream
 
-    def __init__(self, connection: Connection, name: str, answer: pb.GetDatasetResponse) -> None:
-        super().__init__(connection, name, answer)
+    def __init__(self, transport: AsyncTransport, name: str, answer: pb.GetDatasetResponse) -> None:
+        super().__init__(transport, name, answer)
         self._vocabularies: tuple[dict[str, int], dict[str, int]] | None = None
         self._relation_statistics: RelationStatistics | None = None
 
@@ -60,7 +60,7 @@ class RemoteTriplesFactory(RemoteDataset[Connection, EpochStream]):
         return self._relation_statistics
 
     async def num_positives(self, relations: Sequence[int] | None = None) -> int:
-        """Tell how many positives an epoch has: the training triples of these relations.
+        """Return the number of positives of an epoch: training triples of these relations.
 
         Parameters and errors as of :meth:`negserve.RemoteTriplesFactory.num_positives`.
         """
@@ -72,11 +72,11 @@ class RemoteTriplesFactory(RemoteDataset[Connection, EpochStream]):
         :param options: fields of :class:`negserve.SamplerConfig`
         :raises LeakageWarning: where Python is told to raise it, for a filter over validation or
             testing triples; for evaluation ignore it
-        :raises NegserveError: typed by what the server said of the configuration
+        :raises NegserveError: as the server's status says
         """
         config = SamplerConfig(**options)
         warn_of_leakage(config.filter_splits)
-        sampler = RemoteSampler(self._connection, self._dataset, config)
+        sampler = RemoteSampler(self._transport, self._dataset, config)
         await sampler.open()
         return sampler
 

@@ -13,7 +13,7 @@ from google.protobuf import json_format
 from negserve._protocol.messages import decode_ids, encode_config
 from negserve._sync.client import Client
 from negserve._transport import credentials
-from negserve._transport.replicas import CHANNEL_OPTIONS
+from negserve._transport.channels import CHANNEL_OPTIONS
 from negserve.conformance.calls import call
 from negserve.conformance.golden import Case, File, golden_files
 from negserve.conformance.program import Program, ProgramError

@@ -10,7 +10,7 @@ import numpy as np
 from negserve._sync.client import Client
 from negserve._sync.triples_factory import RemoteTriplesFactory
 from negserve._transport import credentials
-from negserve._transport.replicas import CHANNEL_OPTIONS
+from negserve._transport.channels import CHANNEL_OPTIONS
 from negserve.conformance.calls import call, difference
 from negserve.conformance.golden import Case, File, golden_files
 from negserve.conformance.report import Report

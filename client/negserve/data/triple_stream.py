@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
@@ -11,8 +10,9 @@ from typing import Any, Literal, Self
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
-from negserve._calls.epoch_cursor import epoch_and_start
+from negserve._calls.epochs import epoch_and_start
 from negserve._calls.leakage import leakage_told, warn_of_leakage
+from negserve._calls.per_process import PerProcess
 from negserve._sync.client import Client
 from negserve._sync.epoch_stream import EpochStream
 from negserve._sync.triples_factory import RemoteTriplesFactory
@@ -136,11 +136,12 @@ class TripleStream(IterableDataset[Item]):
         # Used in workers only.
         self._progress: WorkerProgress | None = None
         self._handed_to: Reader | None = None
-        self._opened: tuple[int, RemoteTriplesFactory, int] | None = None
+        #: The dataset and the number of positives of an epoch, once they are asked for.
+        self._opened: PerProcess[list[tuple[RemoteTriplesFactory, int]]] = PerProcess(list)
 
     def __getstate__(self) -> dict[str, Any]:
         # A spawned worker can't see its reader on the stack: pickling happens where it can be seen.
-        return {**self.__dict__, "_opened": None, "_handed_to": find_reader()}
+        return {**self.__dict__, "_handed_to": find_reader()}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         if (find_reader() or Reader()).copies:
@@ -282,7 +283,8 @@ class TripleStream(IterableDataset[Item]):
 
     def _open(self) -> tuple[RemoteTriplesFactory, int]:
         """Return the dataset, opened in this process, and the number of positives of an epoch."""
-        if self._opened is None or self._opened[0] != os.getpid():
+        opened = self._opened.value
+        if not opened:
             if isinstance(self._source, RemoteTriplesFactory):
                 factory = self._source
             else:
@@ -290,8 +292,8 @@ class TripleStream(IterableDataset[Item]):
                 assert self._dataset is not None
                 factory = client.triples_factory(self._dataset)
             num_positives = factory.num_positives(self.config.relations)
-            self._opened = os.getpid(), factory, num_positives
-        return self._opened[1:]
+            opened.append((factory, num_positives))
+        return opened[0]
 
     @property
     def epoch(self) -> int:

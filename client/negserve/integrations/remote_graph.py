@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from negserve._calls.base_client import DEFAULT_TARGET
+from negserve._calls.client import DEFAULT_TARGET
+from negserve._calls.per_process import PerProcess
 from negserve._calls.publish import Restoration
 from negserve._graph.mapped_graph import MappedGraph
 from negserve._sync.client import Client
@@ -84,14 +85,14 @@ class RemoteGraph:
         self._set_up()
 
     def _set_up(self) -> None:
-        self._lock = threading.Lock()
-        self._process = os.getpid()
+        # A lock that another thread holds during a fork would stay locked in the child.
+        self._lock = PerProcess(threading.Lock)
         self._open: OpenGraph | None = None
         weakref.finalize(self, self._client.close)
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
-        for name in ("_lock", "_process", "_open"):
+        for name in ("_lock", "_open"):
             del state[name]
         return state
 
@@ -113,11 +114,7 @@ class RemoteGraph:
         :raises InvalidRequestError: if the dataset lacks one of the splits
         :raises NegserveError: for any other error of the server
         """
-        if self._process != os.getpid():
-            # After a fork, a lock that another thread held then would stay locked here.
-            self._lock = threading.Lock()
-            self._process = os.getpid()
-        with self._lock:
+        with self._lock.value:
             if self._open is None:
                 found = self._find() if self.dataset is None else self._named(self.dataset)
                 self._check_splits(found.factory)

@@ -26,9 +26,12 @@ class Limits:
     max_unanswered_bytes: int
 
     def positives_per_message(self, num_negs_per_pos: int, log_q: bool) -> int:
-        """Give how many positives one message may hold, at least 1."""
+        """Return how many positives one message may hold, at least 1.
+
+        :param num_negs_per_pos: k; the server refuses numbers below 1
+        """
         weight = 2 if log_q else 1
-        fitting = self.max_negatives_per_message // weight // num_negs_per_pos
+        fitting = self.max_negatives_per_message // weight // max(num_negs_per_pos, 1)
         return max(1, min(fitting, self.max_triples_per_message))
 
 

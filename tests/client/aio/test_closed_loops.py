@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import time
 from contextlib import suppress
+from typing import Any
 
 import numpy as np
 import pytest
 
 from negserve.aio import Client
+from negserve.aio.closed_loops import GRPC_CALLBACKS
 from tests.support.graphs import load
 from tests.support.server_process import ServerProcess
 
@@ -20,6 +23,7 @@ import asyncio, sys
 import numpy as np
 
 from negserve.aio import Client
+from negserve.aio.closed_loops import GRPC_CALLBACKS
 
 target, how, num_loops = sys.argv[1], sys.argv[2], int(sys.argv[3])
 positives = np.tile([[1, 1, 2]], (20_000, 1))
@@ -79,3 +83,31 @@ def test_an_answer_is_taken_after_loops_that_were_left(server: ServerProcess):
         with suppress(TimeoutError):
             asyncio.run(draw(0.0))
         assert asyncio.run(draw(None)) == len(positives)
+
+
+def test_grpc_calls_back_with_functions_of_the_known_module(
+    server: ServerProcess, monkeypatch: pytest.MonkeyPatch
+):
+    """The module is private to gRPC: a version with another one needs its name in closed_loops."""
+    modules = set()
+    schedule = asyncio.BaseEventLoop.call_soon_threadsafe
+
+    def noting(loop: asyncio.BaseEventLoop, callback: Any, *rest: Any, **options: Any) -> Any:
+        modules.add(getattr(callback, "__module__", ""))
+        return schedule(loop, callback, *rest, **options)
+
+    monkeypatch.setattr(asyncio.BaseEventLoop, "call_soon_threadsafe", noting)
+    stopped = asyncio.new_event_loop()
+    first, second = Client(server.target), Client(server.target)
+    deadline = time.monotonic() + 60
+    steps = 0
+    while GRPC_CALLBACKS not in modules and time.monotonic() < deadline:
+        steps = steps % 20 + 1
+        task = stopped.create_task(first.list_datasets())
+        for _ in range(steps):
+            stopped.run_until_complete(asyncio.sleep(0))
+        asyncio.run(asyncio.wait_for(second.list_datasets(), 30))  # while the first loop stands
+        stopped.run_until_complete(task)
+    stopped.run_until_complete(first.close())
+    stopped.close()
+    assert GRPC_CALLBACKS in modules

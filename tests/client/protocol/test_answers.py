@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from negserve import Client, EpochConfig, InvalidAnswerError, SamplerConfig, aio
-from negserve._calls.epoch_cursor import chained_digest
+from negserve._calls.epochs import chained_digest
 from negserve._calls.publish import PublishDialogue
 from negserve._graph.mapped_graph import MappedGraph
 from negserve.v1 import sampler_pb2 as pb

@@ -13,25 +13,20 @@ from typing import Any, TypeAlias
 import numpy as np
 import pytest
 from google.protobuf.descriptor import FieldDescriptor as Field
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from negserve import EpochConfig, InvalidAnswerError, NegserveError, SamplerConfig
-from negserve._calls.dataset_list import DatasetList
-from negserve._calls.epoch_cursor import EpochCursor
-from negserve._calls.epoch_reader import EpochReader
+from negserve._calls.dataset import RemoteDataset
+from negserve._calls.epochs import EpochCursor, EpochReader
 from negserve._calls.publish import publish
-from negserve._calls.remote_dataset import RemoteDataset
-from negserve._calls.sample_stream import SampleStream
+from negserve._calls.sampler_stream import SamplerStream
 from negserve._graph.mapped_graph import MappedGraph
-from negserve._protocol.sample_exchange import SampleExchange
-from negserve._protocol.sampler_echo import SamplerEcho
-from negserve._protocol.server_info import read_server_info
-from negserve._sync.blocking import run
-from negserve._transport.budget import Budget
-from negserve._transport.open_call import OpenCall
-from negserve._transport.parsing import Unparsable, parsed
-from negserve._transport.transport import Transport
+from negserve._protocol.answer_readers import DatasetListReader
+from negserve._protocol.descriptions import read_server_info
+from negserve._protocol.sampler_answers import SamplerEcho
+from negserve._sync.interrupts import run_sync
+from negserve._transport.transport import RetryBudget, ServerCall, Transport
 from negserve.v1 import sampler_pb2 as pb
 from negserve_server.config.limits import Limits
 from negserve_server.service import messages as server_messages
@@ -88,11 +83,11 @@ UNKNOWABLE = {
 }
 
 
-class _Call(OpenCall):
+class _Call(ServerCall):
     """A call that returns a golden file's answers."""
 
     def __init__(self, transport: Golden, method: str, answers: Iterable[Any]) -> None:
-        super().__init__(transport, transport.target, method)
+        super().__init__(transport.replicas.target, method)
         self._answers = deque(answers)
         self.is_open = True
 
@@ -103,11 +98,11 @@ class _Call(OpenCall):
     def send_all(self, requests: Iterable[Any]) -> None:
         list(requests)
 
-    async def next(self, seconds: float) -> Any:
+    async def _next(self, seconds: float) -> bytes | None:
         if not self._answers:
             self.is_open = False
             return None
-        return parsed(self._answers.popleft(), self.target, self.method)
+        return self._answers.popleft()
 
     def close(self) -> None:
         self.is_open = False
@@ -120,23 +115,11 @@ class Golden(Transport):
         super().__init__("golden:1", 1, 0.01)  # whose pauses take no time
         self._answers = answers
 
-    def _set_up(self) -> None: ...
-
-    def _messages(self, method: str) -> list[Any]:
-        message_class = GetMessageClass(SERVICE.methods_by_name[method].output_type)
-        messages: list[Any] = []
-        for data in self._answers[method]:
-            try:
-                messages.append(message_class.FromString(data))
-            except DecodeError:
-                messages.append(Unparsable(len(data)))
-        return messages
-
     def open(self, method: str, request: object = None) -> _Call:
-        return _Call(self, method, self._messages(method))
+        return _Call(self, method, self._answers[method])
 
-    async def _ask(self, method: str, request: object, budget: Budget) -> tuple[str, Any]:
-        return self.target, parsed(self._messages(method)[0], self.target, method)
+    async def _ask(self, method: str, request: object, budget: RetryBudget) -> tuple[str, bytes]:
+        return self.replicas.target, self._answers[method][0]
 
     def _leave(self, target: str) -> None: ...
 
@@ -158,7 +141,7 @@ class _Epochs(EpochReader):
     async def _get(self) -> Any:
         raise NotImplementedError
 
-    def _hold(self, call: OpenCall) -> None: ...
+    def _hold(self, call: ServerCall) -> None: ...
 
 
 class _Dataset(RemoteDataset[Golden, Any]):
@@ -185,7 +168,9 @@ def client_config(message: pb.SamplerConfig) -> SamplerConfig:
 
 def dataset(golden: Golden) -> _Dataset:
     request = pb.GetDatasetRequest(dataset="world")
-    return run(golden.call, "GetDataset", request, lambda answer: _Dataset(golden, "world", answer))
+    return run_sync(
+        golden.call, "GetDataset", request, lambda answer: _Dataset(golden, "world", answer)
+    )
 
 
 def plain(batch: Any) -> Any:
@@ -201,8 +186,8 @@ def ask_sample(golden: Golden, case: dict[str, Any]) -> Any:
     found = dataset(golden)
     first, *others = [pb.SampleRequest.FromString(each) for each in raw(case, "requests")]
     config = client_config(first.configuration.sampler)
-    stream = SampleStream(golden, found._dataset, config, SamplerEcho(found._dataset, config))
-    run(stream.open)
+    stream = SamplerStream(golden, found._dataset, config, SamplerEcho(found._dataset, config))
+    run_sync(stream.open)
     results = []
     for request in others:
         columns = request.positives.triples
@@ -213,10 +198,9 @@ def ask_sample(golden: Golden, case: dict[str, Any]) -> Any:
             ],
             axis=1,
         )
-        exchange = SampleExchange(found._dataset, config, positives, request.positives.position)
-        run(stream.converse, exchange)
-        said = [(notice.kind, notice.text) for notice in exchange.notices]
-        results.append((plain(exchange.result()), said))
+        pipeline = stream.pipeline(positives, request.positives.position)
+        batch = run_sync(stream.run, pipeline)
+        results.append((plain(batch), [(notice.kind, notice.text) for notice in pipeline.notices]))
     return results
 
 
@@ -228,7 +212,7 @@ def ask_epoch(golden: Golden, case: dict[str, Any]) -> Any:
     cursor = found.epochs(client_config(request.sampler), config)
     cursor.load_state_dict({"epoch": request.epoch, "start": request.start})
     reader = _Epochs(golden, cursor._progress())
-    run(golden.persist, reader._read)
+    run_sync(golden.retry, reader._read)
     return [
         None
         if batch is None
@@ -251,11 +235,11 @@ def ask_contains(golden: Golden, case: dict[str, Any]) -> Any:
         np.frombuffer(each.data, f"<u{each.width or 1}").astype(int)
         for each in (columns.heads, columns.relations, columns.tails)
     ]
-    return run(found._look_up, np.stack(triples, axis=1), ("training",)).tolist()
+    return run_sync(found._look_up, np.stack(triples, axis=1), ("training",)).tolist()
 
 
 def ask_statistics(golden: Golden, _: dict[str, Any]) -> Any:
-    statistics = run(dataset(golden)._ask_relation_statistics)
+    statistics = run_sync(dataset(golden)._ask_relation_statistics)
     return [
         np.nan_to_num(column).tolist()
         for column in (
@@ -277,7 +261,7 @@ def ask_publish(golden: Golden, case: dict[str, Any]) -> Any:
     graph = MappedGraph.of(_TOY, num_entities=_TOY_SIZES[0], num_relations=_TOY_SIZES[1], **parts)
     assert graph.fingerprint == announced.fingerprint
     told: list[Any] = []
-    run(publish, golden, announced.name, graph, told.append)
+    run_sync(publish, golden, announced.name, graph, told.append)
     return told
 
 
@@ -291,13 +275,13 @@ ASK: dict[str, Callable[[Golden, dict[str, Any]], Any]] = {
     "Sample": ask_sample,
     "SampleEpoch": ask_epoch,
     "Contains": ask_contains,
-    "ListDatasets": lambda golden, _: run(golden.read, "ListDatasets", DatasetList()),
-    "GetServer": lambda golden, _: run(
+    "ListDatasets": lambda golden, _: run_sync(golden.read, "ListDatasets", DatasetListReader()),
+    "GetServer": lambda golden, _: run_sync(
         golden.call, "GetServer", pb.GetServerRequest(), read_server_info
     ),
     "GetDataset": ask_dataset,
     "GetRelationStatistics": ask_statistics,
-    "GetVocabulary": lambda golden, _: run(dataset(golden)._read_vocabularies),
+    "GetVocabulary": lambda golden, _: run_sync(dataset(golden)._read_vocabularies),
     "Publish": ask_publish,
 }
 

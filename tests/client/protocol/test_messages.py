@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from negserve import CorruptedBatch, EpochConfig, InvalidRequestError, SamplerConfig
 from negserve._protocol import messages
-from negserve._protocol.batch_reader import BatchReader, Columns
+from negserve._protocol.sampler_answers import BatchReader, Columns
 from negserve.sampling import expand
 from negserve.types.config import SLOTS
 from negserve.types.corrupted_batch import join_batches

@@ -275,7 +275,7 @@ def test_closing_at_any_moment_ends_the_reader(scripted: tuple[Scripted, str]):
     servicer, target = scripted
     servicer.script = [silence]
     with Client(target, timeout=60) as client:
-        connection, open_call = client._connection, client._connection.open
+        connection, open_call = client._transport, client._transport.open
         opens, goes_on = threading.Event(), threading.Event()
 
         def late_open(*arguments: Any) -> Any:

@@ -109,7 +109,8 @@ def test_a_forked_process_may_close_what_threads_of_its_parent_use(server: Serve
             client.close()
 
         process = multiprocessing.get_context("fork").Process(target=close)
-        with sampler._lock, client._connection._lock:  # as threads hold them now and then
+        # As threads hold them now and then.
+        with sampler._opened.value.lock, client._transport._state.value.lock:
             process.start()
         process.join(30)
         status = process.exitcode
@@ -133,3 +134,29 @@ def test_a_client_may_be_collected_while_another_one_connects(server: ServerProc
     assert opened, "hung"
     channel, _ = opened[0]  # type: ignore[misc]
     channel.close()
+
+
+def test_threads_of_grpc_have_the_known_names(server: ServerProcess):
+    """The names are private to gRPC: a version with others needs them in forks."""
+    program = """
+import sys, threading
+from pathlib import Path
+from negserve import Client
+
+def names():
+    return {(task / "comm").read_text().strip() for task in Path("/proc/self/task").iterdir()}
+
+before = names()
+with Client(sys.argv[1]) as client:
+    sampler = client.triples_factory("world").open_sampler()
+    print(*sorted(names() - before), sep=",")
+    print(*(thread.name for thread in threading.enumerate()), sep=",")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, server.target],
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    grpc_threads, python_threads = (set(line.split(",")) for line in done.stdout.splitlines())
+    assert "event_engine" in grpc_threads
+    assert grpc_threads <= forks.GRPC_THREADS
+    assert any(name.endswith(forks.GRPC_PYTHON_THREAD) for name in python_threads)

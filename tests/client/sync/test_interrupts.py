@@ -210,7 +210,7 @@ def test_harmless_signals_change_nothing(server: ServerProcess):
         sampler = client.triples_factory("world").open_sampler(num_negs_per_pos=4)
         positives = np.tile(load("world").mapped_triples[:1], (64, 1))
         expected = sampler.sample(positives, 0).replaced
-        stream = sampler._stream._call
+        stream = sampler._opened.value.stream._call
         try:
             signal.setitimer(signal.ITIMER_REAL, 0.002, 0.002)
             deadline = time.monotonic() + LONG
@@ -220,4 +220,4 @@ def test_harmless_signals_change_nothing(server: ServerProcess):
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, before)
-        assert sampler._stream._call is stream
+        assert sampler._opened.value.stream._call is stream

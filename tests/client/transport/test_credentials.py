@@ -29,7 +29,7 @@ from negserve import (
 )
 from negserve.sampling import BernoulliNegativeSampler
 from tests.client.sampling.test_workers import NUM_COPIES, WithNegatives, loader_of
-from tests.client.sync.test_connection import free_port
+from tests.client.sync.test_transport import free_port
 from tests.support.certificates import Authority
 from tests.support.graphs import load
 from tests.support.server_process import ServerProcess, server_process

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import weakref
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 
 from negserve._calls.leakage import leakage_told
+from negserve._calls.per_process import PerProcess
 from negserve.integrations.pykeen.drawn_positions import DrawnPositions
 from negserve.integrations.pykeen.inverse_triples import with_inverse, without_inverse
 from negserve.integrations.remote_graph import OpenGraph, RemoteGraph
@@ -48,14 +48,14 @@ class Draws:
         return Draws(self._graph, self._positions, self._kind, {**self.options, **options})
 
     def _set_up(self) -> None:
-        self._lock = threading.Lock()
-        self._process = os.getpid()
+        # A lock that another thread holds during a fork would stay locked in the child.
+        self._lock = PerProcess(threading.Lock)
         self._open: tuple[OpenGraph, NegativeSampler] | None = None
         self._slots: dict[tuple[Slot, int], Draws] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
-        for name in ("_lock", "_process", "_open", "_slots"):
+        for name in ("_lock", "_open", "_slots"):
             del state[name]
         return state
 
@@ -105,11 +105,7 @@ class Draws:
         return negatives[..., COLUMNS[slot]], mask
 
     def _opened(self) -> tuple[OpenGraph, NegativeSampler]:
-        if self._process != os.getpid():
-            # After a fork, a lock that another thread held then would stay locked here.
-            self._lock = threading.Lock()
-            self._process = os.getpid()
-        with self._lock:
+        with self._lock.value:
             if self._open is None:
                 graph = self._graph.open()
                 with leakage_told():  # the warning was given when these draws were made

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from negserve._calls.base_client import DEFAULT_TARGET
+from negserve._calls.client import DEFAULT_TARGET
 from negserve._sync.client import Client
 from negserve.errors import InvalidRequestError
 from negserve.types.config import SamplerConfig

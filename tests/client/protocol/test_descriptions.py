@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from negserve import Client, InvalidAnswerError, ServerInfo, aio
-from negserve._protocol.server_info import read_server_info
+from negserve._protocol.descriptions import read_server_info
 from negserve.v1 import sampler_pb2 as pb
 from negserve_server.config.limits import Limits
 from negserve_server.sampling import ALGORITHM_VERSION

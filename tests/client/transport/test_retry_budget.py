@@ -12,8 +12,8 @@ from negserve import (
     StalledError,
     UnavailableError,
 )
-from negserve._transport import budget as module
-from negserve._transport.budget import Budget
+from negserve._transport import transport as module
+from negserve._transport.transport import RetryBudget
 
 GONE = UnavailableError("10.0.0.1:7733: gone", reason="DRAINING", target="10.0.0.1:7733")
 
@@ -34,7 +34,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def test_every_replica_is_asked_however_silent_the_others_are(
     clock: Clock, num_replicas: int, patience: float
 ):
-    budget = Budget(10.0, patience, num_replicas)
+    budget = RetryBudget(10.0, patience, num_replicas)
     assert budget.limit() == 10.0
     limits = []
     begin = clock.now + 10.0
@@ -50,7 +50,7 @@ def test_every_replica_is_asked_however_silent_the_others_are(
 
 def test_pauses_grow_with_jitter_and_use_up_the_rest(clock: Clock):
     pauses = []
-    budget = Budget(1.0, 30.0, 1)
+    budget = RetryBudget(1.0, 30.0, 1)
     with pytest.raises(UnavailableError, match="given up after"):
         while True:
             pauses.append(budget.pause_after(GONE))
@@ -63,13 +63,13 @@ def test_pauses_grow_with_jitter_and_use_up_the_rest(clock: Clock):
 
 
 def test_patience_without_end_does_not_overflow(clock: Clock):
-    budget = Budget(1.0, 1e9, 1)
+    budget = RetryBudget(1.0, 1e9, 1)
     for _ in range(3000):
         assert 0 < budget.pause_after(GONE) <= 2
 
 
 def test_progress_begins_anew(clock: Clock):
-    budget = Budget(1.0, 2.0, 1)
+    budget = RetryBudget(1.0, 2.0, 1)
     for _ in range(10):
         assert budget.pause_after(GONE) <= 0.05
         clock.now += 1.99
@@ -79,7 +79,7 @@ def test_progress_begins_anew(clock: Clock):
 
 
 def test_the_error_that_spends_the_budget_has_the_previous_one_as_its_cause(clock: Clock):
-    budget = Budget(1.0, 2.0, 1)
+    budget = RetryBudget(1.0, 2.0, 1)
     budget.pause_after(StalledError("silent"))
     clock.now += 2
     with pytest.raises(UnavailableError, match=r"gone; given up after 2 tries and 2 sec") as caught:
@@ -91,17 +91,17 @@ def test_the_error_that_spends_the_budget_has_the_previous_one_as_its_cause(cloc
 
 def test_only_temporary_errors_are_retried(clock: Clock):
     for error in (UnavailableError, StalledError, OverloadedError):
-        assert Budget(1.0, 1.0, 1).pause_after(error("x")) > 0
+        assert RetryBudget(1.0, 1.0, 1).pause_after(error("x")) > 0
     fault = ServerFaultError("x")
     with pytest.raises(ServerFaultError) as caught:
-        Budget(1.0, 1.0, 1).pause_after(fault)
+        RetryBudget(1.0, 1.0, 1).pause_after(fault)
     assert caught.value is fault
     assert not issubclass(InvalidRequestError, module.ServiceError)
 
 
 def test_answers_that_cannot_be_true_end_a_call_when_no_replica_is_left(clock: Clock):
     one, other = (InvalidAnswerError("wrong", target=target) for target in ("one:1", "other:1"))
-    budget = Budget(10.0, 1000.0, 2)
+    budget = RetryBudget(10.0, 1000.0, 2)
     for _ in range(5):
         clock.now += budget.pause_after(one)  # the other one may come back
         clock.now += budget.pause_after(GONE)
@@ -112,7 +112,7 @@ def test_answers_that_cannot_be_true_end_a_call_when_no_replica_is_left(clock: C
     assert caught.value.target == "other:1"
     assert clock.now < 1000.0 + 100.0
 
-    budget = Budget(10.0, 1000.0, 1)
+    budget = RetryBudget(10.0, 1000.0, 1)
     for _ in range(9):
         budget.pause_after(one)
         budget.note_progress()

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from negserve import NegserveWarning, UnknownPositivesWarning, aio
-from negserve._calls.notices import Notices
+from negserve._calls.sampler_stream import Notices
 from negserve.v1 import sampler_pb2 as pb
 from negserve.v1.sampler_pb2_grpc import SamplerServiceStub
 from negserve_server.graph import TriplesFactory

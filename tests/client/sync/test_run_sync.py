@@ -9,7 +9,7 @@ from contextlib import suppress
 import pytest
 
 from negserve import Client, UnknownDatasetError
-from negserve._sync.blocking import run
+from negserve._sync.interrupts import run_sync
 from tests.support.server_process import ServerProcess
 
 
@@ -26,9 +26,9 @@ async def failing() -> int:
 
 
 def test_results_and_errors_come_out():
-    assert run(passed_on, seven()) == 7
+    assert run_sync(passed_on, seven()) == 7
     with pytest.raises(ValueError, match="as it should") as caught:
-        run(passed_on, failing())
+        run_sync(passed_on, failing())
     assert caught.value.__cause__ is None
     assert caught.value.__context__ is None
 
@@ -43,7 +43,7 @@ def test_a_coroutine_that_suspends_is_closed_and_refused():
             ended.append(True)
 
     with pytest.raises(RuntimeError, match="suspended"):
-        run(suspending)
+        run_sync(suspending)
     assert ended == [True]
 
 

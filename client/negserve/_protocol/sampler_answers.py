@@ -1,4 +1,4 @@
-"""Corrupted batches of one sampler: what they must be, and decoding them."""
+"""Answers of one sampler: the configuration that servers confirm, and corrupted batches."""
 
 from __future__ import annotations
 
@@ -7,25 +7,28 @@ from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
+from google.protobuf.descriptor import FieldDescriptor
 from numpy.typing import NDArray
 
-from negserve._protocol.answers import (
+from negserve._protocol.messages import (
     check_equal,
     check_flags,
     check_ids,
     check_range,
+    encode_config,
     invalid,
     join_ids,
 )
 from negserve.types.config import SLOTS, SamplerConfig
 from negserve.types.corrupted_batch import CorruptedBatch, num_rows
 from negserve.types.dataset import Dataset
+from negserve.types.kinds import is_alpha_used
 from negserve.v1 import sampler_pb2 as pb
 
-#: Negatives of one reading whose value is compared with the positive's own. To compare all would
-#: cost more than all other checks together. A server that answers the positives shows in the first
-#: message, one that only does not leave the original out in so many messages as have about as many
-#: compared negatives as there are ids.
+#: Negatives per call whose value is compared with the original. To compare all would cost more
+#: than all other checks together. A server that returns the positives is noticed at the first
+#: message; one that draws the original by chance, after about as many compared negatives as the
+#: slot has ids.
 _MOST_COMPARED = 512
 #: Logarithms of probabilities are at most 0, but for the rounding of their sum.
 _LARGEST_LOG_Q = 1e-6
@@ -42,7 +45,9 @@ class Columns(NamedTuple):
 
     @classmethod
     def join(cls, path: str, triples: Sequence[pb.Triples], lengths: Sequence[int]) -> Columns:
-        """Decode positives that must be so many, one message behind the other; read-only.
+        """Check and decode the positives of several messages, concatenated; read-only.
+
+        :param lengths: the number of positives that each message must have
 
         :raises InvalidAnswerError: naming the field
         """
@@ -54,19 +59,20 @@ class Columns(NamedTuple):
 
 
 class BatchReader:
-    """Decodes corrupted batches, after comparing them with what was asked for.
+    """Checks corrupted batches against their request, and decodes them.
 
-    Several small ones are read at once, because what a check costs is the call. No memory is taken
-    before the bytes that arrived are as many as they have to be.
+    Several small batches are read in one call, because the calls cost more than the checks. Memory
+    is allocated only after the number of bytes that arrived is checked.
 
-    :param dataset: whose ids they have
-    :param config: what was to be drawn
+    :param dataset: the id space
+    :param config: the configuration that the server draws by
     """
 
     def __init__(self, dataset: Dataset, config: SamplerConfig) -> None:
         self._config = config
         self._num_entities = dataset.num_entities
         self._num_relations = dataset.num_relations
+        self._is_masked = config.masked
         scheme = config.corruption_scheme
         self._with_head, self._with_relation, self._with_tail = (slot in scheme for slot in SLOTS)
         self._slots = [number for number, slot in enumerate(SLOTS) if slot in scheme]
@@ -78,26 +84,30 @@ class BatchReader:
         self,
         path: str,
         messages: Sequence[pb.CorruptedBatch],
-        due: Sequence[tuple[int, int]],
+        expected: Sequence[tuple[int, int]],
         positives: Columns | None,
     ) -> list[CorruptedBatch]:
-        """Decode batches.
+        """Check and decode batches.
 
-        :param path: what they are called in errors
-        :param due: position of the first positive, and number of positives, of each
-        :param positives: of all of them, one batch behind the other, with which some values are
-            compared; None to leave that out
+        :param path: name of the field in errors
+        :param expected: position of the first positive, and number of positives, of each batch
+        :param positives: of all batches, concatenated, to compare some values with; None to
+            compare none
         :raises InvalidAnswerError: naming the field
         """
         config, k = self._config, self._config.num_negs_per_pos
-        for message, (position, n) in zip(messages, due, strict=True):
+        for message, (position, n) in zip(messages, expected, strict=True):
             if message.position != position or message.num_positives != n:
                 check_equal(f"{path}.position", message.position, position)
                 check_equal(f"{path}.num_positives", message.num_positives, n)
             if message.num_saturated > n:
                 check_range(f"{path}.num_saturated", message.num_saturated, 0, n)
-        lengths = [n for _, n in due]
-        rows = [num_rows(position, n, config.chunk_size) for position, n in due]
+        lengths = [n for _, n in expected]
+        rows = (
+            lengths
+            if config.chunk_size == 1
+            else [num_rows(position, n, config.chunk_size) for position, n in expected]
+        )
         replaced = join_ids(
             f"{path}.replaced", [message.replaced for message in messages], [k * r for r in rows]
         )
@@ -111,10 +121,10 @@ class BatchReader:
         mask = self._read_mask(path, messages, lengths)
         log_q = self._read_log_q(path, messages, lengths)
         values = replaced.reshape(-1, k)
-        ends = _Ends(heads, relations)
-        self._check_values(path, values, due, ends)
+        counts = _Counts(heads, relations)
+        self._check_values(path, values, expected, counts)
         if positives is not None:
-            self._check_originals(path, values, due, ends, positives, mask)
+            self._check_originals(path, values, expected, counts, positives, mask)
         if replaced.dtype.itemsize == 8:
             values = values.astype(np.uint32)  # legal on the wire, and no id needs it
         zeros = (
@@ -138,7 +148,7 @@ class BatchReader:
     def _check_counts(
         self, path: str, heads: Ids | None, relations: Ids | None, num_positives: int
     ) -> None:
-        """Refuse counts that do not divide k among the slots of the scheme."""
+        """Check that counts divide k among the slots of the scheme."""
         k = self._config.num_negs_per_pos
         for name, counts, is_in_scheme in (
             ("head_counts", heads, self._with_head),
@@ -165,16 +175,16 @@ class BatchReader:
             raise invalid(f"{path}.head_counts + relation_counts", smallest, k)
 
     def _check_values(
-        self, path: str, values: Ids, due: Sequence[tuple[int, int]], ends: _Ends
+        self, path: str, values: Ids, expected: Sequence[tuple[int, int]], counts: _Counts
     ) -> None:
-        """Refuse ids outside the id space of their slot."""
+        """Check that ids are in the id space of their slot."""
         check_ids(f"{path}.replaced", values, max(self._sizes))
         if len(self._sizes) == 1 or not values.size:
             return
         if self._config.chunk_size > 1:
-            values = values[_row_of_positive(due, self._config.chunk_size)]
+            values = values[_row_of_positive(expected, self._config.chunk_size)]
         number, k = values.shape
-        slots = ends.slot_of(np.arange(number)[:, None], np.arange(k))
+        slots = counts.slot_of(np.arange(number)[:, None], np.arange(k))
         is_relation = np.broadcast_to(slots == 1, values.shape)
         of_relations = self._num_relations < self._num_entities
         chosen = values[is_relation if of_relations else ~is_relation]
@@ -184,18 +194,18 @@ class BatchReader:
         self,
         path: str,
         values: Ids,
-        due: Sequence[tuple[int, int]],
-        ends: _Ends,
+        expected: Sequence[tuple[int, int]],
+        counts: _Counts,
         positives: Columns,
         mask: NDArray[np.bool_] | None,
     ) -> None:
-        """Refuse negatives that are the positive, in some of the rows; valid ones, with chunks."""
+        """Check in some rows that no negative, with chunks no valid one, is the positive."""
         n = len(positives.heads)
         step = max(1, n * self._config.num_negs_per_pos // _MOST_COMPARED)
-        # Which rows follows from what was asked, and differs from one message to the next.
-        some = slice(due[0][0] % min(step, max(n, 1)) if due else 0, None, step)
+        # The rows depend on the position, and so differ from one message to the next.
+        some = slice(expected[0][0] % min(step, max(n, 1)) if expected else 0, None, step)
         if self._config.chunk_size > 1:
-            values = values[_row_of_positive(due, self._config.chunk_size)[some]]
+            values = values[_row_of_positive(expected, self._config.chunk_size)[some]]
         else:
             values = values[some]
         for slot in self._slots:
@@ -205,7 +215,7 @@ class BatchReader:
                 continue
             row, j = np.nonzero(same)
             positive = some.start + row * step
-            is_own = ends.slot_of(positive, j) == slot
+            is_own = counts.slot_of(positive, j) == slot
             if mask is not None and self._config.chunk_size > 1:
                 is_own &= mask[positive, j]
             if is_own.any():
@@ -219,7 +229,7 @@ class BatchReader:
     ) -> NDArray[np.bool_] | None:
         k = self._config.num_negs_per_pos
         packed = [message.mask for message in messages]
-        if not self._config.masked:
+        if not self._is_masked:
             for data in packed:
                 check_equal(f"{path}.mask, bytes", len(data), 0)
             return None
@@ -248,8 +258,8 @@ class BatchReader:
         pieces = [message.log_q for message in messages]
         for data, n in zip(pieces, lengths, strict=True):
             if len(data) != (4 * n * k if self._config.log_q else 0):
-                due = f"{n * k} numbers" if self._config.log_q else "none"
-                raise invalid(f"{path}.log_q, bytes", len(data), due)
+                expected = f"{n * k} numbers" if self._config.log_q else "none"
+                raise invalid(f"{path}.log_q, bytes", len(data), expected)
         if not self._config.log_q:
             return None
         log_q = np.frombuffer(b"".join(pieces), dtype="<f4").reshape(-1, k)
@@ -260,17 +270,67 @@ class BatchReader:
         return log_q
 
 
-class _Ends(NamedTuple):
-    """Where the slots of each positive's negatives end."""
+class SamplerEcho:
+    """Checks the configuration that servers confirm; it is the same on all streams and replicas.
+
+    Algorithm version 0 asks for the newest: the first server names it, and all later streams must
+    confirm that version.
+    """
+
+    def __init__(self, dataset: Dataset, config: SamplerConfig) -> None:
+        self._fingerprint = dataset.fingerprint
+        self._config = config
+        self._expected: pb.SamplerConfig | None = None
+
+    def check(self, path: str, fingerprint: str, echo: pb.SamplerConfig) -> None:
+        """Check a fingerprint and a configuration.
+
+        :param path: name of the message in errors
+        :raises InvalidAnswerError: naming the field
+        """
+        check_equal(f"{path}.fingerprint", fingerprint, self._fingerprint)
+        expected = self._expected or _normalized(self._config)
+        if expected.algorithm_version == 0:
+            if echo.algorithm_version == 0:
+                raise invalid(f"{path}.sampler.algorithm_version", 0, "the version in use")
+            expected.algorithm_version = echo.algorithm_version
+        for field in expected.DESCRIPTOR.fields:
+            check_equal(
+                f"{path}.sampler.{field.name}", _values(echo, field), _values(expected, field)
+            )
+        self._expected = expected
+
+
+def _values(message: Any, field: FieldDescriptor) -> object:
+    """Return the value of a field, None if it is not set; unknown fields of parts are left out."""
+    if field.name == "mixture":
+        return [(part.kind, part.shares) for part in message.mixture]
+    if field.has_presence:
+        return getattr(message, field.name) if message.HasField(field.name) else None
+    value = getattr(message, field.name)
+    return list(value) if field.is_repeated else value
+
+
+def _normalized(config: SamplerConfig) -> pb.SamplerConfig:
+    """Encode a configuration as servers confirm it."""
+    message = encode_config(config)
+    message.ClearField("candidates")
+    if not is_alpha_used(dict(config.parts)):
+        message.ClearField("alpha")
+    return message
+
+
+class _Counts(NamedTuple):
+    """Numbers of each positive's negatives by slot; None for zeros."""
 
     heads: Ids | None
     relations: Ids | None
 
     def slot_of(self, positive: NDArray[Any], j: NDArray[Any]) -> NDArray[np.uint8]:
-        """Give the slot of negatives: 0 head, 1 relation, 2 tail.
+        """Return the slot of negatives: 0 head, 1 relation, 2 tail.
 
-        :param positive: number of each one's positive
-        :param j: its number among the positive's, of a shape that goes with that
+        :param positive: row of each negative's positive
+        :param j: its index among the negatives of that positive, in a shape that broadcasts
         """
         head_end: Any = 0 if self.heads is None else self.heads[positive].astype(np.int64)
         relation_end = head_end
@@ -281,7 +341,7 @@ class _Ends(NamedTuple):
 
 
 def _join_counts(field: str, tensors: Sequence[pb.Ids], lengths: Sequence[int]) -> Ids | None:
-    """Decode counts, of which empty data are zeros; None if all are."""
+    """Check and decode counts. Empty data stand for zeros; None if all are zeros."""
     present = [tensor for tensor in tensors if tensor.data]
     if not present:
         return None
@@ -299,10 +359,10 @@ def _slices(lengths: Iterable[int]) -> Iterator[slice]:
     return (slice(*ends) for ends in pairwise(accumulate(lengths, initial=0)))
 
 
-def _row_of_positive(due: Sequence[tuple[int, int]], chunk_size: int) -> NDArray[np.int64]:
-    """Give the row of each positive, counted over all batches."""
+def _row_of_positive(expected: Sequence[tuple[int, int]], chunk_size: int) -> NDArray[np.int64]:
+    """Return the row of each positive, counted over all batches."""
     pieces, first = [np.empty(0, dtype=np.int64)], 0
-    for position, n in due:
+    for position, n in expected:
         pieces.append(first + (position % chunk_size + np.arange(n)) // chunk_size)
         first += num_rows(position, n, chunk_size)
     return np.concatenate(pieces)

@@ -30,7 +30,7 @@ from negserve import (
     UnavailableError,
     UnknownDatasetError,
 )
-from negserve._sync.stall_timer import StallTimer
+from negserve._sync.transport import StallTimer
 from negserve.v1 import sampler_pb2 as pb
 from negserve.v1.sampler_pb2_grpc import (
     SamplerServiceServicer,

@@ -8,33 +8,32 @@ import pytest
 
 from negserve._calls.publish import PublishDialogue
 from negserve._graph.mapped_graph import MappedGraph
-from negserve._protocol.exchange import Exchange
+from negserve._protocol.pipelines import RequestPipeline
 from negserve.types.dataset import Limits
 from negserve.v1 import sampler_pb2 as pb
 
 
-class Echo(Exchange[pb.Ids, pb.Ids]):
+class Echo(RequestPipeline[pb.Ids, pb.Ids, pb.Ids]):
     """Decodes answers that equal the requests."""
 
-    def _keep(self, request: pb.Ids, response: pb.Ids) -> None:
-        assert request == response
+    def _keep(self, asked: pb.Ids, response: pb.Ids) -> None:
+        assert asked == response
 
 
 def most_unanswered(sizes: list[int], limits: Limits) -> tuple[int, int]:
     """Answer one request after another; return the most messages, and bytes, without an answer."""
     requests = [pb.Ids(data=bytes(size)) for size in sizes]
-    exchange = Echo(requests, limits)
-    sent: list[pb.Ids] = []
+    pipeline = Echo([(request, request) for request in requests], limits)
+    sent = pipeline.start()
     most = (0, 0)
     for answered in range(len(requests)):
-        sent += exchange.due()
         unanswered = sent[answered:]
         most = (
             max(most[0], len(unanswered)),
             max(most[1], sum(each.ByteSize() for each in unanswered)),
         )
-        exchange.take(sent[answered])
-    assert exchange.is_done
+        sent += pipeline.take(sent[answered])
+    assert not pipeline.unanswered
     assert sent == requests
     return most
 
@@ -43,9 +42,7 @@ def most_unanswered(sizes: list[int], limits: Limits) -> tuple[int, int]:
     ("most_messages", "most_bytes", "expected"),
     [(64, 2**24, 4), (2, 2**24, 2), (1, 2**24, 1), (64, 2500, 2), (64, 1, 1)],
 )
-def test_an_exchange_keeps_to_the_servers_limits(
-    most_messages: int, most_bytes: int, expected: int
-):
+def test_a_pipeline_keeps_to_the_servers_limits(most_messages: int, most_bytes: int, expected: int):
     limits = Limits(1, 1, 1, most_messages, most_bytes)
     messages, _ = most_unanswered([1000] * 20, limits)
     assert messages == expected

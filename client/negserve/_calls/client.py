@@ -1,0 +1,65 @@
+"""A client: its transport, and the coroutines that need no dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Generic, TypeVar
+
+from negserve._calls.dataset import RemoteDataset
+from negserve._protocol.answer_readers import DatasetListReader
+from negserve._protocol.descriptions import read_server_info
+from negserve._transport.transport import Transport
+from negserve.types.server_info import ServerInfo
+from negserve.v1 import sampler_pb2 as pb
+
+DEFAULT_TARGET = "127.0.0.1:7733"
+
+_Transport = TypeVar("_Transport", bound=Transport)
+_Dataset = TypeVar("_Dataset", bound=RemoteDataset)  # type: ignore[type-arg]
+
+
+class BaseClient(Generic[_Transport, _Dataset]):
+    """A transport to a server, opened when it is needed.
+
+    Parameters as of :class:`negserve.Client`.
+    """
+
+    _transport_class: type[_Transport]
+    _dataset_class: type[_Dataset]
+
+    def __init__(
+        self,
+        target: str | Sequence[str] = DEFAULT_TARGET,
+        *,
+        timeout: float = 30.0,
+        patience: float | None = None,
+    ) -> None:
+        self._transport = self._transport_class(target, timeout, patience)
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The replicas."""
+        return self._transport.replicas.targets
+
+    @property
+    def target(self) -> str:
+        """The replica in use."""
+        return self._transport.replicas.target
+
+    def __repr__(self) -> str:
+        transport = self._transport
+        target = self.target if len(self.targets) == 1 else list(self.targets)
+        return f"Client({target!r}, timeout={transport.timeout}, patience={transport.patience})"
+
+    async def _ask_server_info(self) -> ServerInfo:
+        return await self._transport.call("GetServer", pb.GetServerRequest(), read_server_info)
+
+    async def _read_datasets(self) -> list[str]:
+        return await self._transport.read("ListDatasets", DatasetListReader())
+
+    async def _ask_dataset(self, name: str) -> _Dataset:
+        def decode(answer: pb.GetDatasetResponse) -> _Dataset:
+            return self._dataset_class(self._transport, name, answer)
+
+        request = pb.GetDatasetRequest(dataset=name)
+        return await self._transport.call("GetDataset", request, decode)

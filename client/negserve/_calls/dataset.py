@@ -1,0 +1,181 @@
+"""A dataset on a server: its description, vocabularies, statistics, lookups and epochs."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from negserve._calls.epochs import EpochCursor
+from negserve._calls.leakage import warn_of_leakage
+from negserve._protocol.answer_readers import (
+    RelationStatisticsReader,
+    VocabularyReader,
+)
+from negserve._protocol.descriptions import SPLIT_NAMES, check_dataset, check_limits
+from negserve._protocol.epoch_progress import EpochProgress
+from negserve._protocol.messages import check_equal
+from negserve._protocol.pipelines import ContainsPipeline
+from negserve._protocol.sampler_answers import SamplerEcho
+from negserve._transport.transport import RetryBudget, Transport
+from negserve.types.config import SamplerConfig
+from negserve.types.dataset import Dataset, Limits
+from negserve.types.epoch import EpochConfig
+from negserve.types.relation_statistics import RelationStatistics
+from negserve.v1 import sampler_pb2 as pb
+
+_Transport = TypeVar("_Transport", bound=Transport)
+_Stream = TypeVar("_Stream", bound=EpochCursor[Any])
+
+
+class RemoteDataset(Generic[_Transport, _Stream]):
+    """A server's description of a dataset, and its coroutines.
+
+    :ivar num_triples_per_split: distinct triples by split name
+    :ivar num_unseen: triples left out for a label unseen in training, by split name
+    :ivar split_fingerprints: SHA-256 of id space and triples, by split name
+    :ivar type_constraints_fingerprint: SHA-256 of id space and type constraints; None for a
+        dataset without them, which the kind ``typed`` can't use
+    :raises InvalidAnswerError: if the description is invalid
+    """
+
+    _stream_class: type[_Stream]
+
+    def __init__(self, transport: _Transport, name: str, answer: pb.GetDatasetResponse) -> None:
+        dataset, limits = answer.dataset, answer.limits
+        check_equal("dataset.name", dataset.name, name)
+        check_dataset("dataset", dataset)
+        check_limits("limits", limits)
+        splits = [split for split in dataset.splits if split.split in SPLIT_NAMES]
+        self._transport = transport
+        self._dataset = Dataset(
+            name=name,
+            fingerprint=dataset.fingerprint,
+            num_entities=dataset.num_entities,
+            num_relations=dataset.num_relations,
+            num_triples=next(
+                split.num_triples for split in splits if split.split == pb.SPLIT_TRAINING
+            ),
+            has_vocabulary=dataset.has_vocabulary,
+            limits=Limits(
+                limits.max_negatives_per_positive,
+                limits.max_negatives_per_message,
+                limits.max_triples_per_message,
+                limits.max_unanswered_messages,
+                limits.max_unanswered_bytes,
+            ),
+        )
+        self.num_triples_per_split: Mapping[str, int] = {
+            SPLIT_NAMES[split.split]: split.num_triples for split in splits
+        }
+        self.num_unseen: Mapping[str, int] = {
+            SPLIT_NAMES[split.split]: split.num_unseen for split in splits
+        }
+        self.split_fingerprints: Mapping[str, str] = {
+            SPLIT_NAMES[split.split]: split.fingerprint for split in splits
+        }
+        self.type_constraints_fingerprint: str | None = dataset.type_constraints_fingerprint or None
+
+    def __repr__(self) -> str:
+        return (
+            f"RemoteTriplesFactory({self.name!r} at {self._transport.replicas.target}, "
+            f"num_entities={self.num_entities}, num_relations={self.num_relations}, "
+            f"num_triples={self.num_triples}, fingerprint={self.fingerprint[:12]}...)"
+        )
+
+    def keep_restorable(self, restore: Callable[[Any], Awaitable[None]]) -> None:
+        """Publish the dataset again on replicas that lose it.
+
+        :param restore: publishes the graph, over a transport to one replica
+        """
+        self._dataset = replace(self._dataset, restore=restore)
+
+    @property
+    def name(self) -> str:
+        """The dataset's name on the server."""
+        return self._dataset.name
+
+    @property
+    def num_entities(self) -> int:
+        """Size of the entity id space."""
+        return self._dataset.num_entities
+
+    @property
+    def num_relations(self) -> int:
+        """Size of the relation id space."""
+        return self._dataset.num_relations
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of id space, triples and type constraints, 64 hexadecimal digits."""
+        return self._dataset.fingerprint
+
+    @property
+    def limits(self) -> Limits:
+        """Limits of one message."""
+        return self._dataset.limits
+
+    @property
+    def num_triples(self) -> int:
+        """Number of distinct training triples."""
+        return self._dataset.num_triples
+
+    def epochs(
+        self,
+        sampler: SamplerConfig,
+        config: EpochConfig | None = None,
+        *,
+        prefetch: int = 4,
+        digest: bool = False,
+    ) -> _Stream:
+        """Stream the training triples with their negatives, epoch after epoch.
+
+        :param sampler: which negatives; its seed also draws the order
+        :param config: which positives; None for the defaults
+        :param prefetch: batches read ahead, at least 1
+        :param digest: whether to keep a running SHA-256 of all batches
+        :raises LeakageWarning: where Python is told to raise it, for a filter over validation or
+            testing triples
+        """
+        warn_of_leakage(sampler.filter_splits)
+        return self._stream_class(
+            self._transport, self._dataset, sampler, config, prefetch=prefetch, digest=digest
+        )
+
+    async def _read_vocabularies(self) -> tuple[dict[str, int], dict[str, int]]:
+        reader = VocabularyReader(self._dataset)
+        return await self._transport.read("GetVocabulary", reader, self._dataset)
+
+    async def _ask_relation_statistics(self) -> RelationStatistics:
+        reader = RelationStatisticsReader(self._dataset)
+        return await self._transport.read("GetRelationStatistics", reader, self._dataset)
+
+    async def _ask_num_positives(self, relations: Sequence[int] | None) -> int:
+        if relations is None:
+            return self.num_triples
+        # Its first answer tells how many positives an epoch has.
+        sampler, config = SamplerConfig(), EpochConfig(relations=tuple(relations))
+        echo = SamplerEcho(self._dataset, sampler)
+        progress = EpochProgress(self._dataset, sampler, config, epoch=0, start=0, echo=echo)
+
+        async def ask(budget: RetryBudget) -> int:
+            with self._transport.open("SampleEpoch", progress.request()) as call:
+                answer = await call.answer(budget)
+                with call.answering():
+                    return progress.configure(answer).num_positives
+
+        return await self._transport.retry(ask, dataset=self._dataset)
+
+    async def _look_up(self, triples: ArrayLike, splits: Sequence[str]) -> NDArray[np.bool_]:
+        pipeline = ContainsPipeline(self._dataset, triples, splits)
+
+        async def ask(budget: RetryBudget) -> None:
+            with self._transport.open("Contains") as call:
+                call.send_all([pipeline.configuration])
+                await call.run(pipeline, budget)
+
+        await self._transport.retry(ask, dataset=self._dataset)
+        return pipeline.result

@@ -1,0 +1,192 @@
+"""Requests of a stream, sent ahead of their answers: positives to corrupt, triples to look up."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Generic, TypeVar
+
+import numpy as np
+from google.protobuf.message import Message
+from numpy.typing import ArrayLike, NDArray
+
+from negserve._protocol import messages
+from negserve._protocol.messages import check_equal, check_flags, check_member
+from negserve._protocol.sampler_answers import BatchReader, Columns
+from negserve.errors import InvalidRequestError
+from negserve.types.config import SamplerConfig
+from negserve.types.corrupted_batch import CorruptedBatch
+from negserve.types.dataset import Dataset, Limits
+from negserve.types.triples import as_triples
+from negserve.v1 import sampler_pb2 as pb
+
+#: Requests sent ahead of their answers: enough to hide a round trip.
+_AHEAD = 4
+
+Request = TypeVar("Request", bound=Message)
+Asked = TypeVar("Asked")
+Response = TypeVar("Response")
+
+
+class RequestPipeline(ABC, Generic[Request, Asked, Response]):
+    """Requests with one answer each, in order, over as many streams as it takes. Does no I/O.
+
+    Send what :meth:`start` returns; pass each answer to :meth:`take` and send what that returns,
+    until :attr:`unanswered` is empty. On another stream, :meth:`start` again.
+
+    :ivar unanswered: requests that are sent, each with what its answer is compared with
+    :param requests: all of them, likewise
+    :param limits: how many, and how many bytes, may be unanswered
+    """
+
+    def __init__(self, requests: Iterable[tuple[Request, Asked]], limits: Limits) -> None:
+        self._coming = iter(requests)
+        self._next = next(self._coming, None)
+        self._most_messages = min(_AHEAD, limits.max_unanswered_messages)
+        self._most_bytes = limits.max_unanswered_bytes
+        self._num_bytes = 0
+        self.unanswered: deque[tuple[Request, Asked]] = deque()
+        self._advance()
+
+    def start(self) -> list[Request]:
+        """Return the requests to send first on a stream."""
+        return [request for request, _ in self.unanswered]
+
+    def take(self, response: Response) -> list[Request]:
+        """Take the answer of the first unanswered request; return the requests to send next.
+
+        :raises InvalidAnswerError: if it does not answer that request
+        """
+        request, asked = self.unanswered[0]
+        self._keep(asked, response)
+        self.unanswered.popleft()
+        self._num_bytes -= request.ByteSize()
+        return self._advance()
+
+    def _advance(self) -> list[Request]:
+        added = []
+        while self._next is not None:
+            request, _ = self._next
+            num_bytes = self._num_bytes + request.ByteSize()
+            if self.unanswered and (
+                len(self.unanswered) >= self._most_messages or num_bytes > self._most_bytes
+            ):
+                break
+            self.unanswered.append(self._next)
+            added.append(request)
+            self._num_bytes = num_bytes
+            self._next = next(self._coming, None)
+        return added
+
+    @abstractmethod
+    def _keep(self, asked: Asked, response: Response) -> None: ...
+
+
+class SamplePipeline(RequestPipeline[pb.SampleRequest, tuple[int, Columns], pb.SampleResponse]):
+    """One call of a sampler, in messages within the server's limits.
+
+    :ivar batches: the negatives, in the order of the positives, so far
+    :ivar notices: the server's notices so far
+    :param reader: decodes the batches
+    :param positives_per_message: most positives of one request
+    :param positives: integer ids, shape (n, 3), any n
+    :param position: position of the first positive in the stream of the seed
+    :raises InvalidRequestError: for another shape, or positions beyond 2^64 - 1
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        reader: BatchReader,
+        positives_per_message: int,
+        positives: ArrayLike,
+        position: int,
+    ) -> None:
+        triples = as_triples(positives)
+        if not 0 <= position <= 2**64 - max(len(triples), 1):
+            raise InvalidRequestError(
+                f"{len(triples)} positives from position {position} on leave the range 0 to "
+                f"{2**64 - 1}; start at a smaller position",
+                reason="POSITION_OUT_OF_RANGE",
+            )
+        self._dataset = dataset
+        self._reader = reader
+        self._step = positives_per_message
+        self.batches: list[CorruptedBatch] = []
+        self.notices: list[pb.Notice] = []
+        super().__init__(self._requests(triples, position), dataset.limits)
+
+    def _requests(
+        self, triples: NDArray[np.int64], position: int
+    ) -> Iterator[tuple[pb.SampleRequest, tuple[int, Columns]]]:
+        dataset, step = self._dataset, self._step
+        for begin in range(0, max(len(triples), 1), step):
+            part = triples[begin : begin + step]
+            encoded = messages.encode_triples(part, dataset.num_entities, dataset.num_relations)
+            positives = pb.Positives(position=position + begin, triples=encoded)
+            yield pb.SampleRequest(positives=positives), (position + begin, Columns(*part.T))
+
+    def _keep(self, asked: tuple[int, Columns], response: pb.SampleResponse) -> None:
+        if not response.HasField("batch"):
+            check_member("message", response, "batch")
+        position, positives = asked
+        expected = [(position, len(positives.heads))]
+        self.batches += self._reader.read("batch", [response.batch], expected, positives)
+        self.notices += response.notices
+
+
+class ContainsPipeline(RequestPipeline[pb.ContainsRequest, int, pb.ContainsResponse]):
+    """One lookup of triples, in messages within the server's limits.
+
+    :ivar configuration: the first message of each stream
+    :ivar result: bool, shape (n,), once everything is answered
+    :param triples: integer ids, shape (n, 3), any n
+    :param splits: names of splits, at least one
+    :raises InvalidRequestError: for another shape, or an unknown split
+    """
+
+    def __init__(self, dataset: Dataset, triples: ArrayLike, splits: Sequence[str]) -> None:
+        array = as_triples(triples)
+        self.configuration = pb.ContainsRequest(
+            configuration=pb.ContainsConfiguration(
+                dataset=dataset.name,
+                expected_fingerprint=dataset.fingerprint,
+                splits=messages.encode_splits(splits),
+            )
+        )
+        self.result: NDArray[np.bool_] = np.empty(len(array), dtype=np.bool_)
+        self._num_known = 0
+        super().__init__(_lookups(dataset, array), dataset.limits)
+
+    def _keep(self, asked: int, response: pb.ContainsResponse) -> None:
+        check_equal("num_triples", response.num_triples, asked)
+        check_flags("known", response.known, asked)
+        known = messages.decode_flags(response.known, asked)
+        self.result[self._num_known : self._num_known + asked] = known
+        self._num_known += asked
+
+
+def _lookups(
+    dataset: Dataset, triples: NDArray[np.int64]
+) -> Iterator[tuple[pb.ContainsRequest, int]]:
+    step = dataset.limits.max_triples_per_message
+    # No triples make a message, too, since the server may refuse the configuration.
+    for begin in range(0, max(len(triples), 1), step):
+        part = triples[begin : begin + step]
+        encoded = messages.encode_triples(part, dataset.num_entities, dataset.num_relations)
+        yield pb.ContainsRequest(triples=encoded), len(part)
+
+
+def sample_configuration(dataset: Dataset, config: SamplerConfig) -> pb.SampleRequest:
+    """Encode the first message of a ``Sample`` stream.
+
+    :raises InvalidRequestError: for a name, or a number, that the message can't hold
+    """
+    return pb.SampleRequest(
+        configuration=pb.SampleConfiguration(
+            dataset=dataset.name,
+            expected_fingerprint=dataset.fingerprint,
+            sampler=messages.encode_config(config),
+        )
+    )

@@ -1,0 +1,315 @@
+"""Calls that block the thread: one channel per process, a time limit for each message."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple, Protocol
+
+import grpc
+
+from negserve._calls.per_process import PerProcess
+from negserve._sync import interrupts
+from negserve._sync.forks import Kept, grpc_in_use, is_open, open_channel
+from negserve._transport.channels import CHANNEL_OPTIONS, open_stub
+from negserve._transport.statuses import closed, stalled
+from negserve._transport.transport import RetryBudget, ServerCall, Transport
+from negserve.errors import NegserveError
+from negserve.v1.sampler_pb2_grpc import SamplerServiceStub
+
+#: Without waits for so long, the thread of a stall timer ends; the next wait starts another.
+_IDLE_SECONDS = 5.0
+
+
+class _OpenChannel(NamedTuple):
+    """A channel to a replica."""
+
+    target: str
+    channel: grpc.Channel
+    stub: SamplerServiceStub
+
+
+class SyncTransport(Transport):
+    """Calls over a channel that is opened on first use in each process. Thread-safe.
+
+    Its coroutines block the thread and never suspend:
+    :func:`negserve._sync.interrupts.run_sync` runs them.
+
+    Parameters as of :class:`negserve._transport.transport.Transport`.
+    """
+
+    def __init__(
+        self, target: str | Sequence[str], timeout: float, patience: float | None = None
+    ) -> None:
+        super().__init__(target, timeout, patience)
+        self._state = PerProcess(_State)
+
+    def _open_channel(self) -> _OpenChannel:
+        """Return this process's channel to the replica in use.
+
+        Users of the channel hold it, also after the replica was left: so the next fork closes it.
+
+        :raises ClosedError: after :meth:`close`
+        """
+        state = self._state.value
+        with state.lock:
+            if self.is_closed:
+                raise closed(self.replicas.target)
+            if state.channel is None or not is_open(state.channel.channel):
+                target = self.replicas.target
+                state.channel = _OpenChannel(
+                    target, *open_channel(target, CHANNEL_OPTIONS, open_stub)
+                )
+            return state.channel
+
+    async def _ask(self, method: str, request: object, budget: RetryBudget) -> tuple[str, bytes]:
+        channel = self._open_channel()
+        limit = budget.limit()
+        try:
+            with grpc_in_use():
+                # A future, which another thread can cancel.
+                call = getattr(channel.stub, method).future(request, timeout=limit)
+                with interrupts.ending(call.cancel):
+                    answer: bytes = call.result()
+        except grpc.RpcError as error:
+            if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+                failure: NegserveError = stalled(channel.target, limit)
+            else:
+                failure = self.error_of(error, channel.target)
+            failure.__cause__ = _without_call(error)
+        except ValueError as error:  # gRPC's, of a closed channel
+            raise self.cut_off(channel.target, "by a fork") from error
+        else:
+            return channel.target, answer
+        raise failure
+
+    def open(self, method: str, request: object = None) -> SyncCall:
+        """Open a stream on the replica in use.
+
+        :param method: its name
+        :param request: the only request; None for a method that takes a stream of them
+        :raises ClosedError: after :meth:`close`
+        :raises UnavailableError: if a fork has just closed the channel
+        """
+        channel, state = self._open_channel(), self._state.value
+        try:
+            call = SyncCall(self, state.stall_timer, channel, method, request)
+        except ValueError as error:  # gRPC's, of a closed channel
+            raise self.cut_off(channel.target, "by a fork") from error
+        with state.lock:
+            state.calls.add(call)
+        return call
+
+    def _leave(self, target: str) -> None:
+        state = self._state.value
+        with state.lock:
+            channel = state.channel
+            if self.replicas.leave(target):
+                state.channel = None
+        with grpc_in_use():
+            del channel  # which may be its last reference
+
+    async def pause(self, seconds: float, is_wanted: Callable[[], bool] = lambda: True) -> None:
+        """Wait; less if the client is closed meanwhile.
+
+        :param is_wanted: ends the wait if it returns False, after :meth:`wake`
+        """
+        pauses = self._state.value.pauses
+        with interrupts.ending(self.wake), pauses:
+            pauses.wait_for(
+                lambda: self.is_closed or not is_wanted() or interrupts.is_raised(), seconds
+            )
+
+    def wake(self) -> None:
+        """Make all pauses check whether they are still wanted."""
+        pauses = self._state.value.pauses
+        with pauses:
+            pauses.notify_all()
+
+    async def close(self) -> None:
+        """Close the channel; calls under way raise an error."""
+        state = self._state.value
+        with state.lock:
+            self.is_closed = True
+            channel, state.channel = state.channel, None
+            calls = list(state.calls)  # also those on channels to replicas that were left
+        for call in calls:
+            call.close()
+        if channel is not None:
+            with grpc_in_use():
+                channel.channel.close()
+        self.wake()
+
+
+class _State:
+    """What a transport has in one process.
+
+    :ivar lock: guards the others
+    :ivar channel: to the replica in use; None until it is needed
+    :ivar calls: open calls
+    :ivar pauses: notified when a pause may end
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.channel: _OpenChannel | None = None
+        self.calls: weakref.WeakSet[SyncCall] = weakref.WeakSet()
+        self.pauses = threading.Condition()
+        self.stall_timer = StallTimer()
+
+
+class SyncCall(ServerCall):
+    """An open call that blocks the thread while it waits.
+
+    :param transport: makes its errors
+    :param channel: to the replica that answers
+    :param method: name of the method
+    :param request: the only request; None for a method that takes a stream of them
+    :raises ValueError: if the channel is closed
+    """
+
+    def __init__(
+        self,
+        transport: SyncTransport,
+        stall_timer: StallTimer,
+        channel: _OpenChannel,
+        method: str,
+        request: Any = None,
+    ) -> None:
+        super().__init__(channel.target, method)
+        self._transport = transport
+        self._channel = channel  # so that it is not garbage, and a fork closes it
+        self._stall_timer = stall_timer
+        self._requests: queue.SimpleQueue[Iterable[Any] | None] = queue.SimpleQueue()
+        # The end of the call ends gRPC's thread that waits for requests. That thread has the queue
+        # and not self, which it would keep from becoming garbage.
+        requests = self._requests
+        with grpc_in_use():
+            start = getattr(channel.stub, method)
+            self._call = Kept(start(_flattened(requests) if request is None else request))
+            if not self._call().add_callback(lambda: requests.put(None)):
+                self._end_requests()
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the call has not ended."""
+        return bool(self._call().is_active())
+
+    def send_all(self, requests: Iterable[Any]) -> None:
+        """Queue requests, without waiting; an iterator advances as they are sent."""
+        self._requests.put(requests)
+
+    async def _next(self, seconds: float) -> bytes | None:
+        call = self._call()
+        try:
+            with (
+                interrupts.ending(call.cancel),
+                grpc_in_use(),
+                self._stall_timer.limit(call, seconds),
+            ):
+                message: bytes | None = next(call, None)
+        except TimeoutError:
+            failure: NegserveError = stalled(self.target, seconds)
+        except grpc.RpcError as error:
+            failure = self._transport.error_of(error, self.target)
+            failure.__cause__ = _without_call(error)
+        else:
+            return message
+        raise failure
+
+    def close(self) -> None:
+        """End the call."""
+        self._end_requests()
+        with grpc_in_use():
+            self._call().cancel()
+
+    def _end_requests(self) -> None:
+        self._requests.put(None)
+
+
+def _without_call(error: grpc.RpcError) -> grpc.RpcError:
+    """Copy an error of gRPC, which is the call itself.
+
+    An error that is kept would keep the call, and drop it where signal handlers run, see
+    :class:`negserve._sync.forks.Kept`.
+    """
+    error.__traceback__ = None  # whose frames hold the call
+    return grpc.RpcError(str(error))
+
+
+def _flattened(queued: queue.SimpleQueue[Iterable[Any] | None]) -> Iterator[Any]:
+    for requests in iter(queued.get, None):
+        yield from requests
+
+
+class _Cancellable(Protocol):
+    def cancel(self) -> object: ...
+
+
+class StallTimer:
+    """Cancels calls whose next message does not arrive in time; one thread for all.
+
+    gRPC has deadlines of whole calls only. A stream lives for hours, and still must not wait for
+    ever for a message. A wait costs two dictionary operations, and no thread of its own.
+    """
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._waits: dict[object, tuple[float, _Cancellable]] = {}
+        self._expired: set[object] = set()
+        self._thread: threading.Thread | None = None
+        self._next_check = float("inf")
+
+    @contextmanager
+    def limit(self, call: _Cancellable, seconds: float) -> Iterator[None]:
+        """Cancel a call unless the block ends in time.
+
+        :raises TimeoutError: in place of the block's exception, if the call was cancelled
+        """
+        key = object()
+        deadline = time.monotonic() + seconds
+        with self._condition:
+            self._waits[key] = (deadline, call)
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._run, name="negserve-stall-timer", daemon=True
+                )
+                self._thread.start()
+            if deadline < self._next_check:
+                self._condition.notify()
+        try:
+            yield
+        except Exception as error:
+            if key in self._expired:
+                raise TimeoutError(f"no message for {seconds:g} seconds") from error
+            raise
+        finally:
+            with self._condition:
+                self._waits.pop(key, None)
+                self._expired.discard(key)
+
+    def _run(self) -> None:
+        while True:
+            for call in self._expire():
+                with grpc_in_use():
+                    call.cancel()
+            with self._condition:
+                now = time.monotonic()
+                self._next_check = min(
+                    (deadline for deadline, _ in self._waits.values()), default=float("inf")
+                )
+                was_called = self._condition.wait(min(self._next_check - now, _IDLE_SECONDS))
+                if not (was_called or self._waits):
+                    self._thread = None
+                    return
+
+    def _expire(self) -> list[_Cancellable]:
+        with self._condition:
+            now = time.monotonic()
+            late = [key for key, (deadline, _) in self._waits.items() if deadline <= now]
+            self._expired.update(late)
+            return [self._waits.pop(key)[1] for key in late]

@@ -1,0 +1,53 @@
+"""Channels: their options, and stubs whose calls answer with bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+from google.protobuf.message_factory import GetMessageClass
+
+from negserve.v1 import sampler_pb2 as pb
+from negserve.v1.sampler_pb2_grpc import SamplerServiceStub
+
+CHANNEL_OPTIONS = (
+    # The client retries for as long as patience lasts; retries of gRPC would hide the errors.
+    ("grpc.enable_retries", 0),
+    ("grpc.max_receive_message_length", 64 * 1024 * 1024),
+    # A new channel has to be a new connection: the one before may be cut without noticing.
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+)
+
+#: Parsers of the answers, by method.
+PARSERS: Mapping[str, Callable[[bytes], Any]] = {
+    method.name: GetMessageClass(method.output_type).FromString
+    for method in pb.DESCRIPTOR.services_by_name["SamplerService"].methods
+}
+
+
+class _BytesChannel:
+    """A channel, as the generated stub sees it, that leaves answers as bytes.
+
+    For gRPC, an exception of a parser is INTERNAL, which would be final; with asyncio it is None.
+    """
+
+    def __init__(self, channel: Any) -> None:
+        self._channel = channel
+
+    def __getattr__(self, kind: str) -> Callable[..., Any]:
+        make: Callable[..., Any] = getattr(self._channel, kind)
+
+        def without_parser(*method: Any, response_deserializer: object, **options: Any) -> Any:
+            del response_deserializer
+            return make(*method, response_deserializer=None, **options)
+
+        return without_parser
+
+
+def open_stub(channel: Any) -> SamplerServiceStub:
+    """Make a stub over a channel; its calls return bytes, for :data:`PARSERS`."""
+    return cast("SamplerServiceStub", SamplerServiceStub(cast("Any", _BytesChannel(channel))))
