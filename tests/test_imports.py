@@ -20,7 +20,8 @@ MODULES = {
 _GRPC = ("grpc", "grpc_status", "google.rpc", "google.protobuf")
 _VALUES = ("numpy", "negserve.errors", "negserve.types")
 _PROTOCOL = (*_VALUES, "google.protobuf", "negserve.v1", "negserve._protocol")
-_TRANSPORT = (*_PROTOCOL, "grpc", "negserve._transport")
+#: Fields of messages are known to ``negserve._protocol``, and to what checks servers and clients.
+_TRANSPORT = (*_VALUES, "google.protobuf", "grpc", "negserve._protocol", "negserve._transport")
 _CALLS = (*_TRANSPORT, "negserve._graph", "negserve._calls")
 _SAMPLING = (*_VALUES, "torch", "negserve.terminal", "negserve._calls", "negserve.sampling")
 _DATA = (*_SAMPLING, "negserve._transport", "negserve._sync", "negserve.data")
@@ -66,8 +67,10 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "negserve._protocol": _PROTOCOL,
     "negserve._transport": _TRANSPORT,
     "negserve._transport.statuses": (*_TRANSPORT, *_GRPC, "negserve.terminal"),
+    "negserve._transport.channels": (*_TRANSPORT, "negserve.v1"),
     "negserve._calls": _CALLS,
     "negserve._sync": _CALLS,
+    "negserve._sync.transport": (*_CALLS, "negserve._sync", "negserve.v1.sampler_pb2_grpc"),
     "negserve.aio": _CALLS,
     "negserve.sampling": _SAMPLING,
     "negserve.data": _DATA,
@@ -75,7 +78,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "negserve.integrations.torch_geometric": ("negserve", "torch", "torch_geometric"),
     "negserve.integrations.torchkge": ("negserve", "torch", "torchkge"),
     "negserve.integrations.pykeen": ("negserve", "numpy", "torch", "pykeen"),
-    "negserve.conformance": (*_CALLS, *_GRPC, "negserve._sync"),
+    "negserve.conformance": (*_CALLS, *_GRPC, "negserve.v1", "negserve._sync"),
     "negserve.cli": ("negserve", "numpy", "click"),
     "negserve": ("negserve",),
     "negserve_server.errors": ("negserve.errors", "negserve.types"),
@@ -130,7 +133,6 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "negserve.errors",
         "negserve.types",
         "negserve._transport.targets",
-        "negserve.v1",
         "negserve_server",
     ),
 }

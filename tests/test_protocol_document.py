@@ -15,8 +15,8 @@ from google.protobuf import json_format
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from negserve._calls.publish import PublishDialogue
 from negserve._graph.mapped_graph import MappedGraph
+from negserve._protocol.publish_dialogue import PublishDialogue
 from negserve.types.corrupted_batch import CorruptedBatch, num_rows
 from negserve.types.fingerprint import graph_fingerprint, split_fingerprint, types_fingerprint
 from negserve.v1 import errors_pb2

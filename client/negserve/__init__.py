@@ -7,7 +7,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from negserve._calls.publish import PublishProgress
     from negserve._sync.client import Client
     from negserve._sync.epoch_stream import EpochStream
     from negserve._sync.remote_sampler import RemoteSampler
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from negserve.types.corrupted_batch import CorruptedBatch
     from negserve.types.dataset import Limits
     from negserve.types.epoch import EpochBatch, EpochConfig
+    from negserve.types.publish_progress import PublishProgress
     from negserve.types.relation_statistics import RelationStatistics
     from negserve.types.server_info import ServerInfo, ServerLimits
     from negserve.types.warning_categories import (
@@ -105,7 +105,7 @@ _MODULE_OF = {
     "NegserveWarning": "types.warning_categories",
     "NotAllowedError": "errors",
     "OverloadedError": "errors",
-    "PublishProgress": "_calls.publish",
+    "PublishProgress": "types.publish_progress",
     "RelationStatistics": "types.relation_statistics",
     "RemoteSampler": "_sync.remote_sampler",
     "RemoteTriplesFactory": "_sync.triples_factory",

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from negserve import EpochConfig, SamplerConfig
-from negserve._calls.publish import PublishDialogue
 from negserve._graph.mapped_graph import MappedGraph
 from negserve._protocol import messages
+from negserve._protocol.publish_dialogue import PublishDialogue
 from negserve.v1 import sampler_pb2 as pb
 from tests.support.large_graph_server import NUM_RELATIONS
 from tests.support.server_process import server_process

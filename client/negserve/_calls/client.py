@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Generic, TypeVar
 
 from negserve._calls.dataset import RemoteDataset
 from negserve._protocol.answer_readers import DatasetListReader
-from negserve._protocol.descriptions import read_server_info
+from negserve._protocol.descriptions import (
+    dataset_request,
+    read_dataset,
+    read_server_info,
+    server_request,
+)
 from negserve._transport.transport import Transport
 from negserve.types.server_info import ServerInfo
-from negserve.v1 import sampler_pb2 as pb
 
 DEFAULT_TARGET = "127.0.0.1:7733"
 
@@ -52,14 +57,13 @@ class BaseClient(Generic[_Transport, _Dataset]):
         return f"Client({target!r}, timeout={transport.timeout}, patience={transport.patience})"
 
     async def _ask_server_info(self) -> ServerInfo:
-        return await self._transport.call("GetServer", pb.GetServerRequest(), read_server_info)
+        return await self._transport.call("GetServer", server_request(), read_server_info)
 
     async def _read_datasets(self) -> list[str]:
         return await self._transport.read("ListDatasets", DatasetListReader())
 
     async def _ask_dataset(self, name: str) -> _Dataset:
-        def decode(answer: pb.GetDatasetResponse) -> _Dataset:
-            return self._dataset_class(self._transport, name, answer)
-
-        request = pb.GetDatasetRequest(dataset=name)
-        return await self._transport.call("GetDataset", request, decode)
+        description = await self._transport.call(
+            "GetDataset", dataset_request(name), partial(read_dataset, name)
+        )
+        return self._dataset_class(self._transport, description)

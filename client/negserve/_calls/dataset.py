@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
@@ -15,17 +15,15 @@ from negserve._protocol.answer_readers import (
     RelationStatisticsReader,
     VocabularyReader,
 )
-from negserve._protocol.descriptions import SPLIT_NAMES, check_dataset, check_limits
+from negserve._protocol.descriptions import DatasetDescription
 from negserve._protocol.epoch_progress import EpochProgress
-from negserve._protocol.messages import check_equal
 from negserve._protocol.pipelines import ContainsPipeline
 from negserve._protocol.sampler_answers import SamplerEcho
 from negserve._transport.transport import RetryBudget, Transport
 from negserve.types.config import SamplerConfig
-from negserve.types.dataset import Dataset, Limits
+from negserve.types.dataset import Limits
 from negserve.types.epoch import EpochConfig
 from negserve.types.relation_statistics import RelationStatistics
-from negserve.v1 import sampler_pb2 as pb
 
 _Transport = TypeVar("_Transport", bound=Transport)
 _Stream = TypeVar("_Stream", bound=EpochCursor[Any])
@@ -39,45 +37,17 @@ class RemoteDataset(Generic[_Transport, _Stream]):
     :ivar split_fingerprints: SHA-256 of id space and triples, by split name
     :ivar type_constraints_fingerprint: SHA-256 of id space and type constraints; None for a
         dataset without them, which the kind ``typed`` can't use
-    :raises InvalidAnswerError: if the description is invalid
     """
 
     _stream_class: type[_Stream]
 
-    def __init__(self, transport: _Transport, name: str, answer: pb.GetDatasetResponse) -> None:
-        dataset, limits = answer.dataset, answer.limits
-        check_equal("dataset.name", dataset.name, name)
-        check_dataset("dataset", dataset)
-        check_limits("limits", limits)
-        splits = [split for split in dataset.splits if split.split in SPLIT_NAMES]
+    def __init__(self, transport: _Transport, description: DatasetDescription) -> None:
         self._transport = transport
-        self._dataset = Dataset(
-            name=name,
-            fingerprint=dataset.fingerprint,
-            num_entities=dataset.num_entities,
-            num_relations=dataset.num_relations,
-            num_triples=next(
-                split.num_triples for split in splits if split.split == pb.SPLIT_TRAINING
-            ),
-            has_vocabulary=dataset.has_vocabulary,
-            limits=Limits(
-                limits.max_negatives_per_positive,
-                limits.max_negatives_per_message,
-                limits.max_triples_per_message,
-                limits.max_unanswered_messages,
-                limits.max_unanswered_bytes,
-            ),
-        )
-        self.num_triples_per_split: Mapping[str, int] = {
-            SPLIT_NAMES[split.split]: split.num_triples for split in splits
-        }
-        self.num_unseen: Mapping[str, int] = {
-            SPLIT_NAMES[split.split]: split.num_unseen for split in splits
-        }
-        self.split_fingerprints: Mapping[str, str] = {
-            SPLIT_NAMES[split.split]: split.fingerprint for split in splits
-        }
-        self.type_constraints_fingerprint: str | None = dataset.type_constraints_fingerprint or None
+        self._dataset = description.dataset
+        self.num_triples_per_split = description.num_triples_per_split
+        self.num_unseen = description.num_unseen
+        self.split_fingerprints = description.split_fingerprints
+        self.type_constraints_fingerprint = description.type_constraints_fingerprint
 
     def __repr__(self) -> str:
         return (

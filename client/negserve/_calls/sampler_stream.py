@@ -6,20 +6,22 @@ from collections.abc import Iterable
 
 from numpy.typing import ArrayLike
 
-from negserve._protocol.messages import check_member
 from negserve._protocol.pipelines import SamplePipeline, sample_configuration
-from negserve._protocol.sampler_answers import BatchReader, SamplerEcho
+from negserve._protocol.sampler_answers import (
+    UNKNOWN_POSITIVES,
+    BatchReader,
+    Notice,
+    SamplerEcho,
+    read_notices,
+)
 from negserve._transport.transport import RetryBudget, ServerCall, Transport
 from negserve.types.config import SamplerConfig
 from negserve.types.corrupted_batch import CorruptedBatch, join_batches
 from negserve.types.dataset import Dataset
 from negserve.types.text import printable
 from negserve.types.warning_categories import NegserveWarning, UnknownPositivesWarning, warn
-from negserve.v1 import sampler_pb2 as pb
 
-_CATEGORIES: dict[int, type[NegserveWarning]] = {
-    pb.Notice.KIND_UNKNOWN_POSITIVES: UnknownPositivesWarning
-}
+_CATEGORIES: dict[int, type[NegserveWarning]] = {UNKNOWN_POSITIVES: UnknownPositivesWarning}
 _MOST_CHARACTERS = 1000
 _MOST_KINDS = 16
 
@@ -95,14 +97,12 @@ class SamplerStream:
                 call.send_all([self._configuration])
                 answer = await call.answer(budget)
                 with call.answering():
-                    check_member("message", answer, "configured")
-                    configured = answer.configured
-                    self._echo.check("configured", configured.fingerprint, configured.sampler)
+                    self._echo.confirm(answer)
             except BaseException:
                 call.close()
                 raise
             self._call = call
-            self._notices.tell(call.target, answer.notices)
+            self._notices.tell(call.target, read_notices(answer))
         return self._call
 
 
@@ -115,7 +115,7 @@ class Notices:
     def __init__(self) -> None:
         self._told: set[int] = set()
 
-    def tell(self, target: str, notices: Iterable[pb.Notice]) -> None:
+    def tell(self, target: str, notices: Iterable[Notice]) -> None:
         """Warn of new kinds.
 
         :param target: the replica that sent them

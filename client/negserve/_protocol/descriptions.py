@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import fields
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from itertools import pairwise
 
 from negserve._protocol import messages
 from negserve._protocol.messages import check_equal, check_fingerprint, check_range, invalid
+from negserve.types.dataset import Dataset, Limits
 from negserve.types.fingerprint import graph_fingerprint
 from negserve.types.server_info import ServerInfo, ServerLimits
 from negserve.v1 import sampler_pb2 as pb
@@ -37,6 +39,65 @@ def read_server_info(answer: pb.GetServerResponse) -> ServerInfo:
         lowest = 0 if name in _MAY_BE_0 else 1 if isinstance(value, int) else 5e-324
         check_range(f"limits.{name}", value, lowest, 2**64 - 1)
     return ServerInfo(answer.version, versions, ServerLimits(**values))
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetDescription:
+    """What a server says about a dataset.
+
+    :ivar dataset: what requests name it by
+    :ivar num_triples_per_split: distinct triples by split name
+    :ivar num_unseen: triples left out for a label unseen in training, by split name
+    :ivar split_fingerprints: SHA-256 of id space and triples, by split name
+    :ivar type_constraints_fingerprint: SHA-256 of id space and type constraints; None for a
+        dataset without them
+    """
+
+    dataset: Dataset
+    num_triples_per_split: Mapping[str, int]
+    num_unseen: Mapping[str, int]
+    split_fingerprints: Mapping[str, str]
+    type_constraints_fingerprint: str | None
+
+
+def server_request() -> pb.GetServerRequest:
+    """Encode a request for the version and the limits of a server."""
+    return pb.GetServerRequest()
+
+
+def dataset_request(name: str) -> pb.GetDatasetRequest:
+    """Encode a request for the description of a dataset."""
+    return pb.GetDatasetRequest(dataset=name)
+
+
+def read_dataset(name: str, answer: pb.GetDatasetResponse) -> DatasetDescription:
+    """Check and decode an answer to ``GetDataset``, without splits that this client does not know.
+
+    :param name: the name that was asked for
+    :raises InvalidAnswerError: naming the field
+    """
+    dataset, limits = answer.dataset, answer.limits
+    check_equal("dataset.name", dataset.name, name)
+    check_dataset("dataset", dataset)
+    check_limits("limits", limits)
+    splits = {
+        SPLIT_NAMES[split.split]: split for split in dataset.splits if split.split in SPLIT_NAMES
+    }
+    return DatasetDescription(
+        dataset=Dataset(
+            name=name,
+            fingerprint=dataset.fingerprint,
+            num_entities=dataset.num_entities,
+            num_relations=dataset.num_relations,
+            num_triples=splits["training"].num_triples,
+            has_vocabulary=dataset.has_vocabulary,
+            limits=Limits(**{each.name: getattr(limits, each.name) for each in fields(Limits)}),
+        ),
+        num_triples_per_split={name: split.num_triples for name, split in splits.items()},
+        num_unseen={name: split.num_unseen for name, split in splits.items()},
+        split_fingerprints={name: split.fingerprint for name, split in splits.items()},
+        type_constraints_fingerprint=dataset.type_constraints_fingerprint or None,
+    )
 
 
 def check_dataset(path: str, dataset: pb.Dataset) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from negserve._protocol import messages
 from negserve._protocol.messages import check_equal, check_flags, check_member
-from negserve._protocol.sampler_answers import BatchReader, Columns
+from negserve._protocol.sampler_answers import BatchReader, Columns, Notice, read_notices
 from negserve.errors import InvalidRequestError
 from negserve.types.config import SamplerConfig
 from negserve.types.corrupted_batch import CorruptedBatch
@@ -114,7 +114,7 @@ class SamplePipeline(RequestPipeline[pb.SampleRequest, tuple[int, Columns], pb.S
         self._reader = reader
         self._step = positives_per_message
         self.batches: list[CorruptedBatch] = []
-        self.notices: list[pb.Notice] = []
+        self.notices: list[Notice] = []
         super().__init__(self._requests(triples, position), dataset.limits)
 
     def _requests(
@@ -133,7 +133,7 @@ class SamplePipeline(RequestPipeline[pb.SampleRequest, tuple[int, Columns], pb.S
         position, positives = asked
         expected = [(position, len(positives.heads))]
         self.batches += self._reader.read("batch", [response.batch], expected, positives)
-        self.notices += response.notices
+        self.notices += read_notices(response)
 
 
 class ContainsPipeline(RequestPipeline[pb.ContainsRequest, int, pb.ContainsResponse]):

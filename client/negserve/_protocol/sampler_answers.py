@@ -14,6 +14,7 @@ from negserve._protocol.messages import (
     check_equal,
     check_flags,
     check_ids,
+    check_member,
     check_range,
     encode_config,
     invalid,
@@ -30,6 +31,8 @@ from negserve.v1 import sampler_pb2 as pb
 #: message; one that draws the original by chance, after about as many compared negatives as the
 #: slot has ids.
 _MOST_COMPARED = 512
+#: Kind of the notice about ids that seem to be those of another graph.
+UNKNOWN_POSITIVES = int(pb.Notice.KIND_UNKNOWN_POSITIVES)
 #: Logarithms of probabilities are at most 0, but for the rounding of their sum.
 _LARGEST_LOG_Q = 1e-6
 
@@ -270,6 +273,18 @@ class BatchReader:
         return log_q
 
 
+class Notice(NamedTuple):
+    """What a server notices about a stream: its kind as a number, and a text for people."""
+
+    kind: int
+    text: str
+
+
+def read_notices(answer: pb.SampleResponse) -> list[Notice]:
+    """Decode the notices of an answer."""
+    return [Notice(notice.kind, notice.text) for notice in answer.notices]
+
+
 class SamplerEcho:
     """Checks the configuration that servers confirm; it is the same on all streams and replicas.
 
@@ -281,6 +296,15 @@ class SamplerEcho:
         self._fingerprint = dataset.fingerprint
         self._config = config
         self._expected: pb.SamplerConfig | None = None
+
+    def confirm(self, answer: pb.SampleResponse) -> None:
+        """Check the first answer of a ``Sample`` stream.
+
+        :raises InvalidAnswerError: naming the field
+        """
+        check_member("message", answer, "configured")
+        configured = answer.configured
+        self.check("configured", configured.fingerprint, configured.sampler)
 
     def check(self, path: str, fingerprint: str, echo: pb.SamplerConfig) -> None:
         """Check a fingerprint and a configuration.

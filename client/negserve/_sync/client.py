@@ -7,11 +7,12 @@ from types import TracebackType
 from typing import Any, Self
 
 from negserve._calls.client import BaseClient
-from negserve._calls.publish import PublishProgress, Restoration, check_columns, confirmed, publish
+from negserve._calls.publish import Restoration, check_columns, confirmed, publish
 from negserve._graph.mapped_graph import MappedGraph
 from negserve._sync.interrupts import released, run_sync
 from negserve._sync.transport import SyncTransport
 from negserve._sync.triples_factory import RemoteTriplesFactory
+from negserve.types.publish_progress import PublishProgress
 from negserve.types.server_info import ServerInfo
 
 

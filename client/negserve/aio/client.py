@@ -9,10 +9,11 @@ from types import TracebackType
 from typing import Any, Self
 
 from negserve._calls.client import BaseClient
-from negserve._calls.publish import PublishProgress, Restoration, check_columns, confirmed, publish
+from negserve._calls.publish import Restoration, check_columns, confirmed, publish
 from negserve._graph.mapped_graph import MappedGraph
 from negserve.aio.transport import AsyncTransport
 from negserve.aio.triples_factory import RemoteTriplesFactory
+from negserve.types.publish_progress import PublishProgress
 from negserve.types.server_info import ServerInfo
 
 

@@ -10,12 +10,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from negserve._calls.dataset import RemoteDataset
 from negserve._calls.leakage import warn_of_leakage
+from negserve._protocol.descriptions import DatasetDescription
 from negserve.aio.epoch_stream import EpochStream
 from negserve.aio.remote_sampler import RemoteSampler
 from negserve.aio.transport import AsyncTransport
 from negserve.types.config import SamplerConfig
 from negserve.types.relation_statistics import RelationStatistics
-from negserve.v1 import sampler_pb2 as pb
 
 
 class RemoteTriplesFactory(RemoteDataset[AsyncTransport, EpochStream]):
@@ -27,8 +27,8 @@ class RemoteTriplesFactory(RemoteDataset[AsyncTransport, EpochStream]):
 
     _stream_class = EpochStream
 
-    def __init__(self, transport: AsyncTransport, name: str, answer: pb.GetDatasetResponse) -> None:
-        super().__init__(transport, name, answer)
+    def __init__(self, transport: AsyncTransport, description: DatasetDescription) -> None:
+        super().__init__(transport, description)
         self._vocabularies: tuple[dict[str, int], dict[str, int]] | None = None
         self._relation_statistics: RelationStatistics | None = None
 

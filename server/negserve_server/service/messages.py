@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
@@ -19,7 +18,6 @@ from negserve.types.triples import narrowest_dtype
 from negserve.v1 import sampler_pb2 as pb
 from negserve_server.config.limits import MAX_REQUEST_BYTES, Limits, check_limit
 from negserve_server.errors import InvalidInput
-from negserve_server.publishing.upload import Announcement, LabelKind
 from negserve_server.sampling import Sampler
 
 SLOTS: dict[int, Slot] = {pb.SLOT_HEAD: "head", pb.SLOT_RELATION: "relation", pb.SLOT_TAIL: "tail"}
@@ -46,11 +44,6 @@ TAILS: dict[int, Tail] = {
     pb.TAIL_RULE_SHORT: "short",
     pb.TAIL_RULE_DROP: "drop",
     pb.TAIL_RULE_WRAP: "wrap",
-}
-_CONSTRAINED_SLOTS: dict[int, Slot] = {pb.SLOT_HEAD: "head", pb.SLOT_TAIL: "tail"}
-_LABEL_KINDS: dict[int, LabelKind] = {
-    pb.GetVocabularyResponse.KIND_ENTITY: "entity",
-    pb.GetVocabularyResponse.KIND_RELATION: "relation",
 }
 SLOT_VALUES = {name: value for value, name in SLOTS.items()}
 SPLIT_VALUES = {name: value for value, name in SPLITS.items()}
@@ -154,101 +147,6 @@ def batch_bytes(sampler: Sampler, num_positives: int) -> int:
     return num_positives * (config.num_negs_per_pos * (8 * ids + config.masked) // 8 + 8) + 64
 
 
-def decode_announcement(message: pb.PublishAnnouncement) -> Announcement:
-    """Decode what a client says of a graph that it publishes.
-
-    :raises InvalidRequestError: naming the field, its value and what is legal
-    """
-    splits = decode_splits([split.split for split in message.splits], "splits")
-    counts = dict(zip(splits, (split.num_triples for split in message.splits), strict=True))
-    if len(counts) < len(splits):
-        raise invalid_configuration("splits", splits, "give each split once")
-    return Announcement(
-        name=message.name,
-        fingerprint=message.fingerprint,
-        num_entities=message.num_entities,
-        num_relations=message.num_relations,
-        num_triples={split: counts[split] for split in SPLITS.values() if split in counts},
-        num_pairs=(
-            {
-                "head": message.type_constraints.num_heads,
-                "tail": message.type_constraints.num_tails,
-            }
-            if message.HasField("type_constraints")
-            else None
-        ),
-        num_label_bytes=message.labels.num_bytes if message.HasField("labels") else None,
-    )
-
-
-def decode_chunk(message: pb.PublishChunk, limits: Limits) -> tuple[Split, int, NDArray[np.int64]]:
-    """Decode split, first row and triples of a chunk.
-
-    :raises InvalidRequestError: for a value that is no split
-    :raises InvalidInput: for a wrong checksum, or triples that :func:`decode_triples` refuses
-    """
-    triples = message.triples
-    _check_crc32(message.crc32, triples.heads.data, triples.relations.data, triples.tails.data)
-    split = _look_up(SPLITS, message.split, "split")
-    return split, message.first_row, decode_triples(message.triples, limits)
-
-
-def decode_type_constraints(
-    message: pb.PublishTypeConstraints, limits: Limits
-) -> tuple[Slot, int, NDArray[np.int64]]:
-    """Decode slot, first row and pairs of relation and entity, shape (n, 2).
-
-    :raises InvalidRequestError: for a value that is no slot, or that of relations
-    :raises InvalidInput: for a wrong checksum, columns of unequal length, a bad width, or too many
-        pairs
-    """
-    _check_crc32(message.crc32, message.relations.data, message.entities.data)
-    slot = _look_up(_CONSTRAINED_SLOTS, message.slot, "slot")
-    relations = decode_ids(message.relations, "relations").astype(np.int64)
-    entities = decode_ids(message.entities, "entities").astype(np.int64)
-    if len(relations) != len(entities):
-        found = f"{len(relations)}, {len(entities)} (relations, entities)"
-        raise InvalidInput(
-            f"columns have lengths {found}; give equally many",
-            reason="SHAPE_MISMATCH",
-            value=found,
-            expected="equal lengths",
-        )
-    check_limit(
-        "pairs", len(relations), limits.max_triples_per_message, "send them in several messages"
-    )
-    return slot, message.first_row, np.stack([relations, entities], axis=1)
-
-
-def decode_labels(message: pb.PublishLabels) -> tuple[LabelKind, int, Sequence[str]]:
-    """Decode kind, first id and labels.
-
-    :raises InvalidRequestError: for a value that is no kind of labels
-    :raises InvalidInput: for a wrong checksum
-    """
-    _check_crc32(message.crc32, *(label.encode() + b"\0" for label in message.labels))
-    kind = _look_up(_LABEL_KINDS, message.kind, "kind")
-    return kind, message.first_id, message.labels
-
-
-def _check_crc32(told: int, *pieces: bytes) -> None:
-    """Refuse what changed on its way.
-
-    :raises InvalidInput: with ``CHECKSUM_MISMATCH``
-    """
-    checksum = 0
-    for piece in pieces:
-        checksum = zlib.crc32(piece, checksum)
-    if checksum != told:
-        raise InvalidInput(
-            f"the CRC-32 of what arrived is {checksum}, the message says {told}: it changed on the "
-            f"way; publish again, and if it recurs look for broken hardware or a proxy",
-            reason="CHECKSUM_MISMATCH",
-            value=told,
-            limit=checksum,
-        )
-
-
 def decode_epoch(request: pb.SampleEpochRequest, limits: Limits) -> EpochConfig:
     """Decode which positives a ``SampleEpoch`` request asks for.
 
@@ -268,7 +166,7 @@ def decode_epoch(request: pb.SampleEpochRequest, limits: Limits) -> EpochConfig:
         world_size=request.world_size or 1,
         worker=request.worker,
         num_workers=request.num_workers or 1,
-        tail=_look_up(TAILS, request.tail, "tail"),
+        tail=look_up(TAILS, request.tail, "tail"),
         shuffle=not request.keep_order,
         relations=(
             _decode_unsigned(request.relations, "relations")  # type: ignore[arg-type]
@@ -327,7 +225,7 @@ def decode_splits(values: Sequence[int], field: str) -> tuple[Split, ...]:
     :raises InvalidRequestError: for a value that is no split
     """
     _check_count(field, len(values), len(SPLITS))
-    return tuple(_look_up(SPLITS, value, field) for value in values)
+    return tuple(look_up(SPLITS, value, field) for value in values)
 
 
 def decode_config(message: pb.SamplerConfig, limits: Limits) -> SamplerConfig:
@@ -339,8 +237,8 @@ def decode_config(message: pb.SamplerConfig, limits: Limits) -> SamplerConfig:
     """
     _check_count("corruption_scheme", len(message.corruption_scheme), len(SLOTS))
     _check_count("mixture", len(message.mixture), len(KINDS))
-    scheme = tuple(_look_up(SLOTS, slot, "corruption_scheme") for slot in message.corruption_scheme)
-    kind = _look_up(KINDS, message.kind, "kind")
+    scheme = tuple(look_up(SLOTS, slot, "corruption_scheme") for slot in message.corruption_scheme)
+    kind = look_up(KINDS, message.kind, "kind")
     most = limits.negatives_per_positive(message.log_q)
     if message.num_negs_per_pos < 1:
         raise invalid_configuration(
@@ -352,7 +250,7 @@ def decode_config(message: pb.SamplerConfig, limits: Limits) -> SamplerConfig:
     return SamplerConfig(
         kind=kind,
         mixture=tuple(
-            (_look_up(KINDS, part.kind, "mixture"), part.shares) for part in message.mixture
+            (look_up(KINDS, part.kind, "mixture"), part.shares) for part in message.mixture
         ),
         alpha=message.alpha if message.HasField("alpha") else _DEFAULT_ALPHA,
         num_negs_per_pos=message.num_negs_per_pos,
@@ -363,7 +261,7 @@ def decode_config(message: pb.SamplerConfig, limits: Limits) -> SamplerConfig:
             else None
         ),
         filter_splits=decode_splits(message.filter_splits, "filter_splits"),
-        filter_mode=_look_up(FILTER_MODES, message.filter_mode, "filter_mode"),
+        filter_mode=look_up(FILTER_MODES, message.filter_mode, "filter_mode"),
         distinct=message.distinct,
         chunk_size=message.chunk_size or 1,
         log_q=message.log_q,
@@ -378,7 +276,11 @@ def _check_count(field: str, count: int, most: int) -> None:
         raise invalid_configuration(field, f"{count} values", "give different ones", limit=most)
 
 
-def _look_up(names: Mapping[int, _Name], value: int, field: str) -> _Name:
+def look_up(names: Mapping[int, _Name], value: int, field: str) -> _Name:
+    """Return the name of an enum value.
+
+    :raises InvalidRequestError: for a value without a name
+    """
     if value not in names:
         numbers = tuple(sorted(names))
         raise invalid_configuration(field, value, f"choose from {list(numbers)}", limit=numbers)

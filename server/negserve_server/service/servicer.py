@@ -13,7 +13,6 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from negserve.types.config import SPLITS
 from negserve.types.corrupted_batch import CorruptedBatch, join_batches
 from negserve.v1 import sampler_pb2 as pb
 from negserve_server.admission.fair_queue import Flow
@@ -24,15 +23,12 @@ from negserve_server.config.limits import Limits, check_limit
 from negserve_server.errors import InvalidInput
 from negserve_server.graph import TriplesFactory
 from negserve_server.graph.epoch import Epoch
-from negserve_server.graph.vocabulary import Vocabulary
 from negserve_server.index import FilterIndex
 from negserve_server.publishing.datasets import Datasets
-from negserve_server.publishing.publication import Publication
 from negserve_server.publishing.publisher import Publisher
-from negserve_server.publishing.upload import Upload
-from negserve_server.sampling import ALGORITHM_VERSION, RelationCounts, Sampler
+from negserve_server.sampling import ALGORITHM_VERSION, Sampler
 from negserve_server.sampling.slices import slices_of, work_of
-from negserve_server.service import messages
+from negserve_server.service import dataset_messages, messages, publish_messages
 from negserve_server.service.epoch_messages import EpochMessages
 from negserve_server.service.first_positives import FirstPositives
 from negserve_server.service.operator_warnings import OperatorWarnings
@@ -44,19 +40,12 @@ _Item = TypeVar("_Item")
 _VERSION = version("negserve")
 #: Up to this many negatives (some 0.1 ms) a switch to a thread costs more than the work.
 _SHORT_WORK = 10_000
-_LABEL_BYTES_PER_MESSAGE = 256 * 1024
-_LABELS_PER_MESSAGE = 8192
-#: 24 bytes each.
-_RELATIONS_PER_MESSAGE = 8192
-#: Some 500 bytes each.
-_DATASETS_PER_MESSAGE = 32
 #: Approximate size of the largest message of a list.
 _PIECE_BYTES = 256 * 1024
 #: Work of one message of a list, as a number of negatives.
 _PIECE_WORK = 1 << 15
 #: Interval of progress messages to a client that waits for a graph.
 _PROGRESS_SECONDS = 0.5
-_STAGE = pb.PublishProgress.Stage
 
 
 class SamplerServicer:
@@ -245,8 +234,8 @@ class SamplerServicer:
     async def list_datasets(self, _: pb.ListDatasetsRequest) -> AsyncGenerator[bytes, None]:
         """Answer ``ListDatasets``."""
         datasets = iter(list(self._datasets.items()))
-        runs = iter(lambda: list(islice(datasets, _DATASETS_PER_MESSAGE)), [])
-        async with aclosing(self._pieces(runs, _described)) as pieces:
+        runs = iter(lambda: list(islice(datasets, dataset_messages.DATASETS_PER_MESSAGE)), [])
+        async with aclosing(self._pieces(runs, dataset_messages.encode_datasets)) as pieces:
             async for piece in pieces:
                 yield piece
 
@@ -254,7 +243,8 @@ class SamplerServicer:
         """Answer ``GetDataset``."""
         factory = self._datasets.find(request.dataset)
         return pb.GetDatasetResponse(
-            dataset=_describe(request.dataset, factory), limits=messages.encode_limits(self._limits)
+            dataset=dataset_messages.encode_dataset(request.dataset, factory),
+            limits=messages.encode_limits(self._limits),
         )
 
     async def get_relation_statistics(
@@ -263,8 +253,8 @@ class SamplerServicer:
         """Answer ``GetRelationStatistics``."""
         factory = self._datasets.find(request.dataset, request.expected_fingerprint)
         counts = await self._in_thread(lambda: factory.relation_counts)
-        firsts = iter(range(0, factory.num_relations, _RELATIONS_PER_MESSAGE))
-        make = partial(_statistics, counts)
+        firsts = iter(range(0, factory.num_relations, dataset_messages.RELATIONS_PER_MESSAGE))
+        make = partial(dataset_messages.encode_statistics, counts)
         async with aclosing(self._pieces(firsts, make)) as pieces:
             async for piece in pieces:
                 yield piece
@@ -278,8 +268,8 @@ class SamplerServicer:
         ):
             if vocabulary is None:
                 continue
-            labels = _Labels(kind, vocabulary)
-            async with aclosing(self._pieces(labels, _Labels.message)) as pieces:
+            labels = dataset_messages.LabelRuns(kind, vocabulary)
+            async with aclosing(self._pieces(labels, dataset_messages.LabelRuns.message)) as pieces:
                 async for piece in pieces:
                     yield piece
 
@@ -308,7 +298,7 @@ class SamplerServicer:
         if first is None:
             return
         _expect(first.WhichOneof("message"), "announcement")
-        announcement = messages.decode_announcement(first.announcement)
+        announcement = publish_messages.decode_announcement(first.announcement)
         is_mine = False
         while not self._publisher.is_served(announcement):
             publication = self._publisher.join(announcement)
@@ -324,62 +314,25 @@ class SamplerServicer:
                     while (expected := upload.expected) is not None:
                         request = await stream.read() or pb.PublishRequest()
                         _expect(request.WhichOneof("message"), expected)
-                        await self._in_thread(self._take, upload, request)
+                        await self._in_thread(
+                            publish_messages.add_part, upload, request, self._limits
+                        )
                         self._publisher.note_arrival(publication)
-                        yield _progress(publication, is_mine)
+                        yield publish_messages.encode_progress(publication, is_mine)
             else:
-                yield _progress(publication, is_mine)
+                yield publish_messages.encode_progress(publication, is_mine)
             await publication.wait(_PROGRESS_SECONDS, is_mine)
         yield pb.PublishResponse(
             published=pb.Published(
-                dataset=_describe(announcement.name, self._datasets[announcement.name]),
+                dataset=dataset_messages.encode_dataset(
+                    announcement.name, self._datasets[announcement.name]
+                ),
                 limits=messages.encode_limits(self._limits),
             )
         )
 
-    def _take(self, upload: Upload, request: pb.PublishRequest) -> None:
-        if request.HasField("chunk"):
-            upload.add(*messages.decode_chunk(request.chunk, self._limits))
-        elif request.HasField("type_constraints"):
-            upload.add_type_constraints(
-                *messages.decode_type_constraints(request.type_constraints, self._limits)
-            )
-        else:
-            upload.add_labels(*messages.decode_labels(request.labels))
-
     async def _in_thread(self, function: Callable[..., _T], *arguments: object) -> _T:
         return await self._scheduler.run_blocking(function, *arguments)
-
-
-class _Labels:
-    """The labels of a vocabulary, message by message; an iterator over itself."""
-
-    def __init__(
-        self, kind: pb.GetVocabularyResponse.Kind.ValueType, vocabulary: Vocabulary
-    ) -> None:
-        self._kind = kind
-        self._vocabulary = vocabulary
-        self._first = 0
-
-    def __iter__(self) -> Iterator[_Labels]:
-        return self
-
-    def __next__(self) -> _Labels:
-        if self._first == len(self._vocabulary):
-            raise StopIteration
-        return self
-
-    def message(self) -> bytes:
-        """Make the next message."""
-        message = pb.GetVocabularyResponse(kind=self._kind, first_id=self._first)
-        size = 0
-        for label in self._vocabulary.labels(self._first, self._first + _LABELS_PER_MESSAGE):
-            message.labels.append(label)
-            size += len(label) + 2
-            if size > _LABEL_BYTES_PER_MESSAGE:
-                break
-        self._first += len(message.labels)
-        return message.SerializeToString()
 
 
 def _at_once(steps: Generator[None, None, _T]) -> _T:
@@ -391,35 +344,6 @@ def _at_once(steps: Generator[None, None, _T]) -> _T:
             return end.value  # type: ignore[no-any-return]
 
 
-def _statistics(counts: RelationCounts, first: int) -> bytes:
-    """Make the message about a run of relations."""
-    some = counts.run(first, first + _RELATIONS_PER_MESSAGE).statistics()
-    return pb.GetRelationStatisticsResponse(
-        tails_per_head=some.tails_per_head.tolist(),
-        heads_per_tail=some.heads_per_tail.tolist(),
-        head_probability=some.head_probability.tolist(),
-        first_id=first,
-    ).SerializeToString()
-
-
-def _described(datasets: list[tuple[str, TriplesFactory]]) -> bytes:
-    """Make the message about some datasets."""
-    return pb.ListDatasetsResponse(
-        datasets=[_describe(*each) for each in datasets]
-    ).SerializeToString()
-
-
-def _progress(publication: Publication, is_mine: bool) -> pb.PublishResponse:
-    stage = _STAGE.STAGE_UPLOADING if is_mine else _STAGE.STAGE_WAITING
-    return pb.PublishResponse(
-        progress=pb.PublishProgress(
-            stage=_STAGE.STAGE_BUILDING if publication.is_building else stage,
-            num_received=publication.upload.num_received,
-            num_triples=publication.announcement.total,
-        )
-    )
-
-
 def _expect(found: str | None, expected: str) -> None:
     if found != expected:
         raise InvalidInput(
@@ -429,24 +353,3 @@ def _expect(found: str | None, expected: str) -> None:
             value=found or "nothing",
             expected=expected,
         )
-
-
-def _describe(name: str, factory: TriplesFactory) -> pb.Dataset:
-    return pb.Dataset(
-        name=name,
-        fingerprint=factory.fingerprint,
-        num_entities=factory.num_entities,
-        num_relations=factory.num_relations,
-        splits=[
-            pb.SplitSummary(
-                split=messages.SPLIT_VALUES[split],  # type: ignore[arg-type]
-                num_triples=len(factory.splits[split]),
-                num_unseen=factory.num_unseen[split],
-                fingerprint=factory.split_fingerprints[split],
-            )
-            for split in SPLITS
-            if split in factory.splits
-        ],
-        has_vocabulary=factory.entities is not None,
-        type_constraints_fingerprint=factory.type_constraints_fingerprint or "",
-    )

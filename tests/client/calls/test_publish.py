@@ -11,10 +11,10 @@ import pytest
 import torch
 from pykeen.datasets import Nations
 
-from negserve import InvalidRequestError
-from negserve._calls.publish import PublishDialogue, PublishProgress
+from negserve import InvalidRequestError, PublishProgress
 from negserve._graph.mapped_graph import MappedGraph
 from negserve._protocol import messages
+from negserve._protocol.publish_dialogue import PublishDialogue
 from negserve.types.fingerprint import graph_fingerprint, split_fingerprint
 from negserve.v1 import sampler_pb2 as pb
 from tests.support.answers import described

@@ -15,8 +15,8 @@ import pytest
 
 from negserve import Client, EpochConfig, InvalidAnswerError, SamplerConfig, aio
 from negserve._calls.epochs import chained_digest
-from negserve._calls.publish import PublishDialogue
 from negserve._graph.mapped_graph import MappedGraph
+from negserve._protocol.publish_dialogue import PublishDialogue
 from negserve.v1 import sampler_pb2 as pb
 from tests.support.graphs import load
 from tests.support.lying_server import Lie, LyingServer, change, lying_server, setting

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from negserve._calls.publish import PublishDialogue
 from negserve._graph.mapped_graph import MappedGraph
 from negserve._protocol.pipelines import RequestPipeline
+from negserve._protocol.publish_dialogue import PublishDialogue
 from negserve.types.dataset import Limits
 from negserve.v1 import sampler_pb2 as pb
 

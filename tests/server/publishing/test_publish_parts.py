@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from negserve import Client
-from negserve._calls.publish import PublishDialogue
 from negserve._graph.mapped_graph import MappedGraph
+from negserve._protocol.publish_dialogue import PublishDialogue
 from negserve.v1 import sampler_pb2 as pb
 from negserve.v1.sampler_pb2_grpc import SamplerServiceStub
 from tests.server.messages import CODE, TIMEOUT, ids, refusal
