@@ -87,7 +87,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "rich",
         "click",
         "negserve.terminal",
-        "negserve.types.text",
+        "negserve.types.checks.text",
         "negserve_server.errors",
         "negserve_server.jit",
     ),

@@ -29,9 +29,9 @@ with needing_or_exit("the command negserve", "negserve[cli]"):
     from negserve.terminal.command import Commands
     from negserve.terminal.nearest import did_you_mean
     from negserve.terminal.variables import mistyped_variables
+    from negserve.types.checks.text import printable
     from negserve.types.corrupted_batch import CorruptedBatch
     from negserve.types.kinds import KINDS
-    from negserve.types.text import printable
 
 _LINES_PER_REQUEST = 1024
 #: Seconds to wait for an unavailable server; short, as a person is waiting.

@@ -30,9 +30,9 @@ _reading.__enter__()
 with needing_or_exit("the command negserve-server", "negserve[server]"):
     from negserve.errors import NegserveError
     from negserve.terminal.variables import mistyped_variables
+    from negserve.types.checks.text import printable
     from negserve.types.config import MAX_NUM_NEGS_PER_POS, SLOTS, SPLITS, Split
     from negserve.types.kinds import PART_KINDS, Kind
-    from negserve.types.text import printable
     from negserve_server.app import Server
     from negserve_server.config.command_line import click_options, server_config
     from negserve_server.errors import NegserveServerError

@@ -18,8 +18,8 @@ repeated in part only, see :func:`shortened`: names may be megabytes long.
 from __future__ import annotations
 
 from negserve.errors import InvalidRequestError
-from negserve.types.invalid import MOST_OF_A_MESSAGE, metadata_of
-from negserve.types.text import shortened
+from negserve.types.checks.invalid import MOST_OF_A_MESSAGE, metadata_of
+from negserve.types.checks.text import shortened
 
 
 class NegserveServerError(Exception):

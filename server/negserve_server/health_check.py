@@ -21,7 +21,7 @@ with needing_or_exit("the health check", "negserve[server]"):
 
     from negserve._transport.targets import checked_targets
     from negserve.errors import InvalidRequestError
-    from negserve.types.text import printable
+    from negserve.types.checks.text import printable
 
 DEFAULT_TARGET = "127.0.0.1:7733"
 

@@ -15,10 +15,10 @@ from negserve._protocol.sampler_answers import (
     read_notices,
 )
 from negserve._transport.transport import RetryBudget, ServerCall, Transport
+from negserve.types.checks.text import printable
 from negserve.types.config import SamplerConfig
 from negserve.types.corrupted_batch import CorruptedBatch, join_batches
 from negserve.types.dataset import Dataset
-from negserve.types.text import printable
 from negserve.types.warning_categories import NegserveWarning, UnknownPositivesWarning, warn
 
 _CATEGORIES: dict[int, type[NegserveWarning]] = {UNKNOWN_POSITIVES: UnknownPositivesWarning}

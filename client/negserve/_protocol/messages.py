@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from negserve.errors import InvalidAnswerError
+from negserve.types.checks.invalid import MAX_UINT64, check_integer, check_name
 from negserve.types.config import SamplerConfig
 from negserve.types.epoch import EpochConfig
-from negserve.types.invalid import MAX_UINT64, check_integer, check_name
 from negserve.types.triples import narrowest_dtype
 from negserve.v1 import sampler_pb2 as pb
 

@@ -25,7 +25,7 @@ import grpc
 
 from negserve._transport.targets import is_on_this_machine, is_unix
 from negserve.errors import CredentialsError
-from negserve.types.pem import check_authorities, check_certificate
+from negserve.types.checks.pem import check_authorities, check_certificate
 
 
 def open_channel(library: Any, target: str, options: Sequence[tuple[str, str | int]]) -> Any:

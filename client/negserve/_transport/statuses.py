@@ -25,7 +25,7 @@ from negserve.errors import (
     UnavailableError,
     UnknownDatasetError,
 )
-from negserve.types.text import printable
+from negserve.types.checks.text import printable
 
 #: The domain of every ErrorInfo of a negserve server.
 _DOMAIN = "negserve.dev"

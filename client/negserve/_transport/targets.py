@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from negserve.errors import InvalidRequestError
-from negserve.types.address import FORM, is_loopback, parse_address
+from negserve.types.checks.address import FORM, is_loopback, parse_address
 
 #: gRPC's own names for ways to resolve an address.
 _RESOLVERS = frozenset({"dns", "ipv4", "ipv6", "unix", "unix-abstract", "vsock", "xds"})

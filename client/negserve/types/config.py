@@ -9,8 +9,7 @@ from typing import Literal, TypeVar
 
 import numpy as np
 
-from negserve.types.id_set import IdSet, legal_ids
-from negserve.types.invalid import (
+from negserve.types.checks.invalid import (
     MAX_UINT64,
     check_flag,
     check_integer,
@@ -18,6 +17,7 @@ from negserve.types.invalid import (
     invalid_configuration,
     is_integer,
 )
+from negserve.types.id_set import IdSet, legal_ids
 from negserve.types.kinds import KINDS, PART_KINDS, Kind, SamplerKind, is_alpha_used
 
 _T = TypeVar("_T", bound=str)

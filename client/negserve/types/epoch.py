@@ -9,15 +9,15 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from negserve.types.corrupted_batch import CorruptedBatch
-from negserve.types.id_set import IdSet, legal_ids
-from negserve.types.invalid import (
+from negserve.types.checks.invalid import (
     check_flag,
     check_integer,
     check_name,
     invalid_configuration,
     is_integer,
 )
+from negserve.types.corrupted_batch import CorruptedBatch
+from negserve.types.id_set import IdSet, legal_ids
 
 Tail = Literal["short", "drop", "wrap"]
 TAILS: tuple[Tail, ...] = ("short", "drop", "wrap")

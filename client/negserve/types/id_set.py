@@ -9,7 +9,7 @@ from typing import overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from negserve.types.invalid import invalid_configuration
+from negserve.types.checks.invalid import invalid_configuration
 
 #: An id is below it.
 _ID_SPACE = 2**32

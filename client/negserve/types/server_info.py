@@ -25,6 +25,8 @@ class ServerLimits:
     :ivar max_publish_triples: most triples of all published graphs; 0 where none may be published
     :ivar max_publish_ids: most ids of those
     :ivar max_publish_graphs: most of those
+    :ivar max_values_per_message: most values (fields, elements of repeated ones) of one message of
+        more than 256 KiB
     """
 
     max_negatives_per_positive: int
@@ -42,6 +44,7 @@ class ServerLimits:
     max_publish_triples: int
     max_publish_ids: int
     max_publish_graphs: int
+    max_values_per_message: int
 
 
 @dataclass(frozen=True, slots=True)

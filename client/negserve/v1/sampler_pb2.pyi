@@ -1301,6 +1301,7 @@ class Limits(_message.Message):
     MAX_PUBLISH_TRIPLES_FIELD_NUMBER: _builtins.int
     MAX_PUBLISH_IDS_FIELD_NUMBER: _builtins.int
     MAX_PUBLISH_GRAPHS_FIELD_NUMBER: _builtins.int
+    MAX_VALUES_PER_MESSAGE_FIELD_NUMBER: _builtins.int
     max_negatives_per_positive: _builtins.int
     """Largest k."""
     max_negatives_per_message: _builtins.int
@@ -1343,6 +1344,11 @@ class Limits(_message.Message):
     """Most entities and relations of all published graphs together."""
     max_publish_graphs: _builtins.int
     """Most published graphs."""
+    max_values_per_message: _builtins.int
+    """Most values of one message to the server that is larger than 256 KiB: its
+    fields, and the elements of repeated ones, in all messages that it consists
+    of. An `Ids.data` is one value. Labels and repeated numbers may reach it.
+    """
     def __init__(
         self,
         *,
@@ -1361,10 +1367,11 @@ class Limits(_message.Message):
         max_publish_triples: _builtins.int = ...,
         max_publish_ids: _builtins.int = ...,
         max_publish_graphs: _builtins.int = ...,
+        max_values_per_message: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["idle_timeout_seconds", b"idle_timeout_seconds", "max_negatives_per_message", b"max_negatives_per_message", "max_negatives_per_positive", b"max_negatives_per_positive", "max_publish_graphs", b"max_publish_graphs", "max_publish_ids", b"max_publish_ids", "max_publish_triples", b"max_publish_triples", "max_request_bytes", b"max_request_bytes", "max_stream_seconds", b"max_stream_seconds", "max_streams", b"max_streams", "max_streams_per_connection", b"max_streams_per_connection", "max_streams_per_token", b"max_streams_per_token", "max_triples_per_message", b"max_triples_per_message", "max_unanswered_bytes", b"max_unanswered_bytes", "max_unanswered_messages", b"max_unanswered_messages", "upload_idle_timeout_seconds", b"upload_idle_timeout_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["idle_timeout_seconds", b"idle_timeout_seconds", "max_negatives_per_message", b"max_negatives_per_message", "max_negatives_per_positive", b"max_negatives_per_positive", "max_publish_graphs", b"max_publish_graphs", "max_publish_ids", b"max_publish_ids", "max_publish_triples", b"max_publish_triples", "max_request_bytes", b"max_request_bytes", "max_stream_seconds", b"max_stream_seconds", "max_streams", b"max_streams", "max_streams_per_connection", b"max_streams_per_connection", "max_streams_per_token", b"max_streams_per_token", "max_triples_per_message", b"max_triples_per_message", "max_unanswered_bytes", b"max_unanswered_bytes", "max_unanswered_messages", b"max_unanswered_messages", "max_values_per_message", b"max_values_per_message", "upload_idle_timeout_seconds", b"upload_idle_timeout_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1771,7 +1778,9 @@ class PublishLabels(_message.Message):
     """CRC-32 of the labels in UTF-8, each followed by a byte 0."""
     @_builtins.property
     def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The labels, at least 1, different from all others of the kind."""
+        """The labels, at least 1, different from all others of the kind; fewer than
+        `Limits.max_values_per_message`.
+        """
 
     def __init__(
         self,

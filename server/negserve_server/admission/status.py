@@ -11,7 +11,7 @@ from google.protobuf import any_pb2, duration_pb2
 from google.rpc import error_details_pb2, status_pb2
 
 from negserve.errors import InvalidRequestError
-from negserve.types.text import MOST_CHARACTERS, shortened
+from negserve.types.checks.text import MOST_CHARACTERS, shortened
 from negserve_server.errors import Refusal
 
 logger = logging.getLogger(__name__)

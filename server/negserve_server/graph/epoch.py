@@ -8,9 +8,9 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from negserve.types.checks.invalid import MAX_UINT64, check_integer, invalid_configuration
 from negserve.types.corrupted_batch import CorruptedBatch, join_batches
 from negserve.types.epoch import EpochBatch, EpochConfig
-from negserve.types.invalid import MAX_UINT64, check_integer, invalid_configuration
 from negserve_server.errors import PositionOutOfRange
 from negserve_server.sampling import Permutation, Sampler
 from negserve_server.sampling.slices import slices_of

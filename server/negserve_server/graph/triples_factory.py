@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from negserve.types.checks.invalid import invalid_configuration
 from negserve.types.config import SPLITS, SamplerConfig
 from negserve.types.epoch import EpochConfig
 from negserve.types.fingerprint import (
@@ -21,7 +22,6 @@ from negserve.types.fingerprint import (
     types_fingerprint,
 )
 from negserve.types.id_set import IdSet
-from negserve.types.invalid import invalid_configuration
 from negserve.types.relation_statistics import RelationStatistics
 from negserve.types.triples import as_triples, sort_unique_triples
 from negserve_server.graph.epoch import Epoch

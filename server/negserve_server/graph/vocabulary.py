@@ -7,7 +7,7 @@ from functools import cached_property
 
 import polars as pl
 
-from negserve.types.invalid import invalid_configuration
+from negserve.types.checks.invalid import invalid_configuration
 
 #: Of a label that a client gives. Those of files have no bound but the file's size.
 MAX_LABEL_BYTES = 4096

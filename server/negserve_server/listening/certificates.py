@@ -6,7 +6,7 @@ from pathlib import Path
 
 import grpc
 
-from negserve.types.pem import check_authorities, check_certificate
+from negserve.types.checks.pem import check_authorities, check_certificate
 from negserve_server.errors import MalformedFile
 
 

@@ -9,7 +9,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from negserve.types.address import Address, parse_address
+from negserve.types.checks.address import Address, parse_address
 from negserve_server.errors import UnusableAddress
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TextIO
 
 from negserve.terminal.nearest import did_you_mean
-from negserve.types.text import printable
+from negserve.types.checks.text import printable
 from negserve_server.errors import MalformedFile
 
 LEVELS = ("debug", "info", "warning", "error")

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from negserve.terminal.nearest import did_you_mean
-from negserve.types.text import listed, quoted, shortened
+from negserve.types.checks.text import listed, quoted, shortened
 from negserve_server.errors import InvalidInput
 from negserve_server.graph import TriplesFactory
 

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from negserve.types.checks.text import shortened
 from negserve.types.config import SPLITS
-from negserve.types.text import shortened
 from negserve_server.errors import MalformedFile
 from negserve_server.graph.triples_factory import TriplesFactory
 from negserve_server.graph.type_constraints import TypeConstraints

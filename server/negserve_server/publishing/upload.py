@@ -11,8 +11,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from negserve.types.checks.invalid import invalid_configuration
 from negserve.types.config import SPLITS, Slot, Split
-from negserve.types.invalid import invalid_configuration
 from negserve_server.errors import IdOutOfRange, InvalidInput
 from negserve_server.graph.triples_factory import TriplesFactory
 from negserve_server.graph.type_constraints import CONSTRAINED_SLOTS, TypeConstraints

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from negserve.types.checks.invalid import invalid_configuration
 from negserve.types.config import SPLITS, SamplerConfig, Slot, Split
-from negserve.types.invalid import invalid_configuration
 from negserve.types.kinds import KINDS, PART_KINDS, Kind, is_alpha_used
 from negserve_server.graph.triples_factory import TriplesFactory
 from negserve_server.report.false_negative_counter import FalseNegativeCounter, Probabilities

@@ -9,8 +9,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from negserve.types.checks.invalid import invalid_configuration
 from negserve.types.config import SLOTS, SamplerConfig
-from negserve.types.invalid import invalid_configuration
 from negserve.types.kinds import KINDS, Kind
 from negserve.types.triples import narrowest_dtype
 from negserve_server.index import FilterIndex, PairIndex
@@ -18,7 +18,7 @@ from negserve_server.index.members import members_bytes
 from negserve_server.jit.addresses import address_of
 from negserve_server.sampling.candidates import Candidates
 from negserve_server.sampling.graph import Graph
-from negserve_server.sampling.kernels import cell_table
+from negserve_server.sampling.kernels.records import cell_table
 from negserve_server.sampling.kinds import DISTRIBUTIONS
 from negserve_server.sampling.kinds.mixture import mixed_shares
 from negserve_server.sampling.weights import Weights
@@ -87,7 +87,7 @@ class DrawTables:
             num_bytes=8 * len(self.cells) * self._num_rows(config),
         )
         #: Addresses and sizes of the cells' arrays for the kernels, uint64, shape (cells, 15); see
-        #: :mod:`negserve_server.sampling.kernels.cell_table`.
+        #: :mod:`negserve_server.sampling.kernels.records.cell_table`.
         self.cell_table = np.stack([self._cell_row(cell) for cell in self.cells])
         #: Whether each cell draws uniformly from all ids of its slot.
         self.is_plain = all(

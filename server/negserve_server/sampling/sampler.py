@@ -7,19 +7,19 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike
 
+from negserve.types.checks.invalid import invalid_configuration
 from negserve.types.config import SamplerConfig
 from negserve.types.corrupted_batch import CorruptedBatch, num_rows
-from negserve.types.invalid import invalid_configuration
 from negserve.types.triples import as_triples
 from negserve_server.errors import PositionOutOfRange
 from negserve_server.index.filter_index import check_ids
 from negserve_server.jit.addresses import NULL, address_of
 from negserve_server.jit.scratch import scratch
 from negserve_server.sampling.draw_tables import DrawTables
-from negserve_server.sampling.kernels.arguments import Settings
 from negserve_server.sampling.kernels.corrupt import corrupt, corrupt_scratch
 from negserve_server.sampling.kernels.corrupt_chunks import chunks_scratch, corrupt_chunks
 from negserve_server.sampling.kernels.corrupt_one import corrupt_one, one_scratch
+from negserve_server.sampling.kernels.records.arguments import Settings
 
 #: The version of the sampling function that this package computes.
 ALGORITHM_VERSION = 2

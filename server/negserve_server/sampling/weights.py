@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from negserve_server.index import PairIndex
 from negserve_server.index.known_lists import HEADER, SHORT_LIST
 from negserve_server.jit.compiled import compiled
-from negserve_server.sampling.kernels.cell_table import NO_RANK_32
+from negserve_server.sampling.kernels.records.cell_table import NO_RANK_32
 
 #: Units of all ids together, at most: a unit is a uint32, and so is their number.
 _MAX_UNITS = 2**32 - 1

@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2
 
-from negserve.types.text import MOST_CHARACTERS
+from negserve.types.checks.text import MOST_CHARACTERS
 from negserve_server.admission.admission_control import AdmissionControl, draining
 from negserve_server.admission.server_stream import ServerStream
 from negserve_server.errors import InvalidInput

@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from negserve.types import kinds
+from negserve.types.checks.invalid import invalid_configuration
 from negserve.types.config import FilterMode, SamplerConfig, Slot, Split
 from negserve.types.corrupted_batch import CorruptedBatch
 from negserve.types.epoch import EpochBatch, EpochConfig, Tail
-from negserve.types.invalid import invalid_configuration
 from negserve.types.kinds import Kind
 from negserve.types.triples import narrowest_dtype
 from negserve.v1 import sampler_pb2 as pb
-from negserve_server.config.limits import MAX_REQUEST_BYTES, Limits, check_limit
+from negserve_server.config.limits import MAX_REQUEST_BYTES, MAX_REQUEST_VALUES, Limits, check_limit
 from negserve_server.errors import InvalidInput
 from negserve_server.sampling import Sampler
 
@@ -202,6 +202,7 @@ def encode_limits(limits: Limits) -> pb.Limits:
         max_publish_triples=limits.max_publish_triples,
         max_publish_ids=limits.max_publish_ids,
         max_publish_graphs=limits.max_publish_graphs,
+        max_values_per_message=MAX_REQUEST_VALUES,
     )
 
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from negserve.types.checks.invalid import invalid_configuration
 from negserve.types.config import Slot, Split
-from negserve.types.invalid import invalid_configuration
 from negserve.v1 import sampler_pb2 as pb
 from negserve_server.config.limits import Limits, check_limit
 from negserve_server.errors import InvalidInput

@@ -22,6 +22,7 @@ def test_version_sampling_functions_and_limits(server: ServerProcess, client: Cl
     assert info.version == version("negserve")
     assert info.algorithm_versions == (ALGORITHM_VERSION,)
     assert info.limits.max_request_bytes == 16 * 2**20
+    assert info.limits.max_values_per_message == 2**18
     assert info.limits.max_unanswered_messages == 64
     assert info.limits.idle_timeout_seconds == 3600
     dataset_limits = client.triples_factory("world").limits

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from negserve.types.text import printable
+from negserve.types.checks.text import printable
 
 #: All of Unicode, halves of characters too.
 TEXT = st.text(st.characters(exclude_categories=()))

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from negserve import Client, NegserveError, UnknownDatasetError
-from negserve.types.invalid import invalid_configuration
-from negserve.types.text import printable, shortened
+from negserve.types.checks.invalid import invalid_configuration
+from negserve.types.checks.text import printable, shortened
 from negserve.v1 import sampler_pb2 as pb
 from negserve.v1.sampler_pb2_grpc import SamplerServiceStub
 from negserve_server.admission.status import STATUS_OF_REASON, encode_status, message_of

@@ -12,9 +12,9 @@ import numpy as np
 
 from negserve_server.jit.addresses import load_uint64, store_uint64
 from negserve_server.jit.constants import U0, U32
-from negserve_server.sampling.kernels.cell_state import COUNT, NUM_LEGAL, set_state, state
-from negserve_server.sampling.kernels.cell_table import SLOT, field
-from negserve_server.sampling.kernels.lookups import LOOKUP_COUNT, set_lookup
+from negserve_server.sampling.kernels.records.cell_state import COUNT, NUM_LEGAL, set_state, state
+from negserve_server.sampling.kernels.records.cell_table import SLOT, field
+from negserve_server.sampling.kernels.records.lookups import LOOKUP_COUNT, set_lookup
 
 _UNLIMITED = np.uint64(2**63)
 

@@ -23,27 +23,6 @@ from negserve_server.jit.addresses import (
 from negserve_server.jit.compiled import compiled
 from negserve_server.jit.constants import U0, U1, U4, U7, U8, U32
 from negserve_server.sampling.kernels.allocation import allocate, reallocate, reallocate_shares
-from negserve_server.sampling.kernels.arguments import (
-    Batch,
-    Settings,
-    clear,
-    cumulative_shares_of,
-    is_inside,
-    load_settings,
-    load_triple,
-    make_batch,
-)
-from negserve_server.sampling.kernels.cell_state import (
-    ALL_IDS,
-    COUNT,
-    FIRST_CANDIDATE,
-    LIST_LENGTH,
-    NUM_LEGAL,
-    STATE_BYTES,
-    set_state,
-    state,
-)
-from negserve_server.sampling.kernels.cell_table import SLOT, UNIT_STARTS, field
 from negserve_server.sampling.kernels.draws import draw_below, draw_distinct, table_size
 from negserve_server.sampling.kernels.exclusion import (
     deferred_tag,
@@ -55,7 +34,30 @@ from negserve_server.sampling.kernels.exclusion import (
 )
 from negserve_server.sampling.kernels.ids import to_ids, write_ids
 from negserve_server.sampling.kernels.log_probabilities import write_log_q
-from negserve_server.sampling.kernels.lookups import (
+from negserve_server.sampling.kernels.philox import fill_words
+from negserve_server.sampling.kernels.preparation import prepare_cells
+from negserve_server.sampling.kernels.records.arguments import (
+    Batch,
+    Settings,
+    clear,
+    cumulative_shares_of,
+    is_inside,
+    load_settings,
+    load_triple,
+    make_batch,
+)
+from negserve_server.sampling.kernels.records.cell_state import (
+    ALL_IDS,
+    COUNT,
+    FIRST_CANDIDATE,
+    LIST_LENGTH,
+    NUM_LEGAL,
+    STATE_BYTES,
+    set_state,
+    state,
+)
+from negserve_server.sampling.kernels.records.cell_table import SLOT, UNIT_STARTS, field
+from negserve_server.sampling.kernels.records.lookups import (
     LOOKUP_BYTES,
     LOOKUP_COUNT,
     LOOKUP_LENGTH,
@@ -64,8 +66,6 @@ from negserve_server.sampling.kernels.lookups import (
     original_of,
     prefetch_list,
 )
-from negserve_server.sampling.kernels.philox import fill_words
-from negserve_server.sampling.kernels.preparation import prepare_cells
 
 #: Most positives of a block, and most bytes of its words: a part of the first-level cache.
 _BLOCK = np.uint64(32)

@@ -21,7 +21,13 @@ from negserve_server.jit.addresses import (
 from negserve_server.jit.compiled import compiled
 from negserve_server.jit.constants import U0, U1, U4, U7, U8, U12, U32
 from negserve_server.sampling.kernels.allocation import allocate, reallocate_shares
-from negserve_server.sampling.kernels.arguments import (
+from negserve_server.sampling.kernels.draws import draw_below, draw_distinct, table_size
+from negserve_server.sampling.kernels.exclusion import find_owners, flag_known
+from negserve_server.sampling.kernels.ids import to_ids, write_ids
+from negserve_server.sampling.kernels.log_probabilities import write_log_q
+from negserve_server.sampling.kernels.philox import fill_words
+from negserve_server.sampling.kernels.preparation import set_candidates
+from negserve_server.sampling.kernels.records.arguments import (
     Batch,
     Settings,
     clear,
@@ -31,7 +37,7 @@ from negserve_server.sampling.kernels.arguments import (
     load_triple,
     make_batch,
 )
-from negserve_server.sampling.kernels.cell_state import (
+from negserve_server.sampling.kernels.records.cell_state import (
     COUNT,
     LIST_LENGTH,
     LIST_START,
@@ -41,12 +47,8 @@ from negserve_server.sampling.kernels.cell_state import (
     set_state,
     state,
 )
-from negserve_server.sampling.kernels.cell_table import SLOT, UNIT_STARTS, field
-from negserve_server.sampling.kernels.draws import draw_below, draw_distinct, table_size
-from negserve_server.sampling.kernels.exclusion import find_owners, flag_known
-from negserve_server.sampling.kernels.ids import to_ids, write_ids
-from negserve_server.sampling.kernels.log_probabilities import write_log_q
-from negserve_server.sampling.kernels.lookups import (
+from negserve_server.sampling.kernels.records.cell_table import SLOT, UNIT_STARTS, field
+from negserve_server.sampling.kernels.records.lookups import (
     LOOKUP_BYTES,
     LOOKUP_COUNT,
     LOOKUP_LENGTH,
@@ -55,8 +57,6 @@ from negserve_server.sampling.kernels.lookups import (
     lookup,
     original_of,
 )
-from negserve_server.sampling.kernels.philox import fill_words
-from negserve_server.sampling.kernels.preparation import set_candidates
 from negserve_server.sampling.kernels.units import unit_start
 
 

@@ -27,7 +27,10 @@ from negserve_server.jit.addresses import (
 )
 from negserve_server.jit.compiled import compiled
 from negserve_server.jit.constants import LOW_32, TWO_POW_32, U0, U1, U2, U3, U8, U32
-from negserve_server.sampling.kernels.arguments import (
+from negserve_server.sampling.kernels.corrupt import corrupt, corrupt_scratch
+from negserve_server.sampling.kernels.ids import write_ids
+from negserve_server.sampling.kernels.philox import fill_two_words, redraw
+from negserve_server.sampling.kernels.records.arguments import (
     Batch,
     Settings,
     clear,
@@ -37,7 +40,7 @@ from negserve_server.sampling.kernels.arguments import (
     load_triple,
     make_batch,
 )
-from negserve_server.sampling.kernels.cell_state import (
+from negserve_server.sampling.kernels.records.cell_state import (
     ALL_IDS,
     FIRST_CANDIDATE,
     IS_ORIGINAL_EXTRA,
@@ -49,16 +52,13 @@ from negserve_server.sampling.kernels.cell_state import (
     STATE_BYTES,
     set_state,
 )
-from negserve_server.sampling.kernels.cell_table import (
+from negserve_server.sampling.kernels.records.cell_table import (
     NUM_IDS,
     PAIR_TABLE,
     PAIR_TABLE_MASK,
     SLOT,
     field,
 )
-from negserve_server.sampling.kernels.corrupt import corrupt, corrupt_scratch
-from negserve_server.sampling.kernels.ids import write_ids
-from negserve_server.sampling.kernels.philox import fill_two_words, redraw
 from negserve_server.sampling.kernels.units import stand_in
 
 #: Positives of a block.

@@ -8,7 +8,7 @@ import numpy as np
 from negserve_server.index.known_lists import SHORT_LIST, find_hits, stand_in_of
 from negserve_server.jit.addresses import load_uint32, load_uint64, store_uint8, store_uint32
 from negserve_server.jit.constants import LOW_16, LOW_32, U0, U32, U48
-from negserve_server.sampling.kernels.cell_state import (
+from negserve_server.sampling.kernels.records.cell_state import (
     IS_ORIGINAL_EXTRA,
     LIST_LENGTH,
     LIST_START,
@@ -16,8 +16,8 @@ from negserve_server.sampling.kernels.cell_state import (
     ORIGINAL,
     state,
 )
-from negserve_server.sampling.kernels.cell_table import KNOWN_LISTS, field
-from negserve_server.sampling.kernels.lookups import (
+from negserve_server.sampling.kernels.records.cell_table import KNOWN_LISTS, field
+from negserve_server.sampling.kernels.records.lookups import (
     LOOKUP_BYTES,
     LOOKUP_LENGTH,
     LOOKUP_START,

@@ -7,8 +7,8 @@ import numpy as np
 
 from negserve_server.jit.addresses import load_uint32, store_uint8, store_uint16, store_uint32
 from negserve_server.jit.constants import U2, U4
-from negserve_server.sampling.kernels.cell_state import ALL_IDS, FIRST_CANDIDATE, state
-from negserve_server.sampling.kernels.cell_table import CANDIDATE_IDS, field
+from negserve_server.sampling.kernels.records.cell_state import ALL_IDS, FIRST_CANDIDATE, state
+from negserve_server.sampling.kernels.records.cell_table import CANDIDATE_IDS, field
 
 
 @nb.njit(inline="always")

@@ -9,8 +9,8 @@ import numpy as np
 
 from negserve_server.jit.addresses import NULL, load_uint32, load_uint64, store_float32
 from negserve_server.jit.constants import U0, U1
-from negserve_server.sampling.kernels.cell_state import COUNT, NUM_LEGAL, state
-from negserve_server.sampling.kernels.cell_table import NO_RANK, SLOT, UNIT_STARTS, field
+from negserve_server.sampling.kernels.records.cell_state import COUNT, NUM_LEGAL, state
+from negserve_server.sampling.kernels.records.cell_table import NO_RANK, SLOT, UNIT_STARTS, field
 from negserve_server.sampling.kernels.units import rank_of, unit_start
 
 _SHARE_UNIT = 2.0**-32

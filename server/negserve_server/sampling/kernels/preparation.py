@@ -7,7 +7,7 @@ import numpy as np
 
 from negserve_server.jit.addresses import NULL, load_int64
 from negserve_server.jit.constants import U0, U1
-from negserve_server.sampling.kernels.cell_state import (
+from negserve_server.sampling.kernels.records.cell_state import (
     ALL_IDS,
     COUNT,
     FIRST_CANDIDATE,
@@ -20,7 +20,7 @@ from negserve_server.sampling.kernels.cell_state import (
     set_state,
     state,
 )
-from negserve_server.sampling.kernels.cell_table import (
+from negserve_server.sampling.kernels.records.cell_table import (
     CANDIDATE_COUNTS,
     CANDIDATE_STARTS,
     CANDIDATE_STRIDE,
@@ -29,7 +29,7 @@ from negserve_server.sampling.kernels.cell_table import (
     SLOT,
     field,
 )
-from negserve_server.sampling.kernels.lookups import (
+from negserve_server.sampling.kernels.records.lookups import (
     LOOKUP_COUNT,
     LOOKUP_LENGTH,
     LOOKUP_START,

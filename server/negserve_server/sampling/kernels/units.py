@@ -12,7 +12,7 @@ import numpy as np
 from negserve_server.index.known_lists import count_below, first_value, holds, is_at, lower_bound
 from negserve_server.jit.addresses import NULL, load_uint32
 from negserve_server.jit.constants import U0, U1
-from negserve_server.sampling.kernels.cell_state import (
+from negserve_server.sampling.kernels.records.cell_state import (
     ALL_IDS,
     FIRST_CANDIDATE,
     IS_ORIGINAL_EXTRA,
@@ -23,7 +23,7 @@ from negserve_server.sampling.kernels.cell_state import (
     ORIGINAL,
     state,
 )
-from negserve_server.sampling.kernels.cell_table import (
+from negserve_server.sampling.kernels.records.cell_table import (
     CANDIDATE_IDS,
     GUIDE,
     GUIDE_SHIFT,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from negserve.types.checks.invalid import invalid_configuration
 from negserve.types.config import SLOTS
 from negserve.types.id_set import IdSet
-from negserve.types.invalid import invalid_configuration
 from negserve_server.sampling.candidates import Candidates
 from negserve_server.sampling.graph import Graph
 from negserve_server.sampling.kinds.distribution import Distribution, SlotValues

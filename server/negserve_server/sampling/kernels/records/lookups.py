@@ -14,7 +14,7 @@ import numpy as np
 from negserve_server.index.pair_table import find_pair, pair_key, prefetch_pair
 from negserve_server.jit.addresses import load_uint64, prefetch, store_uint64
 from negserve_server.jit.constants import LINE_WORDS, U0, U2
-from negserve_server.sampling.kernels.cell_table import (
+from negserve_server.sampling.kernels.records.cell_table import (
     KNOWN_LISTS,
     PAIR_TABLE,
     PAIR_TABLE_MASK,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from negserve.errors import InvalidRequestError
-from negserve.types.text import limit_text, quoted, shortened
+from negserve.types.checks.text import limit_text, quoted, shortened
 
 #: Largest position, seed and number of an epoch.
 MAX_UINT64 = 2**64 - 1
