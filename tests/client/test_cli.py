@@ -161,7 +161,7 @@ def test_sample_prints_log_probabilities(server: ServerProcess):
         (("--dataset", "wrold"), GERMANY, "; did you mean 'world'?"),
         (("--sampler", "x"), GERMANY, "is not one of"),
         (("--mixture", "typed"), GERMANY, "'typed' is not KIND=SHARES, such as typed=1"),
-        (("--mixture", "best=1"), GERMANY, "mixture='best' is not legal"),
+        (("--mixture", "best=1"), GERMANY, "mixture=(('best', 1),) is not legal"),
         (("--kind", "mixture"), GERMANY, "give parts if and only if kind is mixture"),
         (("--kind", "basic", "--mixture", "typed=1"), GERMANY, "if and only if kind is mixture"),
         (("--alpha", "0.5"), GERMANY, "without kind degree"),

@@ -124,7 +124,7 @@ def test_large_candidates_fit_a_message(remote_world: Place):
             positives=pb.Positives(triples=messages.encode_triples(positives, 2571, 29))
         ),
     ]
-    with grpc.insecure_channel(factory._connection.target) as channel:
+    with grpc.insecure_channel(factory._transport.replicas.target) as channel:
         answers = list(SamplerServiceStub(channel).Sample(iter(requests), timeout=60))
     replaced = messages.decode_ids(answers[-1].batch.replaced).reshape(20, 9)
     assert (ours.sample(positives, 0).replaced == replaced).all()

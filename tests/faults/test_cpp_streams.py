@@ -102,12 +102,12 @@ def test_an_epoch_over_a_server_killed_and_another_drained(
         server.kill()
         server = servers.start(listen=server.target)
         epoch.take(80_000_000)
-        num_lost = epoch.stderr().count("trying again after UnavailableError")
+        num_lost = epoch.stderr().count("retrying after UnavailableError")
         assert num_lost > 0
         assert server.terminate() == 0
         server = servers.start(listen=server.target)
         assert epoch.finish() == long_digest
-        assert epoch.stderr().count("trying again after UnavailableError") > num_lost
+        assert epoch.stderr().count("retrying after UnavailableError") > num_lost
 
 
 def test_an_epoch_over_two_replicas(
@@ -118,7 +118,7 @@ def test_an_epoch_over_two_replicas(
         epoch.take(1_000_000)
         first.kill()
         assert epoch.finish() == long_digest
-        assert f"trying again after UnavailableError: {first.target}" in epoch.stderr()
+        assert f"retrying after UnavailableError: {first.target}" in epoch.stderr()
         assert second.target not in epoch.stderr()
 
 
@@ -138,7 +138,7 @@ def test_an_epoch_over_a_network_gone_silent(
         assert proxy.struck.wait(PATIENCE)
         proxy.lead_to(server.target)
         assert epoch.finish() == long_digest
-        assert "trying again after StalledError" in epoch.stderr()
+        assert "retrying after StalledError" in epoch.stderr()
 
 
 def test_an_epoch_over_a_server_killed_behind_a_proxy(
@@ -185,7 +185,7 @@ def test_samples_over_connections_that_are_cut(
         *LONG_OPTIONS,
     )
     assert result.status == 0, result.stderr
-    assert result.stderr.count("trying again after UnavailableError") == 2
+    assert result.stderr.count("retrying after UnavailableError") == 2
     assert result.stdout == expected.triples(positives).tobytes()
 
 
@@ -200,7 +200,7 @@ def test_a_silent_replica_leaves_time_for_the_other(
     result = run(cpp_program, *command, "--target", targets, "--timeout", 1, "--patience", 1)
     assert result.status == 0, result.stderr
     assert result.stdout == run(cpp_program, *command, "--target", server.target).stdout
-    assert f"trying again after StalledError: {proxy.target}" in result.stderr
+    assert f"retrying after StalledError: {proxy.target}" in result.stderr
 
 
 def test_a_full_replica_is_left_for_the_other(

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from negserve import Client, EpochConfig, NegserveError, PublishProgress, aio
-from negserve._transport.targets import Replicas
+from negserve._transport.transport import Transport
 from tests.faults.conftest import BATCH_SIZE, SAMPLER, Servers
 from tests.support.graphs import load
 from tests.support.proxies import NAMES, Proxy, http_proxy
@@ -67,10 +67,10 @@ def scene(
 class Said:
     """Errors that ended calls, as clients saw them.
 
-    :ivar errors: with the connection of each
+    :ivar errors: with the transport of each
     """
 
-    errors: list[tuple[Replicas, str]]
+    errors: list[tuple[Transport, str]]
 
     def __str__(self) -> str:
         return "\n".join(error for _, error in self.errors)
@@ -91,15 +91,15 @@ class Said:
 @pytest.fixture
 def said(monkeypatch: pytest.MonkeyPatch) -> Said:
     heard = Said([])
-    translate = Replicas.translate
+    translate = Transport.error_of
 
-    def listening(self: Replicas, error: grpc.RpcError, target: str) -> NegserveError:
+    def listening(self: Transport, error: grpc.RpcError, target: str) -> NegserveError:
         translated = translate(self, error, target)
         kind = translated.reason or type(translated).__name__
         heard.errors.append((self, f"{kind}: {translated}"))
         return translated
 
-    monkeypatch.setattr(Replicas, "translate", listening)
+    monkeypatch.setattr(Transport, "error_of", listening)
     return heard
 
 

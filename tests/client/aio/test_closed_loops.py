@@ -26,7 +26,7 @@ from negserve.aio import Client
 from negserve.aio.closed_loops import GRPC_CALLBACKS
 
 target, how, num_loops = sys.argv[1], sys.argv[2], int(sys.argv[3])
-positives = np.tile([[1, 1, 2]], (20_000, 1))
+positives = np.tile([[int(word) for word in sys.argv[4:]]], (20_000, 1))
 
 async def main(step):
     client = Client(target)
@@ -50,8 +50,9 @@ for step in range(num_loops):
 
 @pytest.mark.parametrize("how", ["left", "closed", "cancelled"])
 def test_cancelled_samples_print_nothing(server: ServerProcess, how: str):
+    known = map(str, load("world").mapped_triples[0].tolist())
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", PROGRAM, server.target, how, "70"],
+        [sys.executable, "-W", "error", "-c", PROGRAM, server.target, how, "70", *known],
         capture_output=True, text=True, timeout=170,
     )  # fmt: skip
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -127,5 +127,5 @@ def test_refusals(world: TriplesFactory):
         SampledTransE(5, world.num_relations, 8, negative_sampler=sampler)
     for options in ({"filtered": True, "filter_mode": "mask"}, {"chunk_size": 4}):
         masked = BernoulliNegativeSampler(world, 2, **options)
-        with pytest.raises(InvalidRequestError, match="PyG has no place"):
+        with pytest.raises(InvalidRequestError, match="PyG does not support"):
             SampledTransE(world.num_entities, world.num_relations, 8, negative_sampler=masked)

@@ -23,7 +23,7 @@ from negserve._calls.publish import publish
 from negserve._calls.sampler_stream import SamplerStream
 from negserve._graph.mapped_graph import MappedGraph
 from negserve._protocol.answer_readers import DatasetListReader
-from negserve._protocol.descriptions import read_server_info
+from negserve._protocol.descriptions import read_dataset, read_server_info
 from negserve._protocol.sampler_answers import SamplerEcho
 from negserve._sync.interrupts import run_sync
 from negserve._transport.transport import RetryBudget, ServerCall, Transport
@@ -169,7 +169,10 @@ def client_config(message: pb.SamplerConfig) -> SamplerConfig:
 def dataset(golden: Golden) -> _Dataset:
     request = pb.GetDatasetRequest(dataset="world")
     return run_sync(
-        golden.call, "GetDataset", request, lambda answer: _Dataset(golden, "world", answer)
+        golden.call,
+        "GetDataset",
+        request,
+        lambda answer: _Dataset(golden, read_dataset("world", answer)),
     )
 
 
