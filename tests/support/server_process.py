@@ -12,6 +12,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.preloaded import PreloadedProcess
+
 _START_SECONDS = 120  # the first start on a machine compiles the kernels
 
 
@@ -22,7 +24,7 @@ class ServerProcess:
     :ivar addresses: where it listens, in the order of the options
     """
 
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[str] | PreloadedProcess
     addresses: list[str]
 
     @property
@@ -70,17 +72,22 @@ def server_process(
     :param module: what is run in place of the server
     :param log: a file for what it logs; None for the standard error of the tests
     """
-    command = [sys.executable, "-m", module, "serve", *options]
+    arguments = ["serve", *options]
     for address in listen:
-        command += ["--listen", address]
+        arguments += ["--listen", address]
+    process: subprocess.Popen[str] | PreloadedProcess
     with ExitStack() as stack:
-        process = subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=None if log is None else stack.enter_context(log.open("a")),
-            text=True,
-            env={**os.environ, **(env or {})},
-        )
+        stderr = None if log is None else stack.enter_context(log.open("a"))
+        if env is None:
+            process = PreloadedProcess(module, *arguments, stderr=stderr)
+        else:  # which may say how libraries are imported
+            process = subprocess.Popen(
+                [sys.executable, "-m", module, *arguments],
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                text=True,
+                env={**os.environ, **env},
+            )
     stdout = process.stdout
     assert stdout is not None
     watchdog = threading.Timer(_START_SECONDS, process.kill)
