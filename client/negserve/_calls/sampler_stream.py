@@ -82,7 +82,8 @@ class SamplerStream:
         await self._transport.retry(draw, dataset=self._dataset)
         if pipeline.notices and self._call is not None:
             self._notices.tell(self._call.target, pipeline.notices)
-        return join_batches(pipeline.batches)
+        first, *others = pipeline.batches
+        return join_batches(pipeline.batches) if others else first
 
     def close(self) -> None:
         """End the stream; the next call opens another."""

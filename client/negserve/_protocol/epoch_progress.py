@@ -91,6 +91,8 @@ class EpochProgress:
         self.dataset = dataset
         self._sampler = sampler
         self._config = config
+        last = config.num_workers - 1
+        self._last_worker = config if config.worker == last else replace(config, worker=last)
         self._epoch = epoch
         self._start = start
         self._echo = echo
@@ -137,14 +139,13 @@ class EpochProgress:
         check_member("message", message, "batches")
         plan, encoded = self._plan, message.batches.batches
         check_range("batches", len(encoded), 1, len(plan) - self._num_taken)
-        behind = replace(self._config, worker=self._config.num_workers - 1)
         for batch in self._read(plan, encoded):
             self._num_taken += 1
             yield batch, self._num_taken == len(plan)
             self.has_begun = True
             self._start = batch.next_start
             # Another stream begins at this batch's end: there, this worker comes last.
-            self._config = behind
+            self._config = self._last_worker
         self.is_done = self._num_taken == len(plan)
 
     def configure(self, message: pb.SampleEpochResponse) -> EpochPlan:

@@ -17,7 +17,6 @@ from negserve.errors import InvalidAnswerError
 from negserve.types.checks.invalid import MAX_UINT64, check_integer, check_name
 from negserve.types.config import SamplerConfig
 from negserve.types.epoch import EpochConfig
-from negserve.types.triples import narrowest_dtype
 from negserve.v1 import sampler_pb2 as pb
 
 SLOTS = {"head": pb.SLOT_HEAD, "relation": pb.SLOT_RELATION, "tail": pb.SLOT_TAIL}
@@ -53,7 +52,7 @@ def encode_ids(column: NDArray[np.integer[Any]], num_ids: int) -> pb.Ids:
     """
     if len(column) == 0:
         return pb.Ids()
-    width = narrowest_dtype(num_ids).itemsize
+    width = np.min_scalar_type(max(num_ids - 1, 0)).itemsize
     if int(column.min()) < 0 or int(column.max()) >= num_ids:
         width = 8
     return pb.Ids(data=column.astype(f"<u{width}").tobytes(), width=width)
@@ -77,7 +76,8 @@ def encode_splits(splits: Iterable[str]) -> list[pb.Split.ValueType]:
     """
     encoded = []
     for name in splits:
-        check_name("split", name, tuple(SPLITS))
+        if name not in SPLITS:
+            check_name("split", name, tuple(SPLITS))
         encoded.append(SPLITS[name])
     return encoded
 
@@ -130,8 +130,9 @@ def encode_epoch_request(
 
     :raises InvalidRequestError: for an epoch or a start that is no number from 0 to 2^64 - 1
     """
-    check_integer("epoch", epoch, 0, MAX_UINT64)
-    check_integer("start", start, 0, MAX_UINT64)
+    for field, value in (("epoch", epoch), ("start", start)):
+        if type(value) is not int or not 0 <= value <= MAX_UINT64:
+            check_integer(field, value, 0, MAX_UINT64)
     relations = None
     if config.relation_set is not None:
         relations = pb.Ids(data=config.relation_set.ids.astype("<u8").tobytes(), width=8)

@@ -133,7 +133,8 @@ class SamplePipeline(RequestPipeline[pb.SampleRequest, tuple[int, Columns], pb.S
         position, positives = asked
         expected = [(position, len(positives.heads))]
         self.batches += self._reader.read("batch", [response.batch], expected, positives)
-        self.notices += read_notices(response)
+        if response.notices:
+            self.notices += read_notices(response)
 
 
 class ContainsPipeline(RequestPipeline[pb.ContainsRequest, int, pb.ContainsResponse]):

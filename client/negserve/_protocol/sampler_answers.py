@@ -23,7 +23,6 @@ from negserve._protocol.messages import (
 from negserve.types.config import SLOTS, SamplerConfig
 from negserve.types.corrupted_batch import CorruptedBatch, num_rows
 from negserve.types.dataset import Dataset
-from negserve.types.kinds import is_alpha_used
 from negserve.v1 import sampler_pb2 as pb
 
 #: Negatives per call whose value is compared with the original. To compare all would cost more
@@ -339,7 +338,7 @@ def _normalized(config: SamplerConfig) -> pb.SamplerConfig:
     """Encode a configuration as servers confirm it."""
     message = encode_config(config)
     message.ClearField("candidates")
-    if not is_alpha_used(dict(config.parts)):
+    if not config.uses_alpha:
         message.ClearField("alpha")
     return message
 

@@ -18,7 +18,7 @@ from negserve.types.checks.invalid import (
     is_integer,
 )
 from negserve.types.id_set import IdSet, legal_ids
-from negserve.types.kinds import KINDS, PART_KINDS, Kind, SamplerKind, is_alpha_used
+from negserve.types.kinds import KINDS, PART_KINDS, Kind, SamplerKind
 
 _T = TypeVar("_T", bound=str)
 
@@ -148,7 +148,7 @@ class SamplerConfig:
                 "alpha", self.alpha, f"give a number from 0 to {MAX_ALPHA}", limit=MAX_ALPHA
             )
         object.__setattr__(self, "alpha", float(self.alpha))
-        if self.alpha != 0.75 and not is_alpha_used(dict(self.parts)):
+        if self.alpha != 0.75 and not self.uses_alpha:
             takers = " or ".join(_kinds(lambda kind: kind.takes_alpha))
             raise invalid_configuration(
                 "alpha",
@@ -230,6 +230,11 @@ class SamplerConfig:
     def parts(self) -> tuple[tuple[Kind, int], ...]:
         """Kinds and their shares: of the mixture, or the one kind."""
         return self.mixture or ((self.kind, 1),)
+
+    @property
+    def uses_alpha(self) -> bool:
+        """Whether ``alpha`` has an effect."""
+        return any(KINDS[kind].takes_alpha for kind, _ in self.parts)
 
     @property
     def candidate_set(self) -> IdSet | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
@@ -88,8 +88,3 @@ KINDS: Mapping[Kind, SamplerKind] = MappingProxyType({kind.name: kind for kind i
 
 #: The names of kinds that may be parts of a mixture.
 PART_KINDS: tuple[Kind, ...] = tuple(name for name in KINDS if name != "mixture")
-
-
-def is_alpha_used(parts: Iterable[Kind]) -> bool:
-    """Return whether one of the kinds, parts of a mixture or a kind alone, takes ``alpha``."""
-    return any(KINDS[part].takes_alpha for part in parts if part != "mixture")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from negserve.types.checks.invalid import invalid_configuration
 from negserve.types.config import SPLITS, SamplerConfig, Slot, Split
-from negserve.types.kinds import KINDS, PART_KINDS, Kind, is_alpha_used
+from negserve.types.kinds import KINDS, PART_KINDS, Kind
 from negserve_server.graph.triples_factory import TriplesFactory
 from negserve_server.report.false_negative_counter import FalseNegativeCounter, Probabilities
 
@@ -147,7 +147,7 @@ def false_negative_report(
         kinds = [kind for kind in PART_KINDS if _is_possible(kind, factory, corruption_scheme)]
     if not kinds or set(kinds) - set(PART_KINDS):
         raise invalid_configuration("kinds", tuple(kinds), f"give some of {', '.join(PART_KINDS)}")
-    if alpha != _DEFAULT_ALPHA and not is_alpha_used(kinds):
+    if alpha != _DEFAULT_ALPHA and not any(KINDS[kind].takes_alpha for kind in kinds):
         raise invalid_configuration("alpha", alpha, "it has no effect without kind degree")
     chosen = tuple(split for split in SPLITS if splits is None or split in splits)
     if splits is None:

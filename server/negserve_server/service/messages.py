@@ -306,7 +306,7 @@ def encode_config(config: SamplerConfig) -> pb.SamplerConfig:
         chunk_size=config.chunk_size,
         log_q=config.log_q,
     )
-    if kinds.is_alpha_used(dict(config.parts)):
+    if config.uses_alpha:
         message.alpha = config.alpha
     return message
 
