@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
+from numbers import Integral
 
 from negserve.errors import InvalidRequestError
 from negserve.types.checks.text import limit_text, quoted, shortened
@@ -52,9 +52,9 @@ def metadata_of(limit: float | tuple[object, ...] | None, **values: object) -> d
 def is_integer(value: object, lowest: int, highest: int) -> bool:
     """Return whether a value is an integer, Python's or numpy's, of a range."""
     return (
-        isinstance(value, int | np.integer)
+        isinstance(value, Integral)
         and not isinstance(value, bool)
-        and bool(lowest <= value <= highest)
+        and lowest <= int(value) <= highest
     )
 
 
