@@ -56,7 +56,9 @@ _OPTIONS = [
     click.option("--entity-ids", type=_FILE, default=None, help="File of the ids of entities."),
     click.option("--relation-ids", type=_FILE, default=None, help="File of those of relations."),
     click.option(
-        "--strip/--no-strip", default=None, help="Drop blanks around labels, or tell labels by them."
+        "--strip/--no-strip",
+        default=None,
+        help="Drop blanks around labels, or tell labels by them.",
     ),
     click.option(
         "--normalize/--no-normalize",
@@ -73,9 +75,7 @@ _OPTIONS = [
         default=None,
         help="Divide the triples into training, validation and testing, such as 0.8,0.1,0.1.",
     ),
-    click.option(
-        "--seed", type=click.IntRange(0, 2**64 - 1), default=0, help="Of that division."
-    ),
+    click.option("--seed", type=click.IntRange(0, 2**64 - 1), default=0, help="Of that division."),
 ]
 
 

@@ -150,7 +150,11 @@ class TriplesFactory:
     @classmethod
     def world(cls) -> TriplesFactory:
         """Load the embedded graph: the countries of the world and facts about them."""
-        return cls.from_path(_WORLD)
+        return cls.from_path(
+            _WORLD / "train.txt",
+            ReadOptions(validation=_WORLD / "valid.txt", testing=_WORLD / "test.txt"),
+            type_constraints=_WORLD / "type_constraints.tsv",
+        )
 
     @property
     def mapped_triples(self) -> NDArray[np.int64]:

@@ -26,8 +26,8 @@ def check_order(table: Table, entities: pl.Series, relations: pl.Series) -> None
         raise MalformedFile(
             table.path,
             None,
-            f"{both[0]!r} and {len(both) - 1} other labels stand in the relation's and an "
-            f"entity's column; are the columns head, relation, tail? Give their order, as in "
+            f"labels stand in the relation's and an entity's column: {both.min()!r}, {len(both)} in all; "
+            f"are the columns head, relation, tail? Give their order, as in "
             f"--columns head,relation,tail",
         )
 
@@ -89,9 +89,7 @@ def check_spelling(tables: list[Table], labels: pl.Series, options: ReadOptions)
             odd = same.filter(same.is_in(changed.implode()))[0]
             plain = same.filter(same != odd)[0]
             path = _file_of(tables, odd)
-            raise MalformedFile(
-                path, None, f"{odd!r} differs from {plain!r} {why}; give {remedy}"
-            )
+            raise MalformedFile(path, None, f"{odd!r} differs from {plain!r} {why}; give {remedy}")
 
 
 def _in_normal_form(labels: pl.Series) -> pl.Series:

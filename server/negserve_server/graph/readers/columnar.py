@@ -66,8 +66,9 @@ def read_json_lines(path: Path, options: ReadOptions) -> Table:
         raise MalformedFile(path, line, f"is not a JSON object: {error}") from error
     if not isinstance(fields, dict):
         raise MalformedFile(
-            path, line, 'is not a JSON object; write lines such as {"head": "a", "relation": '
-            '"r", "tail": "b"}'
+            path,
+            line,
+            'is not a JSON object; write lines such as {"head": "a", "relation": "r", "tail": "b"}',
         )
     names = list(fields)
     chosen = choose(path, names, options, are_names=True, line=line)
@@ -119,8 +120,7 @@ def _table(
     if left_out:
         logger.info("%s: columns left out: %s", path, ", ".join(left_out))
     frame = frame.select(
-        pl.col(names[place]).alias(role)
-        for place, role in zip(chosen.places, COLUMNS, strict=True)
+        pl.col(names[place]).alias(role) for place, role in zip(chosen.places, COLUMNS, strict=True)
     )
     columns = []
     for column, place in zip(frame, chosen.places, strict=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import polars as pl
@@ -12,15 +13,29 @@ import polars as pl
 from negserve_server.errors import MalformedFile
 from negserve_server.graph.readers.options import COLUMNS, ReadOptions
 
-_NAMES = {
-    "head": "head h head_id head_entity subject s subj subject_id source src source_id from from_id "
-    "start start_id node1 e1 entity1",
-    "relation": "relation r rel relation_id relation_type rel_type relationship predicate p pred "
-    "predicate_id property type edge edge_type",
-    "tail": "tail t tail_id tail_entity object o obj object_id target tgt target_id dst dest "
-    "destination to to_id end end_id node2 e2 entity2",
+#: Usual names of head, relation and tail; those of a row go together.
+_NAMES = (
+    (
+        "head h head_id head_entity head_label",
+        "relation r rel relation_id relation_type rel_type relationship relation_label",
+        "tail t tail_id tail_entity tail_label",
+    ),
+    (
+        "subject s subj subject_id subject_label",
+        "predicate p pred predicate_id predicate_label property",
+        "object o obj object_id object_label",
+    ),
+    ("source src source_id", "", "target tgt target_id dst dest destination"),
+    ("from from_id", "", "to to_id"),
+    ("start start_id", "type edge edge_type", "end end_id"),
+    ("node1 e1 entity1", "", "node2 e2 entity2"),
+)
+_ROLES = {
+    name: (role, family)
+    for family, row in enumerate(_NAMES)
+    for role, names in zip(COLUMNS, row, strict=True)
+    for name in names.split()
 }
-_ROLES = {name: role for role, names in _NAMES.items() for name in names.split()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +72,17 @@ class Chosen:
 
 def role_of(name: str) -> str | None:
     """Tell what a column of a usual name holds: head, relation or tail; None if unknown."""
-    plain = re.sub(r"\(.*\)$", "", name.strip().lower()).lstrip(":~").replace(" ", "_")
-    return _ROLES.get(plain.replace("-", "_"))
+    return _ROLES.get(_plain(name), (None, 0))[0]
+
+
+def _family(name: str) -> int:
+    return _ROLES[_plain(name)][1]
+
+
+def _plain(name: str) -> str:
+    """Write a name as the usual ones are; property graphs have ":START_ID(Person)"."""
+    plain = re.sub(r"\(.*\)$", "", name.strip().lower()).lstrip(":~")
+    return re.sub(r"[ -]", "_", plain)
 
 
 def choose(
@@ -120,15 +144,19 @@ def _by_usual_names(
     roles = [role_of(name) for name in fields]
     if not set(COLUMNS) <= set(roles):
         return None
-    places = []
-    for role in COLUMNS:
-        found = [place for place, each in enumerate(roles) if each == role]
-        exact = [place for place in found if fields[place].strip().lower() == role]
-        if len(found) > 1 and len(exact) != 1 and options.columns is None:
-            names = " and ".join(fields[place] for place in found)
+    found = {role: [place for place, each in enumerate(roles) if each == role] for role in COLUMNS}
+    every = list(product(*found.values()))
+    if len(every) > 1:  # such as subject, predicate, object and source
+        families = [[_family(fields[place]) for place in each] for each in every]
+        for num_alike in (lambda f: len(set(f)) == 1, lambda f: f[0] == f[2]):
+            alike = [each for each, f in zip(every, families, strict=True) if num_alike(f)]
+            if len(alike) == 1:
+                return alike[0][0], alike[0][1], alike[0][2]
+        if options.columns is None:
+            role = next(role for role in COLUMNS if len(found[role]) > 1)
+            names = " and ".join(fields[place] for place in found[role])
             raise MalformedFile(path, line, f"{names} may be the {role}; say which by --columns")
-        places.append((exact or found)[0])
-    return places[0], places[1], places[2]
+    return every[0][0], every[0][1], every[0][2]
 
 
 def _as_told(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import io
 import logging
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from negserve_server.errors import MalformedFile
 from negserve_server.graph.readers.columns import Chosen, Table, choose
@@ -68,7 +70,7 @@ class Text:
 
         :param num_fields: fields of a line; one more column is null where there are not more
         :param is_lossy: read bytes that are not UTF-8 as U+FFFD
-        :return: null for a field that a line does not have, empty for an empty one
+        :return: null for a field that is empty or that a line does not have
         """
         if not self.data:
             return pl.DataFrame(schema={str(i): pl.String for i in range(num_fields + 1)})
@@ -81,24 +83,23 @@ class Text:
                 schema={str(i): pl.String for i in range(num_fields + 1)},
                 missing_columns="insert",
                 truncate_ragged_lines=True,
-                empty_string_is_null=False,
                 encoding="utf8-lossy" if is_lossy else "utf8",
             )
         except pl.exceptions.PolarsError as error:
             raise self._unreadable(error) from error
         if self._return:
-            frame = frame.with_columns(
-                pl.all().str.replace_all(self._return, "\r", literal=True)
-            )
+            frame = frame.with_columns(pl.all().str.replace_all(self._return, "\r", literal=True))
         return frame
 
     def whole_lines(self) -> pl.DataFrame:
         """Read lines that are not blank, undivided: columns "line" and "number", from 1 on."""
-        whole = object.__new__(Text)
-        whole.__dict__.update(self.__dict__)
-        whole._used = self._absent()
-        lines = whole.frame(1).select(line="0").with_row_index("number", 1)
-        return lines.filter(pl.col("line").fill_null("") != "")
+        lines = self._lines().select(line="0").with_row_index("number", 1)
+        return lines.filter(pl.col("line").is_not_null())
+
+    def _lines(self) -> pl.DataFrame:
+        whole = copy.copy(self)
+        whole._used, whole.quote = self._absent(), None
+        return whole.frame(1)
 
     def _unreadable(self, error: Exception) -> MalformedFile:
         try:
@@ -117,6 +118,24 @@ class Text:
         except csv.Error as where:
             return MalformedFile(self.path, reader.line_num, f"is not CSV (RFC 4180): {where}")
         return MalformedFile(self.path, None, str(error).partition("\n")[0])
+
+    def empty_lines(self) -> NDArray[np.bool_]:
+        """Tell for each line whether it has no character."""
+        ends = np.flatnonzero(np.frombuffer(self.data, np.uint8) == ord("\n"))
+        if not self.data.endswith(b"\n"):
+            ends = np.append(ends, len(self.data))
+        lengths: NDArray[np.bool_] = np.diff(ends, prepend=-1) == 1
+        return lengths
+
+    def has_empty_ends(self) -> bool:
+        """Tell whether a line may end in an empty field."""
+        end = self._used.encode()
+        return end + b"\n" in self.data or self.data.endswith(end)
+
+    def num_fields(self) -> pl.Series:
+        """Count the fields of each line."""
+        lines = self._lines()["0"].fill_null("")
+        return lines.str.count_matches(self._used, literal=True) + 1
 
     def line(self, number: int) -> str:
         """Give a line by its number, from 1 on."""
@@ -199,13 +218,21 @@ def read_delimited(
             raise MalformedFile(path, line, f"{len(fields)} {due} where {len(order)} are due")
     else:
         chosen = choose(path, fields, told, are_names=False, line=line, due=due)
-    frame = _good_lines(text, len(fields), chosen, options, skipped=line if chosen.is_header else 0,
-                        count_line=count[0] if count else 0)
+    frame = _good_lines(
+        text,
+        len(fields),
+        chosen,
+        options,
+        skipped=line if chosen.is_header else 0,
+        count_line=count[0] if count else 0,
+    )
     if len(frame) == 0:
         raise MalformedFile(path, None, "holds no triples")
     if count is not None and count[1] != len(frame):
         raise MalformedFile(
-            path, count[0], f"says that {count[1]} lines follow, but {len(frame)} do; is it cut off?"
+            path,
+            count[0],
+            f"says that {count[1]} lines follow, but {len(frame)} do; is it cut off?",
         )
     if chosen.is_header:
         left_out = [name for i, name in enumerate(fields) if i not in chosen.places]
@@ -259,15 +286,21 @@ def _good_lines(
         marked = "\ufffd".encode() in text.data
         frame = text.frame(count, is_lossy=True)
     used = [pl.col(str(place)) for place in chosen.places]
-    is_blank = (pl.col("0") == "") & pl.col("1").is_null()
-    is_bad = pl.col(str(count)).is_not_null() | pl.col(str(count - 1)).is_null()
-    is_bad |= pl.any_horizontal(column == "" for column in used)
+    is_blank = pl.all_horizontal(pl.all().is_null())
+    is_bad = pl.col(str(count)).is_not_null()
+    is_bad |= pl.any_horizontal(column.is_null() | (column == "") for column in used)
     if is_lossy and not marked:
         is_bad |= pl.any_horizontal(column.str.contains("\ufffd", literal=True) for column in used)
     # Most files have no such line; then nothing is copied.
-    masks = frame.select(blank=is_blank.fill_null(False), bad=is_bad.fill_null(True))
-    bad = masks["bad"] & ~masks["blank"]
-    keep = ~(masks["bad"] | masks["blank"])
+    masks = frame.select(blank=is_blank, bad=is_bad.fill_null(True))
+    blank, bad = masks["blank"], masks["bad"]
+    if text.quote is None:
+        if blank.any():  # or separators only
+            blank &= pl.Series(text.empty_lines()[: len(blank)])
+        if text.has_empty_ends():  # polars takes an empty field too much for none
+            bad |= text.num_fields() > count
+    bad &= ~blank
+    keep = ~(bad | blank)
     for number in (skipped, count_line):
         if number:
             row = _row_of_line(text, frame, number)
@@ -283,7 +316,7 @@ def _good_lines(
 def _row_of_line(text: Text, frame: pl.DataFrame, line: int) -> int:
     if text.quote is None:
         return line - 1
-    is_blank = (frame["0"] == "") & frame["1"].is_null()
+    is_blank = frame.select(pl.all_horizontal(pl.all().is_null())).to_series()
     return int((~is_blank).arg_max() or 0)  # only the first line is asked for
 
 
@@ -306,8 +339,9 @@ def _skip_or_refuse(
         why = f"{len(fields)} {name}-separated fields where {count} are due"
         why += f" ({', '.join(COLUMNS)})" if count == len(COLUMNS) else ""
     else:
-        empty = [role for place, role in zip(chosen.places, COLUMNS, strict=True)
-                 if not fields[place]]
+        empty = [
+            role for place, role in zip(chosen.places, COLUMNS, strict=True) if not fields[place]
+        ]
         why = f"the {empty[0]} is empty" if empty else "not UTF-8"
     if not options.skip_bad:
         raise MalformedFile(

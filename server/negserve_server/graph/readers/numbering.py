@@ -73,10 +73,7 @@ def read_graph(path: Path, options: ReadOptions) -> ReadGraph:
                 tables.setdefault(where, []).append(_spelt(table, options))
     if "training" not in tables:
         raise MalformedFile(path, None, f"holds no training triples, only {', '.join(tables)}")
-    maps = {
-        kind: _spelt_map(file, options)
-        for kind, file in sources.maps.items()
-    }
+    maps = {kind: _spelt_map(file, options) for kind, file in sources.maps.items()}
     _check(tables, maps, options)
     vocabularies: dict[str, Vocabulary | None] = {}
     sizes: dict[str, int] = {}
@@ -126,7 +123,9 @@ def _read(file: Path, split: str, options: ReadOptions) -> dict[str, Table]:
         if unread:
             logger.info("%s: arrays not read: %s", file, ", ".join(unread))
         if not named:
-            raise MalformedFile(file, None, f"names of arrays are {', '.join(found)}; name one train")
+            raise MalformedFile(
+                file, None, f"names of arrays are {', '.join(found)}; name one train"
+            )
         return named
     if is_counted(file):
         return {
@@ -177,7 +176,8 @@ def _check(
         return
     distinct = {
         kind: [
-            _distinct(parts, names) for parts in (training, *(tables[s] for s in tables if s != "training"))
+            _distinct(parts, names)
+            for parts in (training, *(tables[s] for s in tables if s != "training"))
         ]
         for kind, names in _KINDS.items()
     }

@@ -104,5 +104,3 @@ def _frame(rows: list[tuple[str, str, str]]) -> pl.DataFrame:
             for name, column in zip(COLUMNS, columns, strict=True)
         }
     )
-
-

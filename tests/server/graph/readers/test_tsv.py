@@ -210,7 +210,7 @@ def test_a_missing_file_or_folder_is_named(tmp_path: Path) -> None:
 
 def test_a_folder_without_training_triples_is_named(tmp_path: Path) -> None:
     (tmp_path / "valid.txt").write_bytes(GOOD)
-    (tmp_path / "training.txt").write_bytes(GOOD)
+    (tmp_path / "train_inverse.txt").write_bytes(GOOD)
     with pytest.raises(MalformedFile, match=r"holds no training triples \(train\.\{txt") as caught:
         TriplesFactory.from_path(tmp_path)
     assert caught.value.path == str(tmp_path)
