@@ -14,13 +14,13 @@ _FILE = click.Path(exists=True, path_type=Path)
 
 
 def _columns(
-    context: click.Context, option: click.Parameter, value: str | None
+    _context: click.Context, _option: click.Parameter, value: str | None
 ) -> tuple[str, ...] | None:
     return None if value is None else tuple(value.split(","))
 
 
 def _fractions(
-    context: click.Context, option: click.Parameter, value: str | None
+    _context: click.Context, _option: click.Parameter, value: str | None
 ) -> tuple[float, float, float] | None:
     if value is None:
         return None

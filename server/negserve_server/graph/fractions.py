@@ -35,7 +35,8 @@ def divide(
     if num_validation + num_testing > len(free):
         raise ValueError(
             f"{num_validation + num_testing} of {len(shuffled)} triples would leave training, but "
-            f"only {len(free)} can if every entity and relation is to stay; give smaller --fractions"
+            f"only {len(free)} can if every entity and relation is to stay; give "
+            f"smaller --fractions"
         )
     chosen = {
         "validation": free[:num_validation],

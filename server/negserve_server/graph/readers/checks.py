@@ -26,8 +26,8 @@ def check_order(table: Table, entities: pl.Series, relations: pl.Series) -> None
         raise MalformedFile(
             table.path,
             None,
-            f"labels stand in the relation's and an entity's column: {both.min()!r}, {len(both)} in all; "
-            f"are the columns head, relation, tail? Give their order, as in "
+            f"labels stand in the relation's and an entity's column: {both.min()!r}, "
+            f"{len(both)} in all; are the columns head, relation, tail? Give their order, as in "
             f"--columns head,relation,tail",
         )
 

@@ -18,6 +18,7 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
+#: Endings of the names of packed files.
 ENDINGS = ("gz", "zst", "zstd", "xz", "bz2")
 _UNPACK: dict[bytes, Callable[[bytes], bytes]] = {
     b"\x1f\x8b": gzip.decompress,
@@ -25,6 +26,9 @@ _UNPACK: dict[bytes, Callable[[bytes], bytes]] = {
     b"\xfd7zXZ\x00": lzma.decompress,
     b"BZh": bz2.decompress,
 }
+#: How the first block of bzip2 begins, and the end of one without blocks.
+_BZIP2_BLOCKS = (b"1AY&SY", b"\x17rE8P\x90")
+#: What is told by its first bytes, to say what it is.
 _UNKNOWN = {
     b"PK\x03\x04": "a zip archive; unpack it first, or read the .npz under that name",
     b"PAR1": "Parquet; give it the ending .parquet",
@@ -45,15 +49,10 @@ def read_bytes(path: Path) -> bytes:
             # Three letters may begin a text; bzip2 has a digit and six further bytes.
             if data.startswith(magic) and (magic != b"BZh" or data[4:10] in _BZIP2_BLOCKS):
                 return unpack(data)
-    except (OSError, EOFError, zlib.error, lzma.LZMAError, zstd.ZstdError) as error:
-        raise MalformedFile(path, None, f"can't be read: {error}") from error
-    except ValueError as error:  # bzip2, cut off
+    # bzip2 raises ValueError where it is cut off.
+    except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError, zstd.ZstdError) as error:
         raise MalformedFile(path, None, f"can't be read: {error}") from error
     return data
-
-
-#: How the first block of bzip2 begins, and the end of one without blocks.
-_BZIP2_BLOCKS = (b"1AY&SY", b"\x17rE8P\x90")
 
 
 def read_text(path: Path) -> bytes:

@@ -246,7 +246,7 @@ def read_delimited(
         frame,
         is_order_known=chosen.is_order_known,
         holds_ids=order is not None,
-        first_line=frame.row(0) if may_be_header else None,  # type: ignore[arg-type]
+        first_line=frame.row(0) if may_be_header else None,
     )
 
 

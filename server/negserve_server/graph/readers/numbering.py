@@ -256,8 +256,8 @@ class _Numbering:
             raise MalformedFile(
                 self._file,
                 None,
-                f"all labels of {self._kind} are integers, such as {labels.sort()[0]}; give --ids if "
-                f"they are ids, --labels if they are only names, or a file of ids "
+                f"all labels of {self._kind} are integers, such as {labels.sort()[0]}; give "
+                f"--ids if they are ids, --labels if they are only names, or a file of ids "
                 f"({' or '.join(_names_of_maps(self._kind))} beside it, or {_OPTIONS[self._kind]})",
             )
         known = self.vocabulary.ids(labels)
@@ -270,7 +270,8 @@ class _Numbering:
             raise MalformedFile(
                 self._file,
                 None,
-                f"integers such as {labels[0]} are ids and labels in {self._maps[self._kind][0].name}; "
+                f"integers such as {labels[0]} are ids and labels in "
+                f"{self._maps[self._kind][0].name}; "
                 f"give --ids or --labels",
             )
         return may_be_ids and not may_be_labels
@@ -287,7 +288,7 @@ class _Numbering:
                 )
             return column.cast(pl.Int64)
         if len(column) and int(column.min()) < 0:  # type: ignore[arg-type]
-            raise MalformedFile(self._file, None, f"has id {column.min()}; ids are 0 or more")
+            raise MalformedFile(self._file, None, f"has id {column.min()!r}; ids are 0 or more")
         return column.cast(pl.Int64)
 
     def _check_known(self, labels: pl.Series, ids: pl.Series, file: Path) -> None:
@@ -299,7 +300,8 @@ class _Numbering:
             raise MalformedFile(
                 self._file,
                 None,
-                f"{unknown[0]!r} stands in a column of {self._kind}, but is in {other[0].name}; give "
+                f"{unknown[0]!r} stands in a column of {self._kind}, but is in {other[0].name}; "
+                f"give "
                 f"the order of the columns, as in --columns head,tail,relation",
             )
         raise MalformedFile(

@@ -79,6 +79,9 @@ def find_sources(path: Path, options: ReadOptions) -> Sources:
             if not file.exists():
                 raise MalformedFile(file, None, "no such file or folder")
             sources.splits[split] = _parts(file) if file.is_dir() else [file]
+    sources.splits = {
+        split: sources.splits[split] for split in SPLIT_STEMS if split in sources.splits
+    }
     for kind, given in (("entities", options.entity_ids), ("relations", options.relation_ids)):
         if given is not None:
             sources.maps[kind] = given
