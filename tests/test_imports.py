@@ -95,6 +95,18 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "negserve_server.index": _ENGINE,
     "negserve_server.sampling": (*_ENGINE, "negserve_server.index"),
     "negserve_server.graph": (*_ENGINE, "negserve_server.index", "negserve_server.sampling"),
+    "negserve_server.graph.readers.compression": (
+        "compression",
+        "backports",
+        "negserve_server.errors",
+    ),
+    "negserve_server.graph.readers.rdf": (
+        "polars",
+        "pyoxigraph",
+        "negserve.terminal.extras",
+        "negserve_server.errors",
+        "negserve_server.graph.readers",
+    ),
     "negserve_server.report": (
         *_ENGINE,
         "negserve_server.index",

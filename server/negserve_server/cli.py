@@ -37,11 +37,13 @@ with needing_or_exit("the command negserve-server", "negserve[server]"):
     from negserve_server.config.command_line import click_options, server_config
     from negserve_server.errors import NegserveServerError
     from negserve_server.graph import TriplesFactory
+    from negserve_server.graph.readers import ReadOptions
     from negserve_server.process import logs
     from negserve_server.process.grpc_log import GrpcLog
     from negserve_server.process.logs import LogLevel
     from negserve_server.process.progress import show_progress
     from negserve_server.process.reloading import Reloading
+    from negserve_server.reading_options import read_options, reading_options
     from negserve_server.report import false_negative_report
     from negserve_server.report.report_tables import report_tables
 
@@ -131,15 +133,16 @@ def _announce(addresses: list[str]) -> None:
 @main.command()
 @click.argument("path", type=click.Path(path_type=Path), default=None, required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def inspect(path: Path | None, as_json: bool) -> None:
+@reading_options
+def inspect(path: Path | None, as_json: bool, **reading: Any) -> None:
     """Load a graph and print its counts and fingerprint.
 
-    PATH is what --dataset of `serve` takes; without it, the embedded graph.
+    PATH is a file or folder, in a format that docs/data.md lists; without it, the embedded graph.
     """
     end_at_sighup()
     _start_logging("info")
     with show_progress("loading the graph"):
-        factory = _load(path)
+        factory = _load(path, read_options(reading))
     with show_progress("building its index"):
         index = factory.filter_index(tuple(factory.splits))
         directions = [index.by_slot(slot) for slot in SLOTS]
@@ -171,9 +174,9 @@ def _type_constraint_facts(factory: TriplesFactory) -> dict[str, int]:
     }
 
 
-def _load(path: Path | None) -> TriplesFactory:
+def _load(path: Path | None, options: ReadOptions) -> TriplesFactory:
     try:
-        return TriplesFactory.world() if path is None else TriplesFactory.from_path(path)
+        return TriplesFactory.world() if path is None else TriplesFactory.from_path(path, options)
     except (NegserveError, NegserveServerError, ValueError) as error:
         raise click.ClickException(printable(str(error))) from error
 
@@ -209,6 +212,7 @@ def _load(path: Path | None) -> TriplesFactory:
     f"[default: {_TOP}; all with --json]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@reading_options
 def report(
     path: Path | None,
     kinds: tuple[Kind, ...],
@@ -216,6 +220,7 @@ def report(
     num_negs_per_pos: int,
     top: int | None,
     as_json: bool,
+    **reading: Any,
 ) -> None:
     """Report how often negatives drawn without a filter are true.
 
@@ -235,7 +240,7 @@ def report(
     changes little; where they are large, a model without one learns from false negatives. A true
     fact that is in no split is not known and not counted.
 
-    PATH is what --dataset of `serve` takes; without it, the embedded graph.
+    PATH is a file or folder, in a format that docs/data.md lists; without it, the embedded graph.
 
     \b
     Examples:
@@ -252,7 +257,7 @@ def report(
             click.echo(f"counting: {kind} ...", err=True)
 
     with show_progress("loading the graph"):
-        factory = _load(path)
+        factory = _load(path, read_options(reading))
     try:
         with show_progress("counting false negatives"):
             reports = false_negative_report(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -24,8 +23,10 @@ from negserve.types.fingerprint import (
 from negserve.types.id_set import IdSet
 from negserve.types.relation_statistics import RelationStatistics
 from negserve.types.triples import as_triples, sort_unique_triples
+from negserve_server.errors import MalformedFile
 from negserve_server.graph.epoch import Epoch
-from negserve_server.graph.readers.tsv import COLUMNS, find_file, find_splits, read_tsv
+from negserve_server.graph.fractions import divide
+from negserve_server.graph.readers import ReadOptions, read_graph
 from negserve_server.graph.type_constraints import TypeConstraints
 from negserve_server.graph.vocabulary import Vocabulary
 from negserve_server.index import FilterIndex
@@ -34,7 +35,6 @@ from negserve_server.sampling import DrawTables, Graph, RelationCounts, Sampler
 from negserve_server.sampling.sampler import in_version
 from negserve_server.tables import TABLES, GraphTables, Tables
 
-logger = logging.getLogger(__name__)
 _WORLD = Path(__file__).parent / "world"
 
 
@@ -102,63 +102,59 @@ class TriplesFactory:
 
     @classmethod
     def from_path(
-        cls, path: str | Path, *, type_constraints: str | Path | None = None
+        cls,
+        path: str | Path,
+        options: ReadOptions = ReadOptions(),  # noqa: B008
+        *,
+        type_constraints: str | Path | None = None,
     ) -> TriplesFactory:
-        """Load a graph from tab-separated labels.
+        """Load a graph from files; ``docs/data.md`` lists formats, names and what is refused.
 
-        Ids are given as PyKEEN's ``TriplesFactory.from_path`` gives them: the labels of the
-        training triples, sorted. Validation and test triples with labels unseen in training
-        are left out, counted in :attr:`num_unseen` and logged.
+        Labels are numbered as PyKEEN's ``TriplesFactory.from_path`` does: those of the training
+        triples, sorted; unless a file of ids says otherwise. Validation and test triples with
+        labels without an id are left out, counted in :attr:`num_unseen` and logged.
 
-        :param path: a file of training triples, or a folder with ``train``, ``valid`` and
-            ``test`` (``.txt`` or ``.tsv``, plain or ``.gz``)
+        :param path: a file of training triples, or a folder with ``train``, ``valid`` and ``test``
+        :param options: how files are read
         :param type_constraints: a file for :meth:`TypeConstraints.from_path`; None for the
-            folder's ``type_constraints`` (same endings), if there is one
-        :raises MalformedFile: naming file, line and reason
+            folder's ``type_constraints`` (``.txt`` or ``.tsv``, also packed), if there is one
+        :raises MalformedFile: naming file, line, reason and remedy
+        :raises MissingLibraryError: for RDF without the extra ``rdf``
         """
-        files = find_splits(Path(path))
-        training = read_tsv(files["training"])
-        entities = Vocabulary.of(training["head"], training["tail"])
-        relations = Vocabulary.of(training["relation"])
-        splits: dict[str, NDArray[np.int64]] = {}
-        num_unseen: dict[str, int] = {}
-        for split, file in files.items():
-            frame = training if split == "training" else read_tsv(file)
-            mapped = frame.select(
-                (relations if name == "relation" else entities).ids(frame[name]).alias(name)
-                for name in COLUMNS
-            )
-            seen = mapped.drop_nulls()
-            num_unseen[split] = len(mapped) - len(seen)
-            if num_unseen[split]:
-                logger.warning(
-                    "%s: %d of %d triples have a label that does not occur in training; left out",
-                    file,
-                    num_unseen[split],
-                    len(mapped),
+        graph = read_graph(Path(path), options)
+        splits = graph.splits
+        if options.fractions is not None:
+            if len(splits) > 1:
+                raise MalformedFile(
+                    path, None, f"has {', '.join(splits)} already; give it without --fractions"
                 )
-            splits[split] = seen.to_numpy().astype(np.int64)
-        if type_constraints is None and Path(path).is_dir():
-            type_constraints = find_file(Path(path), "type_constraints")
+            splits = divide(splits["training"], options.fractions, seed=options.seed)
         constraints = None
+        type_constraints = type_constraints or graph.constraints
         if type_constraints is not None:
             constraints = TypeConstraints.from_path(
-                type_constraints, entities=entities, relations=relations
+                type_constraints,
+                entities=graph.entities or Vocabulary.numbers(graph.num_entities),
+                relations=graph.relations or Vocabulary.numbers(graph.num_relations),
             )
         return cls(
             splits,
-            num_entities=len(entities),
-            num_relations=len(relations),
-            entities=entities,
-            relations=relations,
-            num_unseen=num_unseen,
+            num_entities=graph.num_entities,
+            num_relations=graph.num_relations,
+            entities=graph.entities,
+            relations=graph.relations,
+            num_unseen=graph.num_unseen,
             type_constraints=constraints,
         )
 
     @classmethod
     def world(cls) -> TriplesFactory:
         """Load the embedded graph: the countries of the world and facts about them."""
-        return cls.from_path(_WORLD)
+        return cls.from_path(
+            _WORLD / "train.txt",
+            ReadOptions(validation=_WORLD / "valid.txt", testing=_WORLD / "test.txt"),
+            type_constraints=_WORLD / "type_constraints.tsv",
+        )
 
     @property
     def mapped_triples(self) -> NDArray[np.int64]:

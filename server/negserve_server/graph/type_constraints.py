@@ -6,10 +6,11 @@ import logging
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
 from negserve_server.errors import MalformedFile
-from negserve_server.graph.readers.tsv import Layout, read_tsv
+from negserve_server.graph.readers.delimited import Text
 from negserve_server.graph.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
@@ -17,12 +18,7 @@ logger = logging.getLogger(__name__)
 #: The slots that constraints speak of.
 CONSTRAINED_SLOTS = ("head", "tail")
 
-_LAYOUT = Layout(
-    ("relation", "slot", "entity"),
-    "type constraints",
-    legal={"slot": CONSTRAINED_SLOTS},
-    last_repeats=True,
-)
+_FIELDS = ("relation", "slot", "entity")
 
 
 class TypeConstraints:
@@ -64,7 +60,7 @@ class TypeConstraints:
             a slot that the file constrains
         """
         path = Path(path)
-        frame = read_tsv(path, _LAYOUT)
+        frame = _read_lines(path)
         frame = frame.with_columns(
             relations.ids(frame["relation"]).alias("relation id"),
             entities.ids(frame["entity"]).alias("entity id"),
@@ -74,10 +70,11 @@ class TypeConstraints:
         if num_unseen:
             logger.warning(
                 "%s: %d of %d type constraints have a label that does not occur in training; "
-                "left out",
+                "left out, such as %r",
                 path,
                 num_unseen,
                 len(frame),
+                _unseen_label(frame),
             )
         # A slot that loses all its pairs would turn from constrained into free. Then none of the
         # relation's own training triples is allowed, so the file was made for other data.
@@ -139,6 +136,50 @@ class TypeConstraints:
                         f"{kind} id {bad[0]} of the type constraints of {slot}s is out of range: "
                         f"the graph has {limit} {kinds}, ids 0 to {limit - 1}"
                     )
+
+
+def _read_lines(path: Path) -> pl.DataFrame:
+    """Read pairs of a relation's slot and an entity, a row each, from tab-separated lines.
+
+    :raises MalformedFile: naming the first bad line
+    """
+    text = Text(path, "\t")
+    lines = text.whole_lines()
+    if lines.is_empty():
+        raise MalformedFile(path, None, "holds no type constraints")
+    parts = lines["line"].str.splitn("\t", 3).struct.rename_fields(_FIELDS).struct.unnest()
+    frame = parts.with_columns(lines["number"], pl.col("entity").str.split("\t")).explode("entity")
+    is_bad = frame.select(
+        pl.any_horizontal(pl.col(name).is_null() | (pl.col(name) == "") for name in _FIELDS)
+        | ~pl.col("slot").is_in(CONSTRAINED_SLOTS)
+    ).to_series()
+    if is_bad.any():
+        row = int(is_bad.arg_max() or 0)
+        relation, slot, entity, number = frame.select(*_FIELDS, "number").row(row)
+        raise MalformedFile(path, number, _why_bad(relation, slot, entity))
+    return frame.select(_FIELDS)
+
+
+def _why_bad(relation: str | None, slot: str | None, entity: str | None) -> str:
+    values = [relation, slot, entity]
+    count = sum(value is not None for value in values)
+    if count < len(_FIELDS):
+        return f"{count} tab-separated fields where 3 or more are due ({', '.join(_FIELDS)})"
+    for name, value in zip(_FIELDS, values, strict=True):
+        if not value:
+            return f"the {name} is empty"
+        if name == "slot" and value not in CONSTRAINED_SLOTS:
+            break
+    return f"the slot is {slot!r}; give {' or '.join(CONSTRAINED_SLOTS)}"
+
+
+def _unseen_label(frame: pl.DataFrame) -> str:
+    """Give a label without an id."""
+    unseen = frame.filter(pl.col("relation id").is_null() | pl.col("entity id").is_null()).row(
+        0, named=True
+    )
+    label: str = unseen["relation" if unseen["relation id"] is None else "entity"]
+    return label
 
 
 def _sorted_pairs(pairs: ArrayLike, name: str) -> NDArray[np.int64]:

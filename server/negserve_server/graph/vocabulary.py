@@ -57,6 +57,11 @@ class Vocabulary:
             )
         return cls(labels)
 
+    @classmethod
+    def numbers(cls, size: int) -> Vocabulary:
+        """Take the ids 0 to ``size - 1``, written out, as labels."""
+        return cls(pl.int_range(size, eager=True).cast(pl.String))
+
     @staticmethod
     def check_labels(labels: pl.Series) -> None:
         """Refuse labels of clients that no file could give.
@@ -71,6 +76,11 @@ class Vocabulary:
                 labels.filter(is_wrong)[0][:100],
                 f"give 1 to {MAX_LABEL_BYTES} bytes of UTF-8, without NUL, tab and line breaks",
             )
+
+    @property
+    def series(self) -> pl.Series:
+        """The labels in the order of their ids."""
+        return self._labels
 
     def __len__(self) -> int:
         """Count the labels."""

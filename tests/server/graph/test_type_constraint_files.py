@@ -143,7 +143,7 @@ def test_labels_unseen_in_training_are_left_out_counted_and_logged(
     (record,) = caplog.records
     assert record.getMessage() == (
         f"{folder / 'type_constraints.tsv'}: 5 of 10 type constraints have a label that does not "
-        "occur in training; left out"
+        "occur in training; left out, such as 'x'"
     )
 
 

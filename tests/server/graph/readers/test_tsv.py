@@ -7,19 +7,32 @@ from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
+import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from negserve_server.errors import MalformedFile
 from negserve_server.graph import TriplesFactory
-from negserve_server.graph.readers.tsv import find_splits, read_tsv
+from negserve_server.graph.readers import ReadOptions
+from negserve_server.graph.readers.delimited import read_delimited
+from negserve_server.graph.readers.sources import find_sources
 
 Row = tuple[str, str, str]
 Read = Callable[[bytes], list[Row]]
 
 GOOD = b"a\tr\tb\nc\tr\td\n"
 ROWS = [("a", "r", "b"), ("c", "r", "d")]
+
+
+def read_tsv(path: Path) -> pl.DataFrame:
+    """Read triples that have no header."""
+    return read_delimited(path, "\t", ReadOptions(header=False)).frame
+
+
+def find_splits(path: Path) -> dict[str, Path]:
+    """Find the file of each split."""
+    return {split: file for split, (file,) in find_sources(path, ReadOptions()).splits.items()}
 
 
 @pytest.fixture
@@ -197,7 +210,7 @@ def test_a_missing_file_or_folder_is_named(tmp_path: Path) -> None:
 
 def test_a_folder_without_training_triples_is_named(tmp_path: Path) -> None:
     (tmp_path / "valid.txt").write_bytes(GOOD)
-    (tmp_path / "training.txt").write_bytes(GOOD)
+    (tmp_path / "train_inverse.txt").write_bytes(GOOD)
     with pytest.raises(MalformedFile, match=r"holds no training triples \(train\.\{txt") as caught:
         TriplesFactory.from_path(tmp_path)
     assert caught.value.path == str(tmp_path)

@@ -1,0 +1,331 @@
+"""From the files of a graph to triples of ids."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from negserve_server.errors import MalformedFile
+from negserve_server.graph.readers import checks
+from negserve_server.graph.readers.arrays import read_arrays
+from negserve_server.graph.readers.columnar import read_arrow, read_json_lines, read_parquet
+from negserve_server.graph.readers.columns import Table
+from negserve_server.graph.readers.delimited import read_delimited
+from negserve_server.graph.readers.id_maps import read_id_map
+from negserve_server.graph.readers.options import COLUMNS, ReadOptions
+from negserve_server.graph.readers.rdf import read_rdf
+from negserve_server.graph.readers.sources import (
+    FORMATS,
+    SPLIT_OF,
+    divide_name,
+    find_sources,
+    is_counted,
+    is_del,
+)
+from negserve_server.graph.vocabulary import Vocabulary
+
+logger = logging.getLogger(__name__)
+
+_KINDS = {"entities": ("head", "tail"), "relations": ("relation",)}
+_OPTIONS = {"entities": "--entity-ids", "relations": "--relation-ids"}
+
+
+@dataclass(frozen=True, slots=True)
+class ReadGraph:
+    """A graph as its files say.
+
+    :ivar splits: ids, int64, shape (n, 3), by split
+    :ivar num_entities: size of the id space
+    :ivar num_relations: likewise
+    :ivar entities: labels; None where files hold ids without labels
+    :ivar relations: likewise
+    :ivar num_unseen: triples left out for a label without an id, by split
+    :ivar constraints: the file of type constraints of the folder
+    """
+
+    splits: dict[str, NDArray[np.int64]]
+    num_entities: int
+    num_relations: int
+    entities: Vocabulary | None
+    relations: Vocabulary | None
+    num_unseen: dict[str, int]
+    constraints: Path | None
+
+
+def read_graph(path: Path, options: ReadOptions) -> ReadGraph:
+    """Read a graph.
+
+    :param path: a file of training triples, or a folder
+    :raises MalformedFile: naming file, line, what is due and the remedy
+    :raises MissingLibraryError: for RDF without the extra ``rdf``
+    """
+    sources = find_sources(path, options)
+    tables: dict[str, list[Table]] = {}
+    for split, files in sources.splits.items():
+        for file in files:
+            for where, table in _read(file, split, options).items():
+                tables.setdefault(where, []).append(_spelt(table, options))
+    if "training" not in tables:
+        raise MalformedFile(path, None, f"holds no training triples, only {', '.join(tables)}")
+    maps = {kind: _spelt_map(file, options) for kind, file in sources.maps.items()}
+    _check(tables, maps, options)
+    vocabularies: dict[str, Vocabulary | None] = {}
+    sizes: dict[str, int] = {}
+    columns: dict[tuple[str, str], pl.Series] = {}
+    for kind, names in _KINDS.items():
+        numbered = _Numbering(kind, names, tables, maps, options)
+        vocabularies[kind], sizes[kind] = numbered.vocabulary, numbered.size
+        columns |= numbered.columns
+    splits: dict[str, NDArray[np.int64]] = {}
+    num_unseen: dict[str, int] = {}
+    for split, parts in tables.items():
+        mapped = pl.DataFrame([columns[split, name].alias(name) for name in COLUMNS])
+        seen = mapped.drop_nulls()
+        num_unseen[split] = len(mapped) - len(seen)
+        if num_unseen[split]:
+            _log_unseen(parts, mapped)
+        splits[split] = seen.to_numpy().astype(np.int64)
+    return ReadGraph(
+        splits,
+        sizes["entities"],
+        sizes["relations"],
+        vocabularies["entities"],
+        vocabularies["relations"],
+        num_unseen,
+        sources.constraints,
+    )
+
+
+def _read(file: Path, split: str, options: ReadOptions) -> dict[str, Table]:
+    """Read a file, whatever its format; an ``.npz`` may have several splits."""
+    stem, ending = divide_name(file)
+    form = FORMATS.get(ending, "\t")
+    if form == "parquet":
+        return {split: read_parquet(file, options)}
+    if form == "arrow":
+        return {split: read_arrow(file, options)}
+    if form == "json lines":
+        return {split: read_json_lines(file, options)}
+    if form == "rdf":
+        return {split: read_rdf(file, ending, options)}
+    if form == "arrays":
+        found = read_arrays(file, options)
+        if list(found) == [""]:
+            return {split: found[""]}
+        named = {SPLIT_OF[name.lower()]: t for name, t in found.items() if name.lower() in SPLIT_OF}
+        unread = [name for name in found if name.lower() not in SPLIT_OF]
+        if unread:
+            logger.info("%s: arrays not read: %s", file, ", ".join(unread))
+        if not named:
+            raise MalformedFile(
+                file, None, f"names of arrays are {', '.join(found)}; name one train"
+            )
+        return named
+    if is_counted(file):
+        return {
+            split: read_delimited(
+                file, " ", options, order=("head", "tail", "relation"), has_count=True
+            )
+        }
+    if is_del(file) and SPLIT_OF.get(stem):
+        return {split: read_delimited(file, form, options, order=COLUMNS)}
+    return {split: read_delimited(file, form, options)}
+
+
+def _spelt(table: Table, options: ReadOptions) -> Table:
+    """Bring labels into the spelling asked for."""
+    frame = table.frame
+    strings = [name for name in COLUMNS if frame[name].dtype == pl.String]
+    if options.strip:
+        frame = frame.with_columns(pl.col(strings).str.strip_chars())
+    if options.normalize:
+        frame = frame.with_columns(pl.col(strings).str.normalize("NFC"))
+    if options.ids is False or (options.ids is None and not table.holds_ids):
+        frame = frame.with_columns(pl.all().cast(pl.String))
+    return table if frame is table.frame else replace(table, frame=frame)
+
+
+def _spelt_map(file: Path, options: ReadOptions) -> tuple[Path, Vocabulary]:
+    first = divide_name(file)[1] in {"dict", "del"} or (False if is_counted(file) else None)
+    vocabulary = read_id_map(file, is_id_first=first)
+    labels = vocabulary.series
+    if options.strip:
+        labels = labels.str.strip_chars()
+    if options.normalize:
+        labels = labels.str.normalize("NFC")
+    if labels.is_duplicated().any():
+        label = labels.filter(labels.is_duplicated())[0]
+        raise MalformedFile(file, None, f"{label!r} has two ids after --strip and --normalize")
+    return file, Vocabulary(labels)
+
+
+def _check(
+    tables: Mapping[str, list[Table]],
+    maps: Mapping[str, tuple[Path, Vocabulary]],
+    options: ReadOptions,
+) -> None:
+    """Refuse what could mean two graphs."""
+    training = tables["training"]
+    if training[0].holds_ids or options.ids:
+        return
+    distinct = {
+        kind: [
+            _distinct(parts, names)
+            for parts in (training, *(tables[s] for s in tables if s != "training"))
+        ]
+        for kind, names in _KINDS.items()
+    }
+    first = {kind: labels[0] for kind, labels in distinct.items()}
+    seen = pl.concat(first.values())
+    for split, parts in tables.items():
+        for table in parts:
+            checks.check_header(table, seen.head(0) if split == "training" else seen)
+    if not maps and not _all_integers(seen):
+        checks.check_order(training[0], first["entities"], first["relations"])
+    every = [table for parts in tables.values() for table in parts]
+    for kind, labels in distinct.items():
+        if kind not in maps:
+            checks.check_spelling(every, pl.concat(labels).unique(), options)
+
+
+def _distinct(parts: list[Table], names: tuple[str, ...]) -> pl.Series:
+    frames = [table.frame[name].cast(pl.String).unique() for table in parts for name in names]
+    return pl.concat([column.alias("label") for column in frames]).unique()
+
+
+def _all_integers(labels: pl.Series) -> bool:
+    return bool(labels.str.contains(checks.INTEGER).all())
+
+
+class _Numbering:
+    """The ids of one kind, entities or relations.
+
+    :ivar columns: ids by split and column; null for a label without one
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        names: tuple[str, ...],
+        tables: Mapping[str, list[Table]],
+        maps: Mapping[str, tuple[Path, Vocabulary]],
+        options: ReadOptions,
+    ) -> None:
+        self._kind, self._tables, self._maps, self._options = kind, tables, maps, options
+        self._file = tables["training"][0].path
+        labelled = {
+            (split, name): pl.concat([table.frame[name] for table in parts])
+            for split, parts in tables.items()
+            for name in names
+        }
+        training = [labelled["training", name] for name in names]
+        given = maps.get(kind)
+        self.vocabulary: Vocabulary | None = given[1] if given else None
+        if self._are_ids(training):
+            self.columns = {key: self._as_ids(column) for key, column in labelled.items()}
+            largest = max(int(column.max() or 0) for column in self.columns.values())  # type: ignore[arg-type]
+            self.size = len(self.vocabulary) if self.vocabulary is not None else largest + 1
+            if largest >= self.size or largest >= 2**32:
+                limit = f"{given[0].name} ends at {self.size - 1}" if given else "2^32 - 1 is legal"
+                raise MalformedFile(self._file, None, f"{kind} have an id {largest}; {limit}")
+            return
+        if self.vocabulary is None:
+            self.vocabulary = Vocabulary.of(*training)
+        self.columns = {key: self.vocabulary.ids(column) for key, column in labelled.items()}
+        self.size = len(self.vocabulary)
+        if given:
+            for name, column in zip(names, training, strict=True):
+                self._check_known(column, self.columns["training", name], given[0])
+
+    def _are_ids(self, training: list[pl.Series]) -> bool:
+        """Tell ids from labels, or refuse to."""
+        if self._options.ids is not None:
+            return self._options.ids
+        if self._tables["training"][0].holds_ids:
+            return True
+        labels = pl.concat([column.unique().alias("") for column in training]).unique()
+        if not _all_integers(labels):
+            return False
+        if self.vocabulary is None:
+            raise MalformedFile(
+                self._file,
+                None,
+                f"all labels of {self._kind} are integers, such as {labels.sort()[0]}; give "
+                f"--ids if they are ids, --labels if they are only names, or a file of ids "
+                f"({' or '.join(_names_of_maps(self._kind))} beside it, or {_OPTIONS[self._kind]})",
+            )
+        known = self.vocabulary.ids(labels)
+        numbers = labels.cast(pl.Int64, strict=False)
+        may_be_ids = numbers.null_count() == 0 and bool(
+            numbers.is_between(0, len(self.vocabulary) - 1).all()
+        )
+        may_be_labels = known.null_count() == 0
+        if may_be_ids and may_be_labels and not (known == numbers).all():
+            raise MalformedFile(
+                self._file,
+                None,
+                f"integers such as {labels[0]} are ids and labels in "
+                f"{self._maps[self._kind][0].name}; "
+                f"give --ids or --labels",
+            )
+        return may_be_ids and not may_be_labels
+
+    def _as_ids(self, column: pl.Series) -> pl.Series:
+        if column.dtype == pl.String:
+            is_bad = ~column.str.contains(r"^(0|[1-9][0-9]{0,17})$")
+            if is_bad.any():
+                raise MalformedFile(
+                    self._file,
+                    None,
+                    f"{column.filter(is_bad)[0]!r} is not an id; give ids as integers from 0 on, "
+                    f"or give --labels",
+                )
+            return column.cast(pl.Int64)
+        if len(column) and int(column.min()) < 0:  # type: ignore[arg-type]
+            raise MalformedFile(self._file, None, f"has id {column.min()!r}; ids are 0 or more")
+        return column.cast(pl.Int64)
+
+    def _check_known(self, labels: pl.Series, ids: pl.Series, file: Path) -> None:
+        unknown = labels.filter(ids.is_null())
+        if len(unknown) == 0:
+            return
+        other = next((each for kind, each in self._maps.items() if kind != self._kind), None)
+        if other is not None and other[1].ids(unknown.head(1)).null_count() == 0:
+            raise MalformedFile(
+                self._file,
+                None,
+                f"{unknown[0]!r} stands in a column of {self._kind}, but is in {other[0].name}; "
+                f"give "
+                f"the order of the columns, as in --columns head,tail,relation",
+            )
+        raise MalformedFile(
+            self._file,
+            None,
+            f"{len(unknown)} labels of {self._kind} are not in {file.name}, such as "
+            f"{unknown[0]!r}; add them, or give --strip if it has blanks around it",
+        )
+
+
+def _names_of_maps(kind: str) -> tuple[str, ...]:
+    return {
+        "entities": ("entities.dict", "entity2id.txt"),
+        "relations": ("relations.dict", "relation2id.txt"),
+    }[kind]
+
+
+def _log_unseen(parts: list[Table], mapped: pl.DataFrame) -> None:
+    frame = pl.concat([table.frame for table in parts])
+    name = next(name for name in COLUMNS if mapped[name].null_count())
+    logger.warning(
+        "%s: %d of %d triples have a label that does not occur in training; left out, such as %r",
+        parts[0].path,
+        len(mapped) - len(mapped.drop_nulls()),
+        len(mapped),
+        frame[name].filter(mapped[name].is_null())[0],
+    )
