@@ -31,8 +31,9 @@ class ServerConfig:
         name="dataset",
         is_repeatable=True,
         help="A graph to serve: a file of `head<TAB>relation<TAB>tail` lines, or a folder with "
-        "`train.txt`, `valid.txt` and `test.txt` and optionally `type_constraints.tsv`, also in the "
-        "other formats of `docs/data.md`. Repeatable. `world` without a path is the embedded graph.",
+        "`train.txt`, `valid.txt` and `test.txt` and optionally `type_constraints.tsv`, also in "
+        "the other formats of `docs/data.md`. Repeatable. `world` without a path is the "
+        "embedded graph.",
         see="type-constraints",
     )
     listen: tuple[str, ...] = option(

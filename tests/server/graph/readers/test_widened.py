@@ -68,7 +68,7 @@ def refused(path: Path, *words: str, **options: Any) -> MalformedFile:
         ("train__csv", '"a","likes","b"\n"b",likes,"a"\n\nb,knows,c\nc,knows,a'),
         ("train__tsv", text() + text()),
         ("edges__pq", parquet(frame([(r, t, h) for h, r, t in ROWS], ("type", "to", "from")))),
-        ("edges__csv", ":START_ID(Node),:END_ID(Node),:TYPE\n" + "a,b,likes\nb,a,likes\nb,c,knows\nc,a,knows"),
+        ("edges__csv", ":START_ID(N),:END_ID,:TYPE\na,b,likes\nb,a,likes\nb,c,knows\nc,a,knows"),
     ],
 )  # fmt: skip
 def test_the_same_graph_is_read(tmp_path: Path, name: str, data: str | bytes) -> None:
