@@ -285,6 +285,12 @@ def test_nul_and_carriage_returns_stay_in_labels(tmp_path: Path) -> None:
     assert set(load(tmp_path).entity_to_id) == {"a\0", "b\rc"}
 
 
+@pytest.mark.parametrize("label", ["x^2", "x\r1", "x\x01"])
+def test_a_text_that_begins_as_zlib_does_is_text(tmp_path: Path, label: str) -> None:
+    write(tmp_path, train__txt=f"{label}\tr\tb\nb\tr\ta\n")
+    assert set(load(tmp_path).entity_to_id) == {label, "a", "b"}
+
+
 def test_a_separator_may_be_several_characters(tmp_path: Path) -> None:
     write(tmp_path, train__txt=text(separator=" ||| "))
     assert load(tmp_path, separator=" ||| ").mapped_triples.tolist() == MAPPED
