@@ -32,8 +32,8 @@ class ServerConfig:
         is_repeatable=True,
         help="A graph to serve: a file of `head<TAB>relation<TAB>tail` lines, or a folder with "
         "`train.txt`, `valid.txt` and `test.txt` and optionally `type_constraints.tsv`, also in "
-        "the other formats of `docs/data.md`. Repeatable. `world` without a path is the embedded "
-        "graph.",
+        "the other formats of `docs/data.md`. Repeatable. `world` without a path is the "
+        "embedded graph.",
         see="type-constraints",
     )
     listen: tuple[str, ...] = option(

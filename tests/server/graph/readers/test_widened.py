@@ -68,10 +68,7 @@ def refused(path: Path, *words: str, **options: Any) -> MalformedFile:
         ("train__csv", '"a","likes","b"\n"b",likes,"a"\n\nb,knows,c\nc,knows,a'),
         ("train__tsv", text() + text()),
         ("edges__pq", parquet(frame([(r, t, h) for h, r, t in ROWS], ("type", "to", "from")))),
-        (
-            "edges__csv",
-            ":START_ID(Node),:END_ID(Node),:TYPE\na,b,likes\nb,a,likes\nb,c,knows\nc,a,knows",
-        ),
+        ("edges__csv", ":START_ID(N),:END_ID,:TYPE\na,b,likes\nb,a,likes\nb,c,knows\nc,a,knows"),
     ],
 )  # fmt: skip
 def test_the_same_graph_is_read(tmp_path: Path, name: str, data: str | bytes) -> None:
@@ -286,6 +283,12 @@ def test_what_is_something_else_is_refused(
 def test_nul_and_carriage_returns_stay_in_labels(tmp_path: Path) -> None:
     write(tmp_path, train__txt="a\0\tr\tb\rc\n\nb\rc\tr\ta\0\n")
     assert set(load(tmp_path).entity_to_id) == {"a\0", "b\rc"}
+
+
+@pytest.mark.parametrize("label", ["x^2", "x\r1", "x\x01"])
+def test_a_text_that_begins_as_zlib_does_is_text(tmp_path: Path, label: str) -> None:
+    write(tmp_path, train__txt=f"{label}\tr\tb\nb\tr\ta\n")
+    assert set(load(tmp_path).entity_to_id) == {label, "a", "b"}
 
 
 def test_a_separator_may_be_several_characters(tmp_path: Path) -> None:
