@@ -30,7 +30,7 @@ PATIENCE = 120
 def big_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """A server with 100,000 triples, 200,000 entities, and a low bound for tables."""
     file = tmp_path_factory.mktemp("big") / "train.txt"
-    file.write_text("".join(f"{i}\tr{i % 9}\t{i + 100_000}\n" for i in range(100_000)))
+    file.write_text("".join(f"e{i}\tr{i % 9}\te{i + 100_000}\n" for i in range(100_000)))
     options = ("--dataset", f"world={file}", "--max-table-bytes", f"{BOUND >> 20}MiB")
     with server_process(*options, "--table-keep-seconds", "1") as server:
         yield server
