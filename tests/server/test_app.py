@@ -225,7 +225,7 @@ def test_without_a_place_to_keep_kernels_the_server_says_so_and_works(tmp_path: 
         ("x", "give NAME=PATH"),
         ("x=", "give NAME=PATH"),
         ("x=/nowhere", "/nowhere: no such file or folder"),
-        ("x=BAD", "line 2: 2 tab-separated fields where 3 are due"),
+        ("x=BAD", "line 2: 2 tab-separated fields; expected 3"),
     ],
 )
 def test_a_bad_dataset_is_an_error_before_serving(tmp_path: Path, dataset: str, told: str):

@@ -164,7 +164,7 @@ def _why_bad(relation: str | None, slot: str | None, entity: str | None) -> str:
     values = [relation, slot, entity]
     count = sum(value is not None for value in values)
     if count < len(_FIELDS):
-        return f"{count} tab-separated fields where 3 or more are due ({', '.join(_FIELDS)})"
+        return f"{count} tab-separated fields; expected 3 or more ({', '.join(_FIELDS)})"
     for name, value in zip(_FIELDS, values, strict=True):
         if not value:
             return f"the {name} is empty"

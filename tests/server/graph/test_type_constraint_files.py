@@ -168,8 +168,8 @@ def test_constraints_of_other_relations_only_are_refused(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "why"),
     [
-        ("r\thead", r"2 tab-separated fields where 3 or more are due (relation, slot, entity)"),
-        ("r head a", r"1 tab-separated fields where 3 or more are due"),
+        ("r\thead", r"2 tab-separated fields; expected 3 or more (relation, slot, entity)"),
+        ("r head a", r"1 tab-separated fields; expected 3 or more"),
         ("r\thead\t", "the entity is empty"),
         ("r\thead\ta\t\tc", "the entity is empty"),
         ("r\thead\ta\t", "the entity is empty"),

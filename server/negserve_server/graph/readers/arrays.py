@@ -24,7 +24,7 @@ def read_arrays(path: Path, options: ReadOptions) -> dict[str, Table]:
     """Read a table of ids (or labels) for each array, by the array's name.
 
     :return: by the names in an ``.npz``; "" for the only array
-    :raises MalformedFile: naming file, array and what is due
+    :raises MalformedFile: naming file, array and what was expected
     """
     try:
         loaded = np.load(io.BytesIO(read_bytes(path)), allow_pickle=False)
@@ -57,7 +57,7 @@ def _table(path: Path, name: str, array: NDArray[Any], options: ReadOptions) -> 
         )
     if array.shape[1] > len(COLUMNS) and options.columns is None:
         raise MalformedFile(
-            path, None, f"{where}{array.shape[1]} columns where 3 are due; say which by --columns"
+            path, None, f"{where}{array.shape[1]} columns; expected 3; say which by --columns"
         )
     names = [f"column_{place}" for place in range(1, array.shape[1] + 1)]
     chosen = choose(path, names, options, are_names=True)

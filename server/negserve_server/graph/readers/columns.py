@@ -92,19 +92,19 @@ def choose(
     *,
     are_names: bool,
     line: int | None = None,
-    due: str = "columns",
+    unit: str = "columns",
 ) -> Chosen:
     """Choose the columns of a triple.
 
     :param fields: of the first line, or the names of the columns
     :param are_names: whether they are names for certain
     :param line: number of the first line, for messages
-    :param due: what a file has several of, for messages
+    :param unit: what a file has several of, for messages
     :raises MalformedFile: if it is not known which column is which
     """
     count = len(fields)
     if count < len(COLUMNS):
-        raise MalformedFile(path, line, f"{count} {due} where 3 are due ({', '.join(COLUMNS)})")
+        raise MalformedFile(path, line, f"{count} {unit}; expected 3 ({', '.join(COLUMNS)})")
     by_name = _by_usual_names(path, fields, options, line) if options.header is not False else None
     if options.columns is not None:
         return _as_told(path, fields, options, are_names, by_name, line)
@@ -116,7 +116,7 @@ def choose(
         raise MalformedFile(
             path,
             line,
-            f"{count} {due} where 3 are due ({', '.join(COLUMNS)}){names}; say which by --columns",
+            f"{count} {unit}; expected 3 ({', '.join(COLUMNS)}){names}; say which by --columns",
         )
     unnamed = all(re.fullmatch(r"(column_?|_|c|f)?\d*", name.lower()) for name in fields)
     if are_names and not unnamed:

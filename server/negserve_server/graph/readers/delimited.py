@@ -210,18 +210,17 @@ def read_delimited(
     if options.skip_bad:
         usual = Counter(len(each) for _, each in first).most_common(1)[0][0]
         line, fields = next((n, each) for n, each in first if len(each) == usual)
-    due = f"{separator_name(separator)}-separated fields"
+    unit = f"{separator_name(separator)}-separated fields"
     if len(fields) < len(COLUMNS):
-        raise MalformedFile(path, line, _too_few(text, fields, line, due))
-    told = options
+        raise MalformedFile(path, line, _too_few(text, fields, line, unit))
     if order is not None and options.columns is None:
         chosen = Chosen(
             (order.index("head"), order.index("relation"), order.index("tail")), False, True
         )
         if len(fields) != len(order):
-            raise MalformedFile(path, line, f"{len(fields)} {due} where {len(order)} are due")
+            raise MalformedFile(path, line, f"{len(fields)} {unit}; expected {len(order)}")
     else:
-        chosen = choose(path, fields, told, are_names=False, line=line, due=due)
+        chosen = choose(path, fields, options, are_names=False, line=line, unit=unit)
     frame = _good_lines(
         text,
         len(fields),
@@ -254,8 +253,8 @@ def read_delimited(
     )
 
 
-def _too_few(text: Text, fields: list[str], line: int, due: str) -> str:
-    why = f"{len(fields)} {due} where 3 are due ({', '.join(COLUMNS)})"
+def _too_few(text: Text, fields: list[str], line: int, unit: str) -> str:
+    why = f"{len(fields)} {unit}; expected 3 ({', '.join(COLUMNS)})"
     whole = text.line(line)
     for other in ("\t", ",", ";", "|", " "):
         if other != text.separator and len(whole.split(other)) >= len(COLUMNS):
@@ -340,7 +339,7 @@ def _skip_or_refuse(
     fields = text.fields(text.line(line))
     name = separator_name(text.separator)
     if len(fields) != count:
-        why = f"{len(fields)} {name}-separated fields where {count} are due"
+        why = f"{len(fields)} {name}-separated fields; expected {count}"
         why += f" ({', '.join(COLUMNS)})" if count == len(COLUMNS) else ""
     else:
         empty = [

@@ -62,7 +62,7 @@ def read_graph(path: Path, options: ReadOptions) -> ReadGraph:
     """Read a graph.
 
     :param path: a file of training triples, or a folder
-    :raises MalformedFile: naming file, line, what is due and the remedy
+    :raises MalformedFile: naming file, line, what was expected and the remedy
     :raises MissingLibraryError: for RDF without the extra ``rdf``
     """
     sources = find_sources(path, options)

@@ -306,13 +306,40 @@ def test_arrays_have_shapes(tmp_path: Path) -> None:
         refused(tmp_path, "train.npy")
 
 
-def test_rdf_xml_and_unnamed_nodes_have_the_same_ids_each_time(tmp_path: Path) -> None:
+def test_unnamed_nodes_of_rdf_have_the_same_ids_each_time(tmp_path: Path) -> None:
     pytest.importorskip("pyoxigraph")
     turtle = "@prefix x: <http://x/> . x:a x:p [ x:q x:b ] . x:b x:p [ x:q x:a ] ."
     write(tmp_path, graph__ttl=turtle)
     assert load(tmp_path).entity_to_id == load(tmp_path).entity_to_id
     (tmp_path / "graph.ttl").write_text("x:a x:p x:b .")
     assert refused(tmp_path, "graph.ttl").line == 1
+
+
+_QUADS = "<http://x/a> <http://x/p> <http://x/b>"
+_RDF_XML = """<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#" xmlns:x="http://x/">
+<rdf:Description rdf:about="http://x/a"><x:p rdf:resource="http://x/b"/><x:age>7</x:age>
+</rdf:Description></rdf:RDF>"""
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("graph.nt", f"{_QUADS} ."),
+        ("graph.nq", f"{_QUADS} <http://x/g> ."),
+        ("graph.ttl", "@prefix x: <http://x/> . x:a x:p x:b ."),
+        ("graph.trig", f"<http://x/g> {{ {_QUADS} }}"),
+        ("graph.rdf", _RDF_XML),
+        ("graph.owl", _RDF_XML),
+        ("graph.xml", _RDF_XML),
+    ],
+)
+def test_every_format_of_rdf_gives_the_same_triple(tmp_path: Path, name: str, content: str) -> None:
+    pytest.importorskip("pyoxigraph")
+    (tmp_path / name).write_text(content)
+    factory = load(tmp_path)
+    assert factory.entity_to_id == {"http://x/a": 0, "http://x/b": 1}
+    assert factory.relation_to_id == {"http://x/p": 0}
+    assert factory.mapped_triples.tolist() == [[0, 0, 1]]
 
 
 def test_files_may_be_named_one_by_one(tmp_path: Path) -> None:
