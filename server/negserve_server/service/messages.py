@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from typing import TypeVar
 
 import numpy as np
@@ -114,25 +114,33 @@ def decode_triples(triples: pb.Triples, limits: Limits) -> NDArray[np.int64]:
         decode_ids(triples.relations, "relations"),
         decode_ids(triples.tails, "tails"),
     ]
+    check_equal_lengths(("heads", "relations", "tails"), columns)
+    check_limit(
+        "triples",
+        len(columns[0]),
+        limits.max_triples_per_message,
+        "split the batch over several messages",
+    )
+    result = np.empty((len(columns[0]), 3), dtype=np.int64)
+    for index, column in enumerate(columns):
+        result[:, index] = column
+    return result
+
+
+def check_equal_lengths(names: Sequence[str], columns: Sequence[Sized]) -> None:
+    """Refuse columns of unequal length.
+
+    :raises InvalidInput: with ``SHAPE_MISMATCH``, and the lengths
+    """
     lengths = [len(column) for column in columns]
     if len(set(lengths)) > 1:
-        found = f"{lengths[0]}, {lengths[1]}, {lengths[2]} (heads, relations, tails)"
+        found = f"{', '.join(map(str, lengths))} ({', '.join(names)})"
         raise InvalidInput(
             f"columns have lengths {found}; give equally many",
             reason="SHAPE_MISMATCH",
             value=found,
             expected="equal lengths",
         )
-    check_limit(
-        "triples",
-        lengths[0],
-        limits.max_triples_per_message,
-        "split the batch over several messages",
-    )
-    result = np.empty((lengths[0], 3), dtype=np.int64)
-    for index, column in enumerate(columns):
-        result[:, index] = column
-    return result
 
 
 def count_ids(ids: pb.Ids) -> int:

@@ -17,6 +17,7 @@ from negserve_server.publishing.publication import Publication
 from negserve_server.publishing.upload import Announcement, LabelKind, Upload
 from negserve_server.service.messages import (
     SPLITS,
+    check_equal_lengths,
     decode_ids,
     decode_splits,
     decode_triples,
@@ -83,14 +84,7 @@ def decode_type_constraints(
     slot = look_up(_CONSTRAINED_SLOTS, message.slot, "slot")
     relations = decode_ids(message.relations, "relations").astype(np.int64)
     entities = decode_ids(message.entities, "entities").astype(np.int64)
-    if len(relations) != len(entities):
-        found = f"{len(relations)}, {len(entities)} (relations, entities)"
-        raise InvalidInput(
-            f"columns have lengths {found}; give equally many",
-            reason="SHAPE_MISMATCH",
-            value=found,
-            expected="equal lengths",
-        )
+    check_equal_lengths(("relations", "entities"), (relations, entities))
     check_limit(
         "pairs", len(relations), limits.max_triples_per_message, "send them in several messages"
     )
