@@ -76,7 +76,7 @@ def encode_splits(splits: Iterable[str]) -> list[pb.Split.ValueType]:
     """
     encoded = []
     for name in splits:
-        if name not in SPLITS:
+        if not isinstance(name, str) or name not in SPLITS:
             check_name("split", name, tuple(SPLITS))
         encoded.append(SPLITS[name])
     return encoded
