@@ -266,3 +266,9 @@ def test_compact_batches_rebuild_triples():
         [[7, 2, 3], [1, 8, 3], [1, 2, 9]],
         [[4, 5, 7], [4, 5, 8], [4, 5, 9]],
     ]
+
+
+@pytest.mark.parametrize("split", ["train", 1, ["training"]], ids=str)
+def test_a_split_without_its_name_is_refused(split: Any):
+    with pytest.raises(InvalidRequestError, match="choose from training, validation, testing"):
+        messages.encode_splits([split])
