@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from negserve.types.triples import sort_unique_triples
 from negserve_server.errors import IdOutOfRange
+from negserve_server.index.pair_builder import Pairs
 from negserve_server.index.pair_index import PairIndex
 from negserve_server.tables import GraphTables
 
@@ -93,10 +94,17 @@ class FilterIndex:
         )
 
     def _build(self, slot: str) -> PairIndex:
+        num_ids = (self.num_entities, self.num_relations, self.num_entities)
         value = SLOTS.index(slot)
-        pair = [column for column in range(3) if column != value]
-        num_values = self.num_relations if slot == "relation" else self.num_entities
-        return PairIndex.build(self._triples[:, [*pair, value]], num_values)
+        first, second = (column for column in range(3) if column != value)
+        return PairIndex.build(
+            Pairs(
+                *(self._triples[:, column] for column in (first, second, value)),
+                num_first=num_ids[first],
+                num_second=num_ids[second],
+                num_values=np.array([num_ids[value]]),
+            )
+        )
 
     def known_tails(self, head: int, relation: int) -> NDArray[np.uint32]:
         """Sorted tails t with (head, relation, t) known, shape (m,)."""

@@ -1,7 +1,6 @@
 """Layout of the known values of pairs: sorted lists, the long ones preceded by a bitmap.
 
-A short list is its values, the last one repeated up to a multiple of four, so that a draw is
-compared with four values at a time. A long list is
+A short list is its values. A long list is
 
     shift, num_words, bitmap[0], ..., bitmap[num_words - 1], counts[0], ..., counts[num_words],
     values[0], ..., values[length - 1], stand_ins[0], ..., stand_ins[length - 1]
@@ -25,7 +24,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from negserve_server.jit.addresses import load_uint32, store_uint64
-from negserve_server.jit.compiled import compiled
 from negserve_server.jit.constants import U0, U1, U2, U3, U4, U5, U31
 
 #: Length of the longest list without a bitmap.
@@ -36,9 +34,6 @@ _BITS_PER_VALUE = 32
 
 #: Words of a long list before its bitmap.
 HEADER = 2
-
-#: Words of a cache line; a long list begins at one.
-_LINE = 16
 
 _SHORT = np.uint64(SHORT_LIST)
 _HEADER = np.uint64(HEADER)
@@ -137,11 +132,13 @@ def find_hits(
             num_hits += np.uint64(is_set & np.uint32(1))
         return num_hits
     is_any = np.uint32(0)
+    # A draw is compared with four values at a time, the last one repeated.
+    last = start + length - U1
     for at in range(start, start + length, U4):
         value_0 = load_uint32(lists, at)
-        value_1 = load_uint32(lists, at + U1)
-        value_2 = load_uint32(lists, at + U2)
-        value_3 = load_uint32(lists, at + U3)
+        value_1 = load_uint32(lists, min(at + U1, last))
+        value_2 = load_uint32(lists, min(at + U2, last))
+        value_3 = load_uint32(lists, min(at + U3, last))
         for j in range(begin, end):
             draw = load_uint32(draws, j)
             is_any |= (
@@ -180,29 +177,11 @@ def _shift_of(num_values: int, length: int) -> int:
     return shift
 
 
-@compiled
-def lay_out_lists(
-    lengths: NDArray[np.int64], num_values: NDArray[np.int64], starts: NDArray[np.int64]
-) -> int:
-    """Lay out the lists.
-
-    :param lengths: number of values of each list
-    :param num_values: values of list i are below ``num_values[i]``
-    :param starts: written, index of the first word of each list
-    :return: number of words of all lists
-    """
-    at = np.int64(0)
-    for i in range(len(lengths)):
-        length = lengths[i]
-        if length <= SHORT_LIST:
-            starts[i] = at
-            at += (length + 3) & ~3
-        else:
-            at = (at + _LINE - 1) & ~(_LINE - 1)
-            starts[i] = at
-            num_bits = ((num_values[i] - 1) >> _shift_of(num_values[i], length)) + 1
-            at += HEADER + 2 * ((num_bits + 31) >> 5) + 1 + 2 * length
-    return at
+@nb.njit
+def num_long_words(length: int, num_values: int) -> int:
+    """Words of a long list of values below ``num_values``; all int64."""
+    num_bits = ((num_values - 1) >> _shift_of(num_values, length)) + 1
+    return HEADER + 2 * ((num_bits + 31) >> 5) + 1 + 2 * length
 
 
 @nb.njit
@@ -220,45 +199,36 @@ def _fill_stand_ins(lists: NDArray[np.uint32], first: int, length: int, num_othe
         other += 1
 
 
-@compiled
-def fill_lists(
-    values: NDArray[np.int64],
-    lengths: NDArray[np.int64],
-    num_values: NDArray[np.int64],
-    starts: NDArray[np.int64],
+@nb.njit
+def fill_long_list(
+    values: NDArray[np.uint32],
+    source: int,
+    length: int,
+    num_values: int,
     lists: NDArray[np.uint32],
+    start: int,
 ) -> None:
-    """Write all lists.
+    """Write a long list; all numbers are int64.
 
-    :param values: the values of all lists, concatenated, each list sorted
-    :param lengths: number of values of each list
-    :param num_values: as for :func:`lay_out_lists`
-    :param starts: as :func:`lay_out_lists` writes it
-    :param lists: written, zeros before
+    :param values: the ``length`` values from index ``source`` on are the list's, sorted
+    :param num_values: they are below it
+    :param lists: written from index ``start`` on, zeros before
     """
-    source = 0
-    for i in range(len(lengths)):
-        length, start = lengths[i], starts[i]
-        if length <= SHORT_LIST:
-            for j in range((length + 3) & ~3):
-                lists[start + j] = values[source + min(j, length - 1)]
-        else:
-            shift = _shift_of(num_values[i], length)
-            num_words = ((((num_values[i] - 1) >> shift) + 1) + 31) >> 5
-            lists[start] = shift
-            lists[start + 1] = num_words
-            bitmap = start + HEADER
-            counts = bitmap + num_words
-            first = counts + num_words + 1
-            for j in range(length):
-                value = values[source + j]
-                bit = value >> shift
-                word = bit >> 5
-                lists[bitmap + word] |= np.uint32(1) << np.uint32(bit & 31)
-                lists[bitmap + word] |= np.uint32(1) << np.uint32(value & 31)
-                lists[counts + word + 1] += np.uint32(1)
-                lists[first + j] = value
-            _fill_stand_ins(lists, first, length, num_values[i] - length)
-            for word in range(num_words):
-                lists[counts + word + 1] += lists[counts + word]
-        source += length
+    shift = _shift_of(num_values, length)
+    num_words = ((((num_values - 1) >> shift) + 1) + 31) >> 5
+    lists[start] = shift
+    lists[start + 1] = num_words
+    bitmap = start + HEADER
+    counts = bitmap + num_words
+    first = counts + num_words + 1
+    for j in range(length):
+        value = np.int64(values[source + j])
+        bit = value >> shift
+        word = bit >> 5
+        lists[bitmap + word] |= np.uint32(1) << np.uint32(bit & 31)
+        lists[bitmap + word] |= np.uint32(1) << np.uint32(value & 31)
+        lists[counts + word + 1] += np.uint32(1)
+        lists[first + j] = value
+    _fill_stand_ins(lists, first, length, num_values - length)
+    for word in range(num_words):
+        lists[counts + word + 1] += lists[counts + word]

@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from negserve_server.index.known_lists import first_value
-from negserve_server.jit.addresses import load_uint64, prefetch
+from negserve_server.index.pair_directory import line_words, next_list
+from negserve_server.jit.addresses import load_uint32, load_uint64, prefetch
 from negserve_server.jit.compiled import compiled
-from negserve_server.jit.constants import FIBONACCI, LOW_32, MIX, U0, U1, U4, U32
+from negserve_server.jit.constants import FIBONACCI, MIX, U0, U1, U4, U32
 
 #: Keys of a bucket, which is one cache line.
 BUCKET = 8
@@ -46,7 +47,7 @@ def is_member(members: int, num_buckets: int, start: int, value: int) -> bool:
     """Whether the list that begins at ``start`` holds a value below 2^32.
 
     :param members: address of uint64, shape (num_buckets, 8)
-    :param start: as :func:`.pair_table.find_pair` returns it
+    :param start: as :func:`.pair_directory.find_pair` returns it
     """
     key = (start << U32) | value
     bucket = _bucket(key, num_buckets)
@@ -77,27 +78,30 @@ def make_members(num_values: int) -> NDArray[np.uint64]:
 
 @compiled
 def fill_members(
-    table: NDArray[np.uint64], lists: NDArray[np.uint32], members: NDArray[np.uint64]
+    directory: int,
+    lists: int,
+    layout: int,
+    multiplier: int,  # noqa: ARG001 (an index is always given whole)
+    num_lines: int,
+    members: NDArray[np.uint64],
 ) -> None:
-    """Insert the values of all pairs.
+    """Insert the values of all pairs of an index.
 
-    :param table: the pairs, see :func:`~negserve_server.index.pair_table.find_pair`
-    :param lists: their values, see :mod:`.known_lists`
+    :param num_lines: lines of the directory
     :param members: written; empty before
     """
     num_buckets = np.uint64(members.shape[0])
-    lists_address = np.uint64(lists.ctypes.data)
-    for row in range(table.shape[0]):
-        start, length = table[row, 1] & LOW_32, table[row, 1] >> U32
-        if length == U0:
-            continue
-        first = first_value(lists_address, start, length)
-        for index in range(first, first + length):
-            key = (start << U32) | np.uint64(lists[index])
-            bucket = _bucket(key, num_buckets)
-            while members[bucket, BUCKET - 1] != _EMPTY:
-                bucket = bucket + U1 if bucket + U1 < num_buckets else U0
-            place = 0
-            while members[bucket, place] != _EMPTY:
-                place += 1
-            members[bucket, place] = key
+    for line in range(np.uint64(num_lines)):
+        at, end = line_words(directory, line)
+        while at < end:
+            start, length, at = next_list(lists, layout, at)
+            first = first_value(lists, start, length)
+            for index in range(first, first + length):
+                key = (start << U32) | np.uint64(load_uint32(lists, index))
+                bucket = _bucket(key, num_buckets)
+                while members[bucket, BUCKET - 1] != _EMPTY:
+                    bucket = bucket + U1 if bucket + U1 < num_buckets else U0
+                place = 0
+                while members[bucket, place] != _EMPTY:
+                    place += 1
+                members[bucket, place] = key

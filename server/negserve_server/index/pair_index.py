@@ -1,72 +1,84 @@
-"""Index from a pair of ids to its sorted known values; a lookup reads one cache line."""
+"""Index from a pair of ids to its sorted known values; a lookup reads two or three cache lines."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from negserve.types.triples import sort_unique_triples
-from negserve_server.index.known_lists import fill_lists, lay_out_lists
 from negserve_server.index.members import fill_members, make_members
-from negserve_server.index.pair_table import contains_values, count_values, fill_table, find_one
+from negserve_server.index.pair_builder import PART_TRIPLES, Pairs, build_pairs
+from negserve_server.index.pair_directory import contains_values, count_values, find_one
+from negserve_server.jit.addresses import address_of
 
-#: Most words of all lists of an index, since a start has 32 bits.
-MAX_WORDS = 2**32
+
+class _Memory:
+    """Words of lists in memory."""
+
+    def __init__(self) -> None:
+        self._parts: list[NDArray[np.uint32]] = []
+
+    def append(self, words: NDArray[np.uint32]) -> None:
+        """Take the words that follow."""
+        self._parts.append(words)
+
+    def clear(self) -> None:
+        """Forget all words."""
+        self._parts.clear()
+
+    def words(self) -> NDArray[np.uint32]:
+        """All words, from the start of a cache line on."""
+        num_words = sum(len(part) for part in self._parts)
+        room = np.empty(num_words + 16, dtype=np.uint32)
+        skip = -(room.ctypes.data // 4) % 16
+        words = room[skip : skip + num_words]
+        at = 0
+        self._parts.reverse()
+        while self._parts:
+            part = self._parts.pop()  # and free it
+            words[at : at + len(part)] = part
+            at += len(part)
+        return words
 
 
 @dataclass(frozen=True)
 class PairIndex:
     """Exact map from a pair of ids to its sorted known values.
 
-    :ivar table: uint64, shape (capacity, 2): a hash table at most half full, see
-        :func:`.pair_table.find_pair`
-    :ivar lists: uint32: the known values, see :mod:`.known_lists`
+    :ivar directory: uint64, shape (lines, 8), from pairs to their lists, see :mod:`.pair_directory`
+    :ivar lists: uint32: the pairs and their known values, see there and :mod:`.known_lists`
+    :ivar layout: sizes of the directory
+    :ivar multiplier: of the scattered keys of the directory
+    :ivar num_pairs: number of pairs that have values
+    :ivar num_values: number of their values
     """
 
-    table: NDArray[np.uint64]
+    directory: NDArray[np.uint64]
     lists: NDArray[np.uint32]
+    layout: int
+    multiplier: int
     num_pairs: int
+    num_values: int
 
     @classmethod
-    def build(
-        cls,
-        triples: NDArray[np.integer],
-        num_values: int | NDArray[np.integer],
-        *,
-        relation_column: int = 0,
-    ) -> PairIndex:
-        """Index triples by their first two columns.
+    def build(cls, pairs: Pairs, *, part_triples: int = PART_TRIPLES) -> PairIndex:
+        """Index triples by the two ids that stay.
 
-        :param triples: shape (n, 3): first and second id of the pair, value; ids below 2^32,
-            repetitions allowed
-        :param num_values: upper bound of all values, exclusive; or that of each relation, shape
-            (num_relations,)
-        :param relation_column: column of the relation, 0 or 1; used in the latter case
-        :raises ValueError: if the lists take more than 2^32 words of 4 bytes
+        :param part_triples: triples that are sorted at a time, on average
+        :raises ValueError: if the lists take more than 2^35 words of 4 bytes
         """
-        ordered = sort_unique_triples(triples)
-        keys = (ordered[:, 0].astype(np.uint64) << np.uint64(32)) | ordered[:, 1].astype(np.uint64)
-        is_first = np.ones(len(keys), dtype=np.bool_)
-        is_first[1:] = keys[1:] != keys[:-1]
-        at = np.flatnonzero(is_first)
-        lengths = np.diff(np.append(at, len(keys)))
-        keys = keys[is_first]
-        limits = np.full(len(keys), 0, dtype=np.int64)
-        limits[:] = (
-            num_values if isinstance(num_values, int) else num_values[ordered[at, relation_column]]
+        memory = _Memory()
+        built = build_pairs(pairs, memory, part_triples=part_triples)
+        return cls(
+            directory=built.directory,
+            lists=memory.words(),
+            layout=built.layout,
+            multiplier=built.multiplier,
+            num_pairs=built.num_pairs,
+            num_values=built.num_values,
         )
-        starts = np.empty(len(keys), dtype=np.int64)
-        num_words = lay_out_lists(lengths, limits, starts)
-        if num_words > MAX_WORDS:
-            raise ValueError(f"known values take {num_words} words: one index holds {MAX_WORDS}")
-        lists = _aligned_zeros(num_words)
-        fill_lists(np.ascontiguousarray(ordered[:, 2]), lengths, limits, starts, lists)
-        capacity = 1 << max(2 * len(keys) - 1, 1).bit_length()
-        table = np.zeros((capacity, 2), dtype=np.uint64)
-        fill_table(table, keys, starts, lengths)
-        return cls(table=table, lists=lists, num_pairs=len(keys))
 
     @staticmethod
     def least_bytes(num_triples: int) -> int:
@@ -76,34 +88,40 @@ class PairIndex:
     @classmethod
     def empty(cls) -> PairIndex:
         """Make an index that knows nothing."""
-        return cls(np.zeros((1, 2), dtype=np.uint64), np.zeros(1, dtype=np.uint32), 0)
+        nothing = np.empty(0, dtype=np.uint32)
+        return cls.build(Pairs(nothing, nothing, nothing, 1, 1, np.ones(1, dtype=np.int64)))
 
-    @property
-    def num_values(self) -> int:
-        """Count the known values of all pairs."""
-        return int((self.table[:, 1] >> np.uint64(32)).sum())
+    @cached_property
+    def address(self) -> tuple[np.uint64, np.uint64, np.uint64, np.uint64]:
+        """What kernels know of it: addresses of directory and lists, layout and multiplier."""
+        return (
+            address_of(self.directory),
+            address_of(self.lists),
+            np.uint64(self.layout),
+            np.uint64(self.multiplier),
+        )
 
     def members(self) -> NDArray[np.uint64]:
         """Known values as a hash set, uint64, shape (num_buckets, 8), see :mod:`.members`."""
         members = make_members(self.num_values)
-        fill_members(self.table, self.lists, members)
+        fill_members(*self.address, len(self.directory), members)
         return members
 
     @property
     def nbytes(self) -> int:
         """Memory in bytes."""
-        return self.table.nbytes + self.lists.nbytes
+        return self.directory.nbytes + self.lists.nbytes
 
     def known(self, first: int, second: int) -> NDArray[np.uint32]:
-        """Sorted known values of a pair, shape (m,)."""
-        start, length = find_one(self.table, self.lists, np.uint64(first << 32 | second))
+        """Sorted known values of a pair, whose ids are inside the id spaces, shape (m,)."""
+        start, length = find_one(*self.address, np.uint64(first), np.uint64(second))
         return self.lists[int(start) : int(start + length)]
 
     def count(self, first: NDArray[np.integer], second: NDArray[np.integer]) -> NDArray[np.int64]:
-        """Count the known values of each pair; all of shape (n,), ids below 2^32."""
+        """Count the known values of each pair; all of shape (n,), ids inside the id spaces."""
         out = np.empty(len(first), dtype=np.int64)
         columns = [np.array(column, dtype=np.int64) for column in (first, second)]
-        count_values(self.table, *columns, out)
+        count_values(*self.address, *columns, out)
         return out
 
     def contains(
@@ -112,17 +130,10 @@ class PairIndex:
         second: NDArray[np.integer],
         value: NDArray[np.integer],
     ) -> NDArray[np.bool_]:
-        """Whether each (pair, value) is known; all of shape (n,), ids below 2^32."""
+        """Whether each (pair, value) is known; all of shape (n,), ids inside the id spaces."""
         # Copies, since layout and writability are part of an array's type in numba: each kind of
         # view would compile the kernel again.
         columns = [np.array(column, dtype=np.int64) for column in (first, second, value)]
         out = np.empty(len(first), dtype=np.bool_)
-        contains_values(self.table, self.lists, *columns, out)
+        contains_values(*self.address, *columns, out)
         return out
-
-
-def _aligned_zeros(num_words: int) -> NDArray[np.uint32]:
-    """Zeros from the start of a cache line on, at least one word."""
-    room = np.zeros(max(num_words, 1) + 16, dtype=np.uint32)
-    skip = -(room.ctypes.data // 4) % 16
-    return room[skip : skip + max(num_words, 1)]

@@ -23,10 +23,11 @@ U31: Final = np.uint64(31)
 U32: Final = np.uint64(32)
 U48: Final = np.uint64(48)
 
-#: 2^32, and the masks of the lower 16, 32 and all 64 bits.
+#: 2^32, and the masks of the lower 16, 32, 48 and all 64 bits.
 TWO_POW_32: Final = np.uint64(2**32)
 LOW_16: Final = np.uint64(2**16 - 1)
 LOW_32: Final = np.uint64(2**32 - 1)
+LOW_48: Final = np.uint64(2**48 - 1)
 MAX_64: Final = np.uint64(2**64 - 1)
 
 #: Multipliers of hash functions: 2^64 / golden ratio (Knuth: "The Art of Computer Programming",

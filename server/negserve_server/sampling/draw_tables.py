@@ -13,7 +13,7 @@ from negserve.types.checks.invalid import invalid_configuration
 from negserve.types.config import SLOTS, SamplerConfig
 from negserve.types.kinds import KINDS, Kind
 from negserve.types.triples import narrowest_dtype
-from negserve_server.index import FilterIndex, PairIndex
+from negserve_server.index import FilterIndex, PairIndex, Pairs
 from negserve_server.index.members import members_bytes
 from negserve_server.jit.addresses import address_of
 from negserve_server.sampling.candidates import Candidates
@@ -86,7 +86,7 @@ class DrawTables:
             lambda: self._make_cumulative_shares(config),
             num_bytes=8 * len(self.cells) * self._num_rows(config),
         )
-        #: Addresses and sizes of the cells' arrays for the kernels, uint64, shape (cells, 15); see
+        #: Addresses and sizes of the cells' arrays for the kernels, uint64, shape (cells, 16); see
         #: :mod:`negserve_server.sampling.kernels.records.cell_table`.
         self.cell_table = np.stack([self._cell_row(cell) for cell in self.cells])
         #: Whether each cell draws uniformly from all ids of its slot.
@@ -151,7 +151,7 @@ class DrawTables:
             return DrawCell(slot, candidates, None, known, (config.filter_splits, SLOTS[slot]))
         known_name = ("known", values.name, config.filter_splits)
         known = self._tables.get(
-            known_name, lambda: _ranked(index.triples, slot, candidates, weights)
+            known_name, lambda: _ranked(index.triples, slot, candidates, weights, self.num_ids)
         )
         if weights is None:
             return DrawCell(slot, candidates, None, known, known_name)
@@ -166,9 +166,12 @@ class DrawTables:
         row = np.zeros(cell_table.NUM_FIELDS, dtype=np.uint64)
         row[cell_table.SLOT] = cell.slot
         row[cell_table.NUM_IDS] = self.num_ids[cell.slot]
-        row[cell_table.PAIR_TABLE] = address_of(cell.known.table)
-        row[cell_table.PAIR_TABLE_MASK] = len(cell.known.table) - 1
-        row[cell_table.KNOWN_LISTS] = address_of(cell.known.lists)
+        (
+            row[cell_table.PAIR_DIRECTORY],
+            row[cell_table.KNOWN_LISTS],
+            row[cell_table.PAIR_LAYOUT],
+            row[cell_table.PAIR_MULTIPLIER],
+        ) = cell.known.address
         if not cell.candidates.is_every_id:
             # A stride of 0 is one number for all relations; its slice of length 1 is contiguous.
             relations = slice(1 if cell.candidates.are_alike else None)
@@ -255,7 +258,11 @@ def _shares_subset(config: SamplerConfig) -> bytes | None:
 
 
 def _ranked(
-    triples: NDArray[np.int64], slot: int, candidates: Candidates, weights: Weights | None
+    triples: NDArray[np.int64],
+    slot: int,
+    candidates: Candidates,
+    weights: Weights | None,
+    num_ids: tuple[int, int, int],
 ) -> PairIndex:
     """Index known triples by rank among the candidates; other values are dropped."""
     if weights is not None:
@@ -264,9 +271,15 @@ def _ranked(
     else:
         ranks, found = candidates.ranks(triples[:, 1], triples[:, slot])
     first, second = (column for column in range(3) if column != slot)
-    rows = np.stack([triples[found, first], triples[found, second], ranks[found]], axis=1)
-    if candidates.are_alike:
-        return PairIndex.build(rows, int(candidates.counts[0]))
-    # The relation is the first of (relation, tail) and the second of (head, relation).
-    relation_column = 0 if slot == 0 else 1
-    return PairIndex.build(rows, candidates.counts, relation_column=relation_column)
+    return PairIndex.build(
+        Pairs(
+            triples[found, first],
+            triples[found, second],
+            ranks[found],
+            num_first=num_ids[first],
+            num_second=num_ids[second],
+            num_values=candidates.counts[slice(1 if candidates.are_alike else None)],
+            # The relation is the first of (relation, tail) and the second of (head, relation).
+            relation_column=0 if slot == 0 else 1,
+        )
+    )

@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from negserve_server.index import PairIndex
-from negserve_server.index.known_lists import HEADER, SHORT_LIST
+from negserve_server.index.known_lists import first_value
+from negserve_server.index.pair_directory import line_words, next_list
+from negserve_server.jit.addresses import load_uint32
 from negserve_server.jit.compiled import compiled
 from negserve_server.sampling.kernels.records.cell_table import NO_RANK_32
 
@@ -164,23 +166,27 @@ class Weights:
             it in its list
         """
         before = np.zeros(len(index.lists), dtype=np.uint32)
-        _cumulate(index.table, index.lists, self.unit_starts, before)
+        _cumulate(*index.address, len(index.directory), self.unit_starts, before)
         return before
 
 
 @compiled
 def _cumulate(
-    table: NDArray[np.uint64],
-    lists: NDArray[np.uint32],
+    directory: int,
+    lists: int,
+    layout: int,
+    multiplier: int,  # noqa: ARG001 (an index is always given whole)
+    num_lines: int,
     unit_starts: NDArray[np.uint32],
     before: NDArray[np.uint32],
 ) -> None:
-    for entry in table[:, 1].copy():
-        start, length = np.int64(entry & np.uint64(0xFFFFFFFF)), np.int64(entry >> np.uint64(32))
-        if length > SHORT_LIST:
-            start += HEADER + 2 * np.int64(lists[start + 1]) + 1
-        total = np.int64(0)
-        for i in range(start, start + length):
-            before[i] = total
-            rank = np.int64(lists[i])
-            total += np.int64(unit_starts[rank + 1]) - np.int64(unit_starts[rank])
+    for line in range(np.uint64(num_lines)):
+        at, end = line_words(directory, line)
+        while at < end:
+            start, length, at = next_list(lists, layout, at)
+            first = first_value(lists, start, length)
+            total = np.int64(0)
+            for i in range(first, first + length):
+                before[i] = total
+                rank = np.int64(load_uint32(lists, i))
+                total += np.int64(unit_starts[rank + 1]) - np.int64(unit_starts[rank])

@@ -2,7 +2,7 @@
 
 ``docs/sampling.md`` defines it. Positives are processed in blocks, one stage after the other for
 all positives of a block: so the memory serves the loads of many positives at once, and a positive
-and slot costs a share of one wait for its line of the hash table and its one or two of the list.
+and slot costs a share of one wait for its line of the directory, its bucket and its long list.
 """
 
 from __future__ import annotations
@@ -61,10 +61,12 @@ from negserve_server.sampling.kernels.records.lookups import (
     LOOKUP_BYTES,
     LOOKUP_COUNT,
     LOOKUP_LENGTH,
+    ask_for_bucket,
+    ask_for_line,
     find_list,
+    find_list_now,
     lookup,
     original_of,
-    prefetch_list,
 )
 
 #: Most positives of a block, and most bytes of its words: a part of the first-level cache.
@@ -131,7 +133,7 @@ def corrupt_scratch(begin: int, num_cells: int, k: int, is_distinct: int) -> Cor
 def _allocate_block(
     settings: Settings, batch: Batch, scratch: CorruptScratch, begin: int, end: int
 ) -> bool:
-    """Make the words of a block, allocate its negatives, and prefetch lines of the hash table.
+    """Make the words of a block, allocate its negatives, and prefetch lines of the directory.
 
     :return: False if an id is outside its id space
     """
@@ -150,7 +152,7 @@ def _allocate_block(
         if settings.is_filtered != U0:
             for cell in range(settings.num_cells):
                 if needs_all or lookup(lookups, cell, LOOKUP_COUNT) > U0:
-                    prefetch_list(settings.cell_table, cell, head, relation, tail)
+                    ask_for_line(settings.cell_table, lookups, cell, head, relation, tail)
     return True
 
 
@@ -160,12 +162,16 @@ def _find_block_lists(
 ) -> None:
     """Look up the lists of known values of a block, and prefetch them."""
     needs_all = batch.log_q != NULL
-    for i in range(begin, end):
-        head, relation, tail = load_triple(batch, i)
-        lookups = scratch.lookups + (i - begin) * settings.num_cells * LOOKUP_BYTES
+    for row in range(end - begin):
+        lookups = scratch.lookups + row * settings.num_cells * LOOKUP_BYTES
         for cell in range(settings.num_cells):
             if needs_all or lookup(lookups, cell, LOOKUP_COUNT) > U0:
-                find_list(settings.cell_table, lookups, cell, head, relation, tail)
+                ask_for_bucket(settings.cell_table, lookups, cell)
+    for row in range(end - begin):
+        lookups = scratch.lookups + row * settings.num_cells * LOOKUP_BYTES
+        for cell in range(settings.num_cells):
+            if needs_all or lookup(lookups, cell, LOOKUP_COUNT) > U0:
+                find_list(settings.cell_table, lookups, cell)
 
 
 @nb.njit(inline="always")
@@ -185,7 +191,7 @@ def _prepare_positive(
         return U0
     if settings.is_filtered != U0:
         for cell in range(settings.num_cells):
-            find_list(settings.cell_table, lookups, cell, head, relation, tail)
+            find_list_now(settings.cell_table, lookups, cell, head, relation, tail)
     prepare_cells(
         settings.cell_table, scratch.cell_state, lookups, settings.num_cells,
         head, relation, tail, is_exact, is_distinct, True,
@@ -311,8 +317,8 @@ def corrupt(
 
     The stages, for one block of positives at a time:
 
-    1. allocate negatives to cells by the first random word; prefetch lines of the hash table
-    2. look up the lists of known values; prefetch them
+    1. allocate negatives to cells by the first random word; prefetch lines of the directory
+    2. look up the buckets, then the lists of known values; prefetch them
     3. per positive: prepare its cells (legal units), reallocate where these are saturated; per
        cell: draw, replace or flag excluded draws, translate ranks to ids; then draw unplaced
        negatives and write log probabilities

@@ -53,7 +53,7 @@ from negserve_server.sampling.kernels.records.lookups import (
     LOOKUP_COUNT,
     LOOKUP_LENGTH,
     LOOKUP_START,
-    find_list,
+    find_list_now,
     lookup,
     original_of,
 )
@@ -180,7 +180,7 @@ def _flag_cell(
         store_uint8(mask, j, np.uint8(load_uint32(scratch.ids, j) != original))
     if end > begin and settings.is_filtered != U0:
         lookups = scratch.lookups
-        find_list(cell_table, lookups, cell, head, relation, tail)
+        find_list_now(cell_table, lookups, cell, head, relation, tail)
         set_state(cell_state, cell, LIST_START, lookup(lookups, cell, LOOKUP_START))
         set_state(cell_state, cell, LIST_LENGTH, lookup(lookups, cell, LOOKUP_LENGTH))
         flag_known(cell_table, cell_state, cell, scratch.ranks, begin, end, scratch.hits, mask)

@@ -16,12 +16,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from negserve_server.index.members import is_member, prefetch_member
-from negserve_server.index.pair_table import find_pair, pair_key, prefetch_pair
+from negserve_server.index.pair_directory import (
+    find_bucket,
+    find_in_bucket,
+    prefetch_bucket_line,
+    scattered_key,
+)
 from negserve_server.jit.addresses import (
     NULL,
     load_int64,
     load_uint32,
     load_uint64,
+    prefetch,
     store_uint32,
     store_uint64,
 )
@@ -53,9 +59,11 @@ from negserve_server.sampling.kernels.records.cell_state import (
     set_state,
 )
 from negserve_server.sampling.kernels.records.cell_table import (
+    KNOWN_LISTS,
     NUM_IDS,
-    PAIR_TABLE,
-    PAIR_TABLE_MASK,
+    PAIR_DIRECTORY,
+    PAIR_LAYOUT,
+    PAIR_MULTIPLIER,
     SLOT,
     field,
 )
@@ -72,10 +80,10 @@ class OneScratch(NamedTuple):
 
     :ivar words: first two random words, uint32, shape (64, 2)
     :ivar cells: cell that gives the negative, uint64
-    :ivar keys: key of the pair that stays, uint64
+    :ivar keys: scattered key of the pair that stays, uint64
     :ivar originals: id that is replaced, uint64
-    :ivar starts: where the list of known values begins, uint64
-    :ivar lengths: its length, uint64
+    :ivar starts: where the bucket, then the list of known values begins, uint64
+    :ivar lengths: where the bucket ends, then the length of the list, uint64
     :ivar num_legals: number of legal values, uint64
     :ivar draws: uint64
     :ivar ids: uint32
@@ -147,7 +155,7 @@ def _choose_cells(
     num_rows: int,
     counts: NDArray[np.uint32],
 ) -> bool:
-    """Choose the cells, write the counts, and prefetch lines of the hash table.
+    """Choose the cells, write the counts, and prefetch lines of the directory.
 
     :return: False if an id is outside its id space
     """
@@ -168,7 +176,10 @@ def _choose_cells(
             counts[column, i] = np.uint32(np.uint64(column) == slot)
         # By index: a condition may become a branch that can't be predicted.
         first, second = np.uint64(slot == U0), U2 - np.uint64(slot == U2)
-        key = pair_key(
+        layout = field(cell_table, cell, PAIR_LAYOUT)
+        key = scattered_key(
+            layout,
+            field(cell_table, cell, PAIR_MULTIPLIER),
             load_int64(batch.positives, U3 * i + first),
             load_int64(batch.positives, U3 * i + second),
         )
@@ -176,8 +187,7 @@ def _choose_cells(
         store_uint64(scratch.originals, row, original)
         store_uint64(scratch.cells, row, cell)
         store_uint64(scratch.keys, row, key)
-        table, mask = field(cell_table, cell, PAIR_TABLE), field(cell_table, cell, PAIR_TABLE_MASK)
-        prefetch_pair(table, mask, key)
+        prefetch_bucket_line(field(cell_table, cell, PAIR_DIRECTORY), layout, key)
     return True
 
 
@@ -187,8 +197,23 @@ def _find_lists(settings: Settings, scratch: OneScratch, num_rows: int) -> None:
     cell_table = settings.cell_table
     for row in range(num_rows):
         cell = load_uint64(scratch.cells, row)
-        table, mask = field(cell_table, cell, PAIR_TABLE), field(cell_table, cell, PAIR_TABLE_MASK)
-        start, length = find_pair(table, mask, load_uint64(scratch.keys, row))
+        begin, end = find_bucket(
+            field(cell_table, cell, PAIR_DIRECTORY),
+            field(cell_table, cell, PAIR_LAYOUT),
+            load_uint64(scratch.keys, row),
+        )
+        store_uint64(scratch.starts, row, begin)
+        store_uint64(scratch.lengths, row, end)
+        prefetch(field(cell_table, cell, KNOWN_LISTS), begin)
+    for row in range(num_rows):
+        cell = load_uint64(scratch.cells, row)
+        start, length = find_in_bucket(
+            field(cell_table, cell, KNOWN_LISTS),
+            field(cell_table, cell, PAIR_LAYOUT),
+            load_uint64(scratch.keys, row),
+            load_uint64(scratch.starts, row),
+            load_uint64(scratch.lengths, row),
+        )
         store_uint64(scratch.starts, row, start)
         store_uint64(scratch.lengths, row, length)
         members, num_buckets = _members_of(settings, cell)
@@ -257,8 +282,8 @@ def corrupt_one(
 
     The stages, for one block of positives at a time:
 
-    1. choose the cells by the first random word; prefetch lines of the hash table
-    2. look up the lists of known values; prefetch the set's lines of the originals
+    1. choose the cells by the first random word; prefetch lines of the directory
+    2. look up the buckets, then the lists of known values; prefetch the set's lines of the originals
     3. draw; prefetch the set's lines of the draws
     4. replace excluded draws
     5. write the ids in the width of the output

@@ -1,0 +1,402 @@
+"""The building of an index of pairs: sorts triples by bucket, and writes bucket after bucket.
+
+The buckets are divided into parts of some million triples, each of whole lines of the directory. So
+besides the triples and the index, memory holds one part at a time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import numba as nb
+import numpy as np
+from numpy.typing import NDArray
+
+from negserve_server.index.known_lists import SHORT_LIST, fill_long_list, num_long_words
+from negserve_server.index.pair_directory import (
+    LENGTH_BITS,
+    LINE_BUCKETS,
+    TWO_WORD_BITS,
+    UNIT_WORDS,
+    gathered_key,
+    header_words_of,
+    pack_layout,
+    remainder_bits_of,
+    scattered_key,
+    second_bits_of,
+)
+from negserve_server.jit.compiled import compiled
+from negserve_server.jit.constants import FIBONACCI, MIX, U0, U1, U32
+
+#: Average pairs of a bucket, at most; and more than half as many.
+_PAIRS_PER_BUCKET: Final = 1.5
+
+#: Most pairs of a bucket. More are all but impossible, unless somebody looked for such ids; then
+#: the keys are scattered otherwise.
+_MAX_PAIRS: Final = 64
+
+#: Average triples of a part.
+PART_TRIPLES: Final = 2**24
+
+#: Triples that are converted at a time.
+_BLOCK: Final = 2**20
+
+#: Words from which parts begin: a cache line.
+_ALIGNMENT: Final = 16
+
+#: Words of an index: a long list begins at a 32-bit number of units.
+MAX_WORDS: Final = UNIT_WORDS * 2**32
+
+#: Ways to scatter the keys of a graph that are tried.
+_MAX_TRIES: Final = 64
+
+_LENGTH_BITS = np.uint64(LENGTH_BITS)
+
+
+class WordSink(Protocol):
+    """Takes the words of the lists."""
+
+    def append(self, words: NDArray[np.uint32]) -> None:
+        """Take the words that follow; they are not written afterwards."""
+
+    def clear(self) -> None:
+        """Forget all words: they come anew."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Triples, as the two ids that stay and the value that is known.
+
+    :ivar first: first ids, any integer dtype, shape (n,)
+    :ivar second: second ids, likewise
+    :ivar values: known values, likewise; a triple may be there repeatedly
+    :ivar num_first: size of the id space of the first ids
+    :ivar num_second: size of the id space of the second ids
+    :ivar num_values: values are below it, int64, shape (1,); or for each relation, shape
+        (num_relations,)
+    :ivar relation_column: which id is the relation in the latter case: 0 the first, 1 the second
+    """
+
+    first: NDArray[np.integer]
+    second: NDArray[np.integer]
+    values: NDArray[np.integer]
+    num_first: int
+    num_second: int
+    num_values: NDArray[np.int64]
+    relation_column: int = 0
+
+    def keys(self, layout: int, multiplier: int) -> Iterator[tuple[slice, NDArray[np.uint64]]]:
+        """Scatter the keys of the triples, a bounded number at a time."""
+        for at in range(0, len(self.first), _BLOCK):
+            rows = slice(at, at + _BLOCK)
+            first, second = (
+                np.ascontiguousarray(column[rows], dtype=np.uint64)
+                for column in (self.first, self.second)
+            )
+            _scatter(first, second, np.uint64(layout), np.uint64(multiplier))
+            yield rows, first
+
+
+@dataclass(frozen=True)
+class BuiltPairs:
+    """What there is of an index besides the words; see :mod:`.pair_directory`.
+
+    :ivar directory: uint64, shape (lines, 8)
+    :ivar layout: sizes of the directory
+    :ivar multiplier: of the scattered keys
+    :ivar num_pairs: number of pairs that have values
+    :ivar num_values: number of their values
+    """
+
+    directory: NDArray[np.uint64]
+    layout: int
+    multiplier: int
+    num_pairs: int
+    num_values: int
+
+
+class _CrowdedBucketError(Exception):
+    """More than ``_MAX_PAIRS`` pairs share a bucket."""
+
+
+def build_pairs(
+    pairs: Pairs, sink: WordSink, *, first_word: int = 0, part_triples: int = PART_TRIPLES
+) -> BuiltPairs:
+    """Build an index.
+
+    :param sink: takes the words of the lists
+    :param first_word: index of the first word, a multiple of 16
+    :param part_triples: average triples of a part
+    :raises ValueError: if the index would have more than 2^35 words
+    """
+    second_bits = _num_bits(pairs.num_second)
+    key_bits = max(_num_bits(pairs.num_first) + second_bits, 1)
+    bucket_bits = max(_num_bits(math.ceil(_estimate_pairs(pairs) / _PAIRS_PER_BUCKET)), 5)
+    bucket_bits = min(max(bucket_bits, key_bits - TWO_WORD_BITS), key_bits)
+    layout = pack_layout(second_bits, key_bits, key_bits - bucket_bits)
+    for attempt in range(_MAX_TRIES):
+        multiplier = ((int(FIBONACCI) * (2 * attempt + 1)) ^ (attempt << 32)) % 2**64 | 1
+        try:
+            return _build(pairs, layout, multiplier, sink, first_word, part_triples)
+        except _CrowdedBucketError:
+            sink.clear()
+    raise ValueError(
+        f"more than {_MAX_PAIRS} pairs share a bucket in each of {_MAX_TRIES} ways to scatter them"
+    )
+
+
+def _num_bits(num_ids: int) -> int:
+    return (num_ids - 1).bit_length()
+
+
+def _build(
+    pairs: Pairs, layout: int, multiplier: int, sink: WordSink, first_word: int, part_triples: int
+) -> BuiltPairs:
+    remainder_bits = (layout >> 16) & 255
+    num_buckets = 1 << (((layout >> 8) & 255) - remainder_bits)
+    num_lines = -(-num_buckets // LINE_BUCKETS)
+    num_parts = min(-(-len(pairs.first) // part_triples), num_lines) or 1
+    directory = np.zeros((num_lines, 8), dtype=np.uint64)
+    num_pairs = num_values = 0
+    end = first_word
+    for part in range(num_parts):
+        lines = slice(num_lines * part // num_parts, num_lines * (part + 1) // num_parts)
+        low = lines.start * LINE_BUCKETS
+        high = min(lines.stop * LINE_BUCKETS, num_buckets)
+        keys, values = _sorted_part(pairs, layout, multiplier, low, high)
+        sizes = np.zeros((lines.stop - lines.start) * LINE_BUCKETS, dtype=np.int64)
+        arguments = (np.uint64(layout), np.uint64(multiplier), pairs.num_values)
+        part_pairs, longest, num_long = measure_buckets(
+            keys, low, sizes, *arguments, pairs.relation_column
+        )
+        if longest > _MAX_PAIRS:
+            raise _CrowdedBucketError
+        num_short = -(-int(sizes.sum()) // UNIT_WORDS) * UNIT_WORDS
+        # A stand-in is loaded together with the word after it.
+        num_words = -(-(num_short + num_long + 1) // _ALIGNMENT) * _ALIGNMENT
+        if end + num_words > MAX_WORDS:
+            raise ValueError(f"known values take more than {MAX_WORDS} words: divide the graph")
+        fill_directory(sizes, end, directory[lines])
+        words = np.zeros(num_words, dtype=np.uint32)
+        fill_buckets(keys, values, end, num_short, words, *arguments, pairs.relation_column)
+        sink.append(words)
+        end += num_words
+        num_pairs += int(part_pairs)
+        num_values += len(values)
+    return BuiltPairs(directory, layout, multiplier, num_pairs, num_values)
+
+
+def _estimate_pairs(pairs: Pairs) -> int:
+    """Estimate the number of pairs, within some percent, as a function of the triples alone.
+
+    Linear counting: Whang et al., "A linear-time probabilistic counting algorithm for database
+    applications", ACM Transactions on Database Systems 15(2), 1990.
+    """
+    bits = max((len(pairs.first) - 1).bit_length(), 10)
+    seen = np.zeros(2**bits // 8, dtype=np.uint8)
+    layout, multiplier = pack_layout(32, 64, 64 - bits), int(MIX)
+    for _, keys in pairs.keys(layout, multiplier):
+        _mark(keys, np.uint64(64 - bits), seen)
+    num_clear = 2**bits - int(np.bitwise_count(seen).sum(dtype=np.int64))
+    return round(2**bits * math.log(2**bits / max(num_clear, 1)))
+
+
+def _sorted_part(
+    pairs: Pairs, layout: int, multiplier: int, low: int, high: int
+) -> tuple[NDArray[np.uint64], NDArray[np.uint32]]:
+    """Sort the distinct triples of the buckets from ``low`` to ``high`` - 1.
+
+    :return: scattered keys, and values, by key, then value
+    """
+    remainder_bits = (layout >> 16) & 255
+    is_whole = low == 0 and high == 1 << (((layout >> 8) & 255) - remainder_bits)
+    key_pieces, value_pieces = [], []
+    for rows, keys in pairs.keys(layout, multiplier):
+        values = pairs.values[rows]
+        if not is_whole:
+            buckets = keys >> np.uint64(remainder_bits) if remainder_bits < 64 else keys * U0
+            is_here = (buckets >= np.uint64(low)) & (buckets < np.uint64(high))
+            keys, values = keys[is_here], values[is_here]
+        key_pieces.append(keys)
+        value_pieces.append(values.astype(np.uint32))
+    keys = np.concatenate(key_pieces) if key_pieces else np.empty(0, dtype=np.uint64)
+    values = np.concatenate(value_pieces) if value_pieces else np.empty(0, dtype=np.uint32)
+    del key_pieces, value_pieces
+    if len(keys) == 0:
+        return keys, values
+    lowest = low << remainder_bits
+    value_bits = max(int(values.max()).bit_length(), 1)
+    if ((high << remainder_bits) - 1 - lowest).bit_length() + value_bits <= 64:
+        # One sort of packed numbers is many times faster than sorting by two columns.
+        shift = np.uint64(value_bits)
+        keys -= np.uint64(lowest)
+        keys <<= shift
+        keys |= values
+        keys.sort()
+        keep = np.ones(len(keys), dtype=np.bool_)
+        np.not_equal(keys[1:], keys[:-1], out=keep[1:])
+        if not keep.all():
+            keys = keys[keep]
+        values = (keys & np.uint64((1 << value_bits) - 1)).astype(np.uint32)
+        keys >>= shift
+        keys += np.uint64(lowest)
+        return keys, values
+    order = np.lexsort((values, keys))
+    keys, values = keys[order], values[order]
+    keep = np.ones(len(keys), dtype=np.bool_)
+    keep[1:] = (keys[1:] != keys[:-1]) | (values[1:] != values[:-1])
+    return keys[keep], values[keep]
+
+
+@compiled
+def _scatter(
+    first: NDArray[np.uint64], second: NDArray[np.uint64], layout: int, multiplier: int
+) -> None:
+    """Replace first ids by the scattered keys of the pairs."""
+    for i in range(len(first)):
+        first[i] = scattered_key(layout, multiplier, first[i], second[i])
+
+
+@compiled
+def _mark(keys: NDArray[np.uint64], shift: int, seen: NDArray[np.uint8]) -> None:
+    """Set the bit of each key, which its high bits choose."""
+    for i in range(len(keys)):
+        bit = keys[i] >> shift
+        seen[bit >> np.uint64(3)] |= np.uint8(1) << np.uint8(bit & np.uint64(7))
+
+
+@nb.njit
+def _limit(
+    layout: int,
+    multiplier: int,
+    key: int,
+    num_values: NDArray[np.int64],
+    relation_column: int,
+) -> int:
+    """Upper bound of the values of a scattered key."""
+    if len(num_values) == 1:
+        return num_values[0]
+    pair = gathered_key(layout, multiplier, key)
+    if relation_column == 0:
+        return num_values[np.int64(pair >> second_bits_of(layout))]
+    return num_values[np.int64(pair & ((U1 << second_bits_of(layout)) - U1))]
+
+
+@compiled
+def measure_buckets(
+    keys: NDArray[np.uint64],
+    low: int,
+    sizes: NDArray[np.int64],
+    layout: int,
+    multiplier: int,
+    num_values: NDArray[np.int64],
+    relation_column: int,
+) -> tuple[int, int, int]:
+    """Measure the buckets of a part.
+
+    :param keys: scattered keys of the triples, sorted
+    :param low: the first bucket
+    :param sizes: words of each bucket, written, zeros before
+    :return: number of pairs, most pairs of a bucket, and words of the long lists
+    """
+    remainder_bits = remainder_bits_of(layout)
+    header_words = np.int64(header_words_of(layout))
+    num_pairs, most, in_bucket, num_long = 0, 0, 0, 0
+    last_bucket = np.int64(-1)
+    i = 0
+    while i < len(keys):
+        key = keys[i]
+        end = i + 1
+        while end < len(keys) and keys[end] == key:
+            end += 1
+        length = end - i
+        bucket = np.int64(key >> remainder_bits) - low
+        in_bucket = in_bucket + 1 if bucket == last_bucket else 1
+        last_bucket = bucket
+        most = max(most, in_bucket)
+        num_pairs += 1
+        if length <= SHORT_LIST:
+            sizes[bucket] += header_words + length
+        else:
+            sizes[bucket] += header_words + 2
+            limit = _limit(layout, multiplier, key, num_values, relation_column)
+            words = num_long_words(length, limit)
+            num_long += (words + UNIT_WORDS - 1) // UNIT_WORDS * UNIT_WORDS
+        i = end
+    return num_pairs, most, num_long
+
+
+@compiled
+def fill_directory(
+    sizes: NDArray[np.int64], first_word: int, directory: NDArray[np.uint64]
+) -> None:
+    """Write lines of the directory.
+
+    :param sizes: words of each bucket, for all buckets of the lines
+    :param first_word: index of the first word of these buckets
+    :param directory: written, shape (lines, 8)
+    """
+    at = first_word
+    for line in range(directory.shape[0]):
+        # Four 16-bit numbers a word: three are the base, then come 29 offsets, the first one 0.
+        directory[line, 0] = np.uint64(at)
+        offset = 0
+        for i in range(LINE_BUCKETS):
+            offset += sizes[line * LINE_BUCKETS + i]
+            place = 4 + i
+            directory[line, place >> 2] |= np.uint64(offset) << np.uint64(16 * (place & 3))
+        at += offset
+
+
+@compiled
+def fill_buckets(
+    keys: NDArray[np.uint64],
+    values: NDArray[np.uint32],
+    first_word: int,
+    num_short: int,
+    words: NDArray[np.uint32],
+    layout: int,
+    multiplier: int,
+    num_values: NDArray[np.int64],
+    relation_column: int,
+) -> None:
+    """Write the words of a part: its buckets, then its long lists.
+
+    :param keys: as for :func:`measure_buckets`
+    :param values: of the keys, sorted for each
+    :param first_word: index of ``words[0]`` among all words
+    :param num_short: words of all buckets, rounded up to a whole unit
+    :param words: written, zeros before
+    """
+    remainder_mask = (U1 << remainder_bits_of(layout)) - U1
+    header_words = header_words_of(layout)
+    at, long_at = 0, num_short
+    i = 0
+    while i < len(keys):
+        key = keys[i]
+        end = i + 1
+        while end < len(keys) and keys[end] == key:
+            end += 1
+        length = end - i
+        is_short = length <= SHORT_LIST
+        header = ((key & remainder_mask) << _LENGTH_BITS) | (np.uint64(length) if is_short else U0)
+        words[at] = np.uint32(header)
+        at += 1
+        if header_words != U1:
+            words[at] = np.uint32(header >> U32)
+            at += 1
+        if is_short:
+            for j in range(length):
+                words[at + j] = values[i + j]
+            at += length
+        else:
+            words[at] = np.uint32(length)
+            words[at + 1] = np.uint32((first_word + long_at) // UNIT_WORDS)
+            at += 2
+            limit = _limit(layout, multiplier, key, num_values, relation_column)
+            fill_long_list(values, i, length, limit, words, long_at)
+            long_at += (num_long_words(length, limit) + UNIT_WORDS - 1) // UNIT_WORDS * UNIT_WORDS
+        i = end
