@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from negserve_server.index.known_lists import first_value
-from negserve_server.index.pair_directory import line_words, next_list
+from negserve_server.index.pair_directory import MAX_PAIRS, find_lists, num_buckets_of
 from negserve_server.jit.addresses import load_uint32, load_uint64, prefetch
 from negserve_server.jit.compiled import compiled
 from negserve_server.jit.constants import FIBONACCI, MIX, U0, U1, U4, U32
@@ -82,26 +82,24 @@ def fill_members(
     lists: int,
     layout: int,
     multiplier: int,  # noqa: ARG001 (an index is always given whole)
-    num_lines: int,
     members: NDArray[np.uint64],
 ) -> None:
     """Insert the values of all pairs of an index.
 
-    :param num_lines: lines of the directory
     :param members: written; empty before
     """
-    num_buckets = np.uint64(members.shape[0])
-    for line in range(np.uint64(num_lines)):
-        at, end = line_words(directory, line)
-        while at < end:
-            start, length, at = next_list(lists, layout, at)
+    num_lines = np.uint64(members.shape[0])
+    starts, lengths = np.empty(MAX_PAIRS, dtype=np.uint64), np.empty(MAX_PAIRS, dtype=np.uint64)
+    for bucket in range(num_buckets_of(layout)):
+        for i in range(find_lists(directory, lists, layout, bucket, starts, lengths)):
+            start, length = starts[i], lengths[i]
             first = first_value(lists, start, length)
             for index in range(first, first + length):
                 key = (start << U32) | np.uint64(load_uint32(lists, index))
-                bucket = _bucket(key, num_buckets)
-                while members[bucket, BUCKET - 1] != _EMPTY:
-                    bucket = bucket + U1 if bucket + U1 < num_buckets else U0
+                line = _bucket(key, num_lines)
+                while members[line, BUCKET - 1] != _EMPTY:
+                    line = line + U1 if line + U1 < num_lines else U0
                 place = 0
-                while members[bucket, place] != _EMPTY:
+                while members[line, place] != _EMPTY:
                     place += 1
-                members[bucket, place] = key
+                members[line, place] = key

@@ -17,8 +17,12 @@ from numpy.typing import NDArray
 
 from negserve_server.index.known_lists import SHORT_LIST, fill_long_list, num_long_words
 from negserve_server.index.pair_directory import (
-    LENGTH_BITS,
+    FLAG_BITS,
+    LAST_HEADER,
     LINE_BUCKETS,
+    LONG_LIST,
+    LONG_WORDS,
+    MAX_PAIRS,
     TWO_WORD_BITS,
     UNIT_WORDS,
     gathered_key,
@@ -33,10 +37,6 @@ from negserve_server.jit.constants import FIBONACCI, MIX, U0, U1, U32
 
 #: Average pairs of a bucket, at most; and more than half as many.
 _PAIRS_PER_BUCKET: Final = 1.5
-
-#: Most pairs of a bucket. More are all but impossible, unless somebody looked for such ids; then
-#: the keys are scattered otherwise.
-_MAX_PAIRS: Final = 64
 
 #: Average triples of a part.
 PART_TRIPLES: Final = 2**24
@@ -53,7 +53,7 @@ MAX_WORDS: Final = UNIT_WORDS * 2**32
 #: Ways to scatter the keys of a graph that are tried.
 _MAX_TRIES: Final = 64
 
-_LENGTH_BITS = np.uint64(LENGTH_BITS)
+_FLAG_BITS = np.uint64(FLAG_BITS)
 
 
 class WordSink(Protocol):
@@ -119,7 +119,11 @@ class BuiltPairs:
 
 
 class _CrowdedBucketError(Exception):
-    """More than ``_MAX_PAIRS`` pairs share a bucket."""
+    """More than ``MAX_PAIRS`` pairs share a bucket.
+
+    That is all but impossible, unless somebody looked for such ids; then the keys are scattered
+    otherwise.
+    """
 
 
 def build_pairs(
@@ -144,7 +148,7 @@ def build_pairs(
         except _CrowdedBucketError:
             sink.clear()
     raise ValueError(
-        f"more than {_MAX_PAIRS} pairs share a bucket in each of {_MAX_TRIES} ways to scatter them"
+        f"more than {MAX_PAIRS} pairs share a bucket in each of {_MAX_TRIES} ways to scatter them"
     )
 
 
@@ -169,14 +173,14 @@ def _build(
         keys, values = _sorted_part(pairs, layout, multiplier, low, high)
         sizes = np.zeros((lines.stop - lines.start) * LINE_BUCKETS, dtype=np.int64)
         arguments = (np.uint64(layout), np.uint64(multiplier), pairs.num_values)
-        part_pairs, longest, num_long = measure_buckets(
+        part_pairs, most, num_long = measure_buckets(
             keys, low, sizes, *arguments, pairs.relation_column
         )
-        if longest > _MAX_PAIRS:
+        if most > MAX_PAIRS:
             raise _CrowdedBucketError
         num_short = -(-int(sizes.sum()) // UNIT_WORDS) * UNIT_WORDS
-        # A stand-in is loaded together with the word after it.
-        num_words = -(-(num_short + num_long + 1) // _ALIGNMENT) * _ALIGNMENT
+        # Look-ups load up to four words after those that they need.
+        num_words = -(-(num_short + num_long + 4) // _ALIGNMENT) * _ALIGNMENT
         if end + num_words > MAX_WORDS:
             raise ValueError(f"known values take more than {MAX_WORDS} words: divide the graph")
         fill_directory(sizes, end, directory[lines])
@@ -321,7 +325,7 @@ def measure_buckets(
         if length <= SHORT_LIST:
             sizes[bucket] += header_words + length
         else:
-            sizes[bucket] += header_words + 2
+            sizes[bucket] += header_words + LONG_WORDS
             limit = _limit(layout, multiplier, key, num_values, relation_column)
             words = num_long_words(length, limit)
             num_long += (words + UNIT_WORDS - 1) // UNIT_WORDS * UNIT_WORDS
@@ -371,32 +375,40 @@ def fill_buckets(
     :param num_short: words of all buckets, rounded up to a whole unit
     :param words: written, zeros before
     """
-    remainder_mask = (U1 << remainder_bits_of(layout)) - U1
-    header_words = header_words_of(layout)
+    remainder_bits = remainder_bits_of(layout)
+    remainder_mask = (U1 << remainder_bits) - U1
+    header_words = np.int64(header_words_of(layout))
     at, long_at = 0, num_short
     i = 0
     while i < len(keys):
-        key = keys[i]
-        end = i + 1
-        while end < len(keys) and keys[end] == key:
+        bucket = keys[i] >> remainder_bits
+        end, num_pairs = i + 1, 1
+        while end < len(keys) and keys[end] >> remainder_bits == bucket:
+            num_pairs += np.int64(keys[end] != keys[end - 1])
             end += 1
-        length = end - i
-        is_short = length <= SHORT_LIST
-        header = ((key & remainder_mask) << _LENGTH_BITS) | (np.uint64(length) if is_short else U0)
-        words[at] = np.uint32(header)
-        at += 1
-        if header_words != U1:
-            words[at] = np.uint32(header >> U32)
-            at += 1
-        if is_short:
-            for j in range(length):
-                words[at + j] = values[i + j]
-            at += length
-        else:
-            words[at] = np.uint32(length)
-            words[at + 1] = np.uint32((first_word + long_at) // UNIT_WORDS)
-            at += 2
+        list_at = at + header_words * num_pairs
+        while i < end:
+            key, first = keys[i], i
+            while i < end and keys[i] == key:
+                i += 1
+            length = i - first
+            is_short = length <= SHORT_LIST
+            header = (key & remainder_mask) << _FLAG_BITS
+            header |= np.uint64(length) if is_short else LONG_LIST | np.uint64(LONG_WORDS)
+            header |= LAST_HEADER if i == end else U0
+            words[at] = np.uint32(header)
+            if header_words != 1:
+                words[at + 1] = np.uint32(header >> U32)
+            at += header_words
+            if is_short:
+                for j in range(first, i):
+                    words[list_at] = values[j]
+                    list_at += 1
+                continue
+            words[list_at] = np.uint32(length)
+            words[list_at + 1] = np.uint32((first_word + long_at) // UNIT_WORDS)
+            list_at += LONG_WORDS
             limit = _limit(layout, multiplier, key, num_values, relation_column)
-            fill_long_list(values, i, length, limit, words, long_at)
+            fill_long_list(values, first, length, limit, words, long_at)
             long_at += (num_long_words(length, limit) + UNIT_WORDS - 1) // UNIT_WORDS * UNIT_WORDS
-        i = end
+        at = list_at

@@ -6,15 +6,19 @@ the bucket stores only the low ones, the *remainder* (Cleary: "Compact hash tabl
 bidirectional linear probing", IEEE Transactions on Computers C-33(9), 1984). The answer is exact
 nevertheless: bucket and remainder are the key.
 
-The words of a bucket are its pairs, one after the other: a header, and
+The words of a bucket are the headers of its pairs, then their lists in the same order:
 
-* the values of a short list, or
-* for a long one (:mod:`.known_lists`), its length and where it begins, in units of 8 words.
+* a short list is its values
+* a long one is its length, and where it begins (:mod:`.known_lists`), in units of 8 words
 
-A header is ``remainder << 5 | length``, with length 0 for a long list, in one word if the remainder
-has at most 27 bits, else in two. The words of bucket i of a line of the directory end where those of
-bucket i + 1 begin. A line is a cache line for 28 buckets: the index of its first word (48 bits), and
-for each bucket, and the end of the last, how many words later it begins (16 bits).
+A header is ``remainder << 7 | is_long << 6 | is_last << 5 | words``: whether the list is long,
+whether no header follows in the bucket, and the words of the list in the bucket. It is one word if
+the remainder has at most 25 bits, else two. The words of bucket i of a line of the directory end
+where those of bucket i + 1 begin. A line is a cache line for 28 buckets: the index of its first word
+(48 bits), and for each bucket, and the end of the last, how many words later it begins (16 bits).
+
+Processors can't predict how many pairs a bucket has, nor which one is looked up. So the first four
+headers are compared without a branch; a bucket rarely has more.
 
 Inlined functions take arrays by address, see :mod:`negserve_server.jit.addresses`.
 """
@@ -30,7 +34,21 @@ from numpy.typing import NDArray
 from negserve_server.index.known_lists import first_value, holds
 from negserve_server.jit.addresses import load_uint16, load_uint32, load_uint64, prefetch
 from negserve_server.jit.compiled import compiled
-from negserve_server.jit.constants import LOW_48, MAX_64, MIX, U0, U1, U2, U3, U4, U5, U8, U31
+from negserve_server.jit.constants import (
+    LOW_48,
+    MAX_64,
+    MIX,
+    U0,
+    U1,
+    U2,
+    U3,
+    U4,
+    U5,
+    U7,
+    U8,
+    U31,
+    U32,
+)
 
 #: Buckets of a line of the directory.
 LINE_BUCKETS: Final = 28
@@ -41,19 +59,29 @@ NO_START: Final = np.uint64(0)
 #: A long list begins at a multiple of this many words.
 UNIT_WORDS: Final = 8
 
-#: Bits of a header that are the length of a short list.
-LENGTH_BITS: Final = 5
+#: Bits of a header below the remainder.
+FLAG_BITS: Final = 7
+
+#: Bits of a bucket's last header, and of the header of a long list.
+LAST_HEADER: Final = np.uint64(32)
+LONG_LIST: Final = np.uint64(64)
+
+#: Words in a bucket of a long list.
+LONG_WORDS: Final = 2
+
+#: Most pairs of a bucket.
+MAX_PAIRS: Final = 64
 
 #: Most bits of a remainder with a header of one word, and with one of two.
-ONE_WORD_BITS: Final = 32 - LENGTH_BITS
-TWO_WORD_BITS: Final = 64 - LENGTH_BITS
+ONE_WORD_BITS: Final = 32 - FLAG_BITS
+TWO_WORD_BITS: Final = 64 - FLAG_BITS
 
 _BUCKETS = np.uint64(LINE_BUCKETS)
 _LINE_SHORTS = np.uint64(32)
 _LOW_8 = np.uint64(255)
 _U16 = np.uint64(16)
 _U24 = np.uint64(24)
-_U27 = np.uint64(ONE_WORD_BITS)
+_U57 = np.uint64(57)
 _U64 = np.uint64(64)
 
 
@@ -72,6 +100,12 @@ def pack_layout(second_bits: int, key_bits: int, remainder_bits: int) -> int:
 def remainder_bits_of(layout: int) -> int:
     """Bits of a key that are not the bucket's."""
     return (layout >> _U16) & _LOW_8
+
+
+@nb.njit(inline="always")
+def num_buckets_of(layout: int) -> int:
+    """Number of buckets, a power of two."""
+    return U1 << (((layout >> U8) & _LOW_8) - remainder_bits_of(layout))
 
 
 @nb.njit(inline="always")
@@ -130,7 +164,12 @@ def prefetch_bucket_line(directory: int, layout: int, key: int) -> None:
 @nb.njit(inline="always")
 def find_bucket(directory: int, layout: int, key: int) -> tuple[int, int]:
     """Find the words of a scattered key's bucket: the first one, and the one after the last."""
-    bucket = key >> remainder_bits_of(layout)
+    return _bucket_words(directory, key >> remainder_bits_of(layout))
+
+
+@nb.njit(inline="always")
+def _bucket_words(directory: int, bucket: int) -> tuple[int, int]:
+    """Words of a bucket: the first one, and the one after the last."""
     line = bucket // _BUCKETS
     base = load_uint64(directory, line << U3) & LOW_48
     at = line * _LINE_SHORTS + U3 + (bucket - line * _BUCKETS)
@@ -140,38 +179,89 @@ def find_bucket(directory: int, layout: int, key: int) -> tuple[int, int]:
 
 
 @nb.njit(inline="always")
+def load_header(lists: int, layout: int, at: int) -> int:
+    """Load the header at an index, of one word or two, as uint64."""
+    header = np.uint64(load_uint32(lists, at))
+    if header_words_of(layout) != U1:
+        header |= np.uint64(load_uint32(lists, at + U1)) << U32
+    return header
+
+
+@nb.njit(inline="always")
+def is_last_header(header: int) -> int:
+    """1 for the last header of a bucket, else 0."""
+    return (header >> U5) & U1
+
+
+@nb.njit(inline="always")
+def locate_list(lists: int, header: int, at: int) -> tuple[int, int]:
+    """Where the list of a header begins, and its length; 0 and 0 for header 0.
+
+    :param at: index of the list's words in the bucket
+    """
+    # An arithmetic shift, not a condition: that would become a branch, which can't be predicted.
+    is_long = np.uint64(np.int64(header << _U57) >> np.int64(63))
+    num_values, unit = load_uint32(lists, at), load_uint32(lists, at + U1)
+    num_words = header & U31
+    start = (is_long & (np.uint64(unit) << U3)) | (~is_long & at)
+    return (U0 - np.uint64(num_words != U0)) & start, (is_long & np.uint64(num_values)) | (
+        ~is_long & num_words
+    )
+
+
+@nb.njit
+def _search_bucket(lists: int, layout: int, remainder: int, begin: int) -> tuple[int, int]:
+    """Find a remainder among any number of headers; the bucket is not empty.
+
+    :return: the header, 0 if there is none, and the index of its list's words
+    """
+    header_words = header_words_of(layout)
+    at, before, found = begin, U0, U0
+    while True:
+        header = load_header(lists, layout, at)
+        at += header_words
+        if header >> U7 == remainder:
+            found = header
+        elif found == U0:
+            before += header & U31
+        if is_last_header(header) != U0:
+            return found, at + before
+
+
+@nb.njit(inline="always")
 def find_in_bucket(lists: int, layout: int, key: int, begin: int, end: int) -> tuple[int, int]:
     """Find the list of a scattered key among the words of its bucket.
 
     :return: ``(start, length)``, or ``(NO_START, 0)`` if there is none
     """
-    remainder_bits = remainder_bits_of(layout)
-    remainder = key & ((U1 << remainder_bits) - U1)
-    at = begin
-    if header_words_of(layout) == U1:
-        wanted = np.uint32(remainder)
-        while at < end:
-            header = np.uint32(load_uint32(lists, at))
-            length = np.uint64(header) & U31
-            at += U1
-            if header >> np.uint32(5) == wanted:
-                break
-            at += U2 if length == U0 else length
-        else:
-            return NO_START, U0
-    else:
-        while at < end:
-            low, high = load_uint32(lists, at), load_uint32(lists, at + U1)
-            length = np.uint64(low) & U31
-            at += U2
-            if ((np.uint64(high) << _U27) | (np.uint64(low) >> U5)) == remainder:
-                break
-            at += U2 if length == U0 else length
-        else:
-            return NO_START, U0
-    if length != U0:
-        return at, length
-    return np.uint64(load_uint32(lists, at + U1)) << U3, np.uint64(load_uint32(lists, at))
+    remainder = key & ((U1 << remainder_bits_of(layout)) - U1)
+    header_0 = np.uint64(load_uint32(lists, begin))
+    header_1 = np.uint64(load_uint32(lists, begin + U1))
+    header_2 = np.uint64(load_uint32(lists, begin + U2))
+    header_3 = np.uint64(load_uint32(lists, begin + U3))
+    # Whether there is a header 0, 1 and so on; those after the last one are words of lists.
+    is_0 = np.uint64(begin < end)
+    is_1 = is_0 & ~is_last_header(header_0)
+    is_2 = is_1 & ~is_last_header(header_1)
+    is_3 = is_2 & ~is_last_header(header_2)
+    is_4 = is_3 & ~is_last_header(header_3)
+    # All ones for the header of the key, else 0.
+    match_0 = U0 - (is_0 & np.uint64(header_0 >> U7 == remainder))
+    match_1 = U0 - (is_1 & np.uint64(header_1 >> U7 == remainder))
+    match_2 = U0 - (is_2 & np.uint64(header_2 >> U7 == remainder))
+    match_3 = U0 - (is_3 & np.uint64(header_3 >> U7 == remainder))
+    found = match_0 & header_0 | match_1 & header_1 | match_2 & header_2 | match_3 & header_3
+    at = begin + is_0 + is_1 + is_2 + is_3
+    at += (
+        ((match_1 | match_2 | match_3) & header_0 & U31)
+        + ((match_2 | match_3) & header_1 & U31)
+        + (match_3 & header_2 & U31)
+    )
+    if is_4 != U0 or header_words_of(layout) != U1:
+        found, at = U0, begin
+        if begin < end:
+            found, at = _search_bucket(lists, layout, remainder, begin)
+    return locate_list(lists, found, at)
 
 
 @nb.njit(inline="always")
@@ -185,21 +275,36 @@ def find_pair(
 
 
 @nb.njit
-def line_words(directory: int, line: int) -> tuple[int, int]:
-    """Words of the buckets of a line: the first one, and the one after the last."""
-    base = load_uint64(directory, line << U3) & LOW_48
-    return base, base + np.uint64(load_uint16(directory, line * _LINE_SHORTS + U31))
+def find_lists(
+    directory: int,
+    lists: int,
+    layout: int,
+    bucket: int,
+    starts: NDArray[np.uint64],
+    lengths: NDArray[np.uint64],
+) -> int:
+    """Find all lists of a bucket; count them.
 
-
-@nb.njit
-def next_list(lists: int, layout: int, at: int) -> tuple[int, int, int]:
-    """List of the pair whose header is at an index: start, length and index of the next header."""
-    length = np.uint64(load_uint32(lists, at)) & U31
-    at += header_words_of(layout)
-    if length != U0:
-        return at, length, at + length
-    start = np.uint64(load_uint32(lists, at + U1)) << U3
-    return start, np.uint64(load_uint32(lists, at)), at + U2
+    :param starts: shape (64,), written: where each begins
+    :param lengths: shape (64,), written
+    """
+    begin, end = _bucket_words(directory, bucket)
+    num_lists = 0
+    if begin == end:
+        return num_lists
+    at = begin
+    while True:
+        header = load_header(lists, layout, at)
+        at += header_words_of(layout)
+        lengths[num_lists] = header
+        num_lists += 1
+        if is_last_header(header) != U0:
+            break
+    for i in range(num_lists):
+        header = lengths[i]
+        starts[i], lengths[i] = locate_list(lists, header, at)
+        at += header & U31
+    return num_lists
 
 
 @compiled

@@ -104,7 +104,7 @@ class PairIndex:
     def members(self) -> NDArray[np.uint64]:
         """Known values as a hash set, uint64, shape (num_buckets, 8), see :mod:`.members`."""
         members = make_members(self.num_values)
-        fill_members(*self.address, len(self.directory), members)
+        fill_members(*self.address, members)
         return members
 
     @property

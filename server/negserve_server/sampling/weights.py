@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from negserve_server.index import PairIndex
 from negserve_server.index.known_lists import first_value
-from negserve_server.index.pair_directory import line_words, next_list
+from negserve_server.index.pair_directory import MAX_PAIRS, find_lists, num_buckets_of
 from negserve_server.jit.addresses import load_uint32
 from negserve_server.jit.compiled import compiled
 from negserve_server.sampling.kernels.records.cell_table import NO_RANK_32
@@ -166,7 +166,7 @@ class Weights:
             it in its list
         """
         before = np.zeros(len(index.lists), dtype=np.uint32)
-        _cumulate(*index.address, len(index.directory), self.unit_starts, before)
+        _cumulate(*index.address, self.unit_starts, before)
         return before
 
 
@@ -176,17 +176,16 @@ def _cumulate(
     lists: int,
     layout: int,
     multiplier: int,  # noqa: ARG001 (an index is always given whole)
-    num_lines: int,
     unit_starts: NDArray[np.uint32],
     before: NDArray[np.uint32],
 ) -> None:
-    for line in range(np.uint64(num_lines)):
-        at, end = line_words(directory, line)
-        while at < end:
-            start, length, at = next_list(lists, layout, at)
+    starts, lengths = np.empty(MAX_PAIRS, dtype=np.uint64), np.empty(MAX_PAIRS, dtype=np.uint64)
+    for bucket in range(num_buckets_of(layout)):
+        for i in range(find_lists(directory, lists, layout, bucket, starts, lengths)):
+            start, length = starts[i], lengths[i]
             first = first_value(lists, start, length)
             total = np.int64(0)
-            for i in range(first, first + length):
-                before[i] = total
-                rank = np.int64(load_uint32(lists, i))
+            for at in range(first, first + length):
+                before[at] = total
+                rank = np.int64(load_uint32(lists, at))
                 total += np.int64(unit_starts[rank + 1]) - np.int64(unit_starts[rank])
