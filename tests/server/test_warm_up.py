@@ -10,7 +10,7 @@ from negserve.types.config import SamplerConfig
 from negserve.types.epoch import EpochConfig
 from negserve_server.graph import TriplesFactory
 from negserve_server.graph.type_constraints import TypeConstraints
-from negserve_server.index import known_lists, members, pair_table
+from negserve_server.index import members, pair_directory, pair_words
 from negserve_server.report import false_negative_counter as false_negatives
 from negserve_server.report import false_negative_report
 from negserve_server.sampling import weights
@@ -40,12 +40,12 @@ def test_warm_up_compiles_all_that_requests_use():
         corrupt_chunks.chunks_scratch,
         corrupt_one.corrupt_one,
         corrupt_one.one_scratch,
-        pair_table.contains_values,
-        pair_table.count_values,
-        pair_table.fill_table,
-        pair_table.find_one,
-        known_lists.lay_out_lists,
-        known_lists.fill_lists,
+        pair_directory.contains_values,
+        pair_directory.count_values,
+        pair_directory.find_one,
+        pair_words.measure_buckets,
+        pair_words.fill_buckets,
+        pair_words.fill_directory,
         members.fill_members,
         weights._cumulate,
         permute.permute,

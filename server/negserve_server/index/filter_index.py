@@ -99,7 +99,9 @@ class FilterIndex:
         first, second = (column for column in range(3) if column != value)
         return PairIndex.build(
             Pairs(
-                *(self._triples[:, column] for column in (first, second, value)),
+                first=self._triples[:, first],
+                second=self._triples[:, second],
+                values=self._triples[:, value],
                 num_first=num_ids[first],
                 num_second=num_ids[second],
                 num_values=np.array([num_ids[value]]),

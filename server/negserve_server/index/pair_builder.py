@@ -11,29 +11,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
-from negserve_server.index.known_lists import SHORT_LIST, fill_long_list, num_long_words
 from negserve_server.index.pair_directory import (
-    FLAG_BITS,
-    LAST_HEADER,
     LINE_BUCKETS,
-    LONG_LIST,
-    LONG_WORDS,
     MAX_PAIRS,
     TWO_WORD_BITS,
     UNIT_WORDS,
-    gathered_key,
-    header_words_of,
     pack_layout,
-    remainder_bits_of,
     scattered_key,
-    second_bits_of,
 )
+from negserve_server.index.pair_words import fill_buckets, fill_directory, measure_buckets
 from negserve_server.jit.compiled import compiled
-from negserve_server.jit.constants import FIBONACCI, MIX, U0, U1, U32
+from negserve_server.jit.constants import FIBONACCI, MIX
 
 #: Average pairs of a bucket, at most; and more than half as many.
 _PAIRS_PER_BUCKET: Final = 1.5
@@ -52,8 +43,6 @@ MAX_WORDS: Final = UNIT_WORDS * 2**32
 
 #: Ways to scatter the keys of a graph that are tried.
 _MAX_TRIES: Final = 64
-
-_FLAG_BITS = np.uint64(FLAG_BITS)
 
 
 class WordSink(Protocol):
@@ -153,7 +142,7 @@ def build_pairs(
 
 
 def _num_bits(num_ids: int) -> int:
-    return (num_ids - 1).bit_length()
+    return int(num_ids - 1).bit_length()
 
 
 def _build(
@@ -166,13 +155,14 @@ def _build(
     directory = np.zeros((num_lines, 8), dtype=np.uint64)
     num_pairs = num_values = 0
     end = first_word
+    # A copy, since other strides and flags are another type to numba.
+    arguments = (np.uint64(layout), np.uint64(multiplier), np.array(pairs.num_values))
     for part in range(num_parts):
         lines = slice(num_lines * part // num_parts, num_lines * (part + 1) // num_parts)
         low = lines.start * LINE_BUCKETS
         high = min(lines.stop * LINE_BUCKETS, num_buckets)
         keys, values = _sorted_part(pairs, layout, multiplier, low, high)
         sizes = np.zeros((lines.stop - lines.start) * LINE_BUCKETS, dtype=np.int64)
-        arguments = (np.uint64(layout), np.uint64(multiplier), pairs.num_values)
         part_pairs, most, num_long = measure_buckets(
             keys, low, sizes, *arguments, pairs.relation_column
         )
@@ -218,14 +208,13 @@ def _sorted_part(
     remainder_bits = (layout >> 16) & 255
     is_whole = low == 0 and high == 1 << (((layout >> 8) & 255) - remainder_bits)
     key_pieces, value_pieces = [], []
-    for rows, keys in pairs.keys(layout, multiplier):
-        values = pairs.values[rows]
+    for rows, scattered in pairs.keys(layout, multiplier):
+        is_chosen: slice | NDArray[np.bool_] = slice(None)
         if not is_whole:
-            buckets = keys >> np.uint64(remainder_bits) if remainder_bits < 64 else keys * U0
-            is_here = (buckets >= np.uint64(low)) & (buckets < np.uint64(high))
-            keys, values = keys[is_here], values[is_here]
-        key_pieces.append(keys)
-        value_pieces.append(values.astype(np.uint32))
+            buckets = scattered >> np.uint64(remainder_bits)
+            is_chosen = (buckets >= np.uint64(low)) & (buckets < np.uint64(high))
+        key_pieces.append(scattered[is_chosen])
+        value_pieces.append(pairs.values[rows][is_chosen].astype(np.uint32))
     keys = np.concatenate(key_pieces) if key_pieces else np.empty(0, dtype=np.uint64)
     values = np.concatenate(value_pieces) if value_pieces else np.empty(0, dtype=np.uint32)
     del key_pieces, value_pieces
@@ -270,145 +259,3 @@ def _mark(keys: NDArray[np.uint64], shift: int, seen: NDArray[np.uint8]) -> None
     for i in range(len(keys)):
         bit = keys[i] >> shift
         seen[bit >> np.uint64(3)] |= np.uint8(1) << np.uint8(bit & np.uint64(7))
-
-
-@nb.njit
-def _limit(
-    layout: int,
-    multiplier: int,
-    key: int,
-    num_values: NDArray[np.int64],
-    relation_column: int,
-) -> int:
-    """Upper bound of the values of a scattered key."""
-    if len(num_values) == 1:
-        return num_values[0]
-    pair = gathered_key(layout, multiplier, key)
-    if relation_column == 0:
-        return num_values[np.int64(pair >> second_bits_of(layout))]
-    return num_values[np.int64(pair & ((U1 << second_bits_of(layout)) - U1))]
-
-
-@compiled
-def measure_buckets(
-    keys: NDArray[np.uint64],
-    low: int,
-    sizes: NDArray[np.int64],
-    layout: int,
-    multiplier: int,
-    num_values: NDArray[np.int64],
-    relation_column: int,
-) -> tuple[int, int, int]:
-    """Measure the buckets of a part.
-
-    :param keys: scattered keys of the triples, sorted
-    :param low: the first bucket
-    :param sizes: words of each bucket, written, zeros before
-    :return: number of pairs, most pairs of a bucket, and words of the long lists
-    """
-    remainder_bits = remainder_bits_of(layout)
-    header_words = np.int64(header_words_of(layout))
-    num_pairs, most, in_bucket, num_long = 0, 0, 0, 0
-    last_bucket = np.int64(-1)
-    i = 0
-    while i < len(keys):
-        key = keys[i]
-        end = i + 1
-        while end < len(keys) and keys[end] == key:
-            end += 1
-        length = end - i
-        bucket = np.int64(key >> remainder_bits) - low
-        in_bucket = in_bucket + 1 if bucket == last_bucket else 1
-        last_bucket = bucket
-        most = max(most, in_bucket)
-        num_pairs += 1
-        if length <= SHORT_LIST:
-            sizes[bucket] += header_words + length
-        else:
-            sizes[bucket] += header_words + LONG_WORDS
-            limit = _limit(layout, multiplier, key, num_values, relation_column)
-            words = num_long_words(length, limit)
-            num_long += (words + UNIT_WORDS - 1) // UNIT_WORDS * UNIT_WORDS
-        i = end
-    return num_pairs, most, num_long
-
-
-@compiled
-def fill_directory(
-    sizes: NDArray[np.int64], first_word: int, directory: NDArray[np.uint64]
-) -> None:
-    """Write lines of the directory.
-
-    :param sizes: words of each bucket, for all buckets of the lines
-    :param first_word: index of the first word of these buckets
-    :param directory: written, shape (lines, 8)
-    """
-    at = first_word
-    for line in range(directory.shape[0]):
-        # Four 16-bit numbers a word: three are the base, then come 29 offsets, the first one 0.
-        directory[line, 0] = np.uint64(at)
-        offset = 0
-        for i in range(LINE_BUCKETS):
-            offset += sizes[line * LINE_BUCKETS + i]
-            place = 4 + i
-            directory[line, place >> 2] |= np.uint64(offset) << np.uint64(16 * (place & 3))
-        at += offset
-
-
-@compiled
-def fill_buckets(
-    keys: NDArray[np.uint64],
-    values: NDArray[np.uint32],
-    first_word: int,
-    num_short: int,
-    words: NDArray[np.uint32],
-    layout: int,
-    multiplier: int,
-    num_values: NDArray[np.int64],
-    relation_column: int,
-) -> None:
-    """Write the words of a part: its buckets, then its long lists.
-
-    :param keys: as for :func:`measure_buckets`
-    :param values: of the keys, sorted for each
-    :param first_word: index of ``words[0]`` among all words
-    :param num_short: words of all buckets, rounded up to a whole unit
-    :param words: written, zeros before
-    """
-    remainder_bits = remainder_bits_of(layout)
-    remainder_mask = (U1 << remainder_bits) - U1
-    header_words = np.int64(header_words_of(layout))
-    at, long_at = 0, num_short
-    i = 0
-    while i < len(keys):
-        bucket = keys[i] >> remainder_bits
-        end, num_pairs = i + 1, 1
-        while end < len(keys) and keys[end] >> remainder_bits == bucket:
-            num_pairs += np.int64(keys[end] != keys[end - 1])
-            end += 1
-        list_at = at + header_words * num_pairs
-        while i < end:
-            key, first = keys[i], i
-            while i < end and keys[i] == key:
-                i += 1
-            length = i - first
-            is_short = length <= SHORT_LIST
-            header = (key & remainder_mask) << _FLAG_BITS
-            header |= np.uint64(length) if is_short else LONG_LIST | np.uint64(LONG_WORDS)
-            header |= LAST_HEADER if i == end else U0
-            words[at] = np.uint32(header)
-            if header_words != 1:
-                words[at + 1] = np.uint32(header >> U32)
-            at += header_words
-            if is_short:
-                for j in range(first, i):
-                    words[list_at] = values[j]
-                    list_at += 1
-                continue
-            words[list_at] = np.uint32(length)
-            words[list_at + 1] = np.uint32((first_word + long_at) // UNIT_WORDS)
-            list_at += LONG_WORDS
-            limit = _limit(layout, multiplier, key, num_values, relation_column)
-            fill_long_list(values, first, length, limit, words, long_at)
-            long_at += (num_long_words(length, limit) + UNIT_WORDS - 1) // UNIT_WORDS * UNIT_WORDS
-        at = list_at

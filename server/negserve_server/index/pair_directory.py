@@ -14,8 +14,9 @@ The words of a bucket are the headers of its pairs, then their lists in the same
 A header is ``remainder << 7 | is_long << 6 | is_last << 5 | words``: whether the list is long,
 whether no header follows in the bucket, and the words of the list in the bucket. It is one word if
 the remainder has at most 25 bits, else two. The words of bucket i of a line of the directory end
-where those of bucket i + 1 begin. A line is a cache line for 28 buckets: the index of its first word
-(48 bits), and for each bucket, and the end of the last, how many words later it begins (16 bits).
+where those of bucket i + 1 begin. A line is a cache line for 28 buckets: the index of its first
+word (48 bits), and for each bucket, and the end of the last, how many words later it begins (16
+bits).
 
 Processors can't predict how many pairs a bucket has, nor which one is looked up. So the first four
 headers are compared without a branch; a bucket rarely has more.
@@ -104,7 +105,7 @@ def remainder_bits_of(layout: int) -> int:
 
 @nb.njit(inline="always")
 def num_buckets_of(layout: int) -> int:
-    """Number of buckets, a power of two."""
+    """Count the buckets, a power of two."""
     return U1 << (((layout >> U8) & _LOW_8) - remainder_bits_of(layout))
 
 

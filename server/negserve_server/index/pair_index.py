@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from negserve_server.index.members import fill_members, make_members
+from negserve_server.index.members import MemberSet, make_members, member_layout
 from negserve_server.index.pair_builder import PART_TRIPLES, Pairs, build_pairs
 from negserve_server.index.pair_directory import contains_values, count_values, find_one
 from negserve_server.jit.addresses import address_of
@@ -53,6 +53,7 @@ class PairIndex:
     :ivar multiplier: of the scattered keys of the directory
     :ivar num_pairs: number of pairs that have values
     :ivar num_values: number of their values
+    :ivar num_ids: values are below it
     """
 
     directory: NDArray[np.uint64]
@@ -61,6 +62,7 @@ class PairIndex:
     multiplier: int
     num_pairs: int
     num_values: int
+    num_ids: int
 
     @classmethod
     def build(cls, pairs: Pairs, *, part_triples: int = PART_TRIPLES) -> PairIndex:
@@ -78,6 +80,7 @@ class PairIndex:
             multiplier=built.multiplier,
             num_pairs=built.num_pairs,
             num_values=built.num_values,
+            num_ids=int(pairs.num_values.max(initial=1)),
         )
 
     @staticmethod
@@ -101,11 +104,17 @@ class PairIndex:
             np.uint64(self.multiplier),
         )
 
-    def members(self) -> NDArray[np.uint64]:
-        """Known values as a hash set, uint64, shape (num_buckets, 8), see :mod:`.members`."""
-        members = make_members(self.num_values)
-        fill_members(*self.address, members)
-        return members
+    @property
+    def member_layout(self) -> int | None:
+        """Layout of :meth:`members`; None if there are too many ids for such a set."""
+        return member_layout(len(self.lists), self.num_ids, self.num_values)
+
+    def members(self) -> MemberSet:
+        """Make a hash set of the known values, unless :attr:`member_layout` is None."""
+        layout = self.member_layout
+        assert layout is not None
+        directory, lists, own_layout, _ = self.address
+        return make_members(directory, lists, own_layout, layout)
 
     @property
     def nbytes(self) -> int:

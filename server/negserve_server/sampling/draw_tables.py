@@ -14,7 +14,7 @@ from negserve.types.config import SLOTS, SamplerConfig
 from negserve.types.kinds import KINDS, Kind
 from negserve.types.triples import narrowest_dtype
 from negserve_server.index import FilterIndex, PairIndex, Pairs
-from negserve_server.index.members import members_bytes
+from negserve_server.index.members import MemberSet, member_bytes
 from negserve_server.jit.addresses import address_of
 from negserve_server.sampling.candidates import Candidates
 from negserve_server.sampling.graph import Graph
@@ -189,25 +189,30 @@ class DrawTables:
         return row
 
     @cached_property
-    def _member_sets(self) -> list[NDArray[np.uint64]]:
+    def _member_sets(self) -> list[MemberSet]:
         return [
             self._tables.get(
                 ("members", cell.known_name),
                 cell.known.members,
-                num_bytes=members_bytes(cell.known.num_values),
+                num_bytes=member_bytes(cell.known.member_layout or 0),
             )
             for cell in self.cells
         ]
 
+    @property
+    def has_members(self) -> bool:
+        """Whether there can be a :attr:`member_table`: not with too many ids."""
+        return all(cell.known.member_layout is not None for cell in self.cells)
+
     @cached_property
     def member_table(self) -> NDArray[np.uint64]:
-        """Address and number of buckets of each cell's set of known values, made on first use.
+        """Address and layout of each cell's set of known values, made on first use.
 
         uint64, shape (cells, 2); see :mod:`negserve_server.index.members`.
 
         :raises TablesFull: if there is no room for them
         """
-        sets = [(address_of(members), len(members)) for members in self._member_sets]
+        sets = [(address_of(members.lines), members.layout) for members in self._member_sets]
         return np.array(sets, dtype=np.uint64)
 
     def _num_rows(self, config: SamplerConfig) -> int:

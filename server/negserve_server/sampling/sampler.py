@@ -70,6 +70,7 @@ class Sampler:
             and config.filter_mode == "exact"
             and not config.distinct
             and not config.log_q
+            and tables.has_members
         )
         cumulative_shares, shares_stride = tables.cumulative_shares_address
         num_entities, num_relations, _ = tables.num_ids

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from negserve.types.triples import sort_unique_triples
-from negserve_server.index import PairIndex
+from negserve_server.index import PairIndex, Pairs
 
 LARGEST_ID = 2**32 - 1
 Triple = tuple[int, int, int]
@@ -39,6 +39,19 @@ def as_array(triples: list[Triple]) -> NDArray[np.int64]:
     return np.array(triples, dtype=np.int64).reshape(-1, 3)
 
 
+def build(
+    triples: NDArray[np.int64],
+    num_first: int = LARGEST_ID + 1,
+    num_second: int = LARGEST_ID + 1,
+    num_values: int = LARGEST_ID + 1,
+    **options: int,
+) -> PairIndex:
+    """Index triples by their first two columns."""
+    columns = triples[:, 0], triples[:, 1], triples[:, 2]
+    sizes = num_first, num_second, np.array([num_values])
+    return PairIndex.build(Pairs(*columns, *sizes), **options)
+
+
 def by_pair(triples: list[Triple]) -> dict[tuple[int, int], set[int]]:
     """The oracle: the known values of each pair."""
     known: dict[tuple[int, int], set[int]] = defaultdict(set)
@@ -51,7 +64,7 @@ def by_pair(triples: list[Triple]) -> dict[tuple[int, int], set[int]]:
 @given(triple_lists)
 @example([LARGEST_TRIPLE, (0, 0, 0), LARGEST_TRIPLE])
 def test_known_values_are_sorted_and_complete(triples: list[Triple]) -> None:
-    index = PairIndex.build(as_array(triples), LARGEST_ID + 1)
+    index = build(as_array(triples))
     oracle = by_pair(triples)
     assert index.num_pairs == len(oracle)
     for (first, second), values in oracle.items():
@@ -65,7 +78,7 @@ def test_known_values_are_sorted_and_complete(triples: list[Triple]) -> None:
 def test_a_pair_without_values_has_none(
     triples: list[Triple], pairs: list[tuple[int, int]]
 ) -> None:
-    index = PairIndex.build(as_array(triples), LARGEST_ID + 1)
+    index = build(as_array(triples))
     oracle = by_pair(triples)
     for pair in pairs:
         if pair not in oracle:
@@ -77,7 +90,7 @@ def test_a_pair_without_values_has_none(
 @example([LARGEST_TRIPLE], [LARGEST_TRIPLE, (LARGEST_ID, LARGEST_ID, 0), (0, 0, 0)])
 @example([(0, 0, 0)], [(0, 0, 0), LARGEST_TRIPLE, (0, 0, 1)])
 def test_contains_in_bulk(triples: list[Triple], others: list[Triple]) -> None:
-    index = PairIndex.build(as_array(triples), LARGEST_ID + 1)
+    index = build(as_array(triples))
     # Neighbours of what is known are the ones that a faulty search mistakes for known.
     near = [
         (first, second, value + step)
@@ -95,29 +108,17 @@ def test_contains_in_bulk(triples: list[Triple], others: list[Triple]) -> None:
 @patient
 @given(triple_lists, st.integers(1, 3))
 def test_repetitions_and_order_make_no_difference(triples: list[Triple], times: int) -> None:
-    once = PairIndex.build(as_array(triples), LARGEST_ID + 1)
-    again = PairIndex.build(as_array(list(reversed(triples * times))), LARGEST_ID + 1)
+    once = build(as_array(triples))
+    again = build(as_array(list(reversed(triples * times))))
     assert again.num_pairs == once.num_pairs
     assert again.lists.tolist() == once.lists.tolist()
-    assert again.table.tolist() == once.table.tolist()
-
-
-@patient
-@given(triple_lists)
-def test_table_stays_at_most_half_full(triples: list[Triple]) -> None:
-    index = PairIndex.build(as_array(triples), LARGEST_ID + 1)
-    capacity = len(index.table)
-    assert capacity & (capacity - 1) == 0
-    assert 2 * index.num_pairs <= capacity
-    assert index.nbytes == index.table.nbytes + index.lists.nbytes
-    # Short lists are rounded up to fours, long ones take four words a value and a line at most.
-    assert len(index.lists) <= 3 * index.num_pairs + 4 * len(set(triples)) + 24
+    assert again.directory.tolist() == once.directory.tolist()
 
 
 def test_many_pairs_of_neighbouring_ids_are_all_found() -> None:
     first, second = np.divmod(np.arange(40_000, dtype=np.int64), 200)
     value = (first * 7 + second) % 1000
-    index = PairIndex.build(np.stack([first, second, value], axis=1), LARGEST_ID + 1)
+    index = build(np.stack([first, second, value], axis=1))
     assert index.num_pairs == 40_000
     assert index.contains(first, second, value).all()
     assert not index.contains(first, second, value + 1).any()

@@ -141,7 +141,7 @@ def one_scratch(begin: int, num_cells: int) -> OneScratch:
 
 @nb.njit(inline="always")
 def _members_of(settings: Settings, cell: int) -> tuple[int, int]:
-    """Address and number of buckets of a cell's set of known values."""
+    """Address and layout of a cell's set of known values."""
     row = U2 * cell
     return load_uint64(settings.member_table, row), load_uint64(settings.member_table, row + U1)
 
@@ -204,7 +204,9 @@ def _find_lists(settings: Settings, scratch: OneScratch, num_rows: int) -> None:
         )
         store_uint64(scratch.starts, row, begin)
         store_uint64(scratch.lengths, row, end)
-        prefetch(field(cell_table, cell, KNOWN_LISTS), begin)
+        lists = field(cell_table, cell, KNOWN_LISTS)
+        prefetch(lists, begin)
+        prefetch(lists, end - U1)
     for row in range(num_rows):
         cell = load_uint64(scratch.cells, row)
         start, length = find_in_bucket(
@@ -216,8 +218,8 @@ def _find_lists(settings: Settings, scratch: OneScratch, num_rows: int) -> None:
         )
         store_uint64(scratch.starts, row, start)
         store_uint64(scratch.lengths, row, length)
-        members, num_buckets = _members_of(settings, cell)
-        prefetch_member(members, num_buckets, start, load_uint64(scratch.originals, row))
+        members, layout = _members_of(settings, cell)
+        prefetch_member(members, layout, start, load_uint64(scratch.originals, row))
 
 
 @nb.njit(inline="always")
@@ -227,9 +229,12 @@ def _draw_block(
     """Draw, and prefetch the set's lines of the draws."""
     for row in range(num_rows):
         cell, start = load_uint64(scratch.cells, row), load_uint64(scratch.starts, row)
-        members, num_buckets = _members_of(settings, cell)
-        num_legal = field(settings.cell_table, cell, NUM_IDS) - load_uint64(scratch.lengths, row)
-        if not is_member(members, num_buckets, start, load_uint64(scratch.originals, row)):
+        length = load_uint64(scratch.lengths, row)
+        members, layout = _members_of(settings, cell)
+        lists = field(settings.cell_table, cell, KNOWN_LISTS)
+        num_legal = field(settings.cell_table, cell, NUM_IDS) - length
+        original = load_uint64(scratch.originals, row)
+        if not is_member(members, layout, lists, start, length, original):
             num_legal -= U1
         product = np.uint64(load_uint32(scratch.words, U2 * row + U1)) * num_legal
         draw = product >> U32
@@ -239,7 +244,7 @@ def _draw_block(
             draw = redraw(U0, num_legal, first_position + row, settings.seed)
         store_uint64(scratch.num_legals, row, num_legal)
         store_uint64(scratch.draws, row, draw)
-        prefetch_member(members, num_buckets, start, draw)
+        prefetch_member(members, layout, start, draw)
 
 
 @nb.njit(inline="always")
@@ -253,9 +258,10 @@ def _replace_excluded(settings: Settings, scratch: OneScratch, num_rows: int) ->
         num_legal = load_uint64(scratch.num_legals, row)
         num_ids = field(cell_table, cell, NUM_IDS)
         is_extra = num_legal + length != num_ids
-        members, num_buckets = _members_of(settings, cell)
+        members, layout = _members_of(settings, cell)
+        lists = field(cell_table, cell, KNOWN_LISTS)
         is_excluded = is_extra and draw == original
-        is_excluded = is_excluded or is_member(members, num_buckets, start, draw)
+        is_excluded = is_excluded or is_member(members, layout, lists, start, length, draw)
         if is_excluded and num_legal > U0:
             set_state(cell_state, cell, LIST_START, start)
             set_state(cell_state, cell, LIST_LENGTH, length)
@@ -283,7 +289,8 @@ def corrupt_one(
     The stages, for one block of positives at a time:
 
     1. choose the cells by the first random word; prefetch lines of the directory
-    2. look up the buckets, then the lists of known values; prefetch the set's lines of the originals
+    2. look up the buckets, then the lists of known values; prefetch the sets' lines of the
+       originals
     3. draw; prefetch the set's lines of the draws
     4. replace excluded draws
     5. write the ids in the width of the output

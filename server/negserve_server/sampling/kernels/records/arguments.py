@@ -29,7 +29,7 @@ class Settings(NamedTuple):
     :ivar cumulative_shares: address, uint64 of shape (num_relations, cells): cumulative shares of
         the cells in units of 2^-32; shape (1, cells) if all relations have the same
     :ivar shares_stride: bytes from one relation's cumulative shares to the next; 0 in that case
-    :ivar member_table: address, uint64 of shape (cells, 2): address and number of buckets of each
+    :ivar member_table: address, uint64 of shape (cells, 2): address and layout of each
         cell's set of known values, see :mod:`negserve_server.index.members`; ``corrupt_one`` only
     """
 

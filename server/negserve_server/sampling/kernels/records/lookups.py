@@ -18,7 +18,7 @@ from negserve_server.index.pair_directory import (
     scattered_key,
 )
 from negserve_server.jit.addresses import load_uint64, prefetch, store_uint64
-from negserve_server.jit.constants import LINE_WORDS, LOW_48, U0, U2, U48
+from negserve_server.jit.constants import LINE_WORDS, LOW_48, U0, U1, U2, U48
 from negserve_server.sampling.kernels.records.cell_table import (
     KNOWN_LISTS,
     PAIR_DIRECTORY,
@@ -101,7 +101,7 @@ def ask_for_bucket(cell_table: int, lookups: int, cell: int) -> None:
     lists = field(cell_table, cell, KNOWN_LISTS)
     # Both lines, whatever the size: a mispredicted branch costs more than a line.
     prefetch(lists, begin)
-    prefetch(lists, begin + LINE_WORDS)
+    prefetch(lists, end - U1)
 
 
 @nb.njit(inline="always")
