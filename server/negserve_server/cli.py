@@ -144,12 +144,12 @@ def inspect(path: Path | None, as_json: bool, **reading: Any) -> None:
     with show_progress("loading the graph"):
         factory = _load(path, read_options(reading))
     with show_progress("building its index"):
-        index = factory.filter_index(tuple(factory.splits))
+        index = factory.filter_index(tuple(factory.columns))
         directions = [index.by_slot(slot) for slot in SLOTS]
     facts: dict[str, object] = {
         "num_entities": factory.num_entities,
         "num_relations": factory.num_relations,
-        **{f"num_{split}": len(triples) for split, triples in factory.splits.items()},
+        **{f"num_{split}": len(triples) for split, triples in factory.columns.items()},
         **{f"num_unseen_{split}": count for split, count in factory.num_unseen.items() if count},
         **_type_constraint_facts(factory),
         "index_bytes": index.triples.nbytes + sum(each.nbytes for each in directions),

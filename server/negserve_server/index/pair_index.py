@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,6 +78,26 @@ class PairIndex:
     def empty(cls) -> PairIndex:
         """Make an index that knows nothing."""
         return cls(np.zeros((1, 2), dtype=np.uint64), np.zeros(1, dtype=np.uint32), 0)
+
+    def arrays(self) -> dict[str, NDArray[np.unsignedinteger]]:
+        """Its arrays by name, to be stored."""
+        return {"table": self.table, "lists": self.lists}
+
+    def scalars(self) -> dict[str, int]:
+        """Its numbers by name, to be stored."""
+        return {"num_pairs": self.num_pairs}
+
+    @classmethod
+    def from_arrays(
+        cls, arrays: Mapping[str, NDArray[np.unsignedinteger]], scalars: Mapping[str, int]
+    ) -> PairIndex:
+        """Take stored arrays without a copy.
+
+        :param arrays: as :meth:`arrays` gave them, each from the start of a cache line on, and
+            writeable, as other arrays are another type to numba
+        :param scalars: as :meth:`scalars` gave them
+        """
+        return cls(arrays["table"], arrays["lists"], scalars["num_pairs"])
 
     @property
     def num_values(self) -> int:
