@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import fields
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -89,3 +92,22 @@ def reading_options(command: Callable[..., None]) -> Callable[..., None]:
 def read_options(values: Mapping[str, Any]) -> ReadOptions:
     """Make the options of what a command got."""
     return ReadOptions(**values)
+
+
+def how_made(source: Path, options: ReadOptions) -> dict[str, Any]:
+    """Describe how a snapshot is made of a source, for its manifest."""
+    given = {
+        each.name: _plain(getattr(options, each.name))
+        for each in fields(options)
+        if getattr(options, each.name) != each.default
+    }
+    return {
+        "by": f"negserve {version('negserve')}",
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "from": str(source),
+        "options": given,
+    }
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, Path) else value

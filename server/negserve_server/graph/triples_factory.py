@@ -24,6 +24,8 @@ from negserve_server.graph.epoch import Epoch
 from negserve_server.graph.fractions import divide
 from negserve_server.graph.graph_parts import GraphParts
 from negserve_server.graph.readers import ReadOptions, read_graph
+from negserve_server.graph.snapshot.manifest import is_snapshot
+from negserve_server.graph.snapshot.snapshot_reader import open_snapshot
 from negserve_server.graph.type_constraints import TypeConstraints
 from negserve_server.graph.vocabulary import Vocabulary
 from negserve_server.index import FilterIndex
@@ -110,13 +112,20 @@ class TriplesFactory:
         triples, sorted; unless a file of ids says otherwise. Validation and test triples with
         labels without an id are left out, counted in :attr:`num_unseen` and logged.
 
-        :param path: a file of training triples, or a folder with ``train``, ``valid`` and ``test``
+        :param path: a file of training triples, a folder with ``train``, ``valid`` and ``test``, or
+            a snapshot, see :meth:`from_snapshot`
         :param options: how files are read
         :param type_constraints: a file for :meth:`TypeConstraints.from_path`; None for the
             folder's ``type_constraints`` (``.txt`` or ``.tsv``, also packed), if there is one
         :raises MalformedFile: naming file, line, reason and remedy
         :raises MissingLibraryError: for RDF without the extra ``rdf``
         """
+        if is_snapshot(Path(path)):
+            if options != ReadOptions() or type_constraints is not None:
+                raise MalformedFile(
+                    path, None, "is a snapshot, which is as it was built; leave out the options"
+                )
+            return cls.from_snapshot(path)
         graph = read_graph(Path(path), options)
         splits = graph.splits
         if options.fractions is not None:
@@ -142,6 +151,19 @@ class TriplesFactory:
             num_unseen=graph.num_unseen,
             type_constraints=constraints,
         )
+
+    @classmethod
+    def from_snapshot(cls, path: str | Path) -> TriplesFactory:
+        """Open a snapshot, as ``negserve-server build`` makes it: parses and copies nothing.
+
+        Its arrays are mapped, so all processes of a machine share their memory, and a graph may be
+        larger than that. The folder must not be changed while it is used.
+
+        :param path: the folder
+        :raises MalformedSnapshot: if it is incomplete, altered in size, or of another format;
+            ``negserve-server inspect --verify`` also compares contents with their checksums
+        """
+        return cls.from_parts(open_snapshot(Path(path)))
 
     @classmethod
     def world(cls) -> TriplesFactory:

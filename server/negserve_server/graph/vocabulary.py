@@ -84,7 +84,7 @@ class Vocabulary:
 
     def __len__(self) -> int:
         """Count the labels."""
-        return len(self._labels)
+        return len(self.series)
 
     @property
     def num_bytes(self) -> int:
@@ -93,7 +93,7 @@ class Vocabulary:
 
     def ids(self, column: pl.Series) -> pl.Series:
         """Map labels to ids, uint32; null where the label is not in the vocabulary."""
-        return column.cast(pl.Enum(self._labels), strict=False).to_physical().cast(pl.UInt32)
+        return column.cast(pl.Enum(self.series), strict=False).to_physical().cast(pl.UInt32)
 
     def labels(self, first: int = 0, end: int | None = None) -> list[str]:
         """Labels in the order of their ids: all, or those from ``first`` to before ``end``."""
