@@ -50,7 +50,7 @@ class GraphParts:
     @classmethod
     def of(
         cls,
-        splits: Mapping[str, ArrayLike],
+        splits: Mapping[str, ArrayLike | TripleColumns],
         *,
         num_entities: int | None = None,
         num_relations: int | None = None,
@@ -61,43 +61,51 @@ class GraphParts:
     ) -> GraphParts:
         """Check and sort a graph.
 
-        :param splits: ids per split, each shape (n, 3), ``training`` at least; the other
-            parameters are those of :class:`.TriplesFactory`
+        :param splits: ids per split, each shape (n, 3), ``training`` at least; or columns, for
+            which the sizes have to be given, and which are not checked. The other parameters are
+            those of :class:`.TriplesFactory`
         :raises IdOutOfRange: if a triple has an id outside the id space
         :raises ValueError: for an empty training split, labels that do not fit the id space, or
             type constraints with an id outside of it
         """
         if set(splits) - set(SPLITS) or "training" not in splits:
             raise ValueError(f"splits {sorted(splits)}: give training, and any of {SPLITS}")
-        arrays: dict[str, NDArray[np.int64]] = {
-            name: as_triples(splits[name]) for name in SPLITS if name in splits
-        }
-        if len(arrays["training"]) == 0:
+        given = {name: splits[name] for name in SPLITS if name in splits}
+        ready: dict[str, TripleColumns] = {}
+        arrays: dict[str, NDArray[np.int64]] = {}
+        for split, triples in given.items():
+            if isinstance(triples, TripleColumns):
+                ready[split] = triples
+            else:
+                arrays[split] = as_triples(triples)
+        if len((ready if "training" in ready else arrays)["training"]) == 0:
             raise ValueError("the training split is empty; give at least one triple")
         num_entities = _size(arrays, [0, 2]) if num_entities is None else num_entities
         num_relations = _size(arrays, [1]) if num_relations is None else num_relations
-        for name, vocabulary, size in (
+        for kind, vocabulary, size in (
             ("entities", entities, num_entities),
             ("relations", relations, num_relations),
         ):
             if vocabulary is not None and len(vocabulary) != size:
-                raise ValueError(f"{len(vocabulary)} labels for {size} {name}; give one each")
+                raise ValueError(f"{len(vocabulary)} labels for {size} {kind}; give one each")
             if size > 2**32:
-                raise ValueError(f"{size} {name}: an id space holds at most 2^32")
-        for triples in arrays.values():
-            check_ids(triples, num_entities, num_relations)
+                raise ValueError(f"{size} {kind}: an id space holds at most 2^32")
+        for array in arrays.values():
+            check_ids(array, num_entities, num_relations)
         if type_constraints is not None:
             type_constraints.check_ids(num_entities, num_relations)
         return cls(
             columns={
-                name: TripleColumns.of(array, num_entities, num_relations)
-                for name, array in arrays.items()
+                name: ready[name]
+                if name in ready
+                else TripleColumns.of(arrays[name], num_entities, num_relations)
+                for name in given
             },
             num_entities=num_entities,
             num_relations=num_relations,
             entities=entities,
             relations=relations,
-            num_unseen={name: (num_unseen or {}).get(name, 0) for name in arrays},
+            num_unseen={name: (num_unseen or {}).get(name, 0) for name in given},
             type_constraints=type_constraints,
         )
 

@@ -127,13 +127,13 @@ class TriplesFactory:
                 )
             return cls.from_snapshot(path)
         graph = read_graph(Path(path), options)
-        splits = graph.splits
+        splits: Mapping[str, NDArray[np.int64] | TripleColumns] = graph.splits
         if options.fractions is not None:
             if len(splits) > 1:
                 raise MalformedFile(
                     path, None, f"has {', '.join(splits)} already; give it without --fractions"
                 )
-            splits = divide(splits["training"], options.fractions, seed=options.seed)
+            splits = divide(graph.splits["training"].array(), options.fractions, seed=options.seed)
         constraints = None
         type_constraints = type_constraints or graph.constraints
         if type_constraints is not None:
@@ -142,7 +142,7 @@ class TriplesFactory:
                 entities=graph.entities or Vocabulary.numbers(graph.num_entities),
                 relations=graph.relations or Vocabulary.numbers(graph.num_relations),
             )
-        return cls(
+        parts = GraphParts.of(
             splits,
             num_entities=graph.num_entities,
             num_relations=graph.num_relations,
@@ -151,6 +151,7 @@ class TriplesFactory:
             num_unseen=graph.num_unseen,
             type_constraints=constraints,
         )
+        return cls.from_parts(parts)
 
     @classmethod
     def from_snapshot(cls, path: str | Path) -> TriplesFactory:

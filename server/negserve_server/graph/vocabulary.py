@@ -25,15 +25,6 @@ class Vocabulary:
         self._labels = labels
 
     @classmethod
-    def of(cls, *columns: pl.Series) -> Vocabulary:
-        """Give ids to the distinct labels of some columns in sorted order.
-
-        The order is that of the code points, as Python's ``sorted`` and so PyKEEN gives it:
-        UTF-8 bytes, by which polars sorts, are ordered likewise.
-        """
-        return cls(pl.concat([column.unique() for column in columns]).unique().sort())
-
-    @classmethod
     def from_mapping(cls, label_to_id: Mapping[str, int]) -> Vocabulary:
         """Take ids as given.
 
