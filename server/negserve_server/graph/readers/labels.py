@@ -11,12 +11,17 @@ class Labels:
     """The distinct labels of some columns, numbered as they are found."""
 
     def __init__(self) -> None:
-        self._categories = pl.Categories.random()
-        self._num_training = 0
+        self._dtype = pl.Categorical(pl.Categories.random())
+        self._num_labels = self._num_training = 0
+        self._all = pl.Series(dtype=pl.String)
 
     def encode(self, column: pl.Series) -> pl.Series:
         """Replace labels by their numbers; the column still shows labels."""
-        return column.cast(pl.Categorical(self._categories))
+        encoded = column.cast(self._dtype)
+        last = encoded.to_physical().max()
+        if isinstance(last, int):
+            self._num_labels = max(self._num_labels, last + 1)
+        return encoded
 
     def end_training(self) -> None:
         """Note that all labels so far are of training triples, and that later ones are not."""
@@ -25,7 +30,10 @@ class Labels:
     @property
     def all(self) -> pl.Series:
         """All labels, by their numbers."""
-        return self._categories.to_series()
+        if len(self._all) < self._num_labels:
+            numbers = pl.int_range(self._num_labels, dtype=pl.UInt32, eager=True)
+            self._all = numbers.cat.to(self._dtype).cast(pl.String)
+        return self._all
 
     @property
     def training(self) -> pl.Series:
