@@ -23,6 +23,7 @@ from negserve_server.graph.readers.rdf import read_rdf
 from negserve_server.graph.readers.sources import (
     FORMATS,
     SPLIT_OF,
+    Sources,
     divide_name,
     find_sources,
     is_counted,
@@ -67,11 +68,7 @@ def read_graph(path: Path, options: ReadOptions) -> ReadGraph:
     :raises MissingLibraryError: for RDF without the extra ``rdf``
     """
     sources = find_sources(path, options)
-    tables: dict[str, list[Table]] = {}
-    for split, files in sources.splits.items():
-        for file in files:
-            for where, table in _read(file, split, options).items():
-                tables.setdefault(where, []).append(_spelt(table, options))
+    tables = _read_all(sources, options)
     if "training" not in tables:
         raise MalformedFile(path, None, f"holds no training triples, only {', '.join(tables)}")
     maps = {kind: _spelt_map(file, options) for kind, file in sources.maps.items()}
@@ -104,6 +101,17 @@ def read_graph(path: Path, options: ReadOptions) -> ReadGraph:
         num_unseen,
         sources.constraints,
     )
+
+
+def _read_all(sources: Sources, options: ReadOptions) -> dict[str, list[Table]]:
+    """Read the tables of all splits."""
+    # In a function of its own, so that no name of it keeps the labels of a table in memory.
+    tables: dict[str, list[Table]] = {}
+    for split, files in sources.splits.items():
+        for file in files:
+            for where, table in _read(file, split, options).items():
+                tables.setdefault(where, []).append(_spelt(table, options))
+    return tables
 
 
 def _read(file: Path, split: str, options: ReadOptions) -> dict[str, Table]:
