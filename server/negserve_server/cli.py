@@ -47,7 +47,7 @@ with needing_or_exit("the command negserve-server", "negserve[server]"):
     from negserve_server.process.logs import LogLevel
     from negserve_server.process.progress import show_progress
     from negserve_server.process.reloading import Reloading
-    from negserve_server.reading_options import how_made, read_options, reading_options
+    from negserve_server.reading_options import how_made, one_source, read_options, reading_options
     from negserve_server.report import false_negative_report
     from negserve_server.report.report_tables import report_tables
 
@@ -144,7 +144,13 @@ def _announce(addresses: list[str]) -> None:
 
 
 @main.command()
-@click.argument("source", type=click.Path(exists=True, path_type=Path))
+@click.argument(
+    "sources",
+    type=click.Path(exists=True, path_type=Path),
+    nargs=-1,
+    required=True,
+    metavar="SOURCE...",
+)
 @click.option(
     "--out", type=click.Path(path_type=Path), required=True, help="The snapshot: a new folder."
 )
@@ -158,11 +164,12 @@ def _announce(addresses: list[str]) -> None:
 )
 @reading_options
 def build(
-    source: Path, out: Path, index_splits: tuple[tuple[str, ...], ...], **reading: Any
+    sources: tuple[Path, ...], out: Path, index_splits: tuple[tuple[str, ...], ...], **reading: Any
 ) -> None:
     """Read a graph and write it as a snapshot, which is served without being read again.
 
-    SOURCE is a file or folder, in a format that docs/data.md lists. The snapshot is written beside
+    SOURCE is a file or folder, in a format that docs/data.md lists; or give several files, named by
+    their splits as train.tsv, valid.tsv and test.tsv. The snapshot is written beside
     its place and moved there when it is complete, so an interrupted build leaves nothing that
     looks like one. To serve it: negserve-server serve --dataset NAME=DIR.
 
@@ -175,7 +182,7 @@ def build(
     end_at_sighup()
     _start_logging("info")
     begin = time.monotonic()
-    options = read_options(reading)
+    source, options = one_source(sources, read_options(reading))
     try:
         with show_progress(f"reading {source}") as work:
             parts = TriplesFactory.from_path(source, options).parts

@@ -121,3 +121,27 @@ def test_a_start_that_compiles_logs_how_far_it_is(tmp_path: Path):
         process.stderr.close()
     assert COMPILING in said[0]
     assert re.search(r"compiling the kernel \w+, \d+ of \d+ are ready, for \d+ s now", said[1])
+
+
+def test_counted_work_has_a_rate_and_time_left(monkeypatch: pytest.MonkeyPatch):
+    lines: list[str] = []
+    is_told = threading.Event()
+
+    def note(text: str, *values: object) -> None:
+        lines.append(text % values)
+        is_told.set()
+
+    monkeypatch.setattr(progress, "_LINE_SECONDS", 0.01)
+    monkeypatch.setattr(progress.logger, "info", note)
+    with progress.show_progress("building") as work:
+        assert is_told.wait(60)
+        assert lines[0].startswith("building, for ")
+        work.advance("writing triples", 0, 4_000)
+        work.advance("indexing heads", 3_000, 4_000)
+        lines.clear()
+        is_told.clear()
+        assert is_told.wait(60)
+    number = r"[\d,]+"
+    assert re.match(
+        rf"indexing heads, 3,000 of 4,000, {number}/s, {number} s left, for \d+ s now", lines[-1]
+    ), lines

@@ -83,6 +83,21 @@ def test_wrong_commands_are_refused(snapshot: Path, tmp_path: Path):
     assert not (tmp_path / "a").exists()
 
 
+def test_several_files_are_named_by_their_splits(tmp_path: Path):
+    files = [WORLD / f"{name}.txt" for name in ("test", "train", "valid")]
+    assert run("build", *files, "--out", tmp_path / "out").exit_code == 0
+    built = TriplesFactory.from_snapshot(tmp_path / "out")
+    assert built.split_fingerprints == load("world").split_fingerprints
+    for wrong, why in (
+        (files[:1] + files[2:], "no file is named train"),
+        ([*files, WORLD / "type_constraints.tsv"], "is of no split by name"),
+        ([*files, files[1]], "train.txt is one more"),
+    ):
+        failed = run("build", *wrong, "--out", tmp_path / "other")
+        assert failed.exit_code == 2
+        assert why in failed.output
+
+
 def test_options_are_those_of_reading(tmp_path: Path):
     (tmp_path / "graph.csv").write_text("h;t;r\n1;2;0\n2;1;0\n")
     done = run(
