@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import pty
+import queue
 import re
 import subprocess
 import sys
@@ -124,24 +125,17 @@ def test_a_start_that_compiles_logs_how_far_it_is(tmp_path: Path):
 
 
 def test_counted_work_has_a_rate_and_time_left(monkeypatch: pytest.MonkeyPatch):
-    lines: list[str] = []
-    is_told = threading.Event()
-
-    def note(text: str, *values: object) -> None:
-        lines.append(text % values)
-        is_told.set()
-
+    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
     monkeypatch.setattr(progress, "_LINE_SECONDS", 0.01)
-    monkeypatch.setattr(progress.logger, "info", note)
+    monkeypatch.setattr(progress.logger, "info", lambda text, *each: lines.put(text % each))
     with progress.show_progress("building") as work:
-        assert is_told.wait(60)
-        assert lines[0].startswith("building, for ")
+        assert lines.get(timeout=60).startswith("building, for ")
         work.advance("writing triples", 0, 4_000)
         work.advance("indexing heads", 3_000, 4_000)
-        lines.clear()
-        is_told.clear()
-        assert is_told.wait(60)
+        line = ""
+        while not line.startswith("indexing"):
+            line = lines.get(timeout=60)
     number = r"[\d,]+"
     assert re.match(
-        rf"indexing heads, 3,000 of 4,000, {number}/s, {number} s left, for \d+ s now", lines[-1]
-    ), lines
+        rf"indexing heads, 3,000 of 4,000, {number}/s, {number} s left, for \d+ s now", line
+    )
