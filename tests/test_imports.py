@@ -35,6 +35,7 @@ _ENGINE = (
     "negserve_server.errors",
     "negserve_server.jit",
     "negserve_server.tables",
+    "negserve_server.triple_columns",
 )
 _ADMISSION = (
     *_GRPC,
@@ -92,6 +93,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "negserve_server.jit",
     ),
     "negserve_server.tables": ("negserve_server.errors", "negserve_server.process.process_limits"),
+    "negserve_server.triple_columns": _VALUES,
     "negserve_server.index": _ENGINE,
     "negserve_server.sampling": (*_ENGINE, "negserve_server.index"),
     "negserve_server.graph": (*_ENGINE, "negserve_server.index", "negserve_server.sampling"),

@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -21,6 +22,10 @@ from negserve_server.admission.tokens import Tokens
 from negserve_server.config.server_config import ServerConfig
 from negserve_server.errors import MalformedFile, Refusal, UnusableAddress
 from negserve_server.graph import TriplesFactory
+from negserve_server.graph.graph_parts import GraphParts
+from negserve_server.graph.readers import ReadOptions
+from negserve_server.graph.snapshot.manifest import is_snapshot
+from negserve_server.graph.snapshot.snapshot_cache import SnapshotCache
 from negserve_server.listening.certificates import Certificates
 from negserve_server.listening.channel_options import channel_options
 from negserve_server.listening.listen_address import ListenAddress, parse_listen_address
@@ -31,6 +36,7 @@ from negserve_server.process.reloading import Reloading
 from negserve_server.publishing.datasets import Datasets
 from negserve_server.publishing.publish_folder import PublishFolder
 from negserve_server.publishing.publisher import Publisher
+from negserve_server.reading_options import how_made
 from negserve_server.service import (
     Health,
     SamplerServicer,
@@ -44,20 +50,39 @@ from negserve_server.warm_up import prepare, warm_up
 logger = logging.getLogger(__name__)
 
 
-def load_datasets(paths: Mapping[str, Path | None]) -> dict[str, TriplesFactory]:
+def load_datasets(
+    paths: Mapping[str, Path | None], cache: SnapshotCache | None = None
+) -> dict[str, TriplesFactory]:
     """Load all datasets.
 
     :param paths: a path by name; None for the embedded graph
+    :param cache: where snapshots of graphs are left that were read from files; None for nowhere
     :raises MalformedFile: naming file, line and reason
     """
     datasets = {}
     for name, path in paths.items():
         begin = time.monotonic()
-        with show_progress(f"loading dataset {name}"):
-            factory = TriplesFactory.world() if path is None else TriplesFactory.from_path(path)
+        with show_progress(f"loading dataset {name}") as work:
+            if path is None:
+                factory = TriplesFactory.world()
+            elif cache is None or is_snapshot(path):
+                factory = TriplesFactory.from_path(path)
+            else:
+                parts = cache.get(
+                    path,
+                    ReadOptions(),
+                    partial(_read, path),
+                    made=how_made(path, ReadOptions()),
+                    progress=work.advance,
+                )
+                factory = TriplesFactory.from_parts(parts)
         datasets[name] = factory
         logger.info("dataset %s: %s, %.1f s", name, factory.summary, time.monotonic() - begin)
     return datasets
+
+
+def _read(path: Path) -> GraphParts:
+    return TriplesFactory.from_path(path).parts
 
 
 def load_published(
@@ -119,6 +144,7 @@ class Server:
                     )
             address.check()
             self._warn_if_exposed(address)
+        self._cache = SnapshotCache(config.cache_dir) if config.cache_dir else None
         self._folder = PublishFolder(config.publish_dir) if config.publish_dir else None
         self._published: dict[str, TriplesFactory] = {}
         limits = config.limits
@@ -134,7 +160,7 @@ class Server:
 
         :raises MalformedFile: for a file that is not a graph
         """
-        datasets = load_datasets(self._config.datasets)
+        datasets = load_datasets(self._config.datasets, self._cache)
         if self._folder is not None:
             with show_progress("loading published graphs"):
                 self._published = load_published(self._folder, datasets)

@@ -38,12 +38,16 @@ with needing_or_exit("the command negserve-server", "negserve[server]"):
     from negserve_server.errors import NegserveServerError
     from negserve_server.graph import TriplesFactory
     from negserve_server.graph.readers import ReadOptions
+    from negserve_server.graph.snapshot.index_arrays import is_of_index
+    from negserve_server.graph.snapshot.manifest import VERSION, is_snapshot, read_manifest
+    from negserve_server.graph.snapshot.snapshot_reader import verify_snapshot
+    from negserve_server.graph.snapshot.snapshot_writer import write_snapshot
     from negserve_server.process import logs
     from negserve_server.process.grpc_log import GrpcLog
     from negserve_server.process.logs import LogLevel
     from negserve_server.process.progress import show_progress
     from negserve_server.process.reloading import Reloading
-    from negserve_server.reading_options import read_options, reading_options
+    from negserve_server.reading_options import how_made, one_source, read_options, reading_options
     from negserve_server.report import false_negative_report
     from negserve_server.report.report_tables import report_tables
 
@@ -124,6 +128,15 @@ def _start_logging(level: str) -> None:
         logger.warning("%s", warning)
 
 
+def _index_splits(
+    _context: click.Context, _option: click.Parameter, values: tuple[str, ...]
+) -> tuple[tuple[str, ...], ...]:
+    for name in (name for value in values for name in value.split(",")):
+        if name not in SPLITS:
+            raise click.BadParameter(f"{name!r}: give some of {', '.join(SPLITS)}")
+    return tuple(tuple(value.split(",")) for value in values)
+
+
 def _announce(addresses: list[str]) -> None:
     for address in addresses:
         click.echo(f"listening on {address}")
@@ -131,35 +144,131 @@ def _announce(addresses: list[str]) -> None:
 
 
 @main.command()
+@click.argument(
+    "sources",
+    type=click.Path(exists=True, path_type=Path),
+    nargs=-1,
+    required=True,
+    metavar="SOURCE...",
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, help="The snapshot: a new folder."
+)
+@click.option(
+    "--index-splits",
+    callback=_index_splits,
+    multiple=True,
+    metavar="SPLIT,...",
+    help="Store a filter index over these splits, too, such as training,validation. Repeatable.  "
+    "[default: only that of training]",
+)
+@reading_options
+def build(
+    sources: tuple[Path, ...], out: Path, index_splits: tuple[tuple[str, ...], ...], **reading: Any
+) -> None:
+    """Read a graph and write it as a snapshot, which is served without being read again.
+
+    SOURCE is a file or folder, in a format that docs/data.md lists; or give several files, named by
+    their splits as train.tsv, valid.tsv and test.tsv. The snapshot is written beside
+    its place and moved there when it is complete, so an interrupted build leaves nothing that
+    looks like one. To serve it: negserve-server serve --dataset NAME=DIR.
+
+    \b
+    Examples:
+      negserve-server build data/fb15k-237 --out fb15k-237.graph
+      negserve-server build train.tsv --fractions 0.8,0.1,0.1 --out graph \\
+        --index-splits training,validation,testing
+    """  # noqa: D301
+    end_at_sighup()
+    _start_logging("info")
+    begin = time.monotonic()
+    source, options = one_source(sources, read_options(reading))
+    try:
+        with show_progress(f"reading {source}") as work:
+            parts = TriplesFactory.from_path(source, options).parts
+            write_snapshot(
+                parts,
+                out,
+                index_splits=index_splits,
+                made=how_made(source, options),
+                progress=work.advance,
+            )
+            manifest = read_manifest(out)
+    except (NegserveError, NegserveServerError, ValueError, OSError) as error:
+        raise click.ClickException(printable(str(error))) from error
+    num_triples = sum(split.num_triples for split in manifest.splits.values())
+    click.echo(
+        f"{out}: {num_triples:,} triples, {manifest.num_bytes:,} bytes, "
+        f"{manifest.num_bytes / num_triples:.1f} a triple, {time.monotonic() - begin:.1f} s, "
+        f"fingerprint {manifest.fingerprint}"
+    )
+
+
+@main.command()
 @click.argument("path", type=click.Path(path_type=Path), default=None, required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--verify", is_flag=True, help="Read a snapshot's checksums.")
 @reading_options
-def inspect(path: Path | None, as_json: bool, **reading: Any) -> None:
+def inspect(path: Path | None, as_json: bool, verify: bool, **reading: Any) -> None:
     """Load a graph and print its counts and fingerprint.
 
-    PATH is a file or folder, in a format that docs/data.md lists; without it, the embedded graph.
+    PATH is a snapshot, or a file or folder in a format that docs/data.md lists; without it, the
+    embedded graph. With --verify all arrays of a snapshot are read and compared with their
+    checksums.
     """
     end_at_sighup()
     _start_logging("info")
+    options = read_options(reading)
+    if verify and (path is None or not is_snapshot(path)):
+        raise click.UsageError("--verify is for snapshots; give the folder of one")
+    if verify and path is not None:
+        try:
+            with show_progress(f"verifying {path}") as work:
+                verify_snapshot(path, work.advance)
+        except NegserveServerError as error:
+            raise click.ClickException(printable(str(error))) from error
     with show_progress("loading the graph"):
-        factory = _load(path, read_options(reading))
-    with show_progress("building its index"):
-        index = factory.filter_index(tuple(factory.splits))
-        directions = [index.by_slot(slot) for slot in SLOTS]
+        factory = _load(path, options)
     facts: dict[str, object] = {
         "num_entities": factory.num_entities,
         "num_relations": factory.num_relations,
-        **{f"num_{split}": len(triples) for split, triples in factory.splits.items()},
+        **{f"num_{split}": len(triples) for split, triples in factory.columns.items()},
         **{f"num_unseen_{split}": count for split, count in factory.num_unseen.items() if count},
         **_type_constraint_facts(factory),
-        "index_bytes": index.triples.nbytes + sum(each.nbytes for each in directions),
+        **(
+            _snapshot_facts(path)
+            if path is not None and is_snapshot(path)
+            else {"index_bytes": _index_bytes(factory)}
+        ),
         "fingerprint": factory.fingerprint,
+        **({"verified": True} if verify else {}),
     }
     if as_json:
         click.echo(json.dumps(facts))
         return
     for name, value in facts.items():
-        click.echo(f"{name:<24} {value:>16,}" if isinstance(value, int) else f"{name:<24} {value}")
+        is_count = isinstance(value, int) and not isinstance(value, bool)
+        click.echo(f"{name:<24} {value:>16,}" if is_count else f"{name:<24} {value}")
+
+
+def _index_bytes(factory: TriplesFactory) -> int:
+    """Make the index of all splits, and count its bytes."""
+    with show_progress("building its index"):
+        index = factory.filter_index(tuple(factory.columns))
+        return sum(index.by_slot(slot).nbytes for slot in SLOTS)
+
+
+def _snapshot_facts(path: Path) -> dict[str, object]:
+    """Say what a snapshot holds besides the graph, and how it was made."""
+    manifest = read_manifest(path)
+    stored = manifest.arrays.items()
+    return {
+        "index_bytes": sum(each.num_bytes for name, each in stored if is_of_index(name)),
+        "snapshot_bytes": manifest.num_bytes,
+        "snapshot_format": VERSION,
+        "indexes": ", ".join(f"{'+'.join(each.splits)}.{each.slot}" for each in manifest.indexes),
+        **{f"made_{name}": value for name, value in manifest.made.items()},
+    }
 
 
 def _type_constraint_facts(factory: TriplesFactory) -> dict[str, int]:

@@ -8,6 +8,7 @@
     ├── Refusal                       the call is not answered, though the caller did nothing wrong
     │   └── TablesFull                a configuration needs more memory than there is room for
     ├── MalformedFile (ValueError)    the operator must mend a file
+    │   └── MalformedSnapshot         a snapshot is incomplete, altered, or of another format
     └── UnusableAddress (OSError)     the operator must give another address to listen on
 
 Each names the value, the limit and the remedy in its message; ``reason`` and
@@ -123,6 +124,17 @@ class MalformedFile(NegserveServerError, ValueError):
         self.path = str(path)
         self.line = line
         self.why = why
+
+
+class MalformedSnapshot(MalformedFile):
+    """A snapshot is incomplete, altered, or of another format; names the array and the reason.
+
+    :ivar array: name of the array; None for the manifest
+    """
+
+    def __init__(self, path: object, array: str | None, why: str) -> None:
+        super().__init__(path, None, f"{f'array {array}' if array else 'manifest.json'} {why}")
+        self.array = array
 
 
 class UnusableAddress(NegserveServerError, OSError):

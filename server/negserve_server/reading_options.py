@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import click
 
 from negserve_server.graph.readers import ReadOptions
+from negserve_server.graph.readers.sources import SPLIT_OF, divide_name
 
 _FILE = click.Path(exists=True, path_type=Path)
 
@@ -89,3 +93,49 @@ def reading_options(command: Callable[..., None]) -> Callable[..., None]:
 def read_options(values: Mapping[str, Any]) -> ReadOptions:
     """Make the options of what a command got."""
     return ReadOptions(**values)
+
+
+def one_source(sources: tuple[Path, ...], options: ReadOptions) -> tuple[Path, ReadOptions]:
+    """Make a path and options of one source, or of several files that are named by splits.
+
+    :raises click.UsageError: for several files that are not, or two of one split
+    """
+    if len(sources) == 1:
+        return sources[0], options
+    files: dict[str, Path | None] = {
+        "training": None,
+        "validation": options.validation,
+        "testing": options.testing,
+    }
+    for source in sources:
+        split = SPLIT_OF.get(divide_name(source)[0], "")
+        if files.get(split, source) is not None:
+            raise click.UsageError(
+                f"{source.name} is {'one more of its split' if split else 'of no split by name'}; "
+                f"of several files, name one train, and one each valid and test"
+            )
+        files[split] = source
+    if files["training"] is None:
+        raise click.UsageError("no file is named train; give the training triples, too")
+    return files["training"], replace(
+        options, validation=files["validation"], testing=files["testing"]
+    )
+
+
+def how_made(source: Path, options: ReadOptions) -> dict[str, Any]:
+    """Describe how a snapshot is made of a source, for its manifest."""
+    given = {
+        each.name: _plain(getattr(options, each.name))
+        for each in fields(options)
+        if getattr(options, each.name) != each.default
+    }
+    return {
+        "by": f"negserve {version('negserve')}",
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "from": str(source),
+        "options": given,
+    }
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, Path) else value

@@ -35,7 +35,7 @@ def warm_up(datasets: Mapping[str, TriplesFactory]) -> None:
 def prepare(factory: TriplesFactory) -> None:
     """Build the usual index of a graph, and compute its fingerprints."""
     assert factory.fingerprint
-    positives = factory.mapped_triples[:1]
+    positives = factory.columns["training"].rows(slice(1))
     factory.contains(positives, ("training",))
     factory.filter_index(("training",)).known_tails(*positives[0, :2].tolist())
     config = SamplerConfig(num_negs_per_pos=2, filter_splits=("training",))

@@ -24,7 +24,7 @@ Labels do not enter, so a trainer that holds only mapped triples can compute it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -92,9 +92,23 @@ def fingerprint_of_distinct(
     :param triples: distinct, sorted by head, relation, tail, shape (n, 3)
     :return: 64 hexadecimal digits
     """
+    return fingerprint_of_blocks([triples], len(triples), num_entities, num_relations)
+
+
+def fingerprint_of_blocks(
+    blocks: Iterable[NDArray[np.integer]], num_triples: int, num_entities: int, num_relations: int
+) -> str:
+    """Fingerprint one split whose triples come some at a time.
+
+    :param blocks: distinct triples, sorted over all blocks by head, relation, tail, each shape
+        (n, 3)
+    :param num_triples: of all blocks
+    :return: 64 hexadecimal digits
+    """
     digest = hashlib.sha256(b"negserve split 1\n")
-    digest.update(np.array([num_entities, num_relations, len(triples)], dtype="<u8").tobytes())
-    digest.update(np.ascontiguousarray(triples, dtype="<u4").data)
+    digest.update(np.array([num_entities, num_relations, num_triples], dtype="<u8").tobytes())
+    for triples in blocks:
+        digest.update(np.ascontiguousarray(triples, dtype="<u4").data)
     return digest.hexdigest()
 
 

@@ -32,9 +32,15 @@ class ServerConfig:
         is_repeatable=True,
         help="A graph to serve: a file of `head<TAB>relation<TAB>tail` lines, or a folder with "
         "`train.txt`, `valid.txt` and `test.txt` and optionally `type_constraints.tsv`, also in "
-        "the other formats of `docs/data.md`. Repeatable. `world` without a path is the "
-        "embedded graph.",
+        "the other formats of `docs/data.md`; or a snapshot that `negserve-server build` made. "
+        "Repeatable. `world` without a path is the embedded graph.",
         see="type-constraints",
+    )
+    cache_dir: Path | None = option(
+        "DIR",
+        help="Folder in which graphs that were read from files are left as snapshots: the next "
+        "start with equal files maps them, and reads nothing.",
+        see="snapshots",
     )
     listen: tuple[str, ...] = option(
         "ADDR",

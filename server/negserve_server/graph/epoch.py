@@ -14,6 +14,7 @@ from negserve.types.epoch import EpochBatch, EpochConfig
 from negserve_server.errors import PositionOutOfRange
 from negserve_server.sampling import Permutation, Sampler
 from negserve_server.sampling.slices import slices_of
+from negserve_server.triple_columns import TripleColumns
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 
@@ -24,7 +25,7 @@ _MOST_SHOWN = 20
 class Epoch:
     """The batches of one rank in one epoch. Immutable: any batch can be made at any time.
 
-    :param triples: the training triples, int64, shape (n, 3)
+    :param triples: the training triples
     :param rows: rows of the triples of ``config.relations``, int64, shape (m,); None for all
     :param weigh: gives triples, shape (b, 3), their subsampling weights, float32, shape (b,)
     :param sampler: draws the negatives; its seed also draws the order
@@ -38,7 +39,7 @@ class Epoch:
 
     def __init__(
         self,
-        triples: NDArray[np.int64],
+        triples: TripleColumns,
         rows: NDArray[np.int64] | None,
         weigh: Callable[[NDArray[np.int64]], NDArray[np.float32]],
         sampler: Sampler,
@@ -149,9 +150,9 @@ class Epoch:
             if self.config.shuffle:
                 rows = self._order.at(begin, here)
             chosen = rows if self._rows is None else self._rows[rows]
-            pieces.append(self._triples.take(chosen, axis=0))  # three times as fast as [chosen]
+            pieces.append(self._triples.rows(chosen))
             begin, count = begin + here, count - here
-        return np.concatenate(pieces) if pieces else np.empty((0, 3), dtype=np.int64)
+        return _joined(pieces) if pieces else np.empty((0, 3), dtype=np.int64)
 
 
 def _joined(parts: list[NDArray[_Scalar]]) -> NDArray[_Scalar]:

@@ -15,18 +15,17 @@ from numpy.typing import ArrayLike, NDArray
 from negserve.types.checks.invalid import invalid_configuration
 from negserve.types.config import SPLITS, SamplerConfig
 from negserve.types.epoch import EpochConfig
-from negserve.types.fingerprint import (
-    fingerprint_of_distinct,
-    graph_fingerprint,
-    types_fingerprint,
-)
+from negserve.types.fingerprint import graph_fingerprint, types_fingerprint
 from negserve.types.id_set import IdSet
 from negserve.types.relation_statistics import RelationStatistics
-from negserve.types.triples import as_triples, sort_unique_triples
+from negserve.types.triples import as_triples
 from negserve_server.errors import MalformedFile
 from negserve_server.graph.epoch import Epoch
 from negserve_server.graph.fractions import divide
+from negserve_server.graph.graph_parts import GraphParts
 from negserve_server.graph.readers import ReadOptions, read_graph
+from negserve_server.graph.snapshot.manifest import is_snapshot
+from negserve_server.graph.snapshot.snapshot_reader import open_snapshot
 from negserve_server.graph.type_constraints import TypeConstraints
 from negserve_server.graph.vocabulary import Vocabulary
 from negserve_server.index import FilterIndex
@@ -34,6 +33,7 @@ from negserve_server.index.filter_index import check_ids
 from negserve_server.sampling import DrawTables, Graph, RelationCounts, Sampler
 from negserve_server.sampling.sampler import in_version
 from negserve_server.tables import TABLES, GraphTables, Tables
+from negserve_server.triple_columns import SplitArrays, TripleColumns
 
 _WORLD = Path(__file__).parent / "world"
 
@@ -69,36 +69,34 @@ class TriplesFactory:
         num_unseen: Mapping[str, int] | None = None,
         type_constraints: TypeConstraints | None = None,
     ) -> None:
-        if set(splits) - set(SPLITS) or "training" not in splits:
-            raise ValueError(f"splits {sorted(splits)}: give training, and any of {SPLITS}")
-        arrays: dict[str, NDArray[np.int64]] = {
-            name: as_triples(splits[name]) for name in SPLITS if name in splits
-        }
-        if len(arrays["training"]) == 0:
-            raise ValueError("the training split is empty; give at least one triple")
-        self.num_entities: int = _size(arrays, [0, 2]) if num_entities is None else num_entities
-        self.num_relations: int = _size(arrays, [1]) if num_relations is None else num_relations
-        for name, vocabulary, size in (
-            ("entities", entities, self.num_entities),
-            ("relations", relations, self.num_relations),
-        ):
-            if vocabulary is not None and len(vocabulary) != size:
-                raise ValueError(f"{len(vocabulary)} labels for {size} {name}; give one each")
-            if size > 2**32:
-                raise ValueError(f"{size} {name}: an id space holds at most 2^32")
-        for triples in arrays.values():
-            check_ids(triples, self.num_entities, self.num_relations)
-        if type_constraints is not None:
-            type_constraints.check_ids(self.num_entities, self.num_relations)
-        self._splits = {name: sort_unique_triples(array) for name, array in arrays.items()}
-        for array in self._splits.values():
-            array.flags.writeable = False
-        self.entities = entities
-        self.relations = relations
-        self.num_unseen = {name: (num_unseen or {}).get(name, 0) for name in self._splits}
-        self._type_constraints = type_constraints
+        self._take(
+            GraphParts.of(
+                splits,
+                num_entities=num_entities,
+                num_relations=num_relations,
+                entities=entities,
+                relations=relations,
+                num_unseen=num_unseen,
+                type_constraints=type_constraints,
+            )
+        )
+
+    def _take(self, parts: GraphParts) -> None:
+        self.parts = parts
+        self.num_entities: int = parts.num_entities
+        self.num_relations: int = parts.num_relations
+        self.entities = parts.entities
+        self.relations = parts.relations
+        self.num_unseen = dict(parts.num_unseen)
         self._tables = GraphTables(TABLES, graph=self)
         self._training_index = self._index(("training",))
+
+    @classmethod
+    def from_parts(cls, parts: GraphParts) -> TriplesFactory:
+        """Take the parts of a graph as they are, unchecked."""
+        factory = cls.__new__(cls)
+        factory._take(parts)
+        return factory
 
     @classmethod
     def from_path(
@@ -114,21 +112,28 @@ class TriplesFactory:
         triples, sorted; unless a file of ids says otherwise. Validation and test triples with
         labels without an id are left out, counted in :attr:`num_unseen` and logged.
 
-        :param path: a file of training triples, or a folder with ``train``, ``valid`` and ``test``
+        :param path: a file of training triples, a folder with ``train``, ``valid`` and ``test``, or
+            a snapshot, see :meth:`from_snapshot`
         :param options: how files are read
         :param type_constraints: a file for :meth:`TypeConstraints.from_path`; None for the
             folder's ``type_constraints`` (``.txt`` or ``.tsv``, also packed), if there is one
         :raises MalformedFile: naming file, line, reason and remedy
         :raises MissingLibraryError: for RDF without the extra ``rdf``
         """
+        if is_snapshot(Path(path)):
+            if options != ReadOptions() or type_constraints is not None:
+                raise MalformedFile(
+                    path, None, "is a snapshot, which is as it was built; leave out the options"
+                )
+            return cls.from_snapshot(path)
         graph = read_graph(Path(path), options)
-        splits = graph.splits
+        splits: Mapping[str, NDArray[np.int64] | TripleColumns] = graph.splits
         if options.fractions is not None:
             if len(splits) > 1:
                 raise MalformedFile(
                     path, None, f"has {', '.join(splits)} already; give it without --fractions"
                 )
-            splits = divide(splits["training"], options.fractions, seed=options.seed)
+            splits = divide(graph.splits["training"].array(), options.fractions, seed=options.seed)
         constraints = None
         type_constraints = type_constraints or graph.constraints
         if type_constraints is not None:
@@ -137,7 +142,7 @@ class TriplesFactory:
                 entities=graph.entities or Vocabulary.numbers(graph.num_entities),
                 relations=graph.relations or Vocabulary.numbers(graph.num_relations),
             )
-        return cls(
+        parts = GraphParts.of(
             splits,
             num_entities=graph.num_entities,
             num_relations=graph.num_relations,
@@ -146,6 +151,20 @@ class TriplesFactory:
             num_unseen=graph.num_unseen,
             type_constraints=constraints,
         )
+        return cls.from_parts(parts)
+
+    @classmethod
+    def from_snapshot(cls, path: str | Path) -> TriplesFactory:
+        """Open a snapshot, as ``negserve-server build`` makes it: parses and copies nothing.
+
+        Its arrays are mapped, so all processes of a machine share their memory, and a graph may be
+        larger than that. The folder must not be changed while it is used.
+
+        :param path: the folder
+        :raises MalformedSnapshot: if it is incomplete, altered in size, or of another format;
+            ``negserve-server inspect --verify`` also compares contents with their checksums
+        """
+        return cls.from_parts(open_snapshot(Path(path)))
 
     @classmethod
     def world(cls) -> TriplesFactory:
@@ -157,24 +176,35 @@ class TriplesFactory:
         )
 
     @property
+    def columns(self) -> Mapping[str, TripleColumns]:
+        """The distinct triples of each split, sorted, as they are held: in narrow columns."""
+        return MappingProxyType(self.parts.columns)
+
+    @property
     def mapped_triples(self) -> NDArray[np.int64]:
-        """The distinct training triples, sorted, shape (n, 3), read-only."""
-        return self._splits["training"]
+        """The distinct training triples, sorted, int64, shape (n, 3), read-only.
+
+        Each access makes the array anew, 24 bytes a triple; :attr:`columns` costs nothing.
+        """
+        return self.splits["training"]
 
     @property
     def splits(self) -> Mapping[str, NDArray[np.int64]]:
-        """The distinct triples of each split, sorted, shape (n, 3), read-only."""
-        return MappingProxyType(self._splits)
+        """The distinct triples of each split, sorted, int64, shape (n, 3), read-only.
+
+        Each look-up makes the array anew, as that of :attr:`mapped_triples`.
+        """
+        return SplitArrays(self.parts.columns)
 
     @property
     def num_triples(self) -> int:
         """How many distinct training triples there are."""
-        return len(self.mapped_triples)
+        return len(self.parts.columns["training"])
 
     @property
     def summary(self) -> str:
         """Counts and fingerprint in one line."""
-        triples = " + ".join(f"{len(rows)} {split}" for split, rows in self._splits.items())
+        triples = " + ".join(f"{len(rows)} {split}" for split, rows in self.columns.items())
         return (
             f"{self.num_entities} entities, {self.num_relations} relations, {triples} triples, "
             f"fingerprint {self.fingerprint}"
@@ -183,7 +213,7 @@ class TriplesFactory:
     @property
     def type_constraints(self) -> TypeConstraints | None:
         """The entities that relations allow as heads and tails; None if that is not known."""
-        return self._type_constraints
+        return self.parts.type_constraints
 
     @property
     def entity_to_id(self) -> Mapping[str, int]:
@@ -198,9 +228,9 @@ class TriplesFactory:
     @cached_property
     def split_fingerprints(self) -> Mapping[str, str]:
         """Fingerprint of each split, 64 hexadecimal digits."""
-        return {
-            name: fingerprint_of_distinct(triples, self.num_entities, self.num_relations)
-            for name, triples in self._splits.items()
+        return self.parts.split_fingerprints or {
+            name: triples.fingerprint(self.num_entities, self.num_relations)
+            for name, triples in self.columns.items()
         }
 
     @cached_property
@@ -213,7 +243,7 @@ class TriplesFactory:
         """Fingerprint of the type constraints, 64 hexadecimal digits; None without any."""
         if self.type_constraints is None:
             return None
-        return types_fingerprint(
+        return self.parts.type_constraints_fingerprint or types_fingerprint(
             self.type_constraints.heads,
             self.type_constraints.tails,
             self.num_entities,
@@ -251,32 +281,33 @@ class TriplesFactory:
         :raises InvalidRequestError: for no split, or one that the graph has not
         :raises TablesFull: if there is no room for it
         """
-        missing = [name for name in splits if name not in self._splits]
+        missing = [name for name in splits if name not in self.columns]
         if missing or not splits:
             raise invalid_configuration(
                 "splits",
                 tuple(splits),
-                f"this graph has {', '.join(self._splits)}",
-                limit=tuple(self._splits),
+                f"this graph has {', '.join(self.columns)}",
+                limit=tuple(self.columns),
             )
         chosen = tuple(name for name in SPLITS if name in splits)
         if chosen == ("training",):
             return self._training_index
-        own_bytes = 0 if len(chosen) == 1 else 24 * max(len(self._splits[name]) for name in chosen)
+        own_bytes = 0 if len(chosen) == 1 else max(self.columns[name].nbytes for name in chosen)
         return self._tables.get(
             ("index", chosen), lambda: self._index(chosen), num_bytes=own_bytes, keep=True
         )
 
     def _index(self, chosen: tuple[str, ...]) -> FilterIndex:
-        arrays = [self._splits[name] for name in chosen]
+        sizes = self.num_entities, self.num_relations
         return FilterIndex(
-            arrays[0] if len(arrays) == 1 else np.concatenate(arrays),
+            TripleColumns.union([self.columns[name] for name in chosen], *sizes),
             num_entities=self.num_entities,
             num_relations=self.num_relations,
-            is_sorted=len(arrays) == 1,
+            owns_triples=len(chosen) > 1,
             tables=self._tables,
             name=chosen,
             usual_slots=("head", "tail") if chosen == ("training",) else (),
+            made=self.parts.indexes.get(chosen),
         )
 
     def contains(self, triples: ArrayLike, splits: Sequence[str]) -> NDArray[np.bool_]:
@@ -325,7 +356,7 @@ class TriplesFactory:
             # Not np.isin, whose memory depends on the values of the ids.
             is_chosen = np.zeros(self.num_relations, dtype=np.bool_)
             is_chosen[relations.ids] = True
-            return np.flatnonzero(is_chosen[self.mapped_triples[:, 1]])
+            return np.flatnonzero(is_chosen[self.columns["training"].relations])
 
         return self._tables.get(("rows", relations.digest), find)
 
@@ -343,7 +374,7 @@ class TriplesFactory:
         opened = self.sampler(sampler)
         relations = config.relation_set
         return Epoch(
-            self.mapped_triples,
+            self.columns["training"],
             None if relations is None else self.rows_of(relations),
             self.subsampling_weights,
             opened,
@@ -370,13 +401,13 @@ class TriplesFactory:
         :raises TablesFull: if there is no room for what it needs
         """
         config = in_version(config)
-        missing = [name for name in config.filter_splits if name not in self._splits]
+        missing = [name for name in config.filter_splits if name not in self.columns]
         if missing:
             raise invalid_configuration(
                 "filter_splits",
                 config.filter_splits,
-                f"this graph has {', '.join(self._splits)}",
-                limit=tuple(self._splits),
+                f"this graph has {', '.join(self.columns)}",
+                limit=tuple(self.columns),
             )
         index = self.filter_index(config.filter_splits) if config.filtered else None
         digest = None
@@ -405,14 +436,11 @@ class TriplesFactory:
     def _sampled_graph(self) -> Graph:
         constraints = self.type_constraints
         return Graph(
-            training=self.mapped_triples,
+            training=self.columns["training"],
             num_entities=self.num_entities,
             num_relations=self.num_relations,
             heads=constraints.heads if constraints is not None else None,
             tails=constraints.tails if constraints is not None else None,
             tables=self._tables,
+            counts=self.parts.relation_counts,
         )
-
-
-def _size(arrays: Mapping[str, NDArray[np.int64]], columns: list[int]) -> int:
-    return max(int(array[:, columns].max(initial=-1)) for array in arrays.values()) + 1

@@ -35,13 +35,26 @@ class TypeConstraints:
     """
 
     def __init__(self, heads: ArrayLike, tails: ArrayLike, *, num_unseen: int = 0) -> None:
-        self._heads = _sorted_pairs(heads, "heads")
-        self._tails = _sorted_pairs(tails, "tails")
+        self._take(_sorted_pairs(heads, "heads"), _sorted_pairs(tails, "tails"), num_unseen)
+
+    def _take(
+        self, heads: NDArray[np.integer], tails: NDArray[np.integer], num_unseen: int
+    ) -> None:
+        self._heads, self._tails = heads, tails
         if len(self._heads) == len(self._tails) == 0:
             raise ValueError(
                 "heads and tails are both empty; a graph without type constraints has None"
             )
         self._num_unseen = num_unseen
+
+    @classmethod
+    def from_sorted(
+        cls, heads: NDArray[np.integer], tails: NDArray[np.integer], *, num_unseen: int = 0
+    ) -> TypeConstraints:
+        """Take distinct pairs, sorted by relation, entity, without a copy; as they were stored."""
+        constraints = cls.__new__(cls)
+        constraints._take(heads, tails, num_unseen)
+        return constraints
 
     @classmethod
     def from_path(
@@ -100,12 +113,12 @@ class TypeConstraints:
         return cls(pairs["head"], pairs["tail"], num_unseen=num_unseen)
 
     @property
-    def heads(self) -> NDArray[np.int64]:
+    def heads(self) -> NDArray[np.integer]:
         """The distinct pairs of relation id and allowed head, sorted, shape (m, 2), read-only."""
         return self._heads
 
     @property
-    def tails(self) -> NDArray[np.int64]:
+    def tails(self) -> NDArray[np.integer]:
         """The distinct pairs of relation id and allowed tail, sorted, shape (m, 2), read-only."""
         return self._tails
 

@@ -25,15 +25,6 @@ class Vocabulary:
         self._labels = labels
 
     @classmethod
-    def of(cls, *columns: pl.Series) -> Vocabulary:
-        """Give ids to the distinct labels of some columns in sorted order.
-
-        The order is that of the code points, as Python's ``sorted`` and so PyKEEN gives it:
-        UTF-8 bytes, by which polars sorts, are ordered likewise.
-        """
-        return cls(pl.concat([column.unique() for column in columns]).unique().sort())
-
-    @classmethod
     def from_mapping(cls, label_to_id: Mapping[str, int]) -> Vocabulary:
         """Take ids as given.
 
@@ -84,7 +75,7 @@ class Vocabulary:
 
     def __len__(self) -> int:
         """Count the labels."""
-        return len(self._labels)
+        return len(self.series)
 
     @property
     def num_bytes(self) -> int:
@@ -93,7 +84,7 @@ class Vocabulary:
 
     def ids(self, column: pl.Series) -> pl.Series:
         """Map labels to ids, uint32; null where the label is not in the vocabulary."""
-        return column.cast(pl.Enum(self._labels), strict=False).to_physical().cast(pl.UInt32)
+        return column.cast(pl.Enum(self.series), strict=False).to_physical().cast(pl.UInt32)
 
     def labels(self, first: int = 0, end: int | None = None) -> list[str]:
         """Labels in the order of their ids: all, or those from ``first`` to before ``end``."""

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
-from negserve.types.triples import sort_unique_triples
 from negserve_server.errors import IdOutOfRange
 from negserve_server.index.pair_builder import Pairs
 from negserve_server.index.pair_index import PairIndex
 from negserve_server.tables import GraphTables
+from negserve_server.triple_columns import TripleColumns
 
 #: Columns of a triple, and the slot names in that order.
 SLOTS = ("head", "relation", "tail")
@@ -39,36 +39,39 @@ class FilterIndex:
     Immutable and safe to use from many threads. Each of the three directions is built on first
     use: (h, r) to corrupt tails, (r, t) to corrupt heads, (h, t) to corrupt relations.
 
-    :param triples: shape (n, 3), ids inside the id space; repetitions allowed
+    :param triples: shape (n, 3), ids inside the id space, repetitions allowed; or columns, which
+        are not copied
+    :param owns_triples: whether columns are of this index alone, and count as its memory
     :param num_entities: size of the entity id space, 1 to 2^32
     :param num_relations: size of the relation id space, 1 to 2^32
-    :param is_sorted: whether the triples are int64, sorted and distinct; then they are not copied
     :param tables: store of the directions, which frees unused ones; None to keep all
     :param name: key of this index among the tables
     :param usual_slots: directions that are kept nevertheless
+    :param made: directions that were made before, by slot
     :raises IdOutOfRange: if a triple has an id outside the id space
     """
 
     def __init__(
         self,
-        triples: NDArray[np.integer],
+        triples: NDArray[np.integer] | TripleColumns,
         *,
         num_entities: int,
         num_relations: int,
-        is_sorted: bool = False,
+        owns_triples: bool = True,
         tables: GraphTables | None = None,
         name: Hashable = (),
         usual_slots: tuple[str, ...] = (),
+        made: Mapping[str, PairIndex] | None = None,
     ) -> None:
-        check_ids(triples, num_entities, num_relations)
+        self._owns_triples = owns_triples
+        if not isinstance(triples, TripleColumns):
+            check_ids(triples, num_entities, num_relations)
+            triples = TripleColumns.of(triples, num_entities, num_relations)
+        self._triples = triples
         self.num_entities = num_entities
         self.num_relations = num_relations
-        self._owns_triples = not is_sorted
-        self._triples: NDArray[np.int64] = (
-            triples.astype(np.int64, copy=False) if is_sorted else sort_unique_triples(triples)
-        )
         self._lock = threading.Lock()
-        self._by_slot: dict[str, PairIndex] = {}
+        self._by_slot: dict[str, PairIndex] = dict(made or {})
         self._tables = tables
         self._name = name
         #: The direction that :meth:`contains` uses, kept from its first call on.
@@ -81,7 +84,7 @@ class FilterIndex:
 
     def by_slot(self, slot: str) -> PairIndex:
         """Index of the known values of a slot by the ids of the other two slots, in their order."""
-        if slot in self._usual_slots:
+        if slot in self._usual_slots or slot in self._by_slot:
             with self._lock:
                 if slot not in self._by_slot:
                     self._by_slot[slot] = self._build(slot)
@@ -99,9 +102,9 @@ class FilterIndex:
         first, second = (column for column in range(3) if column != value)
         return PairIndex.build(
             Pairs(
-                first=self._triples[:, first],
-                second=self._triples[:, second],
-                values=self._triples[:, value],
+                first=self._triples.column(first),
+                second=self._triples.column(second),
+                values=self._triples.column(value),
                 num_first=num_ids[first],
                 num_second=num_ids[second],
                 num_values=np.array([num_ids[value]]),
@@ -148,10 +151,8 @@ class FilterIndex:
 
     @property
     def triples(self) -> NDArray[np.int64]:
-        """The distinct known triples in lexicographic order, shape (n, 3), read-only."""
-        view = self._triples.view()
-        view.flags.writeable = False
-        return view
+        """The distinct known triples in lexicographic order, shape (n, 3), made at each call."""
+        return self._triples.array()
 
     @property
     def nbytes(self) -> int:

@@ -142,7 +142,7 @@ def build_pairs(
 
 
 def _num_bits(num_ids: int) -> int:
-    return int(num_ids - 1).bit_length()
+    return max(num_ids - 1, 0).bit_length()
 
 
 def _build(
@@ -195,7 +195,8 @@ def _estimate_pairs(pairs: Pairs) -> int:
     for _, keys in pairs.keys(layout, multiplier):
         _mark(keys, np.uint64(64 - bits), seen)
     num_clear = 2**bits - int(np.bitwise_count(seen).sum(dtype=np.int64))
-    return round(2**bits * math.log(2**bits / max(num_clear, 1)))
+    estimate: int = round(2**bits * math.log(2**bits / max(num_clear, 1)))
+    return estimate
 
 
 def _sorted_part(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -102,6 +103,34 @@ class PairIndex:
             address_of(self.lists),
             np.uint64(self.layout),
             np.uint64(self.multiplier),
+        )
+
+    def arrays(self) -> dict[str, NDArray[np.unsignedinteger]]:
+        """Its arrays by name, to be stored."""
+        return {"directory": self.directory, "lists": self.lists}
+
+    def scalars(self) -> dict[str, int]:
+        """Its numbers by name, to be stored."""
+        names = ("layout", "multiplier", "num_pairs", "num_values", "num_ids")
+        return {name: getattr(self, name) for name in names}
+
+    @classmethod
+    def from_arrays(
+        cls, arrays: Mapping[str, NDArray[np.unsignedinteger]], scalars: Mapping[str, int]
+    ) -> PairIndex:
+        """Take stored arrays without a copy.
+
+        :param arrays: as :meth:`arrays` gave them, each from the start of a cache line on
+        :param scalars: as :meth:`scalars` gave them
+        """
+        return cls(
+            directory=arrays["directory"].view(np.uint64),
+            lists=arrays["lists"].view(np.uint32),
+            layout=scalars["layout"],
+            multiplier=scalars["multiplier"],
+            num_pairs=scalars["num_pairs"],
+            num_values=scalars["num_values"],
+            num_ids=scalars["num_ids"],
         )
 
     @property

@@ -22,32 +22,37 @@ logger = logging.getLogger(__name__)
 _FIRST_SECONDS = 1.0
 #: Interval of log lines.
 _LINE_SECONDS = 5.0
+#: Interval in which a bar is brought up to date.
+_BAR_SECONDS = 0.2
 
 
 @contextmanager
-def show_progress(what: str) -> Iterator[None]:
-    """Show that this block is at work, and which kernels it compiles.
+def show_progress(what: str) -> Iterator[Work]:
+    """Show that this block is at work, how far it is, and which kernels it compiles.
 
     :param what: the work, such as ``loading dataset world``
     """
-    work = _Work(what)
+    work = Work(what)
     thread = threading.Thread(target=work.run, name="negserve-progress", daemon=True)
     with watching_compilation(work.note):
         thread.start()
         try:
-            yield
+            yield work
         finally:
             work.end()
             thread.join()
 
 
-class _Work:
+class Work:
     """Work in progress, and the code of the thread that shows it."""
 
     def __init__(self, what: str) -> None:
         self._what = what
         self._begin = time.monotonic()
         self._kernel = ""
+        self._done = 0
+        self._total: int | None = None
+        self._counted_from = self._begin
         self._changed = threading.Event()
         self._is_over = False
         self._is_interactive = sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
@@ -57,6 +62,17 @@ class _Work:
         if kernel:
             self._kernel = kernel
         self._changed.set()
+
+    def advance(self, what: str, done: int, total: int) -> None:
+        """Say how far the work is: with rate and time left from the second call on.
+
+        :param what: the step, such as ``indexing heads``
+        :param done: items that are done, of whatever kind
+        :param total: of how many
+        """
+        if self._total is None:
+            self._counted_from = time.monotonic()
+        self._what, self._kernel, self._done, self._total = what, "", done, total
 
     def end(self) -> None:
         """Let :meth:`run` end."""
@@ -80,9 +96,19 @@ class _Work:
 
     def _state(self) -> str:
         if not self._kernel:
-            return self._what
+            return self._what + (f", {self._rate()}" if self._total is not None else "")
         num_ready, num_kernels = count_kernels()
         return f"compiling the kernel {self._kernel}, {num_ready} of {num_kernels} are ready"
+
+    def _rate(self) -> str:
+        """Describe rate and time left."""
+        assert self._total is not None
+        seconds = time.monotonic() - self._counted_from
+        text = f"{self._done:,} of {self._total:,}"
+        if self._done and seconds > 0:
+            rate = self._done / seconds
+            text += f", {rate:,.0f}/s, {(self._total - self._done) / rate:.0f} s left"
+        return text
 
     def _show(self) -> None:
         # Imported here only, since it takes a while.
@@ -108,10 +134,12 @@ class _Work:
             task = bar.add_task(self._state(), total=None)
             while not self._is_over:
                 self._update(bar, task)
-                self._changed.wait()
+                self._changed.wait(_BAR_SECONDS)
                 self._changed.clear()
 
     def _update(self, bar: Progress, task: TaskID) -> None:
         if self._kernel:
             num_ready, num_kernels = count_kernels()
             bar.update(task, description=self._state(), completed=num_ready, total=num_kernels)
+        elif self._total is not None:
+            bar.update(task, description=self._state(), completed=self._done, total=self._total)

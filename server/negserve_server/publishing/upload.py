@@ -123,7 +123,7 @@ def size_of(graph: TriplesFactory) -> int:
     types = graph.type_constraints
     num_pairs = 0 if types is None else len(types.heads) + len(types.tails)
     num_bytes = sum(v.num_bytes for v in (graph.entities, graph.relations) if v is not None)
-    return sum(map(len, graph.splits.values())) + in_triples(num_pairs, num_bytes)
+    return sum(map(len, graph.columns.values())) + in_triples(num_pairs, num_bytes)
 
 
 class _Part(NamedTuple):

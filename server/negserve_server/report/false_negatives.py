@@ -151,11 +151,11 @@ def false_negative_report(
         raise invalid_configuration("alpha", alpha, "it has no effect without kind degree")
     chosen = tuple(split for split in SPLITS if splits is None or split in splits)
     if splits is None:
-        chosen = tuple(split for split in chosen if split in factory.splits)
-    unknown = [split for split in splits or chosen if split not in factory.splits]
+        chosen = tuple(split for split in chosen if split in factory.columns)
+    unknown = [split for split in splits or chosen if split not in factory.columns]
     if unknown or not chosen:
         raise invalid_configuration(
-            "splits", tuple(splits or ()), f"this graph has {', '.join(factory.splits)}"
+            "splits", tuple(splits or ()), f"this graph has {', '.join(factory.columns)}"
         )
     configs = [
         SamplerConfig(
@@ -166,7 +166,7 @@ def false_negative_report(
         for kind in dict.fromkeys(kinds)
     ]
     counter = FalseNegativeCounter(
-        factory.mapped_triples, np.concatenate([factory.splits[split] for split in chosen])
+        factory.mapped_triples, np.concatenate([factory.columns[split].array() for split in chosen])
     )
     reports: dict[Kind, FalseNegativeReport] = {}
     for config in configs:

@@ -9,13 +9,14 @@ from numpy.typing import NDArray
 
 from negserve.types.relation_statistics import RelationStatistics
 from negserve_server.sampling.candidates import distinct_pairs
+from negserve_server.triple_columns import TripleColumns
 
 
 def count_distinct(
-    triples: NDArray[np.integer], column: int, num_relations: int
+    relations: NDArray[np.integer], ids: NDArray[np.integer], num_relations: int
 ) -> NDArray[np.int64]:
-    """Count, per relation, the distinct ids in a column of the triples; shape (num_relations,)."""
-    pairs = distinct_pairs(triples[:, 1], triples[:, column])
+    """Count the distinct ids per relation; shapes (n,), (n,) to (num_relations,)."""
+    pairs = distinct_pairs(relations, ids)
     return np.bincount(pairs[:, 0], minlength=num_relations)
 
 
@@ -33,12 +34,13 @@ class RelationCounts:
     num_tails: NDArray[np.int64]
 
     @classmethod
-    def of(cls, triples: NDArray[np.int64], num_relations: int) -> RelationCounts:
-        """Count over distinct triples, shape (n, 3)."""
+    def of(cls, triples: TripleColumns, num_relations: int) -> RelationCounts:
+        """Count over distinct triples."""
+        relations = triples.relations
         return cls(
-            num_triples=np.bincount(triples[:, 1], minlength=num_relations),
-            num_heads=count_distinct(triples, 0, num_relations),
-            num_tails=count_distinct(triples, 2, num_relations),
+            num_triples=np.bincount(relations, minlength=num_relations),
+            num_heads=count_distinct(relations, triples.heads, num_relations),
+            num_tails=count_distinct(relations, triples.tails, num_relations),
         )
 
     @staticmethod

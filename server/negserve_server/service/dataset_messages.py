@@ -29,12 +29,12 @@ def encode_dataset(name: str, factory: TriplesFactory) -> pb.Dataset:
         splits=[
             pb.SplitSummary(
                 split=SPLIT_VALUES[split],  # type: ignore[arg-type]
-                num_triples=len(factory.splits[split]),
+                num_triples=len(factory.columns[split]),
                 num_unseen=factory.num_unseen[split],
                 fingerprint=factory.split_fingerprints[split],
             )
             for split in SPLITS
-            if split in factory.splits
+            if split in factory.columns
         ],
         has_vocabulary=factory.entities is not None,
         type_constraints_fingerprint=factory.type_constraints_fingerprint or "",

@@ -19,7 +19,7 @@ from negserve._calls.sampler_stream import Notices
 from negserve.v1 import sampler_pb2 as pb
 from negserve.v1.sampler_pb2_grpc import SamplerServiceStub
 from negserve_server.graph import TriplesFactory
-from negserve_server.graph.sorted_triples import are_among
+from negserve_server.triple_columns import TripleColumns
 from tests.support.graphs import load
 from tests.support.server_process import ServerProcess
 
@@ -141,4 +141,5 @@ def test_sorted_triples_are_found_as_by_the_index(size: int):
         if size
         else np.zeros(len(wanted), dtype=bool)
     )
-    np.testing.assert_array_equal(are_among(wanted, rows), expected)
+    columns = TripleColumns.of(rows, 9999, 99)
+    np.testing.assert_array_equal(columns.are_among(wanted), expected)

@@ -61,7 +61,7 @@ def test_too_few_threads_are_one_line_and_a_status() -> None:
 _WITHOUT_ROOM = """
 from negserve_server import app, cli
 
-def load(_):
+def load(*_):
     raise MemoryError("Unable to allocate 90.0 GiB for an array")
 
 app.load_datasets = load

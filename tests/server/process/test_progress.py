@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import pty
+import queue
 import re
 import subprocess
 import sys
@@ -121,3 +122,20 @@ def test_a_start_that_compiles_logs_how_far_it_is(tmp_path: Path):
         process.stderr.close()
     assert COMPILING in said[0]
     assert re.search(r"compiling the kernel \w+, \d+ of \d+ are ready, for \d+ s now", said[1])
+
+
+def test_counted_work_has_a_rate_and_time_left(monkeypatch: pytest.MonkeyPatch):
+    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+    monkeypatch.setattr(progress, "_LINE_SECONDS", 0.01)
+    monkeypatch.setattr(progress.logger, "info", lambda text, *each: lines.put(text % each))
+    with progress.show_progress("building") as work:
+        assert lines.get(timeout=60).startswith("building, for ")
+        work.advance("writing triples", 0, 4_000)
+        work.advance("indexing heads", 3_000, 4_000)
+        line = ""
+        while not line.startswith("indexing"):
+            line = lines.get(timeout=60)
+    number = r"[\d,]+"
+    assert re.match(
+        rf"indexing heads, 3,000 of 4,000, {number}/s, {number} s left, for \d+ s now", line
+    )

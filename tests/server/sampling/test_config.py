@@ -18,6 +18,7 @@ from negserve_server.index import FilterIndex
 from negserve_server.sampling import ALGORITHM_VERSION
 from negserve_server.sampling.draw_tables import DrawTables
 from negserve_server.sampling.graph import Graph
+from negserve_server.triple_columns import TripleColumns
 
 TRIPLES = np.array([(0, 0, 1), (1, 0, 2)], dtype=np.int64)
 LAST_64 = 2**64 - 1
@@ -353,7 +354,7 @@ def test_a_split_that_the_graph_lacks_cannot_be_filtered() -> None:
 
 def test_a_filter_index_is_given_if_and_only_if_the_configuration_filters() -> None:
     index = FilterIndex(TRIPLES, num_entities=3, num_relations=1)
-    graph = Graph(training=TRIPLES, num_entities=3, num_relations=1)
+    graph = Graph(training=TripleColumns.of(TRIPLES, 3, 1), num_entities=3, num_relations=1)
     for config, given in (
         (SamplerConfig(), index),
         (SamplerConfig(filter_splits=("testing",)), None),

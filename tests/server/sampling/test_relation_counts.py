@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from negserve.types.relation_statistics import RelationStatistics
 from negserve_server.sampling import RelationCounts
+from negserve_server.triple_columns import TripleColumns
 from tests.support.graphs import load
 
 Triple = tuple[int, int, int]
@@ -25,7 +26,8 @@ triple_sets = st.sets(
 
 
 def counts(triples: set[Triple]) -> RelationCounts:
-    return RelationCounts.of(np.array(sorted(triples), dtype=np.int64), NUM_RELATIONS)
+    columns = TripleColumns.of(np.array(sorted(triples), dtype=np.int64), 9, NUM_RELATIONS)
+    return RelationCounts.of(columns, NUM_RELATIONS)
 
 
 def statistics(triples: set[Triple]) -> RelationStatistics:

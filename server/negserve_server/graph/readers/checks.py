@@ -21,7 +21,7 @@ def check_order(table: Table, entities: pl.Series, relations: pl.Series) -> None
     """
     if table.is_order_known:
         return
-    both = relations.filter(relations.is_in(entities.implode()))
+    both = entities.filter(entities.is_in(relations.implode()))
     if len(both):
         raise MalformedFile(
             table.path,
@@ -100,6 +100,6 @@ def _in_normal_form(labels: pl.Series) -> pl.Series:
 
 def _file_of(tables: list[Table], label: str) -> object:
     for table in tables:
-        if any((table.frame[name] == label).any() for name in COLUMNS):
+        if any((table.frame[name].cast(pl.String) == label).any() for name in COLUMNS):
             return table.path
     return tables[0].path

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from negserve_server.errors import MalformedFile
 from negserve_server.graph.readers import checks
@@ -18,17 +17,20 @@ from negserve_server.graph.readers.columnar import read_arrow, read_json_lines, 
 from negserve_server.graph.readers.columns import Table
 from negserve_server.graph.readers.delimited import read_delimited
 from negserve_server.graph.readers.id_maps import read_id_map
+from negserve_server.graph.readers.labels import Labels, encoded
 from negserve_server.graph.readers.options import COLUMNS, ReadOptions
 from negserve_server.graph.readers.rdf import read_rdf
 from negserve_server.graph.readers.sources import (
     FORMATS,
     SPLIT_OF,
+    Sources,
     divide_name,
     find_sources,
     is_counted,
     is_del,
 )
 from negserve_server.graph.vocabulary import Vocabulary
+from negserve_server.triple_columns import TripleColumns
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +42,7 @@ _OPTIONS = {"entities": "--entity-ids", "relations": "--relation-ids"}
 class ReadGraph:
     """A graph as its files say.
 
-    :ivar splits: ids, int64, shape (n, 3), by split
+    :ivar splits: ids, by split
     :ivar num_entities: size of the id space
     :ivar num_relations: likewise
     :ivar entities: labels; None where files hold ids without labels
@@ -49,7 +51,7 @@ class ReadGraph:
     :ivar constraints: the file of type constraints of the folder
     """
 
-    splits: dict[str, NDArray[np.int64]]
+    splits: dict[str, TripleColumns]
     num_entities: int
     num_relations: int
     entities: Vocabulary | None
@@ -66,23 +68,19 @@ def read_graph(path: Path, options: ReadOptions) -> ReadGraph:
     :raises MissingLibraryError: for RDF without the extra ``rdf``
     """
     sources = find_sources(path, options)
-    tables: dict[str, list[Table]] = {}
-    for split, files in sources.splits.items():
-        for file in files:
-            for where, table in _read(file, split, options).items():
-                tables.setdefault(where, []).append(_spelt(table, options))
+    tables = _read_all(sources, options)
     if "training" not in tables:
         raise MalformedFile(path, None, f"holds no training triples, only {', '.join(tables)}")
     maps = {kind: _spelt_map(file, options) for kind, file in sources.maps.items()}
-    _check(tables, maps, options)
+    labels = _check(tables, maps, options)
     vocabularies: dict[str, Vocabulary | None] = {}
     sizes: dict[str, int] = {}
     columns: dict[tuple[str, str], pl.Series] = {}
     for kind, names in _KINDS.items():
-        numbered = _Numbering(kind, names, tables, maps, options)
+        numbered = _Numbering(kind, names, tables, maps, options, labels[kind])
         vocabularies[kind], sizes[kind] = numbered.vocabulary, numbered.size
         columns |= numbered.columns
-    splits: dict[str, NDArray[np.int64]] = {}
+    splits: dict[str, TripleColumns] = {}
     num_unseen: dict[str, int] = {}
     for split, parts in tables.items():
         mapped = pl.DataFrame([columns[split, name].alias(name) for name in COLUMNS])
@@ -90,7 +88,10 @@ def read_graph(path: Path, options: ReadOptions) -> ReadGraph:
         num_unseen[split] = len(mapped) - len(seen)
         if num_unseen[split]:
             _log_unseen(parts, mapped)
-        splits[split] = seen.to_numpy().astype(np.int64)
+        heads, relations, tails = (seen[name].to_numpy() for name in COLUMNS)
+        splits[split] = TripleColumns.sorted(
+            heads, relations, tails, sizes["entities"], sizes["relations"]
+        )
     return ReadGraph(
         splits,
         sizes["entities"],
@@ -100,6 +101,17 @@ def read_graph(path: Path, options: ReadOptions) -> ReadGraph:
         num_unseen,
         sources.constraints,
     )
+
+
+def _read_all(sources: Sources, options: ReadOptions) -> dict[str, list[Table]]:
+    """Read the tables of all splits."""
+    # In a function of its own, so that no name of it keeps the labels of a table in memory.
+    tables: dict[str, list[Table]] = {}
+    for split, files in sources.splits.items():
+        for file in files:
+            for where, table in _read(file, split, options).items():
+                tables.setdefault(where, []).append(_spelt(table, options))
+    return tables
 
 
 def _read(file: Path, split: str, options: ReadOptions) -> dict[str, Table]:
@@ -166,37 +178,34 @@ def _spelt_map(file: Path, options: ReadOptions) -> tuple[Path, Vocabulary]:
 
 
 def _check(
-    tables: Mapping[str, list[Table]],
+    tables: dict[str, list[Table]],
     maps: Mapping[str, tuple[Path, Vocabulary]],
     options: ReadOptions,
-) -> None:
-    """Refuse what could mean two graphs."""
+) -> dict[str, Labels]:
+    """Refuse what could mean two graphs; replace labels in the tables by their numbers."""
+    labels = {kind: Labels() for kind in _KINDS}
     training = tables["training"]
     if training[0].holds_ids or options.ids:
-        return
-    distinct = {
-        kind: [
-            _distinct(parts, names)
-            for parts in (training, *(tables[s] for s in tables if s != "training"))
-        ]
-        for kind, names in _KINDS.items()
-    }
-    first = {kind: labels[0] for kind, labels in distinct.items()}
-    seen = pl.concat(first.values())
-    for split, parts in tables.items():
-        for table in parts:
-            checks.check_header(table, seen.head(0) if split == "training" else seen)
+        return labels
+    by_column = {name: labels[kind] for kind, names in _KINDS.items() for name in names}
+    seen = pl.Series(dtype=pl.String)
+    for split in sorted(tables, key=lambda split: split != "training"):
+        parts = tables[split]
+        for number, table in enumerate(parts):
+            checks.check_header(table, seen)
+            parts[number] = replace(table, frame=encoded(table, by_column))
+            del table
+        if split == "training":
+            for each in labels.values():
+                each.end_training()
+            seen = pl.concat([each.training for each in labels.values()])
     if not maps and not _all_integers(seen):
-        checks.check_order(training[0], first["entities"], first["relations"])
+        checks.check_order(training[0], *(labels[kind].training for kind in _KINDS))
     every = [table for parts in tables.values() for table in parts]
-    for kind, labels in distinct.items():
+    for kind, each in labels.items():
         if kind not in maps:
-            checks.check_spelling(every, pl.concat(labels).unique(), options)
-
-
-def _distinct(parts: list[Table], names: tuple[str, ...]) -> pl.Series:
-    frames = [table.frame[name].cast(pl.String).unique() for table in parts for name in names]
-    return pl.concat([column.alias("label") for column in frames]).unique()
+            checks.check_spelling(every, each.all, options)
+    return labels
 
 
 def _all_integers(labels: pl.Series) -> bool:
@@ -216,8 +225,10 @@ class _Numbering:
         tables: Mapping[str, list[Table]],
         maps: Mapping[str, tuple[Path, Vocabulary]],
         options: ReadOptions,
+        labels: Labels,
     ) -> None:
         self._kind, self._tables, self._maps, self._options = kind, tables, maps, options
+        self._labels = labels
         self._file = tables["training"][0].path
         labelled = {
             (split, name): pl.concat([table.frame[name] for table in parts])
@@ -227,7 +238,7 @@ class _Numbering:
         training = [labelled["training", name] for name in names]
         given = maps.get(kind)
         self.vocabulary: Vocabulary | None = given[1] if given else None
-        if self._are_ids(training):
+        if self._are_ids():
             self.columns = {key: self._as_ids(column) for key, column in labelled.items()}
             largest = max(int(column.max() or 0) for column in self.columns.values())  # type: ignore[arg-type]
             self.size = len(self.vocabulary) if self.vocabulary is not None else largest + 1
@@ -235,21 +246,35 @@ class _Numbering:
                 limit = f"{given[0].name} ends at {self.size - 1}" if given else "2^32 - 1 is legal"
                 raise MalformedFile(self._file, None, f"{kind} have an id {largest}; {limit}")
             return
-        if self.vocabulary is None:
-            self.vocabulary = Vocabulary.of(*training)
-        self.columns = {key: self.vocabulary.ids(column) for key, column in labelled.items()}
+        self.vocabulary, ids = self._number()
+        self.columns = {key: ids.gather(column.to_physical()) for key, column in labelled.items()}
         self.size = len(self.vocabulary)
         if given:
             for name, column in zip(names, training, strict=True):
                 self._check_known(column, self.columns["training", name], given[0])
 
-    def _are_ids(self, training: list[pl.Series]) -> bool:
+    def _number(self) -> tuple[Vocabulary, pl.Series]:
+        """Give the vocabulary, and the id of each label by its number, uint32, or null.
+
+        Labels are sorted by code points, as Python's ``sorted`` and so PyKEEN sorts them: UTF-8
+        bytes, by which polars sorts, are ordered likewise.
+        """
+        if self.vocabulary is not None:
+            return self.vocabulary, self.vocabulary.ids(self._labels.all)
+        training = self._labels.training
+        order = training.arg_sort()
+        ids = np.empty(len(order), dtype=np.uint32)
+        ids[order.to_numpy()] = np.arange(len(order), dtype=np.uint32)
+        all_ids = pl.Series(ids).extend_constant(None, len(self._labels.all) - len(ids))
+        return Vocabulary(training.gather(order)), all_ids
+
+    def _are_ids(self) -> bool:
         """Tell ids from labels, or refuse to."""
         if self._options.ids is not None:
             return self._options.ids
         if self._tables["training"][0].holds_ids:
             return True
-        labels = pl.concat([column.unique().alias("") for column in training]).unique()
+        labels = self._labels.training
         if not _all_integers(labels):
             return False
         if self.vocabulary is None:
@@ -277,6 +302,8 @@ class _Numbering:
         return may_be_ids and not may_be_labels
 
     def _as_ids(self, column: pl.Series) -> pl.Series:
+        if not column.dtype.is_integer():
+            column = column.cast(pl.String)
         if column.dtype == pl.String:
             is_bad = ~column.str.contains(r"^(0|[1-9][0-9]{0,17})$")
             if is_bad.any():
@@ -296,7 +323,7 @@ class _Numbering:
         if len(unknown) == 0:
             return
         other = next((each for kind, each in self._maps.items() if kind != self._kind), None)
-        if other is not None and other[1].ids(unknown.head(1)).null_count() == 0:
+        if other is not None and other[1].ids(unknown.head(1).cast(pl.String)).null_count() == 0:
             raise MalformedFile(
                 self._file,
                 None,

@@ -63,17 +63,18 @@ def divide_name(path: Path) -> tuple[str, str]:
     return (stem, ending) if dot and stem else (name, "")
 
 
-def find_sources(path: Path, options: ReadOptions) -> Sources:
+def find_sources(path: Path, options: ReadOptions, *, is_logged: bool = True) -> Sources:
     """Find the files of a graph; those of a folder that are not read are logged by name.
 
     :param path: a file of training triples, a folder with files or folders named by splits, or one
         with a single file or with parts of the training triples
+    :param is_logged: whether they are
     :raises MalformedFile: if there are no training triples, or two files for one split
     """
     named = {"validation": options.validation, "testing": options.testing}
     if not path.exists():
         raise MalformedFile(path, None, "no such file or folder")
-    sources = _in_folder(path) if path.is_dir() else Sources({"training": [path]})
+    sources = _in_folder(path, is_logged) if path.is_dir() else Sources({"training": [path]})
     for split, file in named.items():
         if file is not None:
             if not file.exists():
@@ -88,7 +89,7 @@ def find_sources(path: Path, options: ReadOptions) -> Sources:
     return sources
 
 
-def _in_folder(folder: Path) -> Sources:
+def _in_folder(folder: Path, is_logged: bool) -> Sources:
     entries = sorted(folder.iterdir())
     splits: dict[str, list[Path]] = {}
     for entry in entries:
@@ -124,7 +125,8 @@ def _in_folder(folder: Path) -> Sources:
                 f"and --testing",
             )
         splits["training"] = others
-    _log_unread(folder, entries, sources)
+    if is_logged:
+        _log_unread(folder, entries, sources)
     return sources
 
 

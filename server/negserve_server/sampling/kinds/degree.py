@@ -29,7 +29,7 @@ class Degree(Distribution):
         """
         num_ids = graph.num_ids[slot]
         chosen = slice(None) if subset is None else subset.ids
-        frequencies = np.bincount(graph.training[:, slot], minlength=num_ids)[chosen]
+        frequencies = np.bincount(graph.training.column(slot), minlength=num_ids)[chosen]
         distinct = Frequencies.of(frequencies)
         of_frequency = distinct.units(alpha)
         if not of_frequency.any():

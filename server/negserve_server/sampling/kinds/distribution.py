@@ -87,7 +87,7 @@ class ListedDistribution(Distribution, ABC):
     is_free_without_list: ClassVar[bool] = False
 
     @abstractmethod
-    def pairs(self, graph: Graph, slot: int) -> NDArray[np.int64]:
+    def pairs(self, graph: Graph, slot: int) -> NDArray[np.integer]:
         """Return the lists of a slot: distinct (relation, id), sorted, shape (m, 2)."""
 
     def slot_values(

@@ -15,9 +15,9 @@ class PseudoTyped(ListedDistribution):
 
     kind = "pseudotyped"
 
-    def pairs(self, graph: Graph, slot: int) -> NDArray[np.int64]:
+    def pairs(self, graph: Graph, slot: int) -> NDArray[np.integer]:
         """Return the ids of the slot in the training triples of each relation."""
-        return distinct_pairs(graph.training[:, 1], graph.training[:, slot])
+        return distinct_pairs(graph.training.relations, graph.training.column(slot))
 
 
 DISTRIBUTION = PseudoTyped()

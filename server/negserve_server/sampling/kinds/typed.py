@@ -19,7 +19,7 @@ class Typed(ListedDistribution):
     kind = "typed"
     is_free_without_list = True
 
-    def pairs(self, graph: Graph, slot: int) -> NDArray[np.int64]:
+    def pairs(self, graph: Graph, slot: int) -> NDArray[np.integer]:
         """Return the allowed ids; a relation that has none in the slot is not constrained there."""
         pairs = graph.heads if slot == 0 else graph.tails
         assert pairs is not None
