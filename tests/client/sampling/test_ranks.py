@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from itertools import combinations, pairwise
 from pathlib import Path
@@ -15,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
+from tests.support import preloaded
 from tests.support.server_process import ServerProcess, server_process
 
 NUM_ENTITIES = 2571
@@ -48,9 +47,9 @@ def draw(
 ) -> list[dict[str, NDArray[np.int64]]]:
     """Run ranks, and return what each of them drew."""
     folder.mkdir()
-    command = [sys.executable, "-m", "tests.support.drawing_ranks"]
+    command = ["-m", "tests.support.drawing_ranks"]
     command += [recorder.server.target, str(folder), str(num_ranks), str(seed), what]
-    subprocess.run(
+    preloaded.run(
         command, check=True, timeout=250,
         env={name: value for name, value in os.environ.items() if name not in LAUNCH_VARIABLES},
     )  # fmt: skip
