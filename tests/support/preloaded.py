@@ -25,7 +25,7 @@ import types
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from importlib import import_module
-from subprocess import PIPE
+from subprocess import DEVNULL, PIPE
 from typing import IO, Any, NoReturn
 
 from tests.support.graphs import REPOSITORY
@@ -36,7 +36,7 @@ _READ_BY_IMPORTS = "GRPC_ENABLE_FORK_SUPPORT"
 _LOCK = threading.Lock()
 _seconds_of_ended = 0.0
 
-#: As of :class:`subprocess.Popen`: a file, PIPE, or None for that of the tests.
+#: As of :class:`subprocess.Popen`: a file, PIPE, DEVNULL, or None for that of the tests.
 Stream = IO[Any] | int | None
 
 
@@ -89,6 +89,9 @@ class PreloadedProcess:
                     their, own = (reader, writer) if number == 0 else (writer, reader)
                     ends.callback(os.close, their)
                     kept = os.fdopen(own, "w" if number == 0 else "r")
+                elif stream == DEVNULL:
+                    their = os.open(os.devnull, os.O_RDWR)
+                    ends.callback(os.close, their)
                 else:
                     their = stream if isinstance(stream, int) else stream.fileno()
                 theirs.append(their)
@@ -275,6 +278,8 @@ def _become(request: dict[str, Any], *streams: int) -> NoReturn:
     os.chdir(request["folder"])
     os.environ.clear()
     os.environ.update(request["environment"])
+    named = [name for name in os.environ.get("PYTHONPATH", "").split(os.pathsep) if name]
+    sys.path[1:1] = [name for name in named if name not in sys.path[1:]]
     code: int | None = 1
     try:
         _execute(*request["command"])

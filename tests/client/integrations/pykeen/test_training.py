@@ -43,9 +43,21 @@ def train(sampler: str, target: str | None = None, **options: Any) -> PipelineRe
     )
 
 
-@pytest.mark.parametrize("filters", [{}, {"filtered": True}, {"filterer": "bloom"}], ids=str)
-@pytest.mark.parametrize("sampler", ["remotebasic", "remotebernoulli", "remotepseudotyped"])
+@pytest.mark.parametrize(
+    ("sampler", "filters"),
+    [
+        ("remotebasic", {"filtered": True}),
+        ("remotebernoulli", {"filterer": "bloom"}),
+        ("remotebernoulli", {}),
+        ("remotepseudotyped", {}),
+    ],
+    ids=str,
+)
 def test_the_pipeline_trains(publisher: ServerProcess, sampler: str, filters: dict[str, Any]):
+    """Each sampler, and each filter: the server draws the one, PyKEEN's classes hand on the other.
+
+    Samplers with filters draw what they should in test_filterer and test_negative_samplers.
+    """
     result = train(sampler, publisher.target, negative_sampler_kwargs=filters)
     assert result.losses[-1] < result.losses[0]
     again = train(sampler, publisher.target, negative_sampler_kwargs=filters)
