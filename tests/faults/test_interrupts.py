@@ -236,9 +236,13 @@ def test_a_closed_pipe_prints_no_traceback(
 
 
 @pytest.mark.parametrize(
-    "arguments", [("inspect",), ("report",), ("serve", "--listen", "127.0.0.1:0")]
+    ("arguments", "delay"),
+    [
+        (("inspect",), 0.2),
+        (("report",), 0.5),
+        *((("serve", "--listen", "127.0.0.1:0"), delay) for delay in (0.0, 0.2, 0.5)),
+    ],
 )
-@pytest.mark.parametrize("delay", [0.0, 0.2, 0.5])
 def test_the_server_s_commands_end_with_130(
     run: type[Program],
     monkeypatch: pytest.MonkeyPatch,
@@ -246,7 +250,10 @@ def test_the_server_s_commands_end_with_130(
     arguments: tuple[str, ...],
     delay: float,
 ):
-    """While they load and compile, which takes seconds, as no cached kernel is found."""
+    """While they load and compile, which takes seconds, as no cached kernel is found.
+
+    All commands end by the same handler: each is interrupted once, one of them at any moment.
+    """
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
     program = command(run, "negserve_server.cli", *arguments)
     time.sleep(delay)
