@@ -5,10 +5,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 CONSTRAINTS := deploy/constraints.txt
+# Tests start many programs, which would compile every module anew.
+unexport PYTHONDONTWRITEBYTECODE
 # One more than processors, since fault tests mostly wait; more than four slow each other down.
 WORKERS := $(shell cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores < 3 ? cores + 1 : 4)))
 
-.PHONY: help demo serve test lint types pytest mutations bench golden options stubs release-proto test-containers clean
+.PHONY: help demo serve test lint types kernels pytest mutations bench golden options stubs release-proto test-containers clean
 
 help: ## Show this help.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -28,7 +30,10 @@ demo: $(VENV)/users ## Serve the embedded graph, stream negatives, check them.
 serve: $(VENV)/users ## Serve the embedded graph at 127.0.0.1:7733 until Ctrl-C.
 	$(BIN)/negserve-server serve
 
-test: lint types pytest ## Run lint, types and all tests.
+test: ## Run lint, types and all tests.
+	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync types kernels
+	@$(MAKE) --no-print-directory pytest
 
 lint: $(VENV)/developers
 	$(BIN)/ruff check .
@@ -39,6 +44,10 @@ types: $(VENV)/developers
 
 pytest: $(VENV)/developers
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
+
+# Once, or else each process of the tests compiles them.
+kernels: $(VENV)/developers
+	$(BIN)/python -c "from negserve_server.warm_up import warm_up; warm_up({})"
 
 mutations: $(VENV)/developers ## Plant ten bugs, one at a time: the tests must catch each.
 	$(BIN)/python -m tests.mutations

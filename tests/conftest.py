@@ -14,6 +14,8 @@ from tests.support.examples import examples
 from tests.support.graphs import DATA, GRAPHS
 from tests.support.server_process import ServerProcess, server_process
 
+pytest_plugins = ("tests.support.cpu_seconds",)
+
 # No deadline: the machine may be busy.
 settings.register_profile("negserve", deadline=None, max_examples=examples(100))
 settings.load_profile("negserve")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import preloaded
 from tests.support.lying_server import lying_server, setting
 from tests.support.server_process import ServerProcess, server_process
 
@@ -16,10 +17,7 @@ _SECONDS = 170
 
 
 def conformance(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "negserve.conformance", *map(str, arguments)],
-        capture_output=True, text=True, timeout=_SECONDS,
-    )  # fmt: skip
+    return preloaded.run(["-m", "negserve.conformance", *map(str, arguments)], timeout=_SECONDS)
 
 
 def sums(done: subprocess.CompletedProcess[str]) -> list[int]:

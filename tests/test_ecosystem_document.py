@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from torchkge.sampling import UniformNegativeSampler
 
 from negserve.integrations.torchkge import RemoteNegativeSampler
 from negserve_server.graph import TriplesFactory
+from tests.support import preloaded
 from tests.support.graphs import REPOSITORY
 from tests.support.server_process import ServerProcess
 
@@ -27,9 +26,9 @@ ADDRESS = "127.0.0.1:7733"
 
 def run(program: str, server: ServerProcess, folder: Path) -> str:
     assert program.count(ADDRESS) == 1
-    result = subprocess.run(
-        [sys.executable, "-c", program.replace(ADDRESS, server.target)],
-        capture_output=True, text=True, timeout=240, check=False, cwd=folder,
+    result = preloaded.run(
+        ["-c", program.replace(ADDRESS, server.target)],
+        timeout=240, cwd=folder,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert result.returncode == 0, result.stderr

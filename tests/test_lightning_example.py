@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import torch
 
 from tests.support.graphs import REPOSITORY, load
+from tests.support.preloaded import PreloadedProcess
 from tests.support.server_process import ServerProcess
 
 NUM_TRIPLES = 5408
@@ -28,19 +28,20 @@ class Run:
     def __init__(self, server: ServerProcess, checkpoint: Path, *options: str) -> None:
         self.checkpoint = checkpoint
         command = [
-            *(sys.executable, str(REPOSITORY / "examples" / "lightning_datamodule.py")),
+            str(REPOSITORY / "examples" / "lightning_datamodule.py"),
             *("--target", server.target, "--checkpoint", str(checkpoint), "--accelerator", "cpu"),
             *("--dim", "16", "--negatives", "8", *options),
         ]
         self._log = checkpoint.with_suffix(".log")
         with self._log.open("w") as log:
-            self._process = subprocess.Popen(
+            self._process = PreloadedProcess(
                 command,
                 cwd=checkpoint.parent,
                 env={**os.environ, "OMP_NUM_THREADS": "1"},
                 stdout=log,
-                stderr=subprocess.STDOUT,
+                stderr=log,
                 start_new_session=True,
+                imports=["lightning"],
             )
 
     def kill(self) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import inspect
 import os
 import re
-import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import torch
 
 from negserve import Client, sampling
 from negserve_server.graph import TriplesFactory
+from tests.support import preloaded
 from tests.support.graphs import REPOSITORY
 from tests.support.server_process import ServerProcess, server_process
 
@@ -42,9 +41,9 @@ def program_with(part: str, document: str = DOCUMENT) -> str:
 def run(program: str, server: ServerProcess, folder: Path) -> tuple[str, str]:
     """Run a program as written, except for the server's address; return both outputs."""
     assert program.count(ADDRESS) == 1
-    result = subprocess.run(
-        [sys.executable, "-c", program.replace(ADDRESS, server.target)],
-        capture_output=True, text=True, timeout=240, check=False, cwd=folder,
+    result = preloaded.run(
+        ["-c", program.replace(ADDRESS, server.target)],
+        timeout=240, cwd=folder,
         env={**os.environ, "PYKEEN_HOME": str(folder)},
     )  # fmt: skip
     assert result.returncode == 0, result.stderr

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import preloaded
 from tests.support.graphs import REPOSITORY, load
 from tests.support.oracle import known
 from tests.support.server_process import ServerProcess
@@ -42,7 +43,8 @@ def test_the_client_program(server: ServerProcess):
     program, _ = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
     assert len([line for line in program.splitlines() if line.strip()]) == 10
     assert ADDRESS in program
-    lines = run([sys.executable, "-c", program.replace(ADDRESS, server.target)], server)
+    program = program.replace(ADDRESS, server.target)
+    lines = preloaded.run(["-c", program], timeout=120, check=True).stdout.splitlines()
     relation = " has_capital "
     assert_negatives_of_the_capital(
         [[*line.split(relation)[:1], "has_capital", *line.split(relation)[1:]] for line in lines]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,7 +12,9 @@ from pathlib import Path
 
 import torch
 
+from tests.support import preloaded
 from tests.support.graphs import REPOSITORY, graph_path
+from tests.support.programs import Ranks, torchrun
 from tests.support.server_process import ServerProcess, server_process
 
 #: 8 epochs of 11 steps.
@@ -22,23 +23,20 @@ SHORT = ("--epochs", "8", "--dim", "32", "--negatives", "32", "--save-every", "5
 LEAST_MRR = 0.10
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
-def start(
-    server: ServerProcess, checkpoint: Path, *options: str, num_ranks: int = 2
-) -> subprocess.Popen[str]:
-    command = [
-        *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(num_ranks)),
-        *("--master-addr", "127.0.0.1", "--master-port", str(free_port())),
+def command(server: ServerProcess, checkpoint: Path, *options: str) -> list[str]:
+    return [
         *(str(REPOSITORY / "examples" / "train_ddp.py"), "--target", server.target),
         *("--checkpoint", str(checkpoint), *SHORT, *options),
     ]
+
+
+def start(server: ServerProcess, checkpoint: Path, *options: str, num_ranks: int = 2) -> Ranks:
+    return Ranks(num_ranks, command(server, checkpoint, *options), env={"OMP_NUM_THREADS": "1"})
+
+
+def start_by_torchrun(server: ServerProcess, checkpoint: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        command,
+        [sys.executable, *torchrun(), *command(server, checkpoint)],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -46,9 +44,9 @@ def start(
     )
 
 
-def finish(process: subprocess.Popen[str]) -> dict[str, float]:
-    stdout, stderr = process.communicate(timeout=120)
-    assert process.returncode == 0, stderr
+def finish(ranks: Ranks) -> dict[str, float]:
+    status, stdout, stderr = ranks.finish(120)
+    assert status == 0, stderr
     found = re.findall(r"filtered MRR (\w+) (\d\.\d+)", stdout)
     return {split: float(mrr) for split, mrr in found}
 
@@ -85,7 +83,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(server: ServerProcess, tmp_pat
     mrr = finish(start(server, paths[0]))
     assert set(mrr) == {"validation", "testing"}
     assert min(mrr.values()) > LEAST_MRR
-    assert 0 < kill_midway(start(server, paths[1]), paths[1]) < 88
+    assert 0 < kill_midway(start_by_torchrun(server, paths[1]), paths[1]) < 88
     assert finish(start(server, paths[1])) == mrr
     whole, resumed = (torch.load(path, weights_only=True) for path in paths)
     assert whole["step"] == resumed["step"] == 88
@@ -95,14 +93,12 @@ def test_a_killed_run_goes_on_to_the_same_weights(server: ServerProcess, tmp_pat
 
 
 def test_help_needs_no_torchrun():
-    program = [sys.executable, str(REPOSITORY / "examples" / "train_ddp.py")]
+    program = str(REPOSITORY / "examples" / "train_ddp.py")
     env = {name: value for name, value in os.environ.items() if name != "RANK"}
-    shown = subprocess.run(
-        [*program, "--help"], capture_output=True, text=True, env=env, timeout=120
-    )
+    shown = preloaded.run([program, "--help"], env=env, timeout=120)
     assert shown.returncode == 0
     assert "--checkpoint" in shown.stdout
-    refused = subprocess.run(program, capture_output=True, text=True, env=env, timeout=120)
+    refused = preloaded.run([program], env=env, timeout=120)
     assert refused.returncode == 2
     assert "start it with torchrun" in refused.stderr
     assert "Traceback" not in refused.stderr
@@ -120,15 +116,12 @@ def test_a_second_run_over_a_living_ones_checkpoint_is_refused(
             assert first.poll() is None
             assert time.monotonic() < until
             time.sleep(0.05)
-        second = start(server, path)
-        _, stderr = second.communicate(timeout=120)
-        assert second.returncode == 1
+        status, _, stderr = start(server, path).finish(120)
+        assert status == 1
         assert f"another run writes the checkpoint {path}; stop it" in stderr
         assert first.poll() is None
     finally:
-        for pid in descendants(first.pid):
-            os.kill(pid, signal.SIGKILL)
-        first.communicate(timeout=30)
+        first.kill()
 
 
 def test_it_trains_on_a_benchmark_graph(tmp_path: Path):

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.support import preloaded
 from tests.support.graphs import REPOSITORY
-from tests.support.programs import torchrun
+from tests.support.programs import Ranks
 from tests.support.server_process import ServerProcess
 
 DOCUMENT = (REPOSITORY / "docs" / "training.md").read_text(encoding="utf-8")
@@ -22,17 +21,20 @@ ACCELERATE, TORCHDATA = "import Accelerator\n", "import StatefulDataLoader\n"
 SILENT = [program for program in PROGRAMS if "print(" not in program]
 
 
-def run(program: str, server: ServerProcess, folder: Path, *launcher: str) -> list[str]:
+def run(program: str, server: ServerProcess, folder: Path, num_ranks: int = 1) -> list[str]:
     assert program.count(ADDRESS) == 1
     path = folder / "program.py"
     path.write_text(program.replace(ADDRESS, server.target))
-    result = subprocess.run(
-        [sys.executable, *launcher, str(path)],
-        capture_output=True, text=True, timeout=240, check=False, cwd=folder,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
-    )  # fmt: skip
-    assert result.returncode == 0, result.stderr
-    return sorted(result.stdout.splitlines())
+    environment = {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    if num_ranks == 1:
+        done = preloaded.run(
+            [path], timeout=240, check=True, cwd=folder, env={**os.environ, **environment}
+        )
+        return sorted(done.stdout.splitlines())
+    ranks = Ranks(num_ranks, [str(path)], cwd=folder, env=environment, imports=["accelerate"])
+    status, output, errors = ranks.finish(240)
+    assert status == 0, errors
+    return sorted(output.splitlines())
 
 
 def the_one(says: str) -> str:
@@ -47,7 +49,7 @@ def test_programs_without_output(server: ServerProcess, tmp_path: Path, program:
 
 def test_the_program_with_accelerate(server: ServerProcess, tmp_path: Path):
     left = (5408 - 4 * 2 * 512) // 2
-    assert run(the_one(ACCELERATE), server, tmp_path, *torchrun()) == [
+    assert run(the_one(ACCELERATE), server, tmp_path, num_ranks=2) == [
         f"{rank} goes on with {left} triples" for rank in (0, 1)
     ]
 

@@ -7,7 +7,6 @@ import os
 import pty
 import re
 import subprocess
-import sys
 from dataclasses import fields
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 
 from negserve import SamplerConfig
+from tests.support import preloaded
 from tests.support.graphs import load
 from tests.support.oracle import known
 from tests.support.server_process import ServerProcess, server_process
@@ -27,9 +27,9 @@ def run(
     server: ServerProcess, *arguments: str, stdin: str = ""
 ) -> subprocess.CompletedProcess[str]:
     command, *rest = arguments
-    return subprocess.run(
-        [sys.executable, "-m", "negserve.cli", command, "--target", server.target, *rest],
-        input=stdin, capture_output=True, text=True, timeout=60, check=False,
+    return preloaded.run(
+        ["-m", "negserve.cli", command, "--target", server.target, *rest],
+        input=stdin, timeout=60,
     )  # fmt: skip
 
 
@@ -197,9 +197,9 @@ def test_a_filter_that_leaks_is_warned_of(server: ServerProcess):
 
 
 def test_no_server_is_one_clear_line():
-    result = subprocess.run(
-        [sys.executable, "-m", "negserve.cli", "info", "--target", "127.0.0.1:1", "--timeout", "2"],
-        capture_output=True, text=True, timeout=60, check=False,
+    result = preloaded.run(
+        ["-m", "negserve.cli", "info", "--target", "127.0.0.1:1", "--timeout", "2"],
+        timeout=60,
     )  # fmt: skip
     assert result.returncode == 1
     assert "127.0.0.1:1" in result.stderr
@@ -208,9 +208,9 @@ def test_no_server_is_one_clear_line():
 
 @pytest.mark.parametrize("command", ["info", "sample"])
 def test_help_explains_and_has_examples(command: str):
-    result = subprocess.run(
-        [sys.executable, "-m", "negserve.cli", command, "--help"],
-        capture_output=True, text=True, timeout=60, check=True,
+    result = preloaded.run(
+        ["-m", "negserve.cli", command, "--help"],
+        timeout=60, check=True,
     )  # fmt: skip
     assert "NEGSERVE_TARGET" in result.stdout
     if command == "sample":
@@ -231,16 +231,14 @@ def test_labels_of_others_move_no_cursor(tmp_path: Path):
         as_json = run(server, "info", "x", "--json").stdout
         piped = run(server, *options, stdin=line).stdout
         terminal, own = pty.openpty()
-        subprocess.run(
-            [sys.executable, "-m", "negserve.cli", *options, "--target", server.target],
-            input=line, stdout=own, text=True, timeout=60, check=True,
-        )  # fmt: skip
+        command = ["-m", "negserve.cli", *options, "--target", server.target]
+        preloaded.run(command, input=line, stdout=own, timeout=60, check=True)
         os.close(own)
         at_terminal = os.read(terminal, 100_000).decode()
         os.close(terminal)
-    inspected = subprocess.run(
-        [sys.executable, "-m", "negserve_server.cli", "report", str(path)],
-        capture_output=True, text=True, timeout=200, check=True,
+    inspected = preloaded.run(
+        ["-m", "negserve_server.cli", "report", str(path)],
+        timeout=200, check=True,
     )  # fmt: skip
     for text in (shown, as_json, at_terminal, inspected.stdout):
         assert not re.search("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202e]", text)

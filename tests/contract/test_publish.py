@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import subprocess
-import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +20,7 @@ from negserve.sampling import TypedNegativeSampler
 from negserve_server import graph
 from tests.contract.cases import CASES
 from tests.contract.conftest import ALL_SPLITS
+from tests.support import preloaded
 from tests.support.graphs import GRAPHS, REPOSITORY, load
 from tests.support.server_process import server_process
 
@@ -202,13 +201,8 @@ def test_64_ranks_at_once_cost_one_upload_and_one_build(
     loaded = without_types("fb15k-237")
     sizes = {"num_entities": loaded.num_entities, "num_relations": loaded.num_relations}
     np.savez(tmp_path / "graph.npz", **loaded.splits, **sizes)  # type: ignore[arg-type]
-    command = (
-        sys.executable, "-m", "tests.support.publishing_ranks",
-        publisher.target, "at-once", str(tmp_path / "graph.npz"), "64",
-    )  # fmt: skip
-    done = subprocess.run(
-        command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=False
-    )
+    command = ("-m", "tests.support.publishing_ranks", publisher.target, "at-once")
+    done = preloaded.run([*command, str(tmp_path / "graph.npz"), "64"], cwd=REPOSITORY, timeout=120)
     assert done.returncode == 0, done.stderr
     answers = json.loads(done.stdout)
     sampler = loaded.open_sampler(num_negs_per_pos=4, filter_splits=("training",))

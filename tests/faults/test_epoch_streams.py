@@ -5,8 +5,6 @@ from __future__ import annotations
 import itertools
 import pickle
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -24,6 +22,7 @@ from tests.faults.conftest import (
 from tests.support import trainer
 from tests.support.epochs import union_digest
 from tests.support.graphs import REPOSITORY
+from tests.support.preloaded import PIPE, PreloadedProcess
 from tests.support.server_process import ServerProcess
 from tests.support.tcp_proxy import TcpProxy, tcp_proxy
 
@@ -189,25 +188,16 @@ def test_a_world_that_grows_while_the_server_is_killed(servers: Servers):
 
 
 def test_a_trainer_killed_and_resumed_from_its_state(steady: ServerProcess, tmp_path: Path):
-    command = [
-        sys.executable,
-        "-m",
-        "tests.support.trainer",
-        steady.target,
-        str(tmp_path),
-        "0",
-        "1",
-    ]
+    command = ["-m", "tests.support.trainer", steady.target, str(tmp_path), "0", "1"]
     for last in (3, 20, 21, None):
-        with subprocess.Popen(
-            command, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY
-        ) as process:
-            assert process.stdout is not None
+        process = PreloadedProcess(command, stdout=PIPE, cwd=REPOSITORY)
+        assert process.stdout is not None
+        with process.stdout:
             for line in process.stdout:
                 if last is not None and int(line) >= last:
                     process.kill()
                     break
-        assert process.returncode == (0 if last is None else -signal.SIGKILL)
+        assert process.wait(60) == (0 if last is None else -signal.SIGKILL)
     steps = [pickle.loads(path.read_bytes()) for path in sorted(tmp_path.glob("*.step"))]
     pieces = pieces_of([step["batch"] for step in steps])
     assert union_digest(pieces, NUM_TRIPLES) == expected_digest(trainer.SAMPLER)

@@ -18,6 +18,7 @@ import pytest
 from negserve import Client, EpochConfig, SamplerConfig
 from tests.support.interrupted_trainer import PARTS
 from tests.support.interrupting import interrupt, silent_target
+from tests.support.preloaded import PIPE, PreloadedProcess
 from tests.support.server_process import ServerProcess, server_process
 
 #: The last word on whether something hangs; a busy machine needs some of it.
@@ -44,17 +45,22 @@ def test_interrupts_at_random_moments(publishable: ServerProcess):
 
 
 class Program:
-    """A process group that is interrupted as a terminal does it: all of it."""
+    """A process group that is interrupted as a terminal does it: all of it.
 
-    def __init__(self, *command: str, stdin: int | None = None) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, *command],
-            stdin=stdin,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+    :param imports: it imports what it needs, itself
+    """
+
+    def __init__(self, *command: str, stdin: int | None = None, imports: bool = False) -> None:
+        self.process: subprocess.Popen[str] | PreloadedProcess
+        if imports:
+            self.process = subprocess.Popen(
+                [sys.executable, *command],
+                stdin=stdin, stdout=PIPE, stderr=PIPE, text=True, start_new_session=True,
+            )  # fmt: skip
+        else:
+            self.process = PreloadedProcess(
+                command, stdin=stdin, stdout=PIPE, stderr=PIPE, start_new_session=True
+            )
 
     def read_line(self) -> str:
         """Wait for a line of its output."""
@@ -67,7 +73,8 @@ class Program:
     def end(self) -> tuple[int, str]:
         """Wait until it, and all that hold its output, have ended; return status and errors."""
         _, errors = self.process.communicate(timeout=PATIENCE)
-        return self.process.returncode, errors
+        assert errors is not None
+        return self.process.wait(), errors
 
     def interrupt_and_end(self) -> tuple[int, str]:
         self.interrupt()
@@ -79,8 +86,8 @@ def run(request: pytest.FixtureRequest) -> type[Program]:
     """Programs that end with the test, with all that they started."""
 
     class Ended(Program):
-        def __init__(self, *command: str, stdin: int | None = None) -> None:
-            super().__init__(*command, stdin=stdin)
+        def __init__(self, *command: str, stdin: int | None = None, imports: bool = False) -> None:
+            super().__init__(*command, stdin=stdin, imports=imports)
             request.addfinalizer(self.clean_up)
 
         def clean_up(self) -> None:
@@ -179,7 +186,8 @@ main()
 
 
 def command(run: type[Program], module: str, *arguments: str, stdin: int | None = None) -> Program:
-    program = run("-c", _COMMAND.format(module=module), *arguments, stdin=stdin)
+    imports = module == "negserve_server.cli"  # and compiles
+    program = run("-c", _COMMAND.format(module=module), *arguments, stdin=stdin, imports=imports)
     assert program.read_line() == "ready"
     return program
 
@@ -201,15 +209,13 @@ def test_the_client_s_command_ends_with_130(
 
 def test_a_command_that_waits_for_a_silent_server_ends(run: type[Program]):
     with silent_target() as silent:
-        program = command(run, "negserve.cli", "sample", "--target", silent, stdin=subprocess.PIPE)
+        program = command(run, "negserve.cli", "sample", "--target", silent, stdin=PIPE)
         time.sleep(1)
         assert program.interrupt_and_end() == (130, "")
 
 
 def test_a_command_that_waits_for_its_input_ends(server: ServerProcess, run: type[Program]):
-    program = command(
-        run, "negserve.cli", "sample", "--target", server.target, stdin=subprocess.PIPE
-    )
+    program = command(run, "negserve.cli", "sample", "--target", server.target, stdin=PIPE)
     time.sleep(1)
     assert program.interrupt_and_end() == (130, "")
 
@@ -230,9 +236,13 @@ def test_a_closed_pipe_prints_no_traceback(
 
 
 @pytest.mark.parametrize(
-    "arguments", [("inspect",), ("report",), ("serve", "--listen", "127.0.0.1:0")]
+    ("arguments", "delay"),
+    [
+        (("inspect",), 0.2),
+        (("report",), 0.5),
+        *((("serve", "--listen", "127.0.0.1:0"), delay) for delay in (0.0, 0.2, 0.5)),
+    ],
 )
-@pytest.mark.parametrize("delay", [0.0, 0.2, 0.5])
 def test_the_server_s_commands_end_with_130(
     run: type[Program],
     monkeypatch: pytest.MonkeyPatch,
@@ -240,7 +250,10 @@ def test_the_server_s_commands_end_with_130(
     arguments: tuple[str, ...],
     delay: float,
 ):
-    """While they load and compile, which takes seconds, as no cached kernel is found."""
+    """While they load and compile, which takes seconds, as no cached kernel is found.
+
+    All commands end by the same handler: each is interrupted once, one of them at any moment.
+    """
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
     program = command(run, "negserve_server.cli", *arguments)
     time.sleep(delay)
@@ -265,7 +278,7 @@ import negserve_server.cli
 
 @pytest.mark.parametrize("delay", [0.0, 0.1])
 def test_imports_of_the_servers_command_are_interrupted_quietly(run: type[Program], delay: float):
-    program = run("-c", _IMPORTS)
+    program = run("-c", _IMPORTS, imports=True)
     assert program.read_line() == "ready"
     time.sleep(delay)
     assert program.interrupt_and_end() == (130, "")

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import re
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import IO, Any
 
 import numpy as np
 import pytest
@@ -20,6 +18,7 @@ import pytest
 from negserve import Client, FingerprintMismatchError, PublishProgress, UnavailableError
 from negserve._graph.mapped_graph import MappedGraph
 from tests.faults.conftest import Servers
+from tests.support.preloaded import PIPE, PreloadedProcess
 from tests.support.server_process import server_process
 from tests.support.tcp_proxy import tcp_proxy
 
@@ -85,13 +84,9 @@ with Client(sys.argv[1]) as client:
 
 
 @contextmanager
-def publisher(target: str, *, stops: bool) -> Iterator[tuple[subprocess.Popen[str], TextIO]]:
+def publisher(target: str, *, stops: bool) -> Iterator[tuple[PreloadedProcess, IO[str]]]:
     """Run a process that publishes the graph ``big`` and pauses midway; yield its output, too."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", PUBLISHER, target, "stop" if stops else "go"],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    process = PreloadedProcess(["-c", PUBLISHER, target, "stop" if stops else "go"], stdout=PIPE)
     assert process.stdout is not None
     try:
         if stops:

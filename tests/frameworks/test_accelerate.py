@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from negserve import Client
-from tests.support.programs import run_program, torchrun
+from tests.support.programs import run_program
 from tests.support.server_process import ServerProcess
 from tests.support.shares import BATCH_SIZE, assert_each_once, assert_same, share
 
@@ -19,7 +19,7 @@ START = 3 * 2 * BATCH_SIZE  # behind three steps of two ranks
 def ranks(server: ServerProcess, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """Results of each case on two ranks."""
     folder = tmp_path_factory.mktemp("ranks")
-    return run_program("with_accelerate", server, folder, *torchrun(), num_ranks=2)
+    return run_program("with_accelerate", server, folder, num_ranks=2, imports=["accelerate"])
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,9 @@ def test_two_epochs(client: Client, ranks: list[dict[str, Any]], alone: dict[str
 
 def test_its_own_launcher(server: ServerProcess, client: Client, tmp_path: Path):
     cases = ("dispatched", "own_loader")
-    ranks = run_program("with_accelerate", server, tmp_path, num_ranks=2, cases=cases)
+    ranks = run_program(
+        "with_accelerate", server, tmp_path, num_ranks=2, starts_ranks=True, cases=cases
+    )
     for rank, results in enumerate(ranks):
         assert set(results) == set(cases)
         for name in cases:

@@ -18,7 +18,7 @@ def ranks(server: ServerProcess, tmp_path_factory: pytest.TempPathFactory) -> li
     folder = tmp_path_factory.mktemp("ranks")
     # Ray keeps a token in the home directory.
     env = {"HOME": str(folder), "RAY_USAGE_STATS_ENABLED": "0"}
-    return run_program("with_ray", server, folder, num_ranks=2, env=env)
+    return run_program("with_ray", server, folder, num_ranks=2, starts_ranks=True, env=env)
 
 
 @pytest.mark.parametrize(

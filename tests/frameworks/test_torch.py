@@ -16,7 +16,7 @@ from tests.support.shares import assert_each_once, assert_same, share
 def ranks(server: ServerProcess, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """Results of each case on two ranks."""
     folder = tmp_path_factory.mktemp("ranks")
-    return run_program("with_torch", server, folder, *torchrun(), num_ranks=2)
+    return run_program("with_torch", server, folder, launcher=torchrun(), num_ranks=2)
 
 
 @pytest.mark.parametrize("name", ["loader_kept", "stream_kept"])

@@ -23,6 +23,7 @@ from negserve.v1 import sampler_pb2 as pb
 from negserve.v1.sampler_pb2_grpc import SamplerServiceStub
 from tests.contract.conftest import Place
 from tests.server.service.test_refusals import configuration, positives, refusal
+from tests.support import preloaded
 from tests.support.graphs import load
 from tests.support.server_process import ServerProcess, server_process
 
@@ -164,10 +165,7 @@ def test_a_silent_stream_is_ended_and_its_client_does_not_notice():
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "negserve_server.cli", *arguments],
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+    return preloaded.run(["-m", "negserve_server.cli", *arguments], timeout=120)
 
 
 def test_a_taken_port_is_an_error_with_a_remedy():

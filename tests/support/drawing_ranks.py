@@ -1,7 +1,8 @@
 """The ranks of a training, one process each, whose samplers count positions by themselves.
 
-``python -m tests.support.drawing_ranks TARGET FOLDER NUM_RANKS SEED INTEGRATION``: forks the ranks,
-lets them draw for equal positives, and writes what rank r drew to ``FOLDER/r.npz``, an array of
+``python -m tests.support.drawing_ranks TARGET FOLDER NUM_RANKS SEED WHAT``: forks the ranks,
+lets them draw for equal positives (in ``integrations``, or in workers: ``fork``,
+``fork+spawn``), and writes what rank r drew to ``FOLDER/r.npz``, an array of
 replaced ids, shape (n, k), for each place that draws.
 """
 
@@ -51,13 +52,16 @@ def loader_of(collate: Collate, method: str, num_workers: int) -> DataLoader[tor
     )
 
 
-def draw_in_workers(sampler: BasicNegativeSampler, positives: torch.Tensor) -> dict[str, Any]:
-    """Draw in this process, and in workers of two epochs, forked and spawned."""
+def draw_in_workers(
+    sampler: BasicNegativeSampler, positives: torch.Tensor, spawns: bool
+) -> dict[str, Any]:
+    """Draw in this process, and in workers: forked ones of two epochs, and perhaps spawned ones."""
     drawn = {"process": [replaced(sampler.sample(positives)[0]) for _ in range(NUM_BATCHES)]}
     collate = Collate(sampler, positives)
     for epoch in range(2):
         drawn[f"fork {epoch}"] = list(loader_of(collate, "fork", 2))
-    drawn["spawn"] = list(loader_of(collate, "spawn", 1))
+    if spawns:
+        drawn["spawn"] = list(loader_of(collate, "spawn", 1))
     drawn["after"] = [replaced(sampler.sample(positives)[0])]
     return {name: torch.cat(batches) for name, batches in drawn.items()}
 
@@ -104,7 +108,7 @@ def train(rank: int, target: str, folder: str, num_ranks: int, seed: int, what: 
             drawn = draw_in_integrations(world, positives, seed)
         else:
             sampler = BasicNegativeSampler(world, K, filtered=True, seed=seed)
-            drawn = draw_in_workers(sampler, positives)
+            drawn = draw_in_workers(sampler, positives, "spawn" in what)
     np.savez(Path(folder) / f"{rank}.npz", **{name: it.numpy() for name, it in drawn.items()})
     distributed.barrier()
     distributed.destroy_process_group()

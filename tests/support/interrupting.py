@@ -23,6 +23,7 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 
 from tests.support.interrupted_trainer import PARTS
+from tests.support.preloaded import PIPE, PreloadedProcess
 from tests.support.server_process import server_process
 
 #: Longest time that a trainer is left alone.
@@ -61,12 +62,11 @@ class _Trainer:
     def __init__(self, part: str, target: str, seed: int, patience: float) -> None:
         self._patience = patience
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.interrupted_trainer", part, target, str(seed)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+        self._process = PreloadedProcess(
+            ["-m", "tests.support.interrupted_trainer", part, target, str(seed)],
+            stdin=PIPE,
+            stdout=PIPE,
             stderr=self._errors,
-            text=True,
         )
         self._lines: SimpleQueue[str] = SimpleQueue()
         Thread(target=self._read, daemon=True).start()

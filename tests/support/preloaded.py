@@ -1,7 +1,9 @@
-"""Programs forked from a process that has imported and compiled everything: they start at once.
+"""Python programs forked from a process that has imported and compiled everything: they start at
+once.
 
 Otherwise they are processes like any other, with a number, memory, signals and output of their
-own, and can be killed. Run as a program, this is the process that forks.
+own, and can be killed. A test that is about starting, importing or the environment of imports
+starts :data:`sys.executable` instead. Run as a program, this is the process that forks.
 """
 
 from __future__ import annotations
@@ -16,36 +18,90 @@ import signal
 import socket
 import subprocess
 import sys
-import traceback
-from typing import IO, Any
+import tempfile
+import threading
+import time
+import types
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from importlib import import_module
+from subprocess import DEVNULL, PIPE
+from typing import IO, Any, NoReturn
 
 from tests.support.graphs import REPOSITORY
 
 _MOST_BYTES = 1 << 20
+#: The variable that gRPC reads when it is imported: for each value there is a process that forks.
+_READ_BY_IMPORTS = "GRPC_ENABLE_FORK_SUPPORT"
+_LOCK = threading.Lock()
+_seconds_of_ended = 0.0
+
+#: As of :class:`subprocess.Popen`: a file, PIPE, DEVNULL, or None for that of the tests.
+Stream = IO[Any] | int | None
+
+
+def used_seconds() -> float:
+    """Return the processor time of the programs that have ended, in seconds."""
+    return _seconds_of_ended
 
 
 class PreloadedProcess:
     """A running program, with what the tests need of :class:`subprocess.Popen`.
 
-    :param module: runs as ``python -m`` would run it
-    :param arguments: its arguments
-    :param stderr: where it writes errors; None for the standard error of the tests
+    :param command: arguments of Python: ``-m MODULE``, ``-c SOURCE`` or a path, then those of the
+        program
+    :param env: its environment; a variable that is read by an import has no effect, except for
+        ``GRPC_ENABLE_FORK_SUPPORT``
+    :param start_new_session: it leads a process group
+    :param imports: modules that it imports, imported before the fork
     """
 
-    def __init__(self, module: str, *arguments: str, stderr: IO[str] | None = None) -> None:
-        out_reader, out_writer = os.pipe()
-        status_reader, status_writer = os.pipe()
+    def __init__(
+        self,
+        command: Sequence[str | os.PathLike[str]],
+        *,
+        stdin: Stream = None,
+        stdout: Stream = None,
+        stderr: Stream = None,
+        env: Mapping[str, str] | None = None,
+        cwd: str | os.PathLike[str] | None = None,
+        start_new_session: bool = False,
+        imports: Sequence[str] = (),
+    ) -> None:
         request = {
-            "module": module,
-            "arguments": arguments,
-            "environment": dict(os.environ),
-            "folder": os.getcwd(),
+            "command": [os.fspath(argument) for argument in command],
+            "environment": dict(os.environ if env is None else env),
+            "folder": os.fspath(cwd or os.getcwd()),
+            "leads": start_new_session,
+            "imports": list(imports),
         }
-        descriptors = [out_writer, 2 if stderr is None else stderr.fileno(), status_writer]
-        socket.send_fds(_forking(), [json.dumps(request).encode()], descriptors)
-        os.close(out_writer)
-        os.close(status_writer)
-        self.stdout = os.fdopen(out_reader)
+        status_reader, status_writer = os.pipe()
+        with ExitStack() as ends:
+            ends.callback(os.close, status_writer)
+            theirs = []
+            ours: list[IO[str] | None] = []
+            for number, stream in enumerate((stdin, stdout, stderr)):
+                kept = None
+                if stream is None:
+                    their = number
+                elif stream == PIPE:
+                    reader, writer = os.pipe()
+                    their, own = (reader, writer) if number == 0 else (writer, reader)
+                    ends.callback(os.close, their)
+                    kept = os.fdopen(own, "w" if number == 0 else "r")
+                elif stream == DEVNULL:
+                    their = os.open(os.devnull, os.O_RDWR)
+                    ends.callback(os.close, their)
+                else:
+                    their = stream if isinstance(stream, int) else stream.fileno()
+                theirs.append(their)
+                ours.append(kept)
+            with _LOCK:
+                forking = _forking(request["environment"].get(_READ_BY_IMPORTS))
+                data = json.dumps(request).encode()
+                socket.send_fds(forking, [data], [*theirs, status_writer])
+        self.args = command
+        self.stdin, self.stdout, self.stderr = ours
         self._status = os.fdopen(status_reader, "rb", buffering=0)
         self.pid = int(self._status.readline())
         self.returncode: int | None = None
@@ -58,14 +114,43 @@ class PreloadedProcess:
         """Return the exit status, once the program has ended."""
         status = self._ended(timeout)
         if status is None:
-            raise subprocess.TimeoutExpired(str(self.pid), timeout or 0)
+            raise subprocess.TimeoutExpired(str(self.args), timeout or 0)
         return status
 
     def _ended(self, timeout: float | None) -> int | None:
-        if self.returncode is None and select.select([self._status], [], [], timeout)[0]:
-            self.returncode = os.waitstatus_to_exitcode(int(self._status.readline()))
-            self._status.close()
+        with _LOCK:
+            if self.returncode is not None:
+                return self.returncode
+        if select.select([self._status], [], [], timeout)[0]:
+            with _LOCK:
+                if self.returncode is None:
+                    status, seconds = self._status.readline().split()
+                    self.returncode = os.waitstatus_to_exitcode(int(status))
+                    self._status.close()
+                    global _seconds_of_ended  # noqa: PLW0603
+                    _seconds_of_ended += float(seconds)
         return self.returncode
+
+    def communicate(self, timeout: float | None = None) -> tuple[str | None, str | None]:
+        """Read all output, until all that hold it have ended, and wait."""
+        until = None if timeout is None else time.monotonic() + timeout
+        if self.stdin is not None:
+            self.stdin.close()
+        read: list[list[str] | None] = []
+        threads = []
+        for stream in (self.stdout, self.stderr):
+            read.append(None if stream is None else [])
+            if stream is not None and not stream.closed:
+                thread = threading.Thread(target=_read, args=(stream, read[-1]), daemon=True)
+                thread.start()
+                threads.append(thread)
+        for thread in threads:
+            thread.join(None if until is None else max(0.0, until - time.monotonic()))
+            if thread.is_alive():
+                raise subprocess.TimeoutExpired(str(self.args), timeout or 0)
+        self.wait(None if until is None else max(0.0, until - time.monotonic()))
+        stdout, stderr = (None if part is None else "".join(part) for part in read)
+        return stdout, stderr
 
     def send_signal(self, number: int) -> None:
         """Send a signal, unless the program has ended."""
@@ -81,9 +166,56 @@ class PreloadedProcess:
         self.send_signal(signal.SIGKILL)
 
 
+def _read(stream: IO[str], into: list[str]) -> None:
+    with stream:
+        into.append(stream.read())
+
+
+def run(
+    command: Sequence[str | os.PathLike[str]],
+    *,
+    timeout: float,
+    input: str = "",  # noqa: A002
+    check: bool = False,
+    stdout: int | None = None,
+    **options: Any,
+) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end, as :func:`subprocess.run` does, and return status and output.
+
+    :param stdout: where its output goes if it is not to be returned
+    :param options: of :class:`PreloadedProcess`
+    """
+    with ExitStack() as stack:
+        files = [stack.enter_context(tempfile.TemporaryFile("w+")) for _ in range(3)]
+        files[0].write(input)
+        files[0].seek(0)
+        process = PreloadedProcess(
+            command,
+            stdin=files[0],
+            stdout=files[1] if stdout is None else stdout,
+            stderr=files[2],
+            **options,
+        )
+        try:
+            status = process.wait(timeout)
+        finally:
+            process.kill()
+            process.wait(30)
+        said = []
+        for file in files[1:]:
+            file.seek(0)
+            said.append(file.read())
+    assert not (check and status), f"{command} ended with {status}\n{said[1]}"
+    return subprocess.CompletedProcess(command, status, *said)
+
+
 @functools.cache
-def _forking() -> socket.socket:
+def _forking(fork_support: str | None) -> socket.socket:
     """Start the process that forks; it ends with this process."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment.pop(_READ_BY_IMPORTS, None)
+    if fork_support is not None:
+        environment[_READ_BY_IMPORTS] = fork_support
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
         process = subprocess.Popen(
@@ -91,6 +223,7 @@ def _forking() -> socket.socket:
             pass_fds=[theirs.fileno()],
             cwd=REPOSITORY,
             stdin=subprocess.DEVNULL,
+            env=environment,
         )
     atexit.register(process.wait)
     atexit.register(ours.close)
@@ -100,60 +233,102 @@ def _forking() -> socket.socket:
 def _fork_on_request(requests: socket.socket) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that wait
     while True:
-        data, descriptors, _, _ = socket.recv_fds(requests, _MOST_BYTES, 3)
+        data, descriptors, _, _ = socket.recv_fds(requests, _MOST_BYTES, 4)
         if not data:
             return
+        request = json.loads(data)
+        for name in request["imports"]:
+            import_module(name)
         if os.fork() == 0:
             requests.close()
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            _wait_for_program(json.loads(data), *descriptors)
+            _wait_for_program(request, *descriptors)
         for descriptor in descriptors:
             os.close(descriptor)
 
 
-def _wait_for_program(request: dict[str, Any], stdout: int, stderr: int, status: int) -> None:
+def _wait_for_program(
+    request: dict[str, Any], stdin: int, stdout: int, stderr: int, status: int
+) -> NoReturn:
     pid = os.fork()
     if pid == 0:
+        if request["leads"]:
+            os.setsid()
+        os.write(status, b"%d\n" % os.getpid())
         os.close(status)
-        _run(request, stdout, stderr)
-    os.close(stdout)
-    os.close(stderr)
-    os.write(status, b"%d\n" % pid)
-    _, ended = os.waitpid(pid, 0)
-    os.write(status, b"%d\n" % ended)
+        _become(request, stdin, stdout, stderr)
+    for descriptor in (stdin, stdout, stderr):
+        os.close(descriptor)
+    _, ended, usage = os.wait4(pid, 0)
+    os.write(status, b"%d %f\n" % (ended, usage.ru_utime + usage.ru_stime))
     os._exit(0)
 
 
-def _run(request: dict[str, Any], stdout: int, stderr: int) -> None:
-    code = 1
+def _become(request: dict[str, Any], *streams: int) -> NoReturn:
+    """Be the program until its end."""
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+    for stream in streams:
+        os.close(stream)
+    sys.stdin = sys.__stdin__ = open(0, closefd=False)  # noqa: SIM115
+    sys.stdout = sys.__stdout__ = open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.__stderr__ = open(  # noqa: SIM115
+        2, "w", buffering=1, errors="backslashreplace", closefd=False
+    )
+    os.chdir(request["folder"])
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    named = [name for name in os.environ.get("PYTHONPATH", "").split(os.pathsep) if name]
+    sys.path[1:1] = [name for name in named if name not in sys.path[1:]]
+    code: int | None = 1
     try:
-        os.dup2(stdout, 1)
-        os.dup2(stderr, 2)
-        os.close(stdout)
-        if stderr > 2:
-            os.close(stderr)
-        os.chdir(request["folder"])
-        os.environ.clear()
-        os.environ.update(request["environment"])
-        sys.argv = [request["module"], *request["arguments"]]
-        runpy.run_module(request["module"], run_name="__main__", alter_sys=True)
+        _execute(*request["command"])
         code = 0
     except SystemExit as end:
         if isinstance(end.code, str):
             sys.stderr.write(f"{end.code}\n")
         else:
             code = end.code or 0
+    except KeyboardInterrupt:
+        sys.excepthook(*sys.exc_info())
+        code = None
     except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+        sys.excepthook(*sys.exc_info())
+    # As Python ends, but for what frees memory, which takes long with so much imported.
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    for file in (sys.stdout, sys.stderr):
+        try:
+            file.flush()
+        except (OSError, ValueError):
+            code = code or 120
+    if code is None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
+    os._exit(code or 0)
+
+
+def _execute(first: str, *arguments: str) -> None:
+    if first == "-m":
+        sys.argv = list(arguments)
+        sys.path[0] = os.getcwd()
+        runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
+    elif first == "-c":
+        sys.argv = ["-c", *arguments[1:]]
+        sys.path[0] = ""
+        main = sys.modules["__main__"] = types.ModuleType("__main__")
+        exec(compile(arguments[0], "<string>", "exec"), main.__dict__)
+    else:
+        sys.argv = [first, *arguments]
+        sys.path[0] = os.path.dirname(os.path.abspath(first))
+        runpy.run_path(first, run_name="__main__")
 
 
 def _preload() -> None:
-    """Import and compile what servers need; without threads, which a fork would lose."""
-    import negserve_server.app  # noqa: F401
+    """Import and compile what programs need; without threads, which a fork would lose."""
+    # Not the commands, which are run, nor what only a few programs import: see `imports`.
+    for name in ("click", "rich.console", "negserve.data", "negserve_server.app"):
+        import_module(name)
     from negserve_server.warm_up import warm_up
 
     warm_up({})

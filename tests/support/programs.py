@@ -6,13 +6,17 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from tests.support import preloaded
 from tests.support.graphs import REPOSITORY
+from tests.support.preloaded import DEVNULL, PreloadedProcess
 from tests.support.server_process import ServerProcess
 
 _SECONDS = 240
@@ -50,33 +54,130 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
+class Ranks:
+    """The ranks of a training, as torchrun starts them, but forked: see :mod:`preloaded`.
+
+    :param command: arguments of Python, the same for all
+    :param env: more variables
+    :param imports: modules that the program imports
+    """
+
+    def __init__(
+        self,
+        num_ranks: int,
+        command: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        imports: Sequence[str] = (),
+    ) -> None:
+        common = {
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(free_port()),
+            "GROUP_RANK": "0",
+            "GROUP_WORLD_SIZE": "1",
+            "TORCHELASTIC_RUN_ID": "none",
+            "TORCHELASTIC_RESTART_COUNT": "0",
+            "TORCHELASTIC_MAX_RESTARTS": "0",
+        }
+        for kind in ("", "LOCAL_", "ROLE_"):
+            common[f"{kind}WORLD_SIZE"] = str(num_ranks)
+        self._outputs = [tempfile.TemporaryFile("w+") for _ in range(2)]  # noqa: SIM115
+        self._ranks = [
+            PreloadedProcess(
+                command,
+                stdin=DEVNULL,
+                stdout=self._outputs[0],
+                stderr=self._outputs[1],
+                env={
+                    **os.environ, **common, **(env or {}),
+                    **{f"{kind}RANK": str(rank) for kind in ("", "LOCAL_", "ROLE_")},
+                },
+                cwd=cwd,
+                imports=imports,
+            )
+            for rank in range(num_ranks)
+        ]  # fmt: skip
+
+    def poll(self) -> int | None:
+        """Return the exit status of the first rank that failed, or 0 once all have ended."""
+        statuses = [rank.poll() for rank in self._ranks]
+        failed = next((status for status in statuses if status), 0)
+        return None if None in statuses and not failed else failed
+
+    def kill(self) -> None:
+        """Kill all ranks (SIGKILL), and wait until they have ended."""
+        self._end()
+        for file in self._outputs:
+            file.close()
+
+    def _end(self) -> None:
+        for rank in self._ranks:
+            rank.kill()
+        for rank in self._ranks:
+            rank.wait(30)
+
+    def finish(self, seconds: float) -> tuple[int | None, str, str]:
+        """Wait for the end of all; once one has failed, kill the others, as torchrun does.
+
+        :returns: exit status, None if it took longer; output and errors of all
+        """
+        until = time.monotonic() + seconds
+        while (status := self.poll()) is None and time.monotonic() < until:
+            time.sleep(0.02)
+        self._end()
+        said = []
+        for file in self._outputs:
+            with file:
+                file.seek(0)
+                said.append(file.read())
+        return status, *said
+
+
 def run_program(
     name: str,
     server: ServerProcess,
     folder: Path,
-    *launcher: str,
+    *,
     num_ranks: int,
+    launcher: Sequence[str] = (),
+    starts_ranks: bool = False,
     cases: tuple[str, ...] = (),
     env: Mapping[str, str] | None = None,
+    imports: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """Run a program of ``tests/frameworks/programs`` and return each rank's results.
 
-    :param launcher: arguments of Python before the program; none for one process
+    :param launcher: arguments of Python before the program, if something else starts the ranks
+    :param starts_ranks: the program does it
+    :param imports: modules that the program imports
     """
     path = REPOSITORY / "tests" / "frameworks" / "programs" / f"{name}.py"
     before = os.environ.get("PYTHONPATH")
-    result = subprocess.run(
-        [sys.executable, *launcher, str(path), server.target, str(folder), *cases],
-        capture_output=True, text=True, timeout=_SECONDS, check=False, cwd=folder,
-        env={
-            **os.environ,
-            "ACCELERATE_USE_CPU": "true",
-            "OMP_NUM_THREADS": "1",
-            **(env or {}),
-            "PYTHONPATH": os.pathsep.join([str(REPOSITORY), *([before] if before else [])]),
-        },
-    )  # fmt: skip
-    assert result.returncode == 0, result.stderr
+    command = [str(path), server.target, str(folder), *cases]
+    environment = {
+        "ACCELERATE_USE_CPU": "true",
+        "OMP_NUM_THREADS": "1",
+        **(env or {}),
+        "PYTHONPATH": os.pathsep.join([str(REPOSITORY), *([before] if before else [])]),
+    }
+    if launcher:
+        done = subprocess.run(
+            [sys.executable, *launcher, *command],
+            capture_output=True, text=True, timeout=_SECONDS, check=False, cwd=folder,
+            env={**os.environ, **environment},
+        )  # fmt: skip
+        status, errors = done.returncode, done.stderr
+    elif num_ranks == 1 or starts_ranks:
+        ended = preloaded.run(
+            command, timeout=_SECONDS, cwd=folder, imports=imports,
+            env={**os.environ, **environment},
+        )  # fmt: skip
+        status, errors = ended.returncode, ended.stderr
+    else:
+        ranks = Ranks(num_ranks, command, env=environment, cwd=folder, imports=imports)
+        status, _, errors = ranks.finish(_SECONDS)
+    assert status == 0, errors
     return [torch.load(folder / f"{rank}.results", weights_only=True) for rank in range(num_ranks)]
 
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.preloaded import PreloadedProcess
+from tests.support.preloaded import PIPE, PreloadedProcess
 
 _START_SECONDS = 120  # the first start on a machine compiles the kernels
 
@@ -24,7 +22,7 @@ class ServerProcess:
     :ivar addresses: where it listens, in the order of the options
     """
 
-    process: subprocess.Popen[str] | PreloadedProcess
+    process: PreloadedProcess
     addresses: list[str]
 
     @property
@@ -75,19 +73,11 @@ def server_process(
     arguments = ["serve", *options]
     for address in listen:
         arguments += ["--listen", address]
-    process: subprocess.Popen[str] | PreloadedProcess
     with ExitStack() as stack:
         stderr = None if log is None else stack.enter_context(log.open("a"))
-        if env is None:
-            process = PreloadedProcess(module, *arguments, stderr=stderr)
-        else:  # which may say how libraries are imported
-            process = subprocess.Popen(
-                [sys.executable, "-m", module, *arguments],
-                stdout=subprocess.PIPE,
-                stderr=stderr,
-                text=True,
-                env={**os.environ, **env},
-            )
+        environment = {**os.environ, **(env or {})}
+        command = ["-m", module, *arguments]
+        process = PreloadedProcess(command, stdout=PIPE, stderr=stderr, env=environment)
     stdout = process.stdout
     assert stdout is not None
     watchdog = threading.Timer(_START_SECONDS, process.kill)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import subprocess
-import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +15,7 @@ import pytest
 from negserve import Client, LeakageWarning, NegserveWarning, SamplerConfig, aio
 from negserve.data import TripleStream
 from negserve.sampling import NEGATIVE_SAMPLERS, BasicNegativeSampler
+from tests.support import preloaded
 from tests.support.graphs import load
 from tests.support.server_process import ServerProcess, server_process
 
@@ -100,10 +99,8 @@ def test_by_default_it_is_shown_once():
         "        pass\n"
         "BasicNegativeSampler(world, filtered=True, filter_splits=('testing',))\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
+    done = preloaded.run(
+        ["-c", program],
         timeout=120,
         check=True,
         env={name: value for name, value in os.environ.items() if name != "PYTHONWARNINGS"},

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +18,7 @@ from negserve.v1 import sampler_pb2 as pb
 from negserve.v1.sampler_pb2_grpc import SamplerServiceStub
 from negserve_server.graph import TriplesFactory
 from negserve_server.triple_columns import TripleColumns
+from tests.support import preloaded
 from tests.support.graphs import load
 from tests.support.server_process import ServerProcess
 
@@ -63,11 +62,9 @@ def test_asyncio_is_warned_too(serving: ServerProcess):
 
 def test_the_command_prints_it(serving: ServerProcess):
     lines = "".join(f"{h}\t{r}\t{t}\n" for h, r, t in FOREIGN[:1100].tolist())
-    done = subprocess.run(
-        [sys.executable, "-m", "negserve.cli", "sample", "--target", serving.target, "--ids"],
+    done = preloaded.run(
+        ["-m", "negserve.cli", "sample", "--target", serving.target, "--ids"],
         input=lines,
-        capture_output=True,
-        text=True,
         timeout=60,
         check=True,
     )

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from itertools import combinations, pairwise
 from pathlib import Path
@@ -15,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
+from tests.support import preloaded
 from tests.support.server_process import ServerProcess, server_process
 
 NUM_ENTITIES = 2571
@@ -48,9 +47,9 @@ def draw(
 ) -> list[dict[str, NDArray[np.int64]]]:
     """Run ranks, and return what each of them drew."""
     folder.mkdir()
-    command = [sys.executable, "-m", "tests.support.drawing_ranks"]
+    command = ["-m", "tests.support.drawing_ranks"]
     command += [recorder.server.target, str(folder), str(num_ranks), str(seed), what]
-    subprocess.run(
+    preloaded.run(
         command, check=True, timeout=250,
         env={name: value for name, value in os.environ.items() if name not in LAUNCH_VARIABLES},
     )  # fmt: skip
@@ -80,14 +79,18 @@ def assert_chance(drawn: list[NDArray[np.int64]]) -> None:
     assert binomtest(num_equal, total, 1 / NUM_ENTITIES).pvalue > 1e-9, (num_equal, total)
 
 
-@pytest.mark.parametrize("num_ranks", [1, 2, 3, 8])
+@pytest.mark.parametrize(
+    ("num_ranks", "methods"),
+    [(1, "fork+spawn"), (2, "fork+spawn"), (3, "fork"), (8, "fork")],
+)
 def test_ranks_and_their_workers_share_no_position(
-    recorder: Recorder, tmp_path: Path, num_ranks: int
+    recorder: Recorder, tmp_path: Path, num_ranks: int, methods: str
 ):
-    ranks = draw(recorder, tmp_path / "a", num_ranks, 10 + num_ranks, "workers")
+    """Some or many ranks, with forked workers; spawned ones, too, for one and for two ranks."""
+    ranks = draw(recorder, tmp_path / "a", num_ranks, 10 + num_ranks, methods)
     taken = recorder.taken(10 + num_ranks)
     num_positives = sum(len(array) for rank in ranks for array in rank.values())
-    assert num_positives == num_ranks * 64 * 17
+    assert num_positives == num_ranks * 64 * (17 if "spawn" in methods else 13)
     assert_disjoint(taken, num_positives)
     # Batches of 64 equal positives, whoever drew them.
     assert_chance([
@@ -96,7 +99,7 @@ def test_ranks_and_their_workers_share_no_position(
     ])  # fmt: skip
     # Each run draws the same.
     for rank, again in zip(
-        ranks, draw(recorder, tmp_path / "b", num_ranks, 10 + num_ranks, "workers"), strict=True
+        ranks, draw(recorder, tmp_path / "b", num_ranks, 10 + num_ranks, methods), strict=True
     ):
         for name, array in rank.items():
             np.testing.assert_array_equal(array, again[name])

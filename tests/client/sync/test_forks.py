@@ -19,6 +19,7 @@ from negserve._sync import forks
 from negserve.sampling import BernoulliNegativeSampler
 from tests.support.forking_trainer import NUM_COPIES, NUM_EPOCHS, POSITIVE, SAMPLER
 from tests.support.graphs import REPOSITORY, load
+from tests.support.preloaded import PreloadedProcess
 from tests.support.server_process import ServerProcess
 
 #: None leaves it to gRPC.
@@ -36,8 +37,8 @@ def run(
     path = folder / "columns.pt"
     module = "tests.support.forking_trainer"
     with (folder / "stderr").open("w+") as stderr:
-        process = subprocess.Popen(
-            [sys.executable, "-m", module, server.target, case, str(path)],
+        process = PreloadedProcess(
+            ["-m", module, server.target, case, str(path)],
             env=env, cwd=REPOSITORY, stderr=stderr, start_new_session=True,
         )  # fmt: skip
         try:

@@ -30,6 +30,7 @@ from negserve import (
 from negserve.sampling import BernoulliNegativeSampler
 from tests.client.sampling.test_workers import NUM_COPIES, WithNegatives, loader_of
 from tests.client.sync.test_transport import free_port
+from tests.support import preloaded
 from tests.support.certificates import Authority
 from tests.support.graphs import load
 from tests.support.server_process import ServerProcess, server_process
@@ -181,9 +182,8 @@ def test_each_process_has_its_own_environment(
         environment = {**os.environ, "NEGSERVE_TOKEN": token or ""}
         if token is None:
             del environment["NEGSERVE_TOKEN"]
-        done = subprocess.run(
-            [sys.executable, "-c", program, pickle.dumps(client).hex()],
-            env=environment, capture_output=True, text=True, timeout=60,
+        done = preloaded.run(
+            ["-c", program, pickle.dumps(client).hex()], env=environment, timeout=60
         )  # fmt: skip
         assert (done.returncode == 0) == (token == OLD)
         assert told.replace("CREDENTIALS", "CredentialsError") in done.stdout + done.stderr
@@ -424,10 +424,10 @@ def test_mutual_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_the_command_line(protected: ServerProcess):
-    command = [sys.executable, "-m", "negserve.cli", "info", "--target", protected.target, "--json"]
+    command = ["-m", "negserve.cli", "info", "--target", protected.target, "--json"]
     for token in (NEW, ""):
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=60, check=False,
+        done = preloaded.run(
+            command, timeout=60,
             env={**os.environ, "NEGSERVE_TOKEN": token},
         )  # fmt: skip
         if token:

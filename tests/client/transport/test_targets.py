@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from typing import Any
 
 import pytest
 
 from negserve import Client, InvalidRequestError, aio
 from negserve.data import TripleStream
+from tests.support import preloaded
 
 WRONG = {
     "http://127.0.0.1:7733": "this is a URL; give its address alone, '127.0.0.1:7733'",
@@ -80,14 +79,12 @@ def test_targets_that_grpc_can_reach_are_accepted(target: str):
 
 @pytest.mark.parametrize("by_environment", [False, True])
 def test_the_command_says_so_without_waiting(by_environment: bool):
-    command = [sys.executable, "-m", "negserve.cli", "info"]
+    command = ["-m", "negserve.cli", "info"]
     target = "http://127.0.0.1:7733"
 
-    result = subprocess.run(
+    result = preloaded.run(
         command if by_environment else [*command, "--target", target, "--timeout", "1000"],
         env={**os.environ, "NEGSERVE_TARGET": target if by_environment else ""},
-        capture_output=True,
-        text=True,
         timeout=60,
     )
     assert result.returncode == 1

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +17,7 @@ from negserve.v1 import sampler_pb2 as pb
 from negserve.v1.sampler_pb2_grpc import SamplerServiceStub
 from tests.server.messages import CODE, TIMEOUT, configuration, positives, refusal
 from tests.server.test_app import run
+from tests.support import preloaded
 from tests.support.certificates import Authority
 from tests.support.server_process import ServerProcess, server_process
 
@@ -281,10 +280,8 @@ def test_the_probe_of_a_server_with_tls_and_tokens_asks_a_unix_socket(
     options = ["--token-file", str(tokens), "--tls-cert", cert, "--tls-key", key]
     options += ["--tls-client-ca", authority.ca] if mutual else []
     socket = f"unix:{tmp_path / 'socket'}"
-    probe = [sys.executable, "-m", "negserve_server.health_check"]
+    probe = ["-m", "negserve_server.health_check"]
     with server_process(*options, listen=("127.0.0.1:0", socket)) as server:
         for arguments, status in (([socket], 0), ([socket, "world"], 0), ([server.target], 1)):
-            done = subprocess.run(
-                [*probe, *arguments], capture_output=True, text=True, timeout=60, check=False
-            )
+            done = preloaded.run([*probe, *arguments], timeout=60)
             assert done.returncode == status, done.stdout + done.stderr
