@@ -18,7 +18,7 @@ class ServerLoop(asyncio.SelectorEventLoop):
 
     A thread of gRPC puts each event into a queue and writes a byte to a socket. gRPC's reader takes
     one byte and all events, so bytes pile up while many streams are busy: the loop turns without
-    work, and at some 280 bytes the thread blocks, until half of them are read. Meanwhile no event
+    work, and at some 280 bytes the thread blocks, until most of them are read. Meanwhile no event
     arrives, whoever it is for: a request of a quiet stream waited for 20 ms.
     """
 
