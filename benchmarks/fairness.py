@@ -228,7 +228,7 @@ def _graph(path: Path) -> None:
     triples = np.unique(np.stack(columns, axis=1), axis=0)[:_TRIPLES]
     every = np.arange(_ENTITIES)
     ids = np.stack([every, every % _RELATIONS, (every + 1) % _ENTITIES], axis=1)
-    np.savetxt(path, np.concatenate([triples, ids]), fmt="%06d", delimiter="\t")
+    np.savetxt(path, np.concatenate([triples, ids]), fmt=("%06d", "r%03d", "%06d"), delimiter="\t")
 
 
 def main(servers: list[str], ks: list[int], json_path: Path | None, seconds: float, rounds: int,

@@ -39,7 +39,7 @@ SURFACE = {
     "PseudoTypedNegativeSampler SamplerOptions TriplesFactory TypedNegativeSampler batch_position "
     "expand get_negative_sampler_cls",
     negserve_server.graph: "TriplesFactory TypeConstraints Vocabulary",
-    negserve_server.index: "FilterIndex PairIndex",
+    negserve_server.index: "FilterIndex PairIndex Pairs",
     negserve_server.report: "FalseNegativeReport false_negative_report",
     negserve_server.sampling: "ALGORITHM_VERSION DrawTables Graph Permutation "
     "RelationCounts Sampler",

@@ -42,6 +42,7 @@ with needing_or_exit("the command negserve-server", "negserve[server]"):
     from negserve_server.graph.snapshot.manifest import VERSION, is_snapshot, read_manifest
     from negserve_server.graph.snapshot.snapshot_reader import verify_snapshot
     from negserve_server.graph.snapshot.snapshot_writer import write_snapshot
+    from negserve_server.listening.event_loop import ServerLoop
     from negserve_server.process import logs
     from negserve_server.process.grpc_log import GrpcLog
     from negserve_server.process.logs import LogLevel
@@ -105,7 +106,8 @@ def serve(**options: Any) -> None:
     try:
         server = Server(server_config(options), reloading)
         server.load()
-        asyncio.run(server.serve(_announce))
+        with asyncio.Runner(loop_factory=ServerLoop) as runner:
+            runner.run(server.serve(_announce))
     except (NegserveError, NegserveServerError, ValueError, OSError) as error:
         raise click.ClickException(printable(str(error))) from error
     except MemoryError as error:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import heapq
+import time
+from collections.abc import Callable
 from itertools import count
-from typing import Generic, TypeVar
+from math import inf
+from typing import Generic, NamedTuple, TypeVar
 
 _Item = TypeVar("_Item")
 
@@ -12,11 +15,17 @@ _Item = TypeVar("_Item")
 _EXPECTED_SECONDS = 0.0003
 #: Bounds of the size classes of requests, in negatives.
 _SIZES = (1 << 12, 1 << 14, 1 << 16, 1 << 18)
-#: A client that sends its next request this long after an answer does something else meanwhile: it
-#: trains.
-_PAUSE_SECONDS = 0.004
-#: Weight of the last pause in their moving mean: one pause may be due to the network.
-_LAST_PAUSE = 0.25
+#: A client that pauses so many times as long as its request would wait among those of clients that
+#: pause, is one of them.
+_PAUSES_TO_WAITS = 4
+#: Among those, a request goes before all that came this many of its client's pauses earlier.
+_PAUSES_TO_HEAD_START = 8
+#: One pause counts so much at most, and has this weight in the moving mean: it may be due to the
+#: network, or to a busy machine.
+_LONGEST_PAUSE_SECONDS = 0.02
+_LAST_PAUSE = 0.125
+#: Weight of the last item in the moving mean of waits.
+_LAST_WAIT = 0.0625
 #: Requests above this size are one group, whether their clients pause or not: such an answer
 #: takes a while to arrive.
 _LARGE = _SIZES[-2]
@@ -26,36 +35,57 @@ class Flow:
     """What one stream has received of the server's time.
 
     :ivar tags: start tag by group: the time received there, in seconds
+    :ivar pause: moving mean of the time between an answer and the next request, in seconds
     """
 
-    __slots__ = ("_pause", "tags")
+    __slots__ = ("pause", "tags")
 
     def __init__(self) -> None:
         self.tags: dict[object, float] = {}
-        self._pause = 0.0
+        self.pause = 0.0
 
     def record_pause(self, seconds: float) -> None:
         """Record the time between the last answer and this request."""
-        self._pause += _LAST_PAUSE * (min(seconds, 2 * _PAUSE_SECONDS) - self._pause)
+        self.pause += _LAST_PAUSE * (min(seconds, _LONGEST_PAUSE_SECONDS) - self.pause)
 
-    def group(self, work: int) -> int:
-        """Give the group whose requests a request shares time with.
 
-        :param work: of the whole request, as a number of negatives
-        """
-        has_paused = self._pause >= _PAUSE_SECONDS and work <= _LARGE
-        return 2 * sum(work > size for size in _SIZES) + has_paused
+class _Waiting(NamedTuple, Generic[_Item]):
+    """An item that waits; they are in the order of their keys.
+
+    :ivar key: the flow's start tag, or among those that pause, when it was added less a head start
+    :ivar since: when it was added, in seconds
+    :ivar place: how many it waits for, itself included
+    """
+
+    key: float
+    number: int
+    flow: Flow
+    item: _Item
+    since: float
+    place: int
 
 
 class _Group(Generic[_Item]):
-    """Waiting items, as a heap by the start tags of their flows."""
+    """Waiting items, as a heap.
 
-    __slots__ = ("heap", "now", "tag")
+    :ivar pauses: whether the clients pause between their requests
+    :ivar tag: its start tag
+    :ivar now: start tag of the flow that was served last
+    :ivar pace: moving mean of how long items wait for one place, in seconds, if the clients pause
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("heap", "now", "pace", "pauses", "tag")
+
+    def __init__(self, *, pauses: bool) -> None:
+        self.pauses = pauses
         self.tag = 0.0
         self.now = 0.0
-        self.heap: list[tuple[float, int, Flow, _Item]] = []
+        self.pace = 0.0
+        self.heap: list[_Waiting[_Item]] = []
+
+    def count_before(self, key: float) -> int:
+        """Count the items that are served before one with this key."""
+        return sum(entry.key <= key for entry in self.heap)
 
 
 class FairQueue(Generic[_Item]):
@@ -70,11 +100,19 @@ class FairQueue(Generic[_Item]):
     between requests or do not. So a small request does not wait for a queue of large ones, however
     many streams send them, nor a trainer for clients that only draw; and no group can take more
     than its part of the time from the others.
+
+    How long is a pause? Clients that only draw seem to pause, too, on a busy machine. So those
+    count as pausing whose pauses are long compared with the wait among these. There, the longer a
+    client pauses, the more requests of others it passes. Each waits for a bounded time: the order
+    is that of time, less a head start in proportion to the pause.
+
+    :param clock: gives the time in seconds
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._groups: tuple[_Group[_Item], ...] = tuple(
-            _Group() for _ in range(2 * (len(_SIZES) + 1))
+            _Group(pauses=bool(number % 2)) for number in range(2 * (len(_SIZES) + 1))
         )
         self._now = 0.0
         self._numbers = count()
@@ -83,6 +121,18 @@ class FairQueue(Generic[_Item]):
     def __len__(self) -> int:
         """Count the waiting items."""
         return self._length
+
+    def choose_group(self, flow: Flow, work: int) -> int:
+        """Give the group whose requests a request shares time with.
+
+        :param work: of the whole request, as a number of negatives
+        """
+        number = 2 * sum(work > size for size in _SIZES)
+        if work > _LARGE:
+            return number
+        group = self._groups[number + 1]
+        wait = group.pace * group.count_before(self._key(group, flow))
+        return number + (flow.pause > _PAUSES_TO_WAITS * wait)
 
     def put(self, flow: Flow, number: int, item: _Item, *, is_begun: bool = False) -> None:
         """Add an item.
@@ -95,17 +145,32 @@ class FairQueue(Generic[_Item]):
         group = self._groups[number]
         if not group.heap:
             group.tag = max(group.tag, self._now)
-        tag = -1.0 if is_begun else max(flow.tags.get(group, 0.0), group.now)
-        if not is_begun:
-            flow.tags[group] = tag
-        heapq.heappush(group.heap, (tag, next(self._numbers), flow, item))
+        key = self._key(group, flow)
+        if not group.pauses and not is_begun:
+            flow.tags[group] = key
+        place = 1 + (group.count_before(key) if group.pauses else 0)
+        key = -inf if is_begun else key
+        entry = _Waiting(key, next(self._numbers), flow, item, self._clock(), place)
+        heapq.heappush(group.heap, entry)
         self._length += 1
 
+    def is_next(self, flow: Flow, number: int) -> bool:
+        """Whether an item, were it added, would be taken before all that wait."""
+        group = self._groups[number]
+        if group.heap:
+            if group.heap[0].key <= self._key(group, flow):
+                return False
+            tag = group.tag
+        else:
+            tag = max(group.tag, self._now)
+        return all(tag <= other.tag for other in self._groups if other.heap)
+
     def serve_now(self, flow: Flow, number: int) -> None:
-        """Account for an item that is served at once, because none waits."""
+        """Account for an item that is served at once, because it is the next."""
         group = self._groups[number]
         self._now = group.tag = max(group.tag, self._now)
-        group.now = flow.tags[group] = max(flow.tags.get(group, 0.0), group.now)
+        if not group.pauses:
+            group.now = flow.tags[group] = self._key(group, flow)
         self._add(group, flow, _EXPECTED_SECONDS)
 
     def take(self) -> tuple[Flow, _Item]:
@@ -115,15 +180,26 @@ class FairQueue(Generic[_Item]):
         """
         group = min((group for group in self._groups if group.heap), key=lambda each: each.tag)
         self._now = group.tag
-        tag, number, flow, item = heapq.heappop(group.heap)
+        entry = heapq.heappop(group.heap)
+        flow = entry.flow
         # Several items of one flow wait with the tag that it had when they were added.
-        while tag >= 0 and group.heap and flow.tags[group] > max(tag, group.heap[0][0]):
-            entry = (flow.tags[group], number, flow, item)
-            tag, number, flow, item = heapq.heappushpop(group.heap, entry)
-        group.now = max(tag, group.now)
+        while (
+            not group.pauses
+            and entry.key >= 0
+            and group.heap
+            and flow.tags[group] > max(entry.key, group.heap[0].key)
+        ):
+            later = entry._replace(key=flow.tags[group])
+            entry = heapq.heappushpop(group.heap, later)
+            flow = entry.flow
+        if group.pauses:
+            pace = (self._clock() - entry.since) / entry.place
+            group.pace += _LAST_WAIT * (pace - group.pace)
+        else:
+            group.now = max(entry.key, group.now)
         self._length -= 1
         self._add(group, flow, _EXPECTED_SECONDS)
-        return flow, item
+        return flow, entry.item
 
     def charge(self, flow: Flow, number: int, seconds: float) -> None:
         """Record how long an item took.
@@ -132,6 +208,12 @@ class FairQueue(Generic[_Item]):
         """
         self._add(self._groups[number], flow, seconds - _EXPECTED_SECONDS)
 
+    def _key(self, group: _Group[_Item], flow: Flow) -> float:
+        if group.pauses:
+            return self._clock() - _PAUSES_TO_HEAD_START * flow.pause
+        return max(flow.tags.get(group, 0.0), group.now)
+
     def _add(self, group: _Group[_Item], flow: Flow, seconds: float) -> None:
         group.tag += seconds
-        flow.tags[group] = flow.tags.get(group, group.now) + seconds
+        if not group.pauses:
+            flow.tags[group] = flow.tags.get(group, group.now) + seconds
