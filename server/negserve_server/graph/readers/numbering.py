@@ -231,7 +231,7 @@ class _Numbering:
         self._labels = labels
         self._file = tables["training"][0].path
         labelled = {
-            (split, name): pl.concat([table.frame[name] for table in parts])
+            (split, name): _joined([table.frame[name] for table in parts])
             for split, parts in tables.items()
             for name in names
         }
@@ -316,7 +316,7 @@ class _Numbering:
             return column.cast(pl.Int64)
         if len(column) and int(column.min()) < 0:  # type: ignore[arg-type]
             raise MalformedFile(self._file, None, f"has id {column.min()!r}; ids are 0 or more")
-        return column.cast(pl.Int64)
+        return column
 
     def _check_known(self, labels: pl.Series, ids: pl.Series, file: Path) -> None:
         unknown = labels.filter(ids.is_null())
@@ -337,6 +337,13 @@ class _Numbering:
             f"{len(unknown)} labels of {self._kind} are not in {file.name}, such as "
             f"{unknown[0]!r}; add them, or give --strip if it has blanks around it",
         )
+
+
+def _joined(parts: list[pl.Series]) -> pl.Series:
+    """Join the columns of several files; integers may be of different widths."""
+    if len({part.dtype for part in parts}) > 1:
+        parts = [part.cast(pl.Int64) if part.dtype.is_integer() else part for part in parts]
+    return pl.concat(parts)
 
 
 def _names_of_maps(kind: str) -> tuple[str, ...]:
