@@ -20,7 +20,7 @@ Column = NDArray[np.unsignedinteger]
 _BLOCK = 2**16
 
 #: Triples that are sorted at a time, on average at least half as many.
-_PART = 2**23
+_PART = 2**25
 
 #: Ranges that heads are counted by have at least a 2^-16th of the heads.
 _RANGE_BITS = 16
