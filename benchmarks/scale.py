@@ -55,7 +55,8 @@ def write_large(path: Path) -> None:
         # Inverse of the continuous power law on [1, size + 1).
         power = 1 - exponent
         values = ((size + 1.0) ** power - 1) * rng.random(count) + 1
-        return np.minimum(values ** (1 / power), size).astype(np.int64) - 1
+        ids: NDArray[np.int64] = np.minimum(values ** (1 / power), size).astype(np.int64) - 1
+        return ids
 
     for first in range(0, num_triples, 2_000_000):
         count = min(2_000_000, num_triples - first)
