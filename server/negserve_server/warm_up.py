@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+import polars as pl
 
 from negserve.types.config import SamplerConfig
 from negserve_server.graph import TriplesFactory
+from negserve_server.graph.readers.labels import Labels
 from negserve_server.report import false_negative_report
 from negserve_server.sampling import Permutation
 
@@ -27,7 +29,9 @@ def warm_up(datasets: Mapping[str, TriplesFactory]) -> None:
     small.open_sampler(kind="basic", filter_splits=("training",)).sample(positives, 0)
     Permutation(3, seed=0, number=0).at(0, 3)
     small.subsampling_weights(positives)
-    false_negative_report(small)  # a command's kernels, which images contain, too
+    # Kernels of commands and of reading, which images contain, too.
+    false_negative_report(small)
+    Labels().encode(pl.int_range(1000, eager=True).cast(pl.String))
     for factory in datasets.values():
         prepare(factory)
 

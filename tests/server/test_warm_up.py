@@ -9,6 +9,7 @@ import numpy as np
 from negserve.types.config import SamplerConfig
 from negserve.types.epoch import EpochConfig
 from negserve_server.graph import TriplesFactory
+from negserve_server.graph.readers import labels
 from negserve_server.graph.type_constraints import TypeConstraints
 from negserve_server.index import members, pair_directory, pair_words
 from negserve_server.report import false_negative_counter as false_negatives
@@ -47,6 +48,8 @@ def test_warm_up_compiles_all_that_requests_use():
         pair_words.fill_buckets,
         pair_words.fill_directory,
         members.fill_members,
+        labels.number_hashes,
+        labels.insert_hashes,
         weights._cumulate,
         permute.permute,
         philox.blocks,

@@ -11,7 +11,12 @@ from numpy.typing import NDArray
 
 from negserve_server.index.members import MemberSet, make_members, member_layout
 from negserve_server.index.pair_builder import PART_TRIPLES, Pairs, build_pairs
-from negserve_server.index.pair_directory import contains_values, count_values, find_one
+from negserve_server.index.pair_directory import (
+    contains_values,
+    count_values,
+    find_one,
+    pack_layout,
+)
 from negserve_server.jit.addresses import address_of
 
 
@@ -92,8 +97,16 @@ class PairIndex:
     @classmethod
     def empty(cls) -> PairIndex:
         """Make an index that knows nothing."""
-        nothing = np.empty(0, dtype=np.uint32)
-        return cls.build(Pairs(nothing, nothing, nothing, 1, 1, np.ones(1, dtype=np.int64)))
+        # Without kernels, which would be compiled when a module that needs it is imported.
+        return cls(
+            directory=np.zeros((1, 8), dtype=np.uint64),
+            lists=np.zeros(16, dtype=np.uint32),
+            layout=pack_layout(second_bits=0, key_bits=1, remainder_bits=0),
+            multiplier=1,
+            num_pairs=0,
+            num_values=0,
+            num_ids=1,
+        )
 
     @cached_property
     def address(self) -> tuple[np.uint64, np.uint64, np.uint64, np.uint64]:

@@ -69,8 +69,9 @@ class _Compilations(event.Listener):  # type: ignore[misc]
             watcher(kernel.py_func.__name__)
 
     def on_end(self, ended: Any) -> None:
-        """Tell the watchers that a compilation has ended."""
-        del ended
+        """Tell the watchers that the compilation of a kernel has ended."""
+        if ended.data["dispatcher"] not in _kernels:
+            return
         for watcher in self.watchers:
             watcher("")
 
@@ -83,8 +84,8 @@ event.register("numba:compile", _compilations)
 def watching_compilation(watcher: Callable[[str], object]) -> Iterator[None]:
     """Report compilations of all threads during this block.
 
-    :param watcher: called with the name of a kernel when its compilation begins, and with "" when a
-        compilation ends
+    :param watcher: called with the name of a kernel when its compilation begins, and with "" when
+        it ends; compilations may be nested
     """
     _compilations.watchers.append(watcher)
     try:

@@ -49,7 +49,7 @@ class Work:
     def __init__(self, what: str) -> None:
         self._what = what
         self._begin = time.monotonic()
-        self._kernel = ""
+        self._compiling: list[str] = []
         self._done = 0
         self._total: int | None = None
         self._counted_from = self._begin
@@ -58,9 +58,11 @@ class Work:
         self._is_interactive = sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
 
     def note(self, kernel: str) -> None:
-        """Set the name of the kernel that is being compiled."""
+        """Note that the compilation of a kernel begins; "" if the last one ends."""
         if kernel:
-            self._kernel = kernel
+            self._compiling.append(kernel)
+        elif self._compiling:
+            self._compiling.pop()
         self._changed.set()
 
     def advance(self, what: str, done: int, total: int) -> None:
@@ -72,7 +74,7 @@ class Work:
         """
         if self._total is None:
             self._counted_from = time.monotonic()
-        self._what, self._kernel, self._done, self._total = what, "", done, total
+        self._what, self._done, self._total = what, done, total
 
     def end(self) -> None:
         """Let :meth:`run` end."""
@@ -95,10 +97,11 @@ class Work:
                 due = time.monotonic() + _LINE_SECONDS
 
     def _state(self) -> str:
-        if not self._kernel:
+        compiling = self._compiling[-1:]
+        if not compiling:
             return self._what + (f", {self._rate()}" if self._total is not None else "")
         num_ready, num_kernels = count_kernels()
-        return f"compiling the kernel {self._kernel}, {num_ready} of {num_kernels} are ready"
+        return f"compiling the kernel {compiling[0]}, {num_ready} of {num_kernels} are ready"
 
     def _rate(self) -> str:
         """Describe rate and time left."""
@@ -138,7 +141,7 @@ class Work:
                 self._changed.clear()
 
     def _update(self, bar: Progress, task: TaskID) -> None:
-        if self._kernel:
+        if self._compiling:
             num_ready, num_kernels = count_kernels()
             bar.update(task, description=self._state(), completed=num_ready, total=num_kernels)
         elif self._total is not None:
