@@ -99,7 +99,7 @@ def run(request: pytest.FixtureRequest) -> type[Program]:
 
 
 _WORKERS = """
-import sys
+import signal, sys
 from negserve.data import TripleLoader, TripleStream
 
 def main():
@@ -110,7 +110,10 @@ def main():
         while True:
             for batch in loader:
                 pass
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, RuntimeError) as error:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        # PyTorch's handler of SIGCHLD may say so instead, when the interrupt ends a worker first.
+        assert isinstance(error, KeyboardInterrupt) or "DataLoader worker" in str(error), error
         print("interrupted", stream.epoch >= 0, flush=True)
 
 if __name__ == "__main__":
