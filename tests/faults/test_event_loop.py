@@ -206,10 +206,10 @@ def most_labels() -> list[bytes]:
 
 CALLS: dict[str, tuple[int, str, Callable[[], list[bytes]]]] = {
     "statistics": (
-        6, "GetRelationStatistics", lambda: [of_the_graph(pb.GetRelationStatisticsRequest)],
+        4, "GetRelationStatistics", lambda: [of_the_graph(pb.GetRelationStatisticsRequest)],
     ),
     "epochs of many relations": (2, "SampleEpoch", lambda: [epoch_of_many_relations()]),
-    "vocabulary": (2, "GetVocabulary", lambda: [of_the_graph(pb.GetVocabularyRequest)]),
+    "vocabulary": (1, "GetVocabulary", lambda: [of_the_graph(pb.GetVocabularyRequest)]),
     "positives": (2, "Sample", lambda: [large_batch(), *[large_positives()] * 8]),
     "candidates": (2, "Sample", lambda: [most_candidates()]),
     "parts of a mixture": (8, "Sample", lambda: [most_parts()]),

@@ -99,18 +99,21 @@ def run(request: pytest.FixtureRequest) -> type[Program]:
 
 
 _WORKERS = """
-import sys
+import signal, sys
 from negserve.data import TripleLoader, TripleStream
 
 def main():
     stream = TripleStream(sys.argv[1], "world", batch_size=16)
     loader = TripleLoader(stream, num_workers=2, multiprocessing_context=sys.argv[2])
-    print("ready", flush=True)
     try:
+        print("ready", flush=True)  # the interrupt may come before it returns
         while True:
             for batch in loader:
                 pass
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, RuntimeError) as error:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        # PyTorch's handler of SIGCHLD may say so instead, when the interrupt ends a worker first.
+        assert isinstance(error, KeyboardInterrupt) or "DataLoader worker" in str(error), error
         print("interrupted", stream.epoch >= 0, flush=True)
 
 if __name__ == "__main__":
@@ -238,9 +241,9 @@ def test_a_closed_pipe_prints_no_traceback(
 @pytest.mark.parametrize(
     ("arguments", "delay"),
     [
+        (("serve", "--listen", "127.0.0.1:0"), 0.0),
         (("inspect",), 0.2),
         (("report",), 0.5),
-        *((("serve", "--listen", "127.0.0.1:0"), delay) for delay in (0.0, 0.2, 0.5)),
     ],
 )
 def test_the_server_s_commands_end_with_130(
@@ -252,7 +255,7 @@ def test_the_server_s_commands_end_with_130(
 ):
     """While they load and compile, which takes seconds, as no cached kernel is found.
 
-    All commands end by the same handler: each is interrupted once, one of them at any moment.
+    All commands end by the same handler: each is interrupted once, each at another moment.
     """
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
     program = command(run, "negserve_server.cli", *arguments)

@@ -61,6 +61,9 @@ def build() -> Path:
                 str(BUILD),
                 "-DNEGSERVE_WERROR=ON",
                 "-DCMAKE_BUILD_TYPE=None",
+                # One file a target, so that gRPC's headers are read once: half the time. `.ci/run`
+                # builds file by file, as its README says.
+                *("-DCMAKE_UNITY_BUILD=ON", "-DCMAKE_UNITY_BUILD_BATCH_SIZE=0"),
             ],
             ["cmake", "--build", str(BUILD), "--parallel", "2"],
         ):

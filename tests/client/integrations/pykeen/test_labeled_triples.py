@@ -25,8 +25,9 @@ from pykeen.triples import TriplesFactory
 from pykeen.triples.utils import load_triples
 
 training = TriplesFactory.from_labeled_triples(load_triples("negserve:world"))
+testing = training.clone_and_exchange_triples(training.mapped_triples[:50])
 result = pipeline(
-    training=training, testing=training, model="transe", model_kwargs={"embedding_dim": 4},
+    training=training, testing=testing, model="transe", model_kwargs={"embedding_dim": 4},
     negative_sampler="remotebernoulli", negative_sampler_kwargs={"filtered": True},
     training_kwargs={"num_epochs": 1, "use_tqdm": False, "batch_size": 1024},
     evaluation_kwargs={"use_tqdm": False}, random_seed=1,
