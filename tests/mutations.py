@@ -70,9 +70,9 @@ MUTATIONS = (
     ),
     Mutation(
         "int32 overflow",
-        "client/negserve/types/triples.py",
-        "np.ascontiguousarray(triples, dtype=np.int64)",
-        "np.ascontiguousarray(triples, dtype=np.int32).astype(np.int64)",
+        "server/negserve_server/index/pair_builder.py",
+        "np.ascontiguousarray(column[rows], dtype=np.uint64)",
+        "np.ascontiguousarray(column[rows]).astype(np.int32).astype(np.uint64)",
         "tests/server/index/test_filter_index.py"
         "::test_largest_ids_of_the_largest_id_space_are_found",
     ),
