@@ -51,6 +51,7 @@ with needing_or_exit("the command negserve-server", "negserve[server]"):
     from negserve_server.reading_options import how_made, one_source, read_options, reading_options
     from negserve_server.report import false_negative_report
     from negserve_server.report.report_tables import report_tables
+    from negserve_server.workers import run_workers
 
 #: Default number of relations in the tables of a report.
 _TOP = 20
@@ -104,8 +105,11 @@ def serve(**options: Any) -> None:
     # handler comes later, with the event loop.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
-        server = Server(server_config(options), reloading)
+        config = server_config(options)
+        server = Server(config, reloading)
         server.load()
+        if config.workers > 1:
+            sys.exit(run_workers(server, config, reloading, _announce))
         with asyncio.Runner(loop_factory=ServerLoop) as runner:
             runner.run(server.serve(_announce))
     except (NegserveError, NegserveServerError, ValueError, OSError) as error:
