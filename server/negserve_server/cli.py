@@ -16,7 +16,12 @@ from negserve.terminal.extras import needing_or_exit
 with needing_or_exit("the command negserve-server", "negserve[server]"):
     import click
 
-    from negserve_server.process.command import Commands, end_at_sighup, ending_at_once
+    from negserve_server.process.command import (
+        Commands,
+        end_at_sighup,
+        end_in_order,
+        ending_at_once,
+    )
     from negserve_server.process.process_limits import check_process_limits
 
 try:
@@ -107,6 +112,8 @@ def serve(**options: Any) -> None:
     try:
         config = server_config(options)
         server = Server(config, reloading)
+        if config.workers > 1:
+            end_in_order()
         server.load()
         if config.workers > 1:
             sys.exit(run_workers(server, config, reloading, _announce))

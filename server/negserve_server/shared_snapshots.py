@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -51,7 +53,12 @@ def shared_snapshots(
                 continue
             place = Path(folder, str(number))
             child = family.fork(partial(_write, name, path, place, cache))
-            code = child.wait()
+            try:
+                code = child.wait()
+            except BaseException:  # such as the exit after SIGTERM: nothing may be written any more
+                os.kill(child.pid, signal.SIGKILL)
+                os.waitpid(child.pid, 0)
+                raise
             if code:
                 raise WorkerFailed(
                     child.failure or f"the process that read dataset {name} {how_it_ended(code)}"

@@ -107,6 +107,12 @@ def _watch() -> int:
     return writer
 
 
+def end_in_order() -> None:
+    """Let SIGINT end the program with an exception, so that it removes what is temporary."""
+    stop_watching()
+    signal.signal(signal.SIGINT, lambda *_: sys.exit(INTERRUPTED))
+
+
 def stop_watching() -> None:
     """End the thread of :class:`Commands`, since the caller handles SIGINT itself, and forks."""
     writer = signal.set_wakeup_fd(-1)
