@@ -254,6 +254,29 @@ def test_a_graph_of_text_is_mapped_by_all_and_leaves_nothing(tmp_path: Path, log
     assert not list(temporary.iterdir())
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+def test_a_start_that_is_ended_leaves_nothing(tmp_path: Path, number: int, code: int):
+    graph = text_graph(tmp_path / "graph")
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    process = PreloadedProcess(
+        ["-m", "negserve_server.cli", "serve", "--workers", "2", "--listen", "127.0.0.1:0",
+         "--dataset", f"text={graph}"],
+        stdout=PIPE,
+        env={**os.environ, "TMPDIR": str(temporary)},
+    )  # fmt: skip
+    try:
+        wait_for(lambda: bool(list(temporary.iterdir())), "the reading of the graph")
+        process.send_signal(number)
+        said, _ = process.communicate(60)
+    finally:
+        process.kill()
+        process.wait(30)
+    assert process.returncode == code
+    assert not said
+    assert not list(temporary.iterdir())
+
+
 def test_the_cache_serves_workers(tmp_path: Path, log: Path):
     graph = text_graph(tmp_path / "graph")
     cache = tmp_path / "cache"

@@ -53,8 +53,10 @@ class ServerConfig:
         1,
         least=1,
         most=1024,
-        help="Processes that answer at the same addresses, over the same memory. Where Python's "
-        "lock binds one process (small messages), two on two cores answer nearly twice as many.",
+        help="Processes that answer at the same addresses, over the same memory. With small "
+        "messages one process is busy with Python on one core, whatever `--threads` is. That "
+        "option, `--max-streams`, `--max-streams-per-token`, `--max-ahead-bytes` and "
+        "`--max-table-bytes` hold for all together: each worker has an equal share.",
         see="workers",
     )
     threads: int = option(
@@ -62,7 +64,7 @@ class ServerConfig:
         default_factory=lambda: os.cpu_count() or 1,
         default_text="number of cores",
         least=1,
-        help="Threads that draw negatives, of all workers together; each has at least one.",
+        help="Threads that draw negatives, of all `--workers` together; each has at least one.",
     )
     limits: Limits = field(default_factory=Limits)
     drain_seconds: float = option(
