@@ -50,12 +50,14 @@ def server(log: Path) -> Iterator[ServerProcess]:
         yield running
 
 
-def clients_on_all(server: ServerProcess, stack: ExitStack) -> list[Client]:
+def clients_on_all(
+    server: ServerProcess, stack: ExitStack, patience: float | None = None
+) -> list[Client]:
     """Open clients until each worker has some."""
     clients: list[Client] = []
     while len(clients) < 4 or not all(connections(server).values()):
         assert len(clients) < MOST_CLIENTS, f"connections do not spread: {connections(server)}"
-        client = stack.enter_context(Client(server.target))
+        client = stack.enter_context(Client(server.target, patience=patience))
         client.server_info()
         clients.append(client)
     return clients
@@ -99,12 +101,8 @@ def test_epochs_survive_the_death_of_a_worker(server: ServerProcess, log: Path):
 def test_all_workers_drain_and_nothing_is_left(server: ServerProcess, log: Path):
     pids = worker_pids(server)
     with ExitStack() as stack:
-        clients = [
-            stack.enter_context(Client(server.target, timeout=1, patience=1))
-            for _ in clients_on_all(server, stack)
-        ]
+        clients = clients_on_all(server, stack, patience=1)
         samplers = [client.triples_factory("world").open_sampler() for client in clients]
-        wait_for(lambda: all(connections(server).values()), "a connection to each worker")
         assert server.terminate() == 0
         with pytest.raises(UnavailableError):
             samplers[0].sample(WORLD.mapped_triples, 0)
