@@ -3,9 +3,8 @@
 Run as ``python -m benchmarks.workers [--workers N] [--rounds N] [--seconds S] [--json FILE]``. Each
 server is on loopback, with two client processes of some connections each, which send prepared
 bytes and do not decode answers. Clients use the same processors as the servers: so each row also
-says how many processors the server and its clients used, and ``server_us``, the server's processor
-time for a message. Where ``server_us`` is equal for both, more workers serve as many times more as
-they have processors; a ratio below that is what clients took of them.
+says how many processors the server and its clients used, how many nobody used (the rest went to
+other programs), and ``server_us``, the server's processor time for a message.
 """
 
 from __future__ import annotations
@@ -25,6 +24,7 @@ _DATA = Path(os.environ.get("NEGSERVE_DATA", Path(__file__).parents[2].joinpath(
 #: k and batch size.
 _CASES = ((1, 1024), (64, 128), (64, 1024))
 _CLIENTS = 2
+_PROCESSORS = ("server_processors", "client_processors", "unused_processors")
 _CONNECTIONS = 4
 _TICK = os.sysconf("SC_CLK_TCK")
 
@@ -65,6 +65,12 @@ def _busy_seconds(pids: list[int]) -> float:
     return total / _TICK
 
 
+def _unused_seconds() -> float:
+    """Sum the time that processors had nothing to do."""
+    fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()
+    return (int(fields[4]) + int(fields[5])) / _TICK
+
+
 def _turn(server: subprocess.Popen[str], target: str, k: int, batch: int, seconds: float) -> Row:
     """Measure one server once."""
     with ExitStack() as stack:
@@ -79,17 +85,19 @@ def _turn(server: subprocess.Popen[str], target: str, k: int, batch: int, second
         time.sleep(0.3)
         theirs = [each.pid for each in clients]
         pids = _family(server.pid)
-        before = [_busy_seconds(pids), _busy_seconds(theirs)]
+        before = [_busy_seconds(pids), _busy_seconds(theirs), _unused_seconds()]
         count, begin = sum(map(_ask, clients)), time.perf_counter()
         time.sleep(seconds)
         count = sum(map(_ask, clients)) - count
         elapsed = time.perf_counter() - begin
         used = _busy_seconds(pids) - before[0], _busy_seconds(theirs) - before[1]
+        unused = _unused_seconds() - before[2]
     return {
         "negatives_per_second": count * batch * k / elapsed,
         "server_us": 1e6 * used[0] / count,
         "server_processors": used[0] / elapsed,
         "client_processors": used[1] / elapsed,
+        "unused_processors": unused / elapsed,
     }
 
 
@@ -135,7 +143,7 @@ def main(num_workers: int, rounds: int, seconds: float, json_path: Path | None) 
                         "highest": f"{max(ratios):.2f}" if workers > 1 else "",
                         **{
                             name: f"{median[name]:.{0 if name == 'server_us' else 2}f}"
-                            for name in ("server_us", "server_processors", "client_processors")
+                            for name in ("server_us", *_PROCESSORS)
                         },
                     }
                 )
