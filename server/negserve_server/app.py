@@ -29,6 +29,7 @@ from negserve_server.graph.snapshot.snapshot_cache import SnapshotCache
 from negserve_server.listening.certificates import Certificates
 from negserve_server.listening.channel_options import channel_options
 from negserve_server.listening.listen_address import ListenAddress, parse_listen_address
+from negserve_server.listening.reserved_address import ReservedAddress
 from negserve_server.process.command import end_at_once
 from negserve_server.process.malloc import give_back, keep_freed
 from negserve_server.process.progress import show_progress
@@ -44,6 +45,7 @@ from negserve_server.service import (
     make_health_handler,
     make_reflection_handler,
 )
+from negserve_server.shared_snapshots import shared_snapshots
 from negserve_server.tables import Tables
 from negserve_server.warm_up import prepare, warm_up
 
@@ -123,7 +125,8 @@ class Server:
     """
 
     def __init__(self, config: ServerConfig, reloading: Reloading) -> None:
-        self._config = config
+        self._is_shared = config.workers > 1
+        self._config = config = config.of_worker()
         self._reloading = reloading
         self._tokens = Tokens(config.token_file) if config.token_file else None
         if self._tokens is not None:
@@ -144,6 +147,9 @@ class Server:
                     )
             address.check()
             self._warn_if_exposed(address)
+        self._reserved = [ReservedAddress(each) for each in self._addresses if self._is_shared]
+        if self._is_shared:
+            self._addresses = [each.address for each in self._reserved]
         self._cache = SnapshotCache(config.cache_dir) if config.cache_dir else None
         self._folder = PublishFolder(config.publish_dir) if config.publish_dir else None
         self._published: dict[str, TriplesFactory] = {}
@@ -151,22 +157,37 @@ class Server:
         self._tables = Tables(limits.max_table_bytes, limits.table_keep_seconds)
         self._datasets = Datasets({})
         self._admission = AdmissionControl(limits, by_token=self._tokens is not None)
-        self._scheduler = Scheduler(config.threads)
         # A separate thread: a build of minutes must not delay sampling.
         self._builder = ThreadPoolExecutor(1, thread_name_prefix="build")
 
     def load(self) -> None:
-        """Load the graphs.
+        """Load the graphs; for several workers, in memory that they share once they are forked.
 
         :raises MalformedFile: for a file that is not a graph
         """
-        datasets = load_datasets(self._config.datasets, self._cache)
+        if self._is_shared:
+            with shared_snapshots(self._config.datasets, self._cache) as snapshots:
+                self._take(load_datasets(snapshots))
+            with show_progress("preparing datasets"):
+                warm_up(self._datasets)
+            return
+        self._take(load_datasets(self._config.datasets, self._cache))
+        self.load_published()
+
+    def load_published(self) -> None:
+        """Load the graphs that clients published; each worker does, as they are not mapped.
+
+        :raises MalformedFile: for a file that is not a graph
+        """
         if self._folder is not None:
             with show_progress("loading published graphs"):
-                self._published = load_published(self._folder, datasets)
-        for factory in (*datasets.values(), *self._published.values()):
+                self._published = load_published(self._folder, self._datasets)
+            self._take({**self._datasets, **self._published})
+
+    def _take(self, graphs: Mapping[str, TriplesFactory]) -> None:
+        for factory in graphs.values():
             factory.keep_tables_in(self._tables)
-        self._datasets = Datasets({**datasets, **self._published})
+        self._datasets = Datasets(graphs)
 
     async def serve(self, on_listening: Callable[[list[str]], None]) -> None:
         """Serve until SIGTERM or SIGINT, then drain; a second SIGINT ends the process.
@@ -179,6 +200,7 @@ class Server:
         """
         loop = asyncio.get_running_loop()
         stop = asyncio.Event()
+        scheduler = Scheduler(self._config.threads)
         # No client is connected yet, so compiling threads need not end.
         signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
         signal.signal(signal.SIGINT, end_at_once)
@@ -187,7 +209,8 @@ class Server:
             await loop.run_in_executor(self._builder, warm_up, self._datasets)
         interceptors = [Authentication(self._tokens)] if self._tokens else []
         server = grpc.aio.server(
-            interceptors=interceptors, options=channel_options(self._config.limits)
+            interceptors=interceptors,
+            options=channel_options(self._config.limits, is_shared=self._is_shared),
         )
         health = Health(self._datasets)
 
@@ -206,7 +229,7 @@ class Server:
             announce=health.note_change,
             discard=discard,
         )
-        servicer = SamplerServicer(self._datasets, publisher, self._config.limits, self._scheduler)
+        servicer = SamplerServicer(self._datasets, publisher, self._config.limits, scheduler)
         server.add_generic_rpc_handlers(
             (
                 make_handler(servicer, self._admission),
@@ -219,7 +242,10 @@ class Server:
         gc.collect()
         gc.freeze()
         keep_freed()
-        addresses = [_bind(server, each, self._certificates) for each in self._addresses]
+        addresses = [
+            _bind(server, each, self._certificates, is_reserved=self._is_shared)
+            for each in self._addresses
+        ]
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, _stop, loop, stop)
         loop.add_signal_handler(signal.SIGHUP, self._on_sighup, loop, stop)
@@ -239,7 +265,7 @@ class Server:
         finally:
             sweeper.cancel()
             table_sweeper.cancel()
-            self._scheduler.close()
+            scheduler.close()
             self._builder.shutdown(cancel_futures=True)
         logger.info("stopped")
 
@@ -323,10 +349,15 @@ def _stop(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
 
 
 def _bind(
-    server: grpc.aio.Server, address: ListenAddress, certificates: Certificates | None
+    server: grpc.aio.Server,
+    address: ListenAddress,
+    certificates: Certificates | None,
+    *,
+    is_reserved: bool,
 ) -> str:
     """Bind an address, and return it with its actual port."""
-    address.check()  # again, since loading may have taken minutes
+    if not is_reserved:
+        address.check()  # again, since loading may have taken minutes
     try:
         if certificates is None or address.path:
             port = server.add_insecure_port(address.text)

@@ -16,7 +16,12 @@ from negserve.terminal.extras import needing_or_exit
 with needing_or_exit("the command negserve-server", "negserve[server]"):
     import click
 
-    from negserve_server.process.command import Commands, end_at_sighup, ending_at_once
+    from negserve_server.process.command import (
+        Commands,
+        end_at_sighup,
+        end_in_order,
+        ending_at_once,
+    )
     from negserve_server.process.process_limits import check_process_limits
 
 try:
@@ -51,6 +56,7 @@ with needing_or_exit("the command negserve-server", "negserve[server]"):
     from negserve_server.reading_options import how_made, one_source, read_options, reading_options
     from negserve_server.report import false_negative_report
     from negserve_server.report.report_tables import report_tables
+    from negserve_server.workers import run_workers
 
 #: Default number of relations in the tables of a report.
 _TOP = 20
@@ -104,8 +110,13 @@ def serve(**options: Any) -> None:
     # handler comes later, with the event loop.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
-        server = Server(server_config(options), reloading)
+        config = server_config(options)
+        server = Server(config, reloading)
+        if config.workers > 1:
+            end_in_order()
         server.load()
+        if config.workers > 1:
+            sys.exit(run_workers(server, config, reloading, _announce))
         with asyncio.Runner(loop_factory=ServerLoop) as runner:
             runner.run(server.serve(_announce))
     except (NegserveError, NegserveServerError, ValueError, OSError) as error:

@@ -9,7 +9,8 @@
     │   └── TablesFull                a configuration needs more memory than there is room for
     ├── MalformedFile (ValueError)    the operator must mend a file
     │   └── MalformedSnapshot         a snapshot is incomplete, altered, or of another format
-    └── UnusableAddress (OSError)     the operator must give another address to listen on
+    ├── UnusableAddress (OSError)     the operator must give another address to listen on
+    └── WorkerFailed                  a process that the server forked has failed; it says why
 
 Each names the value, the limit and the remedy in its message; ``reason`` and
 ``metadata`` say the same to a program (over RPC as ``google.rpc.ErrorInfo``). What callers sent is
@@ -144,3 +145,10 @@ class UnusableAddress(NegserveServerError, OSError):
         super().__init__(f"can't listen on {address}: {why}")
         self.address = address
         self.why = why
+
+
+class WorkerFailed(NegserveServerError):
+    """A process that the server forked has failed: a worker, or one that read a graph.
+
+    Its message has the cause.
+    """

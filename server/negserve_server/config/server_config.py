@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from negserve_server.config.limits import Limits
@@ -48,12 +48,23 @@ class ServerConfig:
         is_repeatable=True,
         help="`HOST:PORT` (port 0 takes a free one) or `unix:PATH`. Repeatable.",
     )
+    workers: int = option(
+        "N",
+        1,
+        least=1,
+        most=1024,
+        help="Processes that answer at the same addresses, over the same memory. With small "
+        "messages one process is busy with Python on one core, whatever `--threads` is. That "
+        "option, `--max-streams`, `--max-streams-per-token`, `--max-ahead-bytes` and "
+        "`--max-table-bytes` hold for all together: each worker has an equal share.",
+        see="workers",
+    )
     threads: int = option(
         "N",
         default_factory=lambda: os.cpu_count() or 1,
         default_text="number of cores",
         least=1,
-        help="Threads that draw negatives.",
+        help="Threads that draw negatives, of all `--workers` together; each has at least one.",
     )
     limits: Limits = field(default_factory=Limits)
     drain_seconds: float = option(
@@ -108,3 +119,45 @@ class ServerConfig:
                 "--tls-client-ca without --tls-cert and --tls-key; clients present certificates "
                 "only to a server with TLS"
             )
+        if self.workers > 1:
+            self._check_shares()
+
+    def _check_shares(self) -> None:
+        """Refuse what several workers can't do, or can't share.
+
+        :raises ValueError: naming option and remedy
+        """
+        if self.allow_publish:
+            raise ValueError(
+                f"--allow-publish with --workers {self.workers}: a graph that a client publishes "
+                f"would be in one worker only; give --workers 1, or load the graph with --dataset"
+            )
+        shares = {
+            "--max-streams": (self.limits.max_streams, 1),
+            "--max-streams-per-token": (self.limits.max_streams_per_token, 1),
+            "--max-table-bytes": (self.limits.max_table_bytes, 2**20),
+        }
+        for name, (value, least) in shares.items():
+            if value // self.workers < least:
+                raise ValueError(
+                    f"{name} is {value}, which {self.workers} workers share; give at least "
+                    f"{least * self.workers}, or fewer --workers"
+                )
+
+    def of_worker(self) -> ServerConfig:
+        """Give the configuration of one worker: its share of all that all have together."""
+        limits = self.limits
+        streams = limits.max_streams // self.workers
+        return replace(
+            self,
+            workers=1,
+            threads=-(-self.threads // self.workers),
+            limits=replace(
+                limits,
+                max_streams=streams,
+                max_streams_per_connection=min(limits.max_streams_per_connection, streams),
+                max_streams_per_token=limits.max_streams_per_token // self.workers,
+                max_ahead_bytes=limits.max_ahead_bytes // self.workers,
+                max_table_bytes=limits.max_table_bytes // self.workers,
+            ),
+        )

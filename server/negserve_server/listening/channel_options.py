@@ -11,15 +11,18 @@ _MOST_WAITING_CALLS = 2**16
 _LONGEST_WAIT_SECONDS = 24 * 3600
 
 
-def channel_options(limits: Limits) -> tuple[tuple[str, int], ...]:
+def channel_options(limits: Limits, *, is_shared: bool = False) -> tuple[tuple[str, int], ...]:
     """Give the options of a server.
 
     Where many calls wait to be begun, or some for 30 seconds, gRPC ends calls of whoever comes next
     with CANCELLED and no reason, unless told otherwise. Here each call is begun, and then answered
     or refused in our words; what a connection may have waiting is bounded by its streams.
+
+    :param is_shared: whether other processes of this server listen at the same addresses
     """
     return (
-        ("grpc.so_reuseport", 0),  # a second server on the same port is an error, not a lottery
+        # A second server on the same port is an error, not a lottery: see ReservedAddress.
+        ("grpc.so_reuseport", int(is_shared)),
         ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
         ("grpc.max_metadata_size", 8 * 1024),
         ("grpc.absolute_max_metadata_size", 16 * 1024),

@@ -8,6 +8,7 @@ import socket
 import stat
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from negserve.types.checks.address import Address, parse_address
 from negserve_server.errors import UnusableAddress
@@ -90,16 +91,26 @@ def _answers(path: str) -> bool:
     return True
 
 
-def _check_host_and_port(address: ListenAddress) -> None:
+def places_of(address: ListenAddress) -> list[tuple[Any, ...]]:
+    """Resolve host and port, as :func:`socket.getaddrinfo` does.
+
+    :raises UnusableAddress: if the host can't be resolved
+    """
     try:
-        found = socket.getaddrinfo(
-            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        return list(
+            socket.getaddrinfo(
+                address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )
         )
     except (OSError, UnicodeError) as error:
         why = getattr(error, "strerror", None) or str(error)
         raise UnusableAddress(
             address.text, f"the host {address.host!r} can't be resolved: {why}"
         ) from error
+
+
+def _check_host_and_port(address: ListenAddress) -> None:
+    found = places_of(address)
     failures: list[OSError] = []
     for family, kind, protocol, _, place in found:
         try:
@@ -115,10 +126,11 @@ def _check_host_and_port(address: ListenAddress) -> None:
     telling = [e for e in failures if e.errno in {errno.EADDRINUSE, errno.EACCES}]
     if telling or len(failures) == len(found):
         failure = (telling or failures)[0]
-        raise UnusableAddress(address.text, _why(address, failure)) from failure
+        raise UnusableAddress(address.text, why_unusable(address, failure)) from failure
 
 
-def _why(address: ListenAddress, error: OSError) -> str:
+def why_unusable(address: ListenAddress, error: OSError) -> str:
+    """Say why a socket can't be bound, and what to do."""
     if error.errno == errno.EADDRINUSE:
         return (
             f"another process has port {address.port}; stop it (ss -ltnp 'sport = :{address.port}' "

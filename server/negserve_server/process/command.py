@@ -15,6 +15,8 @@ import click
 
 #: Exit status by convention of shells: 128 plus the number of SIGINT.
 INTERRUPTED = 130
+#: Name of the thread that ends the process.
+_WATCH = "negserve-watch"
 
 
 class Commands(click.Group):
@@ -99,10 +101,25 @@ def _watch() -> int:
                 end_at_once()
         os.close(reader)
 
-    threading.Thread(target=read, name="negserve-watch", daemon=True).start()
+    threading.Thread(target=read, name=_WATCH, daemon=True).start()
     signal.signal(signal.SIGINT, end_at_once)
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     return writer
+
+
+def end_in_order() -> None:
+    """Let SIGINT end the program with an exception, so that it removes what is temporary."""
+    stop_watching()
+    signal.signal(signal.SIGINT, lambda *_: sys.exit(INTERRUPTED))
+
+
+def stop_watching() -> None:
+    """End the thread of :class:`Commands`, since the caller handles SIGINT itself, and forks."""
+    writer = signal.set_wakeup_fd(-1)
+    for thread in threading.enumerate():
+        if thread.name == _WATCH:
+            os.close(writer)
+            thread.join()
 
 
 def _flush() -> None:

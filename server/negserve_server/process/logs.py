@@ -19,10 +19,14 @@ class LogFormatter(logging.Formatter):
     """Formats a record as one line with control characters escaped, and tracebacks indented.
 
     So no name or label can steer a terminal or look like a log line.
+
+    :param process: which process it is, where there are several; empty where there is one
     """
 
-    def __init__(self) -> None:
-        super().__init__(_FORMAT)
+    def __init__(self, process: str = "") -> None:
+        super().__init__(
+            _FORMAT.replace("%(name)s", f"{process}: %(name)s" if process else "%(name)s")
+        )
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
         """Format the line of a record."""
@@ -70,6 +74,15 @@ def set_level(level: str) -> None:
     logging.getLogger().setLevel(level.upper())
     # At debug it logs each instruction that it compiles.
     logging.getLogger("numba").setLevel(logging.WARNING)
+
+
+def set_process(name: str) -> None:
+    """Name this process in each line that it logs from now on.
+
+    :param name: such as ``worker 1``
+    """
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(LogFormatter(name))
 
 
 class LogLevel:

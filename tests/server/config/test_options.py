@@ -50,6 +50,21 @@ def test_options_reach_the_fields_that_state_them():
     assert config.publish_dir == Path("kept")
 
 
+@pytest.mark.parametrize("workers", [1, 2, 3, 5])
+def test_shares_of_workers_keep_what_is_stated_for_all(workers: int):
+    config = ServerConfig(workers=workers, threads=4)
+    share = config.of_worker()
+    for name in ("max_streams", "max_streams_per_token", "max_ahead_bytes", "max_table_bytes"):
+        whole, part = getattr(config.limits, name), getattr(share.limits, name)
+        assert whole - workers < part * workers <= whole
+    assert share.limits.max_streams_per_connection <= share.limits.max_streams
+    assert share.threads == max(1, -(-4 // workers))
+    assert share.limits.max_negatives_per_message == config.limits.max_negatives_per_message
+    assert share.datasets == config.datasets
+    if workers == 1:
+        assert share == config
+
+
 def test_the_environment_gives_what_the_command_line_does_not():
     environment = {
         "NEGSERVE_SERVE_DATASET": "world:fb=data/fb15k",

@@ -36,8 +36,15 @@ class SnapshotCache:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
+
+    def place_of(self, path: Path, options: ReadOptions) -> Path:
+        """Say where the snapshot of some files is, or would be; reads the files.
+
+        :raises MalformedFile: if there is no graph
+        """
+        return self.folder / _key(path, options)
 
     def get(
         self,
@@ -57,7 +64,7 @@ class SnapshotCache:
         :param made: how the snapshot is made, for people
         :raises MalformedFile: if there is no graph
         """
-        snapshot = self._folder / _key(path, options)
+        snapshot = self.place_of(path, options)
         if snapshot.exists():
             try:
                 parts = open_snapshot(snapshot)

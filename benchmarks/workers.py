@@ -1,0 +1,162 @@
+"""Negatives per second of servers with one worker and with several, taking turns.
+
+Run as ``python -m benchmarks.workers [--workers N] [--rounds N] [--seconds S] [--json FILE]``. Each
+server is on loopback, with two client processes of some connections each, which send prepared
+bytes and do not decode answers. Clients use the same processors as the servers: so each row also
+says how many processors the server and its clients used, how many nobody used (the rest went to
+other programs), and ``server_us``, the server's processor time for a message.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+from benchmarks.measuring import Row, show, write
+
+_DATA = Path(os.environ.get("NEGSERVE_DATA", Path(__file__).parents[2].joinpath("shared", "data")))
+#: k and batch size.
+_CASES = ((1, 1024), (64, 128), (64, 1024))
+_CLIENTS = 2
+_PROCESSORS = ("server_processors", "client_processors", "unused_processors")
+_CONNECTIONS = 4
+_TICK = os.sysconf("SC_CLK_TCK")
+
+
+def _start(*command: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+
+
+def _ask(process: subprocess.Popen[str]) -> int:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write("\n")
+    process.stdin.flush()
+    return int(process.stdout.readline())
+
+
+def _family(pid: int) -> list[int]:
+    """Return a process and its children."""
+    found = [pid]
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            stat = Path(f"/proc/{name}/stat").read_text()
+        except OSError:  # it has just ended
+            continue
+        if int(stat.rpartition(")")[2].split()[1]) == pid:
+            found.append(int(name))
+    return found
+
+
+def _busy_seconds(pids: list[int]) -> float:
+    """Sum the processor time of some processes."""
+    total = 0
+    for pid in pids:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        total += int(fields[11]) + int(fields[12])
+    return total / _TICK
+
+
+def _unused_seconds() -> float:
+    """Sum the time that processors had nothing to do."""
+    fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()
+    return (int(fields[4]) + int(fields[5])) / _TICK
+
+
+def _turn(server: subprocess.Popen[str], target: str, k: int, batch: int, seconds: float) -> Row:
+    """Measure one server once."""
+    with ExitStack() as stack:
+        clients = []
+        for _ in range(_CLIENTS):
+            each = _start("benchmarks.light_client", target, str(batch), str(k), str(_CONNECTIONS))
+            stack.callback(each.wait, 30)
+            stack.callback(each.kill)
+            clients.append(each)
+        while not all(_ask(each) > 20 for each in clients):
+            time.sleep(0.05)
+        time.sleep(0.3)
+        theirs = [each.pid for each in clients]
+        pids = _family(server.pid)
+        before = [_busy_seconds(pids), _busy_seconds(theirs), _unused_seconds()]
+        count, begin = sum(map(_ask, clients)), time.perf_counter()
+        time.sleep(seconds)
+        count = sum(map(_ask, clients)) - count
+        elapsed = time.perf_counter() - begin
+        used = _busy_seconds(pids) - before[0], _busy_seconds(theirs) - before[1]
+        unused = _unused_seconds() - before[2]
+    return {
+        "negatives_per_second": count * batch * k / elapsed,
+        "server_us": 1e6 * used[0] / count,
+        "server_processors": used[0] / elapsed,
+        "client_processors": used[1] / elapsed,
+        "unused_processors": unused / elapsed,
+    }
+
+
+def main(num_workers: int, rounds: int, seconds: float, json_path: Path | None) -> None:
+    """Measure and report."""
+    rows: list[Row] = []
+    with ExitStack() as stack:
+        servers = {}
+        for workers in (1, num_workers):
+            server = _start(
+                "negserve_server.cli", "serve", "--log-level", "error", "--workers", str(workers),
+                "--listen", "127.0.0.1:0", "--dataset", f"graph={_DATA / 'fb15k-237'}",
+            )  # fmt: skip
+            stack.callback(server.wait, 30)
+            stack.callback(server.terminate)
+            assert server.stdout is not None
+            servers[workers] = server, server.stdout.readline().split()[-1]
+        for k, batch in _CASES:
+            turns: dict[int, list[Row]] = {workers: [] for workers in servers}
+            for number in range(rounds):
+                for workers in sorted(servers, reverse=bool(number % 2)):
+                    turns[workers].append(_turn(*servers[workers], k, batch, seconds))
+            medians = {
+                workers: {
+                    key: statistics.median(float(str(run[key])) for run in runs) for key in runs[0]
+                }
+                for workers, runs in turns.items()
+            }
+            key = "negatives_per_second"
+            ratios = [
+                float(str(more[key])) / float(str(one[key]))
+                for one, more in zip(turns[1], turns[num_workers], strict=True)
+            ]
+            for workers, median in medians.items():
+                rows.append(
+                    {
+                        "k": k,
+                        "batch": batch,
+                        "workers": workers,
+                        "negatives_per_second": median[key],
+                        "ratio": f"{statistics.median(ratios):.2f}" if workers > 1 else "1",
+                        "lowest": f"{min(ratios):.2f}" if workers > 1 else "",
+                        "highest": f"{max(ratios):.2f}" if workers > 1 else "",
+                        **{
+                            name: f"{median[name]:.{0 if name == 'server_us' else 2}f}"
+                            for name in ("server_us", *_PROCESSORS)
+                        },
+                    }
+                )
+    show("workers", rows)
+    if json_path is not None:
+        write("workers", rows, json_path)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=1.5)
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args()
+    main(given.workers, given.rounds, given.seconds, given.json)
