@@ -33,6 +33,7 @@ with needing_or_exit("the command negserve-server", "negserve[server]"):
     from negserve.types.checks.text import printable
     from negserve.types.config import MAX_NUM_NEGS_PER_POS, SLOTS, SPLITS, Split
     from negserve.types.kinds import PART_KINDS, Kind
+    from negserve_server.administration.admin_commands import admin
     from negserve_server.app import Server
     from negserve_server.config.command_line import click_options, server_config
     from negserve_server.errors import NegserveServerError
@@ -73,7 +74,7 @@ def serve(**options: Any) -> None:
     """Load the graphs and answer until SIGTERM or Ctrl-C.
 
     Prints one line per address, "listening on ADDR", once it can answer requests.
-    On SIGHUP it reads tokens, certificates and a log level in a file again.
+    On SIGHUP it reads tokens, certificates and a log level in a file again, and the repository.
     Each option can also be set in the environment: NEGSERVE_SERVE_LISTEN and so on. Separate
     several addresses by spaces, several datasets (NEGSERVE_SERVE_DATASET) by colons.
 
@@ -82,6 +83,7 @@ def serve(**options: Any) -> None:
       negserve-server serve
       negserve-server serve --dataset fb=data/fb15k-237 --dataset world --listen 0.0.0.0:7733
       negserve-server serve --listen unix:/run/negserve.sock
+      negserve-server serve --repository graphs --admin-token-file admin-tokens
       negserve-server serve --allow-publish --publish-dir /var/lib/negserve
       negserve-server serve --listen 0.0.0.0:7733 --tls-cert cert.pem --tls-key key.pem \\
         --token-file tokens
@@ -115,6 +117,9 @@ def serve(**options: Any) -> None:
             f"not enough memory{f': {error}' if str(error) else ''}; give the process "
             f"more, or load smaller graphs"
         ) from error
+
+
+main.add_command(admin)
 
 
 def _start_logging(level: str) -> None:
