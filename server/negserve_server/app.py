@@ -327,7 +327,15 @@ class Server:
                     "it",
                     address.text,
                 )
-        elif config.tls_client_ca is None:
+            return
+        if config.admin_token_file is not None and config.tls_cert is None:
+            logger.warning(
+                "%s takes administrators' tokens in plain text: who can read the network can read "
+                "them, and unload datasets. Give --tls-cert and --tls-key, or let only a proxy "
+                "with TLS reach it",
+                address.text,
+            )
+        if config.tls_client_ca is None:
             logger.warning(
                 "%s answers everybody who reaches it, as there is no --token-file: labels and test "
                 "triples can be read%s. Give --token-file, or let only those reach it whom you "
