@@ -19,6 +19,12 @@ Column = NDArray[np.unsignedinteger]
 #: Rows that are made at a time, where all are needed one after the other: 1.5 MB.
 _BLOCK = 2**16
 
+#: Triples that are sorted at a time, on average at least half as many.
+_PART = 2**25
+
+#: Ranges that heads are counted by have at least a 2^-16th of the heads.
+_RANGE_BITS = 16
+
 
 @dataclass(frozen=True, slots=True)
 class TripleColumns:
@@ -52,39 +58,22 @@ class TripleColumns:
         num_entities: int,
         num_relations: int,
     ) -> TripleColumns:
-        """Sort triples and drop repetitions; needs 8 bytes a triple besides the result.
+        """Sort triples and drop repetitions, some million at a time.
 
         :param heads: ids below ``num_entities``, shape (n,), and so on
         """
         columns = (heads, relations, tails)
         dtypes = [narrowest_dtype(size) for size in (num_entities, num_relations, num_entities)]
-        if len(heads) == 0:
-            return cls(*(np.empty(0, dtype) for dtype in dtypes))
-        bits = [max(int(column.max()).bit_length(), 1) for column in columns]
-        if sum(bits) > 64:
-            order = np.lexsort((tails, relations, heads))
-            pairs = zip(columns, dtypes, strict=True)
-            ordered = [column[order].astype(dtype) for column, dtype in pairs]
-            is_new = np.ones(len(order), dtype=np.bool_)
-            is_new[1:] = np.any([column[1:] != column[:-1] for column in ordered], axis=0)
-            return cls(*(_frozen(column[is_new]) for column in ordered))
-        # One sort of packed keys is many times faster than sorting rows.
-        packed = heads.astype(np.uint64)
-        for column, width in zip(columns[1:], bits[1:], strict=True):
-            packed <<= np.uint64(width)
-            np.bitwise_or(packed, column, out=packed, dtype=np.uint64, casting="unsafe")
-        packed.sort()
-        is_new = np.ones(len(packed), dtype=np.bool_)
-        np.not_equal(packed[1:], packed[:-1], out=is_new[1:])
-        if not is_new.all():
-            packed = packed[is_new]
-        del is_new
-        out = [np.empty(len(packed), dtype) for dtype in dtypes]
-        for first in range(0, len(packed), _BLOCK):
-            some = packed[first : first + _BLOCK].copy()
-            for column, width in zip(reversed(out), reversed(bits), strict=True):
-                column[first : first + _BLOCK] = some & np.uint64(2**width - 1)
-                some >>= np.uint64(width)
+        out = [np.empty(len(heads), dtype) for dtype in dtypes]
+        num_rows = 0
+        for low, high in _head_ranges(heads):
+            is_here = slice(None) if (low, high) == (0, 2**32) else _are_between(heads, low, high)
+            part = _sort_unique([column[is_here] for column in columns])
+            for column, sorted_part in zip(out, part, strict=True):
+                column[num_rows : num_rows + len(sorted_part)] = sorted_part
+            num_rows += len(part[0])
+        if num_rows < len(heads):
+            out = [column[:num_rows].copy() for column in out]
         return cls(*map(_frozen, out))
 
     @classmethod
@@ -186,6 +175,64 @@ class SplitArrays(Mapping[str, NDArray[np.int64]]):
 
     def __len__(self) -> int:
         return len(self._columns)
+
+
+def _head_ranges(heads: NDArray[np.integer]) -> list[tuple[int, int]]:
+    """Divide heads into ranges that have some million triples each, unless one head has more."""
+    if len(heads) <= _PART:
+        return [(0, 2**32)]
+    largest = max(int(heads[first : first + _PART].max()) for first in range(0, len(heads), _PART))
+    shift = max(largest.bit_length() - _RANGE_BITS, 0)
+    counts = np.zeros((largest >> shift) + 1, dtype=np.int64)
+    for first in range(0, len(heads), _PART):
+        counts += np.bincount(heads[first : first + _PART] >> shift, minlength=len(counts))
+    ranges, low, num_rows = [], 0, 0
+    for bucket, count in enumerate(counts.tolist()):
+        if num_rows and num_rows + count > _PART:
+            ranges.append((low << shift, bucket << shift))
+            low, num_rows = bucket, 0
+        num_rows += count
+    return [*ranges, (low << shift, 2**32)]
+
+
+def _are_between(heads: NDArray[np.integer], low: int, high: int) -> NDArray[np.bool_]:
+    is_here = np.empty(len(heads), dtype=np.bool_)
+    for first in range(0, len(heads), _PART):
+        some = heads[first : first + _PART]
+        is_here[first : first + _PART] = (some >= low) & (some < high)
+    return is_here
+
+
+def _sort_unique(columns: list[NDArray[np.integer]]) -> list[NDArray[np.integer]]:
+    """Sort rows and drop repetitions."""
+    if len(columns[0]) == 0:
+        return columns
+    lowest = [int(column.min()) for column in columns]
+    bits = [
+        max((int(column.max()) - low).bit_length(), 1)
+        for column, low in zip(columns, lowest, strict=True)
+    ]
+    if sum(bits) > 64:
+        order = np.lexsort(tuple(reversed(columns)))
+        ordered = [column[order] for column in columns]
+        is_new = np.ones(len(order), dtype=np.bool_)
+        is_new[1:] = np.any([column[1:] != column[:-1] for column in ordered], axis=0)
+        return [column[is_new] for column in ordered]
+    # One sort of packed keys is many times faster than sorting rows.
+    packed = np.zeros(len(columns[0]), dtype=np.uint64)
+    for column, low, width in zip(columns, lowest, bits, strict=True):
+        packed <<= np.uint64(width)
+        packed |= (column - column.dtype.type(low)).astype(np.uint64)
+    packed.sort()
+    is_new = np.ones(len(packed), dtype=np.bool_)
+    np.not_equal(packed[1:], packed[:-1], out=is_new[1:])
+    if not is_new.all():
+        packed = packed[is_new]
+    found: list[NDArray[np.integer]] = []
+    for low, width in zip(reversed(lowest), reversed(bits), strict=True):
+        found.append((packed & np.uint64(2**width - 1)).astype(np.uint32) + np.uint32(low))
+        packed >>= np.uint64(width)
+    return found[::-1]
 
 
 def _frozen(array: NDArray[_Scalar]) -> NDArray[_Scalar]:

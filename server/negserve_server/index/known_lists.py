@@ -2,15 +2,15 @@
 
 A short list is its values. A long list is
 
-    shift, num_words, bitmap[0], ..., bitmap[num_words - 1], counts[0], ..., counts[num_words],
+    shift, num_words, bitmap[0], ..., bitmap[num_words - 1], counts[0], ..., counts[num_counts],
     values[0], ..., values[length - 1], stand_ins[0], ..., stand_ins[length - 1]
 
 (uint32). For each value v, two bits of one word are set: bit ``v >> shift`` of the bitmap, of
 which at most about one in 32 is set so, and bit ``v & 31`` of that word. A draw with one of its two
 bits clear is not known, after one load. (Testing one bit lets 3 to 6 of 100 unknown draws pass,
 testing both about 1.) Where the range of values fits 32 bits per value, the shift is 0, both bits
-are the same, and the bitmap is exact. ``counts[w]`` values have their bits in words before w, so a
-value that may be known is searched among the one or two of its word.
+are the same, and the bitmap is exact. ``counts[i]`` values have their bits in words before 2 i, so
+a value that may be known is searched among the two to four of its two words.
 
 Stand-ins: of the n values that may be in a list, M are not. The stand-in of the i-th value below M
 that is in the list is the i-th value from M on that is not. Values of the list from M on have no
@@ -49,7 +49,8 @@ def first_value(lists: int, start: int, length: int) -> int:
     """
     if length <= _SHORT:
         return start
-    return start + _HEADER + U2 * np.uint64(load_uint32(lists, start + U1)) + U1
+    num_words = np.uint64(load_uint32(lists, start + U1))
+    return start + _HEADER + num_words + ((num_words + U1) >> U1) + U1
 
 
 @nb.njit(inline="always")
@@ -80,9 +81,10 @@ def count_below(lists: int, start: int, length: int, value: int) -> int:
     if word >= num_words:
         return length
     counts = start + _HEADER + num_words
-    before = np.uint64(load_uint32(lists, counts + word))
-    here = np.uint64(load_uint32(lists, counts + word + U1)) - before
-    return before + lower_bound(lists, counts + num_words + U1 + before, here, value)
+    before = np.uint64(load_uint32(lists, counts + (word >> U1)))
+    here = np.uint64(load_uint32(lists, counts + (word >> U1) + U1)) - before
+    values = counts + ((num_words + U1) >> U1) + U1
+    return before + lower_bound(lists, values + before, here, value)
 
 
 @nb.njit(inline="always")
@@ -181,7 +183,8 @@ def _shift_of(num_values: int, length: int) -> int:
 def num_long_words(length: int, num_values: int) -> int:
     """Words of a long list of values below ``num_values``; all int64."""
     num_bits = ((num_values - 1) >> _shift_of(num_values, length)) + 1
-    return HEADER + 2 * ((num_bits + 31) >> 5) + 1 + 2 * length
+    num_words = (num_bits + 31) >> 5
+    return HEADER + num_words + ((num_words + 1) >> 1) + 1 + 2 * length
 
 
 @nb.njit
@@ -220,15 +223,16 @@ def fill_long_list(
     lists[start + 1] = num_words
     bitmap = start + HEADER
     counts = bitmap + num_words
-    first = counts + num_words + 1
+    num_counts = (num_words + 1) >> 1
+    first = counts + num_counts + 1
     for j in range(length):
         value = np.int64(values[source + j])
         bit = value >> shift
         word = bit >> 5
         lists[bitmap + word] |= np.uint32(1) << np.uint32(bit & 31)
         lists[bitmap + word] |= np.uint32(1) << np.uint32(value & 31)
-        lists[counts + word + 1] += np.uint32(1)
+        lists[counts + (word >> 1) + 1] += np.uint32(1)
         lists[first + j] = value
     _fill_stand_ins(lists, first, length, num_values - length)
-    for word in range(num_words):
-        lists[counts + word + 1] += lists[counts + word]
+    for i in range(num_counts):
+        lists[counts + i + 1] += lists[counts + i]

@@ -102,7 +102,7 @@ def count_kernels() -> tuple[int, int]:
 def _sources() -> str:
     """Hash of all source files that may be compiled into a kernel."""
     package = Path(__file__).parents[1]
-    folders = ("index", "jit", "report", "sampling")
+    folders = ("graph/readers", "index", "jit", "report", "sampling")
     files = [file for folder in folders for file in (package / folder).rglob("*.py")]
     digest = hashlib.sha256()
     for file in sorted(files):

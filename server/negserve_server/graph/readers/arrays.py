@@ -27,7 +27,7 @@ def read_arrays(path: Path, options: ReadOptions) -> dict[str, Table]:
     :raises MalformedFile: naming file, array and what was expected
     """
     try:
-        loaded = np.load(io.BytesIO(read_bytes(path)), allow_pickle=False)
+        loaded = _load(path)
         arrays = {"": loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise MalformedFile(path, None, f"is not an array of numpy: {error}") from error
@@ -49,6 +49,15 @@ def read_arrays(path: Path, options: ReadOptions) -> dict[str, Table]:
     return tables
 
 
+def _load(path: Path) -> Any:
+    """Load arrays; that of a file which is not packed is mapped."""
+    with path.open("rb") as file:
+        is_plain = file.read(len(np.lib.format.MAGIC_PREFIX)) == np.lib.format.MAGIC_PREFIX
+    if is_plain:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    return np.load(io.BytesIO(read_bytes(path)), allow_pickle=False)
+
+
 def _table(path: Path, name: str, array: NDArray[Any], options: ReadOptions) -> Table:
     where = f"array {name}: " if name else ""
     if array.dtype.kind not in "iuU":
@@ -67,7 +76,7 @@ def _table(path: Path, name: str, array: NDArray[Any], options: ReadOptions) -> 
         raise MalformedFile(path, None, f"{where}has an id above 2^63 - 1")
     frame = pl.DataFrame(
         {
-            role: pl.Series(column.astype(np.int64) if holds_ids else column.tolist())
+            role: pl.Series(np.ascontiguousarray(column) if holds_ids else column.tolist())
             for role, column in zip(COLUMNS, columns, strict=True)
         }
     )

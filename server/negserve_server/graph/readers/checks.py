@@ -59,10 +59,14 @@ def check_header(table: Table, seen: pl.Series) -> None:
     )
 
 
-def check_spelling(tables: list[Table], labels: pl.Series, options: ReadOptions) -> None:
+def check_spelling(
+    tables: list[Table], labels: pl.Series, names: tuple[str, ...], options: ReadOptions
+) -> None:
     """Refuse labels that are equal but for blanks around them or their Unicode form.
 
-    :param labels: distinct labels of one kind, of all splits
+    :param tables: of numbers of labels
+    :param labels: distinct labels of one kind, of all splits, by their numbers
+    :param names: columns of that kind
     :raises MalformedFile: naming two such labels
     """
     for is_chosen, form, why, remedy in (
@@ -88,7 +92,8 @@ def check_spelling(tables: list[Table], labels: pl.Series, options: ReadOptions)
             same = pairs.filter(pl.col("form") == pairs["form"][0])["label"]
             odd = same.filter(same.is_in(changed.implode()))[0]
             plain = same.filter(same != odd)[0]
-            path = _file_of(tables, odd)
+            number = int(labels.index_of(odd) or 0)
+            path = _file_of(tables, names, number)
             raise MalformedFile(path, None, f"{odd!r} differs from {plain!r} {why}; give {remedy}")
 
 
@@ -98,8 +103,8 @@ def _in_normal_form(labels: pl.Series) -> pl.Series:
     return labels.str.normalize("NFC")
 
 
-def _file_of(tables: list[Table], label: str) -> object:
+def _file_of(tables: list[Table], names: tuple[str, ...], number: int) -> object:
     for table in tables:
-        if any((table.frame[name].cast(pl.String) == label).any() for name in COLUMNS):
+        if any((table.frame[name] == number).any() for name in names):
             return table.path
     return tables[0].path

@@ -117,7 +117,7 @@ def read_graph(path: Path, options: ReadOptions, base: BaseIds | None = None) ->
         seen = mapped.drop_nulls()
         num_unseen[split] = len(mapped) - len(seen)
         if num_unseen[split]:
-            _log_unseen(parts, mapped)
+            _log_unseen(parts, mapped, labels)
         heads, relations, tails = (seen[name].to_numpy() for name in COLUMNS)
         splits[split] = TripleColumns.sorted(
             heads, relations, tails, sizes["entities"], sizes["relations"]
@@ -234,7 +234,7 @@ def _check(
     every = [table for parts in tables.values() for table in parts]
     for kind, each in labels.items():
         if kind not in maps:
-            checks.check_spelling(every, each.all, options)
+            checks.check_spelling(every, each.all, _KINDS[kind], options)
     return labels
 
 
@@ -263,7 +263,7 @@ class _Numbering:
         self._labels = labels
         self._file = tables["training"][0].path
         labelled = {
-            (split, name): pl.concat([table.frame[name] for table in parts])
+            (split, name): _joined([table.frame[name] for table in parts])
             for split, parts in tables.items()
             for name in names
         }
@@ -289,7 +289,7 @@ class _Numbering:
                 raise MalformedFile(self._file, None, f"{kind} have an id {largest}; {limit}")
             return
         self.vocabulary, ids = self._number()
-        self.columns = {key: ids.gather(column.to_physical()) for key, column in labelled.items()}
+        self.columns = {key: ids.gather(column) for key, column in labelled.items()}
         self.size = len(self.vocabulary)
         if given:
             for name, column in zip(names, training, strict=True):
@@ -306,11 +306,12 @@ class _Numbering:
         if self.vocabulary is not None:
             return self.vocabulary, self.vocabulary.ids(self._labels.all)
         training = self._labels.training
-        order = training.arg_sort()
-        ids = np.empty(len(order), dtype=np.uint32)
-        ids[order.to_numpy()] = np.arange(len(order), dtype=np.uint32)
+        # Labels are numbered again, since polars sorts five times as fast as it tells the order.
+        in_order = training.sort()
+        ids = np.empty(len(in_order), dtype=np.uint32)
+        ids[self._labels.encode(in_order)] = np.arange(len(in_order), dtype=np.uint32)
         all_ids = pl.Series(ids).extend_constant(None, len(self._labels.all) - len(ids))
-        return Vocabulary(training.gather(order)), all_ids
+        return Vocabulary(in_order), all_ids
 
     def _number_behind(self, base: BaseIds) -> tuple[Vocabulary, pl.Series]:
         """As :meth:`_number`: known labels keep their ids, new ones get the next, sorted."""
@@ -408,8 +409,11 @@ class _Numbering:
         return may_be_ids and not may_be_labels
 
     def _as_ids(self, column: pl.Series) -> pl.Series:
-        if not column.dtype.is_integer():
-            column = column.cast(pl.String)
+        if len(self._labels.all):
+            return self._to_ids(self._labels.all).gather(column)
+        return self._to_ids(column)
+
+    def _to_ids(self, column: pl.Series) -> pl.Series:
         if column.dtype == pl.String:
             is_bad = ~column.str.contains(r"^(0|[1-9][0-9]{0,17})$")
             if is_bad.any():
@@ -422,14 +426,14 @@ class _Numbering:
             return column.cast(pl.Int64)
         if len(column) and int(column.min()) < 0:  # type: ignore[arg-type]
             raise MalformedFile(self._file, None, f"has id {column.min()!r}; ids are 0 or more")
-        return column.cast(pl.Int64)
+        return column
 
     def _check_known(self, labels: pl.Series, ids: pl.Series, file: Path) -> None:
-        unknown = labels.filter(ids.is_null())
-        if len(unknown) == 0:
+        if ids.null_count() == 0:
             return
+        unknown = self._labels.all.gather(labels.filter(ids.is_null()))
         other = next((each for kind, each in self._maps.items() if kind != self._kind), None)
-        if other is not None and other[1].ids(unknown.head(1).cast(pl.String)).null_count() == 0:
+        if other is not None and other[1].ids(unknown.head(1)).null_count() == 0:
             raise MalformedFile(
                 self._file,
                 None,
@@ -445,6 +449,13 @@ class _Numbering:
         )
 
 
+def _joined(parts: list[pl.Series]) -> pl.Series:
+    """Join the columns of several files; integers may be of different widths."""
+    if len({part.dtype for part in parts}) > 1:
+        parts = [part.cast(pl.Int64) if part.dtype.is_integer() else part for part in parts]
+    return pl.concat(parts)
+
+
 def _names_of_maps(kind: str) -> tuple[str, ...]:
     return {
         "entities": ("entities.dict", "entity2id.txt"),
@@ -452,13 +463,14 @@ def _names_of_maps(kind: str) -> tuple[str, ...]:
     }[kind]
 
 
-def _log_unseen(parts: list[Table], mapped: pl.DataFrame) -> None:
+def _log_unseen(parts: list[Table], mapped: pl.DataFrame, labels: Mapping[str, Labels]) -> None:
     frame = pl.concat([table.frame for table in parts])
     name = next(name for name in COLUMNS if mapped[name].null_count())
+    own = labels[next(kind for kind, names in _KINDS.items() if name in names)]
     logger.warning(
         "%s: %d of %d triples have a label that does not occur in training; left out, such as %r",
         parts[0].path,
         len(mapped) - len(mapped.drop_nulls()),
         len(mapped),
-        frame[name].filter(mapped[name].is_null())[0],
+        own.all[frame[name].filter(mapped[name].is_null())[0]],
     )
