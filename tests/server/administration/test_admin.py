@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import queue
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,16 @@ from negserve.v1 import sampler_pb2
 from negserve.v1.admin_pb2_grpc import AdminServiceStub
 from negserve.v1.sampler_pb2_grpc import SamplerServiceStub
 from tests.server.messages import CODE, TIMEOUT, refusal
+from tests.server.publishing.test_publish import announcement, chunk
 from tests.support import preloaded
-from tests.support.repositories import ADMIN, CALLER, Administrator, RepositoryOnDisk, graph
+from tests.support.repositories import (
+    ADMIN,
+    CALLER,
+    Administrator,
+    RepositoryOnDisk,
+    graph,
+    wait_for,
+)
 from tests.support.server_process import server_process
 
 CALLS: dict[str, Callable[..., Any]] = {
@@ -225,3 +234,39 @@ def test_what_is_no_dataset_in_a_repository(tmp_path: Path):
             Path(folder).chmod(0o755)
     assert "dataset broken is not served" in log.read_text()
     assert "b d is not served" in log.read_text()
+
+
+def test_a_graph_that_is_loaded_while_a_client_publishes_its_name(tmp_path: Path):
+    """The operator's graph is served, the client is told, and nothing of its graph is kept."""
+    path, tokens = tmp_path / "graphs", tmp_path / "admin-tokens"
+    path.mkdir()
+    tokens.write_text(ADMIN)
+    repository = RepositoryOnDisk(path)
+    log, published = tmp_path / "log", tmp_path / "published"
+    with (
+        server_process(
+            "--repository", str(path), "--admin-token-file", str(tokens), "--allow-publish",
+            "--publish-dir", str(published), log=log,
+        ) as server,
+        Client(server.target, timeout=20) as client,
+    ):  # fmt: skip
+        administrator = Administrator(server, tokens, log)
+        with grpc.insecure_channel(server.target) as channel:
+            requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
+            answers = SamplerServiceStub(channel).Publish(iter(requests.get, None), timeout=TIMEOUT)
+            requests.put(announcement(name="p"))
+            next(answers)
+            requests.put(chunk(0, 10))
+            next(answers)
+            repository.put("p", graph(8))
+            administrator.json("load", "p")
+            requests.put(chunk(10, 40))
+            requests.put(None)
+            code, reason, metadata, _ = refusal(answers)
+        assert (code, reason) == (CODE.FAILED_PRECONDITION, "FINGERPRINT_MISMATCH")
+        assert metadata["limit"] == graph(8).fingerprint
+        assert client.triples_factory("p").fingerprint == graph(8).fingerprint
+        # The end of the build is behind that of the next one, whose thread is the same.
+        assert client.publish("q", graph(7)).fingerprint == graph(7).fingerprint
+        wait_for(lambda: [each.name for each in published.glob("*.npz")] == ["q.npz"])
+        assert "unforeseen" not in log.read_text()
