@@ -14,7 +14,8 @@ from grpc_tools import protoc
 
 PROTO = Path(__file__).parent
 CLIENT = PROTO.parent / "client"
-FILES = ("negserve/v1/errors.proto", "negserve/v1/sampler.proto")
+SERVICES = ("negserve/v1/admin.proto", "negserve/v1/sampler.proto")
+FILES = ("negserve/v1/errors.proto", *SERVICES)
 
 
 def generate(into: Path) -> None:
@@ -33,9 +34,9 @@ def generate(into: Path) -> None:
     ]
     if protoc.main([*arguments, *FILES]) != 0:
         raise SystemExit(1)
-    # Only one file has a service; the plugins would write empty modules for the others.
+    # The plugins would write empty modules for a file without a service.
     services = [f"--grpc_python_out={into}", f"--mypy_grpc_out={into}"]
-    if protoc.main([*arguments, *services, "negserve/v1/sampler.proto"]) != 0:
+    if protoc.main([*arguments, *services, *SERVICES]) != 0:
         raise SystemExit(1)
 
 

@@ -130,12 +130,28 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),
     "negserve_server.admission": _ADMISSION,
     "negserve_server.publishing": _PUBLISHING,
+    "negserve_server.administration": (*_PUBLISHING, "negserve_server.publishing"),
+    "negserve_server.administration.admin_client": (
+        *_GRPC,
+        "negserve._transport",
+        "negserve.v1",
+    ),
+    "negserve_server.administration.admin_commands": (
+        "google.protobuf",
+        "click",
+        "negserve.errors",
+        "negserve.types.checks.text",
+        "negserve.v1",
+        "negserve_server.administration",
+        "negserve_server.process.command",
+    ),
     "negserve_server.service": (
         *_PUBLISHING,
         "grpc_health",
         "grpc_reflection",
         "negserve.v1",
         "negserve_server.publishing",
+        "negserve_server.administration",
     ),
     "negserve_server": (
         *_GRPC,

@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -15,6 +16,8 @@ from pathlib import Path
 
 import grpc
 
+from negserve_server.administration.repository import Repository, log_unreadable
+from negserve_server.administration.repository_folder import RepositoryFolder
 from negserve_server.admission.admission_control import AdmissionControl
 from negserve_server.admission.authentication import Authentication
 from negserve_server.admission.scheduler import Scheduler
@@ -39,8 +42,10 @@ from negserve_server.publishing.publish_folder import PublishFolder
 from negserve_server.publishing.publisher import Publisher
 from negserve_server.reading_options import how_made
 from negserve_server.service import (
+    AdminServicer,
     Health,
     SamplerServicer,
+    make_admin_handler,
     make_handler,
     make_health_handler,
     make_reflection_handler,
@@ -131,6 +136,9 @@ class Server:
         self._tokens = Tokens(config.token_file) if config.token_file else None
         if self._tokens is not None:
             reloading.add("file of tokens", self._tokens.read)
+        self._admin_tokens = Tokens(config.admin_token_file) if config.admin_token_file else None
+        if self._admin_tokens is not None:
+            reloading.add("file of administrators' tokens", self._admin_tokens.read)
         self._certificates: Certificates | None = None
         if config.tls_cert and config.tls_key:
             self._certificates = Certificates(config.tls_cert, config.tls_key, config.tls_client_ca)
@@ -138,6 +146,15 @@ class Server:
         for path in config.datasets.values():
             if path is not None and not path.exists():
                 raise MalformedFile(path, None, "no such file or folder")
+        self._repository_folder: RepositoryFolder | None = None
+        if config.repository is not None:
+            self._repository_folder = RepositoryFolder(config.repository)
+            given_twice = sorted({*self._repository_folder.names()} & {*config.datasets})
+            if given_twice:
+                raise ValueError(
+                    f"two datasets of one name: {', '.join(given_twice)} of --dataset, also in "
+                    f"{config.repository}; rename one of them"
+                )
         self._addresses = [parse_listen_address(text) for text in config.listen]
         for number, address in enumerate(self._addresses):
             for other in self._addresses[:number]:
@@ -159,6 +176,7 @@ class Server:
         self._admission = AdmissionControl(limits, by_token=self._tokens is not None)
         # A separate thread: a build of minutes must not delay sampling.
         self._builder = ThreadPoolExecutor(1, thread_name_prefix="build")
+        self._reloads: set[asyncio.Task[None]] = set()
 
     def load(self) -> None:
         """Load the graphs; for several workers, in memory that they share once they are forked.
@@ -182,7 +200,9 @@ class Server:
         if self._folder is not None:
             with show_progress("loading published graphs"):
                 self._published = load_published(self._folder, self._datasets)
-            self._take({**self._datasets, **self._published})
+            for name, factory in self._published.items():
+                factory.keep_tables_in(self._tables)
+                self._datasets.add(name, factory, "published")
 
     def _take(self, graphs: Mapping[str, TriplesFactory]) -> None:
         for factory in graphs.values():
@@ -207,7 +227,7 @@ class Server:
 
         with show_progress("preparing datasets"):
             await loop.run_in_executor(self._builder, warm_up, self._datasets)
-        interceptors = [Authentication(self._tokens)] if self._tokens else []
+        interceptors = [Authentication(self._tokens, self._admin_tokens)]
         server = grpc.aio.server(
             interceptors=interceptors,
             options=channel_options(self._config.limits, is_shared=self._is_shared),
@@ -229,14 +249,27 @@ class Server:
             announce=health.note_change,
             discard=discard,
         )
-        servicer = SamplerServicer(self._datasets, publisher, self._config.limits, scheduler)
-        server.add_generic_rpc_handlers(
-            (
-                make_handler(servicer, self._admission),
-                make_health_handler(health, self._admission),
-                make_reflection_handler(self._admission),
-            )
+        repository = Repository(
+            self._repository_folder,
+            self._datasets,
+            executor=self._builder,
+            prepare=self._prepare,
+            announce=health.note_change,
+            withdraw=publisher.withdraw,
         )
+        with show_progress("loading the repository"):
+            await repository.reload()
+        servicer = SamplerServicer(self._datasets, publisher, self._config.limits, scheduler)
+        has_admin = self._admin_tokens is not None
+        handlers = [
+            make_handler(servicer, self._admission),
+            make_health_handler(health, self._admission),
+            make_reflection_handler(self._admission, has_admin=has_admin),
+        ]
+        if has_admin:
+            admin_servicer = AdminServicer(repository, self._datasets)
+            handlers.append(make_admin_handler(admin_servicer, self._admission))
+        server.add_generic_rpc_handlers(handlers)
         # Existing objects stay. The garbage collector must not scan them again, which stopped every
         # stream for 50 ms.
         gc.collect()
@@ -248,9 +281,10 @@ class Server:
         ]
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, _stop, loop, stop)
-        loop.add_signal_handler(signal.SIGHUP, self._on_sighup, loop, stop)
+        on_sighup = partial(self._on_sighup, loop, stop, repository)
+        loop.add_signal_handler(signal.SIGHUP, on_sighup)
         if self._reloading.is_due:
-            self._on_sighup(loop, stop)
+            on_sighup()
         await server.start()
         sweeper = asyncio.create_task(self._admission.sweep())
         table_sweeper = asyncio.create_task(self._drop_idle_tables())
@@ -282,12 +316,29 @@ class Server:
             if num_bytes < before:
                 await loop.run_in_executor(None, give_back)
 
-    def _on_sighup(self, loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    def _on_sighup(
+        self, loop: asyncio.AbstractEventLoop, stop: asyncio.Event, repository: Repository
+    ) -> None:
         if self._reloading.has_lost_terminal:
             logger.info("the terminal has hung up")
             _stop(loop, stop)
-        else:
-            loop.run_in_executor(None, self._reloading.read)
+        elif not stop.is_set():
+            task = loop.create_task(self._reload(repository))
+            self._reloads.add(task)
+            task.add_done_callback(self._reloads.discard)
+
+    async def _reload(self, repository: Repository) -> None:
+        """Read files and the repository again."""
+        await asyncio.get_running_loop().run_in_executor(None, self._reloading.read)
+        try:
+            changes = await repository.reload()
+        except MalformedFile as error:
+            log_unreadable(error)
+            return
+        if self._repository_folder is not None:
+            counts = Counter(change.action for change in changes)
+            found = ", ".join(f"{count} {action}" for action, count in sorted(counts.items()))
+            logger.info("SIGHUP: datasets of the repository: %s", found or "none")
 
     def _warn_if_exposed(self, address: ListenAddress) -> None:
         """Warn if anybody may call at an address, or read its traffic."""
@@ -302,7 +353,15 @@ class Server:
                     "it",
                     address.text,
                 )
-        elif config.tls_client_ca is None:
+            return
+        if config.admin_token_file is not None and config.tls_cert is None:
+            logger.warning(
+                "%s takes administrators' tokens in plain text: who can read the network can read "
+                "them, and unload datasets. Give --tls-cert and --tls-key, or let only a proxy "
+                "with TLS reach it",
+                address.text,
+            )
+        if config.tls_client_ca is None:
             logger.warning(
                 "%s answers everybody who reaches it, as there is no --token-file: labels and test "
                 "triples can be read%s. Give --token-file, or let only those reach it whom you "
@@ -315,7 +374,7 @@ class Server:
             )
 
     def _remove(self, folder: PublishFolder, name: str) -> None:
-        if name not in self._datasets:  # else it was published again
+        if self._datasets.origin(name) != "published":  # else it was published again
             try:
                 folder.remove(name)
             except OSError as error:
@@ -325,9 +384,12 @@ class Server:
                     error,
                 )
 
-    def _keep(self, name: str, factory: TriplesFactory) -> None:
+    def _prepare(self, factory: TriplesFactory) -> None:
         factory.keep_tables_in(self._tables)
         prepare(factory)
+
+    def _keep(self, name: str, factory: TriplesFactory) -> None:
+        self._prepare(factory)
         if self._folder is not None:
             try:
                 self._folder.save(name, factory)

@@ -38,14 +38,16 @@ with needing_or_exit("the command negserve-server", "negserve[server]"):
     from negserve.types.checks.text import printable
     from negserve.types.config import MAX_NUM_NEGS_PER_POS, SLOTS, SPLITS, Split
     from negserve.types.kinds import PART_KINDS, Kind
+    from negserve_server.administration.admin_commands import admin
     from negserve_server.app import Server
     from negserve_server.config.command_line import click_options, server_config
     from negserve_server.errors import NegserveServerError
     from negserve_server.graph import TriplesFactory
+    from negserve_server.graph.grown_graph import grow
     from negserve_server.graph.readers import ReadOptions
     from negserve_server.graph.snapshot.index_arrays import is_of_index
     from negserve_server.graph.snapshot.manifest import VERSION, is_snapshot, read_manifest
-    from negserve_server.graph.snapshot.snapshot_reader import verify_snapshot
+    from negserve_server.graph.snapshot.snapshot_reader import open_snapshot, verify_snapshot
     from negserve_server.graph.snapshot.snapshot_writer import write_snapshot
     from negserve_server.listening.event_loop import ServerLoop
     from negserve_server.process import logs
@@ -79,7 +81,7 @@ def serve(**options: Any) -> None:
     """Load the graphs and answer until SIGTERM or Ctrl-C.
 
     Prints one line per address, "listening on ADDR", once it can answer requests.
-    On SIGHUP it reads tokens, certificates and a log level in a file again.
+    On SIGHUP it reads tokens, certificates and a log level in a file again, and the repository.
     Each option can also be set in the environment: NEGSERVE_SERVE_LISTEN and so on. Separate
     several addresses by spaces, several datasets (NEGSERVE_SERVE_DATASET) by colons.
 
@@ -88,6 +90,7 @@ def serve(**options: Any) -> None:
       negserve-server serve
       negserve-server serve --dataset fb=data/fb15k-237 --dataset world --listen 0.0.0.0:7733
       negserve-server serve --listen unix:/run/negserve.sock
+      negserve-server serve --repository graphs --admin-token-file admin-tokens
       negserve-server serve --allow-publish --publish-dir /var/lib/negserve
       negserve-server serve --listen 0.0.0.0:7733 --tls-cert cert.pem --tls-key key.pem \\
         --token-file tokens
@@ -128,6 +131,9 @@ def serve(**options: Any) -> None:
         ) from error
 
 
+main.add_command(admin)
+
+
 def _start_logging(level: str) -> None:
     """Set up logging, and warn of misspelt environment variables."""
     logs.set_up(level)
@@ -161,8 +167,18 @@ def _announce(addresses: list[str]) -> None:
     "sources",
     type=click.Path(exists=True, path_type=Path),
     nargs=-1,
-    required=True,
     metavar="SOURCE...",
+)
+@click.option(
+    "--base",
+    type=click.Path(exists=True, path_type=Path),
+    help="A snapshot that grows, in place of SOURCE: its entities and relations keep their ids.",
+)
+@click.option(
+    "--add",
+    type=click.Path(exists=True, path_type=Path),
+    multiple=True,
+    help="With --base: a file or folder with triples to add. Repeatable, as SOURCE.",
 )
 @click.option(
     "--out", type=click.Path(path_type=Path), required=True, help="The snapshot: a new folder."
@@ -177,7 +193,12 @@ def _announce(addresses: list[str]) -> None:
 )
 @reading_options
 def build(
-    sources: tuple[Path, ...], out: Path, index_splits: tuple[tuple[str, ...], ...], **reading: Any
+    sources: tuple[Path, ...],
+    base: Path | None,
+    add: tuple[Path, ...],
+    out: Path,
+    index_splits: tuple[tuple[str, ...], ...],
+    **reading: Any,
 ) -> None:
     """Read a graph and write it as a snapshot, which is served without being read again.
 
@@ -186,29 +207,47 @@ def build(
     its place and moved there when it is complete, so an interrupted build leaves nothing that
     looks like one. To serve it: negserve-server serve --dataset NAME=DIR.
 
+    With --base OLD --add FILE, the snapshot is OLD with the triples of FILE. Entities and relations
+    of OLD keep their ids, new labels get the next ones, sorted. The other options are about FILE.
+
     \b
     Examples:
       negserve-server build data/fb15k-237 --out fb15k-237.graph
       negserve-server build train.tsv --fractions 0.8,0.1,0.1 --out graph \\
         --index-splits training,validation,testing
+      negserve-server build --base graph --add train.tsv --out graph.new
     """  # noqa: D301
     end_at_sighup()
     _start_logging("info")
     begin = time.monotonic()
-    source, options = one_source(sources, read_options(reading))
+    if (base is None) != (not add):
+        raise click.UsageError("give --base and --add together, or neither")
+    if bool(sources) == bool(add):
+        raise click.UsageError("give SOURCE, or --base OLD with --add FILE")
+    source, options = one_source(sources or add, read_options(reading))
+    grown = None
     try:
         with show_progress(f"reading {source}") as work:
-            parts = TriplesFactory.from_path(source, options).parts
+            if base is None:
+                parts = TriplesFactory.from_path(source, options).parts
+            else:
+                grown = grow(open_snapshot(base), source, options)
+                parts = grown.parts
             write_snapshot(
                 parts,
                 out,
                 index_splits=index_splits,
-                made=how_made(source, options),
+                made=how_made(source, options) | ({} if base is None else {"base": str(base)}),
                 progress=work.advance,
             )
             manifest = read_manifest(out)
     except (NegserveError, NegserveServerError, ValueError, OSError) as error:
         raise click.ClickException(printable(str(error))) from error
+    if grown is not None:
+        for split, num_new in grown.num_new.items():
+            click.echo(
+                f"{split}: {num_new:,} triples added, {grown.num_known[split]:,} were there already"
+            )
     num_triples = sum(split.num_triples for split in manifest.splits.values())
     click.echo(
         f"{out}: {num_triples:,} triples, {manifest.num_bytes:,} bytes, "

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-import polars as pl
 
 from negserve.types.config import SamplerConfig
 from negserve_server.graph import TriplesFactory
-from negserve_server.graph.readers.labels import Labels
+from negserve_server.graph.readers import labels
 from negserve_server.report import false_negative_report
 from negserve_server.sampling import Permutation
 
@@ -31,7 +30,7 @@ def warm_up(datasets: Mapping[str, TriplesFactory]) -> None:
     small.subsampling_weights(positives)
     # Kernels of commands and of reading, which images contain, too.
     false_negative_report(small)
-    Labels().encode(pl.int_range(1000, eager=True).cast(pl.String))
+    labels.warm_up()
     for factory in datasets.values():
         prepare(factory)
 

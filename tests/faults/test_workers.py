@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from negserve import Client, UnavailableError
+from negserve_server.graph.snapshot.snapshot_writer import write_snapshot
 from tests.faults.conftest import (
     NUM_TRIPLES,
     SAMPLER,
@@ -207,6 +208,21 @@ def test_sighup_reaches_every_worker(tmp_path: Path, log: Path):
             clients_on_all(server, stack)
         assert server.terminate() == 0
     assert "draining" not in log.read_text()
+
+
+def test_a_repository_is_reloaded_by_every_worker(tmp_path: Path, log: Path):
+    repository = tmp_path / "repository"
+    repository.mkdir()
+    arguments = ("--workers", "2", "--repository", str(repository), "--dataset", "world")
+    with server_process(*arguments, log=log) as server, ExitStack() as stack:
+        clients = clients_on_all(server, stack)
+        write_snapshot(WORLD.parts, repository / "copy", made={})
+        server.process.send_signal(signal.SIGHUP)
+        for client in clients:
+            wait_for(lambda client=client: "copy" in client.list_datasets(), "the dataset copy")
+            copy = client.triples_factory("copy")
+            assert copy.fingerprint == WORLD.fingerprint
+        assert server.terminate() == 0
 
 
 def text_graph(folder: Path) -> Path:

@@ -25,6 +25,8 @@ WITHOUT_REASONS = {
     "INTERNAL_FAULT": "needs a server that fails",
     "TOO_MANY_UNANSWERED": "needs a client that sends more than 16 MiB before it reads",
     "STORAGE_FAILED": "needs a full disk",
+    "SNAPSHOT_UNUSABLE": "is sent to administrators only",
+    "DATASET_FIXED": "is sent to administrators only",
 }
 
 MALFORMED = b"\xff\xff\xff\xff"

@@ -28,14 +28,20 @@ from negserve.errors import CredentialsError
 from negserve.types.checks.pem import check_authorities, check_certificate
 
 
-def open_channel(library: Any, target: str, options: Sequence[tuple[str, str | int]]) -> Any:
+def open_channel(
+    library: Any,
+    target: str,
+    options: Sequence[tuple[str, str | int]],
+    token_file: str | None = None,
+) -> Any:
     """Open a channel with the credentials of the environment.
 
     :param library: :mod:`grpc` or :mod:`grpc.aio`
+    :param token_file: a file with the token, of a command's option; None for the environment's
     :raises CredentialsError: if variables contradict each other, a file can't be used, or a token
         would cross the network in plain text
     """
-    token = _token()
+    token = _token() if token_file is None else _TokenFile("--token-file ", token_file)
     tls = None if is_unix(target) else _tls()
     if tls is not None:
         channel = library.secure_channel(target, tls, options=options)
@@ -95,17 +101,21 @@ class _TokenMethod:
 
 
 class _TokenFile:
-    """Reads the token of a file for each call."""
+    """Reads the token of a file for each call.
 
-    def __init__(self, path: str) -> None:
+    :param given_by: what names the file, before its path in errors
+    """
+
+    def __init__(self, given_by: str, path: str) -> None:
+        self._given_by = given_by
         self._path = path
-        self._token = _read_token(path)
+        self._token = _read_token(given_by, path)
 
     def __call__(self) -> str:
         # While the file is being written, the token before is used; the server refuses it once it
         # is no longer valid.
         with suppress(CredentialsError):
-            self._token = _read_token(self._path)
+            self._token = _read_token(self._given_by, self._path)
         return self._token
 
 
@@ -115,19 +125,19 @@ def _token() -> Callable[[], str] | None:
     if token and path:
         raise CredentialsError("NEGSERVE_TOKEN and NEGSERVE_TOKEN_FILE are set; set one of them")
     if path:
-        return _TokenFile(path)
+        return _TokenFile("NEGSERVE_TOKEN_FILE=", path)
     if token:
         checked = _checked(token.strip(), "NEGSERVE_TOKEN")
         return lambda: checked
     return None
 
 
-def _read_token(path: str) -> str:
-    for line in _read("NEGSERVE_TOKEN_FILE", path).decode("latin-1").splitlines():
+def _read_token(given_by: str, path: str) -> str:
+    for line in _read(given_by, path).decode("latin-1").splitlines():
         token = line.strip()
         if token and not token.startswith("#"):
-            return _checked(token, f"NEGSERVE_TOKEN_FILE={path}")
-    raise CredentialsError(f"NEGSERVE_TOKEN_FILE={path} holds no token; give one in a line")
+            return _checked(token, f"{given_by}{path}")
+    raise CredentialsError(f"{given_by}{path} holds no token; give one in a line")
 
 
 def _checked(token: str, source: str) -> str:
@@ -154,13 +164,13 @@ def _tls() -> grpc.ChannelCredentials | None:
         return None
     roots = private_key = chain = None
     if ca:
-        roots = _read("NEGSERVE_CA_FILE", ca)
+        roots = _read("NEGSERVE_CA_FILE=", ca)
         try:
             check_authorities(ca)
         except ValueError as error:
             raise CredentialsError(f"NEGSERVE_CA_FILE={ca}: {error}") from error
     if cert:
-        chain, private_key = _read("NEGSERVE_CERT_FILE", cert), _read("NEGSERVE_KEY_FILE", key)
+        chain, private_key = _read("NEGSERVE_CERT_FILE=", cert), _read("NEGSERVE_KEY_FILE=", key)
         try:
             check_certificate(cert, key)
         except ValueError as error:
@@ -174,8 +184,8 @@ def _variable(name: str) -> str:
     return os.environ.get(name, "")
 
 
-def _read(variable: str, path: str) -> bytes:
+def _read(given_by: str, path: str) -> bytes:
     try:
         return Path(path).read_bytes()
     except OSError as error:
-        raise CredentialsError(f"{variable}={path} can't be read: {error.strerror}") from error
+        raise CredentialsError(f"{given_by}{path} can't be read: {error.strerror}") from error

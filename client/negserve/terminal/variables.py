@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 
 _OURS = "NEGSERVE_"
-#: Variables that clients and the health probe of a container read.
+#: Variables that clients, administrators' commands and the health probe of a container read.
 _READ = (
+    "NEGSERVE_ADMIN_TOKEN_FILE",
     "NEGSERVE_CA_FILE",
     "NEGSERVE_CERT_FILE",
     "NEGSERVE_HEALTH_TARGET",

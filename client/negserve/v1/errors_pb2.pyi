@@ -131,6 +131,17 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """RESOURCE_EXHAUSTED. The server can't write a published graph, for example
     because its disk is full. Metadata: `value` (the system's error).
     """
+    ERROR_REASON_SNAPSHOT_UNUSABLE: _ErrorReason.ValueType  # 23
+    """FAILED_PRECONDITION. The snapshot of a dataset in the repository is missing,
+    incomplete, altered or of another format. What was served before still is.
+    Metadata: `value` (the name), `complaint` (array and reason).
+    """
+    ERROR_REASON_DATASET_FIXED: _ErrorReason.ValueType  # 24
+    """FAILED_PRECONDITION. An administrator's call can't change that dataset: the
+    name is one that the operator gave at the start, or one that a client has
+    published, or the server has no repository. Metadata: `value` (the name),
+    `expected`.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call was refused.
@@ -277,5 +288,16 @@ discarded. Metadata: `resource` (messages or bytes), `value`, `limit`.
 ERROR_REASON_STORAGE_FAILED: ErrorReason.ValueType  # 22
 """RESOURCE_EXHAUSTED. The server can't write a published graph, for example
 because its disk is full. Metadata: `value` (the system's error).
+"""
+ERROR_REASON_SNAPSHOT_UNUSABLE: ErrorReason.ValueType  # 23
+"""FAILED_PRECONDITION. The snapshot of a dataset in the repository is missing,
+incomplete, altered or of another format. What was served before still is.
+Metadata: `value` (the name), `complaint` (array and reason).
+"""
+ERROR_REASON_DATASET_FIXED: ErrorReason.ValueType  # 24
+"""FAILED_PRECONDITION. An administrator's call can't change that dataset: the
+name is one that the operator gave at the start, or one that a client has
+published, or the server has no repository. Metadata: `value` (the name),
+`expected`.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -1,4 +1,7 @@
-"""Authentication: refuses calls without a valid token, except health checks."""
+"""Authentication: refuses calls without a valid token, except health checks.
+
+Administrators have tokens of their own: theirs are no callers', and callers' are not theirs.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ _SCHEME = "bearer"
 #: Needs no token: probes have none, and learn only that the server is there. Watches stay open, and
 #: need one.
 _PUBLIC_METHOD = "/grpc.health.v1.Health/Check"
+_ADMIN_METHODS = "/negserve.v1.AdminService/"
 
 if TYPE_CHECKING:
     _Handler = grpc.RpcMethodHandler[Any, Any]  # subscriptable for type checkers only
@@ -25,11 +29,13 @@ if TYPE_CHECKING:
 class Authentication(grpc.aio.ServerInterceptor):
     """Accepts calls with ``authorization: Bearer TOKEN`` in their metadata.
 
-    :param tokens: the valid tokens
+    :param tokens: of callers; None if anybody may call
+    :param admin_tokens: of administrators; None for a server without their service
     """
 
-    def __init__(self, tokens: Tokens) -> None:
+    def __init__(self, tokens: Tokens | None, admin_tokens: Tokens | None) -> None:
         self._tokens = tokens
+        self._admin_tokens = admin_tokens
         self._refused = RefusedCalls()
 
     async def intercept_service(
@@ -38,8 +44,11 @@ class Authentication(grpc.aio.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> _Handler | None:
         """Give the handler of a call, or one that refuses it."""
-        if handler_call_details.method != _PUBLIC_METHOD:
-            error = self._check(handler_call_details.invocation_metadata)
+        method = str(handler_call_details.method)
+        is_admin = self._admin_tokens is not None and method.startswith(_ADMIN_METHODS)
+        tokens = self._admin_tokens if is_admin else self._tokens
+        if tokens is not None and method != _PUBLIC_METHOD:
+            error = _check(tokens, handler_call_details.invocation_metadata)
             if error is not None:
                 return self._refusing(error)
         return await continuation(handler_call_details)
@@ -52,14 +61,15 @@ class Authentication(grpc.aio.ServerInterceptor):
         # A status without a message answers every kind of method.
         return grpc.stream_stream_rpc_method_handler(handle)
 
-    def _check(self, metadata: Any) -> Refusal | None:
-        given = dict(metadata).get(_FIELD)
-        if given is None:
-            return _unauthenticated("MISSING", "missing token")
-        scheme, _, token = str(given).partition(" ")
-        if scheme.lower() != _SCHEME or not self._tokens.has(token.strip().encode()):
-            return _unauthenticated("INVALID", "unknown token")
-        return None
+
+def _check(tokens: Tokens, metadata: Any) -> Refusal | None:
+    given = dict(metadata).get(_FIELD)
+    if given is None:
+        return _unauthenticated("MISSING", "missing token")
+    scheme, _, token = str(given).partition(" ")
+    if scheme.lower() != _SCHEME or not tokens.has(token.strip().encode()):
+        return _unauthenticated("INVALID", "unknown token")
+    return None
 
 
 def _unauthenticated(what: str, problem: str) -> Refusal:

@@ -162,6 +162,9 @@ class BudgetShare:
     ) -> None:
         self._budget.unwatch(self)
         self._end_stall()
+        # Else this and what it is called on hold each other, and with it the graph, until the
+        # garbage collector comes.
+        self._on_stall = None
         if self.num_bytes:
             self.subtract(self.num_bytes)
 

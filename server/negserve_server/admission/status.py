@@ -49,6 +49,8 @@ STATUS_OF_REASON = {
     "INTERNAL_FAULT": grpc.StatusCode.INTERNAL,
     "TOO_MANY_UNANSWERED": grpc.StatusCode.FAILED_PRECONDITION,
     "STORAGE_FAILED": grpc.StatusCode.RESOURCE_EXHAUSTED,
+    "SNAPSHOT_UNUSABLE": grpc.StatusCode.FAILED_PRECONDITION,
+    "DATASET_FIXED": grpc.StatusCode.FAILED_PRECONDITION,
 }
 
 #: Reasons of what passes, and after how many seconds it may have; other reasons are final.

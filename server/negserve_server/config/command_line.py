@@ -42,6 +42,8 @@ def server_config(values: Mapping[str, Any]) -> ServerConfig:
         if values[each.name] is not None and each.option.value != "NAME=PATH"
     }
     datasets = values["dataset"]
+    if not datasets and values["repository"] is None:
+        datasets = [(WORLD, None)]
     if len({name for name, _ in datasets}) < len(datasets):
         raise click.UsageError("two datasets of one name; give each its own")
     limits = {each.field for each in options_of(Limits)}
@@ -78,7 +80,7 @@ def _click_option(each: NamedOption) -> click.Option:
         type=_click_type(each),
         metavar=option.value,
         multiple=option.is_repeatable,
-        default=[WORLD] if option.value == "NAME=PATH" else each.default,
+        default=each.default,
         help=text,
         show_default=False,
     )

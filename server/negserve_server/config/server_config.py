@@ -27,7 +27,7 @@ class ServerConfig:
     datasets: Mapping[str, Path | None] = option(
         "NAME=PATH",
         default_factory=lambda: {WORLD: None},
-        default_text=WORLD,
+        default_text="world; none with --repository",
         name="dataset",
         is_repeatable=True,
         help="A graph to serve: a file of `head<TAB>relation<TAB>tail` lines, or a folder with "
@@ -35,6 +35,13 @@ class ServerConfig:
         "the other formats of `docs/data.md`; or a snapshot that `negserve-server build` made. "
         "Repeatable. `world` without a path is the embedded graph.",
         see="type-constraints",
+    )
+    repository: Path | None = option(
+        "DIR",
+        help="Folder in which each folder that is a snapshot is a dataset of that name, besides "
+        "those of `--dataset`. SIGHUP loads new ones, replaces changed ones and unloads those that "
+        "are gone.",
+        see="repository",
     )
     cache_dir: Path | None = option(
         "DIR",
@@ -89,6 +96,12 @@ class ServerConfig:
         "effect without a restart. Health checks need no token.",
         see="tokens-and-tls",
     )
+    admin_token_file: Path | None = option(
+        "FILE",
+        help="Let those who have one of the tokens in this file load, replace and unload datasets "
+        "while the server runs. Without it nobody can over the network.",
+        see="administration",
+    )
     tls_cert: Path | None = option(
         "FILE", help="Use TLS at the TCP addresses, with this certificate and its chain (PEM)."
     )
@@ -107,8 +120,8 @@ class ServerConfig:
 
     def __post_init__(self) -> None:
         check_bounds(self)
-        if not self.datasets:
-            raise ValueError("no dataset; give at least one")
+        if not self.datasets and self.repository is None:
+            raise ValueError("no dataset; give at least one, or a repository")
         if not self.listen:
             raise ValueError("no address to listen on; give at least one")
         if (self.tls_cert is None) != (self.tls_key is None):
@@ -131,6 +144,12 @@ class ServerConfig:
             raise ValueError(
                 f"--allow-publish with --workers {self.workers}: a graph that a client publishes "
                 f"would be in one worker only; give --workers 1, or load the graph with --dataset"
+            )
+        if self.admin_token_file is not None:
+            raise ValueError(
+                f"--admin-token-file with --workers {self.workers}: a call of an administrator "
+                f"would reach one worker only; give --workers 1, or change --repository and send "
+                f"SIGHUP, which reaches all workers"
             )
         shares = {
             "--max-streams": (self.limits.max_streams, 1),

@@ -2,74 +2,127 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Literal
 
 from negserve.terminal.nearest import did_you_mean
 from negserve.types.checks.text import listed, quoted, shortened
 from negserve_server.errors import InvalidInput
 from negserve_server.graph import TriplesFactory
 
+logger = logging.getLogger(__name__)
+
+#: Where a dataset comes from: given by name at the start, a folder of the repository, or a client.
+Origin = Literal["command line", "repository", "published"]
+
+
+class Version:
+    """A graph that a name stands for, or stood for while streams still use it.
+
+    :ivar name: of the dataset
+    :ivar factory: the graph
+    :ivar origin: where it comes from
+    :ivar num_streams: open streams that use it
+    :ivar last_used: when a stream last used it, monotonic
+    """
+
+    def __init__(self, name: str, factory: TriplesFactory, origin: Origin) -> None:
+        self.name = name
+        self.factory = factory
+        self.origin = origin
+        self.num_streams = 0
+        self.last_used = time.monotonic()
+
 
 class Datasets(Mapping[str, TriplesFactory]):
-    """The graphs by name, in the order in which they are listed. Clients may add some.
+    """The graphs by name, in the order in which they are listed. Not safe for several threads.
+
+    A name may come to stand for another graph, or for none. A stream holds the graph with which it
+    began, until it ends; nothing here keeps that graph longer.
 
     :param graphs: the graphs at the start
     """
 
     def __init__(self, graphs: Mapping[str, TriplesFactory]) -> None:
-        self._graphs = dict(graphs)
-        self._num_streams: Counter[str] = Counter()
-        self._last_used = dict.fromkeys(graphs, time.monotonic())
+        self._current = {
+            name: Version(name, graph, "command line") for name, graph in graphs.items()
+        }
+        #: Versions that new streams do not get any more, while streams use them.
+        self._earlier: list[Version] = []
 
     def __getitem__(self, name: str) -> TriplesFactory:
-        return self._graphs[name]
+        return self._current[name].factory
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._graphs)
+        return iter(self._current)
 
     def __len__(self) -> int:
-        return len(self._graphs)
+        return len(self._current)
 
-    def add(self, name: str, factory: TriplesFactory) -> None:
-        """Add a graph. A name never changes its graph.
+    def add(self, name: str, factory: TriplesFactory, origin: Origin) -> None:
+        """Add a graph.
 
         :raises ValueError: if the name is taken
         """
-        if name in self._graphs:
+        if name in self._current:
             raise ValueError(f"there is a dataset {name!r} already")
-        self._graphs[name] = factory
-        self._last_used[name] = time.monotonic()
+        self._current[name] = Version(name, factory, origin)
+
+    def replace(self, name: str, factory: TriplesFactory) -> None:
+        """Let a name stand for another graph from now on; streams on the one before continue."""
+        before = self._current[name]
+        self._current[name] = Version(name, factory, before.origin)
+        self._retire(before)
 
     def remove(self, name: str) -> None:
         """Remove a graph; streams that use it continue."""
-        del self._graphs[name]
-        self._last_used.pop(name, None)
+        self._retire(self._current.pop(name))
+
+    def _retire(self, version: Version) -> None:
+        if version.num_streams:
+            self._earlier.append(version)
+
+    def origin(self, name: str) -> Origin | None:
+        """Tell where a dataset comes from; None if there is none of that name."""
+        version = self._current.get(name)
+        return None if version is None else version.origin
+
+    def versions(self) -> list[tuple[Version, bool]]:
+        """All graphs in memory, and whether new streams get them: current ones first."""
+        return [
+            *((version, True) for version in self._current.values()),
+            *((version, False) for version in self._earlier),
+        ]
 
     @contextmanager
     def in_use(self, name: str) -> Iterator[None]:
-        """Count a graph as used while a stream uses it."""
-        self._num_streams[name] += 1
+        """Count a graph, the one of that name now, as used while a stream uses it."""
+        version = self._current[name]
+        version.num_streams += 1
         try:
             yield
         finally:
-            self._num_streams[name] -= 1
-            if not self._num_streams[name]:
-                del self._num_streams[name]
-            self.note_use(name)
+            version.num_streams -= 1
+            version.last_used = time.monotonic()
+            if not version.num_streams and version in self._earlier:
+                self._earlier.remove(version)
+                logger.info(
+                    "dataset %s: the last stream on an earlier version has ended, fingerprint %s",
+                    name,
+                    version.factory.fingerprint,
+                )
 
     def idle_seconds(self, name: str) -> float:
         """Seconds since a stream used a graph; 0 while one does."""
-        if self._num_streams[name]:
-            return 0.0
-        return time.monotonic() - self._last_used[name]
+        version = self._current[name]
+        return 0.0 if version.num_streams else time.monotonic() - version.last_used
 
     def note_use(self, name: str) -> None:
         """Count a graph as used now."""
-        if name in self._graphs:
-            self._last_used[name] = time.monotonic()
+        self._current[name].last_used = time.monotonic()
 
     def find(self, name: str, expected_fingerprint: str = "") -> TriplesFactory:
         """Return a graph.
@@ -77,19 +130,26 @@ class Datasets(Mapping[str, TriplesFactory]):
         :param expected_fingerprint: the fingerprint that it must have; empty for any
         :raises InvalidInput: with ``UNKNOWN_DATASET`` or ``FINGERPRINT_MISMATCH``
         """
-        factory = self._graphs.get(name)
-        if factory is None:
-            served = listed(self._graphs)
-            raise InvalidInput(
-                f"there is no dataset {quoted(name)}; this server has {served or 'none'}"
-                f"{did_you_mean(name, self._graphs)}",
-                reason="UNKNOWN_DATASET",
-                value=name,
-                limit=tuple(self._graphs),
-            )
+        version = self._current.get(name)
+        if version is None:
+            raise unknown_dataset(name, self, f"this server has {listed(self) or 'none'}")
         if expected_fingerprint:
-            check_fingerprint(name, expected_fingerprint, factory.fingerprint)
-        return factory
+            check_fingerprint(name, expected_fingerprint, version.factory.fingerprint)
+        return version.factory
+
+
+def unknown_dataset(name: str, known: Iterable[str], what: str) -> InvalidInput:
+    """Make the refusal of a name.
+
+    :param known: names that would be right
+    :param what: who has them, for a person
+    """
+    return InvalidInput(
+        f"there is no dataset {quoted(name)}; {what}{did_you_mean(name, known)}",
+        reason="UNKNOWN_DATASET",
+        value=name,
+        limit=tuple(known),
+    )
 
 
 def check_fingerprint(name: str, expected: str, found: str) -> None:

@@ -46,6 +46,10 @@ class PublishQuota:
         """Count a published graph."""
         self._sizes[name] = Size(1, size, num_ids)
 
+    def remove(self, name: str) -> None:
+        """Count a graph no more."""
+        del self._sizes[name]
+
     def check_announced(self, announcement: Announcement) -> None:
         """Refuse a graph that would not fit now even without the uploads in progress.
 

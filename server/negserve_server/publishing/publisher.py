@@ -12,7 +12,7 @@ from typing import Any
 
 from negserve_server.admission.server_stream import ServerStream
 from negserve_server.config.limits import Limits
-from negserve_server.errors import Refusal
+from negserve_server.errors import InvalidInput, Refusal
 from negserve_server.graph import TriplesFactory
 from negserve_server.publishing.datasets import Datasets, check_fingerprint
 from negserve_server.publishing.publication import Publication
@@ -32,7 +32,7 @@ class Publisher:
     :param executor: one thread that builds graphs
     :param keep: called in that thread with name and graph: builds its index and saves it
     :param announce: called when another graph is served
-    :param discard: called with the name of each graph that is evicted
+    :param discard: called with the name of each graph that is dropped
     """
 
     def __init__(
@@ -92,6 +92,12 @@ class Publisher:
         self._quota.check_announced(announcement)
         publication = self._in_progress[announcement.name] = Publication(announcement)
         return publication
+
+    def withdraw(self, name: str) -> None:
+        """Drop a published graph; streams that use it continue."""
+        self._quota.remove(name)
+        self._datasets.remove(name)
+        self._discard(name)
 
     @contextmanager
     def uploading(self, publication: Publication, uploader: ServerStream[Any]) -> Iterator[Upload]:
@@ -157,8 +163,19 @@ class Publisher:
         except BaseException:
             self._end(publication)
             raise
-        self._datasets.add(name, factory)
         announcement = publication.announcement
+        taken = self._datasets.get(name)
+        if taken is not None:
+            # The operator has loaded a graph of that name meanwhile; clients wait for that one.
+            self._discard(name)
+            try:
+                check_fingerprint(name, announcement.fingerprint, taken.fingerprint)
+            except InvalidInput as error:
+                self._end(publication, error)
+            else:
+                self._end(publication)
+            return
+        self._datasets.add(name, factory, "published")
         self._quota.add(name, announcement.size, announcement.num_ids)
         del self._in_progress[name]
         logger.info(

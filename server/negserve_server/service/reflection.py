@@ -12,6 +12,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 from negserve_server.admission.admission_control import AdmissionControl
 from negserve_server.admission.server_stream import ServerStream
 from negserve_server.errors import InvalidInput
+from negserve_server.service.admin_servicer import ADMIN_SERVICE
 from negserve_server.service.handlers import SERVICE, many_requests
 from negserve_server.service.health import HEALTH_SERVICE
 
@@ -19,9 +20,16 @@ from negserve_server.service.health import HEALTH_SERVICE
 _MOST_BYTES = 4096
 
 
-def make_reflection_handler(admission: AdmissionControl) -> grpc.GenericRpcHandler:
-    """Make the handler of ``grpc.reflection.v1alpha``."""
-    names = (SERVICE.full_name, HEALTH_SERVICE.full_name, reflection.SERVICE_NAME)
+def make_reflection_handler(
+    admission: AdmissionControl, *, has_admin: bool = False
+) -> grpc.GenericRpcHandler:
+    """Make the handler of ``grpc.reflection.v1alpha``.
+
+    :param has_admin: whether the server has the administrators' service
+    """
+    names = [SERVICE.full_name, HEALTH_SERVICE.full_name, reflection.SERVICE_NAME]
+    if has_admin:
+        names.append(ADMIN_SERVICE.full_name)
     servicer: Any = reflection.aio.ReflectionServicer(names)
 
     async def answer(

@@ -157,3 +157,10 @@ def insert_hashes(
                 at = (at + U1) & mask
             table[at] = old[i]
             table_numbers[at] = old_numbers[i]
+
+
+def warm_up() -> None:
+    """Compile the kernels, without polars: its threads must not be in a process that forks."""
+    hashes, numbers = np.zeros(2, dtype=np.uint64), np.full(2, _NONE, dtype=np.uint32)
+    number_hashes(hashes[:1], hashes, numbers, 0, numbers[:1].copy(), np.zeros(1, dtype=np.bool_))
+    insert_hashes(hashes, numbers, np.zeros(4, dtype=np.uint64), np.full(4, _NONE, dtype=np.uint32))

@@ -60,10 +60,35 @@ class ReadGraph:
     constraints: Path | None
 
 
-def read_graph(path: Path, options: ReadOptions) -> ReadGraph:
+@dataclass(frozen=True, slots=True)
+class BaseIds:
+    """The ids of a graph that is to grow: what is read keeps them, and adds labels behind them.
+
+    :ivar entities: labels; None for a graph of ids alone
+    :ivar relations: likewise
+    :ivar num_entities: size of the id space
+    :ivar num_relations: likewise
+    """
+
+    entities: Vocabulary | None
+    relations: Vocabulary | None
+    num_entities: int
+    num_relations: int
+
+    def vocabulary(self, kind: str) -> Vocabulary | None:
+        """Labels of a kind."""
+        return self.entities if kind == "entities" else self.relations
+
+    def size(self, kind: str) -> int:
+        """Size of an id space."""
+        return self.num_entities if kind == "entities" else self.num_relations
+
+
+def read_graph(path: Path, options: ReadOptions, base: BaseIds | None = None) -> ReadGraph:
     """Read a graph.
 
     :param path: a file of training triples, or a folder
+    :param base: ids that it keeps; None for ids of its own
     :raises MalformedFile: naming file, line, what was expected and the remedy
     :raises MissingLibraryError: for RDF without the extra ``rdf``
     """
@@ -71,13 +96,18 @@ def read_graph(path: Path, options: ReadOptions) -> ReadGraph:
     tables = _read_all(sources, options)
     if "training" not in tables:
         raise MalformedFile(path, None, f"holds no training triples, only {', '.join(tables)}")
+    if base is not None and sources.maps:
+        files = ", ".join(str(file) for file in sources.maps.values())
+        raise MalformedFile(
+            path, None, f"a graph that grows keeps its ids; move {files} to another folder"
+        )
     maps = {kind: _spelt_map(file, options) for kind, file in sources.maps.items()}
     labels = _check(tables, maps, options)
     vocabularies: dict[str, Vocabulary | None] = {}
     sizes: dict[str, int] = {}
     columns: dict[tuple[str, str], pl.Series] = {}
     for kind, names in _KINDS.items():
-        numbered = _Numbering(kind, names, tables, maps, options, labels[kind])
+        numbered = _Numbering(kind, names, tables, maps, options, labels[kind], base)
         vocabularies[kind], sizes[kind] = numbered.vocabulary, numbered.size
         columns |= numbered.columns
     splits: dict[str, TripleColumns] = {}
@@ -226,7 +256,9 @@ class _Numbering:
         maps: Mapping[str, tuple[Path, Vocabulary]],
         options: ReadOptions,
         labels: Labels,
+        base: BaseIds | None,
     ) -> None:
+        self._base = base
         self._kind, self._tables, self._maps, self._options = kind, tables, maps, options
         self._labels = labels
         self._file = tables["training"][0].path
@@ -238,12 +270,22 @@ class _Numbering:
         training = [labelled["training", name] for name in names]
         given = maps.get(kind)
         self.vocabulary: Vocabulary | None = given[1] if given else None
+        if base is not None:
+            self.vocabulary = base.vocabulary(kind)
         if self._are_ids():
             self.columns = {key: self._as_ids(column) for key, column in labelled.items()}
             largest = max(int(column.max() or 0) for column in self.columns.values())  # type: ignore[arg-type]
-            self.size = len(self.vocabulary) if self.vocabulary is not None else largest + 1
+            if self.vocabulary is not None:
+                self.size = len(self.vocabulary)
+            else:
+                self.size = max(largest + 1, 0 if base is None else base.size(kind))
             if largest >= self.size or largest >= 2**32:
                 limit = f"{given[0].name} ends at {self.size - 1}" if given else "2^32 - 1 is legal"
+                if base is not None and self.vocabulary is not None:
+                    limit = (
+                        f"those of the graph with labels end at {self.size - 1}; give new ones as "
+                        f"labels"
+                    )
                 raise MalformedFile(self._file, None, f"{kind} have an id {largest}; {limit}")
             return
         self.vocabulary, ids = self._number()
@@ -259,6 +301,8 @@ class _Numbering:
         Labels are sorted by code points, as Python's ``sorted`` and so PyKEEN sorts them: UTF-8
         bytes, by which polars sorts, are ordered likewise.
         """
+        if self._base is not None:
+            return self._number_behind(self._base)
         if self.vocabulary is not None:
             return self.vocabulary, self.vocabulary.ids(self._labels.all)
         training = self._labels.training
@@ -269,15 +313,77 @@ class _Numbering:
         all_ids = pl.Series(ids).extend_constant(None, len(self._labels.all) - len(ids))
         return Vocabulary(in_order), all_ids
 
+    def _number_behind(self, base: BaseIds) -> tuple[Vocabulary, pl.Series]:
+        """As :meth:`_number`: known labels keep their ids, new ones get the next, sorted."""
+        before = self.vocabulary
+        labels, num_training = self._labels.all, len(self._labels.training)
+        if before is None:
+            raise MalformedFile(
+                self._file,
+                None,
+                f"holds labels of {self._kind}, and the graph that grows has ids alone; give ids, "
+                f"with --ids",
+            )
+        ids = before.ids(labels).to_numpy(writable=True).astype(np.float64)
+        is_new = np.isnan(ids)
+        is_new[num_training:] = False
+        new = labels.filter(pl.Series(is_new))
+        self._check_new(new, before)
+        order = new.arg_sort()
+        places = np.flatnonzero(is_new)
+        ids[places[order.to_numpy()]] = base.size(self._kind) + np.arange(len(new))
+        numbers = pl.Series(ids, nan_to_null=True).cast(pl.UInt32)
+        if not len(new):
+            return before, numbers
+        return Vocabulary(pl.concat([before.series, new.gather(order)])), numbers
+
+    def _check_new(self, new: pl.Series, before: Vocabulary) -> None:
+        """Refuse new labels that are equal to known ones but for blanks or their Unicode form."""
+        for is_chosen, form, remedy in (
+            (self._options.strip, new.str.strip_chars(), "--strip or --no-strip"),
+            (self._options.normalize, new.str.normalize("NFC"), "--normalize or --no-normalize"),
+        ):
+            if is_chosen is not None:
+                continue
+            changed = form != new
+            known = before.ids(form.filter(changed))
+            if known.null_count() < len(known):
+                is_known = known.is_not_null()
+                raise MalformedFile(
+                    self._file,
+                    None,
+                    f"{new.filter(changed).filter(is_known)[0]!r} differs from "
+                    f"{form.filter(changed).filter(is_known)[0]!r} of the graph that grows by "
+                    f"blanks or in Unicode only; give {remedy}",
+                )
+
     def _are_ids(self) -> bool:
         """Tell ids from labels, or refuse to."""
         if self._options.ids is not None:
             return self._options.ids
         if self._tables["training"][0].holds_ids:
+            if self._base is not None and self.vocabulary is not None:
+                raise MalformedFile(
+                    self._file,
+                    None,
+                    f"holds integers, and the graph that grows has labels of {self._kind}; give "
+                    f"--ids if they are its ids, --labels if they are labels",
+                )
             return True
         labels = self._labels.training
         if not _all_integers(labels):
             return False
+        if self._base is not None:
+            known = None if self.vocabulary is None else self.vocabulary.ids(labels)
+            if known is not None and not known.null_count():
+                return False
+            raise MalformedFile(
+                self._file,
+                None,
+                f"all labels of {self._kind} are integers, such as {labels.sort()[0]}, and the "
+                f"graph that grows has not all of them as labels; give --ids if they are its ids, "
+                f"--labels if they are only names",
+            )
         if self.vocabulary is None:
             raise MalformedFile(
                 self._file,

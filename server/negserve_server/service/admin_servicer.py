@@ -1,0 +1,118 @@
+"""The administrators' RPCs: validate, call the repository, encode."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
+
+import grpc
+
+from negserve.v1 import admin_pb2 as pb
+from negserve_server.administration.dataset_change import DatasetChange
+from negserve_server.administration.repository import Repository
+from negserve_server.admission.admission_control import AdmissionControl
+from negserve_server.errors import MalformedFile, Refusal
+from negserve_server.publishing.datasets import Datasets, Version
+from negserve_server.service.handlers import one_request
+
+ADMIN_SERVICE = pb.DESCRIPTOR.services_by_name["AdminService"]
+
+_Item = TypeVar("_Item")
+
+#: Some 1.3 KB each at most.
+_PER_MESSAGE = 32
+
+
+class AdminServicer:
+    """Answers the RPCs of ``negserve.v1.AdminService``.
+
+    :param repository: changes the datasets
+    :param datasets: the graphs
+    """
+
+    def __init__(self, repository: Repository, datasets: Datasets) -> None:
+        self._repository = repository
+        self._datasets = datasets
+
+    async def load_dataset(self, request: pb.LoadDatasetRequest) -> pb.LoadDatasetResponse:
+        """Answer ``LoadDataset``."""
+        with _readable():
+            change = await self._repository.load(request.name)
+        return pb.LoadDatasetResponse(change=_encode_change(change))
+
+    async def unload_dataset(self, request: pb.UnloadDatasetRequest) -> pb.UnloadDatasetResponse:
+        """Answer ``UnloadDataset``."""
+        change = await self._repository.unload(request.name)
+        return pb.UnloadDatasetResponse(change=_encode_change(change))
+
+    async def reload_datasets(
+        self, _: pb.ReloadDatasetsRequest
+    ) -> AsyncGenerator[pb.ReloadDatasetsResponse, None]:
+        """Answer ``ReloadDatasets``."""
+        with _readable():
+            changes = await self._repository.reload()
+        for some in _runs(changes):
+            yield pb.ReloadDatasetsResponse(changes=map(_encode_change, some))
+
+    async def list_versions(
+        self, _: pb.ListVersionsRequest
+    ) -> AsyncGenerator[pb.ListVersionsResponse, None]:
+        """Answer ``ListVersions``."""
+        # Encoded before the first is sent, which may take time: a version must not stay for that.
+        encoded = [_encode_version(*each) for each in self._datasets.versions()]
+        for some in _runs(encoded):
+            yield pb.ListVersionsResponse(versions=some)
+
+
+def make_admin_handler(
+    servicer: AdminServicer, admission: AdmissionControl
+) -> grpc.GenericRpcHandler:
+    """Make the handlers of all methods of the service."""
+    handlers = {
+        "LoadDataset": one_request(servicer.load_dataset, pb.LoadDatasetRequest, admission),
+        "UnloadDataset": one_request(servicer.unload_dataset, pb.UnloadDatasetRequest, admission),
+        "ReloadDatasets": one_request(
+            servicer.reload_datasets, pb.ReloadDatasetsRequest, admission
+        ),
+        "ListVersions": one_request(servicer.list_versions, pb.ListVersionsRequest, admission),
+    }
+    return grpc.method_handlers_generic_handler(ADMIN_SERVICE.full_name, handlers)
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    """Refuse a call if the repository can't be read."""
+    try:
+        yield
+    except MalformedFile as error:
+        raise Refusal(
+            str(error), reason="SNAPSHOT_UNUSABLE", value=error.path, complaint=error.why
+        ) from error
+
+
+def _runs(items: Sequence[_Item]) -> Iterator[Sequence[_Item]]:
+    for first in range(0, len(items), _PER_MESSAGE):
+        yield items[first : first + _PER_MESSAGE]
+
+
+def _encode_change(change: DatasetChange) -> pb.DatasetChange:
+    return pb.DatasetChange(
+        name=change.name,
+        action=pb.DatasetAction.Value(f"DATASET_ACTION_{change.action.upper()}"),
+        fingerprint=change.fingerprint,
+        previous_fingerprint=change.previous_fingerprint,
+        problem=change.problem,
+    )
+
+
+def _encode_version(version: Version, is_current: bool) -> pb.DatasetVersion:
+    origin = version.origin.upper().replace(" ", "_")
+    return pb.DatasetVersion(
+        name=version.name,
+        fingerprint=version.factory.fingerprint,
+        origin=pb.DatasetOrigin.Value(f"DATASET_ORIGIN_{origin}"),
+        is_current=is_current,
+        num_streams=version.num_streams,
+        num_triples=sum(map(len, version.factory.columns.values())),
+    )
