@@ -277,7 +277,7 @@ def test_epochs_of_the_same_relations_share_their_rows() -> None:
 
 
 def known_bytes(triples: int) -> tuple[int, int]:
-    return 10 * triples, 85 * triples + 4096
+    return 7 * triples, 19 * triples + 4096
 
 
 def test_the_sizes_that_the_operations_page_states() -> None:
@@ -289,7 +289,7 @@ def test_the_sizes_that_the_operations_page_states() -> None:
     both = 2 * known_bytes(num_triples)[1]
     ends = 16 * num_relations
     cases: dict[str, tuple[dict[str, Any], int, int]] = {
-        "k = 1": ({}, 2 * 12 * num_triples, 2 * 14 * num_triples),
+        "k = 1": ({}, 2 * 6 * num_triples, 2 * 13 * num_triples),
         "candidates": (
             {"candidates": np.arange(0, NUM_ENTITIES, 2), "num_negs_per_pos": 2},
             4 * half,
