@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -273,16 +275,17 @@ def test_a_start_that_is_ended_leaves_nothing(tmp_path: Path, number: int, code:
     graph = text_graph(tmp_path / "graph")
     temporary = tmp_path / "temporary"
     temporary.mkdir()
-    process = PreloadedProcess(
-        ["-m", "negserve_server.cli", "serve", "--workers", "2", "--listen", "127.0.0.1:0",
-         "--dataset", f"text={graph}"],
-        stdout=PIPE,
+    # A fresh process: what a start leaves behind is asked of one that begins with nothing.
+    process = subprocess.Popen(
+        [sys.executable, "-m", "negserve_server.cli", "serve", "--workers", "2",
+         "--listen", "127.0.0.1:0", "--dataset", f"text={graph}"],
+        stdout=subprocess.PIPE,
         env={**os.environ, "TMPDIR": str(temporary)},
     )  # fmt: skip
     try:
         wait_for(lambda: bool(list(temporary.iterdir())), "the reading of the graph")
         process.send_signal(number)
-        said, _ = process.communicate(60)
+        said, _ = process.communicate(timeout=60)
     finally:
         process.kill()
         process.wait(30)
