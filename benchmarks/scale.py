@@ -41,7 +41,8 @@ def write_tsv(path: Path, factory: TriplesFactory) -> None:
     frame = pl.DataFrame(triples[order].astype(np.uint32), schema=["head", "relation", "tail"])
     labels = {"head": "/m/", "relation": "/r/", "tail": "/m/"}
     frame.select(
-        pl.lit(prefix) + pl.col(name).cast(pl.String) for name, prefix in labels.items()
+        (pl.lit(prefix) + pl.col(name).cast(pl.String)).alias(name)
+        for name, prefix in labels.items()
     ).write_csv(path, separator="\t", include_header=False)
 
 
