@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from negserve.types.fingerprint import fingerprint_of_blocks
-from negserve.types.triples import narrowest_dtype
+from negserve.types.triples import are_first, narrowest_dtype
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 
@@ -185,7 +185,9 @@ def _head_ranges(heads: NDArray[np.integer]) -> list[tuple[int, int]]:
     shift = max(largest.bit_length() - _RANGE_BITS, 0)
     counts = np.zeros((largest >> shift) + 1, dtype=np.int64)
     for first in range(0, len(heads), _PART):
-        counts += np.bincount(heads[first : first + _PART] >> shift, minlength=len(counts))
+        # int64, since bincount takes no uint64.
+        some = heads[first : first + _PART].astype(np.int64)
+        counts += np.bincount(some >> shift, minlength=len(counts))
     ranges, low, num_rows = [], 0, 0
     for bucket, count in enumerate(counts.tolist()):
         if num_rows and num_rows + count > _PART:
@@ -215,8 +217,7 @@ def _sort_unique(columns: list[NDArray[np.integer]]) -> list[NDArray[np.integer]
     if sum(bits) > 64:
         order = np.lexsort(tuple(reversed(columns)))
         ordered = [column[order] for column in columns]
-        is_new = np.ones(len(order), dtype=np.bool_)
-        is_new[1:] = np.any([column[1:] != column[:-1] for column in ordered], axis=0)
+        is_new = np.any([are_first(column) for column in ordered], axis=0)
         return [column[is_new] for column in ordered]
     # One sort of packed keys is many times faster than sorting rows.
     packed = np.zeros(len(columns[0]), dtype=np.uint64)
@@ -224,8 +225,7 @@ def _sort_unique(columns: list[NDArray[np.integer]]) -> list[NDArray[np.integer]
         packed <<= np.uint64(width)
         packed |= (column - column.dtype.type(low)).astype(np.uint64)
     packed.sort()
-    is_new = np.ones(len(packed), dtype=np.bool_)
-    np.not_equal(packed[1:], packed[:-1], out=is_new[1:])
+    is_new = are_first(packed)
     if not is_new.all():
         packed = packed[is_new]
     found: list[NDArray[np.integer]] = []

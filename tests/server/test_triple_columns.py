@@ -53,6 +53,24 @@ def test_blocks_have_every_triple_once(monkeypatch: pytest.MonkeyPatch):
     assert columns.fingerprint(5, 2) == split_fingerprint(rows, 5, 2)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint32, np.int64, np.uint64])
+@pytest.mark.parametrize("num_ids", [200, 2**32])
+def test_parts_are_sorted_as_the_whole(
+    num_ids: int, dtype: type[np.integer], monkeypatch: pytest.MonkeyPatch
+):
+    rng = np.random.default_rng(0)
+    num_ids = min(num_ids, np.iinfo(dtype).max + 1)
+    rows = rng.integers(0, num_ids, (2_000, 3))
+    rows[:500, 0] = rows[0, 0]  # one head has more than a part
+    rows[500:600] = num_ids - 1
+    expected = sort_unique_triples(rows)
+    monkeypatch.setattr(triple_columns, "_PART", 100)
+    heads = np.ascontiguousarray(rows[:, 0], dtype=dtype)
+    assert len(triple_columns._head_ranges(heads)) > 5
+    columns = TripleColumns.sorted(*rows.astype(dtype).T, num_ids, num_ids)
+    np.testing.assert_array_equal(columns.array(), expected)
+
+
 def test_a_union_has_each_triple_once():
     parts = [TripleColumns.of(np.array(rows), LAST, 3) for rows in (
         [[1, 2, 3], [LAST - 1, 0, 0]], [[0, 1, 0], [1, 2, 3]],
