@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from negserve.types.checks.invalid import invalid_configuration
+from negserve.types.triples import are_first
 
 #: An id is below it.
 _ID_SPACE = 2**32
@@ -35,9 +36,7 @@ class IdSet(Sequence[int]):
             raise ValueError(
                 "give ids from 0 to 2^32 - 1", int(ordered[0] if ordered[0] < 0 else ordered[-1])
             )
-        is_first = np.ones(len(ordered), dtype=np.bool_)
-        np.not_equal(ordered[1:], ordered[:-1], out=is_first[1:])
-        distinct: NDArray[np.uint32] = ordered[is_first].astype(np.uint32, copy=False)
+        distinct: NDArray[np.uint32] = ordered[are_first(ordered)].astype(np.uint32, copy=False)
         distinct.flags.writeable = False
         self._ids = distinct
         self._digest = hashlib.sha256(distinct.astype("<u4", copy=False).data).digest()

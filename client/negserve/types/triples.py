@@ -46,6 +46,13 @@ def narrowest_dtype(num_ids: int) -> np.dtype[np.unsignedinteger]:
     return np.min_scalar_type(max(num_ids - 1, 0))
 
 
+def are_first(values: NDArray[np.generic]) -> NDArray[np.bool_]:
+    """Tell for each sorted value whether it is the first of its equals; shape (n,) to (n,)."""
+    is_first = np.ones(len(values), dtype=np.bool_)
+    np.not_equal(values[1:], values[:-1], out=is_first[1:])
+    return is_first
+
+
 def sort_unique_triples(triples: NDArray[np.integer]) -> NDArray[np.int64]:
     """Sort triples by first, then second, then third column, and drop repetitions.
 
@@ -64,9 +71,7 @@ def sort_unique_triples(triples: NDArray[np.integer]) -> NDArray[np.int64]:
             packed |= rows[:, column].astype(np.uint64)
         # np.unique hashes, which takes many times as long as sorting numbers in place.
         packed.sort()
-        keep = np.ones(len(packed), dtype=np.bool_)
-        np.not_equal(packed[1:], packed[:-1], out=keep[1:])
-        packed = packed[keep]
+        packed = packed[are_first(packed)]
         result = np.empty((len(packed), 3), dtype=np.int64)
         for column in (2, 1):
             result[:, column] = packed & np.uint64(2 ** bits[column] - 1)

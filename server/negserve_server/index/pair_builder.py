@@ -14,6 +14,7 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from negserve.types.triples import are_first
 from negserve_server.index.pair_directory import (
     LINE_BUCKETS,
     MAX_PAIRS,
@@ -230,8 +231,7 @@ def _sorted_part(
         keys <<= shift
         keys |= values
         keys.sort()
-        keep = np.ones(len(keys), dtype=np.bool_)
-        np.not_equal(keys[1:], keys[:-1], out=keep[1:])
+        keep = are_first(keys)
         if not keep.all():
             keys = keys[keep]
         values = (keys & np.uint64((1 << value_bits) - 1)).astype(np.uint32)
@@ -240,8 +240,7 @@ def _sorted_part(
         return keys, values
     order = np.lexsort((values, keys))
     keys, values = keys[order], values[order]
-    keep = np.ones(len(keys), dtype=np.bool_)
-    keep[1:] = (keys[1:] != keys[:-1]) | (values[1:] != values[:-1])
+    keep = are_first(keys) | are_first(values)
     return keys[keep], values[keep]
 
 

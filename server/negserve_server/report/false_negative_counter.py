@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from negserve.types.triples import sort_unique_triples
+from negserve.types.triples import are_first, sort_unique_triples
 from negserve_server.jit.compiled import compiled
 from negserve_server.sampling.draw_tables import DrawCell, DrawTables
 
@@ -116,9 +116,7 @@ class _Pairs:
         if not is_grouped:
             order = np.argsort(keys)
             keys = keys[order]
-        is_first = np.ones(len(keys), dtype=np.bool_)
-        np.not_equal(keys[1:], keys[:-1], out=is_first[1:])
-        starts = np.flatnonzero(is_first)
+        starts = np.flatnonzero(are_first(keys))
         return cls(order, starts, np.diff(starts, append=len(keys)))
 
     def sums(self, units: NDArray[np.int64]) -> NDArray[np.int64]:

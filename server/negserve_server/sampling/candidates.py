@@ -8,20 +8,24 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from negserve.types.triples import are_first
+
 #: Where the candidates of a relation begin that may take every id.
 EVERY_ID = -1
 
 
-def distinct_pairs(first: NDArray[np.integer], second: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Sort pairs of ids below 2^32 and drop repetitions: shapes (n,), (n,) to (m, 2)."""
+def packed_pairs(first: NDArray[np.integer], second: NDArray[np.integer]) -> NDArray[np.uint64]:
+    """Pack pairs of ids below 2^32 into ``first << 32 | second``; sorted, distinct, shape (m,)."""
     packed = first.astype(np.uint64)
     packed <<= np.uint64(32)
     np.bitwise_or(packed, second, out=packed, dtype=np.uint64, casting="unsafe")
     packed.sort()
-    if len(packed):
-        is_new = np.ones(len(packed), dtype=np.bool_)
-        np.not_equal(packed[1:], packed[:-1], out=is_new[1:])
-        packed = packed[is_new]
+    return packed[are_first(packed)]
+
+
+def distinct_pairs(first: NDArray[np.integer], second: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Sort pairs of ids below 2^32 and drop repetitions: shapes (n,), (n,) to (m, 2)."""
+    packed = packed_pairs(first, second)
     pairs = np.empty((len(packed), 2), dtype=np.int64)
     pairs[:, 0] = packed >> np.uint64(32)
     pairs[:, 1] = packed & np.uint64(2**32 - 1)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from negserve.types.relation_statistics import RelationStatistics
+from negserve_server.sampling.candidates import packed_pairs
 from negserve_server.triple_columns import TripleColumns
 
 #: Triples that are counted at a time.
@@ -18,17 +19,10 @@ def count_distinct(
     relations: NDArray[np.integer], ids: NDArray[np.integer], num_relations: int
 ) -> NDArray[np.int64]:
     """Count the distinct ids per relation; shapes (n,), (n,) to (num_relations,)."""
-    packed = relations.astype(np.uint64)
-    packed <<= np.uint64(32)
-    np.bitwise_or(packed, ids, out=packed, casting="unsafe")
-    packed.sort()
+    packed = packed_pairs(relations, ids)
     counts = np.zeros(num_relations, dtype=np.int64)
     for first in range(0, len(packed), _BLOCK):
-        some = packed[first : first + _BLOCK]
-        is_new = np.ones(len(some), dtype=np.bool_)
-        np.not_equal(some[1:], some[:-1], out=is_new[1:])
-        is_new[0] = first == 0 or some[0] != packed[first - 1]
-        found = (some[is_new] >> np.uint64(32)).astype(np.int64)
+        found = (packed[first : first + _BLOCK] >> np.uint64(32)).astype(np.int64)
         counts += np.bincount(found, minlength=num_relations)
     return counts
 
