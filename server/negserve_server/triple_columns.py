@@ -185,7 +185,7 @@ def _head_ranges(heads: NDArray[np.integer]) -> list[tuple[int, int]]:
     shift = max(largest.bit_length() - _RANGE_BITS, 0)
     counts = np.zeros((largest >> shift) + 1, dtype=np.int64)
     for first in range(0, len(heads), _PART):
-        # int64, since bincount takes no uint64.
+        # int64, since bincount of earlier versions of numpy takes no uint64.
         some = heads[first : first + _PART].astype(np.int64)
         counts += np.bincount(some >> shift, minlength=len(counts))
     ranges, low, num_rows = [], 0, 0
