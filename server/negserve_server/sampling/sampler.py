@@ -89,7 +89,9 @@ class Sampler:
             cumulative_shares=int(cumulative_shares),
             shares_stride=int(shares_stride),
             # Made now, in the thread that opens the sampler, and not with the first batch.
-            member_table=int(address_of(tables.member_table) if self._is_one else NULL),
+            member_table=int(
+                address_of(tables.member_table) if self._is_one and config.filtered else NULL
+            ),
         )
         #: The tables keep the arrays at the addresses alive.
         self._settings = np.array(settings, dtype=np.uint64)

@@ -174,6 +174,11 @@ def _choose_cells(
         slot = field(cell_table, cell, SLOT)
         for column in range(3):
             counts[column, i] = np.uint32(np.uint64(column) == slot)
+        original = np.uint64(load_int64(batch.positives, U3 * i + slot))
+        store_uint64(scratch.originals, row, original)
+        store_uint64(scratch.cells, row, cell)
+        if settings.is_filtered == U0:
+            continue
         # By index: a condition may become a branch that can't be predicted.
         first, second = np.uint64(slot == U0), U2 - np.uint64(slot == U2)
         layout = field(cell_table, cell, PAIR_LAYOUT)
@@ -183,9 +188,6 @@ def _choose_cells(
             load_int64(batch.positives, U3 * i + first),
             load_int64(batch.positives, U3 * i + second),
         )
-        original = np.uint64(load_int64(batch.positives, U3 * i + slot))
-        store_uint64(scratch.originals, row, original)
-        store_uint64(scratch.cells, row, cell)
         store_uint64(scratch.keys, row, key)
         prefetch_bucket_line(field(cell_table, cell, PAIR_DIRECTORY), layout, key)
     return True
@@ -223,18 +225,26 @@ def _find_lists(settings: Settings, scratch: OneScratch, num_rows: int) -> None:
 
 
 @nb.njit(inline="always")
+def _is_known(settings: Settings, scratch: OneScratch, row: int, value: int) -> bool:
+    """Whether the list of a positive holds a value; False without a filter."""
+    if settings.is_filtered == U0:
+        return False
+    cell = load_uint64(scratch.cells, row)
+    members, layout = _members_of(settings, cell)
+    lists = field(settings.cell_table, cell, KNOWN_LISTS)
+    start, length = load_uint64(scratch.starts, row), load_uint64(scratch.lengths, row)
+    return is_member(members, layout, lists, start, length, value)
+
+
+@nb.njit(inline="always")
 def _draw_block(
     settings: Settings, scratch: OneScratch, first_position: int, num_rows: int
 ) -> None:
     """Draw, and prefetch the set's lines of the draws."""
     for row in range(num_rows):
-        cell, start = load_uint64(scratch.cells, row), load_uint64(scratch.starts, row)
-        length = load_uint64(scratch.lengths, row)
-        members, layout = _members_of(settings, cell)
-        lists = field(settings.cell_table, cell, KNOWN_LISTS)
-        num_legal = field(settings.cell_table, cell, NUM_IDS) - length
-        original = load_uint64(scratch.originals, row)
-        if not is_member(members, layout, lists, start, length, original):
+        cell = load_uint64(scratch.cells, row)
+        num_legal = field(settings.cell_table, cell, NUM_IDS) - load_uint64(scratch.lengths, row)
+        if not _is_known(settings, scratch, row, load_uint64(scratch.originals, row)):
             num_legal -= U1
         product = np.uint64(load_uint32(scratch.words, U2 * row + U1)) * num_legal
         draw = product >> U32
@@ -244,7 +254,9 @@ def _draw_block(
             draw = redraw(U0, num_legal, first_position + row, settings.seed)
         store_uint64(scratch.num_legals, row, num_legal)
         store_uint64(scratch.draws, row, draw)
-        prefetch_member(members, layout, start, draw)
+        if settings.is_filtered != U0:
+            members, layout = _members_of(settings, cell)
+            prefetch_member(members, layout, load_uint64(scratch.starts, row), draw)
 
 
 @nb.njit(inline="always")
@@ -258,10 +270,8 @@ def _replace_excluded(settings: Settings, scratch: OneScratch, num_rows: int) ->
         num_legal = load_uint64(scratch.num_legals, row)
         num_ids = field(cell_table, cell, NUM_IDS)
         is_extra = num_legal + length != num_ids
-        members, layout = _members_of(settings, cell)
-        lists = field(cell_table, cell, KNOWN_LISTS)
         is_excluded = is_extra and draw == original
-        is_excluded = is_excluded or is_member(members, layout, lists, start, length, draw)
+        is_excluded = is_excluded or _is_known(settings, scratch, row, draw)
         if is_excluded and num_legal > U0:
             set_state(cell_state, cell, LIST_START, start)
             set_state(cell_state, cell, LIST_LENGTH, length)
@@ -304,13 +314,15 @@ def corrupt_one(
     batch = make_batch(positives, position, replaced, counts, NULL, NULL)
     regions = one_scratch(scratch, settings.num_cells)
     clear(regions.cell_state, regions.rest)
+    clear(regions.starts, regions.num_legals)  # empty lists, without a filter
     for begin in range(U0, batch.num_positives, _BLOCK):
         num_rows = min(_BLOCK, batch.num_positives - begin)
         first_position = batch.position + begin
         fill_two_words(regions.words, np.int64(num_rows), first_position, settings.seed)
         if not _choose_cells(settings, batch, regions, begin, num_rows, counts):
             return False
-        _find_lists(settings, regions, num_rows)
+        if settings.is_filtered != U0:
+            _find_lists(settings, regions, num_rows)
         _draw_block(settings, regions, first_position, num_rows)
         _replace_excluded(settings, regions, num_rows)
         write_ids(regions.ids, num_rows, replaced + begin * settings.width, settings.width, U0)
