@@ -28,6 +28,7 @@ from typing import Any
 import grpc
 import numpy as np
 
+from benchmarks.children import ask
 from benchmarks.measuring import RESULTS, Row, show, write
 from negserve import EpochConfig, SamplerConfig
 from negserve._protocol import messages
@@ -148,14 +149,6 @@ def _process(*command: str, path: str = "") -> Iterator[subprocess.Popen[str]]:
         process.wait(30)
 
 
-def _ask(process: subprocess.Popen[str]) -> int:
-    assert process.stdin is not None
-    assert process.stdout is not None
-    process.stdin.write("\n")
-    process.stdin.flush()
-    return int(process.stdout.readline())
-
-
 def _measure(
     target: str, beside_target: str, others: str, cases: Sequence[tuple[int, float]], seconds: float
 ) -> Iterator[tuple[int, float, Figures]]:
@@ -167,7 +160,7 @@ def _measure(
             command = "--beside", beside_target, str(number), kind, str(batch), str(other_k)
             beside.append(stack.enter_context(_process("-m", "benchmarks.fairness", *command)))
         deadline = time.monotonic() + 60
-        while any(not _ask(process) for process in beside):
+        while any(not ask(process) for process in beside):
             assert time.monotonic() < deadline, "no answers arrive"
             time.sleep(0.1)
         time.sleep(0.5 if number else 0)

@@ -18,6 +18,7 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
+from benchmarks.children import ask
 from benchmarks.measuring import Row, show, write
 
 _DATA = Path(os.environ.get("NEGSERVE_DATA", Path(__file__).parents[2].joinpath("shared", "data")))
@@ -33,14 +34,6 @@ def _start(*command: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
-
-
-def _ask(process: subprocess.Popen[str]) -> int:
-    assert process.stdin is not None
-    assert process.stdout is not None
-    process.stdin.write("\n")
-    process.stdin.flush()
-    return int(process.stdout.readline())
 
 
 def _family(pid: int) -> list[int]:
@@ -80,7 +73,7 @@ def _turn(server: subprocess.Popen[str], target: str, k: int, batch: int, second
             stack.callback(each.wait, 30)
             stack.callback(each.kill)
             clients.append(each)
-        while not all(_ask(each) > 20 for each in clients):
+        while not all(ask(each) > 20 for each in clients):
             time.sleep(0.05)
         time.sleep(0.3)
         theirs = [each.pid for each in clients]
