@@ -165,9 +165,9 @@ def _measure(
             time.sleep(0.1)
         time.sleep(0.5 if number else 0)
         for k, pause in cases:
-            before, begin = sum(map(_ask, beside)), time.perf_counter()
+            before, begin = sum(map(ask, beside)), time.perf_counter()
             latencies = _small(target, k, seconds, pause)
-            made = (sum(map(_ask, beside)) - before) / (time.perf_counter() - begin)
+            made = (sum(map(ask, beside)) - before) / (time.perf_counter() - begin)
             yield (
                 k,
                 pause,

@@ -79,9 +79,9 @@ def _turn(server: subprocess.Popen[str], target: str, k: int, batch: int, second
         theirs = [each.pid for each in clients]
         pids = _family(server.pid)
         before = [_busy_seconds(pids), _busy_seconds(theirs), _unused_seconds()]
-        count, begin = sum(map(_ask, clients)), time.perf_counter()
+        count, begin = sum(map(ask, clients)), time.perf_counter()
         time.sleep(seconds)
-        count = sum(map(_ask, clients)) - count
+        count = sum(map(ask, clients)) - count
         elapsed = time.perf_counter() - begin
         used = _busy_seconds(pids) - before[0], _busy_seconds(theirs) - before[1]
         unused = _unused_seconds() - before[2]
