@@ -209,13 +209,17 @@ class Server:
             factory.keep_tables_in(self._tables)
         self._datasets = Datasets(graphs)
 
-    async def serve(self, on_listening: Callable[[list[str]], None]) -> None:
+    async def serve(
+        self, on_listening: Callable[[list[str]], None], worker: tuple[int, int] = (0, 1)
+    ) -> None:
         """Serve until SIGTERM or SIGINT, then drain; a second SIGINT ends the process.
 
         Before it listens, both signals end the process at once.
 
         :param on_listening: called with the addresses, free ports filled in, once every
             kernel is compiled and health says SERVING
+        :param worker: which of the processes at its addresses this is, from 0 on, and how many
+            there are
         :raises UnusableAddress: if an address is not available any more
         """
         loop = asyncio.get_running_loop()
@@ -259,7 +263,13 @@ class Server:
         )
         with show_progress("loading the repository"):
             await repository.reload()
-        servicer = SamplerServicer(self._datasets, publisher, self._config.limits, scheduler)
+        servicer = SamplerServicer(
+            self._datasets,
+            publisher,
+            self._config.limits,
+            scheduler,
+            worker,
+        )
         has_admin = self._admin_tokens is not None
         handlers = [
             make_handler(servicer, self._admission),

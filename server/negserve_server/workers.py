@@ -41,7 +41,7 @@ def run_workers(
             tell(" ".join(addresses))
 
         with asyncio.Runner(loop_factory=ServerLoop) as runner:
-            runner.run(server.serve(announce))
+            runner.run(server.serve(announce, (number - 1, config.workers)))
 
     # Else each worker's first collection would copy all objects.
     gc.collect()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import signal
@@ -15,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from negserve import Client, UnavailableError
+from negserve import Client, EpochConfig, SamplerConfig, UnavailableError, aio
 from negserve_server.graph.snapshot.snapshot_writer import write_snapshot
 from tests.faults.conftest import (
     NUM_TRIPLES,
@@ -64,6 +65,50 @@ def clients_on_all(
         client.server_info()
         clients.append(client)
     return clients
+
+
+def test_streams_of_one_client_are_spread_over_the_workers(server: ServerProcess):
+    with Client(server.target) as client:
+        factory = client.triples_factory("world")
+        samplers = [factory.open_sampler(num_negs_per_pos=5) for _ in range(2)]
+        batches = [each.sample(WORLD.mapped_triples, 7) for each in samplers]
+        wait_for(lambda: [*connections(server).values()] == [1, 1], "a connection to each worker")
+        more = [factory.open_sampler(num_negs_per_pos=5) for _ in range(2)]
+        batches += [each.sample(WORLD.mapped_triples, 7) for each in more]
+        stream = factory.epochs(SamplerConfig(), EpochConfig(batch_size=512))
+        assert len(list(stream)) == -(-NUM_TRIPLES // 512)
+        assert [*connections(server).values()] == [1, 1]
+    for batch in batches:
+        np.testing.assert_array_equal(batch.replaced, batches[0].replaced)
+
+
+def test_tasks_of_one_client_are_spread_over_the_workers(server: ServerProcess):
+    async def draw() -> None:
+        async with aio.Client(server.target) as client:
+            factory = await client.triples_factory("world")
+            samplers = [await factory.open_sampler(num_negs_per_pos=5) for _ in range(3)]
+            for each in samplers:
+                await each.sample(WORLD.mapped_triples, 7)
+            await asyncio.to_thread(
+                wait_for,
+                lambda: [*connections(server).values()] == [1, 1],
+                "a connection to each worker",
+            )
+
+    asyncio.run(draw())
+
+
+def test_streams_outlive_the_worker_that_one_of_them_is_on(server: ServerProcess):
+    expected = WORLD.open_sampler(num_negs_per_pos=5).sample(WORLD.mapped_triples, 7)
+    with Client(server.target) as client:
+        factory = client.triples_factory("world")
+        samplers = [factory.open_sampler(num_negs_per_pos=5) for _ in range(2)]
+        for pid in worker_pids(server):
+            for each in samplers:
+                batch = each.sample(WORLD.mapped_triples, 7)
+                np.testing.assert_array_equal(batch.replaced, expected.replaced)
+            os.kill(pid, signal.SIGKILL)
+            wait_for(lambda pid=pid: has_ended(pid), "its end")  # type: ignore[misc]
 
 
 def test_every_worker_answers_with_the_same_bytes(server: ServerProcess):

@@ -79,7 +79,8 @@ class EpochReader(ABC):
     async def _read(self, budget: RetryBudget) -> None:
         """Read to the end, over one stream after the other as long as each has a batch."""
         while self._is_wanted and not self._progress.is_done:
-            with self._transport.open("SampleEpoch", self._progress.request()) as call:
+            request = self._progress.request()
+            with await self._transport.open_busy("SampleEpoch", budget, request) as call:
                 self._hold(call)
                 if not self._is_wanted:
                     return

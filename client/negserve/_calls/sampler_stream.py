@@ -93,7 +93,7 @@ class SamplerStream:
 
     async def _opened(self, budget: RetryBudget) -> ServerCall:
         if self._call is None or not self._call.is_active:
-            call = self._transport.open("Sample")
+            call = await self._transport.open_busy("Sample", budget)
             try:
                 call.send_all([self._configuration])
                 answer = await call.answer(budget)

@@ -38,7 +38,9 @@ def read_server_info(answer: pb.GetServerResponse) -> ServerInfo:
     for name, value in values.items():
         lowest = 0 if name in _MAY_BE_0 else 1 if isinstance(value, int) else 5e-324
         check_range(f"limits.{name}", value, lowest, 2**64 - 1)
-    return ServerInfo(answer.version, versions, ServerLimits(**values))
+    num_workers = answer.num_workers or 1
+    check_range("worker", answer.worker, 0, num_workers - 1)
+    return ServerInfo(answer.version, versions, ServerLimits(**values), answer.worker, num_workers)
 
 
 @dataclass(frozen=True, slots=True)

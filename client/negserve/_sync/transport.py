@@ -1,4 +1,4 @@
-"""Calls that block the thread: one channel per process, a time limit for each message."""
+"""Calls that block the thread: channels of a process, a time limit for each message."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from negserve._sync import interrupts
 from negserve._sync.forks import Kept, grpc_in_use, is_open, open_channel
 from negserve._transport.channels import CHANNEL_OPTIONS, open_stub
 from negserve._transport.statuses import closed, stalled
-from negserve._transport.transport import RetryBudget, ServerCall, Transport
+from negserve._transport.transport import ServerCall, Transport
+from negserve._transport.worker_pool import WorkerPool
 from negserve.errors import NegserveError
 from negserve.v1.sampler_pb2_grpc import SamplerServiceStub
 
@@ -34,7 +35,7 @@ class _OpenChannel(NamedTuple):
 
 
 class SyncTransport(Transport):
-    """Calls over a channel that is opened on first use in each process. Thread-safe.
+    """Calls over channels that are opened on first use in each process. Thread-safe.
 
     Its coroutines block the thread and never suspend:
     :func:`negserve._sync.interrupts.run_sync` runs them.
@@ -48,10 +49,10 @@ class SyncTransport(Transport):
         super().__init__(target, timeout, patience)
         self._state = PerProcess(_State)
 
-    def _open_channel(self) -> _OpenChannel:
-        """Return this process's channel to the replica in use.
+    def _pool(self) -> WorkerPool[_OpenChannel]:
+        """Return this process's connections to the replica in use.
 
-        Users of the channel hold it, also after the replica was left: so the next fork closes it.
+        Users of a channel hold it, also after the replica was left: so the next fork closes it.
 
         :raises ClosedError: after :meth:`close`
         """
@@ -59,25 +60,35 @@ class SyncTransport(Transport):
         with state.lock:
             if self.is_closed:
                 raise closed(self.replicas.target)
-            if state.channel is None or not is_open(state.channel.channel):
-                target = self.replicas.target
-                state.channel = _OpenChannel(
-                    target, *open_channel(target, CHANNEL_OPTIONS, open_stub)
-                )
-            return state.channel
+            if state.pool is None or not is_open(state.pool.first.channel):
+                state.pool = WorkerPool(self._connect(self.replicas.target))
+            return state.pool
 
-    async def _ask(self, method: str, request: object, budget: RetryBudget) -> tuple[str, bytes]:
-        channel = self._open_channel()
-        limit = budget.limit()
+    def _open_calls(self) -> list[ServerCall]:
+        state = self._state.value
+        with state.lock:
+            calls = list(state.calls)
+        return [call for call in calls if call.is_active]
+
+    def _connect(self, target: str) -> _OpenChannel:
+        return _OpenChannel(target, *open_channel(target, CHANNEL_OPTIONS, open_stub))
+
+    async def _disconnect(self, channel: _OpenChannel) -> None:
+        with grpc_in_use():
+            channel.channel.close()
+
+    async def _ask(
+        self, channel: _OpenChannel, method: str, request: object, seconds: float
+    ) -> tuple[str, bytes]:
         try:
             with grpc_in_use():
                 # A future, which another thread can cancel.
-                call = getattr(channel.stub, method).future(request, timeout=limit)
+                call = getattr(channel.stub, method).future(request, timeout=seconds)
                 with interrupts.ending(call.cancel):
                     answer: bytes = call.result()
         except grpc.RpcError as error:
             if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-                failure: NegserveError = stalled(channel.target, limit)
+                failure: NegserveError = stalled(channel.target, seconds)
             else:
                 failure = self.error_of(error, channel.target)
             failure.__cause__ = _without_call(error)
@@ -87,15 +98,8 @@ class SyncTransport(Transport):
             return channel.target, answer
         raise failure
 
-    def open(self, method: str, request: object = None) -> SyncCall:
-        """Open a stream on the replica in use.
-
-        :param method: its name
-        :param request: the only request; None for a method that takes a stream of them
-        :raises ClosedError: after :meth:`close`
-        :raises UnavailableError: if a fork has just closed the channel
-        """
-        channel, state = self._open_channel(), self._state.value
+    def _start(self, channel: _OpenChannel, method: str, request: object) -> SyncCall:
+        state = self._state.value
         try:
             call = SyncCall(self, state.stall_timer, channel, method, request)
         except ValueError as error:  # gRPC's, of a closed channel
@@ -107,11 +111,11 @@ class SyncTransport(Transport):
     def _leave(self, target: str) -> None:
         state = self._state.value
         with state.lock:
-            channel = state.channel
+            pool = state.pool
             if self.replicas.leave(target):
-                state.channel = None
+                state.pool = None
         with grpc_in_use():
-            del channel  # which may be its last reference
+            del pool  # which may have the last references to channels
 
     async def pause(self, seconds: float, is_wanted: Callable[[], bool] = lambda: True) -> None:
         """Wait; less if the client is closed meanwhile.
@@ -135,13 +139,12 @@ class SyncTransport(Transport):
         state = self._state.value
         with state.lock:
             self.is_closed = True
-            channel, state.channel = state.channel, None
+            pool, state.pool = state.pool, None
             calls = list(state.calls)  # also those on channels to replicas that were left
         for call in calls:
             call.close()
-        if channel is not None:
-            with grpc_in_use():
-                channel.channel.close()
+        for channel in [] if pool is None else pool.channels:
+            await self._disconnect(channel)
         self.wake()
 
 
@@ -149,14 +152,14 @@ class _State:
     """What a transport has in one process.
 
     :ivar lock: guards the others
-    :ivar channel: to the replica in use; None until it is needed
+    :ivar pool: connections to the replica in use; None until one is needed
     :ivar calls: open calls
     :ivar pauses: notified when a pause may end
     """
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.channel: _OpenChannel | None = None
+        self.pool: WorkerPool[_OpenChannel] | None = None
         self.calls: weakref.WeakSet[SyncCall] = weakref.WeakSet()
         self.pauses = threading.Condition()
         self.stall_timer = StallTimer()
@@ -180,9 +183,8 @@ class SyncCall(ServerCall):
         method: str,
         request: Any = None,
     ) -> None:
-        super().__init__(channel.target, method)
+        super().__init__(channel, channel.target, method)  # so that a fork closes the channel
         self._transport = transport
-        self._channel = channel  # so that it is not garbage, and a fork closes it
         self._stall_timer = stall_timer
         self._requests: queue.SimpleQueue[Iterable[Any] | None] = queue.SimpleQueue()
         # The end of the call ends gRPC's thread that waits for requests. That thread has the queue

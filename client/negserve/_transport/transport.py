@@ -15,11 +15,13 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from negserve._protocol.answer_readers import AnswerReader
+from negserve._protocol.descriptions import read_server_info, server_request
 from negserve._protocol.messages import answer_error, answer_from, invalid
 from negserve._protocol.pipelines import RequestPipeline
 from negserve._transport.channels import PARSERS
 from negserve._transport.statuses import closed, ended, from_rpc_error
 from negserve._transport.targets import Replicas
+from negserve._transport.worker_pool import WorkerPool
 from negserve.errors import (
     InvalidAnswerError,
     InvalidRequestError,
@@ -132,11 +134,13 @@ class ServerCall(ABC):
 
     Whatever waits is a coroutine. As a context manager, the call ends with the block.
 
+    :ivar channel: over which it goes
     :ivar target: the replica that answers
     :ivar method: name of the method
     """
 
-    def __init__(self, target: str, method: str) -> None:
+    def __init__(self, channel: Any, target: str, method: str) -> None:
+        self.channel = channel
         self.target = target
         self.method = method
 
@@ -244,6 +248,34 @@ class Transport(ABC):
         self.__init__(**state)  # type: ignore[misc]
 
     @abstractmethod
+    def _pool(self) -> WorkerPool[Any]:
+        """Return the connections of this process or event loop to the replica in use.
+
+        :raises ClosedError: after :meth:`close`
+        """
+
+    @abstractmethod
+    def _open_calls(self) -> list[ServerCall]:
+        """Return the open calls of this process or event loop."""
+
+    @abstractmethod
+    def _connect(self, target: str) -> Any:
+        """Open another connection to a replica."""
+
+    @abstractmethod
+    async def _disconnect(self, channel: Any) -> None:
+        """Close a connection that no call uses."""
+
+    @abstractmethod
+    def _start(self, channel: Any, method: str, request: object) -> ServerCall:
+        """Open a stream over a connection."""
+
+    @abstractmethod
+    async def _ask(
+        self, channel: Any, method: str, request: object, seconds: float
+    ) -> tuple[str, bytes]:
+        """Call a unary method; return the replica and the answer's bytes."""
+
     def open(self, method: str, request: object = None) -> ServerCall:
         """Open a stream on the replica in use.
 
@@ -251,10 +283,35 @@ class Transport(ABC):
         :param request: the only request; None for a method that takes a stream of them
         :raises ClosedError: after :meth:`close`
         """
+        return self._start(self._pool().first, method, request)
 
-    @abstractmethod
-    async def _ask(self, method: str, request: object, budget: RetryBudget) -> tuple[str, bytes]:
-        """Call a unary method on the replica in use; return the replica and the answer's bytes."""
+    async def open_busy(
+        self, method: str, budget: RetryBudget, request: object = None
+    ) -> ServerCall:
+        """Open a stream that will be busy: on another process of the server than earlier ones.
+
+        Parameters and errors as of :meth:`open`.
+        """
+        if not (calls := self._open_calls()):
+            return self.open(method, request)
+        pool = self._pool()
+        while (channel := pool.choose(call.channel for call in calls)) is None:
+            await self._reach_another(pool, budget)
+        return self._start(channel, method, request)
+
+    async def _reach_another(self, pool: WorkerPool[Any], budget: RetryBudget) -> None:
+        """Ask the server how many processes it has, or look for one that was not reached yet."""
+        channel = pool.first if pool.num_workers is None else self._connect(self.replicas.target)
+        is_kept = channel is pool.first
+        try:
+            target, data = await self._ask(channel, "GetServer", server_request(), budget.limit())
+            with answer_from(target, "GetServer"):
+                is_kept = pool.add(channel, read_server_info(_parsed(data, target, "GetServer")))
+        except NegserveError:  # the stream itself will say what is wrong
+            pool.give_up()
+        finally:
+            if not is_kept:
+                await self._disconnect(channel)
 
     @abstractmethod
     def _leave(self, target: str) -> None:
@@ -297,7 +354,7 @@ class Transport(ABC):
         """
 
         async def ask(budget: RetryBudget) -> _T:
-            target, data = await self._ask(method, request, budget)
+            target, data = await self._ask(self._pool().first, method, request, budget.limit())
             with answer_from(target, method):
                 return decode(_parsed(data, target, method))
 

@@ -1,4 +1,4 @@
-"""Calls that suspend their task: one channel per event loop, a time limit for each message."""
+"""Calls that suspend their task: channels of an event loop, a time limit for each message."""
 
 from __future__ import annotations
 
@@ -8,31 +8,39 @@ import weakref
 from collections.abc import Awaitable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import grpc
 
 from negserve._transport import credentials
 from negserve._transport.channels import CHANNEL_OPTIONS, open_stub
 from negserve._transport.statuses import closed, stalled
-from negserve._transport.transport import RetryBudget, ServerCall, Transport
+from negserve._transport.transport import ServerCall, Transport
+from negserve._transport.worker_pool import WorkerPool
 from negserve.aio.closed_loops import handle_late_events
 
 _T = TypeVar("_T")
 
 
-@dataclass
-class _OpenChannel:
-    """An event loop's channel to the replica in use.
+class _OpenChannel(NamedTuple):
+    """A channel to a replica."""
 
-    :ivar num_lost: how many replicas were left when it was opened
+    target: str
+    channel: grpc.aio.Channel
+
+
+@dataclass
+class _LoopState:
+    """What a transport has in one event loop.
+
+    :ivar num_lost: how many replicas were left when its connections were opened
+    :ivar pool: connections to the replica in use
     :ivar is_closed: set when the client is closed
     :ivar calls: open calls, also those on channels to replicas that were left
     """
 
-    target: str
     num_lost: int
-    channel: grpc.aio.Channel
+    pool: WorkerPool[_OpenChannel]
     is_closed: asyncio.Event
     calls: weakref.WeakSet[AsyncCall]
 
@@ -40,11 +48,12 @@ class _OpenChannel:
         self.is_closed.set()
         for call in list(self.calls):
             call.close()
-        await self.channel.close()
+        for each in self.pool.channels:
+            await each.channel.close()
 
 
 class AsyncTransport(Transport):
-    """Calls over a channel that is opened on first use in each event loop.
+    """Calls over channels that are opened on first use in each event loop.
 
     Parameters as of :class:`negserve._transport.transport.Transport`.
     """
@@ -54,10 +63,10 @@ class AsyncTransport(Transport):
     ) -> None:
         super().__init__(target, timeout, patience)
         self._lock = threading.Lock()  # loops may run in several threads
-        self._channels: dict[asyncio.AbstractEventLoop, _OpenChannel] = {}
+        self._states: dict[asyncio.AbstractEventLoop, _LoopState] = {}
 
-    def _open_channel(self) -> _OpenChannel:
-        """Return the channel of the running loop.
+    def _state(self) -> _LoopState:
+        """Return the state of the running loop.
 
         :raises ClosedError: after :meth:`close`
         """
@@ -65,37 +74,41 @@ class AsyncTransport(Transport):
         with self._lock:
             if self.is_closed:
                 raise closed(replicas.target)
-            channel = self._channels.get(loop)
-            if channel is None or channel.num_lost != replicas.num_lost:
-                for other in [other for other in self._channels if other.is_closed()]:
-                    del self._channels[other]
-                if channel is None:
+            state = self._states.get(loop)
+            if state is None or state.num_lost != replicas.num_lost:
+                for other in [other for other in self._states if other.is_closed()]:
+                    del self._states[other]
+                if state is None:
                     handle_late_events(loop)
-                opened = credentials.open_channel(grpc.aio, replicas.target, CHANNEL_OPTIONS)
-                channel = self._channels[loop] = _OpenChannel(
-                    replicas.target,
+                state = self._states[loop] = _LoopState(
                     replicas.num_lost,
-                    opened,
-                    asyncio.Event() if channel is None else channel.is_closed,
-                    weakref.WeakSet() if channel is None else channel.calls,
+                    WorkerPool(self._connect(replicas.target)),
+                    asyncio.Event() if state is None else state.is_closed,
+                    weakref.WeakSet() if state is None else state.calls,
                 )
-            return channel
+            return state
 
-    async def _ask(self, method: str, request: object, budget: RetryBudget) -> tuple[str, bytes]:
-        channel = self._open_channel()
+    def _pool(self) -> WorkerPool[_OpenChannel]:
+        return self._state().pool
+
+    def _open_calls(self) -> list[ServerCall]:
+        return [call for call in list(self._state().calls) if call.is_active]
+
+    def _connect(self, target: str) -> _OpenChannel:
+        return _OpenChannel(target, credentials.open_channel(grpc.aio, target, CHANNEL_OPTIONS))
+
+    async def _disconnect(self, channel: _OpenChannel) -> None:
+        await channel.channel.close()
+
+    async def _ask(
+        self, channel: _OpenChannel, method: str, request: object, seconds: float
+    ) -> tuple[str, bytes]:
         call = getattr(open_stub(channel.channel), method)(request)
-        return channel.target, await self.wait_for(call, budget.limit(), channel.target)
+        return channel.target, await self.wait_for(call, seconds, channel.target)
 
-    def open(self, method: str, request: object = None) -> AsyncCall:
-        """Open a stream on the replica in use.
-
-        :param method: its name
-        :param request: the only request; None for a method that takes a stream of them
-        :raises ClosedError: after :meth:`close`
-        """
-        channel = self._open_channel()
+    def _start(self, channel: _OpenChannel, method: str, request: object) -> AsyncCall:
         call = AsyncCall(self, channel, method, request)
-        channel.calls.add(call)
+        self._state().calls.add(call)
         return call
 
     async def wait_for(self, answer: Awaitable[_T], seconds: float, target: str) -> _T:
@@ -127,7 +140,7 @@ class AsyncTransport(Transport):
 
         :raises ClosedError: after :meth:`close`
         """
-        is_closed = self._open_channel().is_closed
+        is_closed = self._state().is_closed
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await is_closed.wait()
@@ -136,12 +149,12 @@ class AsyncTransport(Transport):
         """Close all channels; calls under way raise an error."""
         with self._lock:
             self.is_closed = True
-            channels, self._channels = self._channels, {}
-        for loop, channel in channels.items():
+            states, self._states = self._states, {}
+        for loop, state in states.items():
             if loop is asyncio.get_running_loop():
-                await channel.close()
+                await state.close()
             elif loop.is_running():
-                asyncio.run_coroutine_threadsafe(channel.close(), loop)
+                asyncio.run_coroutine_threadsafe(state.close(), loop)
 
 
 class AsyncCall(ServerCall):
@@ -156,12 +169,11 @@ class AsyncCall(ServerCall):
     def __init__(
         self, transport: AsyncTransport, channel: _OpenChannel, method: str, request: Any = None
     ) -> None:
-        super().__init__(channel.target, method)
+        super().__init__(channel, channel.target, method)
         self._transport = transport
         self._loop = asyncio.get_running_loop()
-        self._channel = channel.channel  # so that it is not garbage before the call is over
         self._requests: asyncio.Queue[Iterable[Any]] = asyncio.Queue()
-        start = getattr(open_stub(self._channel), method)
+        start = getattr(open_stub(channel.channel), method)
         self._call = start(*([] if request is None else [request]))
         if request is None:
             # A task of our own: gRPC's would wait for ever if the call fails at once.

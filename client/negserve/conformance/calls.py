@@ -165,7 +165,8 @@ def _without_limits(messages: list[Any]) -> list[Any]:
     for message in messages:
         message.ClearField("limits")
         if isinstance(message, pb.GetServerResponse):
-            message.ClearField("version")
+            for name in ("version", "worker", "num_workers"):
+                message.ClearField(name)
     return messages
 
 

@@ -55,8 +55,12 @@ class ServerInfo:
     :ivar algorithm_versions: versions of the sampling function that it knows, ascending; one of
         them, or 0 for the newest, is ``SamplerConfig.algorithm_version``
     :ivar limits: what callers may ask for
+    :ivar worker: which of the processes that share the address answered, from 0 on
+    :ivar num_workers: number of those processes
     """
 
     version: str
     algorithm_versions: tuple[int, ...]
     limits: ServerLimits
+    worker: int = 0
+    num_workers: int = 1

@@ -1113,8 +1113,18 @@ class GetServerResponse(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     ALGORITHM_VERSIONS_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
+    WORKER_FIELD_NUMBER: _builtins.int
+    NUM_WORKERS_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     """Version of the server, as in the CHANGELOG: `MAJOR.MINOR.PATCH`."""
+    worker: _builtins.int
+    """Which of the processes that share the address answers: 0 to
+    num_workers - 1. One connection always reaches the same process.
+    """
+    num_workers: _builtins.int
+    """Number of those processes. A client with several busy streams spreads them
+    over connections to different ones. 0 means 1.
+    """
     @_builtins.property
     def algorithm_versions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Versions of the sampling function that the server knows, ascending; the
@@ -1131,10 +1141,12 @@ class GetServerResponse(_message.Message):
         version: _builtins.str = ...,
         algorithm_versions: _abc.Iterable[_builtins.int] | None = ...,
         limits: Global___Limits | None = ...,
+        worker: _builtins.int = ...,
+        num_workers: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm_versions", b"algorithm_versions", "limits", b"limits", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm_versions", b"algorithm_versions", "limits", b"limits", "num_workers", b"num_workers", "version", b"version", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -55,15 +55,22 @@ class SamplerServicer:
     :param publisher: takes graphs from clients
     :param limits: how much callers may ask for
     :param scheduler: runs the work of streams
+    :param worker: which of the processes at this address it is, from 0 on, and how many there are
     """
 
     def __init__(
-        self, datasets: Datasets, publisher: Publisher, limits: Limits, scheduler: Scheduler
+        self,
+        datasets: Datasets,
+        publisher: Publisher,
+        limits: Limits,
+        scheduler: Scheduler,
+        worker: tuple[int, int],
     ) -> None:
         self._datasets = datasets
         self._publisher = publisher
         self._limits = limits
         self._scheduler = scheduler
+        self._worker, self._num_workers = worker
         self._send_budget = SendBudget(limits.max_ahead_bytes)
         self._warnings = OperatorWarnings()
 
@@ -229,6 +236,8 @@ class SamplerServicer:
             version=_VERSION,
             algorithm_versions=[ALGORITHM_VERSION],
             limits=messages.encode_limits(self._limits),
+            worker=self._worker,
+            num_workers=self._num_workers,
         )
 
     async def list_datasets(self, _: pb.ListDatasetsRequest) -> AsyncGenerator[bytes, None]:

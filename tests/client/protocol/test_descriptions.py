@@ -20,6 +20,7 @@ from tests.support.server_process import ServerProcess, server_process
 def test_version_sampling_functions_and_limits(server: ServerProcess, client: Client):
     info = client.server_info()
     assert info.version == version("negserve")
+    assert (info.worker, info.num_workers) == (0, 1)
     assert info.algorithm_versions == (ALGORITHM_VERSION,)
     assert info.limits.max_request_bytes == 16 * 2**20
     assert info.limits.max_values_per_message == 2**18
@@ -52,6 +53,8 @@ def test_limits_are_those_of_the_server():
         ("algorithm_versions, numbers", {"algorithm_versions": []}),
         ("algorithm_versions", {"algorithm_versions": [2, 1]}),
         ("algorithm_versions", {"algorithm_versions": [0, 1]}),
+        ("worker", {"worker": 1}),
+        ("worker", {"worker": 4, "num_workers": 4}),
         ("limits.max_streams", {"limits": {"max_streams": 0}}),
         ("limits.idle_timeout_seconds", {"limits": {"idle_timeout_seconds": float("nan")}}),
         ("limits.idle_timeout_seconds", {"limits": {"idle_timeout_seconds": float("inf")}}),

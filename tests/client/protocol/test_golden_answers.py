@@ -26,7 +26,8 @@ from negserve._protocol.answer_readers import DatasetListReader
 from negserve._protocol.descriptions import read_dataset, read_server_info
 from negserve._protocol.sampler_answers import SamplerEcho
 from negserve._sync.interrupts import run_sync
-from negserve._transport.transport import RetryBudget, ServerCall, Transport
+from negserve._transport.transport import ServerCall, Transport
+from negserve._transport.worker_pool import WorkerPool
 from negserve.v1 import sampler_pb2 as pb
 from negserve_server.config.limits import Limits
 from negserve_server.service import messages as server_messages
@@ -75,6 +76,7 @@ UNKNOWABLE = {
     # What a server is, and takes.
     "GetServerResponse.version",
     "GetServerResponse.algorithm_versions",
+    "GetServerResponse.num_workers",
     *(f"Limits.{field.name}" for field in pb.Limits.DESCRIPTOR.fields),
     # Whether there are datasets, and signs of life.
     "ListDatasetsResponse.datasets",
@@ -87,7 +89,7 @@ class _Call(ServerCall):
     """A call that returns a golden file's answers."""
 
     def __init__(self, transport: Golden, method: str, answers: Iterable[Any]) -> None:
-        super().__init__(transport.replicas.target, method)
+        super().__init__(None, transport.replicas.target, method)
         self._answers = deque(answers)
         self.is_open = True
 
@@ -115,10 +117,22 @@ class Golden(Transport):
         super().__init__("golden:1", 1, 0.01)  # whose pauses take no time
         self._answers = answers
 
-    def open(self, method: str, request: object = None) -> _Call:
+    def _pool(self) -> WorkerPool[None]:
+        return WorkerPool(None)
+
+    def _open_calls(self) -> list[ServerCall]:
+        return []
+
+    def _connect(self, target: str) -> None: ...
+
+    async def _disconnect(self, channel: None) -> None: ...
+
+    def _start(self, channel: None, method: str, request: object) -> _Call:
         return _Call(self, method, self._answers[method])
 
-    async def _ask(self, method: str, request: object, budget: RetryBudget) -> tuple[str, bytes]:
+    async def _ask(
+        self, channel: None, method: str, request: object, seconds: float
+    ) -> tuple[str, bytes]:
         return self.replicas.target, self._answers[method][0]
 
     def _leave(self, target: str) -> None: ...

@@ -43,7 +43,9 @@ def test_further_failures_are_not_logged(num_taken: int, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(Epoch, "batch_in_steps", batch_in_steps)
     scheduler = Scheduler(1)
-    servicer = SamplerServicer(Datasets({"world": load("world")}), Mock(), Limits(), scheduler)
+    servicer = SamplerServicer(
+        Datasets({"world": load("world")}), Mock(), Limits(), scheduler, (0, 1)
+    )
 
     async def main() -> None:
         asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))

@@ -33,7 +33,7 @@ class Broken:
         if request.dataset == "broken":
             raise ZeroDivisionError("an error of ours")
         datasets = Datasets({request.dataset: TriplesFactory.world()})
-        honest: Any = SamplerServicer(datasets, None, Limits(), None)  # type: ignore[arg-type]
+        honest: Any = SamplerServicer(datasets, None, Limits(), None, (0, 1))  # type: ignore[arg-type]
         return honest.get_dataset(request)
 
     def get_server(self, _: object) -> pb.GetServerResponse:
