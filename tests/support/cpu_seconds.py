@@ -1,4 +1,5 @@
-"""Processor time of each test file, with that of the programs that its tests start.
+"""Processor time of each test file, with that of the programs that its tests start, and how long it
+takes: a file that takes long and computes little waits.
 
 ``pytest --cpu-seconds`` prints a table. A program counts once it has ended and was waited for: one
 that outlives its parent is missing, and so is the process that :mod:`tests.support.preloaded`
@@ -57,8 +58,10 @@ class _Table:
     def __init__(self, counter: _Counter) -> None:
         self._counter = counter
         self._seconds: defaultdict[str, float] = defaultdict(float)
+        self._taken: defaultdict[str, float] = defaultdict(float)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self._taken[report.nodeid.partition("::")[0]] += report.duration
         for name, value in report.user_properties:
             if name == _PROPERTY and report.when == "teardown":
                 assert isinstance(value, float)
@@ -70,10 +73,11 @@ class _Table:
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         self._seconds[_COLLECTION] += self._counter.of_collection
-        terminalreporter.section("processor seconds of each file")
+        terminalreporter.section("seconds of each file: of processors, and until its end")
         for name, seconds in sorted(self._seconds.items(), key=lambda item: -item[1]):
-            terminalreporter.write_line(f"{seconds:8.1f}  {name}")
-        terminalreporter.write_line(f"{sum(self._seconds.values()):8.1f}  together")
+            terminalreporter.write_line(f"{seconds:8.1f} {self._taken[name]:8.1f}  {name}")
+        both = [sum(times.values()) for times in (self._seconds, self._taken)]
+        terminalreporter.write_line(f"{both[0]:8.1f} {both[1]:8.1f}  together")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
