@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,12 @@ pytest_plugins = ("tests.support.cpu_seconds",)
 # No deadline: the machine may be busy.
 settings.register_profile("negserve", deadline=None, max_examples=examples(100))
 settings.load_profile("negserve")
+
+# Workers that get a loader pickled start at once, since what they import is there: a spawned one
+# takes seconds for that.
+multiprocessing.get_context("forkserver").set_forkserver_preload(
+    ["pytest", "negserve.data", "negserve.sampling", "negserve_server.app"]
+)
 
 #: Where tests wait long, and start programs; in this order. Workers take whole files, so that
 #: what a file starts is started once, and these first, so that none is left alone at the end.

@@ -2,8 +2,8 @@
 takes: a file that takes long and computes little waits.
 
 ``pytest --cpu-seconds`` prints a table. A program counts once it has ended and was waited for: one
-that outlives its parent is missing, and so is the process that :mod:`tests.support.preloaded`
-forks programs from; the programs themselves are there.
+that outlives its parent is missing. What programs and workers are forked from counts for the file
+that needs it first.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Iterator
+from multiprocessing import forkserver
 from typing import Any
 
 import pytest
@@ -31,6 +32,8 @@ class _Counter:
         """Return the seconds since the last call; at the first, since the process began."""
         times = os.times()
         now = sum(times[:4]) + preloaded.used_seconds()
+        if (pid := forkserver._forkserver._forkserver_pid) is not None:  # type: ignore[attr-defined]
+            now += preloaded.seconds_of(pid)
         taken, self._before = now - self._before, now
         return taken
 
