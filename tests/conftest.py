@@ -36,6 +36,10 @@ _LONG = (
     "tests/test_",
     "tests/contract/",
     "tests/client/",
+    "tests/server/sampling/",
+    "tests/server/process/",
+    "tests/server/graph/",
+    "tests/server/test_",
 )
 
 
