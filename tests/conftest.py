@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,12 @@ pytest_plugins = ("tests.support.cpu_seconds",)
 settings.register_profile("negserve", deadline=None, max_examples=examples(100))
 settings.load_profile("negserve")
 
+# Workers that get a loader pickled start at once, since what they import is there: a spawned one
+# takes seconds for that.
+multiprocessing.get_context("forkserver").set_forkserver_preload(
+    ["pytest", "negserve.data", "negserve.sampling", "negserve_server.app"]
+)
+
 #: Where tests wait long, and start programs; in this order. Workers take whole files, so that
 #: what a file starts is started once, and these first, so that none is left alone at the end.
 _LONG = (
@@ -29,6 +36,10 @@ _LONG = (
     "tests/test_",
     "tests/contract/",
     "tests/client/",
+    "tests/server/sampling/",
+    "tests/server/process/",
+    "tests/server/graph/",
+    "tests/server/test_",
 )
 
 

@@ -61,7 +61,7 @@ def assert_equal(batches: Iterable[TripleBatch], wanted: list[EpochBatch]) -> No
         (0, {}),
         (2, {}),
         (2, {"persistent_workers": True}),
-        (2, {"multiprocessing_context": "spawn", "persistent_workers": True}),
+        (2, {"multiprocessing_context": "forkserver", "persistent_workers": True}),
     ],
 )
 def test_a_replica_is_killed_in_the_middle_of_an_epoch(

@@ -138,11 +138,11 @@ def test_a_prefetch_factor(server: ServerProcess, client: Client):
 def test_out_of_order_is_refused(server: ServerProcess):
     with pytest.raises(InvalidRequestError, match="give in_order=True"):
         list(loader_of(stream_of(server), 2, in_order=False))
-    spawned = DataLoader(
+    elsewhere = DataLoader(
         stream_of(server), batch_size=None, num_workers=2, in_order=False,
-        multiprocessing_context="spawn",
+        multiprocessing_context="forkserver",
     )  # fmt: skip
-    iterator = iter(spawned)
+    iterator = iter(elsewhere)
     try:
         with pytest.raises(InvalidRequestError, match="give in_order=True"):
             next(iterator)

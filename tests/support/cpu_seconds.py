@@ -1,8 +1,9 @@
-"""Processor time of each test file, with that of the programs that its tests start.
+"""Processor time of each test file, with that of the programs that its tests start, and how long it
+takes: a file that takes long and computes little waits.
 
 ``pytest --cpu-seconds`` prints a table. A program counts once it has ended and was waited for: one
-that outlives its parent is missing, and so is the process that :mod:`tests.support.preloaded`
-forks programs from; the programs themselves are there.
+that outlives its parent is missing. What programs and workers are forked from counts for the file
+that needs it first.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Iterator
+from multiprocessing import forkserver
 from typing import Any
 
 import pytest
@@ -30,6 +32,8 @@ class _Counter:
         """Return the seconds since the last call; at the first, since the process began."""
         times = os.times()
         now = sum(times[:4]) + preloaded.used_seconds()
+        if (pid := forkserver._forkserver._forkserver_pid) is not None:  # type: ignore[attr-defined]
+            now += preloaded.seconds_of(pid)
         taken, self._before = now - self._before, now
         return taken
 
@@ -57,8 +61,10 @@ class _Table:
     def __init__(self, counter: _Counter) -> None:
         self._counter = counter
         self._seconds: defaultdict[str, float] = defaultdict(float)
+        self._taken: defaultdict[str, float] = defaultdict(float)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self._taken[report.nodeid.partition("::")[0]] += report.duration
         for name, value in report.user_properties:
             if name == _PROPERTY and report.when == "teardown":
                 assert isinstance(value, float)
@@ -70,10 +76,11 @@ class _Table:
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         self._seconds[_COLLECTION] += self._counter.of_collection
-        terminalreporter.section("processor seconds of each file")
+        terminalreporter.section("seconds of each file: of processors, and until its end")
         for name, seconds in sorted(self._seconds.items(), key=lambda item: -item[1]):
-            terminalreporter.write_line(f"{seconds:8.1f}  {name}")
-        terminalreporter.write_line(f"{sum(self._seconds.values()):8.1f}  together")
+            terminalreporter.write_line(f"{seconds:8.1f} {self._taken[name]:8.1f}  {name}")
+        both = [sum(times.values()) for times in (self._seconds, self._taken)]
+        terminalreporter.write_line(f"{both[0]:8.1f} {both[1]:8.1f}  together")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

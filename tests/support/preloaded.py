@@ -25,6 +25,7 @@ import types
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from importlib import import_module
+from pathlib import Path
 from subprocess import DEVNULL, PIPE
 from typing import IO, Any, NoReturn
 
@@ -34,6 +35,7 @@ _MOST_BYTES = 1 << 20
 #: The variable that gRPC reads when it is imported: for each value there is a process that forks.
 _READ_BY_IMPORTS = "GRPC_ENABLE_FORK_SUPPORT"
 _LOCK = threading.Lock()
+_forking_pids: list[int] = []
 _seconds_of_ended = 0.0
 
 #: As of :class:`subprocess.Popen`: a file, PIPE, DEVNULL, or None for that of the tests.
@@ -41,8 +43,14 @@ Stream = IO[Any] | int | None
 
 
 def used_seconds() -> float:
-    """Return the processor time of the programs that have ended, in seconds."""
-    return _seconds_of_ended
+    """Return the processor time of programs that have ended and of what forks them, in seconds."""
+    return _seconds_of_ended + sum(map(seconds_of, _forking_pids))
+
+
+def seconds_of(pid: int) -> float:
+    """Return the processor time of a process and of those that it waited for, in seconds."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
 class PreloadedProcess:
@@ -225,6 +233,7 @@ def _forking(fork_support: str | None) -> socket.socket:
             stdin=subprocess.DEVNULL,
             env=environment,
         )
+    _forking_pids.append(process.pid)
     atexit.register(process.wait)
     atexit.register(ours.close)
     return ours

@@ -98,7 +98,7 @@ def test_any_workers_give_the_streams_batches_in_order(
 
 
 @pytest.mark.parametrize(
-    ("method", "persistent"), [("fork", False), ("fork", True), ("spawn", True)]
+    ("method", "persistent"), [("fork", False), ("fork", True), ("forkserver", True)]
 )
 def test_workers_over_two_epochs(
     server: ServerProcess, client: Client, method: str, persistent: bool
@@ -275,7 +275,7 @@ def test_the_state_survives_pickling(server: ServerProcess, client: Client):
     assert copy.state_dict() == stream.state_dict() == {"epoch": 0, "start": 1200}
     copy.set_epoch(7)
     assert stream.epoch == 0
-    assert_equal([*batches, *loader_of(stream, 1, "spawn")], expected(client, 0))
+    assert_equal([*batches, *loader_of(stream, 1, "forkserver")], expected(client, 0))
     assert_equal(loader_of(copy, 2, "fork"), expected(client, 7))
 
 
@@ -289,7 +289,7 @@ def test_sources(server: ServerProcess, client: Client):
     ):
         assert_equal(stream, wanted)
     stream = TripleStream(factory, sampler=SAMPLER, batch_size=BATCH_SIZE, weights=True)
-    assert_equal(loader_of(stream, 1, "spawn"), wanted)
+    assert_equal(loader_of(stream, 1, "forkserver"), wanted)
 
 
 def test_nothing_is_connected_before_iterating():

@@ -78,7 +78,7 @@ def test_the_training_process_counts_from_zero():
 
 
 @pytest.mark.parametrize(
-    ("method", "persistent"), [("fork", False), ("fork", True), ("spawn", False)]
+    ("method", "persistent"), [("fork", False), ("fork", True), ("forkserver", False)]
 )
 def test_workers_never_share_a_position(method: str, persistent: bool):
     taker = Taker()
@@ -175,7 +175,7 @@ def _take(positions: Positions, results: Any) -> None:
         results.put(positions.take(COUNT))
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize("method", ["fork", "forkserver"])
 def test_copies_in_other_processes_have_places_of_their_own(method: str):
     for _ in range(2 if method == "fork" else 1):  # each run counts the same
         positions = Positions()

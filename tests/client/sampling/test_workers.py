@@ -1,4 +1,4 @@
-"""A sampler in the workers of a DataLoader, forked or spawned."""
+"""A sampler in the workers of a DataLoader: forked ones, and those that get it pickled."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ pytestmark = [
 
 
 class WithNegatives:
-    """Spawned workers get it pickled, with its sampler."""
+    """Workers that are not forked from this process get it pickled, with its sampler."""
 
     def __init__(self, sampler: NegativeSampler) -> None:
         self.sampler = sampler
@@ -65,7 +65,7 @@ def loader_of(collate: WithNegatives, method: str, **options: Any) -> DataLoader
 
 
 @pytest.mark.parametrize(
-    ("method", "persistent"), [("fork", False), ("fork", True), ("spawn", False)]
+    ("method", "persistent"), [("fork", False), ("fork", True), ("forkserver", False)]
 )
 def test_no_two_workers_or_epochs_draw_at_the_same_positions(
     client: Client, method: str, persistent: bool
@@ -73,7 +73,7 @@ def test_no_two_workers_or_epochs_draw_at_the_same_positions(
     world = client.triples_factory("world")
     epochs = []
     # Ranks that draw twice, with spawned workers, are in test_ranks.
-    for seed in range(1 if method == "spawn" else 2):
+    for seed in range(1 if method == "forkserver" else 2):
         torch.manual_seed(seed)
         sampler = BernoulliNegativeSampler(world, K, filtered=True, seed=SEED)
         loader = loader_of(WithNegatives(sampler), method, persistent_workers=persistent)

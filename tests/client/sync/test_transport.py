@@ -235,7 +235,7 @@ def _in_child(client: Client, queue: multiprocessing.Queue) -> None:  # type: ig
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork.*:DeprecationWarning")
-@pytest.mark.parametrize("method", ["spawn", "fork"])
+@pytest.mark.parametrize("method", ["forkserver", "fork"])
 def test_processes_have_connections_of_their_own(server: ServerProcess, method: str):
     context = multiprocessing.get_context(method)
     queue = context.Queue()
