@@ -23,7 +23,7 @@ from negserve_server.admission.authentication import Authentication
 from negserve_server.admission.scheduler import Scheduler
 from negserve_server.admission.tokens import Tokens
 from negserve_server.config.server_config import ServerConfig
-from negserve_server.errors import MalformedFile, Refusal, UnusableAddress
+from negserve_server.errors import MalformedFile, MalformedSnapshot, Refusal, UnusableAddress
 from negserve_server.graph import TriplesFactory
 from negserve_server.graph.graph_parts import GraphParts
 from negserve_server.graph.readers import ReadOptions
@@ -98,8 +98,7 @@ def load_published(
     """Load the graphs that clients published before.
 
     :param datasets: those of the operator, which take precedence over equal published graphs
-    :raises MalformedFile: for a file that is not a graph, or another graph than the operator's
-        dataset of that name
+    :raises MalformedFile: for another graph than the operator's dataset of that name
     """
     published = {}
     for name, factory in folder.load().items():
@@ -109,10 +108,10 @@ def load_published(
             published[name] = factory
         elif given.fingerprint != factory.fingerprint:
             raise MalformedFile(
-                folder.path,
+                folder.path / name,
                 None,
                 f"{name!r} was published with fingerprint {factory.fingerprint}, the dataset given "
-                f"by that name has {given.fingerprint}; rename the dataset, or remove the file",
+                f"by that name has {given.fingerprint}; rename the dataset, or remove the folder",
             )
     return published
 
@@ -379,7 +378,7 @@ class Server:
                 folder.remove(name)
             except OSError as error:
                 logger.warning(
-                    "dataset %s is served again after a restart, as its file can't be removed: %s",
+                    "dataset %s is served again after a restart, its folder can't be removed: %s",
                     name,
                     error,
                 )
@@ -388,19 +387,22 @@ class Server:
         factory.keep_tables_in(self._tables)
         prepare(factory)
 
-    def _keep(self, name: str, factory: TriplesFactory) -> None:
-        self._prepare(factory)
+    def _keep(self, name: str, factory: TriplesFactory) -> TriplesFactory:
+        """Save a published graph, and make it ready to be served; gives the graph to serve."""
         if self._folder is not None:
             try:
-                self._folder.save(name, factory)
-            except OSError as error:
+                factory = self._folder.save(name, factory)
+            except (OSError, MalformedSnapshot) as error:
                 logger.error("published dataset %s can't be saved: %s", name, error)
+                why = getattr(error, "strerror", None) or error
                 raise Refusal(
-                    f"the server can't save the graph: {error.strerror or error}; its operator "
-                    f"must free space in the folder of published graphs, or repair it",
+                    f"the server can't save the graph: {why}; its operator must free space in the "
+                    f"folder of published graphs, or repair it",
                     reason="STORAGE_FAILED",
-                    value=error.strerror or error,
+                    value=why,
                 ) from error
+        self._prepare(factory)
+        return factory
 
 
 def _stop(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:

@@ -30,7 +30,8 @@ class Publisher:
     :param limits: how much may be published
     :param allowed: whether clients may publish
     :param executor: one thread that builds graphs
-    :param keep: called in that thread with name and graph: builds its index and saves it
+    :param keep: called in that thread with name and graph: saves it, builds its index, and gives
+        the graph to serve
     :param announce: called when another graph is served
     :param discard: called with the name of each graph that is dropped
     """
@@ -43,7 +44,7 @@ class Publisher:
         *,
         allowed: bool,
         executor: Executor,
-        keep: Callable[[str, TriplesFactory], None],
+        keep: Callable[[str, TriplesFactory], TriplesFactory],
         announce: Callable[[], None],
         discard: Callable[[str], None],
     ) -> None:
@@ -189,9 +190,7 @@ class Publisher:
         publication.end()
 
     def _make(self, publication: Publication) -> TriplesFactory:
-        factory = publication.upload.build()
-        self._keep(publication.announcement.name, factory)
-        return factory
+        return self._keep(publication.announcement.name, publication.upload.build())
 
     def _end(self, publication: Publication, failure: Exception | None = None) -> None:
         """Remove a failed publication."""
