@@ -5,19 +5,25 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import math
 import os
 import signal
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import grpc
 
 from negserve_server.administration.repository import Repository, log_unreadable
 from negserve_server.administration.repository_folder import RepositoryFolder
+from negserve_server.administration.shared_datasets import (
+    FollowedDatasets,
+    SharedDatasets,
+    log_changes,
+)
 from negserve_server.admission.admission_control import AdmissionControl
 from negserve_server.admission.authentication import Authentication
 from negserve_server.admission.scheduler import Scheduler
@@ -34,10 +40,13 @@ from negserve_server.listening.channel_options import channel_options
 from negserve_server.listening.listen_address import ListenAddress, parse_listen_address
 from negserve_server.listening.reserved_address import ReservedAddress
 from negserve_server.process.command import end_at_once
+from negserve_server.process.control_line import ControlLine
 from negserve_server.process.malloc import give_back, keep_freed
 from negserve_server.process.progress import show_progress
 from negserve_server.process.reloading import Reloading
+from negserve_server.process.worker_line import WorkerLine
 from negserve_server.publishing.datasets import Datasets
+from negserve_server.publishing.private_folder import PrivateFolder
 from negserve_server.publishing.publish_folder import PublishFolder
 from negserve_server.publishing.publisher import Publisher
 from negserve_server.reading_options import how_made
@@ -50,11 +59,18 @@ from negserve_server.service import (
     make_health_handler,
     make_reflection_handler,
 )
+from negserve_server.service.admin_servicer import Administered
+from negserve_server.service.publish_relay import PublishRelay
 from negserve_server.shared_snapshots import shared_snapshots
 from negserve_server.tables import Tables
 from negserve_server.warm_up import prepare, warm_up
 
 logger = logging.getLogger(__name__)
+
+#: At which the worker that takes graphs is reached by the others, in their private folder.
+_SOCKET = "publish.socket"
+#: How often workers leave word which published graphs are in use.
+_USE_SECONDS = 0.25
 
 
 def load_datasets(
@@ -116,6 +132,17 @@ def load_published(
     return published
 
 
+class Post(NamedTuple):
+    """The place of a worker.
+
+    :ivar number: from 1 on; worker 1 takes the graphs that clients publish
+    :ivar line: to the supervisor
+    """
+
+    number: int
+    line: ControlLine
+
+
 class Server:
     """One server process: loads graphs, serves them at its addresses, and drains at its end.
 
@@ -167,8 +194,13 @@ class Server:
         if self._is_shared:
             self._addresses = [each.address for each in self._reserved]
         self._cache = SnapshotCache(config.cache_dir) if config.cache_dir else None
-        self._folder = PublishFolder(config.publish_dir) if config.publish_dir else None
-        self._published: dict[str, TriplesFactory] = {}
+        takes_graphs = self._is_shared and config.allow_publish
+        self._private = PrivateFolder() if takes_graphs else None
+        self._folder: PublishFolder | None = None
+        if config.publish_dir is not None:
+            self._folder = PublishFolder(config.publish_dir)
+        elif self._private is not None:
+            self._folder = PublishFolder(self._private.path / "published")
         limits = config.limits
         self._tables = Tables(limits.max_table_bytes, limits.table_keep_seconds)
         self._datasets = Datasets({})
@@ -185,36 +217,50 @@ class Server:
         if self._is_shared:
             with shared_snapshots(self._config.datasets, self._cache) as snapshots:
                 self._take(load_datasets(snapshots))
-            with show_progress("preparing datasets"):
-                warm_up(self._datasets)
-            return
-        self._take(load_datasets(self._config.datasets, self._cache))
-        self.load_published()
-
-    def load_published(self) -> None:
-        """Load the graphs that clients published; each worker does, as they are not mapped.
-
-        :raises MalformedFile: for a file that is not a graph
-        """
+        else:
+            self._take(load_datasets(self._config.datasets, self._cache))
         if self._folder is not None:
             with show_progress("loading published graphs"):
-                self._published = load_published(self._folder, self._datasets)
-            for name, factory in self._published.items():
+                published = load_published(self._folder, self._datasets)
+            for name, factory in published.items():
                 factory.keep_tables_in(self._tables)
                 self._datasets.add(name, factory, "published")
+        if self._is_shared:
+            with show_progress("preparing datasets"):
+                warm_up(self._datasets)
+
+    def shared_datasets(self) -> SharedDatasets:
+        """Load the repository, and give what keeps the datasets of all workers equal.
+
+        :raises MalformedFile: if the repository can't be read
+        """
+        shared = SharedDatasets(
+            self._datasets, self._repository_folder, self._folder, self._prepare
+        )
+        with show_progress("loading the repository"):
+            shared.load_repository()
+        return shared
+
+    def close(self) -> None:
+        """Remove what is kept for workers only."""
+        if self._private is not None:
+            self._private.close()
 
     def _take(self, graphs: Mapping[str, TriplesFactory]) -> None:
         for factory in graphs.values():
             factory.keep_tables_in(self._tables)
         self._datasets = Datasets(graphs)
 
-    async def serve(self, on_listening: Callable[[list[str]], None]) -> None:
+    async def serve(
+        self, on_listening: Callable[[list[str]], None], post: Post | None = None
+    ) -> None:
         """Serve until SIGTERM or SIGINT, then drain; a second SIGINT ends the process.
 
         Before it listens, both signals end the process at once.
 
         :param on_listening: called with the addresses, free ports filled in, once every
             kernel is compiled and health says SERVING
+        :param post: of a worker; None for a server of one process
         :raises UnusableAddress: if an address is not available any more
         """
         loop = asyncio.get_running_loop()
@@ -233,41 +279,30 @@ class Server:
         )
         health = Health(self._datasets)
 
-        def discard(name: str) -> None:
-            health.note_change()
-            if self._folder is not None:
-                self._builder.submit(self._remove, self._folder, name)
-
-        publisher = Publisher(
-            self._datasets,
-            self._published,
-            self._config.limits,
-            allowed=self._config.allow_publish,
-            executor=self._builder,
-            keep=self._keep,
-            announce=health.note_change,
-            discard=discard,
-        )
-        repository = Repository(
-            self._repository_folder,
-            self._datasets,
-            executor=self._builder,
-            prepare=self._prepare,
-            announce=health.note_change,
-            withdraw=publisher.withdraw,
-        )
-        with show_progress("loading the repository"):
-            await repository.reload()
+        repository: Repository | None = None
+        relay: PublishRelay | None = None
+        administered: Administered
+        if post is None:
+            repository, publisher = self._alone(health)
+            with show_progress("loading the repository"):
+                await repository.reload()
+            administered = repository
+        else:
+            line = WorkerLine(post.line)
+            followed, publisher = self._following(health, line)
+            administered = followed
+            await line.start(followed.follow)
+            if self._private is not None and post.number > 1:
+                relay = PublishRelay(f"unix:{self._private.short_path}/{_SOCKET}")
         servicer = SamplerServicer(self._datasets, publisher, self._config.limits, scheduler)
         has_admin = self._admin_tokens is not None
         handlers = [
-            make_handler(servicer, self._admission),
+            make_handler(servicer, self._admission, relay),
             make_health_handler(health, self._admission),
             make_reflection_handler(self._admission, has_admin=has_admin),
         ]
         if has_admin:
-            admin_servicer = AdminServicer(repository, self._datasets)
-            handlers.append(make_admin_handler(admin_servicer, self._admission))
+            handlers.append(make_admin_handler(AdminServicer(administered), self._admission))
         server.add_generic_rpc_handlers(handlers)
         # Existing objects stay. The garbage collector must not scan them again, which stopped every
         # stream for 50 ms.
@@ -278,6 +313,9 @@ class Server:
             _bind(server, each, self._certificates, is_reserved=self._is_shared)
             for each in self._addresses
         ]
+        if self._private is not None and post is not None and post.number == 1:
+            (self._private.path / _SOCKET).unlink(missing_ok=True)
+            server.add_insecure_port(f"unix:{self._private.short_path}/{_SOCKET}")
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, _stop, loop, stop)
         on_sighup = partial(self._on_sighup, loop, stop, repository)
@@ -287,6 +325,7 @@ class Server:
         await server.start()
         sweeper = asyncio.create_task(self._admission.sweep())
         table_sweeper = asyncio.create_task(self._drop_idle_tables())
+        noting = asyncio.create_task(self._note_uses())
         on_listening(addresses)
         try:
             await stop.wait()
@@ -298,9 +337,97 @@ class Server:
         finally:
             sweeper.cancel()
             table_sweeper.cancel()
+            noting.cancel()
             scheduler.close()
             self._builder.shutdown(cancel_futures=True)
         logger.info("stopped")
+
+    def _alone(self, health: Health) -> tuple[Repository, Publisher]:
+        """Make what changes the datasets of a server of one process."""
+
+        def drop(name: str) -> None:
+            self._datasets.remove(name)
+            health.note_change()
+            forget(name)
+
+        def forget(name: str) -> None:
+            if self._folder is not None:
+                self._builder.submit(self._remove, self._folder, name)
+
+        async def serve(name: str, factory: TriplesFactory) -> None:
+            self._datasets.add(name, factory, "published")
+            health.note_change()
+
+        publisher = self._publisher(serve, drop, forget, lambda _: math.inf)
+        repository = Repository(
+            self._repository_folder,
+            self._datasets,
+            executor=self._builder,
+            prepare=self._prepare,
+            announce=health.note_change,
+            withdraw=publisher.withdraw,
+        )
+        return repository, publisher
+
+    def _following(self, health: Health, line: WorkerLine) -> tuple[FollowedDatasets, Publisher]:
+        """Make what changes the datasets of a worker, together with those of all others."""
+        tasks: set[asyncio.Task[None]] = set()
+
+        def drop(name: str) -> None:
+            task = asyncio.create_task(followed.withdraw(name))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+
+        def forget(name: str) -> None:
+            if self._folder is not None:
+                self._builder.submit(self._remove, self._folder, name)
+
+        async def serve(name: str, _: TriplesFactory) -> None:
+            await followed.publish(name)
+
+        def announce() -> None:
+            publisher.note_datasets()
+            health.note_change()
+
+        folder = self._folder
+        publisher = self._publisher(
+            serve, drop, forget, folder.unused_seconds if folder is not None else lambda _: 0.0
+        )
+        followed = FollowedDatasets(
+            self._datasets, line.ask, prepare=self._prepare, announce=announce
+        )
+        return followed, publisher
+
+    def _publisher(
+        self,
+        serve: Callable[[str, TriplesFactory], Awaitable[None]],
+        drop: Callable[[str], None],
+        forget: Callable[[str], None],
+        unused_seconds: Callable[[str], float],
+    ) -> Publisher:
+        return Publisher(
+            self._datasets,
+            [name for name in self._datasets if self._datasets.origin(name) == "published"],
+            self._config.limits,
+            allowed=self._config.allow_publish,
+            executor=self._builder,
+            keep=self._keep,
+            serve=serve,
+            drop=drop,
+            forget=forget,
+            unused_seconds=unused_seconds,
+        )
+
+    async def _note_uses(self) -> None:
+        """Leave word for other workers which published graphs are in use; runs until cancelled."""
+        folder = self._folder
+        while folder is not None and self._is_shared:
+            for name in self._datasets:
+                if self._datasets.origin(name) == "published" and (
+                    self._datasets.idle_seconds(name) < 2 * _USE_SECONDS
+                ):
+                    folder.note_use(name)
+            await asyncio.sleep(_USE_SECONDS)
 
     async def _drop_idle_tables(self) -> None:
         """Drop idle tables; runs until cancelled."""
@@ -316,7 +443,10 @@ class Server:
                 await loop.run_in_executor(None, give_back)
 
     def _on_sighup(
-        self, loop: asyncio.AbstractEventLoop, stop: asyncio.Event, repository: Repository
+        self,
+        loop: asyncio.AbstractEventLoop,
+        stop: asyncio.Event,
+        repository: Repository | None,
     ) -> None:
         if self._reloading.has_lost_terminal:
             logger.info("the terminal has hung up")
@@ -326,18 +456,18 @@ class Server:
             self._reloads.add(task)
             task.add_done_callback(self._reloads.discard)
 
-    async def _reload(self, repository: Repository) -> None:
-        """Read files and the repository again."""
+    async def _reload(self, repository: Repository | None) -> None:
+        """Read files and the repository again; that of workers is their supervisor's."""
         await asyncio.get_running_loop().run_in_executor(None, self._reloading.read)
+        if repository is None:
+            return
         try:
             changes = await repository.reload()
         except MalformedFile as error:
             log_unreadable(error)
             return
         if self._repository_folder is not None:
-            counts = Counter(change.action for change in changes)
-            found = ", ".join(f"{count} {action}" for action, count in sorted(counts.items()))
-            logger.info("SIGHUP: datasets of the repository: %s", found or "none")
+            log_changes(changes)
 
     def _warn_if_exposed(self, address: ListenAddress) -> None:
         """Warn if anybody may call at an address, or read its traffic."""
@@ -374,14 +504,7 @@ class Server:
 
     def _remove(self, folder: PublishFolder, name: str) -> None:
         if self._datasets.origin(name) != "published":  # else it was published again
-            try:
-                folder.remove(name)
-            except OSError as error:
-                logger.warning(
-                    "dataset %s is served again after a restart, its folder can't be removed: %s",
-                    name,
-                    error,
-                )
+            folder.forget(name)
 
     def _prepare(self, factory: TriplesFactory) -> None:
         factory.keep_tables_in(self._tables)

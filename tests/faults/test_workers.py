@@ -171,7 +171,6 @@ def test_a_port_of_ended_connections_can_be_had_again():
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--allow-publish",), r"--allow-publish with --workers 2: .*--workers 1"),
         (("--max-streams", "1"), r"--max-streams is 1, which 2 workers share; give at least 2"),
         (("--max-table-bytes", "1MiB"), r"--max-table-bytes is 1048576, .* give at least 2097152"),
     ],

@@ -136,21 +136,10 @@ class ServerConfig:
             self._check_shares()
 
     def _check_shares(self) -> None:
-        """Refuse what several workers can't do, or can't share.
+        """Refuse limits that are too small to be shared.
 
         :raises ValueError: naming option and remedy
         """
-        if self.allow_publish:
-            raise ValueError(
-                f"--allow-publish with --workers {self.workers}: a graph that a client publishes "
-                f"would be in one worker only; give --workers 1, or load the graph with --dataset"
-            )
-        if self.admin_token_file is not None:
-            raise ValueError(
-                f"--admin-token-file with --workers {self.workers}: a call of an administrator "
-                f"would reach one worker only; give --workers 1, or change --repository and send "
-                f"SIGHUP, which reaches all workers"
-            )
         shares = {
             "--max-streams": (self.limits.max_streams, 1),
             "--max-streams-per-token": (self.limits.max_streams_per_token, 1),

@@ -8,8 +8,9 @@ import logging
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -62,13 +63,13 @@ class PublishFolder:
     def remove_leftovers(self) -> None:
         """Remove what a killed process left aside; nobody may be writing."""
         for left in self.path.glob(f"{_UNFINISHED}*"):
-            try:
-                if left.is_dir() and not left.is_symlink():
-                    shutil.rmtree(left)
-                else:
+            if left.is_dir() and not left.is_symlink():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                with suppress(OSError):
                     left.unlink()
-            except OSError as error:
-                logger.warning("can't remove an unfinished graph: %s", error)
+            if os.path.lexists(left):
+                logger.warning("can't remove an unfinished graph: %s", shortened(left))
 
     def load(self) -> dict[str, TriplesFactory]:
         """Map all graphs, by name, in the order of their names, and compare their checksums.
@@ -135,6 +136,30 @@ class PublishFolder:
         if os.path.lexists(place):
             with self._aside() as aside:
                 place.rename(aside / "removed")
+
+    def forget(self, name: str) -> None:
+        """Keep a graph no longer; log it if its folder can't be removed."""
+        try:
+            self.remove(name)
+        except OSError as error:
+            logger.warning(
+                "dataset %s is served again after a restart, its folder can't be removed: %s",
+                name,
+                error,
+            )
+
+    def note_use(self, name: str) -> None:
+        """Leave word for other workers that a graph is in use."""
+        with suppress(OSError):
+            os.utime(self.path / name)
+
+    def unused_seconds(self, name: str) -> float:
+        """Seconds since a worker left word that a graph is in use; 0 for less than a second."""
+        try:
+            seconds = time.time() - (self.path / name).stat().st_mtime
+        except OSError:
+            return 0.0
+        return seconds if seconds > 1.0 else 0.0
 
     @contextmanager
     def _aside(self) -> Iterator[Path]:

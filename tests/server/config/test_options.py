@@ -102,12 +102,3 @@ def test_a_value_outside_the_bounds_is_refused_by_both(field: str, value: float,
 def test_two_datasets_of_one_name_are_refused():
     with pytest.raises(click.UsageError, match="one name"):
         read("--dataset", "a=b", "--dataset", "a=c")
-
-
-@pytest.mark.parametrize(
-    "option", [{"allow_publish": True}, {"admin_token_file": Path("tokens")}], ids=str
-)
-def test_what_would_reach_one_worker_only_is_refused(option: dict[str, object]):
-    with pytest.raises(ValueError, match=r"--workers 2: .* one worker only; give --workers 1"):
-        ServerConfig(workers=2, **option)  # type: ignore[arg-type]
-    assert ServerConfig(workers=1, **option)  # type: ignore[arg-type]
