@@ -11,6 +11,7 @@ import signal
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -28,6 +29,7 @@ from negserve_server.admission.admission_control import AdmissionControl
 from negserve_server.admission.authentication import Authentication
 from negserve_server.admission.scheduler import Scheduler
 from negserve_server.admission.tokens import Tokens
+from negserve_server.config.reading import Reading
 from negserve_server.config.server_config import ServerConfig
 from negserve_server.errors import MalformedFile, MalformedSnapshot, Refusal, UnusableAddress
 from negserve_server.graph import TriplesFactory
@@ -74,12 +76,15 @@ _USE_SECONDS = 0.25
 
 
 def load_datasets(
-    paths: Mapping[str, Path | None], cache: SnapshotCache | None = None
+    paths: Mapping[str, Path | None],
+    cache: SnapshotCache | None = None,
+    options: ReadOptions = ReadOptions(),  # noqa: B008
 ) -> dict[str, TriplesFactory]:
     """Load all datasets.
 
     :param paths: a path by name; None for the embedded graph
     :param cache: where snapshots of graphs are left that were read from files; None for nowhere
+    :param options: how files are read
     :raises MalformedFile: naming file, line and reason
     """
     datasets = {}
@@ -88,14 +93,16 @@ def load_datasets(
         with show_progress(f"loading dataset {name}") as work:
             if path is None:
                 factory = TriplesFactory.world()
-            elif cache is None or is_snapshot(path):
-                factory = TriplesFactory.from_path(path)
+            elif is_snapshot(path):
+                factory = TriplesFactory.from_snapshot(path)
+            elif cache is None:
+                factory = TriplesFactory.from_path(path, options)
             else:
                 parts = cache.get(
                     path,
-                    ReadOptions(),
-                    partial(_read, path),
-                    made=how_made(path, ReadOptions()),
+                    options,
+                    partial(_read, path, options),
+                    made=how_made(path, options),
                     progress=work.advance,
                 )
                 factory = TriplesFactory.from_parts(parts)
@@ -104,8 +111,8 @@ def load_datasets(
     return datasets
 
 
-def _read(path: Path) -> GraphParts:
-    return TriplesFactory.from_path(path).parts
+def _read(path: Path, options: ReadOptions) -> GraphParts:
+    return TriplesFactory.from_path(path, options).parts
 
 
 def load_published(
@@ -172,6 +179,8 @@ class Server:
         for path in config.datasets.values():
             if path is not None and not path.exists():
                 raise MalformedFile(path, None, "no such file or folder")
+        if config.reading != Reading():
+            _check_read(config.datasets)
         self._repository_folder: RepositoryFolder | None = None
         if config.repository is not None:
             self._repository_folder = RepositoryFolder(config.repository)
@@ -214,11 +223,12 @@ class Server:
 
         :raises MalformedFile: for a file that is not a graph
         """
+        options = ReadOptions(**asdict(self._config.reading))
         if self._is_shared:
-            with shared_snapshots(self._config.datasets, self._cache) as snapshots:
+            with shared_snapshots(self._config.datasets, self._cache, options) as snapshots:
                 self._take(load_datasets(snapshots))
         else:
-            self._take(load_datasets(self._config.datasets, self._cache))
+            self._take(load_datasets(self._config.datasets, self._cache, options))
         if self._folder is not None:
             with show_progress("loading published graphs"):
                 published = load_published(self._folder, self._datasets)
@@ -526,6 +536,24 @@ class Server:
                 ) from error
         self._prepare(factory)
         return factory
+
+
+def _check_read(datasets: Mapping[str, Path | None]) -> None:
+    """Say which datasets the options about files do not concern.
+
+    :raises ValueError: if they concern none
+    """
+    made = [name for name, path in datasets.items() if path is None or is_snapshot(path)]
+    if len(made) == len(datasets):
+        raise ValueError(
+            f"options about reading files, but no --dataset is read from files: "
+            f"{', '.join(made) or 'there is none'}; a snapshot is as it was built, so leave them "
+            f"out, or give them to negserve-server build"
+        )
+    if made:
+        logger.warning(
+            "the options about reading files do not concern %s, made before", ", ".join(made)
+        )
 
 
 def _stop(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:

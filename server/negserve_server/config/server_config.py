@@ -9,6 +9,7 @@ from pathlib import Path
 
 from negserve_server.config.limits import Limits
 from negserve_server.config.option import check_bounds, option
+from negserve_server.config.reading import Reading
 
 #: The name of the embedded graph, given in place of a path.
 WORLD = "world"
@@ -21,6 +22,7 @@ class ServerConfig:
     The help of an option says what the field means.
 
     :ivar datasets: path of each dataset by name; None for the embedded graph
+    :ivar reading: how the files of datasets are read
     :ivar limits: how much callers may ask for
     """
 
@@ -49,6 +51,7 @@ class ServerConfig:
         "start with equal files maps them, and reads nothing.",
         see="snapshots",
     )
+    reading: Reading = field(default_factory=Reading)
     listen: tuple[str, ...] = option(
         "ADDR",
         ("127.0.0.1:7733",),
