@@ -48,7 +48,7 @@ def entries() -> dict[str, bytes]:
         "LICENSE": (PROTO.parent / "LICENSE").read_bytes(),
         **dict(_google()),
     }
-    for pattern in ("buf*.yaml", "negserve/v1/*.proto", "testdata/*.json"):
+    for pattern in ("buf*.yaml", "negserve/v1/*.proto", "testdata/**/*.json"):
         for path in PROTO.glob(pattern):
             found[path.relative_to(PROTO).as_posix()] = path.read_bytes()
     return dict(sorted(found.items()))

@@ -130,7 +130,11 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),
     "negserve_server.admission": _ADMISSION,
     "negserve_server.publishing": _PUBLISHING,
-    "negserve_server.administration": (*_PUBLISHING, "negserve_server.publishing"),
+    "negserve_server.administration": (
+        *_PUBLISHING,
+        "negserve_server.process.orders",
+        "negserve_server.publishing",
+    ),
     "negserve_server.administration.admin_client": (
         *_GRPC,
         "negserve._transport",

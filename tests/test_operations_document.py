@@ -50,12 +50,11 @@ def options_table() -> str:
     """Make the table of options from where they are stated."""
     rows = ["| option | environment | default | meaning |", "|---|---|---|---|"]
     for each in server_options():
-        value = "" if each.option.value == "FLAG" else f" {each.option.value}"
         default = default_text(each)
         literal = bool(default) and not each.option.default_text and default != "off"
         meaning = each.option.help + (f" [More](#{each.option.see})" if each.option.see else "")
         cells = (
-            f"`{each.flag}{value}`",
+            f"`{each.flags}`",
             f"`{each.variable}`",
             f"`{default}`" if literal else default or "-",
             meaning,

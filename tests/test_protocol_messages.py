@@ -6,8 +6,9 @@ import re
 
 from google.protobuf.descriptor import FieldDescriptor
 
+from negserve.v1 import admin_pb2
 from negserve.v1 import sampler_pb2 as pb
-from tests.support.descriptors import messages_of_rpcs
+from tests.support.descriptors import ADMIN_SERVICE, messages_of_rpcs
 from tests.support.protocol_document import DOCUMENT, cells, rows
 
 _SCALARS = {
@@ -33,7 +34,7 @@ def test_every_message_has_a_table_of_all_its_fields():
     sections = dict(
         re.findall(r"^#### `(\w+)`\n(.*?)(?=^#)", DOCUMENT, flags=re.DOTALL | re.MULTILINE)
     )
-    messages = messages_of_rpcs()
+    messages = messages_of_rpcs() | messages_of_rpcs(ADMIN_SERVICE)
     assert set(sections) == set(messages)
     for name, message in messages.items():
         lines = "".join(re.findall(r"^\| \d[^\n]*\n", sections[name], flags=re.MULTILINE))
@@ -47,8 +48,9 @@ def test_every_message_has_a_table_of_all_its_fields():
 
 def test_every_enum_value_is_named():
     table = {name.strip("`"): values for name, values in rows("enum")}
-    assert set(table) == set(pb.DESCRIPTOR.enum_types_by_name)
-    for name, enum in pb.DESCRIPTOR.enum_types_by_name.items():
+    enums = {**pb.DESCRIPTOR.enum_types_by_name, **admin_pb2.DESCRIPTOR.enum_types_by_name}
+    assert set(table) == set(enums)
+    for name, enum in enums.items():
         prefix = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).upper() + "_"
         assert enum.values[0].name == f"{prefix}UNSPECIFIED"
         assert table[name] == ", ".join(

@@ -5,25 +5,33 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import math
 import os
 import signal
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import grpc
 
 from negserve_server.administration.repository import Repository, log_unreadable
 from negserve_server.administration.repository_folder import RepositoryFolder
+from negserve_server.administration.shared_datasets import (
+    FollowedDatasets,
+    SharedDatasets,
+    log_changes,
+)
 from negserve_server.admission.admission_control import AdmissionControl
 from negserve_server.admission.authentication import Authentication
 from negserve_server.admission.scheduler import Scheduler
 from negserve_server.admission.tokens import Tokens
+from negserve_server.config.reading import Reading
 from negserve_server.config.server_config import ServerConfig
-from negserve_server.errors import MalformedFile, Refusal, UnusableAddress
+from negserve_server.errors import MalformedFile, MalformedSnapshot, Refusal, UnusableAddress
 from negserve_server.graph import TriplesFactory
 from negserve_server.graph.graph_parts import GraphParts
 from negserve_server.graph.readers import ReadOptions
@@ -34,10 +42,13 @@ from negserve_server.listening.channel_options import channel_options
 from negserve_server.listening.listen_address import ListenAddress, parse_listen_address
 from negserve_server.listening.reserved_address import ReservedAddress
 from negserve_server.process.command import end_at_once
+from negserve_server.process.control_line import ControlLine
 from negserve_server.process.malloc import give_back, keep_freed
 from negserve_server.process.progress import show_progress
 from negserve_server.process.reloading import Reloading
+from negserve_server.process.worker_line import WorkerLine
 from negserve_server.publishing.datasets import Datasets
+from negserve_server.publishing.private_folder import PrivateFolder
 from negserve_server.publishing.publish_folder import PublishFolder
 from negserve_server.publishing.publisher import Publisher
 from negserve_server.reading_options import how_made
@@ -50,20 +61,30 @@ from negserve_server.service import (
     make_health_handler,
     make_reflection_handler,
 )
+from negserve_server.service.admin_servicer import Administered
+from negserve_server.service.publish_relay import PublishRelay
 from negserve_server.shared_snapshots import shared_snapshots
 from negserve_server.tables import Tables
 from negserve_server.warm_up import prepare, warm_up
 
 logger = logging.getLogger(__name__)
 
+#: At which the worker that takes graphs is reached by the others, in their private folder.
+_SOCKET = "publish.socket"
+#: How often workers leave word which published graphs are in use.
+_USE_SECONDS = 0.25
+
 
 def load_datasets(
-    paths: Mapping[str, Path | None], cache: SnapshotCache | None = None
+    paths: Mapping[str, Path | None],
+    cache: SnapshotCache | None = None,
+    options: ReadOptions = ReadOptions(),  # noqa: B008
 ) -> dict[str, TriplesFactory]:
     """Load all datasets.
 
     :param paths: a path by name; None for the embedded graph
     :param cache: where snapshots of graphs are left that were read from files; None for nowhere
+    :param options: how files are read
     :raises MalformedFile: naming file, line and reason
     """
     datasets = {}
@@ -72,14 +93,16 @@ def load_datasets(
         with show_progress(f"loading dataset {name}") as work:
             if path is None:
                 factory = TriplesFactory.world()
-            elif cache is None or is_snapshot(path):
-                factory = TriplesFactory.from_path(path)
+            elif is_snapshot(path):
+                factory = TriplesFactory.from_snapshot(path)
+            elif cache is None:
+                factory = TriplesFactory.from_path(path, options)
             else:
                 parts = cache.get(
                     path,
-                    ReadOptions(),
-                    partial(_read, path),
-                    made=how_made(path, ReadOptions()),
+                    options,
+                    partial(_read, path, options),
+                    made=how_made(path, options),
                     progress=work.advance,
                 )
                 factory = TriplesFactory.from_parts(parts)
@@ -88,8 +111,8 @@ def load_datasets(
     return datasets
 
 
-def _read(path: Path) -> GraphParts:
-    return TriplesFactory.from_path(path).parts
+def _read(path: Path, options: ReadOptions) -> GraphParts:
+    return TriplesFactory.from_path(path, options).parts
 
 
 def load_published(
@@ -98,8 +121,7 @@ def load_published(
     """Load the graphs that clients published before.
 
     :param datasets: those of the operator, which take precedence over equal published graphs
-    :raises MalformedFile: for a file that is not a graph, or another graph than the operator's
-        dataset of that name
+    :raises MalformedFile: for another graph than the operator's dataset of that name
     """
     published = {}
     for name, factory in folder.load().items():
@@ -109,12 +131,25 @@ def load_published(
             published[name] = factory
         elif given.fingerprint != factory.fingerprint:
             raise MalformedFile(
-                folder.path,
+                folder.path / name,
                 None,
                 f"{name!r} was published with fingerprint {factory.fingerprint}, the dataset given "
-                f"by that name has {given.fingerprint}; rename the dataset, or remove the file",
+                f"by that name has {given.fingerprint}; rename the dataset, or remove the folder",
             )
     return published
+
+
+class Post(NamedTuple):
+    """The place of a worker.
+
+    :ivar number: from 1 on; worker 1 takes the graphs that clients publish
+    :ivar num_workers: how many there are
+    :ivar line: to the supervisor
+    """
+
+    number: int
+    num_workers: int
+    line: ControlLine
 
 
 class Server:
@@ -146,6 +181,8 @@ class Server:
         for path in config.datasets.values():
             if path is not None and not path.exists():
                 raise MalformedFile(path, None, "no such file or folder")
+        if config.reading != Reading():
+            _check_read(config.datasets)
         self._repository_folder: RepositoryFolder | None = None
         if config.repository is not None:
             self._repository_folder = RepositoryFolder(config.repository)
@@ -168,8 +205,13 @@ class Server:
         if self._is_shared:
             self._addresses = [each.address for each in self._reserved]
         self._cache = SnapshotCache(config.cache_dir) if config.cache_dir else None
-        self._folder = PublishFolder(config.publish_dir) if config.publish_dir else None
-        self._published: dict[str, TriplesFactory] = {}
+        takes_graphs = self._is_shared and config.allow_publish
+        self._private = PrivateFolder() if takes_graphs else None
+        self._folder: PublishFolder | None = None
+        if config.publish_dir is not None:
+            self._folder = PublishFolder(config.publish_dir)
+        elif self._private is not None:
+            self._folder = PublishFolder(self._private.path / "published")
         limits = config.limits
         self._tables = Tables(limits.max_table_bytes, limits.table_keep_seconds)
         self._datasets = Datasets({})
@@ -183,26 +225,38 @@ class Server:
 
         :raises MalformedFile: for a file that is not a graph
         """
+        options = ReadOptions(**asdict(self._config.reading))
         if self._is_shared:
-            with shared_snapshots(self._config.datasets, self._cache) as snapshots:
+            with shared_snapshots(self._config.datasets, self._cache, options) as snapshots:
                 self._take(load_datasets(snapshots))
-            with show_progress("preparing datasets"):
-                warm_up(self._datasets)
-            return
-        self._take(load_datasets(self._config.datasets, self._cache))
-        self.load_published()
-
-    def load_published(self) -> None:
-        """Load the graphs that clients published; each worker does, as they are not mapped.
-
-        :raises MalformedFile: for a file that is not a graph
-        """
+        else:
+            self._take(load_datasets(self._config.datasets, self._cache, options))
         if self._folder is not None:
             with show_progress("loading published graphs"):
-                self._published = load_published(self._folder, self._datasets)
-            for name, factory in self._published.items():
+                published = load_published(self._folder, self._datasets)
+            for name, factory in published.items():
                 factory.keep_tables_in(self._tables)
                 self._datasets.add(name, factory, "published")
+        if self._is_shared:
+            with show_progress("preparing datasets"):
+                warm_up(self._datasets)
+
+    def shared_datasets(self) -> SharedDatasets:
+        """Load the repository, and give what keeps the datasets of all workers equal.
+
+        :raises MalformedFile: if the repository can't be read
+        """
+        shared = SharedDatasets(
+            self._datasets, self._repository_folder, self._folder, self._prepare
+        )
+        with show_progress("loading the repository"):
+            shared.load_repository()
+        return shared
+
+    def close(self) -> None:
+        """Remove what is kept for workers only."""
+        if self._private is not None:
+            self._private.close()
 
     def _take(self, graphs: Mapping[str, TriplesFactory]) -> None:
         for factory in graphs.values():
@@ -210,7 +264,7 @@ class Server:
         self._datasets = Datasets(graphs)
 
     async def serve(
-        self, on_listening: Callable[[list[str]], None], worker: tuple[int, int] = (0, 1)
+        self, on_listening: Callable[[list[str]], None], post: Post | None = None
     ) -> None:
         """Serve until SIGTERM or SIGINT, then drain; a second SIGINT ends the process.
 
@@ -218,8 +272,7 @@ class Server:
 
         :param on_listening: called with the addresses, free ports filled in, once every
             kernel is compiled and health says SERVING
-        :param worker: which of the processes at its addresses this is, from 0 on, and how many
-            there are
+        :param post: of a worker; None for a server of one process
         :raises UnusableAddress: if an address is not available any more
         """
         loop = asyncio.get_running_loop()
@@ -238,47 +291,36 @@ class Server:
         )
         health = Health(self._datasets)
 
-        def discard(name: str) -> None:
-            health.note_change()
-            if self._folder is not None:
-                self._builder.submit(self._remove, self._folder, name)
-
-        publisher = Publisher(
-            self._datasets,
-            self._published,
-            self._config.limits,
-            allowed=self._config.allow_publish,
-            executor=self._builder,
-            keep=self._keep,
-            announce=health.note_change,
-            discard=discard,
-        )
-        repository = Repository(
-            self._repository_folder,
-            self._datasets,
-            executor=self._builder,
-            prepare=self._prepare,
-            announce=health.note_change,
-            withdraw=publisher.withdraw,
-        )
-        with show_progress("loading the repository"):
-            await repository.reload()
+        repository: Repository | None = None
+        relay: PublishRelay | None = None
+        administered: Administered
+        if post is None:
+            repository, publisher = self._alone(health)
+            with show_progress("loading the repository"):
+                await repository.reload()
+            administered = repository
+        else:
+            line = WorkerLine(post.line)
+            followed, publisher = self._following(health, line)
+            administered = followed
+            await line.start(followed.follow)
+            if self._private is not None and post.number > 1:
+                relay = PublishRelay(f"unix:{self._private.short_path}/{_SOCKET}")
         servicer = SamplerServicer(
             self._datasets,
             publisher,
             self._config.limits,
             scheduler,
-            worker,
+            (0, 1) if post is None else (post.number - 1, post.num_workers),
         )
         has_admin = self._admin_tokens is not None
         handlers = [
-            make_handler(servicer, self._admission),
+            make_handler(servicer, self._admission, relay),
             make_health_handler(health, self._admission),
             make_reflection_handler(self._admission, has_admin=has_admin),
         ]
         if has_admin:
-            admin_servicer = AdminServicer(repository, self._datasets)
-            handlers.append(make_admin_handler(admin_servicer, self._admission))
+            handlers.append(make_admin_handler(AdminServicer(administered), self._admission))
         server.add_generic_rpc_handlers(handlers)
         # Existing objects stay. The garbage collector must not scan them again, which stopped every
         # stream for 50 ms.
@@ -289,6 +331,9 @@ class Server:
             _bind(server, each, self._certificates, is_reserved=self._is_shared)
             for each in self._addresses
         ]
+        if self._private is not None and post is not None and post.number == 1:
+            (self._private.path / _SOCKET).unlink(missing_ok=True)
+            server.add_insecure_port(f"unix:{self._private.short_path}/{_SOCKET}")
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, _stop, loop, stop)
         on_sighup = partial(self._on_sighup, loop, stop, repository)
@@ -298,6 +343,7 @@ class Server:
         await server.start()
         sweeper = asyncio.create_task(self._admission.sweep())
         table_sweeper = asyncio.create_task(self._drop_idle_tables())
+        noting = asyncio.create_task(self._note_uses())
         on_listening(addresses)
         try:
             await stop.wait()
@@ -309,9 +355,97 @@ class Server:
         finally:
             sweeper.cancel()
             table_sweeper.cancel()
+            noting.cancel()
             scheduler.close()
             self._builder.shutdown(cancel_futures=True)
         logger.info("stopped")
+
+    def _alone(self, health: Health) -> tuple[Repository, Publisher]:
+        """Make what changes the datasets of a server of one process."""
+
+        def drop(name: str) -> None:
+            self._datasets.remove(name)
+            health.note_change()
+            forget(name)
+
+        def forget(name: str) -> None:
+            if self._folder is not None:
+                self._builder.submit(self._remove, self._folder, name)
+
+        async def serve(name: str, factory: TriplesFactory) -> None:
+            self._datasets.add(name, factory, "published")
+            health.note_change()
+
+        publisher = self._publisher(serve, drop, forget, lambda _: math.inf)
+        repository = Repository(
+            self._repository_folder,
+            self._datasets,
+            executor=self._builder,
+            prepare=self._prepare,
+            announce=health.note_change,
+            withdraw=publisher.withdraw,
+        )
+        return repository, publisher
+
+    def _following(self, health: Health, line: WorkerLine) -> tuple[FollowedDatasets, Publisher]:
+        """Make what changes the datasets of a worker, together with those of all others."""
+        tasks: set[asyncio.Task[None]] = set()
+
+        def drop(name: str) -> None:
+            task = asyncio.create_task(followed.withdraw(name))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+
+        def forget(name: str) -> None:
+            if self._folder is not None:
+                self._builder.submit(self._remove, self._folder, name)
+
+        async def serve(name: str, _: TriplesFactory) -> None:
+            await followed.publish(name)
+
+        def announce() -> None:
+            publisher.note_datasets()
+            health.note_change()
+
+        folder = self._folder
+        publisher = self._publisher(
+            serve, drop, forget, folder.unused_seconds if folder is not None else lambda _: 0.0
+        )
+        followed = FollowedDatasets(
+            self._datasets, line.ask, prepare=self._prepare, announce=announce
+        )
+        return followed, publisher
+
+    def _publisher(
+        self,
+        serve: Callable[[str, TriplesFactory], Awaitable[None]],
+        drop: Callable[[str], None],
+        forget: Callable[[str], None],
+        unused_seconds: Callable[[str], float],
+    ) -> Publisher:
+        return Publisher(
+            self._datasets,
+            [name for name in self._datasets if self._datasets.origin(name) == "published"],
+            self._config.limits,
+            allowed=self._config.allow_publish,
+            executor=self._builder,
+            keep=self._keep,
+            serve=serve,
+            drop=drop,
+            forget=forget,
+            unused_seconds=unused_seconds,
+        )
+
+    async def _note_uses(self) -> None:
+        """Leave word for other workers which published graphs are in use; runs until cancelled."""
+        folder = self._folder
+        while folder is not None and self._is_shared:
+            for name in self._datasets:
+                if self._datasets.origin(name) == "published" and (
+                    self._datasets.idle_seconds(name) < 2 * _USE_SECONDS
+                ):
+                    folder.note_use(name)
+            await asyncio.sleep(_USE_SECONDS)
 
     async def _drop_idle_tables(self) -> None:
         """Drop idle tables; runs until cancelled."""
@@ -327,7 +461,10 @@ class Server:
                 await loop.run_in_executor(None, give_back)
 
     def _on_sighup(
-        self, loop: asyncio.AbstractEventLoop, stop: asyncio.Event, repository: Repository
+        self,
+        loop: asyncio.AbstractEventLoop,
+        stop: asyncio.Event,
+        repository: Repository | None,
     ) -> None:
         if self._reloading.has_lost_terminal:
             logger.info("the terminal has hung up")
@@ -337,18 +474,18 @@ class Server:
             self._reloads.add(task)
             task.add_done_callback(self._reloads.discard)
 
-    async def _reload(self, repository: Repository) -> None:
-        """Read files and the repository again."""
+    async def _reload(self, repository: Repository | None) -> None:
+        """Read files and the repository again; that of workers is their supervisor's."""
         await asyncio.get_running_loop().run_in_executor(None, self._reloading.read)
+        if repository is None:
+            return
         try:
             changes = await repository.reload()
         except MalformedFile as error:
             log_unreadable(error)
             return
         if self._repository_folder is not None:
-            counts = Counter(change.action for change in changes)
-            found = ", ".join(f"{count} {action}" for action, count in sorted(counts.items()))
-            logger.info("SIGHUP: datasets of the repository: %s", found or "none")
+            log_changes(changes)
 
     def _warn_if_exposed(self, address: ListenAddress) -> None:
         """Warn if anybody may call at an address, or read its traffic."""
@@ -385,32 +522,46 @@ class Server:
 
     def _remove(self, folder: PublishFolder, name: str) -> None:
         if self._datasets.origin(name) != "published":  # else it was published again
-            try:
-                folder.remove(name)
-            except OSError as error:
-                logger.warning(
-                    "dataset %s is served again after a restart, as its file can't be removed: %s",
-                    name,
-                    error,
-                )
+            folder.forget(name)
 
     def _prepare(self, factory: TriplesFactory) -> None:
         factory.keep_tables_in(self._tables)
         prepare(factory)
 
-    def _keep(self, name: str, factory: TriplesFactory) -> None:
-        self._prepare(factory)
+    def _keep(self, name: str, factory: TriplesFactory) -> TriplesFactory:
+        """Save a published graph, and make it ready to be served; gives the graph to serve."""
         if self._folder is not None:
             try:
-                self._folder.save(name, factory)
-            except OSError as error:
+                factory = self._folder.save(name, factory)
+            except (OSError, MalformedSnapshot) as error:
                 logger.error("published dataset %s can't be saved: %s", name, error)
+                why = getattr(error, "strerror", None) or error
                 raise Refusal(
-                    f"the server can't save the graph: {error.strerror or error}; its operator "
-                    f"must free space in the folder of published graphs, or repair it",
+                    f"the server can't save the graph: {why}; its operator must free space in the "
+                    f"folder of published graphs, or repair it",
                     reason="STORAGE_FAILED",
-                    value=error.strerror or error,
+                    value=why,
                 ) from error
+        self._prepare(factory)
+        return factory
+
+
+def _check_read(datasets: Mapping[str, Path | None]) -> None:
+    """Say which datasets the options about files do not concern.
+
+    :raises ValueError: if they concern none
+    """
+    made = [name for name, path in datasets.items() if path is None or is_snapshot(path)]
+    if len(made) == len(datasets):
+        raise ValueError(
+            f"options about reading files, but no --dataset is read from files: "
+            f"{', '.join(made) or 'there is none'}; a snapshot is as it was built, so leave them "
+            f"out, or give them to negserve-server build"
+        )
+    if made:
+        logger.warning(
+            "the options about reading files do not concern %s, made before", ", ".join(made)
+        )
 
 
 def _stop(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:

@@ -11,82 +11,32 @@ from typing import Any
 
 import click
 
+from negserve_server.config.command_line import click_option
+from negserve_server.config.option import options_of
+from negserve_server.config.reading import Reading
 from negserve_server.graph.readers import ReadOptions
 from negserve_server.graph.readers.sources import SPLIT_OF, divide_name
 
 _FILE = click.Path(exists=True, path_type=Path)
 
 
-def _columns(
-    _context: click.Context, _option: click.Parameter, value: str | None
-) -> tuple[str, ...] | None:
-    return None if value is None else tuple(value.split(","))
-
-
-def _fractions(
-    _context: click.Context, _option: click.Parameter, value: str | None
-) -> tuple[float, float, float] | None:
-    if value is None:
-        return None
-    try:
-        training, validation, testing = (float(part) for part in value.split(","))
-    except ValueError as error:
-        raise click.BadParameter("give three numbers, such as 0.8,0.1,0.1") from error
-    return training, validation, testing
-
-
-_OPTIONS = [
-    click.option(
-        "--columns",
-        metavar="C,C,C",
-        callback=_columns,
-        default=None,
-        help="Names or places (from 1 on) of head, relation and tail; or the words head, relation "
-        "and tail in the order of the columns.",
-    ),
-    click.option(
-        "--separator",
-        default=None,
-        metavar="CHAR",
-        help="What stands between fields: tab, space, comma, semicolon, pipe, or what is given.  "
-        "[default: by the ending of the file]",
-    ),
-    click.option(
-        "--header/--no-header",
-        default=None,
-        help="The first line names the columns, or is a triple.  [default: by usual names]",
-    ),
-    click.option("--ids/--labels", default=None, help="Integers are ids, or only names."),
-    click.option("--entity-ids", type=_FILE, default=None, help="File of the ids of entities."),
-    click.option("--relation-ids", type=_FILE, default=None, help="File of those of relations."),
-    click.option(
-        "--strip/--no-strip",
-        default=None,
-        help="Drop blanks around labels, or tell labels by them.",
-    ),
-    click.option(
-        "--normalize/--no-normalize",
-        default=None,
-        help="Bring labels into the normal form NFC, or tell labels by their Unicode form.",
-    ),
-    click.option("--skip-bad", is_flag=True, help="Leave out lines that can't be read."),
-    click.option("--validation", type=_FILE, default=None, help="File of validation triples."),
-    click.option("--testing", type=_FILE, default=None, help="File of test triples."),
-    click.option(
-        "--fractions",
-        metavar="F,F,F",
-        callback=_fractions,
-        default=None,
-        help="Divide the triples into training, validation and testing, such as 0.8,0.1,0.1.",
-    ),
-    click.option("--seed", type=click.IntRange(0, 2**64 - 1), default=0, help="Of that division."),
-]
+def _options() -> list[click.Option]:
+    options = [click_option(each) for each in options_of(Reading)]
+    for option in options:
+        if isinstance(option.type, click.Path):
+            option.type = _FILE
+    splits = {"--validation": "File of validation triples.", "--testing": "File of test triples."}
+    before = [option.name for option in options].index("fractions")
+    options[before:before] = [
+        click.Option([name], type=_FILE, default=None, help=text) for name, text in splits.items()
+    ]
+    return options
 
 
 def reading_options(command: Callable[..., None]) -> Callable[..., None]:
     """Add the options of :class:`ReadOptions` to a command."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
+    before: list[click.Parameter] = getattr(command, "__click_params__", [])
+    command.__click_params__ = [*reversed(_options()), *before]  # type: ignore[attr-defined]
     return command
 
 

@@ -24,7 +24,7 @@ from negserve_server.reading_options import how_made
 
 @contextmanager
 def shared_snapshots(
-    paths: Mapping[str, Path | None], cache: SnapshotCache | None
+    paths: Mapping[str, Path | None], cache: SnapshotCache | None, options: ReadOptions
 ) -> Iterator[dict[str, Path]]:
     """Make snapshots of the graphs that are none, and give the path of each for this block.
 
@@ -34,6 +34,7 @@ def shared_snapshots(
 
     :param paths: a path by name; None for the embedded graph
     :param cache: where the snapshots of files are kept; None for a temporary folder
+    :param options: how files are read
     :raises WorkerFailed: with the reason, if there is no graph, or no room for its snapshot
     """
     try:
@@ -52,7 +53,7 @@ def shared_snapshots(
                 snapshots[name] = path
                 continue
             place = Path(folder, str(number))
-            child = family.fork(partial(_write, name, path, place, cache))
+            child = family.fork(partial(_write, name, path, place, cache, options))
             try:
                 code = child.wait()
             except BaseException:  # such as the exit after SIGTERM: nothing may be written any more
@@ -68,17 +69,22 @@ def shared_snapshots(
 
 
 def _write(
-    name: str, path: Path | None, place: Path, cache: SnapshotCache | None, tell: Tell
+    name: str,
+    path: Path | None,
+    place: Path,
+    cache: SnapshotCache | None,
+    options: ReadOptions,
+    tell: Tell,
 ) -> None:
     """Write the snapshot of one graph, and tell where it is."""
     with show_progress(f"reading dataset {name}") as work:
         if path is not None and cache is not None:
-            place = cache.place_of(path, ReadOptions())
+            place = cache.place_of(path, options)
             cache.get(
                 path,
-                ReadOptions(),
-                partial(_parts, path),
-                made=how_made(path, ReadOptions()),
+                options,
+                partial(_parts, path, options),
+                made=how_made(path, options),
                 progress=work.advance,
             )
             if not is_snapshot(place):
@@ -87,10 +93,12 @@ def _write(
                     f"{cache.folder}; free space there, or give another --cache-dir"
                 )
         else:
-            made = {} if path is None else how_made(path, ReadOptions())
-            write_snapshot(_parts(path), place, made=made, progress=work.advance)
+            made = {} if path is None else how_made(path, options)
+            write_snapshot(_parts(path, options), place, made=made, progress=work.advance)
     tell(str(place))
 
 
-def _parts(path: Path | None) -> GraphParts:
-    return (TriplesFactory.world() if path is None else TriplesFactory.from_path(path)).parts
+def _parts(path: Path | None, options: ReadOptions) -> GraphParts:
+    if path is None:
+        return TriplesFactory.world().parts
+    return TriplesFactory.from_path(path, options).parts

@@ -6,10 +6,11 @@ import asyncio
 import gc
 from collections.abc import Callable
 
-from negserve_server.app import Server
+from negserve_server.app import Post, Server
 from negserve_server.config.server_config import ServerConfig
 from negserve_server.listening.event_loop import ServerLoop
 from negserve_server.process import logs
+from negserve_server.process.control_line import ControlLine
 from negserve_server.process.family import Tell
 from negserve_server.process.reloading import Reloading
 from negserve_server.process.supervisor import Supervisor
@@ -33,20 +34,26 @@ def run_workers(
     :raises WorkerFailed: if a worker can't start
     """
 
-    def work(number: int, tell: Tell) -> None:
+    def work(number: int, tell: Tell, line: ControlLine) -> None:
         logs.set_process(f"worker {number}")
-        server.load_published()
 
         def announce(addresses: list[str]) -> None:
             tell(" ".join(addresses))
 
         with asyncio.Runner(loop_factory=ServerLoop) as runner:
-            runner.run(server.serve(announce, (number - 1, config.workers)))
+            runner.run(server.serve(announce, Post(number, config.workers, line)))
 
     # Else each worker's first collection would copy all objects.
     gc.collect()
     gc.freeze()
     supervisor = Supervisor(
-        config.workers, work, drain_seconds=config.drain_seconds, reloading=reloading
+        config.workers,
+        work,
+        server.shared_datasets(),
+        drain_seconds=config.drain_seconds,
+        reloading=reloading,
     )
-    return supervisor.run(lambda told: on_listening(told[0].split(" ")))
+    try:
+        return supervisor.run(lambda told: on_listening(told[0].split(" ")))
+    finally:
+        server.close()

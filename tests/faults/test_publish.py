@@ -116,7 +116,7 @@ def test_a_killed_upload_leaves_nothing_and_a_waiting_client_takes_over(tmp_path
         fingerprint = told.read().split()[-1]
         assert second.wait(60) == 0
         assert client.triples_factory("big").fingerprint == fingerprint
-        assert files(folder) == [".lock", "big.npz"]
+        assert files(folder) == [".lock", "big"]
         text = log.read_text()
         assert len(re.findall(r"upload of big ended after \d+ of 3000000 triples", text)) == 1
         assert len(re.findall(": published big: ", text)) == 1
@@ -131,7 +131,7 @@ def test_a_killed_upload_leaves_the_name_free(tmp_path: Path):
                 client.publish("big", other_graph)
             before = settled_bytes(server)
         wait_for(lambda: can_publish(client, "big", other_graph))
-        assert files(tmp_path) == [".lock", "big.npz"]
+        assert files(tmp_path) == [".lock", "big"]
         assert client.triples_factory("big").num_triples == 2
         assert server.resident_bytes < before + 5_000_000
 
@@ -191,7 +191,7 @@ def test_a_server_killed_amid_an_upload_has_nothing_and_gets_it_when_it_is_back(
     with Client(server.target) as client:
         factory = client.publish("big", triples, **SIZES, on_progress=Reached(1_000_000, restart))
         assert restarted
-        assert files(tmp_path) == [".lock", "big.npz"]
+        assert files(tmp_path) == [".lock", "big"]
         restarted[0].kill()
         servers.start(*options, listen=server.target)
         again = client.triples_factory("big")
@@ -240,7 +240,7 @@ def test_a_server_killed_amid_any_part_has_nothing_and_gets_it_when_it_is_back(
         factory = client.publish("whole", **WHOLE, on_progress=watch)
         assert restarted
         assert len(uploading) >= PARTS[part] + (part != "last") * max(PARTS.values())
-        assert files(tmp_path) == [".lock", "whole.npz"]
+        assert files(tmp_path) == [".lock", "whole"]
         restarted[0].kill()
         servers.start(*options, listen=server.target)
         again = client.triples_factory("whole")
@@ -270,7 +270,7 @@ def test_a_server_killed_after_the_upload_has_all_or_nothing(
     ):
         end = thread.submit(client.publish, "big", triples, **SIZES, on_progress=watch)
         assert is_complete.wait(60)
-        names = ["big.npz"] if moment == "written" else ["big.npz", ".unfinished-"]
+        names = ["big"] if moment == "written" else ["big", ".unfinished-"]
         while moment != "complete" and not any(f.startswith(tuple(names)) for f in files(tmp_path)):
             assert not end.done()
             time.sleep(0.001)
@@ -286,7 +286,7 @@ def test_a_server_killed_after_the_upload_has_all_or_nothing(
             assert moment != "complete"
             assert served == ["world", "big"]
             assert client.triples_factory("big").num_triples == NUM_TRIPLES
-            assert files(tmp_path) == [".lock", "big.npz"]
+            assert files(tmp_path) == [".lock", "big"]
 
 
 def test_a_silent_uploader_is_cut_and_another_goes_on(tmp_path: Path, triples: Triples):

@@ -17,7 +17,9 @@ import numpy as np
 import pytest
 
 from negserve import Client, EpochConfig, SamplerConfig, UnavailableError, aio
+from negserve_server.graph import TriplesFactory
 from negserve_server.graph.snapshot.snapshot_writer import write_snapshot
+from negserve_server.publishing.publish_folder import PublishFolder
 from tests.faults.conftest import (
     NUM_TRIPLES,
     SAMPLER,
@@ -214,7 +216,6 @@ def test_a_port_of_ended_connections_can_be_had_again():
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--allow-publish",), r"--allow-publish with --workers 2: .*--workers 1"),
         (("--max-streams", "1"), r"--max-streams is 1, which 2 workers share; give at least 2"),
         (("--max-table-bytes", "1MiB"), r"--max-table-bytes is 1048576, .* give at least 2097152"),
     ],
@@ -229,10 +230,12 @@ def test_a_unix_socket_is_refused(tmp_path: Path):
     assert "--workers 1" in error
 
 
-def test_a_worker_that_can_not_start_ends_the_server(tmp_path: Path):
-    (tmp_path / "broken.npz").write_bytes(b"this is no graph")
+def test_a_published_graph_of_the_name_of_another_ends_the_start(tmp_path: Path):
+    folder = PublishFolder(tmp_path)
+    folder.save("world", TriplesFactory({"training": [[0, 0, 1]]}))
+    folder.close()
     error = refused("--workers", "2", "--publish-dir", str(tmp_path))
-    assert re.search(r"^Error: .*broken\.npz: this is no published graph", error, re.MULTILINE)
+    assert re.search(r"^Error: .*'world' was published with fingerprint", error, re.MULTILINE)
 
 
 def test_sighup_reaches_every_worker(tmp_path: Path, log: Path):

@@ -25,13 +25,17 @@ from negserve.v1 import sampler_pb2 as pb
 from tests.proto import wide_cases
 from tests.proto.case import Case
 from tests.proto.cases import CASES, MALFORMED
-from tests.support.descriptors import SERVICE
+from tests.support.descriptors import ADMIN_SERVICE, SERVICE
 from tests.support.graphs import REPOSITORY, load
 from tests.support.server_process import server_process
 
 FOLDER = REPOSITORY / "proto" / "testdata"
 
 METHODS: dict[str, MethodDescriptor] = {method.name: method for method in SERVICE.methods}
+ADMIN_METHODS: dict[str, MethodDescriptor] = {
+    method.name: method for method in ADMIN_SERVICE.methods
+}
+Metadata = tuple[tuple[str, str], ...]
 _SECONDS = 20.0
 #: Of a longer message, a vocabulary's, there are only the bytes.
 MOST_BYTES_WITH_JSON = 16_384
@@ -66,10 +70,12 @@ def server_of(file: str, channel: grpc.Channel) -> Iterator[grpc.Channel]:
         yield opened
 
 
-def call(channel: grpc.Channel, rpc: str, requests: list[bytes]) -> tuple[list[bytes], Any]:
+def call(
+    channel: grpc.Channel, rpc: str, requests: list[bytes], metadata: Metadata = ()
+) -> tuple[list[bytes], Any]:
     """Make a call with raw bytes; return the answers, and the error that ended it or None."""
-    method = METHODS[rpc]
-    path = f"/{SERVICE.full_name}/{rpc}"
+    method = METHODS.get(rpc) or ADMIN_METHODS[rpc]
+    path = f"/{method.containing_service.full_name}/{rpc}"
     kind = {
         (False, False): channel.unary_unary,
         (False, True): channel.unary_stream,
@@ -78,7 +84,7 @@ def call(channel: grpc.Channel, rpc: str, requests: list[bytes]) -> tuple[list[b
     request: Any = iter(requests) if method.client_streaming else requests[0]
     answers: list[bytes] = []
     try:
-        answer = kind(path)(request, timeout=_SECONDS)
+        answer = kind(path)(request, timeout=_SECONDS, metadata=metadata)
         if method.server_streaming:
             answers.extend(answer)
         else:
@@ -123,13 +129,13 @@ def refusal(error: grpc.RpcError) -> dict[str, Any]:
     }
 
 
-def record(channel: grpc.Channel, rpc: str, case: Case) -> dict[str, Any]:
+def record(channel: grpc.Channel, rpc: str, case: Case, metadata: Metadata = ()) -> dict[str, Any]:
     """Make the call of a case, and describe its requests and answers."""
-    method = METHODS[rpc]
+    method = METHODS.get(rpc) or ADMIN_METHODS[rpc]
     request_class = GetMessageClass(method.input_type)
     response_class = GetMessageClass(method.output_type)
     requests = [each if isinstance(each, bytes) else _bytes(each) for each in case.requests]
-    answers, error = call(channel, rpc, requests)
+    answers, error = call(channel, rpc, requests, metadata)
     responses = [response_class.FromString(answer) for answer in answers]
     recorded: dict[str, Any] = {
         "name": case.name,
@@ -232,7 +238,7 @@ def golden_files(channel: grpc.Channel) -> dict[str, str]:
         rpc, _, name = file.partition(".")
         with server_of(file, channel) as served:
             recorded = [record(served, rpc, case) for case in cases]
-        texts[f"{file}.json"] = _text(head(rpc, name or "world"), recorded)
+        texts[f"{file}.json"] = text_of(head(rpc, name or "world"), recorded)
     return texts
 
 
@@ -250,7 +256,7 @@ def head(rpc: str, name: str) -> dict[str, Any]:
     }
 
 
-def _text(head: dict[str, Any], cases: list[dict[str, Any]]) -> str:
+def text_of(head: dict[str, Any], cases: list[dict[str, Any]]) -> str:
     """Format JSON with one message, batch or scalar a line."""
     lines = [
         "{",

@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from google.protobuf.descriptor import Descriptor
+from google.protobuf.descriptor import Descriptor, ServiceDescriptor
 
+from negserve.v1 import admin_pb2
 from negserve.v1 import sampler_pb2 as pb
 
 SERVICE = pb.DESCRIPTOR.services_by_name["SamplerService"]
+ADMIN_SERVICE = admin_pb2.DESCRIPTOR.services_by_name["AdminService"]
 
 
-def messages_of_rpcs() -> dict[str, Descriptor]:
-    """Return the messages of the RPCs, and all within them, by name."""
+def messages_of_rpcs(service: ServiceDescriptor = SERVICE) -> dict[str, Descriptor]:
+    """Return the messages of the RPCs of a service, and all within them, by name."""
     found: dict[str, Descriptor] = {}
 
     def visit(message: Descriptor) -> None:
@@ -23,7 +25,7 @@ def messages_of_rpcs() -> dict[str, Descriptor]:
                 if field.message_type is not None:
                     visit(field.message_type)
 
-    for method in SERVICE.methods:
+    for method in service.methods:
         visit(method.input_type)
         visit(method.output_type)
     return found

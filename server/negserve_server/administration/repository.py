@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from negserve.errors import NegserveError
 from negserve.types.checks.text import listed, printable, shortened
 from negserve_server.administration.dataset_change import DatasetChange
+from negserve_server.administration.listed_version import ListedVersion, list_versions
 from negserve_server.administration.repository_folder import Identity, RepositoryFolder
 from negserve_server.errors import MalformedFile, NegserveServerError, Refusal
 from negserve_server.graph import TriplesFactory
@@ -87,6 +88,14 @@ class Repository:
         :raises InvalidInput: with ``UNKNOWN_DATASET``
         """
         return await self._completed(self._unload(name))
+
+    async def versions(self) -> list[ListedVersion]:
+        """Give the versions in memory: current ones first."""
+        return list_versions(self._datasets)
+
+    def identity(self, name: str) -> Identity:
+        """Identify the snapshot of a dataset of the repository that is served."""
+        return self._identities[name]
 
     async def reload(self) -> list[DatasetChange]:
         """Make the datasets those of the repository; say what was done to each, by name.

@@ -76,14 +76,7 @@ class RepositoryFolder:
 
         :raises MalformedSnapshot: if there is none, or it can't be read
         """
-        try:
-            folder = (self.path / name).resolve(strict=True)
-            found = (folder / manifest.FILE).stat()
-        except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links
-            raise MalformedSnapshot(
-                self.path / name, None, f"can't be read ({error}); build the snapshot again"
-            ) from error
-        return str(folder), found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+        return identity_of(self.path / name)
 
     def open(self, name: str) -> tuple[TriplesFactory, Identity]:
         """Open a snapshot.
@@ -92,9 +85,31 @@ class RepositoryFolder:
             be those of two graphs
         """
         before = self.identity(name)
-        factory = TriplesFactory.from_snapshot(before[0])
-        if self.identity(name) != before:
-            raise MalformedSnapshot(
-                self.path / name, None, "was replaced while it was opened; load it again"
-            )
-        return factory, before
+        return open_as(self.path / name, before), before
+
+
+def identity_of(path: Path) -> Identity:
+    """Identify a snapshot as it is now.
+
+    :raises MalformedSnapshot: if there is none, or it can't be read
+    """
+    try:
+        folder = path.resolve(strict=True)
+        found = (folder / manifest.FILE).stat()
+    except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links
+        raise MalformedSnapshot(
+            path, None, f"can't be read ({error}); build the snapshot again"
+        ) from error
+    return str(folder), found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def open_as(path: Path, identity: Identity) -> TriplesFactory:
+    """Open a snapshot that is known.
+
+    :raises MalformedSnapshot: if it can't be used, or is another one, perhaps since a moment ago:
+        its arrays might be those of two graphs
+    """
+    factory = TriplesFactory.from_snapshot(identity[0])
+    if identity_of(path) != identity:
+        raise MalformedSnapshot(path, None, "was replaced while it was opened; load it again")
+    return factory

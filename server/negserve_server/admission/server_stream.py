@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import hmac
 import math
+import secrets
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -25,6 +27,10 @@ _Result = TypeVar("_Result")
 _LARGE_REQUEST = 256 * 1024
 #: Metadata key of the token.
 _CREDENTIALS = "authorization"
+#: That of the connection of a call which another worker passes on, with what only workers know:
+#: they are forked from one process, which has chosen it.
+_RELAYED = "negserve-relayed"
+_SECRET = secrets.token_hex(16)
 
 
 def parse(message_class: type[_Request], data: bytes) -> _Request:
@@ -97,7 +103,7 @@ class ServerStream(Generic[_Request]):
     ) -> None:
         self._context = context
         self._message_class = message_class
-        self.connection = _connection(context.peer())
+        self.connection = _connection(context)
         self.token = _token(context.invocation_metadata())
         self.idle_timeout = math.inf
         task = asyncio.current_task()
@@ -112,7 +118,8 @@ class ServerStream(Generic[_Request]):
         self._is_half_closed = False
         self._ahead: deque[bytes] = deque()
         self.num_bytes_ahead = 0
-        self._reader: asyncio.Task[None] | None = None
+        self._reader: asyncio.Task[Any] | None = None
+        self._is_read_elsewhere = False
         self._has_begun = False
 
     async def read(self) -> _Request | None:
@@ -149,6 +156,19 @@ class ServerStream(Generic[_Request]):
             self._is_half_closed = True
             return None
         return received  # type: ignore[no-any-return]
+
+    @property
+    def passed_on(self) -> tuple[tuple[str, str], ...]:
+        """Metadata with which another worker counts a call as one of this client and token."""
+        given = self._context.invocation_metadata() or ()
+        tokens = [(key, str(value)) for key, value in given if key == _CREDENTIALS]
+        return (*tokens, (_RELAYED, f"{_SECRET} {self.connection}"))
+
+    def next_request(self) -> asyncio.Task[Any]:
+        """Begin to read the bytes of the next request, of which one may be read at a time."""
+        self._is_read_elsewhere = True
+        reader = self._reader = asyncio.create_task(self._context.read())
+        return reader
 
     async def write(self, message: Message | bytes) -> None:
         """Send an answer, or its bytes, once the client has room for it.
@@ -227,7 +247,9 @@ class ServerStream(Generic[_Request]):
 
         :param check: called after each of them
         """
-        if not self._is_half_closed and (self._reader is None or self._reader.done()):
+        if self._is_half_closed or self._is_read_elsewhere:
+            return
+        if self._reader is None or self._reader.done():
             self._reader = asyncio.create_task(self._read_ahead(check))
 
     async def _read_ahead(self, check: Callable[[], None]) -> None:
@@ -285,7 +307,13 @@ class ServerStream(Generic[_Request]):
             self._reader.add_done_callback(lambda reader: reader.cancelled() or reader.exception())
 
 
-def _connection(peer: str) -> str:
+def _connection(context: grpc.aio.ServicerContext[Any, Any]) -> str:
+    for key, value in context.invocation_metadata() or ():
+        if key == _RELAYED:
+            secret, _, connection = str(value).partition(" ")
+            if hmac.compare_digest(secret.encode(), _SECRET.encode()):
+                return connection
+    peer = context.peer()
     # gRPC has no name for the peer of a unix socket.
     return "unix" if peer.startswith("unix") else peer
 

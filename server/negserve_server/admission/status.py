@@ -25,6 +25,19 @@ MAX_STATUS_BYTES = 4096
 _MAX_MESSAGE_BYTES = 1000
 _MAX_DETAILS_BYTES = (MAX_STATUS_BYTES - _MAX_MESSAGE_BYTES) * 3 // 4  # base64
 
+
+class RelayedStatus(Exception):
+    """A call that was passed on to another process has ended with a status, which is its own."""
+
+    def __init__(
+        self, code: grpc.StatusCode, message: str, metadata: tuple[tuple[str, bytes], ...]
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.metadata = metadata
+
+
 #: The status of each reason of ``ErrorReason``; a test walks the enum.
 STATUS_OF_REASON = {
     "ENTITY_ID_OUT_OF_RANGE": grpc.StatusCode.INVALID_ARGUMENT,
@@ -109,6 +122,8 @@ async def refuse(context: grpc.aio.ServicerContext[Any, Any], error: BaseExcepti
     """
     if isinstance(error, Refusal | InvalidRequestError):
         await _abort(context, error, error)
+    if isinstance(error, RelayedStatus):
+        await _send(context, error.code, error.message, error.metadata, error)
     kind = type(error).__name__
     fault = Refusal(f"unforeseen {kind}; see the server's log", reason="INTERNAL_FAULT", value=kind)
     if not (context.done() or isinstance(error, grpc.aio.InternalError)):
@@ -127,14 +142,21 @@ async def _abort(
     error: Refusal | InvalidRequestError,
     cause: BaseException,
 ) -> NoReturn:
+    metadata = ((DETAILS_KEY, encode_status(error)),)
+    await _send(context, STATUS_OF_REASON[error.reason], message_of(error), metadata, cause)
+
+
+async def _send(
+    context: grpc.aio.ServicerContext[Any, Any],
+    code: grpc.StatusCode,
+    message: str,
+    metadata: tuple[tuple[str, bytes], ...],
+    cause: BaseException,
+) -> NoReturn:
     if context.done():
         _leave(cause)
     try:
-        await context.abort(
-            STATUS_OF_REASON[error.reason],
-            message_of(error),
-            ((DETAILS_KEY, encode_status(error)),),
-        )
+        await context.abort(code, message, metadata)
     except grpc.aio.InternalError:
         _leave(cause)
     raise AssertionError("abort returned")

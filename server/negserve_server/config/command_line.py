@@ -12,21 +12,25 @@ import click
 from negserve_server.config.byte_size import Bytes, format_bytes
 from negserve_server.config.limits import Limits
 from negserve_server.config.option import NamedOption, options_of
+from negserve_server.config.reading import Reading
 from negserve_server.config.server_config import WORLD, ServerConfig
+
+#: Options that are fields of a dataclass of their own.
+_GROUPS: dict[str, Any] = {"reading": Reading, "limits": Limits}
 
 
 def server_options() -> Iterator[NamedOption]:
     """Give all options of ``negserve-server serve``, in the order of ``--help``."""
     for each in ServerConfig.__dataclass_fields__:
-        if each == "limits":
-            yield from options_of(Limits)
+        if each in _GROUPS:
+            yield from options_of(_GROUPS[each])
         else:
             yield from (one for one in options_of(ServerConfig) if one.field == each)
 
 
 def click_options() -> list[click.Parameter]:
     """Make the options of ``negserve-server serve``."""
-    return [_click_option(each) for each in server_options()]
+    return [click_option(each) for each in server_options()]
 
 
 def server_config(values: Mapping[str, Any]) -> ServerConfig:
@@ -46,12 +50,12 @@ def server_config(values: Mapping[str, Any]) -> ServerConfig:
         datasets = [(WORLD, None)]
     if len({name for name, _ in datasets}) < len(datasets):
         raise click.UsageError("two datasets of one name; give each its own")
-    limits = {each.field for each in options_of(Limits)}
-    return ServerConfig(
-        datasets=dict(datasets),
-        limits=Limits(**{name: given.pop(name) for name in limits & given.keys()}),
-        **given,
-    )
+    groups = {
+        group: of(**{each.field: given.pop(each.field) for each in options_of(of)
+                     if each.field in given})
+        for group, of in _GROUPS.items()
+    }  # fmt: skip
+    return ServerConfig(datasets=dict(datasets), **groups, **given)
 
 
 def default_text(each: NamedOption) -> str:
@@ -67,7 +71,8 @@ def default_text(each: NamedOption) -> str:
     return f"{each.default:g}" if isinstance(each.default, float) else str(each.default)
 
 
-def _click_option(each: NamedOption) -> click.Option:
+def click_option(each: NamedOption) -> click.Option:
+    """Make an option."""
     option = each.option
     text = option.help.replace("`", "")
     default = default_text(each)
@@ -75,12 +80,15 @@ def _click_option(each: NamedOption) -> click.Option:
         text += f"  [default: {default}]"
     if option.value == "FLAG":
         return click.Option([each.flag], is_flag=True, help=text, show_default=False)
+    if option.value == "YES|NO":
+        return click.Option([each.flags], default=None, help=text, show_default=False)
     return click.Option(
         [each.flag],
         type=_click_type(each),
         metavar=option.value,
         multiple=option.is_repeatable,
         default=each.default,
+        callback=_CALLBACKS.get(option.value),
         help=text,
         show_default=False,
     )
@@ -102,6 +110,27 @@ def _click_type(each: NamedOption) -> click.ParamType[Any]:
     if option.value in {"FILE", "DIR"}:
         return click.Path(path_type=Path, file_okay=option.value == "FILE")
     return _Dataset() if option.value == "NAME=PATH" else click.STRING
+
+
+def _columns(
+    _context: click.Context, _option: click.Parameter, value: str | None
+) -> tuple[str, ...] | None:
+    return None if value is None else tuple(value.split(","))
+
+
+def _fractions(
+    _context: click.Context, _option: click.Parameter, value: str | None
+) -> tuple[float, float, float] | None:
+    if value is None:
+        return None
+    try:
+        training, validation, testing = (float(part) for part in value.split(","))
+    except ValueError as error:
+        raise click.BadParameter("give three numbers, such as 0.8,0.1,0.1") from error
+    return training, validation, testing
+
+
+_CALLBACKS: dict[str, Any] = {"C,C,C": _columns, "F,F,F": _fractions}
 
 
 class _Dataset(click.ParamType[tuple[str, Path | None]]):

@@ -7,7 +7,21 @@ from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any, Literal, cast
 
 #: What a value is. The command line parses it accordingly and shows it in place of the value.
-Value = Literal["N", "BYTES", "SECONDS", "FLAG", "FILE", "DIR", "ADDR", "NAME=PATH", "LEVEL|FILE"]
+Value = Literal[
+    "N",
+    "BYTES",
+    "SECONDS",
+    "FLAG",
+    "YES|NO",
+    "FILE",
+    "DIR",
+    "ADDR",
+    "NAME=PATH",
+    "LEVEL|FILE",
+    "C,C,C",
+    "F,F,F",
+    "CHAR",
+]
 
 #: Prefix of the variables in the environment.
 ENVIRONMENT_PREFIX = "NEGSERVE_SERVE_"
@@ -24,6 +38,7 @@ class Option:
     :ivar most: largest value
     :ivar default_text: the default in words, where it is computed or there is none
     :ivar name: name of the option where it is not that of the field
+    :ivar off: name of the flag for no, of an option that is yes, no or not given
     :ivar is_repeatable: whether it may be given several times
     :ivar see: heading of ``docs/operations.md`` that says more, as an anchor
     """
@@ -35,6 +50,7 @@ class Option:
     most: float | None = None
     default_text: str = ""
     name: str = ""
+    off: str = ""
     is_repeatable: bool = False
     see: str = ""
 
@@ -61,6 +77,13 @@ class NamedOption:
     def flag(self) -> str:
         """Name on the command line."""
         return f"--{self.name.replace('_', '-')}"
+
+    @property
+    def flags(self) -> str:
+        """What a command line may have: the flag, its value, and that for no."""
+        if self.option.off:
+            return f"{self.flag}/--{self.option.off}"
+        return self.flag if self.option.value == "FLAG" else f"{self.flag} {self.option.value}"
 
     @property
     def variable(self) -> str:

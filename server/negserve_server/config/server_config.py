@@ -9,6 +9,7 @@ from pathlib import Path
 
 from negserve_server.config.limits import Limits
 from negserve_server.config.option import check_bounds, option
+from negserve_server.config.reading import Reading
 
 #: The name of the embedded graph, given in place of a path.
 WORLD = "world"
@@ -21,6 +22,7 @@ class ServerConfig:
     The help of an option says what the field means.
 
     :ivar datasets: path of each dataset by name; None for the embedded graph
+    :ivar reading: how the files of datasets are read
     :ivar limits: how much callers may ask for
     """
 
@@ -49,6 +51,7 @@ class ServerConfig:
         "start with equal files maps them, and reads nothing.",
         see="snapshots",
     )
+    reading: Reading = field(default_factory=Reading)
     listen: tuple[str, ...] = option(
         "ADDR",
         ("127.0.0.1:7733",),
@@ -136,21 +139,10 @@ class ServerConfig:
             self._check_shares()
 
     def _check_shares(self) -> None:
-        """Refuse what several workers can't do, or can't share.
+        """Refuse limits that are too small to be shared.
 
         :raises ValueError: naming option and remedy
         """
-        if self.allow_publish:
-            raise ValueError(
-                f"--allow-publish with --workers {self.workers}: a graph that a client publishes "
-                f"would be in one worker only; give --workers 1, or load the graph with --dataset"
-            )
-        if self.admin_token_file is not None:
-            raise ValueError(
-                f"--admin-token-file with --workers {self.workers}: a call of an administrator "
-                f"would reach one worker only; give --workers 1, or change --repository and send "
-                f"SIGHUP, which reaches all workers"
-            )
         shares = {
             "--max-streams": (self.limits.max_streams, 1),
             "--max-streams-per-token": (self.limits.max_streams_per_token, 1),

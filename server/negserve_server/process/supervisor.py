@@ -12,7 +12,9 @@ from dataclasses import dataclass
 
 from negserve_server.errors import WorkerFailed
 from negserve_server.process.command import INTERRUPTED, stop_watching
+from negserve_server.process.control_line import ControlLine
 from negserve_server.process.family import Child, Family, Tell, how_it_ended
+from negserve_server.process.orders import Chief, Follower, Orders
 from negserve_server.process.reloading import Reloading
 
 logger = logging.getLogger(__name__)
@@ -39,6 +41,7 @@ class _Worker:
 
     number: int
     child: Child | None = None
+    line: ControlLine | None = None
     is_ready: bool = False
     started_at: float = 0.0
     due: float = 0.0
@@ -50,8 +53,10 @@ class Supervisor:
     """Runs a function in several forked processes until SIGTERM or SIGINT.
 
     :param num_workers: how many
-    :param work: what each does, called with its number, from 1 on, and a function that tells that
-        it is ready, and a line about that; it drains and returns after SIGTERM
+    :param work: what each does, called with its number, from 1 on, a function that tells that it is
+        ready, and a line about that, and its end of the line of orders; it drains and returns after
+        SIGTERM
+    :param chief: decides what all workers do together
     :param drain_seconds: how long it may take for that
     :param reloading: what SIGHUP reads again; SIGHUP is passed on, too
     """
@@ -59,12 +64,14 @@ class Supervisor:
     def __init__(
         self,
         num_workers: int,
-        work: Callable[[int, Tell], None],
+        work: Callable[[int, Tell, ControlLine], None],
+        chief: Chief,
         *,
         drain_seconds: float,
         reloading: Reloading,
     ) -> None:
         self._work = work
+        self._orders = Orders(chief)
         self._drain_seconds = drain_seconds
         self._reloading = reloading
         self._family = Family()
@@ -92,11 +99,11 @@ class Supervisor:
                 self._handle_signals()
                 self._start_those_due()
                 self._wait()
-                self._bury()
                 if not self._is_begun and all(each.is_ready for each in self._workers):
                     self._is_begun = True
                     first = self._workers[0].child
                     on_ready(first.told if first is not None else [])
+                self._bury()
         except _Interrupted:
             return INTERRUPTED
         finally:
@@ -127,6 +134,7 @@ class Supervisor:
                 else:
                     self._reloading.read()  # for those that are started later
                     self._send(signal.SIGHUP)
+                    self._orders.reload()
 
     def _stop(self) -> None:
         if self._stopped_at is None:
@@ -143,30 +151,51 @@ class Supervisor:
             if each.child is None and self._stopped_at is None and now >= each.due:
                 each.started_at = now
                 number = each.number
+                ours, theirs = ControlLine.pair()
+                lines = (ours, *self._orders.lines)
                 each.child = self._family.fork(
-                    lambda tell, number=number: self._work(number, tell),  # type: ignore[misc]
-                    (*self._own, *(child.reports for child in self._running)),
+                    lambda tell, number=number, line=theirs: self._work(number, tell, line),  # type: ignore[misc]
+                    (
+                        *self._own,
+                        *(child.reports for child in self._running),
+                        *(line.fileno() for line in lines),
+                    ),
                 )
+                theirs.close()
+                each.line = ours
+                self._orders.join(Follower(f"worker {number}", each.child.pid, ours))
 
     def _wait(self) -> None:
         """Wait for a signal, a report, or the next thing to do."""
         now = time.monotonic()
         until = [each.due - now for each in self._workers if each.child is None]
         if self._stopped_at is not None:
-            left = self._stopped_at + self._drain_seconds + _END_SECONDS - now
-            if left <= 0:
+            rest = self._stopped_at + self._drain_seconds + _END_SECONDS - now
+            if rest <= 0:
                 self._fail("a worker did not end in time after SIGTERM, and was killed")
                 self._send(signal.SIGKILL)
-            until = [max(left, 0.1)]
+            until = [max(rest, 0.1)]
         telling = {
             each.child.reports: each
             for each in self._workers
             if each.child is not None and not each.is_ready
         }
-        found, _, _ = select.select(
-            [self._wake_reader, *telling], [], [], max(min(until), 0.0) if until else None
+        left = self._orders.seconds_left()
+        until += [] if left is None else [left]
+        lines = {line.fileno(): line for line in self._orders.lines if not line.is_over}
+        found, writable, _ = select.select(
+            [self._wake_reader, *telling, *lines],
+            [number for number, line in lines.items() if line.has_unsent],
+            [],
+            max(min(until), 0.0) if until else None,
         )
+        for descriptor in writable:
+            lines[descriptor].flush()
+        self._orders.read([lines[descriptor] for descriptor in found if descriptor in lines])
+        self._orders.check()
         for descriptor in found:
+            if descriptor in lines:
+                continue
             if descriptor == self._wake_reader:
                 os.read(descriptor, 4096)
             elif (child := telling[descriptor].child) is not None:
@@ -183,6 +212,9 @@ class Supervisor:
             pid, status = os.waitpid(child.pid, os.WNOHANG)
             if pid:
                 child.close()
+                if each.line is not None:
+                    self._orders.leave(each.line)
+                    each.line = None
                 was_ready, each.child, each.is_ready = each.is_ready, None, False
                 self._note_end(each, child, os.waitstatus_to_exitcode(status), was_ready)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -25,12 +26,14 @@ class Version:
     :ivar name: of the dataset
     :ivar factory: the graph
     :ivar origin: where it comes from
+    :ivar serial: number that no other version has, in any worker of a server
     :ivar num_streams: open streams that use it
     :ivar last_used: when a stream last used it, monotonic
     """
 
-    def __init__(self, name: str, factory: TriplesFactory, origin: Origin) -> None:
+    def __init__(self, name: str, factory: TriplesFactory, origin: Origin, serial: int) -> None:
         self.name = name
+        self.serial = serial
         self.factory = factory
         self.origin = origin
         self.num_streams = 0
@@ -47,8 +50,10 @@ class Datasets(Mapping[str, TriplesFactory]):
     """
 
     def __init__(self, graphs: Mapping[str, TriplesFactory]) -> None:
+        self._serials = itertools.count(1)
         self._current = {
-            name: Version(name, graph, "command line") for name, graph in graphs.items()
+            name: Version(name, graph, "command line", next(self._serials))
+            for name, graph in graphs.items()
         }
         #: Versions that new streams do not get any more, while streams use them.
         self._earlier: list[Version] = []
@@ -62,19 +67,28 @@ class Datasets(Mapping[str, TriplesFactory]):
     def __len__(self) -> int:
         return len(self._current)
 
-    def add(self, name: str, factory: TriplesFactory, origin: Origin) -> None:
+    def add(
+        self, name: str, factory: TriplesFactory, origin: Origin, serial: int | None = None
+    ) -> None:
         """Add a graph.
 
+        :param serial: of the version; None for a new one
         :raises ValueError: if the name is taken
         """
         if name in self._current:
             raise ValueError(f"there is a dataset {name!r} already")
-        self._current[name] = Version(name, factory, origin)
+        self._current[name] = Version(name, factory, origin, serial or next(self._serials))
 
-    def replace(self, name: str, factory: TriplesFactory) -> None:
+    def replace(
+        self,
+        name: str,
+        factory: TriplesFactory,
+        origin: Origin = "repository",
+        serial: int | None = None,
+    ) -> None:
         """Let a name stand for another graph from now on; streams on the one before continue."""
         before = self._current[name]
-        self._current[name] = Version(name, factory, before.origin)
+        self._current[name] = Version(name, factory, origin, serial or next(self._serials))
         self._retire(before)
 
     def remove(self, name: str) -> None:
@@ -89,6 +103,11 @@ class Datasets(Mapping[str, TriplesFactory]):
         """Tell where a dataset comes from; None if there is none of that name."""
         version = self._current.get(name)
         return None if version is None else version.origin
+
+    def serial(self, name: str) -> int | None:
+        """Give the number of the version that a name stands for; None if there is none."""
+        version = self._current.get(name)
+        return None if version is None else version.serial
 
     def versions(self) -> list[tuple[Version, bool]]:
         """All graphs in memory, and whether new streams get them: current ones first."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import chain
 from typing import NamedTuple
 
 from negserve_server.config.limits import SILENT_SECONDS, Limits
 from negserve_server.errors import Refusal
-from negserve_server.publishing.datasets import Datasets
 from negserve_server.publishing.publication import Publication
 from negserve_server.publishing.upload import Announcement
 
@@ -29,18 +28,21 @@ class PublishQuota:
     complete. Of uploads in progress silent ones are evicted first, then those of a connection or
     token that has several with more than half of the room together.
 
-    :param datasets: all graphs that are served
+    :param idle_seconds: gives the seconds since a published graph was used
     :param limits: the limits
     """
 
-    def __init__(self, datasets: Datasets, limits: Limits) -> None:
-        self._datasets = datasets
+    def __init__(self, idle_seconds: Callable[[str], float], limits: Limits) -> None:
+        self._idle_seconds = idle_seconds
         self._limits = limits
         self._room = Size(
             limits.max_publish_graphs, limits.max_publish_triples, limits.max_publish_ids
         )
         #: Sizes of the published graphs.
         self._sizes: dict[str, Size] = {}
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._sizes)
 
     def add(self, name: str, size: int, num_ids: int) -> None:
         """Count a published graph."""
@@ -94,7 +96,7 @@ class PublishQuota:
 
     def _idle(self) -> list[str]:
         """Return the names of idle published graphs, the one idle for longest first."""
-        idle = {name: self._datasets.idle_seconds(name) for name in self._sizes}
+        idle = {name: self._idle_seconds(name) for name in self._sizes}
         limit = self._limits.publish_keep_seconds
         return sorted((name for name in idle if idle[name] > limit), key=lambda name: -idle[name])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from typing import Any
@@ -30,9 +30,12 @@ class Publisher:
     :param limits: how much may be published
     :param allowed: whether clients may publish
     :param executor: one thread that builds graphs
-    :param keep: called in that thread with name and graph: builds its index and saves it
-    :param announce: called when another graph is served
-    :param discard: called with the name of each graph that is dropped
+    :param keep: called in that thread with name and graph: saves it, builds its index, and gives
+        the graph to serve
+    :param serve: makes a graph that was kept one of the datasets
+    :param drop: called with the name of each graph that no longer is one
+    :param forget: called with the name of each graph that is not served, to keep it no longer
+    :param unused_seconds: seconds since others than this process used a graph
     """
 
     def __init__(
@@ -43,17 +46,21 @@ class Publisher:
         *,
         allowed: bool,
         executor: Executor,
-        keep: Callable[[str, TriplesFactory], None],
-        announce: Callable[[], None],
-        discard: Callable[[str], None],
+        keep: Callable[[str, TriplesFactory], TriplesFactory],
+        serve: Callable[[str, TriplesFactory], Awaitable[None]],
+        drop: Callable[[str], None],
+        forget: Callable[[str], None],
+        unused_seconds: Callable[[str], float],
     ) -> None:
         self._datasets = datasets
-        self._quota = PublishQuota(datasets, limits)
+        self._unused_seconds = unused_seconds
+        self._quota = PublishQuota(self._idle_seconds, limits)
         self._allowed = allowed
         self._executor = executor
         self._keep = keep
-        self._announce = announce
-        self._discard = discard
+        self._serve = serve
+        self._drop = drop
+        self._forget = forget
         self._in_progress: dict[str, Publication] = {}
         self._builds: set[asyncio.Task[None]] = set()
         for name in published:
@@ -93,11 +100,21 @@ class Publisher:
         publication = self._in_progress[announcement.name] = Publication(announcement)
         return publication
 
+    def _idle_seconds(self, name: str) -> float:
+        if name not in self._datasets:  # it is being dropped
+            return 0.0
+        return min(self._datasets.idle_seconds(name), self._unused_seconds(name))
+
     def withdraw(self, name: str) -> None:
         """Drop a published graph; streams that use it continue."""
         self._quota.remove(name)
-        self._datasets.remove(name)
-        self._discard(name)
+        self._drop(name)
+
+    def note_datasets(self) -> None:
+        """Count the published graphs that are served now, whoever added or dropped some."""
+        for name in [*self._quota]:
+            if self._datasets.origin(name) != "published":
+                self._quota.remove(name)
 
     @contextmanager
     def uploading(self, publication: Publication, uploader: ServerStream[Any]) -> Iterator[Upload]:
@@ -146,8 +163,7 @@ class Publisher:
                 publication.announcement.name,
                 self._datasets.idle_seconds(name),
             )
-            self._datasets.remove(name)
-            self._discard(name)
+            self._drop(name)
         publication.has_room = True
 
     async def _build(self, publication: Publication, begin: float) -> None:
@@ -167,7 +183,7 @@ class Publisher:
         taken = self._datasets.get(name)
         if taken is not None:
             # The operator has loaded a graph of that name meanwhile; clients wait for that one.
-            self._discard(name)
+            self._forget(name)
             try:
                 check_fingerprint(name, announcement.fingerprint, taken.fingerprint)
             except InvalidInput as error:
@@ -175,7 +191,12 @@ class Publisher:
             else:
                 self._end(publication)
             return
-        self._datasets.add(name, factory, "published")
+        try:
+            await self._serve(name, factory)
+        except Exception as error:
+            self._forget(name)
+            self._end(publication, error)
+            return
         self._quota.add(name, announcement.size, announcement.num_ids)
         del self._in_progress[name]
         logger.info(
@@ -185,13 +206,10 @@ class Publisher:
             uploaded - begin,
             time.monotonic() - uploaded,
         )
-        self._announce()
         publication.end()
 
     def _make(self, publication: Publication) -> TriplesFactory:
-        factory = publication.upload.build()
-        self._keep(publication.announcement.name, factory)
-        return factory
+        return self._keep(publication.announcement.name, publication.upload.build())
 
     def _end(self, publication: Publication, failure: Exception | None = None) -> None:
         """Remove a failed publication."""

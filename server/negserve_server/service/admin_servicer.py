@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import grpc
 
 from negserve.v1 import admin_pb2 as pb
 from negserve_server.administration.dataset_change import DatasetChange
-from negserve_server.administration.repository import Repository
+from negserve_server.administration.listed_version import ListedVersion
 from negserve_server.admission.admission_control import AdmissionControl
 from negserve_server.errors import MalformedFile, Refusal
-from negserve_server.publishing.datasets import Datasets, Version
 from negserve_server.service.handlers import one_request
 
 ADMIN_SERVICE = pb.DESCRIPTOR.services_by_name["AdminService"]
@@ -24,16 +23,34 @@ _Item = TypeVar("_Item")
 _PER_MESSAGE = 32
 
 
+class Administered(Protocol):
+    """What loads, unloads and lists datasets: the repository, or all workers together."""
+
+    async def load(self, name: str) -> DatasetChange:
+        """Load a dataset."""
+        ...
+
+    async def unload(self, name: str) -> DatasetChange:
+        """Stop to serve a dataset."""
+        ...
+
+    async def reload(self) -> list[DatasetChange]:
+        """Make the datasets those of the repository."""
+        ...
+
+    async def versions(self) -> list[ListedVersion]:
+        """Give the versions in memory."""
+        ...
+
+
 class AdminServicer:
     """Answers the RPCs of ``negserve.v1.AdminService``.
 
-    :param repository: changes the datasets
-    :param datasets: the graphs
+    :param repository: changes and lists the datasets
     """
 
-    def __init__(self, repository: Repository, datasets: Datasets) -> None:
+    def __init__(self, repository: Administered) -> None:
         self._repository = repository
-        self._datasets = datasets
 
     async def load_dataset(self, request: pb.LoadDatasetRequest) -> pb.LoadDatasetResponse:
         """Answer ``LoadDataset``."""
@@ -60,7 +77,7 @@ class AdminServicer:
     ) -> AsyncGenerator[pb.ListVersionsResponse, None]:
         """Answer ``ListVersions``."""
         # Encoded before the first is sent, which may take time: a version must not stay for that.
-        encoded = [_encode_version(*each) for each in self._datasets.versions()]
+        encoded = [_encode_version(each) for each in await self._repository.versions()]
         for some in _runs(encoded):
             yield pb.ListVersionsResponse(versions=some)
 
@@ -106,13 +123,13 @@ def _encode_change(change: DatasetChange) -> pb.DatasetChange:
     )
 
 
-def _encode_version(version: Version, is_current: bool) -> pb.DatasetVersion:
+def _encode_version(version: ListedVersion) -> pb.DatasetVersion:
     origin = version.origin.upper().replace(" ", "_")
     return pb.DatasetVersion(
         name=version.name,
-        fingerprint=version.factory.fingerprint,
+        fingerprint=version.fingerprint,
         origin=pb.DatasetOrigin.Value(f"DATASET_ORIGIN_{origin}"),
-        is_current=is_current,
+        is_current=version.is_current,
         num_streams=version.num_streams,
-        num_triples=sum(map(len, version.factory.columns.values())),
+        num_triples=version.num_triples,
     )

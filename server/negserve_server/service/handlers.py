@@ -16,6 +16,7 @@ from negserve_server.admission.admission_control import AdmissionControl
 from negserve_server.admission.server_stream import ServerStream
 from negserve_server.admission.status import refuse
 from negserve_server.errors import InvalidInput
+from negserve_server.service.publish_relay import PublishRelay
 from negserve_server.service.servicer import SamplerServicer
 
 SERVICE = pb.DESCRIPTOR.services_by_name["SamplerService"]
@@ -25,8 +26,12 @@ if TYPE_CHECKING:
     _Handler = grpc.RpcMethodHandler[Any, Any]  # subscriptable for type checkers only
 
 
-def make_handler(servicer: SamplerServicer, admission: AdmissionControl) -> grpc.GenericRpcHandler:
+def make_handler(
+    servicer: SamplerServicer, admission: AdmissionControl, relay: PublishRelay | None = None
+) -> grpc.GenericRpcHandler:
     """Make the handlers of all methods of the service.
+
+    :param relay: passes calls of ``Publish`` on; None to answer them here
 
     Messages are parsed here, not by grpc, which would answer bytes that are no message with
     UNKNOWN and no reason.
@@ -44,7 +49,7 @@ def make_handler(servicer: SamplerServicer, admission: AdmissionControl) -> grpc
             servicer.get_relation_statistics, pb.GetRelationStatisticsRequest, admission
         ),
         "GetVocabulary": one_request(servicer.get_vocabulary, pb.GetVocabularyRequest, admission),
-        "Publish": many_requests(servicer.publish, pb.PublishRequest, admission),
+        "Publish": many_requests((relay or servicer).publish, pb.PublishRequest, admission),
     }
     return grpc.method_handlers_generic_handler(SERVICE.full_name, handlers)
 

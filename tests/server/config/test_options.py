@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from click.testing import CliRunner
 
 from negserve_server.config.command_line import click_options, server_config
 from negserve_server.config.limits import Limits
+from negserve_server.config.reading import Reading
 from negserve_server.config.server_config import ServerConfig
+from negserve_server.graph.readers import ReadOptions
 
 
 def read(*arguments: str, environment: dict[str, str] | None = None) -> ServerConfig:
@@ -48,6 +51,33 @@ def test_options_reach_the_fields_that_state_them():
     assert config.limits == Limits(max_streams=7, max_table_bytes=2**21, idle_timeout=1.5)
     assert config.allow_publish
     assert config.publish_dir == Path("kept")
+
+
+def test_options_about_files_come_from_the_command_line_and_the_environment():
+    config = read(
+        "--columns", "tail,head,relation", "--separator", "pipe", "--no-header", "--labels",
+        "--entity-ids", "ids.tsv", "--fractions", "0.8,0.1,0.1", "--seed", "7", "--skip-bad",
+        environment={"NEGSERVE_SERVE_STRIP": "no", "NEGSERVE_SERVE_NORMALIZE": "1"},
+    )  # fmt: skip
+    assert config.reading == Reading(
+        columns=("tail", "head", "relation"),
+        separator="pipe",
+        header=False,
+        ids=False,
+        entity_ids=Path("ids.tsv"),
+        strip=False,
+        normalize=True,
+        skip_bad=True,
+        fractions=(0.8, 0.1, 0.1),
+        seed=7,
+    )
+    assert config.of_worker().reading == config.reading
+    with pytest.raises(click.BadParameter, match="give three numbers"):
+        read("--fractions", "a half")
+
+
+def test_options_about_files_have_the_defaults_of_the_reader():
+    assert ReadOptions(**asdict(Reading())) == ReadOptions()
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3, 5])
@@ -102,12 +132,3 @@ def test_a_value_outside_the_bounds_is_refused_by_both(field: str, value: float,
 def test_two_datasets_of_one_name_are_refused():
     with pytest.raises(click.UsageError, match="one name"):
         read("--dataset", "a=b", "--dataset", "a=c")
-
-
-@pytest.mark.parametrize(
-    "option", [{"allow_publish": True}, {"admin_token_file": Path("tokens")}], ids=str
-)
-def test_what_would_reach_one_worker_only_is_refused(option: dict[str, object]):
-    with pytest.raises(ValueError, match=r"--workers 2: .* one worker only; give --workers 1"):
-        ServerConfig(workers=2, **option)  # type: ignore[arg-type]
-    assert ServerConfig(workers=1, **option)  # type: ignore[arg-type]

@@ -18,13 +18,14 @@ import os, signal, sys, time
 from pathlib import Path
 from negserve_server.errors import WorkerFailed
 from negserve_server.process import logs
+from negserve_server.process.orders import Order
 from negserve_server.process.reloading import Reloading
 from negserve_server.process.supervisor import Supervisor
 
 logs.set_up("info")
 folder, what = Path(sys.argv[1]), sys.argv[2]
 
-def work(number, tell):
+def work(number, tell, line):
     starts = len(list(folder.glob(f"{number}.*")))
     (folder / f"{number}.{os.getpid()}").touch()
     if what == "fails" and number == 2:
@@ -43,7 +44,14 @@ def work(number, tell):
             time.sleep(60)
     signal.pause()
 
-supervisor = Supervisor(2, work, drain_seconds=0.1, reloading=Reloading())
+class Chief:
+    def handle(self, request):
+        return Order(request, lambda answers: sorted(answers))
+
+    def reload(self):
+        return None
+
+supervisor = Supervisor(2, work, Chief(), drain_seconds=0.1, reloading=Reloading())
 try:
     code = supervisor.run(lambda told: print("all ready", *told, flush=True))
 except WorkerFailed as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -65,50 +66,105 @@ def test_without_a_folder_published_graphs_are_lost():
             assert client.list_datasets() == ["world"]
 
 
-def test_a_damaged_file_is_an_error_before_serving(tmp_path: Path):
-    (tmp_path / "mine.npz").write_bytes(b"garbage")
-    status, told = serve(tmp_path)
-    assert status == 1
-    assert f"{tmp_path / 'mine.npz'}: this is no published graph" in told
-    assert "remove it and publish it again" in told
-    assert (tmp_path / "mine.npz").read_bytes() == b"garbage"
+def published(folder: Path, name: str, graph: TriplesFactory) -> Path:
+    """Put a graph where a server keeps it."""
+    kept = PublishFolder(folder)
+    kept.save(name, graph)
+    kept.close()
+    return folder / name
+
+
+def truncate(place: Path) -> None:
+    file = place / "training.tails.npy"
+    file.write_bytes(file.read_bytes()[:-1])
+
+
+def alter(place: Path) -> None:
+    file = place / "training.tails.npy"
+    content = file.read_bytes()
+    file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+
+
+def cut_manifest(place: Path) -> None:
+    file = place / "manifest.json"
+    file.write_bytes(file.read_bytes()[:300])
+
+
+def pipe_in_place(place: Path) -> None:
+    (place / "training.tails.npy").unlink()
+    os.mkfifo(place / "training.tails.npy")
+
+
+def pipe_as_manifest(place: Path) -> None:
+    (place / "manifest.json").unlink()
+    os.mkfifo(place / "manifest.json")
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        (truncate, "array training.tails has 129 bytes, the manifest says 130: it is truncated"),
+        (alter, "array training.tails was altered: its SHA-256 is"),
+        (cut_manifest, "manifest.json can't be read"),
+        (pipe_in_place, "array training.tails can't be read (it is no plain file)"),
+        (pipe_as_manifest, "manifest.json can't be read ([Errno 22] it is no plain file)"),
+    ],
+)
+def test_a_damaged_graph_is_named_and_stops_nothing(
+    tmp_path: Path, harm: Callable[[Path], None], said: str
+):
+    folder, log = tmp_path / "published", tmp_path / "log"
+    triples = [[0, 0, 1], [1, 0, 2]]
+    published(folder, "good", TriplesFactory({"training": np.array(triples)}))
+    harm(published(folder, "mine", TriplesFactory({"training": np.array(triples)})))
+    options = ("--allow-publish", "--publish-dir", str(folder))
+    with server_process(*options, log=log) as server, Client(server.target) as client:
+        assert client.list_datasets() == ["world", "good"]
+        told = log.read_text()
+        assert f"published dataset mine is not served: {folder / 'mine'}: {said}" in told
+        # Who holds the graph mends it.
+        assert client.publish("mine", triples).num_triples == 2
+    with server_process(*options) as server, Client(server.target) as client:
+        assert client.list_datasets() == ["world", "good", "mine"]
 
 
 def test_foreign_files_are_kept_and_reported(tmp_path: Path):
     folder, log = tmp_path / "published", tmp_path / "log"
-    kept = PublishFolder(folder)
-    kept.save("toy", TriplesFactory({"training": np.array([[0, 0, 1], [1, 0, 2]])}))
-    kept.close()
+    published(folder, "toy", TriplesFactory({"training": np.array([[0, 0, 1], [1, 0, 2]])}))
+    (folder / "toy" / ".nfs000000000000beef").write_text("open elsewhere")
     (folder / "thesis.tex").write_text("mine")
     (folder / ".nfs000000000000dead").write_text("open elsewhere")
     (folder / ".unfinished-folder").mkdir()
-    (folder / ".unfinished-folder" / "file").write_text("")
+    (folder / ".unfinished-folder" / "training.tails.npy").write_text("left by a killed server")
+    os.mkfifo(folder / ".unfinished-folder" / "pipe")
     (folder / ".unfinished-file").write_text("left by a killed server")
     (folder / "lost+found").mkdir()
-    (folder / "folder.npz").mkdir()
-    (folder / "gone.npz").symlink_to(folder / "nowhere")
-    (folder / "round.npz").symlink_to(folder / "round.npz")
-    os.mkfifo(folder / "pipe.npz")
+    (folder / "folder").mkdir()
+    (folder / "folder" / "photo.jpg").write_text("mine")
+    (folder / "earlier.npz").write_text("of an earlier release")
+    (folder / "gone").symlink_to(folder / "nowhere")
+    (folder / "round").symlink_to(folder / "round")
     os.mkfifo(folder / "pipe")
-    (folder / "-.npz").write_text("no legal name")
+    (folder / "-").write_text("no legal name")
     with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(str(folder / "socket.npz"))
+        listening.bind(str(folder / "socket"))
         with (
             server_process("--allow-publish", "--publish-dir", str(folder), log=log) as server,
             Client(server.target) as client,
         ):
             assert client.list_datasets() == ["world", "toy"]
-            # Only a folder keeps its name from a graph.
-            assert client.publish("pipe", [[0, 0, 1]]).num_triples == 1
-            with pytest.raises(StorageFailedError):
-                client.publish("folder", [[0, 0, 1]])
+            # What has the name of a graph and is none is not removed for it.
+            for name in ("folder", "pipe", "gone"):
+                with pytest.raises(StorageFailedError, match="something else has the name"):
+                    client.publish(name, [[0, 0, 1]])
+            assert client.list_datasets() == ["world", "toy"]
     told = log.read_text()
-    for name in ("thesis.tex", ".nfs000000000000dead", "lost+found", "folder.npz", "pipe", "-.npz"):
+    for name in ("thesis.tex", ".nfs000000000000dead", "lost+found", "folder", "pipe", "-",
+                 "earlier.npz", "gone", "round", "socket"):  # fmt: skip
         assert f"{folder / name} is ignored: not a published graph" in told
     assert (folder / "thesis.tex").read_text() == "mine"
-    assert not (folder / ".unfinished-file").exists()
-    assert (folder / ".unfinished-folder" / "file").exists()
-    assert str(folder / ".unfinished-folder") in told
+    assert (folder / "folder" / "photo.jpg").read_text() == "mine"
+    assert not list(folder.glob(".unfinished-*"))
 
 
 def test_a_full_disk_is_told_to_all_who_publish_and_the_server_goes_on(tmp_path: Path):
@@ -117,10 +173,10 @@ def test_a_full_disk_is_told_to_all_who_publish_and_the_server_goes_on(tmp_path:
     program = tmp_path / "limited.py"
     program.write_text(
         "import resource, runpy\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, resource.RLIM_INFINITY))\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, resource.RLIM_INFINITY))\n"
         "runpy.run_module('negserve_server.cli', run_name='__main__', alter_sys=True)\n"
     )
-    triples = load("fb15k-237").mapped_triples  # 3 MB
+    triples = load("fb15k-237").mapped_triples  # 272,115 triples
     with (
         server_process(
             *("--allow-publish", "--publish-dir", str(folder)),
@@ -156,9 +212,7 @@ def test_a_folder_that_another_server_uses_is_an_error(tmp_path: Path):
 def test_a_given_dataset_wins_over_the_same_graph_and_refuses_another(tmp_path: Path):
     folder, file = tmp_path / "published", tmp_path / "toy.tsv"
     file.write_text("a\tr\tb\nb\tr\tc\n")
-    kept = PublishFolder(folder)
-    kept.save("toy", TriplesFactory({"training": np.array([[0, 0, 1], [1, 0, 2]])}))
-    kept.close()
+    published(folder, "toy", TriplesFactory({"training": np.array([[0, 0, 1], [1, 0, 2]])}))
     options = ("--publish-dir", str(folder), "--dataset", f"toy={file}")
     with server_process(*options) as server, Client(server.target) as client:
         assert client.list_datasets() == ["toy"]
@@ -167,7 +221,7 @@ def test_a_given_dataset_wins_over_the_same_graph_and_refuses_another(tmp_path: 
     status, told = serve(folder, "--dataset", f"toy={file}")
     assert status == 1
     assert "'toy' was published with fingerprint" in told
-    assert "rename the dataset, or remove the file" in told
+    assert "rename the dataset, or remove the folder" in told
 
 
 def test_a_folder_that_fails_is_told_to_all_and_leaves_nothing(tmp_path: Path):
@@ -185,4 +239,4 @@ def test_a_folder_that_fails_is_told_to_all_and_leaves_nothing(tmp_path: Path):
         assert client.list_datasets() == ["world"]
         folder.mkdir()
         assert client.publish("mine", triples).num_triples == len(triples)
-        assert [file.name for file in folder.iterdir()] == ["mine.npz"]
+        assert [file.name for file in folder.iterdir()] == ["mine"]

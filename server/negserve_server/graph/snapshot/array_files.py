@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from negserve_server.errors import MalformedSnapshot
 from negserve_server.graph.snapshot.manifest import StoredArray
+from negserve_server.graph.snapshot.plain_file import open_plain
 
 ENDING = ".npy"
 _BLOCK_BYTES = 2**24
@@ -63,7 +64,7 @@ def map_array(folder: Path, name: str, stored: StoredArray) -> NDArray[Any]:
     """
     path = folder / f"{name}{ENDING}"
     try:
-        with path.open("rb") as file:
+        with open_plain(path) as file:
             num_bytes = os.fstat(file.fileno()).st_size
             if num_bytes != stored.num_bytes:
                 raise MalformedSnapshot(
@@ -101,7 +102,7 @@ def check_array(folder: Path, name: str, stored: StoredArray) -> None:
     :raises MalformedSnapshot: if it differs
     """
     try:
-        with (folder / f"{name}{ENDING}").open("rb") as file:
+        with open_plain(folder / f"{name}{ENDING}") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise MalformedSnapshot(folder, name, f"can't be read ({error.strerror})") from error

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from negserve_server.errors import MalformedSnapshot
+from negserve_server.graph.snapshot.plain_file import open_plain
 
 FILE = "manifest.json"
 #: Version of the format that this release writes, and the only one that it reads.
@@ -101,7 +102,7 @@ class Manifest:
 def is_snapshot(path: Path) -> bool:
     """Tell whether a folder is a snapshot, complete or not."""
     try:
-        with (path / FILE).open("rb") as file:
+        with open_plain(path / FILE) as file:
             return _START.match(file.read(200)) is not None
     except (FileNotFoundError, NotADirectoryError):
         return False
@@ -114,7 +115,8 @@ def read_manifest(path: Path) -> Manifest:
     :raises MalformedSnapshot: if there is none, or it is incomplete, altered or of another format
     """
     try:
-        document = json.loads((path / FILE).read_bytes())
+        with open_plain(path / FILE) as file:
+            document = json.loads(file.read())
     except FileNotFoundError as error:
         raise MalformedSnapshot(path, None, "is missing: this is no snapshot") from error
     except (OSError, ValueError) as error:
