@@ -259,7 +259,13 @@ class Server:
         )
         with show_progress("loading the repository"):
             await repository.reload()
-        servicer = SamplerServicer(self._datasets, publisher, self._config.limits, scheduler)
+        servicer = SamplerServicer(
+            self._datasets,
+            publisher,
+            self._config.limits,
+            scheduler,
+            allow_pull=self._config.allow_pull,
+        )
         has_admin = self._admin_tokens is not None
         handlers = [
             make_handler(servicer, self._admission),

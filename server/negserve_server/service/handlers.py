@@ -44,6 +44,9 @@ def make_handler(servicer: SamplerServicer, admission: AdmissionControl) -> grpc
             servicer.get_relation_statistics, pb.GetRelationStatisticsRequest, admission
         ),
         "GetVocabulary": one_request(servicer.get_vocabulary, pb.GetVocabularyRequest, admission),
+        "GetSnapshot": one_request(
+            servicer.get_snapshot, pb.GetSnapshotRequest, admission, is_short=False
+        ),
         "Publish": many_requests(servicer.publish, pb.PublishRequest, admission),
     }
     return grpc.method_handlers_generic_handler(SERVICE.full_name, handlers)
