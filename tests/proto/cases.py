@@ -25,7 +25,8 @@ WITHOUT_REASONS = {
     "INTERNAL_FAULT": "needs a server that fails",
     "TOO_MANY_UNANSWERED": "needs a client that sends more than 16 MiB before it reads",
     "STORAGE_FAILED": "needs a full disk",
-    "SNAPSHOT_UNUSABLE": "is sent to administrators only",
+    "SNAPSHOT_UNUSABLE": "needs a snapshot whose files are exchanged",
+    "NO_SNAPSHOT": "needs a server that lets clients have snapshots, and has none",
     "DATASET_FIXED": "is sent to administrators only",
 }
 
@@ -528,6 +529,15 @@ CASES: dict[str, list[Case]] = {
     ],
     "GetRelationStatistics": _cases_by_name(pb.GetRelationStatisticsRequest),
     "GetVocabulary": _cases_by_name(pb.GetVocabularyRequest),
+    # What is sent where it is allowed depends on where the server has the snapshot.
+    "GetSnapshot": [
+        Case(
+            "not allowed",
+            "the operator did not give leave",
+            [pb.GetSnapshotRequest(dataset="world", **_EXPECTED)],
+        ),
+        *_cases_by_name(pb.GetSnapshotRequest)[1:],
+    ],
     "Publish": [*_publish_cases(), wide_cases.publication()],
     "Sample.wide": wide_cases.SAMPLE,
     "SampleEpoch.wide": wide_cases.SAMPLE_EPOCH,

@@ -149,8 +149,10 @@ async def _fill(
     A stream that breaks is opened again where it stood, on the next replica if there are several.
     """
     description = download.description
+    furthest = download.num_arrived
 
     async def attempt(budget: RetryBudget) -> SnapshotDescription | None:
+        nonlocal furthest
         await transport.work(download.take, b"")
         while not download.is_complete:
             request = snapshot_request(dataset, description, download.place)
@@ -168,7 +170,10 @@ async def _fill(
                     with call.answering():
                         data = read_piece(description, download.place, message)
                         await transport.work(download.take, data)
-                    budget.note_progress()
+                    # A file that arrives again, since its checksum was wrong, is no progress.
+                    if download.num_arrived > furthest:
+                        furthest = download.num_arrived
+                        budget.note_progress()
                     if on_bytes is not None:
                         on_bytes(download.num_arrived, description.num_bytes)
             if not download.is_complete and download.place == before:

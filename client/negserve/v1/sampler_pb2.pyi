@@ -1335,7 +1335,9 @@ class Limits(_message.Message):
     upload_idle_timeout_seconds: _builtins.float
     """The same while a client uploads a graph."""
     max_stream_seconds: _builtins.float
-    """Age in seconds at which a `SampleEpoch` stream is ended in order."""
+    """Age in seconds at which a `SampleEpoch` or `GetSnapshot` stream is ended in
+    order.
+    """
     max_publish_triples: _builtins.int
     """Most triples of all published graphs together; 0 where nothing may be
     published.
