@@ -25,6 +25,7 @@ from negserve._graph.mapped_graph import MappedGraph
 from negserve._protocol.answer_readers import DatasetListReader
 from negserve._protocol.descriptions import read_dataset, read_server_info
 from negserve._protocol.sampler_answers import SamplerEcho
+from negserve._protocol.snapshot_answers import Place, read_description, read_piece
 from negserve._sync.interrupts import run_sync
 from negserve._transport.transport import RetryBudget, ServerCall, Transport
 from negserve.v1 import sampler_pb2 as pb
@@ -47,6 +48,10 @@ UNKNOWABLE = {
     "CorruptedBatch.mask",
     "CorruptedBatch.num_saturated",
     "CorruptedBatch.log_q",
+    # What a snapshot holds; its checksums are compared when a file is complete.
+    "SnapshotManifest.json",
+    "SnapshotManifest.folder",
+    "SnapshotPiece.data",
     # What it says to people.
     "SampleResponse.notices",
     "Notice.kind",
@@ -274,6 +279,29 @@ def ask_dataset(golden: Golden, _: dict[str, Any]) -> Any:
     return found._dataset, found.type_constraints_fingerprint, *map(dict, mappings)
 
 
+def ask_snapshot(golden: Golden, case: dict[str, Any]) -> Any:
+    """Take what a download would write, from where the request of the case says on."""
+    request = pb.GetSnapshotRequest.FromString(bytes.fromhex(case["requests"][0]["hex"]))
+    held = dataset(golden)._dataset
+
+    async def take(budget: RetryBudget) -> tuple[Any, bytes]:
+        taken = b""
+        with golden.open("GetSnapshot", request) as call:
+            answer = await call.answer(budget)
+            with call.answering():
+                description = read_description(held, answer)
+            if description.sha256 == request.manifest_sha256:
+                number = [file.array for file in description.files].index(request.array)
+                left = description.files[number].num_bytes - request.offset
+                while (message := await call.next(budget.limit())) is not None:
+                    place = Place(number + (len(taken) == left), request.offset + len(taken))
+                    with call.answering():
+                        taken += read_piece(description, place, message)
+        return description, taken
+
+    return run_sync(golden.retry, take)
+
+
 ASK: dict[str, Callable[[Golden, dict[str, Any]], Any]] = {
     "Sample": ask_sample,
     "SampleEpoch": ask_epoch,
@@ -285,6 +313,7 @@ ASK: dict[str, Callable[[Golden, dict[str, Any]], Any]] = {
     "GetDataset": ask_dataset,
     "GetRelationStatistics": ask_statistics,
     "GetVocabulary": lambda golden, _: run_sync(dataset(golden)._read_vocabularies),
+    "GetSnapshot": ask_snapshot,
     "Publish": ask_publish,
 }
 
