@@ -97,10 +97,8 @@ def event_loop() -> Iterator[EventLoop]:
 def served(client: Client, where: str, name: str, request: pytest.FixtureRequest) -> TriplesFactory:
     """Return a dataset of a server, through one of the clients, or computed here."""
     if where in {"mapped", "pulled"}:
-        servers: SnapshotServers = request.getfixturevalue("snapshots")
         cache: Path = request.getfixturevalue("cache_dir")
-        asked = servers.near if where == "mapped" else servers.far
-        return asked.triples_factory(name, compute="client", cache_dir=cache)
+        return client.triples_factory(name, compute="client", cache_dir=cache)
     if where == "remote":
         return client.triples_factory(name)
     loop: EventLoop = request.getfixturevalue("event_loop")
@@ -113,7 +111,12 @@ def _place(name: str, where: str, request: pytest.FixtureRequest) -> Place:
     loaded = load(name)
     if where == "in-process":
         return Place(loaded, loaded)
-    return Place(loaded, served(request.getfixturevalue("client"), where, name, request))
+    if where in {"mapped", "pulled"}:
+        servers: SnapshotServers = request.getfixturevalue("snapshots")
+        client = servers.near if where == "mapped" else servers.far
+    else:
+        client = request.getfixturevalue("client")
+    return Place(loaded, served(client, where, name, request))
 
 
 @pytest.fixture

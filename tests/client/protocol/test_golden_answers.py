@@ -24,6 +24,7 @@ from negserve._calls.sampler_stream import SamplerStream
 from negserve._graph.mapped_graph import MappedGraph
 from negserve._protocol.answer_readers import DatasetListReader
 from negserve._protocol.descriptions import read_dataset, read_server_info
+from negserve._protocol.messages import check_equal
 from negserve._protocol.sampler_answers import SamplerEcho
 from negserve._protocol.snapshot_answers import Place, read_description, read_piece
 from negserve._sync.interrupts import run_sync
@@ -129,6 +130,8 @@ class Golden(Transport):
     def _leave(self, target: str) -> None: ...
 
     async def pause(self, seconds: float) -> None: ...
+
+    async def work(self, function: Callable[..., Any], *arguments: object) -> Any: ...
 
     async def close(self) -> None: ...
 
@@ -297,6 +300,8 @@ def ask_snapshot(golden: Golden, case: dict[str, Any]) -> Any:
                     place = Place(number + (len(taken) == left), request.offset + len(taken))
                     with call.answering():
                         taken += read_piece(description, place, message)
+                with call.answering():  # else the client would ask for the rest
+                    check_equal("piece.data, bytes", len(taken), left)
         return description, taken
 
     return run_sync(golden.retry, take)
