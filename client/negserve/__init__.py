@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from negserve._local.triples_factory import LocalTriplesFactory
     from negserve._sync.client import Client
     from negserve._sync.epoch_stream import EpochStream
     from negserve._sync.remote_sampler import RemoteSampler
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
         InvalidAnswerError,
         InvalidRequestError,
         LimitExceededError,
+        LocalStorageError,
         NegserveError,
         NotAllowedError,
         OverloadedError,
@@ -61,6 +63,8 @@ __all__ = [
     "LeakageWarning",
     "LimitExceededError",
     "Limits",
+    "LocalStorageError",
+    "LocalTriplesFactory",
     "NegserveError",
     "NegserveWarning",
     "NotAllowedError",
@@ -101,6 +105,8 @@ _MODULE_OF = {
     "LeakageWarning": "types.warning_categories",
     "LimitExceededError": "errors",
     "Limits": "types.dataset",
+    "LocalStorageError": "errors",
+    "LocalTriplesFactory": "_local.triples_factory",
     "NegserveError": "errors",
     "NegserveWarning": "types.warning_categories",
     "NotAllowedError": "errors",

@@ -9,8 +9,10 @@ _importing.__enter__()
 
 import json
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, TextIO
 
 from negserve.terminal.extras import needing_or_exit
@@ -36,6 +38,8 @@ with needing_or_exit("the command negserve", "negserve[cli]"):
 _LINES_PER_REQUEST = 1024
 #: Seconds to wait for an unavailable server; short, as a person is waiting.
 _PATIENCE = 5.0
+#: Interval of lines about a download, where there is no terminal.
+_LINE_SECONDS = 5.0
 _COLUMNS = ("head", "relation", "tail")
 
 
@@ -73,7 +77,7 @@ def _target_option(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.group(cls=Commands, context_settings={"show_default": True})
 @click.version_option(package_name="negserve")
 def main() -> None:
-    """Describe a negserve server and its datasets, or draw negatives.
+    """Describe a negserve server and its datasets, draw negatives, or download a dataset.
 
     Credentials come from the environment. NEGSERVE_TOKEN or NEGSERVE_TOKEN_FILE: the token, for
     servers that require one. NEGSERVE_CA_FILE (certificate authorities, PEM) or NEGSERVE_TLS=1
@@ -274,6 +278,56 @@ def sample(
     if num_masked:
         left_out = " and left out" if output == "tsv" else ""
         click.echo(f"{num_masked} negatives are not valid{left_out}; see --help", err=True)
+
+
+@main.command()
+@_target_option
+@click.argument("dataset")
+@click.argument("directory", type=click.Path(path_type=Path))
+def pull(target: str, timeout: float, dataset: str, directory: Path) -> None:
+    """Download the snapshot of DATASET to DIRECTORY.
+
+    The server must run with --allow-pull. If it is interrupted, the same command continues. Nothing
+    is done if the snapshot is there already.
+
+    \b
+    Examples:
+      negserve pull fb15k-237 graphs/fb15k-237
+      negserve-server serve --dataset fb=graphs/fb15k-237
+    """  # noqa: D301
+    shown = _Arriving(dataset)
+    try:
+        with Client(target, timeout=timeout, patience=timeout) as client, shown:
+            folder = client.pull(dataset, directory, on_bytes=shown.report)
+    except NegserveError as error:
+        raise click.ClickException(printable(str(error))) from error
+    click.echo(f"{dataset}: {folder}")
+
+
+class _Arriving:
+    """Shows how much of a download has arrived: a bar on a terminal, else a line now and then."""
+
+    def __init__(self, dataset: str) -> None:
+        self._label = f"pulling {dataset}"
+        self._bar: Any = None
+        self._next_line = time.monotonic() + _LINE_SECONDS
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.render_finish()
+
+    def report(self, arrived: int, total: int) -> None:
+        """Show that so many bytes of so many have arrived."""
+        if sys.stderr.isatty():
+            if self._bar is None:
+                self._bar = click.progressbar(length=total, label=self._label, file=sys.stderr)
+            self._bar.update(arrived - self._bar.pos)
+        elif time.monotonic() >= self._next_line or arrived == total:
+            self._next_line = time.monotonic() + _LINE_SECONDS
+            click.echo(f"{self._label}: {arrived:,} of {total:,} bytes", err=True)
 
 
 def _refuse_without_effect(filtered: bool) -> None:

@@ -18,6 +18,7 @@
     │   └── ServerFaultError                      the server itself failed; its log says why
     ├── CredentialsError (PermissionError)        who runs the process must give its environment
     │                                 others: docs/operations.md, Tokens and TLS
+    ├── LocalStorageError (OSError)   this machine's disk can't take a downloaded snapshot
     └── ClosedError                   the client was closed before the call
 
 The client itself tries again, as long as its patience lasts and on another replica if there are
@@ -111,7 +112,7 @@ class InvalidAnswerError(ServiceError):
 
 
 class NotAllowedError(ServiceError, PermissionError):
-    """The server's operator does not allow it."""
+    """The server's operator does not allow it, or does not serve it in a form that allows it."""
 
 
 class StorageFailedError(ServiceError):
@@ -128,6 +129,13 @@ class ServerFaultError(ServiceError):
 
 class CredentialsError(NegserveError, PermissionError):
     """The environment lacks a token or certificate that is good, and safe to send."""
+
+
+class LocalStorageError(NegserveError, OSError):
+    """A downloaded snapshot can't be written here: no space, no permission, or something is there.
+
+    ``errno`` is the system's, if it is the system that refused.
+    """
 
 
 class ClosedError(NegserveError):

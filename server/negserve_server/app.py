@@ -312,6 +312,7 @@ class Server:
             self._config.limits,
             scheduler,
             (0, 1) if post is None else (post.number - 1, post.num_workers),
+            allow_pull=self._config.allow_pull,
         )
         has_admin = self._admin_tokens is not None
         handlers = [

@@ -1,9 +1,12 @@
-"""Runs each contract case on every graph: in process, and over a real server with both clients."""
+"""Runs each contract case on every graph: in process, over a real server with both clients, and
+in process on the server's snapshot, mapped or downloaded.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,10 +15,13 @@ import torch
 from negserve import Client, aio
 from negserve.sampling import TriplesFactory
 from negserve_server import graph
+from negserve_server.graph.snapshot.snapshot_writer import write_snapshot
 from tests.contract.cases import CASES
 from tests.support.event_loop import BlockingFactory, EventLoop
 from tests.support.graphs import GRAPHS, load
+from tests.support.lying_server import lying_server, setting
 from tests.support.pairwise import pairwise
+from tests.support.server_process import server_process
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,43 @@ class Place:
         return triples[(torch.arange(count) * 7919) % len(triples)]
 
 
-WAYS = ("in-process", "remote", "aio")
+WAYS = ("in-process", "remote", "aio", "mapped", "pulled")
+
+
+@dataclass(frozen=True)
+class SnapshotServers:
+    """A server of the snapshots of all graphs, and a folder for copies of them.
+
+    :ivar near: a client that can map the server's folder
+    :ivar far: a client that can't: it is told another path, as if on another machine
+    :ivar folder: of the snapshots, by name
+    """
+
+    near: Client
+    far: Client
+    folder: Path
+
+
+@pytest.fixture(scope="session")
+def snapshots(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SnapshotServers]:
+    """A real server of snapshots, which clients may have."""
+    folder = tmp_path_factory.mktemp("snapshots")
+    for name in GRAPHS:
+        write_snapshot(load(name).parts, folder / name, made={})
+    with (
+        server_process("--repository", str(folder), "--allow-pull") as server,
+        lying_server(server.target) as elsewhere,
+        Client(server.target) as near,
+        Client(elsewhere.target) as far,
+    ):
+        elsewhere.lies["GetSnapshot"] = setting("manifest.folder", str(folder / "elsewhere"))
+        yield SnapshotServers(near, far, folder)
+
+
+@pytest.fixture(scope="session")
+def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of downloaded snapshots."""
+    return tmp_path_factory.mktemp("cache")
 
 
 @pytest.fixture(params=WAYS)
@@ -53,7 +95,10 @@ def event_loop() -> Iterator[EventLoop]:
 
 
 def served(client: Client, where: str, name: str, request: pytest.FixtureRequest) -> TriplesFactory:
-    """Return a dataset of a server, through the blocking or the asyncio client."""
+    """Return a dataset of a server, through one of the clients, or computed here."""
+    if where in {"mapped", "pulled"}:
+        cache: Path = request.getfixturevalue("cache_dir")
+        return client.triples_factory(name, compute="client", cache_dir=cache)
     if where == "remote":
         return client.triples_factory(name)
     loop: EventLoop = request.getfixturevalue("event_loop")
@@ -66,7 +111,12 @@ def _place(name: str, where: str, request: pytest.FixtureRequest) -> Place:
     loaded = load(name)
     if where == "in-process":
         return Place(loaded, loaded)
-    return Place(loaded, served(request.getfixturevalue("client"), where, name, request))
+    if where in {"mapped", "pulled"}:
+        servers: SnapshotServers = request.getfixturevalue("snapshots")
+        client = servers.near if where == "mapped" else servers.far
+    else:
+        client = request.getfixturevalue("client")
+    return Place(loaded, served(client, where, name, request))
 
 
 @pytest.fixture
@@ -109,8 +159,9 @@ def on_graphs(
     """
 
     def allowed(row: dict[str, Any]) -> bool:
-        # Both clients share all that depends on the graph: for one of them one graph is enough.
-        if row["where"] == "aio" and row["graph_name"] != "world":
+        # Both clients share all that depends on the graph: for one of them one graph is enough. So
+        # do a snapshot and its copy.
+        if row["where"] in {"aio", "pulled"} and row["graph_name"] != "world":
             return False
         return "name" not in row or CASES[row["name"]].fits(row["graph_name"])
 

@@ -50,7 +50,8 @@ def toy(folder: Path) -> graph.TriplesFactory:
 
 @pytest.fixture(scope="module")
 def toy_client(folder: Path) -> Iterator[Client]:
-    with server_process("--dataset", f"toy={folder}") as server, Client(server.target) as client:
+    options = "--dataset", f"toy={folder}", "--cache-dir", f"{folder}.cache", "--allow-pull"
+    with server_process(*options) as server, Client(server.target) as client:
         yield client
 
 

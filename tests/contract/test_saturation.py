@@ -35,7 +35,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def saturated_client(folder: Path) -> Iterator[Client]:
     with (
-        server_process("--dataset", f"toy={folder}") as server,
+        server_process(
+            "--dataset", f"toy={folder}", "--cache-dir", f"{folder}.cache", "--allow-pull"
+        ) as server,
         Client(server.target) as client,
     ):
         yield client

@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 
 from negserve.types.fingerprint import graph_fingerprint, split_fingerprint, types_fingerprint
 from negserve.v1 import sampler_pb2 as pb
-from tests.proto import wide_cases
+from tests.proto import snapshot_cases, wide_cases
 from tests.proto.case import Case, ids
 from tests.support.graphs import load
 
@@ -25,7 +25,9 @@ WITHOUT_REASONS = {
     "INTERNAL_FAULT": "needs a server that fails",
     "TOO_MANY_UNANSWERED": "needs a client that sends more than 16 MiB before it reads",
     "STORAGE_FAILED": "needs a full disk",
-    "SNAPSHOT_UNUSABLE": "is sent to administrators only",
+    "SNAPSHOT_UNUSABLE": "needs a snapshot whose files are exchanged",
+    "PULL_NOT_ALLOWED": "needs a server that lets nobody have snapshots; that of GetSnapshot does",
+    "NO_SNAPSHOT": "needs a server that lets clients have snapshots, and has none",
     "DATASET_FIXED": "is sent to administrators only",
 }
 
@@ -528,6 +530,7 @@ CASES: dict[str, list[Case]] = {
     ],
     "GetRelationStatistics": _cases_by_name(pb.GetRelationStatisticsRequest),
     "GetVocabulary": _cases_by_name(pb.GetVocabularyRequest),
+    "GetSnapshot": snapshot_cases.cases(),
     "Publish": [*_publish_cases(), wide_cases.publication()],
     "Sample.wide": wide_cases.SAMPLE,
     "SampleEpoch.wide": wide_cases.SAMPLE_EPOCH,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -22,7 +24,7 @@ from negserve.types.config import SamplerConfig
 from negserve.types.corrupted_batch import CorruptedBatch
 from negserve.types.dataset import Dataset, Limits
 from negserve.v1 import sampler_pb2 as pb
-from tests.proto import wide_cases
+from tests.proto import snapshot_cases, wide_cases
 from tests.proto.case import Case
 from tests.proto.cases import CASES, MALFORMED
 from tests.support.descriptors import ADMIN_SERVICE, SERVICE
@@ -52,9 +54,21 @@ def server_of(file: str, channel: grpc.Channel) -> Iterator[grpc.Channel]:
     """Return a channel to the server for the cases of a file.
 
     :param file: its name, without the suffix
-    :param channel: to that of the embedded graph alone; ``Publish`` needs one that takes graphs and
+    :param channel: to that of the embedded graph alone; ``GetSnapshot`` needs one of a snapshot
+        that clients may have; ``Publish`` one that takes graphs and
         has none yet, the files about the wide graph one that has that
     """
+    if file == "GetSnapshot":
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            server_process(
+                "--dataset", f"world={snapshot_cases.write(Path(folder))}", "--allow-pull",
+                "--threads", "1",
+            ) as server,
+            grpc.insecure_channel(server.target) as opened,
+        ):  # fmt: skip
+            yield opened
+        return
     if file != "Publish" and not file.endswith(f".{wide_cases.NAME}"):
         yield channel
         return
@@ -100,6 +114,10 @@ def _stable(rpc: str, answers: list[bytes]) -> list[bytes]:
         answer = pb.GetServerResponse.FromString(answers[0])
         answer.version = _ANY_VERSION
         return [_bytes(answer)]
+    if rpc == "GetSnapshot" and answers:
+        first = pb.GetSnapshotResponse.FromString(answers[0])
+        first.manifest.folder = snapshot_cases.FOLDER
+        return [_bytes(first), *answers[1:]]
     if rpc != "Publish":
         return answers
     return [

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Generic, TypeVar
 
 from negserve._calls.dataset import RemoteDataset
+from negserve._calls.pull import OnBytes, pull
 from negserve._protocol.answer_readers import DatasetListReader
 from negserve._protocol.descriptions import (
+    DatasetDescription,
     dataset_request,
     read_dataset,
     read_server_info,
@@ -63,7 +66,16 @@ class BaseClient(Generic[_Transport, _Dataset]):
         return await self._transport.read("ListDatasets", DatasetListReader())
 
     async def _ask_dataset(self, name: str) -> _Dataset:
-        description = await self._transport.call(
+        description = await self._describe(name)
+        return self._dataset_class(self._transport, description)
+
+    async def _pull(self, name: str, directory: str | Path, on_bytes: OnBytes | None) -> Path:
+        dataset = (await self._describe(name)).dataset
+        return await pull(
+            self._transport, dataset, Path(directory).expanduser().absolute(), on_bytes
+        )
+
+    async def _describe(self, name: str) -> DatasetDescription:
+        return await self._transport.call(
             "GetDataset", dataset_request(name), partial(read_dataset, name)
         )
-        return self._dataset_class(self._transport, description)

@@ -95,7 +95,7 @@ class EpochReader(ABC):
                 raise ended(call.target, "without a batch")
 
 
-class EpochCursor(Generic[_Transport]):
+class EpochState:
     """Configuration and place of a stream of epochs.
 
     Parameters as of :class:`negserve.EpochStream`.
@@ -107,8 +107,6 @@ class EpochCursor(Generic[_Transport]):
 
     def __init__(
         self,
-        transport: _Transport,
-        dataset: Dataset,
         sampler: SamplerConfig,
         config: EpochConfig | None = None,
         *,
@@ -117,31 +115,23 @@ class EpochCursor(Generic[_Transport]):
     ) -> None:
         if prefetch < 1:
             raise InvalidRequestError(f"prefetch={prefetch}; give at least 1 batch")
-        self._transport = transport
-        self._dataset = dataset
         self.sampler = sampler
         self.config = config or EpochConfig()
         self.prefetch = prefetch
-        self._echo = SamplerEcho(dataset, sampler)
         # One object, so that an interrupt leaves all of it before a batch, or all of it after.
         self._place = Place(0, 0, "" if digest else None)
 
-    def _progress(self) -> EpochProgress:
-        epoch, start, _ = self._place
-        return EpochProgress(self._dataset, self.sampler, self.config, epoch, start, self._echo)
-
-    async def _next(self, reader: EpochReader) -> tuple[EpochBatch | None, Place]:
-        """Take a batch, None if the epoch has none left, and return the place after it.
+    def _after(self, batch: EpochBatch | None, *, is_last: bool) -> Place:
+        """Return the place after a batch; None for an epoch that has none left.
 
         The caller moves there right before it yields the batch, so that a state that is kept
         afterwards includes it.
         """
-        batch, is_last = await reader.next()
         epoch, _, digest = self._place
         start = 0 if batch is None or is_last else batch.next_start
         if digest is not None and batch is not None:
             digest = chained_digest(digest, batch)
-        return batch, Place(epoch + is_last, start, digest)
+        return Place(epoch + is_last, start, digest)
 
     @property
     def epoch(self) -> int:
@@ -172,6 +162,37 @@ class EpochCursor(Generic[_Transport]):
         """
         digest = None if self._place.digest is None else str(state.get("digest", ""))
         self._place = Place(*epoch_and_start(state), digest)
+
+
+class EpochCursor(EpochState, Generic[_Transport]):
+    """The state of a stream of epochs from a server.
+
+    Parameters as of :class:`negserve.EpochStream`.
+    """
+
+    def __init__(
+        self,
+        transport: _Transport,
+        dataset: Dataset,
+        sampler: SamplerConfig,
+        config: EpochConfig | None = None,
+        *,
+        prefetch: int = 4,
+        digest: bool = False,
+    ) -> None:
+        super().__init__(sampler, config, prefetch=prefetch, digest=digest)
+        self._transport = transport
+        self._dataset = dataset
+        self._echo = SamplerEcho(dataset, sampler)
+
+    def _progress(self) -> EpochProgress:
+        epoch, start, _ = self._place
+        return EpochProgress(self._dataset, self.sampler, self.config, epoch, start, self._echo)
+
+    async def _next(self, reader: EpochReader) -> tuple[EpochBatch | None, Place]:
+        """Take a batch, None if the epoch has none left, and return the place after it."""
+        batch, is_last = await reader.next()
+        return batch, self._after(batch, is_last=is_last)
 
 
 def epoch_and_start(state: Mapping[str, Any]) -> tuple[int, int]:

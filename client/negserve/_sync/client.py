@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self, overload
 
 from negserve._calls.client import BaseClient
 from negserve._calls.publish import Restoration, check_columns, confirmed, publish
 from negserve._graph.mapped_graph import MappedGraph
+from negserve._local.opening import check_compute, open_local
+from negserve._local.triples_factory import LocalTriplesFactory
 from negserve._sync.interrupts import released, run_sync
 from negserve._sync.transport import SyncTransport
 from negserve._sync.triples_factory import RemoteTriplesFactory
@@ -64,13 +67,72 @@ class Client(BaseClient[SyncTransport, RemoteTriplesFactory]):
         """
         return run_sync(self._read_datasets)
 
-    def triples_factory(self, name: str) -> RemoteTriplesFactory:
+    @overload
+    def triples_factory(
+        self, name: str, *, compute: Literal["server"] = "server"
+    ) -> RemoteTriplesFactory: ...
+
+    @overload
+    def triples_factory(
+        self, name: str, *, compute: Literal["client"], cache_dir: str | Path | None = None
+    ) -> LocalTriplesFactory: ...
+
+    def triples_factory(
+        self,
+        name: str,
+        *,
+        compute: Literal["server", "client"] = "server",
+        cache_dir: str | Path | None = None,
+    ) -> RemoteTriplesFactory | LocalTriplesFactory:
         """Return a dataset, for the samplers of :mod:`negserve.sampling`.
 
+        :param compute: who computes: ``server``, over RPC; or ``client``, this process, with equal
+            bytes, on the snapshot of the dataset: that of the server itself if it is on this
+            machine, else a copy, which is downloaded once
+        :param cache_dir: with ``compute="client"``, folder of the copies; None for
+            ``negserve/snapshots`` in the folder of the user's caches (``XDG_CACHE_HOME``)
         :raises UnknownDatasetError: if the server does not hold it
+        :raises NotAllowedError: with ``compute="client"``, if the server runs without
+            ``--allow-pull``, or has no snapshot of the dataset
+        :raises LocalStorageError: if the copy can't be written
+        :raises MissingLibraryError: with ``compute="client"``, without the extra ``server``
         :raises NegserveError: as the server's status says
         """
-        return run_sync(self._ask_dataset, name)
+        check_compute(compute, cache_dir)
+        if compute == "server":
+            return run_sync(self._ask_dataset, name)
+        dataset = run_sync(self._describe, name).dataset
+        return run_sync(open_local, self._transport, dataset, cache_dir)
+
+    def pull(
+        self,
+        name: str,
+        directory: str | Path,
+        *,
+        on_bytes: Callable[[int, int], object] | None = None,
+    ) -> Path:
+        """Download the snapshot of a dataset to a folder; nothing if it is there already.
+
+        What has arrived when this ends early is kept beside the folder, and continued by the next
+        call, from any server with the same snapshot. All files are checked against the checksums
+        of the snapshot before the folder is there. ``negserve_server.graph.TriplesFactory
+        .from_snapshot`` opens it, and ``negserve-server serve --dataset NAME=DIR`` serves it.
+
+        :param directory: the folder; nothing may be there, or the same snapshot
+        :param on_bytes: called now and then with the bytes that have arrived, and all bytes
+        :return: the absolute path of the folder
+        :raises UnknownDatasetError: if the server does not hold the dataset
+        :raises NotAllowedError: if it runs without ``--allow-pull``, or has no snapshot of it
+        :raises LocalStorageError: if the folder can't be written, or something else is there
+        :raises NegserveError: as the server's status says
+        """
+
+        def report(arrived: int, total: int) -> None:
+            if on_bytes is not None:
+                with released():
+                    on_bytes(arrived, total)
+
+        return run_sync(self._pull, name, directory, report)
 
     def publish(
         self,

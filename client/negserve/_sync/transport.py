@@ -8,7 +8,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import grpc
 
@@ -21,6 +21,8 @@ from negserve._transport.transport import ServerCall, Transport
 from negserve._transport.worker_pool import WorkerPool
 from negserve.errors import NegserveError
 from negserve.v1.sampler_pb2_grpc import SamplerServiceStub
+
+_T = TypeVar("_T")
 
 #: Without waits for so long, the thread of a stall timer ends; the next wait starts another.
 _IDLE_SECONDS = 5.0
@@ -127,6 +129,11 @@ class SyncTransport(Transport):
             pauses.wait_for(
                 lambda: self.is_closed or not is_wanted() or interrupts.is_raised(), seconds
             )
+
+    async def work(self, function: Callable[..., _T], *arguments: object) -> _T:
+        """Call a function that reads or writes files; signal handlers may end it."""
+        with interrupts.released():
+            return function(*arguments)
 
     def wake(self) -> None:
         """Make all pauses check whether they are still wanted."""

@@ -35,6 +35,8 @@ _BY_REASON: Mapping[str, type[NegserveError]] = {
     "LIMIT_EXCEEDED": LimitExceededError,
     "TOO_MANY_STREAMS": OverloadedError,
     "STORAGE_FAILED": StorageFailedError,
+    "NO_SNAPSHOT": NotAllowedError,
+    "SNAPSHOT_UNUSABLE": ServerFaultError,
     "STREAM_IDLE": UnavailableError,  # the stream is gone, the server is not: open another
     # Reasons with a google.rpc.RetryInfo are temporary, also unknown ones of a newer server.
 }

@@ -322,6 +322,10 @@ class Transport(ABC):
         """Wait; less if the client is closed meanwhile."""
 
     @abstractmethod
+    async def work(self, function: Callable[..., _T], *arguments: object) -> _T:
+        """Call a function that reads or writes files, where that holds up nothing else."""
+
+    @abstractmethod
     async def close(self) -> None:
         """Close all channels; calls under way, and all later ones, raise an error."""
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self, overload
 
 from negserve._calls.client import BaseClient
 from negserve._calls.publish import Restoration, check_columns, confirmed, publish
 from negserve._graph.mapped_graph import MappedGraph
+from negserve._local.opening import check_compute, open_local
+from negserve._local.triples_factory import LocalTriplesFactory
 from negserve.aio.transport import AsyncTransport
 from negserve.aio.triples_factory import RemoteTriplesFactory
 from negserve.types.publish_progress import PublishProgress
@@ -62,13 +65,46 @@ class Client(BaseClient[AsyncTransport, RemoteTriplesFactory]):
         """
         return await self._read_datasets()
 
-    async def triples_factory(self, name: str) -> RemoteTriplesFactory:
+    @overload
+    async def triples_factory(
+        self, name: str, *, compute: Literal["server"] = "server"
+    ) -> RemoteTriplesFactory: ...
+
+    @overload
+    async def triples_factory(
+        self, name: str, *, compute: Literal["client"], cache_dir: str | Path | None = None
+    ) -> LocalTriplesFactory: ...
+
+    async def triples_factory(
+        self,
+        name: str,
+        *,
+        compute: Literal["server", "client"] = "server",
+        cache_dir: str | Path | None = None,
+    ) -> RemoteTriplesFactory | LocalTriplesFactory:
         """Return a dataset.
 
-        :raises UnknownDatasetError: if the server does not hold it
-        :raises NegserveError: as the server's status says
+        Parameters and errors as of :meth:`negserve.Client.triples_factory`. What computes in this
+        process waits for nothing: its methods are no coroutines.
         """
-        return await self._ask_dataset(name)
+        check_compute(compute, cache_dir)
+        if compute == "server":
+            return await self._ask_dataset(name)
+        dataset = (await self._describe(name)).dataset
+        return await open_local(self._transport, dataset, cache_dir)
+
+    async def pull(
+        self,
+        name: str,
+        directory: str | Path,
+        *,
+        on_bytes: Callable[[int, int], object] | None = None,
+    ) -> Path:
+        """Download the snapshot of a dataset to a folder; nothing if it is there already.
+
+        Parameters, result and errors as of :meth:`negserve.Client.pull`.
+        """
+        return await self._pull(name, directory, on_bytes)
 
     async def publish(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import weakref
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
@@ -144,6 +144,10 @@ class AsyncTransport(Transport):
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await is_closed.wait()
+
+    async def work(self, function: Callable[..., _T], *arguments: object) -> _T:
+        """Call a function that reads or writes files, in a thread."""
+        return await asyncio.to_thread(function, *arguments)
 
     async def close(self) -> None:
         """Close all channels; calls under way raise an error."""

@@ -13,6 +13,8 @@ from torch.utils.data import IterableDataset, get_worker_info
 from negserve._calls.epochs import epoch_and_start
 from negserve._calls.leakage import leakage_told, warn_of_leakage
 from negserve._calls.per_process import PerProcess
+from negserve._local.epoch_stream import LocalEpochStream
+from negserve._local.triples_factory import LocalTriplesFactory
 from negserve._sync.client import Client
 from negserve._sync.epoch_stream import EpochStream
 from negserve._sync.triples_factory import RemoteTriplesFactory
@@ -28,6 +30,7 @@ from negserve.sampling.ranks import distributed_rank, find_rank
 from negserve.types.config import SamplerConfig
 from negserve.types.epoch import EpochConfig, Tail
 
+_Factory = RemoteTriplesFactory | LocalTriplesFactory
 Form = Literal["batch", "compact", "tuple"]
 Item = TripleBatch | CompactTripleBatch | tuple[torch.Tensor, ...]
 
@@ -77,7 +80,7 @@ class TripleStream(IterableDataset[Item]):
 
     def __init__(
         self,
-        source: str | Sequence[str] | Client | RemoteTriplesFactory,
+        source: str | Sequence[str] | Client | RemoteTriplesFactory | LocalTriplesFactory,
         dataset: str | None = None,
         sampler: SamplerConfig | None = None,
         *,
@@ -95,7 +98,7 @@ class TripleStream(IterableDataset[Item]):
             raise InvalidRequestError(f"form={form!r}; give batch, compact or tuple")
         if prefetch < 1:
             raise InvalidRequestError(f"prefetch={prefetch}; give at least 1 batch")
-        if isinstance(source, RemoteTriplesFactory):
+        if isinstance(source, RemoteTriplesFactory | LocalTriplesFactory):
             if dataset not in {None, source.name}:
                 raise InvalidRequestError(f"dataset={dataset!r}; source is {source.name!r}")
         elif not isinstance(source, Client | Sequence):
@@ -137,7 +140,7 @@ class TripleStream(IterableDataset[Item]):
         self._progress: WorkerProgress | None = None
         self._handed_to: Reader | None = None
         #: The dataset and the number of positives of an epoch, once they are asked for.
-        self._opened: PerProcess[list[tuple[RemoteTriplesFactory, int]]] = PerProcess(list)
+        self._opened: PerProcess[list[tuple[_Factory, int]]] = PerProcess(list)
 
     def __getstate__(self) -> dict[str, Any]:
         # A spawned worker can't see its reader on the stack: pickling happens where it can be seen.
@@ -263,7 +266,9 @@ class TripleStream(IterableDataset[Item]):
         factory = self._open()[0]
         largest_id = max(factory.num_entities, factory.num_relations) - 1
         with leakage_told():
-            stream: EpochStream = factory.epochs(self.sampler, config, prefetch=self.prefetch)
+            stream: EpochStream | LocalEpochStream = factory.epochs(
+                self.sampler, config, prefetch=self.prefetch
+            )
         stream.load_state_dict({"epoch": epoch, "start": start})
         for batch in stream:
             if config.tail == "drop" and batch.next_start > end:
@@ -281,12 +286,12 @@ class TripleStream(IterableDataset[Item]):
         """Return the number of batches of a whole epoch of one rank; asks the server once."""
         return num_batches(find_reader() or Reader(), self.config, self._open()[1])
 
-    def _open(self) -> tuple[RemoteTriplesFactory, int]:
+    def _open(self) -> tuple[_Factory, int]:
         """Return the dataset, opened in this process, and the number of positives of an epoch."""
         opened = self._opened.value
         if not opened:
-            if isinstance(self._source, RemoteTriplesFactory):
-                factory = self._source
+            if isinstance(self._source, RemoteTriplesFactory | LocalTriplesFactory):
+                factory: _Factory = self._source
             else:
                 client = self._source if isinstance(self._source, Client) else Client(self._source)
                 assert self._dataset is not None

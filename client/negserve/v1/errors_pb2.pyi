@@ -134,6 +134,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_SNAPSHOT_UNUSABLE: _ErrorReason.ValueType  # 23
     """FAILED_PRECONDITION. The snapshot of a dataset in the repository is missing,
     incomplete, altered or of another format. What was served before still is.
+    To `GetSnapshot`: the files are gone, or are others than those that are
+    served.
     Metadata: `value` (the name), `complaint` (array and reason).
     """
     ERROR_REASON_DATASET_FIXED: _ErrorReason.ValueType  # 24
@@ -141,6 +143,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     name is one that the operator gave at the start, or one that a client has
     published, or the server has no repository. Metadata: `value` (the name),
     `expected`.
+    """
+    ERROR_REASON_PULL_NOT_ALLOWED: _ErrorReason.ValueType  # 25
+    """PERMISSION_DENIED. The server's operator does not allow clients to download
+    snapshots. Metadata: `value` (the name).
+    """
+    ERROR_REASON_NO_SNAPSHOT: _ErrorReason.ValueType  # 26
+    """FAILED_PRECONDITION. The dataset is not served from a snapshot, for example
+    because it was read from text. Metadata: `value` (the name), `expected`.
     """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
@@ -292,6 +302,8 @@ because its disk is full. Metadata: `value` (the system's error).
 ERROR_REASON_SNAPSHOT_UNUSABLE: ErrorReason.ValueType  # 23
 """FAILED_PRECONDITION. The snapshot of a dataset in the repository is missing,
 incomplete, altered or of another format. What was served before still is.
+To `GetSnapshot`: the files are gone, or are others than those that are
+served.
 Metadata: `value` (the name), `complaint` (array and reason).
 """
 ERROR_REASON_DATASET_FIXED: ErrorReason.ValueType  # 24
@@ -299,5 +311,13 @@ ERROR_REASON_DATASET_FIXED: ErrorReason.ValueType  # 24
 name is one that the operator gave at the start, or one that a client has
 published, or the server has no repository. Metadata: `value` (the name),
 `expected`.
+"""
+ERROR_REASON_PULL_NOT_ALLOWED: ErrorReason.ValueType  # 25
+"""PERMISSION_DENIED. The server's operator does not allow clients to download
+snapshots. Metadata: `value` (the name).
+"""
+ERROR_REASON_NO_SNAPSHOT: ErrorReason.ValueType  # 26
+"""FAILED_PRECONDITION. The dataset is not served from a snapshot, for example
+because it was read from text. Metadata: `value` (the name), `expected`.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

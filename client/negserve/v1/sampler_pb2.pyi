@@ -1347,7 +1347,9 @@ class Limits(_message.Message):
     upload_idle_timeout_seconds: _builtins.float
     """The same while a client uploads a graph."""
     max_stream_seconds: _builtins.float
-    """Age in seconds at which a `SampleEpoch` stream is ended in order."""
+    """Age in seconds at which a `SampleEpoch` or `GetSnapshot` stream is ended in
+    order.
+    """
     max_publish_triples: _builtins.int
     """Most triples of all published graphs together; 0 where nothing may be
     published.
@@ -2002,3 +2004,142 @@ class PublishResponse(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
 Global___PublishResponse: _TypeAlias = PublishResponse  # noqa: Y015
+
+@_typing.final
+class GetSnapshotRequest(_message.Message):
+    """Asks for a snapshot, or for what is left of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATASET_FIELD_NUMBER: _builtins.int
+    EXPECTED_FINGERPRINT_FIELD_NUMBER: _builtins.int
+    MANIFEST_SHA256_FIELD_NUMBER: _builtins.int
+    ARRAY_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    dataset: _builtins.str
+    """Name of the dataset."""
+    expected_fingerprint: _builtins.str
+    """As in `SampleConfiguration`."""
+    manifest_sha256: _builtins.str
+    """SHA-256 of the manifest whose files the client takes, 64 hexadecimal digits
+    in lower case. If it is empty, or that of another manifest than the
+    server's, the answer is the server's manifest alone.
+    """
+    array: _builtins.str
+    """Name of the array in whose file to begin. Empty for the first one."""
+    offset: _builtins.int
+    """Number of bytes of that file to leave out, at most as many as it has."""
+    def __init__(
+        self,
+        *,
+        dataset: _builtins.str = ...,
+        expected_fingerprint: _builtins.str = ...,
+        manifest_sha256: _builtins.str = ...,
+        array: _builtins.str = ...,
+        offset: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["array", b"array", "dataset", b"dataset", "expected_fingerprint", b"expected_fingerprint", "manifest_sha256", b"manifest_sha256", "offset", b"offset"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSnapshotRequest: _TypeAlias = GetSnapshotRequest  # noqa: Y015
+
+@_typing.final
+class SnapshotManifest(_message.Message):
+    """What a snapshot consists of."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JSON_FIELD_NUMBER: _builtins.int
+    FOLDER_FIELD_NUMBER: _builtins.int
+    json: _builtins.bytes
+    """The file `manifest.json` of the snapshot, byte for byte: at most 1 MiB. Its
+    object `arrays` has an entry for each file, with the size `num_bytes` and
+    the `sha256` of the file `NAME.npy`. Its `fingerprint` is the dataset's.
+    """
+    folder: _builtins.str
+    """Absolute path of the snapshot on the server's machine. A client for which
+    the same path has a manifest with the same bytes shares that machine, and
+    may map the files there instead of downloading them.
+    """
+    def __init__(
+        self,
+        *,
+        json: _builtins.bytes = ...,
+        folder: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["folder", b"folder", "json", b"json"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SnapshotManifest: _TypeAlias = SnapshotManifest  # noqa: Y015
+
+@_typing.final
+class SnapshotPiece(_message.Message):
+    """Consecutive bytes of one file."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ARRAY_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    array: _builtins.str
+    """Name of the array, as in the manifest. Files come one after the other, in
+    the order of the manifest.
+    """
+    offset: _builtins.int
+    """Number of bytes of the file before this piece."""
+    data: _builtins.bytes
+    """At least 1 byte, at most 256 KiB."""
+    def __init__(
+        self,
+        *,
+        array: _builtins.str = ...,
+        offset: _builtins.int = ...,
+        data: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["array", b"array", "data", b"data", "offset", b"offset"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SnapshotPiece: _TypeAlias = SnapshotPiece  # noqa: Y015
+
+@_typing.final
+class GetSnapshotResponse(_message.Message):
+    """A message from `GetSnapshot`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MANIFEST_FIELD_NUMBER: _builtins.int
+    PIECE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def manifest(self) -> Global___SnapshotManifest:
+        """The first message, and only the first."""
+
+    @_builtins.property
+    def piece(self) -> Global___SnapshotPiece:
+        """All further messages. The stream may end with OK before the last one:
+        servers end old streams, so that a balancer can move them.
+        """
+
+    def __init__(
+        self,
+        *,
+        manifest: Global___SnapshotManifest | None = ...,
+        piece: Global___SnapshotPiece | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["manifest", b"manifest", "message", b"message", "piece", b"piece"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["manifest", b"manifest", "message", b"message", "piece", b"piece"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["manifest", "piece"]  # noqa: Y015
+    _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
+
+Global___GetSnapshotResponse: _TypeAlias = GetSnapshotResponse  # noqa: Y015

@@ -107,6 +107,11 @@ class SamplerServiceStub:
                 request_serializer=negserve_dot_v1_dot_sampler__pb2.PublishRequest.SerializeToString,
                 response_deserializer=negserve_dot_v1_dot_sampler__pb2.PublishResponse.FromString,
                 _registered_method=True)
+        self.GetSnapshot = channel.unary_stream(
+                '/negserve.v1.SamplerService/GetSnapshot',
+                request_serializer=negserve_dot_v1_dot_sampler__pb2.GetSnapshotRequest.SerializeToString,
+                response_deserializer=negserve_dot_v1_dot_sampler__pb2.GetSnapshotResponse.FromString,
+                _registered_method=True)
 
 
 class SamplerServiceServicer:
@@ -217,6 +222,19 @@ class SamplerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetSnapshot(self, request, context):
+        """Streams the snapshot of a dataset, so that the client computes by itself,
+        with equal bytes. The first message has the manifest. The bytes of the
+        files follow if the request states that manifest, from where the request
+        says on. So a client first asks for the manifest alone, and opens a broken
+        stream again, on any replica with the same snapshot, at the first byte that
+        it lacks. Refused unless the operator allows it, and for a dataset that is
+        not served from a snapshot.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SamplerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -264,6 +282,11 @@ def add_SamplerServiceServicer_to_server(servicer, server):
                     servicer.Publish,
                     request_deserializer=negserve_dot_v1_dot_sampler__pb2.PublishRequest.FromString,
                     response_serializer=negserve_dot_v1_dot_sampler__pb2.PublishResponse.SerializeToString,
+            ),
+            'GetSnapshot': grpc.unary_stream_rpc_method_handler(
+                    servicer.GetSnapshot,
+                    request_deserializer=negserve_dot_v1_dot_sampler__pb2.GetSnapshotRequest.FromString,
+                    response_serializer=negserve_dot_v1_dot_sampler__pb2.GetSnapshotResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -537,6 +560,33 @@ class SamplerService:
             '/negserve.v1.SamplerService/Publish',
             negserve_dot_v1_dot_sampler__pb2.PublishRequest.SerializeToString,
             negserve_dot_v1_dot_sampler__pb2.PublishResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSnapshot(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/negserve.v1.SamplerService/GetSnapshot',
+            negserve_dot_v1_dot_sampler__pb2.GetSnapshotRequest.SerializeToString,
+            negserve_dot_v1_dot_sampler__pb2.GetSnapshotResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -98,6 +98,15 @@ class SamplerServiceStub:
     announcing clients for the triples, and the others wait. If that upload
     fails, it asks another one. An incomplete upload leaves nothing.
     """
+    GetSnapshot: _grpc.UnaryStreamMultiCallable[_sampler_pb2.GetSnapshotRequest, _sampler_pb2.GetSnapshotResponse]
+    """Streams the snapshot of a dataset, so that the client computes by itself,
+    with equal bytes. The first message has the manifest. The bytes of the
+    files follow if the request states that manifest, from where the request
+    says on. So a client first asks for the manifest alone, and opens a broken
+    stream again, on any replica with the same snapshot, at the first byte that
+    it lacks. Refused unless the operator allows it, and for a dataset that is
+    not served from a snapshot.
+    """
 
 @_typing.type_check_only
 class SamplerServiceAsyncStub(SamplerServiceStub):
@@ -168,6 +177,15 @@ class SamplerServiceAsyncStub(SamplerServiceStub):
     answers `published` and ends the stream. Otherwise it asks one of the
     announcing clients for the triples, and the others wait. If that upload
     fails, it asks another one. An incomplete upload leaves nothing.
+    """
+    GetSnapshot: _aio.UnaryStreamMultiCallable[_sampler_pb2.GetSnapshotRequest, _sampler_pb2.GetSnapshotResponse]  # type: ignore[assignment]
+    """Streams the snapshot of a dataset, so that the client computes by itself,
+    with equal bytes. The first message has the manifest. The bytes of the
+    files follow if the request states that manifest, from where the request
+    says on. So a client first asks for the manifest alone, and opens a broken
+    stream again, on any replica with the same snapshot, at the first byte that
+    it lacks. Refused unless the operator allows it, and for a dataset that is
+    not served from a snapshot.
     """
 
 class SamplerServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -290,6 +308,21 @@ class SamplerServiceServicer(metaclass=_abc_1.ABCMeta):
         answers `published` and ends the stream. Otherwise it asks one of the
         announcing clients for the triples, and the others wait. If that upload
         fails, it asks another one. An incomplete upload leaves nothing.
+        """
+
+    @_abc_1.abstractmethod
+    def GetSnapshot(
+        self,
+        request: _sampler_pb2.GetSnapshotRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_sampler_pb2.GetSnapshotResponse], _abc.AsyncIterator[_sampler_pb2.GetSnapshotResponse]]:
+        """Streams the snapshot of a dataset, so that the client computes by itself,
+        with equal bytes. The first message has the manifest. The bytes of the
+        files follow if the request states that manifest, from where the request
+        says on. So a client first asks for the manifest alone, and opens a broken
+        stream again, on any replica with the same snapshot, at the first byte that
+        it lacks. Refused unless the operator allows it, and for a dataset that is
+        not served from a snapshot.
         """
 
 def add_SamplerServiceServicer_to_server(servicer: SamplerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

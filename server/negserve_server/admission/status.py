@@ -64,6 +64,8 @@ STATUS_OF_REASON = {
     "STORAGE_FAILED": grpc.StatusCode.RESOURCE_EXHAUSTED,
     "SNAPSHOT_UNUSABLE": grpc.StatusCode.FAILED_PRECONDITION,
     "DATASET_FIXED": grpc.StatusCode.FAILED_PRECONDITION,
+    "PULL_NOT_ALLOWED": grpc.StatusCode.PERMISSION_DENIED,
+    "NO_SNAPSHOT": grpc.StatusCode.FAILED_PRECONDITION,
 }
 
 #: Reasons of what passes, and after how many seconds it may have; other reasons are final.

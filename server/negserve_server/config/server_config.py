@@ -93,6 +93,13 @@ class ServerConfig:
         "restart. Without it they are lost when the server ends.",
         see="published-graphs",
     )
+    allow_pull: bool = option(
+        "FLAG",
+        False,
+        help="Let clients download the snapshots of datasets, or map them if they are on the same "
+        "machine, to draw negatives by themselves. They are told the path of the folder.",
+        see="pulled-snapshots",
+    )
     token_file: Path | None = option(
         "FILE",
         help="Answer only calls with one of the tokens in this file, one a line. Its changes take "

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from negserve.types.config import SPLITS
 from negserve.types.triples import as_triples
+from negserve_server.graph.snapshot.manifest import SnapshotPlace
 from negserve_server.graph.type_constraints import TypeConstraints
 from negserve_server.graph.vocabulary import Vocabulary
 from negserve_server.index import PairIndex
@@ -33,6 +34,7 @@ class GraphParts:
     :ivar type_constraints_fingerprint: likewise of the type constraints
     :ivar relation_counts: counts of the training triples per relation; None likewise
     :ivar indexes: directions of filter indexes that were made before, by slot, by splits
+    :ivar place: the snapshot that the parts are mapped from; None if they are in memory
     """
 
     columns: Mapping[str, TripleColumns]
@@ -46,6 +48,7 @@ class GraphParts:
     type_constraints_fingerprint: str | None = None
     relation_counts: RelationCounts | None = None
     indexes: Mapping[tuple[str, ...], Mapping[str, PairIndex]] = field(default_factory=dict)
+    place: SnapshotPlace | None = None
 
     @classmethod
     def of(

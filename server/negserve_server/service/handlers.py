@@ -49,6 +49,9 @@ def make_handler(
             servicer.get_relation_statistics, pb.GetRelationStatisticsRequest, admission
         ),
         "GetVocabulary": one_request(servicer.get_vocabulary, pb.GetVocabularyRequest, admission),
+        "GetSnapshot": one_request(
+            servicer.get_snapshot, pb.GetSnapshotRequest, admission, is_short=False
+        ),
         "Publish": many_requests((relay or servicer).publish, pb.PublishRequest, admission),
     }
     return grpc.method_handlers_generic_handler(SERVICE.full_name, handlers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextlib import aclosing
@@ -20,7 +21,7 @@ from negserve_server.admission.scheduler import Scheduler
 from negserve_server.admission.send_budget import SendBudget
 from negserve_server.admission.server_stream import ServerStream
 from negserve_server.config.limits import Limits, check_limit
-from negserve_server.errors import InvalidInput
+from negserve_server.errors import InvalidInput, MalformedSnapshot
 from negserve_server.graph import TriplesFactory
 from negserve_server.graph.epoch import Epoch
 from negserve_server.index import FilterIndex
@@ -28,7 +29,12 @@ from negserve_server.publishing.datasets import Datasets
 from negserve_server.publishing.publisher import Publisher
 from negserve_server.sampling import ALGORITHM_VERSION, Sampler
 from negserve_server.sampling.slices import slices_of, work_of
-from negserve_server.service import dataset_messages, messages, publish_messages
+from negserve_server.service import (
+    dataset_messages,
+    messages,
+    publish_messages,
+    snapshot_messages,
+)
 from negserve_server.service.epoch_messages import EpochMessages
 from negserve_server.service.first_positives import FirstPositives
 from negserve_server.service.operator_warnings import OperatorWarnings
@@ -56,6 +62,7 @@ class SamplerServicer:
     :param limits: how much callers may ask for
     :param scheduler: runs the work of streams
     :param worker: which of the processes at this address it is, from 0 on, and how many there are
+    :param allow_pull: whether clients may have snapshots
     """
 
     def __init__(
@@ -65,7 +72,10 @@ class SamplerServicer:
         limits: Limits,
         scheduler: Scheduler,
         worker: tuple[int, int],
+        *,
+        allow_pull: bool = False,
     ) -> None:
+        self._allow_pull = allow_pull
         self._datasets = datasets
         self._publisher = publisher
         self._limits = limits
@@ -297,6 +307,35 @@ class SamplerServicer:
                 piece = await self._scheduler.run(flow, _PIECE_WORK, make, item)
                 budget.begin_sending(_PIECE_BYTES)
                 yield piece
+                budget.end_sending()
+
+    async def get_snapshot(
+        self, request: pb.GetSnapshotRequest
+    ) -> AsyncGenerator[pb.GetSnapshotResponse | bytes, None]:
+        """Answer ``GetSnapshot``."""
+        name = request.dataset
+        factory = self._datasets.find(name, request.expected_fingerprint)
+        place = snapshot_messages.snapshot_place(name, factory, is_allowed=self._allow_pull)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._limits.max_stream_seconds
+        with self._datasets.in_use(name), self._send_budget.open() as budget:
+            files = await self._in_thread(snapshot_messages.open_files, name, place)
+            is_same = request.manifest_sha256 == place.manifest_sha256
+            left = snapshot_messages.pieces(request, files) if is_same else iter(())
+            yield pb.GetSnapshotResponse(
+                manifest=pb.SnapshotManifest(json=files.manifest, folder=str(place.path))
+            )
+            for piece in left:
+                # Ended early, a stream is opened again by the client, on any replica.
+                if loop.time() > deadline:
+                    return
+                await budget.reserve(snapshot_messages.PIECE_BYTES)
+                try:
+                    message = await self._in_thread(snapshot_messages.encode_piece, files, piece)
+                except MalformedSnapshot as error:
+                    raise snapshot_messages.unusable(name, error) from error
+                budget.begin_sending(snapshot_messages.PIECE_BYTES)
+                yield message
                 budget.end_sending()
 
     async def publish(

@@ -24,9 +24,11 @@ from negserve._calls.sampler_stream import SamplerStream
 from negserve._graph.mapped_graph import MappedGraph
 from negserve._protocol.answer_readers import DatasetListReader
 from negserve._protocol.descriptions import read_dataset, read_server_info
+from negserve._protocol.messages import check_equal
 from negserve._protocol.sampler_answers import SamplerEcho
+from negserve._protocol.snapshot_answers import Place, read_description, read_piece
 from negserve._sync.interrupts import run_sync
-from negserve._transport.transport import ServerCall, Transport
+from negserve._transport.transport import RetryBudget, ServerCall, Transport
 from negserve._transport.worker_pool import WorkerPool
 from negserve.v1 import sampler_pb2 as pb
 from negserve_server.config.limits import Limits
@@ -48,6 +50,10 @@ UNKNOWABLE = {
     "CorruptedBatch.mask",
     "CorruptedBatch.num_saturated",
     "CorruptedBatch.log_q",
+    # What a snapshot holds; its checksums are compared when a file is complete.
+    "SnapshotManifest.json",
+    "SnapshotManifest.folder",
+    "SnapshotPiece.data",
     # What it says to people.
     "SampleResponse.notices",
     "Notice.kind",
@@ -138,6 +144,8 @@ class Golden(Transport):
     def _leave(self, target: str) -> None: ...
 
     async def pause(self, seconds: float) -> None: ...
+
+    async def work(self, function: Callable[..., Any], *arguments: object) -> Any: ...
 
     async def close(self) -> None: ...
 
@@ -288,6 +296,31 @@ def ask_dataset(golden: Golden, _: dict[str, Any]) -> Any:
     return found._dataset, found.type_constraints_fingerprint, *map(dict, mappings)
 
 
+def ask_snapshot(golden: Golden, case: dict[str, Any]) -> Any:
+    """Take what a download would write, from where the request of the case says on."""
+    request = pb.GetSnapshotRequest.FromString(bytes.fromhex(case["requests"][0]["hex"]))
+    held = dataset(golden)._dataset
+
+    async def take(budget: RetryBudget) -> tuple[Any, bytes]:
+        taken = b""
+        with golden.open("GetSnapshot", request) as call:
+            answer = await call.answer(budget)
+            with call.answering():
+                description = read_description(held, answer)
+            if description.sha256 == request.manifest_sha256:
+                number = [file.array for file in description.files].index(request.array)
+                left = description.files[number].num_bytes - request.offset
+                while (message := await call.next(budget.limit())) is not None:
+                    place = Place(number + (len(taken) == left), request.offset + len(taken))
+                    with call.answering():
+                        taken += read_piece(description, place, message)
+                with call.answering():  # else the client would ask for the rest
+                    check_equal("piece.data, bytes", len(taken), left)
+        return description, taken
+
+    return run_sync(golden.retry, take)
+
+
 ASK: dict[str, Callable[[Golden, dict[str, Any]], Any]] = {
     "Sample": ask_sample,
     "SampleEpoch": ask_epoch,
@@ -299,6 +332,7 @@ ASK: dict[str, Callable[[Golden, dict[str, Any]], Any]] = {
     "GetDataset": ask_dataset,
     "GetRelationStatistics": ask_statistics,
     "GetVocabulary": lambda golden, _: run_sync(dataset(golden)._read_vocabularies),
+    "GetSnapshot": ask_snapshot,
     "Publish": ask_publish,
 }
 

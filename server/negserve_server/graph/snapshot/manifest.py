@@ -24,6 +24,18 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
+class SnapshotPlace:
+    """Where a snapshot was opened, and what proves that it is still the same.
+
+    :ivar path: the folder, absolute, without symbolic links
+    :ivar manifest_sha256: of the file of the manifest, 64 hexadecimal digits
+    """
+
+    path: Path
+    manifest_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
 class StoredArray:
     """An array in a file ``NAME.npy``.
 
@@ -114,12 +126,35 @@ def read_manifest(path: Path) -> Manifest:
     :param path: the folder
     :raises MalformedSnapshot: if there is none, or it is incomplete, altered or of another format
     """
+    return parse_manifest(path, read_manifest_file(path))
+
+
+def read_manifest_file(path: Path) -> bytes:
+    """Read the file of a manifest.
+
+    :param path: the folder
+    :raises MalformedSnapshot: if it can't be read
+    """
     try:
         with open_plain(path / FILE) as file:
-            document = json.loads(file.read())
+            return file.read()
     except FileNotFoundError as error:
         raise MalformedSnapshot(path, None, "is missing: this is no snapshot") from error
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise MalformedSnapshot(
+            path, None, f"can't be read ({error}); build the snapshot again"
+        ) from error
+
+
+def parse_manifest(path: Path, data: bytes) -> Manifest:
+    """Check and decode the bytes of a manifest.
+
+    :param path: the folder, which errors name
+    :raises MalformedSnapshot: if it is incomplete, altered or of another format
+    """
+    try:
+        document = json.loads(data)
+    except ValueError as error:
         raise MalformedSnapshot(
             path, None, f"can't be read ({error}); build the snapshot again"
         ) from error

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,13 @@ from negserve_server.graph.graph_parts import GraphParts
 from negserve_server.graph.snapshot.array_files import check_array, map_array
 from negserve_server.graph.snapshot.index_arrays import open_index
 from negserve_server.graph.snapshot.label_arrays import MappedVocabulary
-from negserve_server.graph.snapshot.manifest import Manifest, read_manifest
+from negserve_server.graph.snapshot.manifest import (
+    Manifest,
+    SnapshotPlace,
+    parse_manifest,
+    read_manifest,
+    read_manifest_file,
+)
 from negserve_server.graph.type_constraints import TypeConstraints
 from negserve_server.index import PairIndex
 from negserve_server.sampling import RelationCounts
@@ -30,10 +38,12 @@ def open_snapshot(path: Path) -> GraphParts:
     :param path: the folder
     :raises MalformedSnapshot: naming the array and the reason
     """
-    stated = read_manifest(path)
+    manifest = read_manifest_file(path)
+    stated = parse_manifest(path, manifest)
     arrays = {name: map_array(path, name, stored) for name, stored in stated.arrays.items()}
+    place = SnapshotPlace(path.resolve(), hashlib.sha256(manifest).hexdigest())
     try:
-        return _parts(path, stated, arrays)
+        return replace(_parts(path, stated, arrays), place=place)
     except KeyError as error:
         raise MalformedSnapshot(
             path, str(error.args[0]), "is not in the manifest; build the snapshot again"

@@ -1,0 +1,1 @@
+"""Snapshots in folders of this machine: those of a server, and copies of them. No gRPC."""
