@@ -43,7 +43,7 @@ class Broken:
         raise ZeroDivisionError("an error of ours")
         yield
 
-    list_datasets = get_relation_statistics = get_vocabulary
+    list_datasets = get_relation_statistics = get_snapshot = get_vocabulary
     sample = contains = sample_epoch = publish = get_vocabulary
 
 

@@ -69,4 +69,4 @@ class SnapshotFiles:
         return data
 
     def _open(self, name: str) -> int:
-        return os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._folder)
+        return os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=self._folder)
