@@ -77,11 +77,19 @@ class CorruptedBatch:
         :param positives: the positives that were corrupted, shape (n, 3)
         :return: shape (n, k, 3)
         """
-        values, slots = self.rows(), self.slots()
+        values, positives = self.rows(), np.asarray(positives)
         triples = np.empty((*values.shape, 3), dtype=np.int64)
-        triples[:] = np.asarray(positives)[:, None, :]
         for column in range(3):
-            np.copyto(triples[:, :, column], values, where=slots == column)
+            triples[:, :, column] = positives[:, column, None]
+        j = np.arange(values.shape[1])
+        is_head = j < self.head_counts[:, None]
+        np.copyto(triples[:, :, 0], values, where=is_head)
+        if self.relation_counts.any():
+            slots = self.slots()
+            np.copyto(triples[:, :, 1], values, where=slots == 1)
+            np.copyto(triples[:, :, 2], values, where=slots == 2)
+        else:
+            np.copyto(triples[:, :, 2], values, where=~is_head)
         return triples
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ FORMATS = {
     "owl": "RDF_XML",
     "xml": "RDF_XML",
 }
+#: Formats whose files have no statements that could be left out one by one.
+_WHOLE = frozenset({"RDF_XML"})
 _CHUNK = 1 << 18
 
 
@@ -45,28 +48,46 @@ def read_rdf(path: Path, ending: str, options: ReadOptions) -> Table:
     labels = _Labels(pyoxigraph, is_line_format=ending in {"nt", "nq"})
     rows: list[tuple[str, str, str]] = []
     frames: list[pl.DataFrame] = []
-    try:
-        quads = pyoxigraph.parse(
-            read_bytes(path),
-            format=getattr(pyoxigraph.RdfFormat, FORMATS[ending]),
-            lenient=options.skip_bad,
-        )
-        for quad in quads:
-            head, tail = labels.of(quad.subject), labels.of(quad.object)
-            if head is not None and tail is not None:
-                rows.append((head, quad.predicate.value, tail))
-                if len(rows) == _CHUNK:
-                    frames.append(_frame(rows))
-                    rows = []
-    except SyntaxError as error:
-        why = "give absolute IRIs, or a base" if "scheme" in str(error.msg) else "mend the file"
-        raise MalformedFile(path, error.lineno, f"{error.msg}; {why}") from error
+    form = FORMATS[ending]
+    quads = pyoxigraph.parse(read_bytes(path), format=getattr(pyoxigraph.RdfFormat, form))
+    for quad in _statements(path, quads, may_skip=options.skip_bad and form not in _WHOLE):
+        head, tail = labels.of(quad.subject), labels.of(quad.object)
+        if head is not None and tail is not None:
+            rows.append((head, quad.predicate.value, tail))
+            if len(rows) == _CHUNK:
+                frames.append(_frame(rows))
+                rows = []
     frame = pl.concat([*frames, _frame(rows)])
     for kind, count in labels.left_out.items():
         logger.info("%s: %d %s%s left out", path, count, kind, "" if count == 1 else "s")
     if frame.is_empty():
         raise MalformedFile(path, None, "holds no triples between resources")
     return Table(path, frame, is_order_known=True)
+
+
+def _statements(path: Path, quads: Iterator[Any], *, may_skip: bool) -> Iterator[Any]:
+    """Give the statements of a file; bad ones are refused, or left out and counted.
+
+    The parser goes on after the line (N-Triples, N-Quads) or the statement (Turtle, TriG).
+
+    :raises MalformedFile: naming file, line and reason
+    """
+    num_bad, example = 0, ""
+    while True:
+        try:
+            quad = next(quads, None)
+        except SyntaxError as error:
+            if not may_skip:
+                why = "give absolute IRIs, or a base" if "scheme" in error.msg else "mend the file"
+                raise MalformedFile(path, error.lineno, f"{error.msg}; {why}") from error
+            num_bad += 1
+            example = example or error.msg
+            continue
+        if quad is None:
+            break
+        yield quad
+    if num_bad:
+        logger.warning("%s: %d bad statements left out, such as: %s", path, num_bad, example)
 
 
 class _Labels:

@@ -316,6 +316,38 @@ def test_unnamed_nodes_of_rdf_have_the_same_ids_each_time(tmp_path: Path) -> Non
 
 
 _QUADS = "<http://x/a> <http://x/p> <http://x/b>"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "num_bad"),
+    [
+        (
+            "graph.nt",
+            "<x:a> <x:p> <x:b> .\n<x:a> <x:p> b .\n<x:b c> <x:p> <x:b> .\n<x:b> <x:p> <x:a> .\n",
+            2,
+        ),
+        ("graph.nq", "<x:a> <x:p> <x:b> .\nnothing\n<x:b> <x:p> <x:a> <x:g> .\n", 1),
+        ("graph.ttl", "@prefix x: <x:> .\nx:a x:p x:b .\nx:a x:p y:c .\nx:b x:p x:a .\n", 1),
+    ],
+)  # fmt: skip
+def test_bad_statements_of_rdf_are_left_out_and_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, content: str, num_bad: int
+) -> None:
+    (tmp_path / name).write_text(content)
+    refused(tmp_path / name, "mend the file")
+    with caplog.at_level(logging.WARNING):
+        factory = load(tmp_path / name, skip_bad=True)
+    assert factory.mapped_triples.tolist() == [[0, 0, 1], [1, 0, 0]]
+    assert f"{num_bad} bad statements left out, such as: Parser error at line" in caplog.text
+
+
+def test_no_statement_of_rdf_xml_is_left_out(tmp_path: Path) -> None:
+    """Its parser would go on with a node that is not there."""
+    bad = _RDF_XML.replace("http://x/b", "x b")
+    (tmp_path / "graph.rdf").write_text(bad)
+    refused(tmp_path / "graph.rdf", "x b", skip_bad=True)
+
+
 _RDF_XML = """<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#" xmlns:x="http://x/">
 <rdf:Description rdf:about="http://x/a"><x:p rdf:resource="http://x/b"/><x:age>7</x:age>
 </rdf:Description></rdf:RDF>"""
