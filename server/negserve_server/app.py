@@ -5,15 +5,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import math
 import os
 import signal
-import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
 import grpc
@@ -21,7 +18,6 @@ import grpc
 from negserve_server.administration.repository import Repository, log_unreadable
 from negserve_server.administration.repository_folder import RepositoryFolder
 from negserve_server.administration.shared_datasets import (
-    FollowedDatasets,
     SharedDatasets,
     log_changes,
 )
@@ -31,16 +27,17 @@ from negserve_server.admission.scheduler import Scheduler
 from negserve_server.admission.tokens import Tokens
 from negserve_server.config.reading import Reading
 from negserve_server.config.server_config import ServerConfig
-from negserve_server.errors import MalformedFile, MalformedSnapshot, Refusal, UnusableAddress
+from negserve_server.dataset_changes import DatasetChanges
+from negserve_server.errors import MalformedFile, UnusableAddress
 from negserve_server.graph import TriplesFactory
-from negserve_server.graph.graph_parts import GraphParts
 from negserve_server.graph.readers import ReadOptions
-from negserve_server.graph.snapshot.manifest import is_snapshot
 from negserve_server.graph.snapshot.snapshot_cache import SnapshotCache
 from negserve_server.listening.certificates import Certificates
 from negserve_server.listening.channel_options import channel_options
+from negserve_server.listening.exposure import warn_if_exposed
 from negserve_server.listening.listen_address import ListenAddress, parse_listen_address
 from negserve_server.listening.reserved_address import ReservedAddress
+from negserve_server.loading import check_read, load_datasets, load_published
 from negserve_server.process.command import end_at_once
 from negserve_server.process.control_line import ControlLine
 from negserve_server.process.malloc import give_back, keep_freed
@@ -50,8 +47,6 @@ from negserve_server.process.worker_line import WorkerLine
 from negserve_server.publishing.datasets import Datasets
 from negserve_server.publishing.private_folder import PrivateFolder
 from negserve_server.publishing.publish_folder import PublishFolder
-from negserve_server.publishing.publisher import Publisher
-from negserve_server.reading_options import how_made
 from negserve_server.service import (
     AdminServicer,
     Health,
@@ -65,78 +60,12 @@ from negserve_server.service.admin_servicer import Administered
 from negserve_server.service.publish_relay import PublishRelay
 from negserve_server.shared_snapshots import shared_snapshots
 from negserve_server.tables import Tables
-from negserve_server.warm_up import prepare, warm_up
+from negserve_server.warm_up import warm_up
 
 logger = logging.getLogger(__name__)
 
 #: At which the worker that takes graphs is reached by the others, in their private folder.
 _SOCKET = "publish.socket"
-#: How often workers leave word which published graphs are in use.
-_USE_SECONDS = 0.25
-
-
-def load_datasets(
-    paths: Mapping[str, Path | None],
-    cache: SnapshotCache | None = None,
-    options: ReadOptions = ReadOptions(),  # noqa: B008
-) -> dict[str, TriplesFactory]:
-    """Load all datasets.
-
-    :param paths: a path by name; None for the embedded graph
-    :param cache: where snapshots of graphs are left that were read from files; None for nowhere
-    :param options: how files are read
-    :raises MalformedFile: naming file, line and reason
-    """
-    datasets = {}
-    for name, path in paths.items():
-        begin = time.monotonic()
-        with show_progress(f"loading dataset {name}") as work:
-            if path is None:
-                factory = TriplesFactory.world()
-            elif is_snapshot(path):
-                factory = TriplesFactory.from_snapshot(path)
-            elif cache is None:
-                factory = TriplesFactory.from_path(path, options)
-            else:
-                parts = cache.get(
-                    path,
-                    options,
-                    partial(_read, path, options),
-                    made=how_made(path, options),
-                    progress=work.advance,
-                )
-                factory = TriplesFactory.from_parts(parts)
-        datasets[name] = factory
-        logger.info("dataset %s: %s, %.1f s", name, factory.summary, time.monotonic() - begin)
-    return datasets
-
-
-def _read(path: Path, options: ReadOptions) -> GraphParts:
-    return TriplesFactory.from_path(path, options).parts
-
-
-def load_published(
-    folder: PublishFolder, datasets: Mapping[str, TriplesFactory]
-) -> dict[str, TriplesFactory]:
-    """Load the graphs that clients published before.
-
-    :param datasets: those of the operator, which take precedence over equal published graphs
-    :raises MalformedFile: for another graph than the operator's dataset of that name
-    """
-    published = {}
-    for name, factory in folder.load().items():
-        given = datasets.get(name)
-        if given is None:
-            logger.info("published before: %s: %s", name, factory.summary)
-            published[name] = factory
-        elif given.fingerprint != factory.fingerprint:
-            raise MalformedFile(
-                folder.path / name,
-                None,
-                f"{name!r} was published with fingerprint {factory.fingerprint}, the dataset given "
-                f"by that name has {given.fingerprint}; rename the dataset, or remove the folder",
-            )
-    return published
 
 
 class Post(NamedTuple):
@@ -182,7 +111,7 @@ class Server:
             if path is not None and not path.exists():
                 raise MalformedFile(path, None, "no such file or folder")
         if config.reading != Reading():
-            _check_read(config.datasets)
+            check_read(config.datasets)
         self._repository_folder: RepositoryFolder | None = None
         if config.repository is not None:
             self._repository_folder = RepositoryFolder(config.repository)
@@ -200,7 +129,7 @@ class Server:
                         address.text, f"it overlaps with {other.text}; remove one of them"
                     )
             address.check()
-            self._warn_if_exposed(address)
+            warn_if_exposed(address, config)
         self._reserved = [ReservedAddress(each) for each in self._addresses if self._is_shared]
         if self._is_shared:
             self._addresses = [each.address for each in self._reserved]
@@ -247,7 +176,7 @@ class Server:
         :raises MalformedFile: if the repository can't be read
         """
         shared = SharedDatasets(
-            self._datasets, self._repository_folder, self._folder, self._prepare
+            self._datasets, self._repository_folder, self._folder, self._changes().prepare
         )
         with show_progress("loading the repository"):
             shared.load_repository()
@@ -257,6 +186,16 @@ class Server:
         """Remove what is kept for workers only."""
         if self._private is not None:
             self._private.close()
+
+    def _changes(self) -> DatasetChanges:
+        return DatasetChanges(
+            self._config,
+            self._datasets,
+            self._folder,
+            self._repository_folder,
+            self._tables,
+            self._builder,
+        )
 
     def _take(self, graphs: Mapping[str, TriplesFactory]) -> None:
         for factory in graphs.values():
@@ -291,17 +230,18 @@ class Server:
         )
         health = Health(self._datasets)
 
+        changes = self._changes()
         repository: Repository | None = None
         relay: PublishRelay | None = None
         administered: Administered
         if post is None:
-            repository, publisher = self._alone(health)
+            repository, publisher = changes.alone(health)
             with show_progress("loading the repository"):
                 await repository.reload()
             administered = repository
         else:
             line = WorkerLine(post.line)
-            followed, publisher = self._following(health, line)
+            followed, publisher = changes.following(health, line)
             administered = followed
             await line.start(followed.follow)
             if self._private is not None and post.number > 1:
@@ -342,9 +282,10 @@ class Server:
         if self._reloading.is_due:
             on_sighup()
         await server.start()
-        sweeper = asyncio.create_task(self._admission.sweep())
-        table_sweeper = asyncio.create_task(self._drop_idle_tables())
-        noting = asyncio.create_task(self._note_uses())
+        tasks = [self._admission.sweep(), self._drop_idle_tables()]
+        if post is not None:
+            tasks.append(changes.note_uses())
+        background = [asyncio.create_task(each) for each in tasks]
         on_listening(addresses)
         try:
             await stop.wait()
@@ -354,99 +295,11 @@ class Server:
             await self._admission.drain(self._config.drain_seconds)
             await server.stop(max(deadline - loop.time(), 0.0))
         finally:
-            sweeper.cancel()
-            table_sweeper.cancel()
-            noting.cancel()
+            for task in background:
+                task.cancel()
             scheduler.close()
             self._builder.shutdown(cancel_futures=True)
         logger.info("stopped")
-
-    def _alone(self, health: Health) -> tuple[Repository, Publisher]:
-        """Make what changes the datasets of a server of one process."""
-
-        def drop(name: str) -> None:
-            self._datasets.remove(name)
-            health.note_change()
-            forget(name)
-
-        def forget(name: str) -> None:
-            if self._folder is not None:
-                self._builder.submit(self._remove, self._folder, name)
-
-        async def serve(name: str, factory: TriplesFactory) -> None:
-            self._datasets.add(name, factory, "published")
-            health.note_change()
-
-        publisher = self._publisher(serve, drop, forget, lambda _: math.inf)
-        repository = Repository(
-            self._repository_folder,
-            self._datasets,
-            executor=self._builder,
-            prepare=self._prepare,
-            announce=health.note_change,
-            withdraw=publisher.withdraw,
-        )
-        return repository, publisher
-
-    def _following(self, health: Health, line: WorkerLine) -> tuple[FollowedDatasets, Publisher]:
-        """Make what changes the datasets of a worker, together with those of all others."""
-        tasks: set[asyncio.Task[None]] = set()
-
-        def drop(name: str) -> None:
-            task = asyncio.create_task(followed.withdraw(name))
-            tasks.add(task)
-            task.add_done_callback(tasks.discard)
-
-        def forget(name: str) -> None:
-            if self._folder is not None:
-                self._builder.submit(self._remove, self._folder, name)
-
-        async def serve(name: str, _: TriplesFactory) -> None:
-            await followed.publish(name)
-
-        def announce() -> None:
-            publisher.note_datasets()
-            health.note_change()
-
-        folder = self._folder
-        publisher = self._publisher(
-            serve, drop, forget, folder.unused_seconds if folder is not None else lambda _: 0.0
-        )
-        followed = FollowedDatasets(
-            self._datasets, line.ask, prepare=self._prepare, announce=announce
-        )
-        return followed, publisher
-
-    def _publisher(
-        self,
-        serve: Callable[[str, TriplesFactory], Awaitable[None]],
-        drop: Callable[[str], None],
-        forget: Callable[[str], None],
-        unused_seconds: Callable[[str], float],
-    ) -> Publisher:
-        return Publisher(
-            self._datasets,
-            [name for name in self._datasets if self._datasets.origin(name) == "published"],
-            self._config.limits,
-            allowed=self._config.allow_publish,
-            executor=self._builder,
-            keep=self._keep,
-            serve=serve,
-            drop=drop,
-            forget=forget,
-            unused_seconds=unused_seconds,
-        )
-
-    async def _note_uses(self) -> None:
-        """Leave word for other workers which published graphs are in use; runs until cancelled."""
-        folder = self._folder
-        while folder is not None and self._is_shared:
-            for name in self._datasets:
-                if self._datasets.origin(name) == "published" and (
-                    self._datasets.idle_seconds(name) < 2 * _USE_SECONDS
-                ):
-                    folder.note_use(name)
-            await asyncio.sleep(_USE_SECONDS)
 
     async def _drop_idle_tables(self) -> None:
         """Drop idle tables; runs until cancelled."""
@@ -487,82 +340,6 @@ class Server:
             return
         if self._repository_folder is not None:
             log_changes(changes)
-
-    def _warn_if_exposed(self, address: ListenAddress) -> None:
-        """Warn if anybody may call at an address, or read its traffic."""
-        config = self._config
-        if address.is_local:
-            return
-        if config.token_file is not None:
-            if config.tls_cert is None:
-                logger.warning(
-                    "%s takes tokens in plain text: who can read the network can read them, and "
-                    "use them. Give --tls-cert and --tls-key, or let only a proxy with TLS reach "
-                    "it",
-                    address.text,
-                )
-            return
-        if config.admin_token_file is not None and config.tls_cert is None:
-            logger.warning(
-                "%s takes administrators' tokens in plain text: who can read the network can read "
-                "them, and unload datasets. Give --tls-cert and --tls-key, or let only a proxy "
-                "with TLS reach it",
-                address.text,
-            )
-        if config.tls_client_ca is None:
-            logger.warning(
-                "%s answers everybody who reaches it, as there is no --token-file: labels and test "
-                "triples can be read%s. Give --token-file, or let only those reach it whom you "
-                "trust",
-                address.text,
-                ", AND EVERYBODY CAN PUBLISH GRAPHS (--allow-publish), up to the limits of memory "
-                "and disk, and take their names"
-                if config.allow_publish
-                else "",
-            )
-
-    def _remove(self, folder: PublishFolder, name: str) -> None:
-        if self._datasets.origin(name) != "published":  # else it was published again
-            folder.forget(name)
-
-    def _prepare(self, factory: TriplesFactory) -> None:
-        factory.keep_tables_in(self._tables)
-        prepare(factory)
-
-    def _keep(self, name: str, factory: TriplesFactory) -> TriplesFactory:
-        """Save a published graph, and make it ready to be served; gives the graph to serve."""
-        if self._folder is not None:
-            try:
-                factory = self._folder.save(name, factory)
-            except (OSError, MalformedSnapshot) as error:
-                logger.error("published dataset %s can't be saved: %s", name, error)
-                why = getattr(error, "strerror", None) or error
-                raise Refusal(
-                    f"the server can't save the graph: {why}; its operator must free space in the "
-                    f"folder of published graphs, or repair it",
-                    reason="STORAGE_FAILED",
-                    value=why,
-                ) from error
-        self._prepare(factory)
-        return factory
-
-
-def _check_read(datasets: Mapping[str, Path | None]) -> None:
-    """Say which datasets the options about files do not concern.
-
-    :raises ValueError: if they concern none
-    """
-    made = [name for name, path in datasets.items() if path is None or is_snapshot(path)]
-    if len(made) == len(datasets):
-        raise ValueError(
-            f"options about reading files, but no --dataset is read from files: "
-            f"{', '.join(made) or 'there is none'}; a snapshot is as it was built, so leave them "
-            f"out, or give them to negserve-server build"
-        )
-    if made:
-        logger.warning(
-            "the options about reading files do not concern %s, made before", ", ".join(made)
-        )
 
 
 def _stop(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:

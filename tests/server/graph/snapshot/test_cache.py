@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from negserve import Client
-from negserve_server import app
+from negserve_server import loading
 from negserve_server.graph import TriplesFactory, triples_factory
 from negserve_server.graph.snapshot import snapshot_cache
 from negserve_server.graph.snapshot.snapshot_cache import SnapshotCache
@@ -45,7 +45,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
 
 def start(folder: Path, data: Path) -> TriplesFactory:
-    return app.load_datasets({"graph": data}, SnapshotCache(folder))["graph"]
+    return loading.load_datasets({"graph": data}, SnapshotCache(folder))["graph"]
 
 
 def test_equal_files_are_read_once(tmp_path: Path, data: Path, reads: list[Path]):

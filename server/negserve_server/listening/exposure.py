@@ -1,0 +1,43 @@
+"""Warnings about addresses at which anybody may call, or read the traffic."""
+
+from __future__ import annotations
+
+import logging
+
+from negserve_server.config.server_config import ServerConfig
+from negserve_server.listening.listen_address import ListenAddress
+
+logger = logging.getLogger(__name__)
+
+
+def warn_if_exposed(address: ListenAddress, config: ServerConfig) -> None:
+    """Warn if anybody may call at an address, or read its traffic."""
+    if address.is_local:
+        return
+    if config.token_file is not None:
+        if config.tls_cert is None:
+            logger.warning(
+                "%s takes tokens in plain text: who can read the network can read them, and "
+                "use them. Give --tls-cert and --tls-key, or let only a proxy with TLS reach "
+                "it",
+                address.text,
+            )
+        return
+    if config.admin_token_file is not None and config.tls_cert is None:
+        logger.warning(
+            "%s takes administrators' tokens in plain text: who can read the network can read "
+            "them, and unload datasets. Give --tls-cert and --tls-key, or let only a proxy "
+            "with TLS reach it",
+            address.text,
+        )
+    if config.tls_client_ca is None:
+        logger.warning(
+            "%s answers everybody who reaches it, as there is no --token-file: labels and test "
+            "triples can be read%s. Give --token-file, or let only those reach it whom you "
+            "trust",
+            address.text,
+            ", AND EVERYBODY CAN PUBLISH GRAPHS (--allow-publish), up to the limits of memory "
+            "and disk, and take their names"
+            if config.allow_publish
+            else "",
+        )
