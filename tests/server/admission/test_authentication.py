@@ -45,6 +45,9 @@ CALLS: dict[str, Any] = {
     "GetVocabulary": lambda stub, **with_: stub.GetVocabulary(
         pb.GetVocabularyRequest(dataset="world"), **with_
     ),
+    "GetSnapshot": lambda stub, **with_: stub.GetSnapshot(
+        pb.GetSnapshotRequest(dataset="world"), **with_
+    ),
     "Publish": lambda stub, **with_: stub.Publish(
         iter([pb.PublishRequest(announcement={"name": "world"})]), **with_
     ),
@@ -106,7 +109,7 @@ def test_with_another_token_every_method_is_refused(channel: grpc.Channel, metho
 
 
 @pytest.mark.parametrize("token", [OLD, NEW])
-@pytest.mark.parametrize("method", sorted(set(CALLS) - {"Publish"}))
+@pytest.mark.parametrize("method", sorted(set(CALLS) - {"Publish", "GetSnapshot"}))
 def test_with_any_of_the_tokens_it_is_answered(channel: grpc.Channel, method: str, token: str):
     answers = CALLS[method](
         SamplerServiceStub(channel), timeout=TIMEOUT, metadata=bearing(f"Bearer {token}")
@@ -114,11 +117,15 @@ def test_with_any_of_the_tokens_it_is_answered(channel: grpc.Channel, method: st
     assert len(list(answers)) >= (method != "Contains")
 
 
-def test_publish_with_a_token_is_refused_by_publish_itself(channel: grpc.Channel):
-    answers = CALLS["Publish"](
+@pytest.mark.parametrize(
+    ("method", "reason"),
+    [("Publish", "INVALID_CONFIGURATION"), ("GetSnapshot", "PULL_NOT_ALLOWED")],
+)
+def test_with_a_token_the_method_itself_refuses(channel: grpc.Channel, method: str, reason: str):
+    answers = CALLS[method](
         SamplerServiceStub(channel), timeout=TIMEOUT, metadata=bearing(f"Bearer {NEW}")
     )
-    assert refusal(answers)[1] == "INVALID_CONFIGURATION"
+    assert refusal(answers)[1] == reason
 
 
 @pytest.mark.parametrize(
