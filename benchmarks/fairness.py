@@ -1,8 +1,9 @@
 """Latency of a small stream next to many busy or large streams, and the throughput of those.
 
 Run as ``python -m benchmarks.fairness [--server FOLDER]... [--json FILE]``. Each server is a
-separate process on loopback, and so are the clients of the load. Clients send prepared bytes and
-do not decode answers, but they do use the same processors. ``--server`` names a checkout whose
+separate process on loopback, and so are the clients of the load. Clients send prepared frames, four
+requests ahead of the answers, and do not decode these (:mod:`benchmarks.light_client`; epochs are
+read by gRPC in Python), but they do use the same processors. ``--server`` names a checkout whose
 server is measured; several take turns in one run. Latency is measured in the small stream's
 process, from writing the request to reading the answer. As all processes share this machine, each
 case is also measured with the small stream alone on a second server while the load runs on the
@@ -99,18 +100,14 @@ def _epoch(channel: grpc.Channel, batch: int, k: int) -> Iterator[int]:
             yield len(message)
 
 
-def _beside(target: str, number: int, kind: str, batch: int, k: int) -> None:
-    """Keep streams busy in a separate process; print the number of negatives when asked."""
+def _read_epochs(target: str, batch: int, k: int, number: int) -> None:
+    """Read epochs in a separate process; print the number of negatives when asked."""
     counts = [0] * number
 
     def work(at: int) -> None:
         channel = grpc.insecure_channel(target, options=_OPTIONS)
-        if kind == "sample":
-            for _ in _sample(channel, batch, k):
-                counts[at] += batch * k
-        else:
-            for num_bytes in _epoch(channel, batch, k):
-                counts[at] += num_bytes * k // (2 * k + 7)
+        for num_bytes in _epoch(channel, batch, k):
+            counts[at] += num_bytes * k // (2 * k + 7)
 
     for at in range(number):
         threading.Thread(target=work, args=(at,), daemon=True).start()
@@ -157,8 +154,12 @@ def _measure(
     with ExitStack() as stack:
         beside: list[subprocess.Popen[str]] = []
         if number:
-            command = "--beside", beside_target, str(number), kind, str(batch), str(other_k)
-            beside.append(stack.enter_context(_process("-m", "benchmarks.fairness", *command)))
+            command = ["benchmarks.light_client"]
+            if kind == "epoch":
+                command = ["benchmarks.fairness", "--epochs"]
+            command += [beside_target, str(batch), str(other_k), str(number)]
+            beside.append(stack.enter_context(_process("-m", *command)))
+        unit = 1 if kind == "epoch" else batch * other_k  # of what the clients count
         deadline = time.monotonic() + 60
         while any(not ask(process) for process in beside):
             assert time.monotonic() < deadline, "no answers arrive"
@@ -174,7 +175,7 @@ def _measure(
                 {
                     "p50": statistics.median(latencies),
                     "p99": sorted(latencies)[int(len(latencies) * 0.99)],
-                    "negatives_per_second": made,
+                    "negatives_per_second": made * unit,
                 },
             )
 
@@ -258,8 +259,8 @@ def main(servers: list[str], ks: list[int], json_path: Path | None, seconds: flo
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--beside"]:
-        _beside(sys.argv[2], int(sys.argv[3]), sys.argv[4], int(sys.argv[5]), int(sys.argv[6]))
+    if sys.argv[1:2] == ["--epochs"]:
+        _read_epochs(sys.argv[2], *map(int, sys.argv[3:]))
     elif sys.argv[1:2] == ["--small"]:
         found = _small(sys.argv[2], int(sys.argv[3]), float(sys.argv[4]), float(sys.argv[5]))
         print(json.dumps(found), flush=True)
