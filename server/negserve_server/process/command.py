@@ -15,8 +15,8 @@ import click
 
 #: Exit status by convention of shells: 128 plus the number of SIGINT.
 INTERRUPTED = 130
-#: Name of the thread that ends the process.
-_WATCH = "negserve-watch"
+#: That of :class:`Commands`, until it is stopped.
+_watch: _Watch | None = None
 
 
 class Commands(click.Group):
@@ -30,7 +30,8 @@ class Commands(click.Group):
         """Run the program. If called with arguments, leave signals to the caller."""
         if args or options or not _is_mine():
             return super().main(*args, **options)
-        _watch()
+        global _watch  # noqa: PLW0603
+        _watch = _Watch()
         _ignore_sighup()
         # While Python exits, the signal would end the process with another status.
         atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
@@ -48,15 +49,14 @@ def ending_at_once() -> Iterator[None]:
     if not _is_mine():
         yield
         return
-    writer = _watch()
+    watch = _Watch()
     before = _ignore_sighup()
     try:
         yield
     finally:
         signal.signal(signal.SIGHUP, before)
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.set_wakeup_fd(-1)
-        os.close(writer)
+        watch.stop()
 
 
 def end_at_once(*_: object) -> None:
@@ -90,21 +90,28 @@ def _is_mine() -> bool:
     )
 
 
-def _watch() -> int:
-    """Start a thread that ends the process on SIGINT; closing the returned descriptor ends it."""
-    reader, writer = os.pipe()
-    os.set_blocking(writer, False)
+class _Watch:
+    """A thread that ends the process on SIGINT, until it is stopped."""
 
-    def read() -> None:
-        while numbers := os.read(reader, 1):
+    def __init__(self) -> None:
+        self._reader, self._writer = os.pipe()
+        os.set_blocking(self._writer, False)
+        self._thread = threading.Thread(target=self._read, name="negserve-watch", daemon=True)
+        self._thread.start()
+        signal.signal(signal.SIGINT, end_at_once)
+        signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+
+    def _read(self) -> None:
+        while numbers := os.read(self._reader, 1):
             if numbers[0] == signal.SIGINT:
                 end_at_once()
-        os.close(reader)
+        os.close(self._reader)
 
-    threading.Thread(target=read, name=_WATCH, daemon=True).start()
-    signal.signal(signal.SIGINT, end_at_once)
-    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    return writer
+    def stop(self) -> None:
+        """End the thread, and wait for its end: a process with threads must not fork."""
+        signal.set_wakeup_fd(-1)
+        os.close(self._writer)
+        self._thread.join()
 
 
 def end_in_order() -> None:
@@ -115,11 +122,10 @@ def end_in_order() -> None:
 
 def stop_watching() -> None:
     """End the thread of :class:`Commands`, since the caller handles SIGINT itself, and forks."""
-    writer = signal.set_wakeup_fd(-1)
-    for thread in threading.enumerate():
-        if thread.name == _WATCH:
-            os.close(writer)
-            thread.join()
+    global _watch
+    if _watch is not None:
+        watch, _watch = _watch, None
+        watch.stop()
 
 
 def _flush() -> None:
