@@ -21,6 +21,8 @@ from tests.support.server_process import ServerProcess, server_process
 SHORT = ("--epochs", "8", "--dim", "32", "--negatives", "32", "--save-every", "5")
 #: What a short run reaches at least, see docs/training.md.
 LEAST_MRR = 0.10
+#: What torch imports once an optimizer is made: more than a second.
+OF_OPTIMIZERS = ("torch._dynamo",)
 
 
 def command(server: ServerProcess, checkpoint: Path, *options: str) -> list[str]:
@@ -31,7 +33,12 @@ def command(server: ServerProcess, checkpoint: Path, *options: str) -> list[str]
 
 
 def start(server: ServerProcess, checkpoint: Path, *options: str, num_ranks: int = 2) -> Ranks:
-    return Ranks(num_ranks, command(server, checkpoint, *options), env={"OMP_NUM_THREADS": "1"})
+    return Ranks(
+        num_ranks,
+        command(server, checkpoint, *options),
+        env={"OMP_NUM_THREADS": "1"},
+        imports=OF_OPTIMIZERS,
+    )
 
 
 def start_by_torchrun(server: ServerProcess, checkpoint: Path) -> subprocess.Popen[str]:
