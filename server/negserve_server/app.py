@@ -29,12 +29,12 @@ from negserve_server.config.reading import Reading
 from negserve_server.config.server_config import ServerConfig
 from negserve_server.dataset_changes import DatasetChanges
 from negserve_server.errors import MalformedFile, UnusableAddress
+from negserve_server.exposure import warn_if_exposed
 from negserve_server.graph import TriplesFactory
 from negserve_server.graph.readers import ReadOptions
 from negserve_server.graph.snapshot.snapshot_cache import SnapshotCache
 from negserve_server.listening.certificates import Certificates
 from negserve_server.listening.channel_options import channel_options
-from negserve_server.listening.exposure import warn_if_exposed
 from negserve_server.listening.listen_address import ListenAddress, parse_listen_address
 from negserve_server.listening.reserved_address import ReservedAddress
 from negserve_server.loading import check_read, load_datasets, load_published

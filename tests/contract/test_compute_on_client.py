@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from negserve import (
     LocalTriplesFactory,
     NotAllowedError,
     SamplerConfig,
+    UnknownPositivesWarning,
     aio,
 )
 from negserve.data import TripleBatch, TripleStream
@@ -60,6 +62,21 @@ def test_it_describes_the_graph_as_the_server_does(snapshots: SnapshotServers, n
         )
     assert local.num_positives() == remote.num_positives()
     assert local.num_positives([0, 2]) == remote.num_positives([0, 2])
+
+
+def test_ids_of_another_id_space_are_told_once_a_sampler(factory: LocalTriplesFactory):
+    triples = load("world").mapped_triples
+    order = np.random.default_rng(7).permutation(factory.num_entities)
+    foreign = np.stack([order[triples[:, 0]], triples[:, 1], order[triples[:, 2]]], axis=1)
+    sampler = factory.open_sampler()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for begin in range(0, 5000, 250):
+            sampler.sample(foreign[begin : begin + 250], begin)
+    assert [each.category for each in caught] == [UnknownPositivesWarning]
+    assert [each.filename for each in caught] == [__file__]
+    assert "of the first 1000 positives are triples of dataset 'world'" in str(caught[0].message)
+    factory.open_sampler().sample(triples, 0)  # warnings are errors
 
 
 def test_the_server_s_folder_is_mapped_on_its_machine_and_downloaded_elsewhere(

@@ -10,6 +10,7 @@ from negserve.terminal.extras import needing
 
 if TYPE_CHECKING:
     from negserve_server.graph import TriplesFactory
+    from negserve_server.graph.first_positives import FirstPositives
 
 
 def check_engine() -> None:
@@ -19,6 +20,13 @@ def check_engine() -> None:
     """
     with needing("computing on the client", "negserve[server]"):
         import negserve_server.graph  # noqa: F401
+
+
+def first_positives(name: str, graph: TriplesFactory) -> FirstPositives:
+    """Make the check of a sampler's first positives."""
+    from negserve_server.graph.first_positives import FirstPositives
+
+    return FirstPositives(name, graph)
 
 
 def open_graph(folder: Path, fingerprint: str) -> TriplesFactory:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import ArrayLike
 
+from negserve._local.engine import first_positives
 from negserve.types.config import SamplerConfig
 from negserve.types.corrupted_batch import CorruptedBatch
+from negserve.types.triples import as_triples
+from negserve.types.warning_categories import UnknownPositivesWarning, warn
 
 if TYPE_CHECKING:
     from negserve._local.triples_factory import LocalTriplesFactory
@@ -27,6 +31,8 @@ class LocalSampler:
         self.config = config
         self._factory = factory
         self._sampler = factory.graph.sampler(config)
+        self._lock = threading.Lock()
+        self._first_positives = first_positives(factory.name, factory.graph)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return LocalSampler, (self._factory, self.config)
@@ -38,8 +44,19 @@ class LocalSampler:
         :param position: position of the first positive in the stream of the seed; the i-th
             has ``position + i``
         :raises InvalidRequestError: for ids outside the id space, and positions above 2^64 - 1
+        :raises UnknownPositivesWarning: where Python is told to raise it, if most of the first
+            positives are not triples of the dataset
         """
-        return self._sampler.sample(positives, position)
+        batch = self._sampler.sample(positives, position)
+        first = self._first_positives
+        text = None
+        if first.is_checking:
+            with self._lock:
+                first.add(as_triples(positives))
+                text = first.check() if first.are_complete else None
+        if text is not None:
+            warn(text, UnknownPositivesWarning)
+        return batch
 
     def close(self) -> None:
         """Do nothing: a sampler in this process holds no place on the server."""

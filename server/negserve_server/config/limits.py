@@ -110,7 +110,7 @@ class Limits:
         "N",
         2**24,
         least=1,
-        help="Largest number of triples of all published graphs together; each takes some 90 "
+        help="Largest number of triples of all published graphs together; each takes some 50 "
         "bytes of memory.",
     )
     max_publish_ids: int = option(

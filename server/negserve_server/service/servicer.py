@@ -24,6 +24,7 @@ from negserve_server.config.limits import Limits, check_limit
 from negserve_server.errors import InvalidInput, MalformedSnapshot
 from negserve_server.graph import TriplesFactory
 from negserve_server.graph.epoch import Epoch
+from negserve_server.graph.first_positives import FirstPositives
 from negserve_server.index import FilterIndex
 from negserve_server.publishing.datasets import Datasets
 from negserve_server.publishing.publisher import Publisher
@@ -36,7 +37,6 @@ from negserve_server.service import (
     snapshot_messages,
 )
 from negserve_server.service.epoch_messages import EpochMessages
-from negserve_server.service.first_positives import FirstPositives
 from negserve_server.service.operator_warnings import OperatorWarnings
 
 _T = TypeVar("_T")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from negserve_server.graph import TriplesFactory
+from negserve_server.graph.triples_factory import TriplesFactory
 
 #: Number of positives checked. It gives a share within 0.03 (two standard errors).
 NUM_CHECKED = 1000
@@ -35,6 +35,11 @@ class FirstPositives:
         if self._num_lacking:
             self._kept.append(positives[: self._num_lacking].copy())
             self._num_lacking -= len(self._kept[-1])
+
+    @property
+    def is_checking(self) -> bool:
+        """Whether the check is still to come."""
+        return bool(self._num_lacking or self._kept)
 
     @property
     def are_complete(self) -> bool:
