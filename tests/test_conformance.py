@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,13 @@ def sums(done: subprocess.CompletedProcess[str]) -> list[int]:
     """Return how many passed, failed, and were left out."""
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("total")]
     return [int(number) for number in line.split()[1:]]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def without_server() -> Iterator[Future[subprocess.CompletedProcess[str]]]:
+    """A run without a server, which waits for one while other tests run."""
+    with ThreadPoolExecutor(1) as thread:
+        yield thread.submit(conformance, "127.0.0.1:1")
 
 
 @pytest.fixture(scope="module")
@@ -54,12 +62,6 @@ def test_a_server_with_other_answers_does_not_conform(server: ServerProcess):
     assert done.returncode == 1
     assert "FAILED Sample, basic: answer 1 is" in done.stdout
     assert sums(done)[1] > 20
-
-
-def test_no_server():
-    done = conformance("127.0.0.1:1")
-    assert done.returncode == 2
-    assert "127.0.0.1:1" in done.stderr
 
 
 def test_the_client_in_typescript_conforms(wide: ServerProcess, node_program: Path):
@@ -120,3 +122,10 @@ def test_a_client_that_does_not_resume_fails(server: ServerProcess, tmp_path: Pa
     assert done.returncode == 1
     assert "FAILED disturbances, Sample lost: the client did not call Sample" in done.stdout
     assert "FAILED Sample, bernoulli" not in done.stdout
+
+
+def test_no_server(without_server: Future[subprocess.CompletedProcess[str]]):
+    """Last, since it waits longest."""
+    done = without_server.result()
+    assert done.returncode == 2
+    assert "127.0.0.1:1" in done.stderr

@@ -41,7 +41,7 @@ class Run:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                imports=["lightning"],
+                imports=["lightning", "torch._dynamo"],  # torch's for optimizers
             )
 
     def kill(self) -> None:

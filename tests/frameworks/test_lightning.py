@@ -16,7 +16,9 @@ from tests.support.shares import assert_each_once, assert_same, share
 def ranks(server: ServerProcess, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """Results of each case on two ranks."""
     folder = tmp_path_factory.mktemp("ranks")
-    return run_program("with_lightning", server, folder, num_ranks=2, imports=["lightning"])
+    # Optimizers import the second one.
+    imports = ["lightning", "torch._dynamo"]
+    return run_program("with_lightning", server, folder, num_ranks=2, imports=imports)
 
 
 @pytest.mark.parametrize(

@@ -66,14 +66,14 @@ def test_two_halves_of_a_training_equal_the_whole(
 ):  # fmt: skip
     if sampler != "basic":
         options = {"target": publisher.target, **options}
-    whole = Training(nations, 1, sampler, **options).train(6, num_workers=num_workers)
+    whole = Training(nations, 1, sampler, **options).train(4, num_workers=num_workers)
     kept = {
         "checkpoint_name": "half.pt",
         "checkpoint_directory": tmp_path,
         "checkpoint_frequency": 0,
     }
-    half = Training(nations, 1, sampler, **options).train(3, num_workers=num_workers, **kept)
-    resumed = Training(nations, 2, sampler, **options).train(6, num_workers=num_workers, **kept)
+    half = Training(nations, 1, sampler, **options).train(2, num_workers=num_workers, **kept)
+    resumed = Training(nations, 2, sampler, **options).train(4, num_workers=num_workers, **kept)
     assert whole.keys() == resumed.keys()
     for name, weights in whole.items():
         assert torch.equal(weights, resumed[name]), name
