@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import atexit
 import functools
+import gc
 import json
 import os
 import runpy
@@ -248,6 +249,8 @@ def _fork_on_request(requests: socket.socket) -> None:
         request = json.loads(data)
         for name in request["imports"]:
             import_module(name)
+        # Or each program's collector would go through all that is imported, and copy it.
+        gc.freeze()
         if os.fork() == 0:
             requests.close()
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
