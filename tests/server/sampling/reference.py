@@ -333,9 +333,7 @@ class Reference:
         housed = [j < self.k - homeless for j in range(self.k)]
         known = [self.known_by_rest.get(_rest(triple, slot), set()) for slot in range(3)]
         valid = [
-            housed[j]
-            and value != triple[slot]
-            and value not in known[slot]
+            housed[j] and value != triple[slot] and value not in known[slot]
             for j, (slot, value) in enumerate(zip(slots, values, strict=True))
         ]
         shares, _ = _overflow(_lengths(ends), [TWO_32 if m else 0 for m in num_legal], cells)
