@@ -339,11 +339,11 @@ def _execute(first: str, *arguments: str) -> None:
 def _preload() -> None:
     """Import and compile what programs need; without threads, which a fork would lose."""
     # Not the commands, which are run, nor what only a few programs import: see `imports`.
-    for name in ("click", "rich.console", "negserve.data", "negserve_server.app"):
+    for name in ("click", "rich.console", "negserve.data"):
         import_module(name)
-    from negserve_server.warm_up import warm_up
-
-    warm_up({})
+    if _READ_BY_IMPORTS not in os.environ:  # no server is started with it
+        import_module("negserve_server.app")
+        import_module("negserve_server.warm_up").warm_up({})
 
 
 if __name__ == "__main__":
