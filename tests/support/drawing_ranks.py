@@ -53,15 +53,15 @@ def loader_of(collate: Collate, method: str, num_workers: int) -> DataLoader[tor
 
 
 def draw_in_workers(
-    sampler: BasicNegativeSampler, positives: torch.Tensor, spawns: bool
+    sampler: BasicNegativeSampler, positives: torch.Tensor, methods: list[str]
 ) -> dict[str, Any]:
-    """Draw in this process, and in workers: forked ones of two epochs, and perhaps spawned ones."""
+    """Draw in this process, and in workers: forked ones of two epochs, then one of each method."""
     drawn = {"process": [replaced(sampler.sample(positives)[0]) for _ in range(NUM_BATCHES)]}
     collate = Collate(sampler, positives)
     for epoch in range(2):
         drawn[f"fork {epoch}"] = list(loader_of(collate, "fork", 2))
-    if spawns:
-        drawn["spawn"] = list(loader_of(collate, "spawn", 1))
+    for method in methods:
+        drawn[f"one {method}"] = list(loader_of(collate, method, 1))
     drawn["after"] = [replaced(sampler.sample(positives)[0])]
     return {name: torch.cat(batches) for name, batches in drawn.items()}
 
@@ -108,7 +108,9 @@ def train(rank: int, target: str, folder: str, num_ranks: int, seed: int, what: 
             drawn = draw_in_integrations(world, positives, seed)
         else:
             sampler = BasicNegativeSampler(world, K, filtered=True, seed=seed)
-            drawn = draw_in_workers(sampler, positives, "spawn" in what)
+            # A worker is spawned where it has to know its rank: a spawned one takes seconds.
+            methods = [] if what == "fork" else ["spawn" if rank == num_ranks - 1 else "fork"]
+            drawn = draw_in_workers(sampler, positives, methods)
     np.savez(Path(folder) / f"{rank}.npz", **{name: it.numpy() for name, it in drawn.items()})
     distributed.barrier()
     distributed.destroy_process_group()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import atexit
 import functools
+import gc
 import json
 import os
 import runpy
@@ -248,6 +249,8 @@ def _fork_on_request(requests: socket.socket) -> None:
         request = json.loads(data)
         for name in request["imports"]:
             import_module(name)
+        # Or each program's collector would go through all that is imported, and copy it.
+        gc.freeze()
         if os.fork() == 0:
             requests.close()
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -336,11 +339,11 @@ def _execute(first: str, *arguments: str) -> None:
 def _preload() -> None:
     """Import and compile what programs need; without threads, which a fork would lose."""
     # Not the commands, which are run, nor what only a few programs import: see `imports`.
-    for name in ("click", "rich.console", "negserve.data", "negserve_server.app"):
+    for name in ("click", "rich.console", "negserve.data"):
         import_module(name)
-    from negserve_server.warm_up import warm_up
-
-    warm_up({})
+    if _READ_BY_IMPORTS not in os.environ:  # no server is started with it
+        import_module("negserve_server.app")
+        import_module("negserve_server.warm_up").warm_up({})
 
 
 if __name__ == "__main__":

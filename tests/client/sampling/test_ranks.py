@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import combinations, pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -43,14 +43,19 @@ def recorder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorder]:
 
 
 def draw(
-    recorder: Recorder, folder: Path, num_ranks: int, seed: int, what: str
+    recorder: Recorder,
+    folder: Path,
+    num_ranks: int,
+    seed: int,
+    what: str,
+    imports: Sequence[str] = (),
 ) -> list[dict[str, NDArray[np.int64]]]:
     """Run ranks, and return what each of them drew."""
     folder.mkdir()
     command = ["-m", "tests.support.drawing_ranks"]
     command += [recorder.server.target, str(folder), str(num_ranks), str(seed), what]
     preloaded.run(
-        command, check=True, timeout=250,
+        command, check=True, timeout=250, imports=imports,
         env={name: value for name, value in os.environ.items() if name not in LAUNCH_VARIABLES},
     )  # fmt: skip
     ranks = []
@@ -86,7 +91,7 @@ def assert_chance(drawn: list[NDArray[np.int64]]) -> None:
 def test_ranks_and_their_workers_share_no_position(
     recorder: Recorder, tmp_path: Path, num_ranks: int, methods: str
 ):
-    """Some or many ranks, with forked workers; spawned ones, too, for two."""
+    """Some or many ranks, with forked workers; for two, the last has a spawned one, too."""
     ranks = draw(recorder, tmp_path / "a", num_ranks, 10 + num_ranks, methods)
     taken = recorder.taken(10 + num_ranks)
     num_positives = sum(len(array) for rank in ranks for array in rank.values())
@@ -106,7 +111,8 @@ def test_ranks_and_their_workers_share_no_position(
 
 
 def test_the_loops_of_other_libraries_share_no_position(recorder: Recorder, tmp_path: Path):
-    ranks = draw(recorder, tmp_path / "a", 2, 40, "integrations")
+    imports = ("negserve.integrations.torch_geometric", "negserve.integrations.torchkge")
+    ranks = draw(recorder, tmp_path / "a", 2, 40, "integrations", imports)
     for seed, name in ((40, "torchkge"), (41, "torch_geometric")):
         arrays = [rank[name] for rank in ranks]
         assert_disjoint(recorder.taken(seed), sum(len(array) for array in arrays))

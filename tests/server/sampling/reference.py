@@ -95,14 +95,11 @@ class Cell:
 
     def value(self, u: int, excluded: Sequence[range]) -> int:
         """The value of a draw: one-to-one from 0 .. M - 1 to the legal units, then to their ids."""
-        num_legal = self.num_units - sum(map(len, excluded))
-        excluded_before = 0
-        for units in excluded:
-            if u in units:
-                return self.owner(
-                    nth_legal_from(num_legal, excluded, excluded_before + units.index(u))
-                )
-            excluded_before += len(units)
+        place = bisect_right(excluded, u, key=lambda units: units.start) - 1
+        if place >= 0 and u in excluded[place]:
+            num_legal = self.num_units - sum(map(len, excluded))
+            excluded_before = sum(map(len, excluded[:place]))
+            u = nth_legal_from(num_legal, excluded, excluded_before + excluded[place].index(u))
         return self.owner(u)
 
 
@@ -204,6 +201,8 @@ class Reference:
             for slot in range(3):
                 self.seen.setdefault((slot, triple[1]), set()).add(triple[slot])
         self.cell = cache(self._make_cell)
+        self.cells = cache(self._make_cells)
+        self.excluded = cache(self._find_excluded)
 
     def ids_of(self, slot: int) -> Sequence[int]:
         """The candidates of a slot that option ``candidates`` allows, ascending."""
@@ -236,11 +235,13 @@ class Reference:
                 f: Fraction(decimal.Decimal(f) ** decimal.Decimal(self.alpha) if self.alpha else 1)
                 for f in {frequency[value] for value in ids}
             }
-        total = sum(powers[frequency[value]] for value in ids)
-        return {
-            value: max(1, math.floor(powers[frequency[value]] * (TWO_32 - 1 - len(ids)) / total))
-            for value in ids
+        times = Counter(frequency[value] for value in ids)
+        total = sum(powers[f] * number for f, number in times.items())
+        units = {
+            f: max(1, math.floor(power * (TWO_32 - 1 - len(ids)) / total))
+            for f, power in powers.items()
         }
+        return {value: units[frequency[value]] for value in ids}
 
     def slot_ends(self, kind: str, relation: int) -> list[int]:
         """The end of each slot, in units of 2^-32."""
@@ -258,7 +259,7 @@ class Reference:
             weights = [int(slot in self.scheme) for slot in range(3)]
         return [sum(weights[: slot + 1]) * TWO_32 // sum(weights) for slot in range(3)]
 
-    def cells(self, relation: int) -> tuple[list[Cell], list[int]]:
+    def _make_cells(self, relation: int) -> tuple[list[Cell], list[int]]:
         """The cells of a relation in their order, and the end of each, in units of 2^-32."""
         cells, weights = [], []
         for slot in self.scheme:
@@ -269,7 +270,7 @@ class Reference:
         num_shares = sum(shares for _, shares in self.parts)
         return cells, [end // num_shares for end in accumulate(weights)]
 
-    def excluded(self, cell: Cell, triple: Triple) -> list[range]:
+    def _find_excluded(self, cell: Cell, triple: Triple) -> list[range]:
         """The units of a cell that may not be drawn for a positive."""
         if self.chunk_size > 1:
             return []
@@ -330,22 +331,26 @@ class Reference:
         by_slot[last.slot] += homeless
         slots = [slot for slot in range(3) for _ in range(by_slot[slot])]
         housed = [j < self.k - homeless for j in range(self.k)]
+        known = [self.known_by_rest.get(_rest(triple, slot), set()) for slot in range(3)]
         valid = [
-            housed[j]
-            and value != triple[slot]
-            and value not in self.known_by_rest.get(_rest(triple, slot), set())
+            housed[j] and value != triple[slot] and value not in known[slot]
             for j, (slot, value) in enumerate(zip(slots, values, strict=True))
         ]
         shares, _ = _overflow(_lengths(ends), [TWO_32 if m else 0 for m in num_legal], cells)
+
+        @cache
+        def log_q_of(slot: int, num_units: tuple[int, ...]) -> float:
+            q = sum(
+                Fraction(share, TWO_32) * Fraction(num, m)
+                for cell, share, m, num in zip(cells, shares, num_legal, num_units, strict=True)
+                if cell.slot == slot and m > 0
+            )
+            return math.log(q)
+
         log_q = [0.0] * self.k
         if self.log_q and homeless == 0:
             for j, (slot, value) in enumerate(zip(slots, values, strict=True)):
-                q = sum(
-                    Fraction(share, TWO_32) * Fraction(len(cell.units(value)), m)
-                    for cell, share, m in zip(cells, shares, num_legal, strict=True)
-                    if cell.slot == slot and m > 0
-                )
-                log_q[j] = math.log(q)
+                log_q[j] = log_q_of(slot, tuple(len(cell.units(value)) for cell in cells))
         return _One(values, by_slot, valid, log_q, homeless > 0)
 
     def sample(self, positives: Sequence[Triple], position: int) -> Corrupted:
