@@ -115,7 +115,7 @@ def test_a_replica_with_the_same_snapshot_sends_the_rest(tmp_path: Path, folder:
         serving(other) as two,
         Client([one.target, two.target], timeout=20, patience=60) as client,
     ):
-        client.pull("kg", tmp_path / "copy", on_bytes=at(0.4, size(folder), one.kill))
+        client.pull("kg", tmp_path / "copy", on_bytes=at(0.05, size(folder), one.kill))
         assert client.target == two.target
     assert_equal_folders(tmp_path / "copy", folder)
 
@@ -130,7 +130,7 @@ def test_a_replica_with_another_snapshot_of_the_graph_sends_all_of_that(
         serving(other) as two,
         Client([one.target, two.target], timeout=20, patience=60) as client,
     ):
-        client.pull("kg", tmp_path / "copy", on_bytes=at(0.4, size(folder), one.kill))
+        client.pull("kg", tmp_path / "copy", on_bytes=at(0.05, size(folder), one.kill))
     assert_equal_folders(tmp_path / "copy", other)
 
 
