@@ -47,7 +47,7 @@ RUN pip --python /opt/venv/bin/python install --no-deps --force-reinstall /wheel
 # time. Empty features mean those that the name implies.
 ARG CPU
 ENV NUMBA_CACHE_DIR=/opt/numba-cache NUMBA_CPU_NAME=${CPU} NUMBA_CPU_FEATURES=""
-RUN python -c 'from negserve_server.app import load_datasets; \
+RUN python -c 'from negserve_server.serving.loading import load_datasets; \
 from negserve_server.warm_up import warm_up; \
 warm_up(load_datasets({"world": None}))'
 COPY deploy/sealed_cache.py /tmp/

@@ -124,7 +124,7 @@ check "server: compiled nothing, at the start or for a request" \
   not grep --fixed-strings 'not in the cache, compiled' "$work/server.log"
 check "server: SIGTERM ends it in time" docker stop --time 15 "$name"
 check "server: with status 0" test "$(docker inspect --format '{{.State.ExitCode}}' "$name")" -eq 0
-check "server: the log has its orderly end" logged "$name" "negserve_server.app: stopped"
+check "server: the log has its orderly end" logged "$name" "negserve_server.serving.server: stopped"
 
 # For another CPU name the cache is empty, so the line that the check above excludes must appear.
 start "$name-compiling" --env NUMBA_CPU_NAME=generic >/dev/null

@@ -25,7 +25,7 @@ settings.load_profile("negserve")
 # Workers that get a loader pickled start at once, since what they import is there: a spawned one
 # takes seconds for that.
 multiprocessing.get_context("forkserver").set_forkserver_preload(
-    ["pytest", "negserve.data", "negserve.sampling", "negserve_server.app"]
+    ["pytest", "negserve.data", "negserve.sampling", "negserve_server.serving.server"]
 )
 
 #: Where tests wait long, and start programs; in this order. Workers take whole files, so that

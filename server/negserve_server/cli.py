@@ -39,7 +39,6 @@ with needing_or_exit("the command negserve-server", "negserve[server]"):
     from negserve.types.config import MAX_NUM_NEGS_PER_POS, SLOTS, SPLITS, Split
     from negserve.types.kinds import PART_KINDS, Kind
     from negserve_server.administration.admin_commands import admin
-    from negserve_server.app import Server
     from negserve_server.config.command_line import click_options, server_config
     from negserve_server.errors import NegserveServerError
     from negserve_server.graph import TriplesFactory
@@ -58,7 +57,8 @@ with needing_or_exit("the command negserve-server", "negserve[server]"):
     from negserve_server.reading_options import how_made, one_source, read_options, reading_options
     from negserve_server.report import false_negative_report
     from negserve_server.report.report_tables import report_tables
-    from negserve_server.workers import run_workers
+    from negserve_server.serving.server import Server
+    from negserve_server.serving.workers import run_workers
 
 #: Default number of relations in the tables of a report.
 _TOP = 20

@@ -342,7 +342,7 @@ def _preload() -> None:
     for name in ("click", "rich.console", "negserve.data"):
         import_module(name)
     if _READ_BY_IMPORTS not in os.environ:  # no server is started with it
-        import_module("negserve_server.app")
+        import_module("negserve_server.serving.server")
         import_module("negserve_server.warm_up").warm_up({})
 
 

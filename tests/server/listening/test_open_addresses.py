@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from negserve_server.app import Server
 from negserve_server.config.server_config import ServerConfig
 from negserve_server.process.reloading import Reloading
+from negserve_server.serving.server import Server
 from tests.support.certificates import Authority
 
 

@@ -59,12 +59,13 @@ def test_too_few_threads_are_one_line_and_a_status() -> None:
 
 
 _WITHOUT_ROOM = """
-from negserve_server import app, cli
+from negserve_server import cli
+from negserve_server.serving import server
 
 def load(*_):
     raise MemoryError("Unable to allocate 90.0 GiB for an array")
 
-app.load_datasets = load
+server.load_datasets = load
 cli.main(["serve", "--listen", "127.0.0.1:0"])
 """
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from negserve import Client
-from negserve_server import loading
 from negserve_server.graph import TriplesFactory, triples_factory
 from negserve_server.graph.snapshot import snapshot_cache
 from negserve_server.graph.snapshot.snapshot_cache import SnapshotCache
+from negserve_server.serving import loading
 from tests.support.graphs import load
 from tests.support.server_process import server_process
 

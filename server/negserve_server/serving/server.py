@@ -27,9 +27,7 @@ from negserve_server.admission.scheduler import Scheduler
 from negserve_server.admission.tokens import Tokens
 from negserve_server.config.reading import Reading
 from negserve_server.config.server_config import ServerConfig
-from negserve_server.dataset_changes import DatasetChanges
 from negserve_server.errors import MalformedFile, UnusableAddress
-from negserve_server.exposure import warn_if_exposed
 from negserve_server.graph import TriplesFactory
 from negserve_server.graph.readers import ReadOptions
 from negserve_server.graph.snapshot.snapshot_cache import SnapshotCache
@@ -37,7 +35,6 @@ from negserve_server.listening.certificates import Certificates
 from negserve_server.listening.channel_options import channel_options
 from negserve_server.listening.listen_address import ListenAddress, parse_listen_address
 from negserve_server.listening.reserved_address import ReservedAddress
-from negserve_server.loading import check_read, load_datasets, load_published
 from negserve_server.process.command import end_at_once
 from negserve_server.process.control_line import ControlLine
 from negserve_server.process.malloc import give_back, keep_freed
@@ -58,7 +55,10 @@ from negserve_server.service import (
 )
 from negserve_server.service.admin_servicer import Administered
 from negserve_server.service.publish_relay import PublishRelay
-from negserve_server.shared_snapshots import shared_snapshots
+from negserve_server.serving.dataset_changes import DatasetChanges
+from negserve_server.serving.exposure import warn_if_exposed
+from negserve_server.serving.loading import check_read, load_datasets, load_published
+from negserve_server.serving.shared_snapshots import shared_snapshots
 from negserve_server.tables import Tables
 from negserve_server.warm_up import warm_up
 

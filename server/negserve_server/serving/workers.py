@@ -6,7 +6,6 @@ import asyncio
 import gc
 from collections.abc import Callable
 
-from negserve_server.app import Post, Server
 from negserve_server.config.server_config import ServerConfig
 from negserve_server.listening.event_loop import ServerLoop
 from negserve_server.process import logs
@@ -14,6 +13,7 @@ from negserve_server.process.control_line import ControlLine
 from negserve_server.process.family import Tell
 from negserve_server.process.reloading import Reloading
 from negserve_server.process.supervisor import Supervisor
+from negserve_server.serving.server import Post, Server
 
 
 def run_workers(
