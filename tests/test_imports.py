@@ -26,6 +26,7 @@ _CALLS = (*_TRANSPORT, "negserve._graph", "negserve._calls")
 _SAMPLING = (*_VALUES, "torch", "negserve.terminal", "negserve._calls", "negserve.sampling")
 _DATA = (
     *_SAMPLING,
+    "negserve._protocol.epoch_progress",
     "negserve._transport",
     "negserve._local",
     "negserve._sync",
@@ -76,9 +77,9 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "negserve._transport.statuses": (*_TRANSPORT, *_GRPC, "negserve.terminal"),
     "negserve._transport.channels": (*_TRANSPORT, "negserve.v1"),
     "negserve._snapshots": (*_VALUES, "negserve._protocol.snapshot_answers"),
-    "negserve._calls": (*_CALLS, "negserve._snapshots"),
-    "negserve._local": (*_CALLS, "negserve._local"),
-    "negserve._local.engine": (*_CALLS, "negserve.terminal.extras", "negserve_server"),
+    "negserve._local": (*_PROTOCOL, "negserve._protocol"),
+    "negserve._local.engine": (*_PROTOCOL, "negserve.terminal.extras", "negserve_server"),
+    "negserve._calls": (*_CALLS, "negserve._snapshots", "negserve._local"),
     "negserve._sync": (*_CALLS, "negserve._local"),
     "negserve._sync.transport": (*_CALLS, "negserve._sync", "negserve.v1.sampler_pb2_grpc"),
     "negserve.aio": (*_CALLS, "negserve._local"),

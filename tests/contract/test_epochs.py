@@ -24,7 +24,7 @@ from negserve import (
     SamplerConfig,
     UnknownDatasetError,
 )
-from negserve._calls.epochs import chained_digest
+from negserve._protocol.epoch_progress import chained_digest
 from negserve.types.dataset import Dataset
 from negserve_server.graph.epoch import Epoch
 from tests.contract.cases import CASES

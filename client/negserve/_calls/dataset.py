@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from negserve._calls.epochs import EpochCursor
-from negserve._calls.leakage import warn_of_leakage
 from negserve._protocol.answer_readers import (
     RelationStatisticsReader,
     VocabularyReader,
@@ -20,6 +19,7 @@ from negserve._protocol.epoch_progress import EpochProgress
 from negserve._protocol.pipelines import ContainsPipeline
 from negserve._protocol.sampler_answers import SamplerEcho
 from negserve._transport.transport import RetryBudget, Transport
+from negserve.types.checks.leakage import warn_of_leakage
 from negserve.types.config import SamplerConfig
 from negserve.types.dataset import Limits
 from negserve.types.epoch import EpochConfig

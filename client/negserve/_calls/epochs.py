@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
-import numpy as np
-
-from negserve._protocol.epoch_progress import EpochProgress
+from negserve._protocol.epoch_progress import EpochProgress, EpochState, Place
 from negserve._protocol.sampler_answers import SamplerEcho
 from negserve._transport.statuses import ended
 from negserve._transport.transport import RetryBudget, ServerCall, Transport
-from negserve.errors import InvalidRequestError
 from negserve.types.config import SamplerConfig
 from negserve.types.dataset import Dataset
 from negserve.types.epoch import EpochBatch, EpochConfig
@@ -22,19 +17,6 @@ from negserve.types.epoch import EpochBatch, EpochConfig
 Item: TypeAlias = tuple[EpochBatch | None, bool]
 
 _Transport = TypeVar("_Transport", bound=Transport)
-
-
-class Place(NamedTuple):
-    """The place of a stream between two batches.
-
-    :ivar epoch: of the next batch
-    :ivar start: position within the epoch at which the next batch begins
-    :ivar digest: see :attr:`EpochCursor.digest`
-    """
-
-    epoch: int
-    start: int
-    digest: str | None
 
 
 class EpochReader(ABC):
@@ -95,75 +77,6 @@ class EpochReader(ABC):
                 raise ended(call.target, "without a batch")
 
 
-class EpochState:
-    """Configuration and place of a stream of epochs.
-
-    Parameters as of :class:`negserve.EpochStream`.
-
-    :ivar sampler: which negatives
-    :ivar config: which positives
-    :ivar prefetch: batches read ahead, at least 1
-    """
-
-    def __init__(
-        self,
-        sampler: SamplerConfig,
-        config: EpochConfig | None = None,
-        *,
-        prefetch: int = 4,
-        digest: bool = False,
-    ) -> None:
-        if prefetch < 1:
-            raise InvalidRequestError(f"prefetch={prefetch}; give at least 1 batch")
-        self.sampler = sampler
-        self.config = config or EpochConfig()
-        self.prefetch = prefetch
-        # One object, so that an interrupt leaves all of it before a batch, or all of it after.
-        self._place = Place(0, 0, "" if digest else None)
-
-    def _after(self, batch: EpochBatch | None, *, is_last: bool) -> Place:
-        """Return the place after a batch; None for an epoch that has none left.
-
-        The caller moves there right before it yields the batch, so that a state that is kept
-        afterwards includes it.
-        """
-        epoch, _, digest = self._place
-        start = 0 if batch is None or is_last else batch.next_start
-        if digest is not None and batch is not None:
-            digest = chained_digest(digest, batch)
-        return Place(epoch + is_last, start, digest)
-
-    @property
-    def epoch(self) -> int:
-        """The epoch of the next batch."""
-        return self._place.epoch
-
-    @property
-    def digest(self) -> str | None:
-        """SHA-256 of all batches so far, each hashed with the digest before it.
-
-        64 hexadecimal digits, empty before the first batch; None if it is not kept. Equal for two
-        runs with equal batches, also if one of them was interrupted.
-        """
-        return self._place.digest
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state after the last batch that was taken: ``epoch`` and ``start``."""
-        epoch, start, digest = self._place
-        state: dict[str, Any] = {"epoch": epoch, "start": start}
-        if digest is not None:
-            state["digest"] = digest
-        return state
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from a state of :meth:`state_dict`; an iteration under way does not change.
-
-        :raises InvalidRequestError: if the state is malformed
-        """
-        digest = None if self._place.digest is None else str(state.get("digest", ""))
-        self._place = Place(*epoch_and_start(state), digest)
-
-
 class EpochCursor(EpochState, Generic[_Transport]):
     """The state of a stream of epochs from a server.
 
@@ -193,37 +106,3 @@ class EpochCursor(EpochState, Generic[_Transport]):
         """Take a batch, None if the epoch has none left, and return the place after it."""
         batch, is_last = await reader.next()
         return batch, self._after(batch, is_last=is_last)
-
-
-def epoch_and_start(state: Mapping[str, Any]) -> tuple[int, int]:
-    """Read the two integers of a state.
-
-    :raises InvalidRequestError: if the state is malformed
-    """
-    try:
-        epoch, start = int(state["epoch"]), int(state["start"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise InvalidRequestError(
-            f"{state!r} is not the state of a stream; give a mapping with epoch and start"
-        ) from error
-    if epoch < 0 or start < 0:
-        raise InvalidRequestError(f"epoch={epoch}, start={start}; neither may be negative")
-    return epoch, start
-
-
-def chained_digest(before: str, batch: EpochBatch) -> str:
-    """Hash a batch together with the digest of the batches before it.
-
-    :param before: 64 hexadecimal digits, or an empty string
-    """
-    negatives = batch.negatives
-    sha = hashlib.sha256(before.encode("ascii"))
-    sha.update(batch.positives.astype("<i8").tobytes())
-    for array in (negatives.rows(), negatives.head_counts, negatives.relation_counts):
-        sha.update(array.astype("<u4").tobytes())
-    if negatives.mask is not None:
-        sha.update(np.packbits(negatives.mask, bitorder="little").tobytes())
-    for floats in (negatives.log_q, batch.weights):
-        if floats is not None:
-            sha.update(floats.astype("<f4").tobytes())
-    return sha.hexdigest()

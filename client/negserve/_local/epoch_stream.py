@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from negserve._calls.epochs import EpochState
+from negserve._protocol.epoch_progress import EpochState
 from negserve.types.config import SamplerConfig
 from negserve.types.epoch import EpochBatch, EpochConfig
 

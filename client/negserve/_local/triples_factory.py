@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from negserve._calls.leakage import warn_of_leakage
 from negserve._local.engine import open_graph
 from negserve._local.epoch_stream import LocalEpochStream
 from negserve._local.sampler import LocalSampler
+from negserve.types.checks.leakage import warn_of_leakage
 from negserve.types.config import SamplerConfig
 from negserve.types.epoch import EpochConfig
 from negserve.types.relation_statistics import RelationStatistics

@@ -1,10 +1,12 @@
-"""One epoch over as many streams as it takes: requests, checks of batches, progress."""
+"""One epoch over as many streams as it takes, and the place of a stream within its epochs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,7 @@ from negserve._protocol.messages import (
     invalid,
 )
 from negserve._protocol.sampler_answers import BatchReader, Columns, SamplerEcho
+from negserve.errors import InvalidRequestError
 from negserve.types.config import SamplerConfig
 from negserve.types.dataset import Dataset
 from negserve.types.epoch import EpochBatch, EpochConfig
@@ -237,3 +240,119 @@ class EpochProgress:
             if is_other.any():
                 other = int(columns.relations[is_other][0])
                 raise invalid("batches.positives.relations", other, f"one of {tuple(relations)}")
+
+
+class Place(NamedTuple):
+    """The place of a stream between two batches.
+
+    :ivar epoch: of the next batch
+    :ivar start: position within the epoch at which the next batch begins
+    :ivar digest: see :attr:`EpochCursor.digest`
+    """
+
+    epoch: int
+    start: int
+    digest: str | None
+
+
+class EpochState:
+    """Configuration and place of a stream of epochs.
+
+    Parameters as of :class:`negserve.EpochStream`.
+
+    :ivar sampler: which negatives
+    :ivar config: which positives
+    :ivar prefetch: batches read ahead, at least 1
+    """
+
+    def __init__(
+        self,
+        sampler: SamplerConfig,
+        config: EpochConfig | None = None,
+        *,
+        prefetch: int = 4,
+        digest: bool = False,
+    ) -> None:
+        if prefetch < 1:
+            raise InvalidRequestError(f"prefetch={prefetch}; give at least 1 batch")
+        self.sampler = sampler
+        self.config = config or EpochConfig()
+        self.prefetch = prefetch
+        # One object, so that an interrupt leaves all of it before a batch, or all of it after.
+        self._place = Place(0, 0, "" if digest else None)
+
+    def _after(self, batch: EpochBatch | None, *, is_last: bool) -> Place:
+        """Return the place after a batch; None for an epoch that has none left.
+
+        The caller moves there right before it yields the batch, so that a state that is kept
+        afterwards includes it.
+        """
+        epoch, _, digest = self._place
+        start = 0 if batch is None or is_last else batch.next_start
+        if digest is not None and batch is not None:
+            digest = chained_digest(digest, batch)
+        return Place(epoch + is_last, start, digest)
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of the next batch."""
+        return self._place.epoch
+
+    @property
+    def digest(self) -> str | None:
+        """SHA-256 of all batches so far, each hashed with the digest before it.
+
+        64 hexadecimal digits, empty before the first batch; None if it is not kept. Equal for two
+        runs with equal batches, also if one of them was interrupted.
+        """
+        return self._place.digest
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state after the last batch that was taken: ``epoch`` and ``start``."""
+        epoch, start, digest = self._place
+        state: dict[str, Any] = {"epoch": epoch, "start": start}
+        if digest is not None:
+            state["digest"] = digest
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from a state of :meth:`state_dict`; an iteration under way does not change.
+
+        :raises InvalidRequestError: if the state is malformed
+        """
+        digest = None if self._place.digest is None else str(state.get("digest", ""))
+        self._place = Place(*epoch_and_start(state), digest)
+
+
+def epoch_and_start(state: Mapping[str, Any]) -> tuple[int, int]:
+    """Read the two integers of a state.
+
+    :raises InvalidRequestError: if the state is malformed
+    """
+    try:
+        epoch, start = int(state["epoch"]), int(state["start"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InvalidRequestError(
+            f"{state!r} is not the state of a stream; give a mapping with epoch and start"
+        ) from error
+    if epoch < 0 or start < 0:
+        raise InvalidRequestError(f"epoch={epoch}, start={start}; neither may be negative")
+    return epoch, start
+
+
+def chained_digest(before: str, batch: EpochBatch) -> str:
+    """Hash a batch together with the digest of the batches before it.
+
+    :param before: 64 hexadecimal digits, or an empty string
+    """
+    negatives = batch.negatives
+    sha = hashlib.sha256(before.encode("ascii"))
+    sha.update(batch.positives.astype("<i8").tobytes())
+    for array in (negatives.rows(), negatives.head_counts, negatives.relation_counts):
+        sha.update(array.astype("<u4").tobytes())
+    if negatives.mask is not None:
+        sha.update(np.packbits(negatives.mask, bitorder="little").tobytes())
+    for floats in (negatives.log_q, batch.weights):
+        if floats is not None:
+            sha.update(floats.astype("<f4").tobytes())
+    return sha.hexdigest()

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from negserve._calls.dataset import RemoteDataset
-from negserve._calls.leakage import warn_of_leakage
 from negserve._sync.epoch_stream import EpochStream
 from negserve._sync.interrupts import run_sync
 from negserve._sync.remote_sampler import RemoteSampler
 from negserve._sync.transport import SyncTransport
+from negserve.types.checks.leakage import warn_of_leakage
 from negserve.types.config import SamplerConfig
 from negserve.types.relation_statistics import RelationStatistics
 

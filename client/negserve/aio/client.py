@@ -10,9 +10,9 @@ from types import TracebackType
 from typing import Any, Literal, Self, overload
 
 from negserve._calls.client import BaseClient
+from negserve._calls.opening import check_compute, open_local
 from negserve._calls.publish import Restoration, check_columns, confirmed, publish
 from negserve._graph.mapped_graph import MappedGraph
-from negserve._local.opening import check_compute, open_local
 from negserve._local.triples_factory import LocalTriplesFactory
 from negserve.aio.transport import AsyncTransport
 from negserve.aio.triples_factory import RemoteTriplesFactory

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from negserve._calls.dataset import RemoteDataset
-from negserve._calls.leakage import warn_of_leakage
 from negserve._protocol.descriptions import DatasetDescription
 from negserve.aio.epoch_stream import EpochStream
 from negserve.aio.remote_sampler import RemoteSampler
 from negserve.aio.transport import AsyncTransport
+from negserve.types.checks.leakage import warn_of_leakage
 from negserve.types.config import SamplerConfig
 from negserve.types.relation_statistics import RelationStatistics
 

@@ -10,11 +10,10 @@ from typing import Any, Literal, Self
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
-from negserve._calls.epochs import epoch_and_start
-from negserve._calls.leakage import leakage_told, warn_of_leakage
 from negserve._calls.per_process import PerProcess
 from negserve._local.epoch_stream import LocalEpochStream
 from negserve._local.triples_factory import LocalTriplesFactory
+from negserve._protocol.epoch_progress import epoch_and_start
 from negserve._sync.client import Client
 from negserve._sync.epoch_stream import EpochStream
 from negserve._sync.triples_factory import RemoteTriplesFactory
@@ -27,6 +26,7 @@ from negserve.data.worker_progress import WorkerProgress
 from negserve.errors import InvalidRequestError
 from negserve.sampling.positions import MAX_NUM_WORKERS
 from negserve.sampling.ranks import distributed_rank, find_rank
+from negserve.types.checks.leakage import leakage_told, warn_of_leakage
 from negserve.types.config import SamplerConfig
 from negserve.types.epoch import EpochConfig, Tail
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from negserve._calls.epochs import epoch_and_start
+from negserve._protocol.epoch_progress import epoch_and_start
 from negserve.errors import InvalidRequestError
 
 

@@ -9,12 +9,12 @@ from typing import Any, ClassVar
 
 import torch
 
-from negserve._calls.leakage import leakage_told, warn_of_leakage
 from negserve.errors import InvalidRequestError
 from negserve.sampling.expansion import expand
 from negserve.sampling.options import checked_filter_splits
 from negserve.sampling.positions import Positions
 from negserve.sampling.protocol import TriplesFactory
+from negserve.types.checks.leakage import leakage_told, warn_of_leakage
 from negserve.types.config import FilterMode, Slot, Split
 from negserve.types.corrupted_batch import CorruptedBatch
 from negserve.types.kinds import Kind

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from negserve import Client, EpochConfig, InvalidAnswerError, SamplerConfig, aio
-from negserve._calls.epochs import chained_digest
 from negserve._graph.mapped_graph import MappedGraph
+from negserve._protocol.epoch_progress import chained_digest
 from negserve._protocol.publish_dialogue import PublishDialogue
 from negserve.v1 import sampler_pb2 as pb
 from tests.support.graphs import load

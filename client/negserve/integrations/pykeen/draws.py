@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 
-from negserve._calls.leakage import leakage_told
 from negserve._calls.per_process import PerProcess
 from negserve.integrations.pykeen.drawn_positions import DrawnPositions
 from negserve.integrations.pykeen.inverse_triples import with_inverse, without_inverse
 from negserve.integrations.remote_graph import OpenGraph, RemoteGraph
 from negserve.sampling import NegativeSampler, get_negative_sampler_cls
+from negserve.types.checks.leakage import leakage_told
 from negserve.types.config import Slot
 
 COLUMNS: Mapping[Slot, int] = {"head": 0, "relation": 1, "tail": 2}

@@ -8,10 +8,10 @@ from typing import Self
 import torch
 from pykeen.sampling.filtering import Filterer
 
-from negserve._calls.leakage import warn_of_leakage
 from negserve.errors import InvalidRequestError
 from negserve.integrations.pykeen.inverse_triples import without_inverse
 from negserve.integrations.remote_graph import RemoteGraph
+from negserve.types.checks.leakage import warn_of_leakage
 from negserve.types.config import Split
 
 

@@ -10,13 +10,13 @@ import torch
 from pykeen.sampling import NegativeSampler
 from pykeen.sampling.filtering import Filterer, filterer_resolver
 
-from negserve._calls.leakage import warn_of_leakage
 from negserve.errors import InvalidRequestError
 from negserve.integrations.pykeen.drawn_positions import DrawnPositions
 from negserve.integrations.pykeen.draws import COLUMNS, Draws
 from negserve.integrations.pykeen.filterer import RemoteFilterer
 from negserve.integrations.remote_graph import RemoteGraph
 from negserve.sampling.options import checked_filter_splits
+from negserve.types.checks.leakage import warn_of_leakage
 from negserve.types.config import FilterMode, Slot, Split
 from negserve.types.kinds import Kind
 
