@@ -23,6 +23,9 @@ DETAILS_KEY = "grpc-status-details-bin"
 #: drop what is larger. The message is there twice, in a header of its own and in the details.
 MAX_STATUS_BYTES = 4096
 _MAX_MESSAGE_BYTES = 1000
+#: Characters of a value in the details, fewer where they do not fit. A limit, which consists of
+#: names, is there whole or not at all.
+_MOST_CHARACTERS = (MOST_CHARACTERS, MOST_CHARACTERS // 2, MOST_CHARACTERS // 4, 20)
 _MAX_DETAILS_BYTES = (MAX_STATUS_BYTES - _MAX_MESSAGE_BYTES) * 3 // 4  # base64
 
 
@@ -88,16 +91,20 @@ def _header_bytes(text: str) -> int:
 
 def encode_status(error: Refusal | InvalidRequestError) -> bytes:
     """Encode an error as the ``google.rpc.Status`` that travels in the trailers."""
-    message, most = message_of(error), MOST_CHARACTERS
-    while len(encoded := _encode(error, message, most)) > _MAX_DETAILS_BYTES:
-        most //= 2
+    message, given = message_of(error), error.metadata.get("limit", "")
+    forms = [*((given, most) for most in _MOST_CHARACTERS), ("", _MOST_CHARACTERS[-1])]
+    encoded = b""
+    for limit, most in forms:
+        encoded = _encode(error, message, limit, most)
+        if len(encoded) <= _MAX_DETAILS_BYTES:
+            break
     return encoded
 
 
-def _encode(error: Refusal | InvalidRequestError, message: str, most: int) -> bytes:
+def _encode(error: Refusal | InvalidRequestError, message: str, limit: str, most: int) -> bytes:
     info = any_pb2.Any()
     metadata = {
-        key: value if key == "limit" else shortened(value, most)
+        key: limit if key == "limit" else shortened(value, most)
         for key, value in error.metadata.items()
     }
     info.Pack(error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata))

@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 import pytest
 from google.rpc import error_details_pb2, status_pb2
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from negserve import Client, NegserveError, UnknownDatasetError
@@ -41,6 +41,8 @@ def header_bytes(text: str) -> int:
     return sum(1 if 0x20 <= byte <= 0x7E and byte != 0x25 else 3 for byte in encoded)
 
 
+@example("x", "UNKNOWN_DATASET", {"limit": "\U0001f600" * 799, "value": "\U0001f600" * 999})
+@example("\U0001f600" * 999, "UNKNOWN_DATASET", dict.fromkeys(KEYS, "\U0001f600" * 640))
 @given(
     texts, st.sampled_from(sorted(STATUS_OF_REASON)), st.dictionaries(st.sampled_from(KEYS), texts)
 )
