@@ -7,8 +7,8 @@ BIN := $(VENV)/bin
 CONSTRAINTS := deploy/constraints.txt
 # Tests start many programs, which would compile every module anew.
 unexport PYTHONDONTWRITEBYTECODE
-# One more than processors, since fault tests mostly wait; more than four slow each other down.
-WORKERS := $(shell cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores < 3 ? cores + 1 : 4)))
+# Also on two processors: fault tests mostly wait. More slow each other down.
+WORKERS := 4
 
 .PHONY: help demo serve test lint types kernels pytest mutations bench golden options stubs release-proto test-containers clean
 
