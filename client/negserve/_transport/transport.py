@@ -301,8 +301,10 @@ class Transport(ABC):
 
     async def _reach_another(self, pool: WorkerPool[Any], budget: RetryBudget) -> None:
         """Ask the server how many processes it has, or look for one that was not reached yet."""
-        channel = pool.first if pool.num_workers is None else self._connect(self.replicas.target)
-        is_kept = channel is pool.first
+        is_first = pool.num_workers is None
+        # Of the pool, and not of the replica in use, which another thread may have left.
+        channel = pool.first if is_first else self._connect(pool.first.target)
+        is_kept = is_first
         try:
             target, data = await self._ask(channel, "GetServer", server_request(), budget.limit())
             with answer_from(target, "GetServer"):
