@@ -1473,7 +1473,9 @@ class Limits(_message.Message):
     is half of this, rounded down.
     """
     max_triples_per_message: _builtins.int
-    """Most triples in one message of `Contains`, `Sample` or `Publish`."""
+    """Most triples in one message of `Contains`, `Sample` or `Publish`; most pairs
+    in one of `Known`.
+    """
     max_request_bytes: _builtins.int
     """Largest message that the server receives, in bytes."""
     max_unanswered_messages: _builtins.int
