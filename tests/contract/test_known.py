@@ -39,6 +39,7 @@ def by_pair(
     return found
 
 
+@pytest.mark.covers("Known")
 @on_graphs(slot=SLOTS, splits=[("training",), ("testing", "validation"), ALL_SPLITS])
 def test_known_values_are_those_of_the_splits(place: Place, slot: Slot, splits: tuple[str, ...]):
     pairs = pairs_of(place.graph, slot)
