@@ -22,7 +22,7 @@ import {
   type Sizes,
 } from "./answers.js";
 import { NegserveError, typed } from "./errors.js";
-import { dividePairs, joined, KnownAnswer, numIdsOf, type KnownValues, type PairColumns } from "./known.js";
+import { dividePairs, KnownAnswers, numIdsOf, type KnownValues, type PairColumns } from "./known.js";
 import { rebuild, type Negatives } from "./negatives.js";
 import { Patience } from "./patience.js";
 import {
@@ -248,49 +248,30 @@ export class Client {
   async known(configuration: KnownConfiguration, pairs: PairColumns): Promise<KnownValues> {
     const { dataset, limits } = await this.getDataset(configuration.dataset);
     const messages = dividePairs(pairs, Math.min(limits!.maxTriplesPerMessage, MOST_PAIRS));
-    const check = checkOf("Known");
     const numIds = numIdsOf(configuration.slot, dataset!);
-    const begin = (index: number): KnownAnswer => {
-      const ids = messages[index]?.first;
-      return new KnownAnswer(check, (ids?.data.length ?? 0) / (ids?.width || 1), numIds);
-    };
-    const answers: KnownValues[] = [];
+    const answers = new KnownAnswers(checkOf("Known"), messages, numIds);
     const patience = new Patience(this.#waits.patienceMs);
-    let mostCame = 0;
-    while (answers.length < messages.length) {
-      let answer = begin(answers.length);
-      const take = (response: KnownResponse): boolean => {
-        check(answers.length < messages.length, "message", "another", "nothing");
-        const isLast = answer.take(response);
-        // The same part once more, on another stream, is no progress.
-        if (isLast || answer.progress > mostCame) {
-          patience.renew();
-          mostCame = isLast ? 0 : answer.progress;
-        }
-        if (isLast) {
-          answers.push(answer.result);
-          answer = begin(answers.length);
-        }
-        return isLast;
-      };
+    const take = (response: KnownResponse): boolean => {
+      const { isLast, hasAdvanced } = answers.take(response);
+      if (hasAdvanced) {
+        patience.renew();
+      }
+      return isLast;
+    };
+    while (!answers.isComplete) {
+      const due = answers.start().map((value) => ({ message: { $case: "pairs" as const, value } }));
+      const first = { message: { $case: "configuration" as const, value: configuration } };
       try {
-        const due = messages.slice(answers.length).map((each) => ({
-          message: { $case: "pairs" as const, value: each },
-        }));
-        const first = { message: { $case: "configuration" as const, value: configuration } };
         const responses = this.#exchange(this.#stub.known(), [first, ...due], take);
         while (!(await responses.next()).done);
-        if (answers.length < messages.length) {
+        if (!answers.isComplete) {
           throw new NegserveError(status.UNAVAILABLE, "the stream was ended before its last answer");
         }
       } catch (error) {
         await patience.wait(error);
       }
     }
-    return {
-      counts: joined(answers.map(({ counts }) => counts)),
-      values: joined(answers.map(({ values }) => values)),
-    };
+    return answers.result;
   }
 
   /**

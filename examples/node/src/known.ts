@@ -93,8 +93,61 @@ export class KnownAnswer {
   }
 }
 
+/** The answers to all messages of a call, over as many streams as it takes. */
+export class KnownAnswers {
+  readonly #complete: KnownValues[] = [];
+  #answer!: KnownAnswer;
+  /** How much came of the first incomplete answer, by any stream. */
+  #mostCame = 0;
+
+  constructor(
+    private readonly check: Check,
+    private readonly messages: Pairs[],
+    private readonly numIds: bigint,
+  ) {}
+
+  /** Returns the messages to send on a stream, whose first one is answered anew. */
+  start(): Pairs[] {
+    const due = this.messages.slice(this.#complete.length);
+    const { data, width } = due[0]?.first ?? { data: new Uint8Array(), width: 0 };
+    this.#answer = new KnownAnswer(this.check, data.length / (width || 1), this.numIds);
+    return due;
+  }
+
+  /** Whether everything is answered. */
+  get isComplete(): boolean {
+    return this.#complete.length === this.messages.length;
+  }
+
+  /**
+   * Takes an answer.
+   *
+   * @returns whether it is the last one to a message, and whether it tells more than earlier streams
+   */
+  take(response: KnownResponse): { isLast: boolean; hasAdvanced: boolean } {
+    this.check(!this.isComplete, "message", "another", "nothing");
+    const isLast = this.#answer.take(response);
+    const { progress } = this.#answer;
+    const hasAdvanced = isLast || progress > this.#mostCame;
+    this.#mostCame = isLast ? 0 : Math.max(progress, this.#mostCame);
+    if (isLast) {
+      this.#complete.push(this.#answer.result);
+      this.start();
+    }
+    return { isLast, hasAdvanced };
+  }
+
+  /** The values of all pairs, once everything is answered. */
+  get result(): KnownValues {
+    return {
+      counts: joined(this.#complete.map(({ counts }) => counts)),
+      values: joined(this.#complete.map(({ values }) => values)),
+    };
+  }
+}
+
 /** Concatenates arrays. */
-export function joined(parts: Uint32Array[]): Uint32Array {
+function joined(parts: Uint32Array[]): Uint32Array {
   const whole = new Uint32Array(parts.reduce((sum, part) => sum + part.length, 0));
   let begin = 0;
   for (const part of parts) {
