@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from typing import Any
+from unittest.mock import AsyncMock, Mock
 
 import grpc
 import numpy as np
@@ -20,10 +23,15 @@ from negserve.types.dataset import Dataset
 from negserve.types.dataset import Limits as ClientLimits
 from negserve.v1 import sampler_pb2 as pb
 from negserve.v1.sampler_pb2_grpc import SamplerServiceStub
+from negserve_server.admission.scheduler import Scheduler
 from negserve_server.config.limits import Limits
+from negserve_server.graph import TriplesFactory
 from negserve_server.index import FilterIndex
+from negserve_server.publishing.datasets import Datasets
 from negserve_server.service import known_messages
-from tests.server.messages import TIMEOUT, ids
+from negserve_server.service.servicer import SamplerServicer
+from tests.server.messages import TIMEOUT, ids, known_configuration
+from tests.support.graphs import load
 from tests.support.server_process import ServerProcess, server_process
 
 GRPC_DEFAULT = 4 * 1024 * 1024
@@ -226,6 +234,46 @@ def test_a_hub_comes_in_bounded_messages(hubs: tuple[ServerProcess, RemoteTriple
         (2, [150_003 - PIECE], False),
     ]
     assert all(each.ByteSize() < GRPC_DEFAULT for each in responses)
+
+
+def test_no_lookup_and_no_build_runs_on_the_event_loop(monkeypatch: pytest.MonkeyPatch):
+    """A direction of the index of a large graph takes seconds to build."""
+    seen: dict[str, set[threading.Thread]] = {}
+
+    def watch(owner: type, name: str) -> None:
+        original = getattr(owner, name)
+
+        def watched(self: Any, *arguments: Any) -> Any:
+            seen.setdefault(name, set()).add(threading.current_thread())
+            return original(self, *arguments)
+
+        monkeypatch.setattr(owner, name, watched)
+
+    for name in ("_build", "find"):
+        watch(FilterIndex, name)
+    watch(known_messages.KnownAnswer, "encode")
+    graph = load("world").parts
+    scheduler = Scheduler(1)
+    servicer = SamplerServicer(
+        Datasets({"world": TriplesFactory.from_parts(graph)}), Mock(), Limits(), scheduler, (0, 1)
+    )
+    column = ids(*[0] * 2**18, width=1)
+    requests: list[pb.KnownRequest | None] = [
+        known_configuration(slot=pb.SLOT_RELATION),
+        pb.KnownRequest(pairs=pb.Pairs(first=column, second=column)),
+        None,
+    ]
+
+    async def main() -> int:
+        stream = Mock(read=AsyncMock(side_effect=requests))
+        async with aclosing(servicer.known(stream)) as answers:
+            return len([answer async for answer in answers])
+
+    assert asyncio.run(main()) == 2
+    scheduler.close()
+    assert set(seen) == {"_build", "find", "encode"}
+    for name, threads in seen.items():
+        assert threading.current_thread() not in threads, name
 
 
 def test_parts_of_known_values() -> None:
