@@ -106,7 +106,7 @@ def test_a_client_that_does_not_resume_fails(server: ServerProcess, tmp_path: Pa
     program = tmp_path / "client.py"
     program.write_text(
         "import json, sys\n"
-        "from negserve.conformance.client_check import _batches, _task\n"
+        "from negserve.conformance.client_check import _result, _task\n"
         "from negserve.conformance.golden import golden_files\n"
         "known = {json.dumps(_task(case)): case\n"
         "         for file in golden_files() for case in file.cases}\n"
@@ -114,7 +114,7 @@ def test_a_client_that_does_not_resume_fails(server: ServerProcess, tmp_path: Pa
         "    task = json.loads(line)\n"
         "    number, _ = task.pop('id'), task.pop('target')\n"
         "    case = known.get(json.dumps(task))\n"
-        "    result = {'batches': _batches(case)} if case else {'leftOut': True}\n"
+        "    result = _result(case) if case else {'leftOut': True}\n"
         "    print(json.dumps({'id': number, **result}), flush=True)\n",
         encoding="utf-8",
     )

@@ -24,7 +24,7 @@ import negserve_server.sampling
 SURFACE = {
     negserve: "ChecksumError Client ClosedError CorruptedBatch CredentialsError EpochBatch "
     "EpochConfig EpochStream "
-    "FingerprintMismatchError InvalidAnswerError InvalidRequestError LeakageWarning "
+    "FingerprintMismatchError InvalidAnswerError InvalidRequestError KnownValues LeakageWarning "
     "LimitExceededError Limits LocalStorageError LocalTriplesFactory NegserveError "
     "NegserveWarning NotAllowedError OverloadedError "
     "PublishProgress RelationStatistics RemoteSampler "

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from negserve.types.corrupted_batch import CorruptedBatch
     from negserve.types.dataset import Limits
     from negserve.types.epoch import EpochBatch, EpochConfig
+    from negserve.types.known_values import KnownValues
     from negserve.types.publish_progress import PublishProgress
     from negserve.types.relation_statistics import RelationStatistics
     from negserve.types.server_info import ServerInfo, ServerLimits
@@ -60,6 +61,7 @@ __all__ = [
     "FingerprintMismatchError",
     "InvalidAnswerError",
     "InvalidRequestError",
+    "KnownValues",
     "LeakageWarning",
     "LimitExceededError",
     "Limits",
@@ -102,6 +104,7 @@ _MODULE_OF = {
     "FingerprintMismatchError": "errors",
     "InvalidAnswerError": "errors",
     "InvalidRequestError": "errors",
+    "KnownValues": "types.known_values",
     "LeakageWarning": "types.warning_categories",
     "LimitExceededError": "errors",
     "Limits": "types.dataset",

@@ -93,6 +93,28 @@ void stream(negserve::Client& client, const Struct& task, ListValue& batches) {
   }
 }
 
+// Adds for each message a list of values for each of its pairs.
+void find_known(negserve::Client& client, const Struct& task, ListValue& answers) {
+  const auto configuration = part<v1::KnownConfiguration>(task, "configuration");
+  for (const Value& each : at(task, "messages").list_value().values()) {
+    negserve::Pairs pairs;
+    for (const Value& row : at(each.struct_value(), "pairs").list_value().values()) {
+      const auto& ids = row.list_value().values();
+      pairs.first.push_back(static_cast<std::int64_t>(ids[0].number_value()));
+      pairs.second.push_back(static_cast<std::int64_t>(ids[1].number_value()));
+    }
+    const negserve::KnownValues known = client.known(configuration, pairs);
+    ListValue& answer = *answers.add_values()->mutable_list_value();
+    std::size_t index = 0;
+    for (const std::uint64_t count : known.counts) {
+      ListValue& values = *answer.add_values()->mutable_list_value();
+      for (const std::size_t end = index + count; index < end; ++index) {
+        add(values, static_cast<std::int64_t>(known.values[index]));
+      }
+    }
+  }
+}
+
 void perform(const Struct& task, Struct& result) {
   negserve::Options options;
   options.targets = {at(task, "target").string_value()};
@@ -113,6 +135,8 @@ void perform(const Struct& task, Struct& result) {
     sample(client, task, *fields["batches"].mutable_list_value());
   } else if (name == "epoch") {
     stream(client, task, *fields["batches"].mutable_list_value());
+  } else if (name == "known") {
+    find_known(client, task, *fields["known"].mutable_list_value());
   } else {
     fields["leftOut"].set_bool_value(true);
   }

@@ -6,9 +6,11 @@
 #include <google/protobuf/util/json_util.h>
 #include <grpcpp/support/status.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
+#include <initializer_list>
 #include <iostream>
 #include <iterator>
 #include <map>
@@ -18,6 +20,7 @@
 
 #include "negserve/answers.h"
 #include "negserve/errors.h"
+#include "negserve/known.h"
 #include "negserve/negatives.h"
 #include "negserve/triples.h"
 #include "negserve/v1/sampler.pb.h"
@@ -219,6 +222,106 @@ void replay_epoch(const Struct& one_case, const negserve::IdSpaces& spaces) {
   compare(one_case, requests[0].sampler(), batches);
 }
 
+v1::Ids ids_of(std::initializer_list<std::uint8_t> bytes, std::uint32_t width) {
+  v1::Ids ids;
+  ids.mutable_data()->assign(bytes.begin(), bytes.end());
+  ids.set_width(width);
+  return ids;
+}
+
+// Returns the same answer, each value and each pair without values in a message of its own.
+std::vector<v1::KnownResponse> divided(const v1::KnownResponse& answer, std::size_t num_pairs) {
+  std::vector<v1::KnownResponse> parts;
+  const std::size_t width = answer.values().width();
+  std::size_t at = 0, pair = 0;
+  for (const std::uint64_t count : negserve::decode_ids(answer.counts(), num_pairs)) {
+    for (std::uint64_t i = 0; i < std::max<std::uint64_t>(count, 1); ++i) {
+      v1::KnownResponse& part = parts.emplace_back();
+      const std::uint8_t size = count == 0 ? 0 : 1;
+      part.set_first_pair(static_cast<std::uint32_t>(answer.first_pair() + pair));
+      *part.mutable_counts() = ids_of({size}, 1);
+      part.mutable_values()->set_width(answer.values().width());
+      part.mutable_values()->set_data(answer.values().data().substr(at, size * width));
+      part.set_is_continued(i + 1 < count);
+      at += size * width;
+    }
+    ++pair;
+  }
+  if (parts.empty()) parts.push_back(answer);
+  return parts;
+}
+
+void replay_known(const Struct& one_case, const negserve::IdSpaces& spaces) {
+  const auto requests = messages<v1::KnownRequest>(one_case, "requests");
+  const auto responses = messages<v1::KnownResponse>(one_case, "responses");
+  for (std::size_t i = 0; i < responses.size(); ++i) {
+    const v1::Ids& first = requests[i + 1].pairs().first();
+    const std::size_t num_pairs = first.data().size() / std::max(first.width(), 1U);
+    const std::uint64_t num_ids = num_ids_of(requests[0].configuration().slot(), spaces);
+    const auto joined = [&](const std::vector<v1::KnownResponse>& parts) {
+      negserve::KnownValues known;
+      negserve::KnownAnswer answer(known, num_pairs, num_ids);
+      for (std::size_t at = 0; at < parts.size(); ++at) {
+        check(answer.take(parts[at]) == (at + 1 == parts.size()), "the last message is another");
+      }
+      return known;
+    };
+    const auto take = [&](const v1::KnownResponse& answer) { joined({answer}); };
+    const negserve::KnownValues whole = joined({responses[i]});
+    const negserve::KnownValues other = joined(divided(responses[i], num_pairs));
+    check(whole.counts == negserve::decode_ids(responses[i].counts(), num_pairs) &&
+              whole.values == negserve::decode_ids(responses[i].values(), whole.values.size()),
+          "other values");
+    check(whole.counts == other.counts && whole.values == other.values,
+          "a divided answer has other values");
+    using Answer = v1::KnownResponse;
+    refused(responses[i], "first_pair", [](Answer& a) { a.set_first_pair(1); }, take);
+    refused(responses[i], "counts, number",
+            [](Answer& a) { a.mutable_counts()->mutable_data()->append(1 + a.counts().width(), 0); },
+            take);
+    refused(responses[i], "values.data, bytes",
+            [](Answer& a) { a.mutable_values()->mutable_data()->push_back(0); }, take);
+    refused(responses[i], "values.width", [](Answer& a) { a.mutable_values()->set_width(3); }, take);
+  }
+}
+
+// What no golden file has, since its answers are small.
+void check_divided_answers() {
+  const auto part = [](std::uint32_t first, std::initializer_list<std::uint8_t> counts,
+                       std::initializer_list<std::uint8_t> values, bool is_continued) {
+    v1::KnownResponse response;
+    response.set_first_pair(first);
+    *response.mutable_counts() = ids_of(counts, 1);
+    *response.mutable_values() = ids_of(values, 1);
+    response.set_is_continued(is_continued);
+    return response;
+  };
+  const v1::KnownResponse begin = part(0, {1, 2}, {9, 3, 5}, true);
+  const auto take = [&](const v1::KnownResponse& rest) {
+    negserve::KnownValues known;
+    negserve::KnownAnswer answer(known, 3, 20);
+    check(!answer.take(begin), "the answer ends too early");
+    check(answer.progress() == 4, "one pair and three values");
+    check(answer.take(rest), "the answer is not complete");
+    check(known.counts == std::vector<std::uint64_t>{1, 4, 1} &&
+              known.values == std::vector<std::uint64_t>{9, 3, 5, 6, 19, 0},
+          "values are joined wrongly");
+    answer.drop();
+    check(known.counts.empty() && known.values.empty(), "something is left");
+  };
+  const v1::KnownResponse rest = part(1, {2, 1}, {6, 19, 0}, false);
+  take(rest);
+  using Answer = v1::KnownResponse;
+  refused(rest, "first_pair", [](Answer& a) { a.set_first_pair(2); }, take);
+  refused(rest, "values[0]", [](Answer& a) { a.mutable_values()->mutable_data()->at(0) = 5; }, take);
+  refused(rest, "values[1]", [](Answer& a) { a.mutable_values()->mutable_data()->at(1) = 6; }, take);
+  refused(rest, "values", [](Answer& a) { a.mutable_values()->mutable_data()->at(1) = 20; }, take);
+  refused(rest, "counts[0]", [&](Answer& a) { a = part(1, {0, 1}, {0}, false); }, take);
+  refused(rest, "counts[0]", [&](Answer& a) { a = part(1, {21, 1}, {0}, false); }, take);
+  refused(rest, "counts, number", [&](Answer& a) { a = part(1, {}, {}, true); }, take);
+  refused(rest, "counts, number", [&](Answer& a) { a = part(1, {}, {}, false); }, take);
+}
+
 void replay_refusal(const Struct& one_case) {
   static const std::map<std::string, grpc::StatusCode> codes = {
       {"INVALID_ARGUMENT", grpc::StatusCode::INVALID_ARGUMENT},
@@ -299,6 +402,8 @@ int replay(const std::string& path) {
         replay_sample(one_case, spaces);
       } else if (rpc == "SampleEpoch") {
         replay_epoch(one_case, spaces);
+      } else if (rpc == "Known") {
+        replay_known(one_case, spaces);
       }
     } catch (const std::exception& error) {
       throw std::runtime_error(rpc + ", " + at(one_case, "name").string_value() + ": " +
@@ -322,6 +427,7 @@ int main(int argc, char** argv) {
     }
     check(num_cases > 0, "no golden files");
     check_statuses_of_others();
+    check_divided_answers();
     std::cout << num_cases << " cases\n";
     return 0;
   } catch (const std::exception& error) {

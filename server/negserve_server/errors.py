@@ -74,6 +74,7 @@ class IdOutOfRange(InvalidInput):
     """An id of a triple is negative or not below the size of its id space."""
 
     def __init__(self, *, row: int, slot: str, value: int, limit: int) -> None:
+        self._row, self._slot, self._value, self._limit = row, slot, value, limit
         kind = "relation" if slot == "relation" else "entity"
         super().__init__(
             f"{slot} id {value} of row {row} is out of range: the graph has {limit} "
@@ -84,6 +85,12 @@ class IdOutOfRange(InvalidInput):
             slot=slot,
             value=value,
             limit=limit,
+        )
+
+    def after(self, num_rows: int) -> IdOutOfRange:
+        """Make the same error for a message in which so many rows come before."""
+        return IdOutOfRange(
+            row=self._row + num_rows, slot=self._slot, value=self._value, limit=self._limit
         )
 
 

@@ -28,6 +28,7 @@ def warm_up(datasets: Mapping[str, TriplesFactory]) -> None:
     small.open_sampler(kind="basic", filter_splits=("training",)).sample(positives, 0)
     Permutation(3, seed=0, number=0).at(0, 3)
     small.subsampling_weights(positives)
+    small.known(positives[:, :2], "tail", ("training",))
     # Kernels of commands and of reading, which images contain, too.
     false_negative_report(small)
     labels.warm_up()

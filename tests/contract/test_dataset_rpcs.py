@@ -63,6 +63,8 @@ def test_a_remote_factory_is_picklable(remote_place: Place):
     copy = pickle.loads(pickle.dumps(remote_place.factory))
     assert copy.fingerprint == remote_place.factory.fingerprint
     assert copy.contains(remote_place.graph.mapped_triples[:5], ("training",)).all()
+    known = copy.known(remote_place.graph.mapped_triples[:5, :2], "tail", ("training",))
+    assert (known.counts > 0).all()
 
 
 def test_constant_values_are_fetched_once(server: ServerProcess):

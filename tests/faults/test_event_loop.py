@@ -19,6 +19,7 @@ from negserve._graph.mapped_graph import MappedGraph
 from negserve._protocol import messages
 from negserve._protocol.publish_dialogue import PublishDialogue
 from negserve.v1 import sampler_pb2 as pb
+from tests.support.graphs import load
 from tests.support.large_graph_server import NUM_RELATIONS
 from tests.support.server_process import server_process
 
@@ -147,6 +148,34 @@ def questions() -> list[bytes]:
     return [first.SerializeToString(), *[triples.SerializeToString()] * 8]
 
 
+def pairs() -> list[bytes]:
+    """Ask for relations, whose direction is built first, and for one with many values."""
+    first = pb.KnownRequest(
+        configuration=pb.KnownConfiguration(
+            dataset="world", splits=[pb.SPLIT_TRAINING], slot=pb.SLOT_RELATION
+        )
+    )
+    ids = pb.Ids(data=np.zeros(2**18, dtype="<u8").tobytes(), width=8)
+    asked = pb.KnownRequest(pairs=pb.Pairs(first=ids, second=ids))
+    return [first.SerializeToString(), *[asked.SerializeToString()] * 8]
+
+
+def hubs() -> list[bytes]:
+    """Ask 2^14 times for a pair with 162 values: 5 MB."""
+    graph = load("world")
+    first = pb.KnownRequest(
+        configuration=pb.KnownConfiguration(
+            dataset="world", splits=[pb.SPLIT_TRAINING], slot=pb.SLOT_HEAD
+        )
+    )
+    columns = graph.relation_to_id["member_of"], graph.entity_to_id["United Nations"]
+    relations, tails = (
+        pb.Ids(data=np.full(2**14, column, dtype="<u4").tobytes(), width=4) for column in columns
+    )
+    asked = pb.KnownRequest(pairs=pb.Pairs(first=relations, second=tails))
+    return [first.SerializeToString(), *[asked.SerializeToString()] * 4]
+
+
 def graph() -> list[bytes]:
     """Publish a graph of large chunks, with many type constraints and labels."""
     rng = np.random.default_rng(0)
@@ -215,6 +244,8 @@ CALLS: dict[str, tuple[int, str, Callable[[], list[bytes]]]] = {
     "parts of a mixture": (8, "Sample", lambda: [most_parts()]),
     "splits": (8, "Sample", lambda: [most_splits()]),
     "questions": (2, "Contains", questions),
+    "pairs": (2, "Known", pairs),
+    "pairs with many values": (2, "Known", hubs),
     "graph": (1, "Publish", graph),
     "labels": (1, "Publish", most_labels),
 }  # fmt: skip

@@ -25,6 +25,7 @@ CALLS: dict[str, Callable[[RemoteTriplesFactory], object]] = {
     "statistics": lambda f: f.relation_statistics.head_probability.tolist(),
     "vocabulary": lambda f: dict(f.entity_to_id),
     "contains": lambda f: f.contains(WORLD.mapped_triples, ("training",)).all(),
+    "known": lambda f: f.known(WORLD.mapped_triples[:, 1:], "head", ("training",)).values.tolist(),
     "open_sampler": lambda f: f.open_sampler(num_negs_per_pos=3).config,
     "sample": lambda f: (
         f.open_sampler(num_negs_per_pos=3).sample(WORLD.mapped_triples, 5).replaced.tolist()

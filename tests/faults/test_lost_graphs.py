@@ -68,6 +68,7 @@ def test_an_epoch_goes_on_when_the_server_has_lost_its_graph(servers: Servers):
 CALLS = {
     "sample": lambda f, s: s.sample(TRIPLES[:500], 7).replaced.tolist(),
     "contains": lambda f, s: f.contains(TRIPLES[:, [2, 1, 0]], ("training",)).tolist(),
+    "known": lambda f, s: f.known(TRIPLES[:, :2], "tail", ("training",)).values.tolist(),
     "statistics": lambda f, s: f.relation_statistics.head_probability.tolist(),
     "num_positives": lambda f, s: f.num_positives((1, 2)),
     "open_sampler": lambda f, s: f.open_sampler(num_negs_per_pos=3).config.num_negs_per_pos,

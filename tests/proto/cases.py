@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 
 from negserve.types.fingerprint import graph_fingerprint, split_fingerprint, types_fingerprint
 from negserve.v1 import sampler_pb2 as pb
-from tests.proto import snapshot_cases, wide_cases
+from tests.proto import known_cases, snapshot_cases, wide_cases
 from tests.proto.case import Case, ids
 from tests.support.graphs import load
 
@@ -518,6 +518,7 @@ CASES: dict[str, list[Case]] = {
     "Sample": [*_sample_cases(), *_sample_refusals()],
     "SampleEpoch": _epoch_cases(),
     "Contains": _contains_cases(),
+    "Known": known_cases.cases(),
     "GetServer": [
         Case("limits", "of a server with default options", [pb.GetServerRequest()]),
         Case("no message of protobuf", "refused", [MALFORMED]),
@@ -534,4 +535,5 @@ CASES: dict[str, list[Case]] = {
     "Publish": [*_publish_cases(), wide_cases.publication()],
     "Sample.wide": wide_cases.SAMPLE,
     "SampleEpoch.wide": wide_cases.SAMPLE_EPOCH,
+    "Known.wide": known_cases.wide(),
 }

@@ -27,6 +27,12 @@ def configuration(**changes: Any) -> pb.SampleRequest:
     )
 
 
+def known_configuration(**changes: Any) -> pb.KnownRequest:
+    """Make the first message of ``Known``: for tails of training."""
+    fields = {"dataset": "world", "splits": [pb.SPLIT_TRAINING], "slot": pb.SLOT_TAIL, **changes}
+    return pb.KnownRequest(configuration=pb.KnownConfiguration(**fields))
+
+
 def ids(*values: int, width: int = 4) -> pb.Ids:
     return pb.Ids(data=np.array(values, dtype=f"<u{width}").tobytes(), width=width)
 

@@ -6,12 +6,12 @@ import itertools
 
 import numpy as np
 
-from negserve.types.config import SamplerConfig
+from negserve.types.config import SLOTS, SamplerConfig
 from negserve.types.epoch import EpochConfig
 from negserve_server.graph import TriplesFactory
 from negserve_server.graph.readers import labels
 from negserve_server.graph.type_constraints import TypeConstraints
-from negserve_server.index import members, pair_directory, pair_words
+from negserve_server.index import members, pair_lookups, pair_words
 from negserve_server.report import false_negative_counter as false_negatives
 from negserve_server.report import false_negative_report
 from negserve_server.sampling import weights
@@ -41,9 +41,11 @@ def test_warm_up_compiles_all_that_requests_use():
         corrupt_chunks.chunks_scratch,
         corrupt_one.corrupt_one,
         corrupt_one.one_scratch,
-        pair_directory.contains_values,
-        pair_directory.count_values,
-        pair_directory.find_one,
+        pair_lookups.contains_values,
+        pair_lookups.count_values,
+        pair_lookups.find_one,
+        pair_lookups.find_values,
+        pair_lookups.copy_values,
         pair_words.measure_buckets,
         pair_words.fill_buckets,
         pair_words.fill_directory,
@@ -68,6 +70,8 @@ def test_warm_up_compiles_all_that_requests_use():
             type_constraints=TypeConstraints(heads=[(0, 0), (0, 3)], tails=[(1, 2)]),
         )
         factory.contains(triples, ("validation",))
+        for slot in SLOTS:
+            factory.known(np.zeros((2, 2), dtype=np.int64), slot, ("validation",))
         for options in OPTIONS:
             for k in (1, 3):
                 config = SamplerConfig(num_negs_per_pos=k, **options)  # type: ignore[arg-type]

@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from negserve import CorruptedBatch, aio
+from negserve import CorruptedBatch, KnownValues, aio
+from negserve.types.config import Slot
 
 _T = TypeVar("_T")
 _SECONDS = 120
@@ -63,3 +64,6 @@ class BlockingFactory:
 
     def contains(self, triples: ArrayLike, splits: Sequence[str]) -> NDArray[np.bool_]:
         return self._loop.run(self._factory.contains(triples, splits))
+
+    def known(self, pairs: ArrayLike, slot: Slot, splits: Sequence[str]) -> KnownValues:
+        return self._loop.run(self._factory.known(pairs, slot, splits))

@@ -16,13 +16,15 @@ from negserve._protocol.answer_readers import (
 )
 from negserve._protocol.descriptions import DatasetDescription
 from negserve._protocol.epoch_progress import EpochProgress
-from negserve._protocol.pipelines import ContainsPipeline
+from negserve._protocol.known_pipeline import KnownPipeline
+from negserve._protocol.pipelines import ContainsPipeline, RequestPipeline
 from negserve._protocol.sampler_answers import SamplerEcho
 from negserve._transport.transport import RetryBudget, Transport
 from negserve.types.checks.leakage import warn_of_leakage
-from negserve.types.config import SamplerConfig
+from negserve.types.config import SamplerConfig, Slot
 from negserve.types.dataset import Limits
 from negserve.types.epoch import EpochConfig
+from negserve.types.known_values import KnownValues
 from negserve.types.relation_statistics import RelationStatistics
 
 _Transport = TypeVar("_Transport", bound=Transport)
@@ -141,11 +143,22 @@ class RemoteDataset(Generic[_Transport, _Stream]):
 
     async def _look_up(self, triples: ArrayLike, splits: Sequence[str]) -> NDArray[np.bool_]:
         pipeline = ContainsPipeline(self._dataset, triples, splits)
+        await self._run("Contains", pipeline, pipeline.configuration)
+        return pipeline.result
+
+    async def _find_known(self, pairs: ArrayLike, slot: Slot, splits: Sequence[str]) -> KnownValues:
+        pipeline = KnownPipeline(self._dataset, pairs, slot, splits)
+        await self._run("Known", pipeline, pipeline.configuration)
+        return pipeline.result
+
+    async def _run(
+        self, method: str, pipeline: RequestPipeline[Any, Any, Any], configuration: object
+    ) -> None:
+        """Carry out requests, over as many streams as it takes."""
 
         async def ask(budget: RetryBudget) -> None:
-            with self._transport.open("Contains") as call:
-                call.send_all([pipeline.configuration])
+            with self._transport.open(method) as call:
+                call.send_all([configuration])
                 await call.run(pipeline, budget)
 
         await self._transport.retry(ask, dataset=self._dataset)
-        return pipeline.result

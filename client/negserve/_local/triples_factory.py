@@ -14,8 +14,9 @@ from negserve._local.engine import open_graph
 from negserve._local.epoch_stream import LocalEpochStream
 from negserve._local.sampler import LocalSampler
 from negserve.types.checks.leakage import warn_of_leakage
-from negserve.types.config import SamplerConfig
+from negserve.types.config import SamplerConfig, Slot
 from negserve.types.epoch import EpochConfig
+from negserve.types.known_values import KnownValues
 from negserve.types.relation_statistics import RelationStatistics
 
 
@@ -158,3 +159,13 @@ class LocalTriplesFactory:
             not
         """
         return self.graph.contains(triples, splits)
+
+    def known(self, pairs: ArrayLike, slot: Slot, splits: Sequence[str]) -> KnownValues:
+        """Give the known values of a slot for each pair of ids of the other two slots, exactly.
+
+        Parameters as of :meth:`negserve.RemoteTriplesFactory.known`.
+
+        :raises InvalidRequestError: for ids outside the id space, another slot, and a split that
+            the graph has not
+        """
+        return self.graph.known(pairs, slot, splits)

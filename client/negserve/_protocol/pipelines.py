@@ -30,12 +30,13 @@ Response = TypeVar("Response")
 
 
 class RequestPipeline(ABC, Generic[Request, Asked, Response]):
-    """Requests with one answer each, in order, over as many streams as it takes. Does no I/O.
+    """Requests and their answers, in order, over as many streams as it takes. Does no I/O.
 
-    Send what :meth:`start` returns; pass each answer to :meth:`take` and send what that returns,
+    Send what :meth:`start` returns; pass each message to :meth:`take` and send what that returns,
     until :attr:`unanswered` is empty. On another stream, :meth:`start` again.
 
     :ivar unanswered: requests that are sent, each with what its answer is compared with
+    :ivar has_advanced: whether the last message told more than any stream before
     :param requests: all of them, likewise
     :param limits: how many, and how many bytes, may be unanswered
     """
@@ -46,6 +47,7 @@ class RequestPipeline(ABC, Generic[Request, Asked, Response]):
         self._most_messages = min(_AHEAD, limits.max_unanswered_messages)
         self._most_bytes = limits.max_unanswered_bytes
         self._num_bytes = 0
+        self.has_advanced = True
         self.unanswered: deque[tuple[Request, Asked]] = deque()
         self._advance()
 
@@ -54,12 +56,13 @@ class RequestPipeline(ABC, Generic[Request, Asked, Response]):
         return [request for request, _ in self.unanswered]
 
     def take(self, response: Response) -> list[Request]:
-        """Take the answer of the first unanswered request; return the requests to send next.
+        """Take an answer to the first unanswered request; return the requests to send next.
 
         :raises InvalidAnswerError: if it does not answer that request
         """
         request, asked = self.unanswered[0]
-        self._keep(asked, response)
+        if not self._keep(asked, response):
+            return []
         self.unanswered.popleft()
         self._num_bytes -= request.ByteSize()
         return self._advance()
@@ -80,7 +83,8 @@ class RequestPipeline(ABC, Generic[Request, Asked, Response]):
         return added
 
     @abstractmethod
-    def _keep(self, asked: Asked, response: Response) -> None: ...
+    def _keep(self, asked: Asked, response: Response) -> bool:
+        """Keep an answer to the first unanswered request, and return whether it is the last."""
 
 
 class SamplePipeline(RequestPipeline[pb.SampleRequest, tuple[int, Columns], pb.SampleResponse]):
@@ -127,7 +131,7 @@ class SamplePipeline(RequestPipeline[pb.SampleRequest, tuple[int, Columns], pb.S
             positives = pb.Positives(position=position + begin, triples=encoded)
             yield pb.SampleRequest(positives=positives), (position + begin, Columns(*part.T))
 
-    def _keep(self, asked: tuple[int, Columns], response: pb.SampleResponse) -> None:
+    def _keep(self, asked: tuple[int, Columns], response: pb.SampleResponse) -> bool:
         if not response.HasField("batch"):
             check_member("message", response, "batch")
         position, positives = asked
@@ -135,6 +139,7 @@ class SamplePipeline(RequestPipeline[pb.SampleRequest, tuple[int, Columns], pb.S
         self.batches += self._reader.read("batch", [response.batch], expected, positives)
         if response.notices:
             self.notices += read_notices(response)
+        return True
 
 
 class ContainsPipeline(RequestPipeline[pb.ContainsRequest, int, pb.ContainsResponse]):
@@ -160,12 +165,13 @@ class ContainsPipeline(RequestPipeline[pb.ContainsRequest, int, pb.ContainsRespo
         self._num_known = 0
         super().__init__(_lookups(dataset, array), dataset.limits)
 
-    def _keep(self, asked: int, response: pb.ContainsResponse) -> None:
+    def _keep(self, asked: int, response: pb.ContainsResponse) -> bool:
         check_equal("num_triples", response.num_triples, asked)
         check_flags("known", response.known, asked)
         known = messages.decode_flags(response.known, asked)
         self.result[self._num_known : self._num_known + asked] = known
         self._num_known += asked
+        return True
 
 
 def _lookups(

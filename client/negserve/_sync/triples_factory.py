@@ -15,7 +15,8 @@ from negserve._sync.interrupts import run_sync
 from negserve._sync.remote_sampler import RemoteSampler
 from negserve._sync.transport import SyncTransport
 from negserve.types.checks.leakage import warn_of_leakage
-from negserve.types.config import SamplerConfig
+from negserve.types.config import SamplerConfig, Slot
+from negserve.types.known_values import KnownValues
 from negserve.types.relation_statistics import RelationStatistics
 
 
@@ -86,3 +87,16 @@ class RemoteTriplesFactory(RemoteDataset[SyncTransport, EpochStream]):
         :raises NegserveError: as the server's status says
         """
         return run_sync(self._look_up, triples, splits)
+
+    def known(self, pairs: ArrayLike, slot: Slot, splits: Sequence[str]) -> KnownValues:
+        """Give the known values of a slot for each pair of ids of the other two slots, exactly.
+
+        :param pairs: integer ids in the order head, relation, tail, shape (n, 2), any n: (head,
+            relation) for ``slot="tail"``, (relation, tail) for ``"head"``, (head, tail) for
+            ``"relation"``
+        :param slot: whose values are asked for
+        :param splits: names of the splits whose triples are known, at least one
+        :return: the sorted values of each pair
+        :raises NegserveError: as the server's status says
+        """
+        return run_sync(self._find_known, pairs, slot, splits)

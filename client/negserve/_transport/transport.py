@@ -209,7 +209,8 @@ class ServerCall(ABC):
                 requests = pipeline.take(answer)
             except InvalidAnswerError as error:
                 raise answer_error(error, self.target, self.method) from None
-            budget.note_progress()
+            if pipeline.has_advanced:
+                budget.note_progress()
 
 
 class Transport(ABC):

@@ -14,7 +14,8 @@ from negserve.aio.epoch_stream import EpochStream
 from negserve.aio.remote_sampler import RemoteSampler
 from negserve.aio.transport import AsyncTransport
 from negserve.types.checks.leakage import warn_of_leakage
-from negserve.types.config import SamplerConfig
+from negserve.types.config import SamplerConfig, Slot
+from negserve.types.known_values import KnownValues
 from negserve.types.relation_statistics import RelationStatistics
 
 
@@ -86,3 +87,10 @@ class RemoteTriplesFactory(RemoteDataset[AsyncTransport, EpochStream]):
         Parameters, result and errors as of :meth:`negserve.RemoteTriplesFactory.contains`.
         """
         return await self._look_up(triples, splits)
+
+    async def known(self, pairs: ArrayLike, slot: Slot, splits: Sequence[str]) -> KnownValues:
+        """Give the known values of a slot for each pair of ids of the other two slots, exactly.
+
+        Parameters, result and errors as of :meth:`negserve.RemoteTriplesFactory.known`.
+        """
+        return await self._find_known(pairs, slot, splits)

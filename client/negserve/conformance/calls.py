@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any
 
 import grpc
@@ -12,6 +13,7 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
+from negserve._protocol.messages import decode_ids
 from negserve.conformance.golden import METHODS, SERVICE, Case
 from negserve.v1 import sampler_pb2 as pb
 
@@ -134,6 +136,25 @@ def _of_epoch(messages: list[Any]) -> list[Any]:
     return [*(each.configured for each in messages if each.HasField("configured")), *batches]
 
 
+def _of_known(messages: list[Any]) -> list[Any]:
+    """Join the values of each pair, behind their width and the pair's index.
+
+    The first pair of a further answer has index 0 again, and an answer to no pairs has none.
+    """
+    pairs: list[list[int]] = []
+    has_more = False
+    for message in messages:
+        values = iter(decode_ids(message.values).tolist())
+        if not message.counts.data:
+            pairs.append([])
+        for i, count in enumerate(decode_ids(message.counts).tolist()):
+            if not (has_more and i == 0):
+                pairs.append([message.values.width, message.first_pair + i])
+            pairs[-1] += islice(values, count)
+        has_more = message.is_continued
+    return pairs
+
+
 def _of_vocabulary(messages: list[Any]) -> list[Any]:
     return [(each.kind, label) for each in messages for label in each.labels]
 
@@ -172,6 +193,7 @@ def _without_limits(messages: list[Any]) -> list[Any]:
 
 _NORMAL: dict[str, Callable[[list[Any]], list[Any]]] = {
     "SampleEpoch": _of_epoch,
+    "Known": _of_known,
     "GetVocabulary": _of_vocabulary,
     "GetRelationStatistics": _of_statistics,
     "ListDatasets": _of_list,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import grpc
@@ -25,6 +26,11 @@ from negserve.v1 import sampler_pb2 as pb
 
 _CODE = grpc.StatusCode
 _NUM_POSITIVES = 300
+#: By method: the file and the case whose calls are disturbed; all others with one of ``Sample``.
+_DISTURBED = {
+    "SampleEpoch": ("SampleEpoch", "whole epoch"),
+    "Known": ("Known", "heads of all splits"),
+}
 _DRAWS: dict[str, dict[str, Any]] = {
     "basic": {},
     "filtered": {"filter_splits": ("training",)},
@@ -136,7 +142,7 @@ class _ClientCheck:
             if task is None:
                 continue
             if case.error is None:
-                self._check(file.name, case.name, task, {"batches": _batches(case)})
+                self._check(file.name, case.name, task, _result(case))
             else:
                 error = {key: case.error[key] for key in ("reason", "metadata")}
                 if case.error["reason"] == "UNKNOWN_DATASET":
@@ -173,14 +179,12 @@ class _ClientCheck:
         """Break, refuse and falsify calls: the batches must be those of the files."""
         cases = {(case.file, case.name): case for file in golden_files() for case in file.cases}
         for name, disturbance in _disturbances():
-            is_epoch = disturbance.method == "SampleEpoch"
-            case = cases["SampleEpoch", "whole epoch"] if is_epoch else cases["Sample", "chunks"]
+            case = cases[_DISTURBED.get(disturbance.method, ("Sample", "chunks"))]
             task = _task(case)
             assert task is not None
             self._relay.disturbance = disturbance
-            expected = {"batches": _batches(case)}
             may_give_up = disturbance.change is not None
-            self._check("disturbances", name, task, expected, or_error=may_give_up)
+            self._check("disturbances", name, task, _result(case), or_error=may_give_up)
             self._relay.disturbance = None
             if not disturbance.has_struck:
                 self._report.failed(
@@ -196,7 +200,7 @@ def _disturbances() -> Iterator[tuple[str, Disturbance]]:
         "drained": (_CODE.UNAVAILABLE, "DRAINING"),
         "idle": (_CODE.DEADLINE_EXCEEDED, "STREAM_IDLE"),
     }
-    for method in ("Sample", "SampleEpoch"):
+    for method in ("Sample", "SampleEpoch", "Known"):
         for name, end in ends.items():
             yield f"{method} {name}", Disturbance(method, 2, end=end)
         full = (_CODE.RESOURCE_EXHAUSTED, "TOO_MANY_STREAMS")
@@ -204,6 +208,8 @@ def _disturbances() -> Iterator[tuple[str, Disturbance]]:
         yield f"{method} lost at once", Disturbance(method, 0, end=(_CODE.UNAVAILABLE, ""))
     in_order = (_CODE.OK, "")
     yield "SampleEpoch ended in order", Disturbance("SampleEpoch", 3, end=in_order)
+    yield "Known ended in order", Disturbance("Known", 3, end=in_order)
+    yield "Known lies", Disturbance("Known", 1, change=_leave_out_a_pair)
     lies = {
         "SampleEpoch": "batches.batches.0.next_start",
         "Sample": "batch.position",
@@ -213,6 +219,11 @@ def _disturbances() -> Iterator[tuple[str, Disturbance]]:
         count = 0 if method == "GetDataset" else 1
         yield f"{method} lies", Disturbance(method, count, change=partial(_raise, path))
     yield "GetDataset lost", Disturbance("GetDataset", 0, end=(_CODE.UNAVAILABLE, ""))
+
+
+def _leave_out_a_pair(message: Any) -> Any:
+    message.first_pair += 1
+    return message
 
 
 def _raise(path: str, message: Any) -> Any:
@@ -230,6 +241,8 @@ def _task(case: Case) -> dict[str, Any] | None:
     if case.rpc == "SampleEpoch" and _is_parsable(case):
         request = pb.SampleEpochRequest.FromString(case.requests[0])
         return {"task": "epoch", "request": json_format.MessageToDict(request)}
+    if case.rpc == "Known" and case.requests and _is_parsable(case):
+        return _known_task(case)
     if case.rpc != "Sample" or not case.requests or not _is_parsable(case):
         return None
     first, *others = [pb.SampleRequest.FromString(each) for each in case.requests]
@@ -248,6 +261,23 @@ def _task(case: Case) -> dict[str, Any] | None:
     }
 
 
+def _known_task(case: Case) -> dict[str, Any] | None:
+    first, *others = [pb.KnownRequest.FromString(each) for each in case.requests]
+    columns = [
+        [decode_ids(each).tolist() for each in (other.pairs.first, other.pairs.second)]
+        for other in others
+    ]
+    is_plain = all(len(first) == len(second) for first, second in columns)
+    if not first.HasField("configuration") or not is_plain or (case.error and case.responses):
+        return None  # clients do not send this
+    messages = [{"pairs": [list(pair) for pair in zip(*each, strict=True)]} for each in columns]
+    return {
+        "task": "known",
+        "configuration": json_format.MessageToDict(first.configuration),
+        "messages": messages or [{"pairs": [[0, 0]]}],  # without a message nothing is sent
+    }
+
+
 def _is_parsable(case: Case) -> bool:
     """Return whether a task can express the request; unknown enum values have no name."""
     is_malformed = case.error is not None and case.error["reason"] == "MALFORMED_MESSAGE"
@@ -259,6 +289,18 @@ def _rows(triples: pb.Triples) -> list[list[int]]:
         decode_ids(each).tolist() for each in (triples.heads, triples.relations, triples.tails)
     ]
     return [list(row) for row in zip(*columns, strict=True)]
+
+
+def _result(case: Case) -> dict[str, Any]:
+    """Return what a client makes of the answers."""
+    if case.rpc != "Known":
+        return {"batches": _batches(case)}
+    known = []
+    for response in case.responses:  # each complete, in the files
+        answer = pb.KnownResponse.FromString(response)
+        values = iter(decode_ids(answer.values).tolist())
+        known.append([list(islice(values, count)) for count in decode_ids(answer.counts).tolist()])
+    return {"known": known}
 
 
 def _batches(case: Case) -> list[dict[str, Any]]:

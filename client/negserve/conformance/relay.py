@@ -11,9 +11,12 @@ import grpc
 from google.protobuf import any_pb2, duration_pb2
 from google.rpc import error_details_pb2, status_pb2
 
+from negserve._protocol.messages import decode_ids
 from negserve.conformance.golden import METHODS, SERVICE
 from negserve.v1 import sampler_pb2 as pb
 
+#: Known values of a message that the relay sends.
+_MOST_VALUES = 7
 _DETAILS_KEY = "grpc-status-details-bin"
 
 
@@ -109,8 +112,15 @@ class Relay:
             return found
 
     def _divided(self, method: str, answers: Iterator[bytes]) -> Iterator[bytes]:
-        """Send each batch of an epoch in a message of its own; servers group them as they like."""
+        """Send each batch of an epoch in a message of its own, and few known values in one.
+
+        Servers group both as they like.
+        """
         for answer in answers:
+            if method == "Known":
+                for part in _parts_of(pb.KnownResponse.FromString(answer)):
+                    yield part.SerializeToString()
+                continue
             if method != "SampleEpoch":
                 yield answer
                 continue
@@ -122,10 +132,30 @@ class Relay:
                 yield pb.SampleEpochResponse(batches=batches).SerializeToString()
 
 
+def _parts_of(answer: pb.KnownResponse) -> Iterator[pb.KnownResponse]:
+    """Divide known values: a pair a message, and at most so many values."""
+    counts, width, at = decode_ids(answer.counts).tolist(), answer.values.width, 0
+    if not counts:
+        yield answer
+    for i, count in enumerate(counts):
+        for begin in range(0, max(count, 1), _MOST_VALUES):
+            size = min(count - begin, _MOST_VALUES)
+            has_more = begin + size < count or (answer.is_continued and i == len(counts) - 1)
+            data = answer.values.data[at : at + size * width]
+            at += size * width
+            yield pb.KnownResponse(
+                first_pair=answer.first_pair + i,
+                counts=pb.Ids(data=bytes([size]), width=1),
+                values=pb.Ids(data=data, width=width),
+                is_continued=has_more,
+            )
+
+
 _PARSERS: dict[str, Callable[[], Any]] = {
     "Sample": pb.SampleResponse,
     "SampleEpoch": pb.SampleEpochResponse,
     "GetDataset": pb.GetDatasetResponse,
+    "Known": pb.KnownResponse,
 }
 
 

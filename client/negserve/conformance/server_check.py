@@ -6,6 +6,7 @@ from typing import Any
 
 import grpc
 import numpy as np
+from numpy.typing import NDArray
 
 from negserve._sync.client import Client
 from negserve._sync.triples_factory import RemoteTriplesFactory
@@ -20,6 +21,8 @@ from negserve.types.epoch import EpochConfig
 from negserve.v1 import sampler_pb2 as pb
 
 _NUM_POSITIVES = 200
+#: Of a slot, those that are looked up one by one.
+_MOST_VALUES = 100_000
 _DRAWS: dict[str, dict[str, Any]] = {
     "basic": {},
     "bernoulli": {"kind": "bernoulli"},
@@ -152,6 +155,26 @@ def _broken_promise(
     return _broken_epoch(factory, config)
 
 
+def _broken_values(
+    factory: RemoteTriplesFactory, triple: NDArray[np.integer], config: SamplerConfig
+) -> str:
+    """Compare the known values of each pair of a triple with what Contains says of all values.
+
+    :param triple: of training, shape (3,)
+    """
+    splits = config.filter_splits or ("training",)
+    for slot, column in (("head", 0), ("relation", 1), ("tail", 2)):
+        num_ids = factory.num_relations if slot == "relation" else factory.num_entities
+        num_asked = min(num_ids, _MOST_VALUES)
+        triples = np.repeat(triple[None], num_asked, axis=0)
+        triples[:, column] = np.arange(num_asked)
+        known = factory.known(np.delete(triple[None], column, axis=1), slot, splits)  # type: ignore[arg-type]
+        expected = np.flatnonzero(factory.contains(triples, splits))
+        if not np.array_equal(known.values[known.values < num_asked], expected):
+            return f"Known and Contains disagree about {slot}s of {triple.tolist()}"
+    return ""
+
+
 def _broken_epoch(factory: RemoteTriplesFactory, config: SamplerConfig) -> str:
     size = max(1, factory.num_triples // 7)
     whole = list(factory.epochs(config, EpochConfig(batch_size=size)))
@@ -164,4 +187,4 @@ def _broken_epoch(factory: RemoteTriplesFactory, config: SamplerConfig) -> str:
     rows = np.concatenate([batch.positives for batch in whole])
     if len(np.unique(rows, axis=0)) != factory.num_triples:
         return "an epoch does not have each training triple exactly once"
-    return ""
+    return _broken_values(factory, rows[0], config)

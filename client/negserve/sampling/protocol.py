@@ -8,7 +8,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from negserve.types.config import Slot
 from negserve.types.corrupted_batch import CorruptedBatch
+from negserve.types.known_values import KnownValues
 
 
 class ConfiguredSampler(Protocol):
@@ -45,4 +47,11 @@ class TriplesFactory(Protocol):
 
     def contains(self, triples: ArrayLike, splits: Sequence[str]) -> NDArray[np.bool_]:
         """Return for each triple, shape (n, 3), whether it is in one of the splits; shape (n,)."""
+        ...
+
+    def known(self, pairs: ArrayLike, slot: Slot, splits: Sequence[str]) -> KnownValues:
+        """Return the known values of a slot for each pair of ids of the other two slots.
+
+        ``pairs`` has shape (n, 2), in the order head, relation, tail.
+        """
         ...

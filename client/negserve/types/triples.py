@@ -1,4 +1,4 @@
-"""Mapped triples: their check, their sort, and the width of their ids."""
+"""Mapped triples and pairs: their check, their sort, and the width of their ids."""
 
 from __future__ import annotations
 
@@ -14,26 +14,39 @@ def as_triples(triples: ArrayLike) -> NDArray[np.int64]:
     :return: int64, C-contiguous and writeable, shape (n, 3); the array itself if it is all that
     :raises InvalidRequestError: for another shape, or ids that are not integers below 2^63
     """
-    array = np.asarray(triples)
-    if array.dtype == np.int64 and array.ndim == 2 and array.shape[1] == 3:
+    return _as_rows("triples", triples, 3, "head, relation, tail")
+
+
+def as_pairs(pairs: ArrayLike) -> NDArray[np.int64]:
+    """Check shape and dtype of pairs, as :func:`as_triples` does.
+
+    :return: likewise, shape (n, 2)
+    :raises InvalidRequestError: likewise
+    """
+    return _as_rows("pairs", pairs, 2, "two ids of a triple, in the order head, relation, tail")
+
+
+def _as_rows(name: str, ids: ArrayLike, width: int, meaning: str) -> NDArray[np.int64]:
+    array = np.asarray(ids)
+    if array.dtype == np.int64 and array.ndim == 2 and array.shape[1] == width:
         flags = array.flags
         if flags.c_contiguous and flags.writeable:
             return array
-    if array.ndim != 2 or array.shape[1] != 3:
+    if array.ndim != 2 or array.shape[1] != width:
         raise InvalidRequestError(
-            f"triples have shape {array.shape}; give (n, 3): head, relation, tail",
+            f"{name} have shape {array.shape}; give (n, {width}): {meaning}",
             reason="SHAPE_MISMATCH",
-            metadata={"value": str(array.shape), "expected": "(n, 3)"},
+            metadata={"value": str(array.shape), "expected": f"(n, {width})"},
         )
     if not np.issubdtype(array.dtype, np.integer):
         raise InvalidRequestError(
-            f"triples have dtype {array.dtype}; give integer ids",
+            f"{name} have dtype {array.dtype}; give integer ids",
             reason="SHAPE_MISMATCH",
             metadata={"value": str(array.dtype), "expected": "an integer dtype"},
         )
     if array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max:
         raise InvalidRequestError(
-            f"triples have an id {array.max()}; an id space holds at most 2^32",
+            f"{name} have an id {array.max()}; an id space holds at most 2^32",
             reason="ENTITY_ID_OUT_OF_RANGE",
             metadata={"value": str(array.max()), "limit": str(2**32)},
         )

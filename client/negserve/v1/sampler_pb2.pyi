@@ -1047,6 +1047,158 @@ class ContainsResponse(_message.Message):
 Global___ContainsResponse: _TypeAlias = ContainsResponse  # noqa: Y015
 
 @_typing.final
+class KnownConfiguration(_message.Message):
+    """The first message of a `Known` stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATASET_FIELD_NUMBER: _builtins.int
+    EXPECTED_FINGERPRINT_FIELD_NUMBER: _builtins.int
+    SPLITS_FIELD_NUMBER: _builtins.int
+    SLOT_FIELD_NUMBER: _builtins.int
+    dataset: _builtins.str
+    """Name of the dataset."""
+    expected_fingerprint: _builtins.str
+    """As in `SampleConfiguration`."""
+    slot: Global___Slot.ValueType
+    """The slot whose values are asked for."""
+    @_builtins.property
+    def splits(self) -> _containers.RepeatedScalarFieldContainer[Global___Split.ValueType]:
+        """Splits whose triples are known; at least one. Repetitions have no effect."""
+
+    def __init__(
+        self,
+        *,
+        dataset: _builtins.str = ...,
+        expected_fingerprint: _builtins.str = ...,
+        splits: _abc.Iterable[Global___Split.ValueType] | None = ...,
+        slot: Global___Slot.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "expected_fingerprint", b"expected_fingerprint", "slot", b"slot", "splits", b"splits"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KnownConfiguration: _TypeAlias = KnownConfiguration  # noqa: Y015
+
+@_typing.final
+class Pairs(_message.Message):
+    """Pairs as two columns of equal length n: the ids of the two slots that are not
+    asked for, in the order head, relation, tail.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIRST_FIELD_NUMBER: _builtins.int
+    SECOND_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def first(self) -> Global___Ids:
+        """Heads; relations if heads are asked for. Shape (n,)."""
+
+    @_builtins.property
+    def second(self) -> Global___Ids:
+        """Tails; relations if tails are asked for. Shape (n,)."""
+
+    def __init__(
+        self,
+        *,
+        first: Global___Ids | None = ...,
+        second: Global___Ids | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["first", b"first", "second", b"second"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first", b"first", "second", b"second"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Pairs: _TypeAlias = Pairs  # noqa: Y015
+
+@_typing.final
+class KnownRequest(_message.Message):
+    """A message to `Known`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONFIGURATION_FIELD_NUMBER: _builtins.int
+    PAIRS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def configuration(self) -> Global___KnownConfiguration:
+        """The first message, and only the first."""
+
+    @_builtins.property
+    def pairs(self) -> Global___Pairs:
+        """All further messages: at most `Limits.max_triples_per_message` pairs. n
+        may be 0.
+        """
+
+    def __init__(
+        self,
+        *,
+        configuration: Global___KnownConfiguration | None = ...,
+        pairs: Global___Pairs | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["configuration", b"configuration", "message", b"message", "pairs", b"pairs"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["configuration", b"configuration", "message", b"message", "pairs", b"pairs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["configuration", "pairs"]  # noqa: Y015
+    _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
+
+Global___KnownRequest: _TypeAlias = KnownRequest  # noqa: Y015
+
+@_typing.final
+class KnownResponse(_message.Message):
+    """Known values of consecutive pairs of one message.
+
+    Each message has some 2^18 numbers at most. So the answer to many pairs takes
+    several messages, and so does a pair with many values: it is the last of a
+    message, and the first of the next. The answer is complete when a message has
+    the last pair and `is_continued` is false. A message of no pairs is answered
+    by one without any.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIRST_PAIR_FIELD_NUMBER: _builtins.int
+    COUNTS_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
+    IS_CONTINUED_FIELD_NUMBER: _builtins.int
+    first_pair: _builtins.int
+    """Index, within the message of pairs, of the first pair of this message."""
+    is_continued: _builtins.bool
+    """Whether the last pair has further values, in the next message."""
+    @_builtins.property
+    def counts(self) -> Global___Ids:
+        """Number of values in this message of each of m pairs, shape (m,); m is 0
+        only if no pairs were asked for. Width 1, 2 or 4.
+        """
+
+    @_builtins.property
+    def values(self) -> Global___Ids:
+        """The known values of the first pair, then those of the second and so on,
+        each ascending and without repetitions; shape (sum of counts,), in the
+        narrowest width that holds all ids of the slot.
+        """
+
+    def __init__(
+        self,
+        *,
+        first_pair: _builtins.int = ...,
+        counts: Global___Ids | None = ...,
+        values: Global___Ids | None = ...,
+        is_continued: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "values", b"values"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "first_pair", b"first_pair", "is_continued", b"is_continued", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KnownResponse: _TypeAlias = KnownResponse  # noqa: Y015
+
+@_typing.final
 class ListDatasetsRequest(_message.Message):
     """No fields."""
 
@@ -1321,7 +1473,9 @@ class Limits(_message.Message):
     is half of this, rounded down.
     """
     max_triples_per_message: _builtins.int
-    """Most triples in one message of `Contains`, `Sample` or `Publish`."""
+    """Most triples in one message of `Contains`, `Sample` or `Publish`; most pairs
+    in one of `Known`.
+    """
     max_request_bytes: _builtins.int
     """Largest message that the server receives, in bytes."""
     max_unanswered_messages: _builtins.int

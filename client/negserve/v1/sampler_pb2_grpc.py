@@ -77,6 +77,11 @@ class SamplerServiceStub:
                 request_serializer=negserve_dot_v1_dot_sampler__pb2.ContainsRequest.SerializeToString,
                 response_deserializer=negserve_dot_v1_dot_sampler__pb2.ContainsResponse.FromString,
                 _registered_method=True)
+        self.Known = channel.stream_stream(
+                '/negserve.v1.SamplerService/Known',
+                request_serializer=negserve_dot_v1_dot_sampler__pb2.KnownRequest.SerializeToString,
+                response_deserializer=negserve_dot_v1_dot_sampler__pb2.KnownResponse.FromString,
+                _registered_method=True)
         self.GetServer = channel.unary_unary(
                 '/negserve.v1.SamplerService/GetServer',
                 request_serializer=negserve_dot_v1_dot_sampler__pb2.GetServerRequest.SerializeToString,
@@ -175,6 +180,17 @@ class SamplerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Known(self, request_iterator, context):
+        """Gives the known values of a slot for pairs of ids of the other two slots,
+        exactly: which tails make a known triple with this head and relation, say.
+        The first message configures the stream and is not answered. Every further
+        one carries pairs and is answered, in order, by one or more
+        `KnownResponse`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetServer(self, request, context):
         """Returns versions and limits of this server.
         """
@@ -252,6 +268,11 @@ def add_SamplerServiceServicer_to_server(servicer, server):
                     servicer.Contains,
                     request_deserializer=negserve_dot_v1_dot_sampler__pb2.ContainsRequest.FromString,
                     response_serializer=negserve_dot_v1_dot_sampler__pb2.ContainsResponse.SerializeToString,
+            ),
+            'Known': grpc.stream_stream_rpc_method_handler(
+                    servicer.Known,
+                    request_deserializer=negserve_dot_v1_dot_sampler__pb2.KnownRequest.FromString,
+                    response_serializer=negserve_dot_v1_dot_sampler__pb2.KnownResponse.SerializeToString,
             ),
             'GetServer': grpc.unary_unary_rpc_method_handler(
                     servicer.GetServer,
@@ -398,6 +419,33 @@ class SamplerService:
             '/negserve.v1.SamplerService/Contains',
             negserve_dot_v1_dot_sampler__pb2.ContainsRequest.SerializeToString,
             negserve_dot_v1_dot_sampler__pb2.ContainsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Known(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/negserve.v1.SamplerService/Known',
+            negserve_dot_v1_dot_sampler__pb2.KnownRequest.SerializeToString,
+            negserve_dot_v1_dot_sampler__pb2.KnownResponse.FromString,
             options,
             channel_credentials,
             insecure,

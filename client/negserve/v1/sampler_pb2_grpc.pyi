@@ -79,6 +79,13 @@ class SamplerServiceStub:
     configures the stream and is not answered. Every further one carries
     triples and is answered, in order, by one `ContainsResponse`.
     """
+    Known: _grpc.StreamStreamMultiCallable[_sampler_pb2.KnownRequest, _sampler_pb2.KnownResponse]
+    """Gives the known values of a slot for pairs of ids of the other two slots,
+    exactly: which tails make a known triple with this head and relation, say.
+    The first message configures the stream and is not answered. Every further
+    one carries pairs and is answered, in order, by one or more
+    `KnownResponse`.
+    """
     GetServer: _grpc.UnaryUnaryMultiCallable[_sampler_pb2.GetServerRequest, _sampler_pb2.GetServerResponse]
     """Returns versions and limits of this server."""
     ListDatasets: _grpc.UnaryStreamMultiCallable[_sampler_pb2.ListDatasetsRequest, _sampler_pb2.ListDatasetsResponse]
@@ -158,6 +165,13 @@ class SamplerServiceAsyncStub(SamplerServiceStub):
     """Tells for each triple whether it is known, exactly. The first message
     configures the stream and is not answered. Every further one carries
     triples and is answered, in order, by one `ContainsResponse`.
+    """
+    Known: _aio.StreamStreamMultiCallable[_sampler_pb2.KnownRequest, _sampler_pb2.KnownResponse]  # type: ignore[assignment]
+    """Gives the known values of a slot for pairs of ids of the other two slots,
+    exactly: which tails make a known triple with this head and relation, say.
+    The first message configures the stream and is not answered. Every further
+    one carries pairs and is answered, in order, by one or more
+    `KnownResponse`.
     """
     GetServer: _aio.UnaryUnaryMultiCallable[_sampler_pb2.GetServerRequest, _sampler_pb2.GetServerResponse]  # type: ignore[assignment]
     """Returns versions and limits of this server."""
@@ -253,6 +267,19 @@ class SamplerServiceServicer(metaclass=_abc_1.ABCMeta):
         """Tells for each triple whether it is known, exactly. The first message
         configures the stream and is not answered. Every further one carries
         triples and is answered, in order, by one `ContainsResponse`.
+        """
+
+    @_abc_1.abstractmethod
+    def Known(
+        self,
+        request_iterator: _MaybeAsyncIterator[_sampler_pb2.KnownRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_sampler_pb2.KnownResponse], _abc.AsyncIterator[_sampler_pb2.KnownResponse]]:
+        """Gives the known values of a slot for pairs of ids of the other two slots,
+        exactly: which tails make a known triple with this head and relation, say.
+        The first message configures the stream and is not answered. Every further
+        one carries pairs and is answered, in order, by one or more
+        `KnownResponse`.
         """
 
     @_abc_1.abstractmethod

@@ -68,7 +68,8 @@ v1::SamplerConfig filled_in(v1::SamplerConfig config) {
   return config;
 }
 
-// Checks width and length of a tensor.
+}  // namespace
+
 void check_ids(const std::string& rpc, const std::string& field, const v1::Ids& ids,
                std::uint64_t size) {
   const std::uint32_t width = ids.width();
@@ -79,8 +80,7 @@ void check_ids(const std::string& rpc, const std::string& field, const v1::Ids& 
         ids.data().size(), std::to_string(size) + " ids of width " + std::to_string(width));
 }
 
-// Decodes a tensor whose form was checked; an empty tensor is all zeros.
-std::vector<std::uint64_t> decoded(const v1::Ids& ids, std::size_t size) {
+std::vector<std::uint64_t> decode_ids(const v1::Ids& ids, std::size_t size) {
   std::vector<std::uint64_t> result(size);
   if (ids.data().empty()) return result;
   with_width(ids, size, [&](auto width) {
@@ -90,8 +90,6 @@ std::vector<std::uint64_t> decoded(const v1::Ids& ids, std::size_t size) {
   });
   return result;
 }
-
-}  // namespace
 
 InvalidAnswerError::InvalidAnswerError(const std::string& rpc, const std::string& field,
                                        const std::string& value, const std::string& limit)
@@ -195,9 +193,9 @@ void check_batch(const std::string& rpc, const v1::CorruptedBatch& batch,
   for (int slot : config.corruption_scheme()) is_in_scheme[slot - 1] = true;
   const std::vector<std::int64_t>* columns[3] = {&positives.heads, &positives.relations,
                                                  &positives.tails};
-  const std::vector<std::uint64_t> values = decoded(batch.replaced(), num_rows * k);
-  const std::vector<std::uint64_t> heads = decoded(batch.head_counts(), n);
-  const std::vector<std::uint64_t> relations = decoded(batch.relation_counts(), n);
+  const std::vector<std::uint64_t> values = decode_ids(batch.replaced(), num_rows * k);
+  const std::vector<std::uint64_t> heads = decode_ids(batch.head_counts(), n);
+  const std::vector<std::uint64_t> relations = decode_ids(batch.relation_counts(), n);
   for (std::uint64_t i = 0; i < n; ++i) {
     check(heads[i] <= (is_in_scheme[0] ? k : 0), rpc, "batch.head_counts", heads[i],
           "what the scheme allows");

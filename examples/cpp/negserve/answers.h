@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "negserve/errors.h"
 #include "negserve/triples.h"
@@ -25,6 +26,13 @@ struct InvalidAnswerError : TransientError {
 struct IdSpaces {
   std::uint64_t num_entities = 0, num_relations = 0;
 };
+
+// Checks width and length of a tensor.
+void check_ids(const std::string& rpc, const std::string& field, const v1::Ids& ids,
+               std::uint64_t size);
+
+// Decodes a tensor whose form was checked; an empty tensor is all zeros.
+std::vector<std::uint64_t> decode_ids(const v1::Ids& ids, std::size_t size);
 
 // Checks an answer to GetServer.
 void check_server(const v1::GetServerResponse& answer);

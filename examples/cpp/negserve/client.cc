@@ -48,4 +48,12 @@ Sampler Client::sampler(v1::SampleConfiguration configuration) {
   return Sampler(connection_, std::move(configuration), answer);
 }
 
+KnownValues Client::known(v1::KnownConfiguration configuration, const Pairs& pairs) {
+  const v1::GetDatasetResponse answer = dataset(configuration.dataset());
+  if (configuration.expected_fingerprint().empty()) {
+    configuration.set_expected_fingerprint(answer.dataset().fingerprint());
+  }
+  return find_known(*connection_, configuration, answer, pairs);
+}
+
 }  // namespace negserve

@@ -1,4 +1,4 @@
-// The client: a server's datasets, epochs and samplers.
+// The client: a server's datasets, epochs, samplers and known values.
 //
 // Configurations are the messages of the interface (negserve/v1/sampler.proto), which says what
 // each field means. Errors are in errors.h.
@@ -11,6 +11,7 @@
 #include "negserve/connection.h"
 #include "negserve/epoch_stream.h"
 #include "negserve/errors.h"
+#include "negserve/known.h"
 #include "negserve/sampler.h"
 #include "negserve/v1/sampler.pb.h"
 
@@ -40,6 +41,10 @@ class Client {
 
   // A sampler over a dataset; its fingerprint is required likewise.
   Sampler sampler(v1::SampleConfiguration configuration);
+
+  // The known values of one slot for pairs of ids of the other two; the fingerprint is required
+  // likewise.
+  KnownValues known(v1::KnownConfiguration configuration, const Pairs& pairs);
 
  private:
   std::shared_ptr<Connection> connection_;

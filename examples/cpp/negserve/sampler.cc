@@ -1,18 +1,14 @@
 #include "negserve/sampler.h"
 
 #include <algorithm>
-#include <deque>
 #include <iostream>
 #include <limits>
 #include <utility>
 
-#include "negserve/stream_reader.h"
+#include "negserve/request_stream.h"
 
 namespace negserve {
 namespace {
-
-// Requests sent ahead of their answers: enough to hide a round trip.
-constexpr std::size_t kAhead = 4;
 
 std::size_t positives_per_message(const v1::Limits& limits, const v1::SamplerConfig& config) {
   const std::size_t most = limits.max_negatives_per_message() / (config.log_q() ? 2 : 1);
@@ -35,14 +31,12 @@ constexpr std::size_t kMostKinds = 16;
 }  // namespace
 
 // One open call.
-class Sampler::Call final
-    : public StreamReader<grpc::ClientBidiReactor<v1::SampleRequest, v1::SampleResponse>,
-                          v1::SampleResponse> {
+class Sampler::Call final : public RequestStream<v1::SampleRequest, v1::SampleResponse> {
  public:
   // Throws an Error if the server refuses the configuration.
   Call(std::shared_ptr<Replica> asked, const v1::SampleConfiguration& configuration,
        std::uint32_t& algorithm_version, std::chrono::milliseconds timeout)
-      : StreamReader(std::move(asked), kAhead) {
+      : RequestStream(std::move(asked)) {
     replica()->stub->async()->Sample(&context_, this);
     start();
     try {
@@ -64,28 +58,6 @@ class Sampler::Call final
     }
   }
   ~Call() override { close(); }
-
-  void send(v1::SampleRequest request) {
-    const std::lock_guard lock(mutex_);
-    if (!is_held_) return;  // the stream is over; receive() says why
-    outgoing_.push_back(std::move(request));
-    if (outgoing_.size() == 1) StartWrite(&outgoing_.front());
-  }
-
-  void receive(v1::SampleResponse& response, std::chrono::milliseconds timeout) {
-    if (!next(response, timeout)) throw UnavailableError(target() + ": the stream was ended");
-  }
-
- private:
-  void OnWriteDone(bool ok) override {
-    const std::lock_guard lock(mutex_);
-    if (!ok || !is_held_) return;
-    outgoing_.pop_front();
-    if (!outgoing_.empty()) StartWrite(&outgoing_.front());
-  }
-
-  // The message being sent, and those to be sent after it.
-  std::deque<v1::SampleRequest> outgoing_;
 };
 
 Sampler::Sampler(std::shared_ptr<Connection> connection, v1::SampleConfiguration configuration,

@@ -26,8 +26,10 @@ void encode_column(const std::int64_t* ids, std::size_t size, v1::Ids& message) 
   message.set_width(width);
 }
 
-void encode_column(const std::vector<std::int64_t>& column, std::size_t begin, std::size_t end,
-                   v1::Ids& message) {
+}  // namespace
+
+void encode_ids(const std::vector<std::int64_t>& column, std::size_t begin, std::size_t end,
+                v1::Ids& message) {
   message.Clear();
   if (begin == end) return;
   const std::int64_t* ids = column.data() + begin;
@@ -41,8 +43,6 @@ void encode_column(const std::vector<std::int64_t>& column, std::size_t begin, s
   if (largest >> 32 == 0) return encode_column<4>(ids, size, message);
   encode_column<8>(ids, size, message);
 }
-
-}  // namespace
 
 void Triples::resize(std::size_t size) {
   heads.resize(size);
@@ -65,9 +65,9 @@ void decode(const v1::Triples& message, Triples& triples) {
 }
 
 void encode(const Triples& triples, std::size_t begin, std::size_t end, v1::Triples& message) {
-  encode_column(triples.heads, begin, end, *message.mutable_heads());
-  encode_column(triples.relations, begin, end, *message.mutable_relations());
-  encode_column(triples.tails, begin, end, *message.mutable_tails());
+  encode_ids(triples.heads, begin, end, *message.mutable_heads());
+  encode_ids(triples.relations, begin, end, *message.mutable_relations());
+  encode_ids(triples.tails, begin, end, *message.mutable_tails());
 }
 
 }  // namespace negserve

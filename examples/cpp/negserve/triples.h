@@ -18,6 +18,10 @@ struct Triples {
   void append(std::int64_t head, std::int64_t relation, std::int64_t tail);
 };
 
+// Encodes the ids from `begin` to before `end` in the narrowest width that fits.
+void encode_ids(const std::vector<std::int64_t>& column, std::size_t begin, std::size_t end,
+                v1::Ids& message);
+
 // Decodes a message into columns, reusing their memory.
 //
 // Throws ServerFaultError if the message's columns do not fit together.

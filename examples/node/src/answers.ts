@@ -139,7 +139,7 @@ function text(value: unknown): string {
 }
 
 /** Checks the form of a tensor of ids. */
-function checkIds(check: Check, field: string, ids: Ids | undefined, length: number): void {
+export function checkIds(check: Check, field: string, ids: Ids | undefined, length: number): void {
   const { data, width } = ids ?? { data: new Uint8Array(), width: 0 };
   check([1, 2, 4, 8].includes(width) || (data.length === 0 && width === 0), `${field}.width`, width, "1, 2, 4 or 8");
   check(data.length === length * (width || 1), `${field}.data, bytes`, data.length, `${length} ids of width ${width}`);

@@ -1,6 +1,13 @@
-/** A client of negserve: datasets, vocabularies, negatives of given positives, epochs. */
+/** A client of negserve: datasets, vocabularies, negatives of given positives, epochs, known values. */
 
-import { credentials, Metadata, status, type CallOptions, type ClientReadableStream } from "@grpc/grpc-js";
+import {
+  credentials,
+  Metadata,
+  status,
+  type CallOptions,
+  type ClientDuplexStream,
+  type ClientReadableStream,
+} from "@grpc/grpc-js";
 import {
   checkBatch,
   checkConfigured,
@@ -15,6 +22,7 @@ import {
   type Sizes,
 } from "./answers.js";
 import { NegserveError, typed } from "./errors.js";
+import { dividePairs, KnownAnswers, numIdsOf, type KnownValues, type PairColumns } from "./known.js";
 import { rebuild, type Negatives } from "./negatives.js";
 import { Patience } from "./patience.js";
 import {
@@ -26,6 +34,8 @@ import {
   type EpochBatches,
   type GetDatasetResponse,
   type GetServerResponse,
+  type KnownConfiguration,
+  type KnownResponse,
   type Positives,
   type SampleConfiguration,
   type SampleResponse,
@@ -39,6 +49,9 @@ import { decodeFloats, decodeTriples, encodeTriples, type TripleColumns } from "
 
 /** Messages sent ahead of their answers; a few hide the round trip. */
 const MESSAGES_AHEAD = 4;
+
+/** Most pairs of a message: the server answers one while the next ones are under way. */
+const MOST_PAIRS = 1 << 14;
 
 /** Kinds of notices that are reported: a bound, since a server may send any number. */
 const MOST_KINDS = 16;
@@ -184,8 +197,13 @@ export class Client {
     const patience = new Patience(this.#waits.patienceMs);
     while (answers.length < messages.length) {
       try {
-        const due = messages.slice(answers.length);
-        for await (const { message, notices } of this.#corrupt(configuration, due)) {
+        const due = messages.slice(answers.length).map((positives) => ({
+          message: { $case: "positives" as const, value: positives },
+        }));
+        const first = { message: { $case: "configuration" as const, value: configuration } };
+        const isAnswer = ({ message }: SampleResponse): boolean => message?.$case === "batch";
+        const responses = this.#exchange(this.#stub.sample(), [first, ...due], isAnswer);
+        for await (const { message, notices } of responses) {
           this.#tell(notices);
           if (message?.$case === "configured") {
             version = checkConfigured(check, message.value, configuration, version);
@@ -219,27 +237,69 @@ export class Client {
     }
   }
 
-  /** Sends messages over one stream, a few ahead of the answers. */
-  async *#corrupt(
-    configuration: SampleConfiguration,
-    messages: Positives[],
-  ): AsyncGenerator<SampleResponse> {
-    const call = this.#stub.sample();
+  /**
+   * Finds the known values of one slot for pairs of ids of the other two.
+   *
+   * A broken stream is opened again, and messages whose answer is incomplete are sent again.
+   *
+   * @param configuration of the stream: dataset, fingerprint, splits, slot
+   * @param pairs any number of pairs, in the order head, relation, tail
+   */
+  async known(configuration: KnownConfiguration, pairs: PairColumns): Promise<KnownValues> {
+    const { dataset, limits } = await this.getDataset(configuration.dataset);
+    const messages = dividePairs(pairs, Math.min(limits!.maxTriplesPerMessage, MOST_PAIRS));
+    const numIds = numIdsOf(configuration.slot, dataset!);
+    const answers = new KnownAnswers(checkOf("Known"), messages, numIds);
+    const patience = new Patience(this.#waits.patienceMs);
+    const take = (response: KnownResponse): boolean => {
+      const { isLast, hasAdvanced } = answers.take(response);
+      if (hasAdvanced) {
+        patience.renew();
+      }
+      return isLast;
+    };
+    while (!answers.isComplete) {
+      const due = answers.start().map((value) => ({ message: { $case: "pairs" as const, value } }));
+      const first = { message: { $case: "configuration" as const, value: configuration } };
+      try {
+        const responses = this.#exchange(this.#stub.known(), [first, ...due], take);
+        while (!(await responses.next()).done);
+        if (!answers.isComplete) {
+          throw new NegserveError(status.UNAVAILABLE, "the stream was ended before its last answer");
+        }
+      } catch (error) {
+        await patience.wait(error);
+      }
+    }
+    return answers.result;
+  }
+
+  /**
+   * Sends messages over one stream, a few ahead of the answers.
+   *
+   * @param requests the configuration, and what follows
+   * @param isAnswer takes each message, and returns whether it completes the answer to a request
+   */
+  async *#exchange<Request, Response>(
+    call: ClientDuplexStream<Request, Response>,
+    [first, ...others]: Request[],
+    isAnswer: (response: Response) => boolean,
+  ): AsyncGenerator<Response> {
     let numSent = 0;
     const send = (): void => {
-      if (numSent < messages.length) {
-        call.write({ message: { $case: "positives", value: messages[numSent]! } });
-      } else if (numSent === messages.length) {
+      if (numSent < others.length) {
+        call.write(others[numSent]!);
+      } else if (numSent === others.length) {
         call.end();
       }
       numSent++;
     };
-    call.write({ message: { $case: "configuration", value: configuration } });
+    call.write(first!);
     for (let i = 0; i < MESSAGES_AHEAD; i++) {
       send();
     }
     for await (const response of this.#messages(call)) {
-      if (response.message?.$case === "batch") {
+      if (isAnswer(response)) {
         send();
       }
       yield response;

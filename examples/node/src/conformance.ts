@@ -3,7 +3,7 @@
 import { createInterface } from "node:readline";
 import { Client } from "./client.js";
 import { NegserveError } from "./errors.js";
-import { SampleConfiguration, SampleEpochRequest } from "./generated/negserve/v1/sampler.js";
+import { KnownConfiguration, SampleConfiguration, SampleEpochRequest } from "./generated/negserve/v1/sampler.js";
 import type { Negatives } from "./negatives.js";
 import type { TripleColumns } from "./tensors.js";
 
@@ -14,7 +14,7 @@ interface Task {
   target: string;
   task: string;
   configuration?: object;
-  messages?: { position: string; triples: Row[] }[];
+  messages?: { position: string; triples: Row[]; pairs: [number, number][] }[];
   request?: object;
 }
 
@@ -51,6 +51,19 @@ async function sample(client: Client, { configuration, messages }: Task): Promis
   return { batches };
 }
 
+/** Returns for each message a list of values for each of its pairs. */
+async function known(client: Client, { configuration, messages }: Task): Promise<object> {
+  const parsed = KnownConfiguration.fromJSON(configuration);
+  const answers = [];
+  for (const { pairs } of messages!) {
+    const column = (index: 0 | 1): Uint32Array => Uint32Array.from(pairs, (pair) => pair[index]);
+    const { counts, values } = await client.known(parsed, { first: column(0), second: column(1) });
+    let end = 0;
+    answers.push(Array.from(counts, (count) => [...values.subarray(end, (end += count))]));
+  }
+  return { known: answers };
+}
+
 async function epoch(client: Client, task: Task): Promise<object> {
   const request = SampleEpochRequest.fromJSON(task.request);
   const batches = [];
@@ -75,6 +88,9 @@ async function perform(client: Client, task: Task): Promise<object> {
   }
   if (task.task === "sample") {
     return await sample(client, task);
+  }
+  if (task.task === "known") {
+    return await known(client, task);
   }
   return task.task === "epoch" ? await epoch(client, task) : { leftOut: true };
 }

@@ -6,6 +6,7 @@ import { test } from "node:test";
 import { checkBatch, checkConfigured, checkEpoch, checkEpochBatch, checkOf, InvalidAnswerError } from "../src/answers.js";
 import { NegserveError } from "../src/errors.js";
 import {
+  KnownResponse,
   SampleEpochRequest,
   SampleEpochResponse,
   SampleRequest,
@@ -15,6 +16,7 @@ import {
   type EpochConfigured,
   type SampleConfigured,
 } from "../src/generated/negserve/v1/sampler.js";
+import { KnownAnswer } from "../src/known.js";
 import { rebuild } from "../src/negatives.js";
 import { decodeTriples } from "../src/tensors.js";
 
@@ -121,4 +123,50 @@ test("another epoch than was asked for", () => {
       refused("batches.nextStart", () => checkEpochBatch(check, other, due, request));
     });
   }
+});
+
+test("other known values than can be", () => {
+  const { responses } = messages("Known", "heads of all splits");
+  const golden = (): KnownResponse => KnownResponse.decode(responses[1]!);
+  const numPairs = golden().counts!.data.length;
+  const parts = (...edits: ((part: KnownResponse) => void)[]): void => {
+    const answer = new KnownAnswer(checkOf("Known"), numPairs, WORLD.numEntities);
+    for (const edit of edits) {
+      const part = golden();
+      edit(part);
+      answer.take(part);
+    }
+  };
+  const ids = (width: 1 | 2, ...all: number[]): { data: Buffer; width: number } => {
+    const data = Buffer.alloc(all.length * width);
+    all.forEach((id, i) => data.writeUIntLE(id, i * width, width));
+    return { data, width };
+  };
+  /** The first pair has 1 value in the file; here it has these, and more follow. */
+  const begun = (part: KnownResponse): void => {
+    Object.assign(part, { counts: ids(1, 2), values: ids(2, 4, 700), isContinued: true });
+  };
+  parts(() => undefined);
+  parts(begun, (part) => Object.assign(part, { counts: ids(1, 1), values: ids(2, 701) }));
+  const edits: [string, (part: KnownResponse) => void][] = [
+    ["firstPair", (part) => (part.firstPair = 1)],
+    ["counts, number", (part) => (part.counts!.data = Buffer.alloc(numPairs + 1))],
+    ["counts, number", (part) => (part.counts = undefined)],
+    ["counts[0]", (part) => (part.counts = ids(2, ...Array<number>(numPairs).fill(65_535)))],
+    ["values.data, bytes", (part) => (part.values!.data = part.values!.data.subarray(2))],
+    ["values.width", (part) => (part.values!.width = 3)],
+    ["values", (part) => Object.assign(part, { counts: ids(1, 1), values: ids(2, 2571) })],
+    ["values[1]", (part) => Object.assign(part, { counts: ids(1, 2), values: ids(2, 5, 5) })],
+    ["values[2]", (part) => Object.assign(part, { counts: ids(1, 1, 2), values: ids(2, 9, 8, 7) })],
+  ];
+  for (const [field, edit] of edits) {
+    refused(field, () => parts(edit));
+  }
+  refused("firstPair", () => parts(begun, (part) => (part.firstPair = 1)));
+  refused("values[0]", () =>
+    parts(begun, (part) => Object.assign(part, { counts: ids(1, 1), values: ids(2, 700) })));
+  refused("counts[0]", () =>
+    parts(begun, (part) => Object.assign(part, { counts: ids(1, 0), values: ids(2) })));
+  refused("counts, number", () =>
+    parts((part) => Object.assign(part, { counts: undefined, values: undefined, isContinued: true })));
 });

@@ -4,9 +4,11 @@ import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { test } from "node:test";
 import { status } from "@grpc/grpc-js";
-import type { Sizes } from "../src/answers.js";
+import { checkOf, type Sizes } from "../src/answers.js";
 import { errorInfo, NegserveError, typed } from "../src/errors.js";
 import {
+  KnownRequest,
+  KnownResponse,
   SampleEpochRequest,
   SampleEpochResponse,
   SamplerServiceService,
@@ -14,6 +16,7 @@ import {
   SampleResponse,
 } from "../src/generated/negserve/v1/sampler.js";
 import * as messages from "../src/generated/negserve/v1/sampler.js";
+import { KnownAnswer, numIdsOf } from "../src/known.js";
 import { rebuild, type Negatives } from "../src/negatives.js";
 import { decodeIds, decodeTriples, encodeIds, encodeTriples } from "../src/tensors.js";
 
@@ -160,6 +163,48 @@ test("rebuilt negatives of SampleEpoch", () => {
     }
   }
   assert.ok(numBatches > 20);
+});
+
+/** Returns the same answer, each value and each pair without values in a message of its own. */
+function divided(response: KnownResponse): KnownResponse[] {
+  const [counts, values] = [decodeIds(response.counts), decodeIds(response.values)];
+  const parts: KnownResponse[] = [];
+  let at = 0;
+  counts.forEach((count, i) => {
+    for (let j = 0; j < Math.max(count, 1); j++) {
+      const part = values.subarray(at, count === 0 ? at : ++at);
+      parts.push({
+        firstPair: response.firstPair + i,
+        counts: encodeIds(Uint32Array.of(part.length)),
+        values: encodeIds(part),
+        isContinued: j + 1 < count,
+      });
+    }
+  });
+  return counts.length === 0 ? [response] : parts;
+}
+
+test("known values", () => {
+  let numAnswers = 0;
+  for (const [one, sizes] of casesAndSizes("Known")) {
+    const requests = one.requests.map((each) => one.error === undefined ? KnownRequest.decode(bytes(each)).message : undefined);
+    for (const [i, response] of one.responses.map((each) => KnownResponse.decode(bytes(each))).entries()) {
+      const [first, asked] = [requests[0], requests[i + 1]];
+      if (first?.$case !== "configuration" || asked?.$case !== "pairs") {
+        continue;
+      }
+      const numPairs = decodeIds(asked.value.first).length;
+      for (const parts of [[response], divided(response)]) {
+        const answer = new KnownAnswer(checkOf("Known"), numPairs, numIdsOf(first.value.slot, sizes));
+        const isLast = parts.map((part) => answer.take(part));
+        assert.deepEqual(isLast, parts.map((_, at) => at === parts.length - 1));
+        assert.deepEqual(answer.result.counts, decodeIds(response.counts));
+        assert.deepEqual(answer.result.values, decodeIds(response.values));
+        numAnswers++;
+      }
+    }
+  }
+  assert.ok(numAnswers > 10);
 });
 
 test("ids keep their value in the narrowest width", () => {

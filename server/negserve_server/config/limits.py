@@ -24,8 +24,8 @@ class Limits:
     """Limits of a server. The defaults keep every answer below 4 MiB, gRPC's default limit.
 
     The help of an option says what the field means. Streams are calls of ``Sample``,
-    ``SampleEpoch``, ``Contains`` and ``Publish``, and those of health and reflection; calls of
-    other methods are limited apart from them, to the same numbers.
+    ``SampleEpoch``, ``Contains``, ``Known`` and ``Publish``, and those of health and reflection;
+    calls of other methods are limited apart from them, to the same numbers.
 
     :ivar max_triples_per_message: largest number of triples in one message
     :ivar max_unanswered_messages: largest number of messages that a client may send on a stream

@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from negserve.types.checks.invalid import invalid_configuration
-from negserve.types.config import SPLITS, SamplerConfig
+from negserve.types.checks.invalid import check_name, invalid_configuration
+from negserve.types.config import SLOTS, SPLITS, SamplerConfig, Slot
 from negserve.types.epoch import EpochConfig
 from negserve.types.fingerprint import graph_fingerprint, types_fingerprint
 from negserve.types.id_set import IdSet
+from negserve.types.known_values import KnownValues
 from negserve.types.relation_statistics import RelationStatistics
-from negserve.types.triples import as_triples
+from negserve.types.triples import as_pairs, as_triples
 from negserve_server.errors import MalformedFile
 from negserve_server.graph.epoch import Epoch
 from negserve_server.graph.fractions import divide
@@ -317,6 +318,20 @@ class TriplesFactory:
         :raises InvalidRequestError: for a split that the graph has not
         """
         return self.filter_index(splits).contains(as_triples(triples))
+
+    def known(self, pairs: ArrayLike, slot: Slot, splits: Sequence[str]) -> KnownValues:
+        """Give the known values of a slot for each pair of ids of the other two slots.
+
+        :param pairs: integer ids in the order head, relation, tail, shape (n, 2), any n: (head,
+            relation) for ``slot="tail"``, (relation, tail) for ``"head"``, (head, tail) for
+            ``"relation"``
+        :param slot: whose values are asked for
+        :param splits: names of the splits whose triples are known, at least one
+        :raises IdOutOfRange: if a pair has an id outside the id space
+        :raises InvalidRequestError: for another slot, and a split that the graph has not
+        """
+        check_name("slot", slot, SLOTS)
+        return self.filter_index(splits).known(as_pairs(pairs), slot)
 
     def subsampling_weights(self, triples: ArrayLike) -> NDArray[np.float32]:
         """Weigh positives by how rare their pairs are in training.

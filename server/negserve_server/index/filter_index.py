@@ -8,6 +8,8 @@ from collections.abc import Hashable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from negserve.types.known_values import KnownValues
+from negserve.types.triples import narrowest_dtype
 from negserve_server.errors import IdOutOfRange
 from negserve_server.index.pair_builder import Pairs
 from negserve_server.index.pair_index import PairIndex
@@ -136,6 +138,34 @@ class FilterIndex:
         values = self.by_slot(slot).known(first, second)
         values.flags.writeable = False
         return values
+
+    def known(self, pairs: NDArray[np.integer], slot: str) -> KnownValues:
+        """Known values of a slot for each pair of ids of the other two slots, in their order.
+
+        :param pairs: shape (n, 2)
+        :raises IdOutOfRange: if a pair has an id outside the id space
+        """
+        index = self.by_slot(slot)
+        starts, counts = self.find(pairs, slot)
+        return KnownValues(
+            counts, index.values(starts, counts).astype(self.dtype_of(slot), copy=False)
+        )
+
+    def find(
+        self, pairs: NDArray[np.integer], slot: str
+    ) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+        """Find the known values of each pair, as :meth:`PairIndex.find` does.
+
+        :param pairs: shape (n, 2)
+        :raises IdOutOfRange: if a pair has an id outside the id space
+        """
+        triples = np.insert(pairs, SLOTS.index(slot), 0, axis=1)
+        check_ids(triples, self.num_entities, self.num_relations)
+        return self.by_slot(slot).find(pairs[:, 0], pairs[:, 1])
+
+    def dtype_of(self, slot: str) -> np.dtype[np.unsignedinteger]:
+        """Narrowest dtype of the ids of a slot."""
+        return narrowest_dtype(self.num_relations if slot == "relation" else self.num_entities)
 
     def contains(self, triples: NDArray[np.integer]) -> NDArray[np.bool_]:
         """Whether each triple is known.

@@ -32,9 +32,7 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
-from negserve_server.index.known_lists import first_value, holds
 from negserve_server.jit.addresses import load_uint16, load_uint32, load_uint64, prefetch
-from negserve_server.jit.compiled import compiled
 from negserve_server.jit.constants import (
     LOW_48,
     MAX_64,
@@ -306,45 +304,3 @@ def find_lists(
         starts[i], lengths[i] = locate_list(lists, header, at)
         at += header & U31
     return num_lists
-
-
-@compiled
-def contains_values(
-    directory: int,
-    lists: int,
-    layout: int,
-    multiplier: int,
-    first: NDArray[np.int64],
-    second: NDArray[np.int64],
-    value: NDArray[np.int64],
-    out: NDArray[np.bool_],
-) -> None:
-    """Write whether each (pair, value) is known; all of shape (n,)."""
-    for i in range(first.shape[0]):
-        start, length = find_pair(directory, lists, layout, multiplier, first[i], second[i])
-        out[i] = holds(lists, start, length, np.uint64(value[i]))
-
-
-@compiled
-def count_values(
-    directory: int,
-    lists: int,
-    layout: int,
-    multiplier: int,
-    first: NDArray[np.int64],
-    second: NDArray[np.int64],
-    out: NDArray[np.int64],
-) -> None:
-    """Write the number of values of each pair; all of shape (n,)."""
-    for i in range(first.shape[0]):
-        _, length = find_pair(directory, lists, layout, multiplier, first[i], second[i])
-        out[i] = np.int64(length)
-
-
-@compiled
-def find_one(
-    directory: int, lists: int, layout: int, multiplier: int, first: int, second: int
-) -> tuple[int, int]:
-    """Find the index of the first value of a pair, and the number of values; for Python callers."""
-    start, length = find_pair(directory, lists, layout, multiplier, first, second)
-    return first_value(lists, start, length), length

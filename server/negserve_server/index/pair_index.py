@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 from negserve_server.index.members import MemberSet, make_members, member_layout
 from negserve_server.index.pair_builder import PART_TRIPLES, Pairs, build_pairs
-from negserve_server.index.pair_directory import (
+from negserve_server.index.pair_directory import pack_layout
+from negserve_server.index.pair_lookups import (
     contains_values,
+    copy_values,
     count_values,
     find_one,
-    pack_layout,
+    find_values,
 )
 from negserve_server.jit.addresses import address_of
 
@@ -173,6 +175,30 @@ class PairIndex:
         out = np.empty(len(first), dtype=np.int64)
         columns = [np.array(column, dtype=np.int64) for column in (first, second)]
         count_values(*self.address, *columns, out)
+        return out
+
+    def find(
+        self, first: NDArray[np.integer], second: NDArray[np.integer]
+    ) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+        """Find the known values of each pair; all of shape (n,), ids inside the id spaces.
+
+        :return: where the values of each pair begin, for :meth:`values`, and how many there are
+        """
+        starts = np.empty(len(first), dtype=np.uint64)
+        lengths = np.empty(len(first), dtype=np.int64)
+        columns = [np.array(column, dtype=np.int64) for column in (first, second)]
+        find_values(*self.address, *columns, starts, lengths)
+        return starts, lengths
+
+    def values(self, starts: NDArray[np.uint64], lengths: NDArray[np.int64]) -> NDArray[np.uint32]:
+        """Copy runs of values, one after another; both of shape (n,).
+
+        :param starts: as :meth:`find` gave them, or later in the values of a pair
+        :param lengths: of the runs, at most what is left of the values of the pair
+        """
+        out = np.empty(int(lengths.sum()), dtype=np.uint32)
+        # Copies: as in `contains`.
+        copy_values(address_of(self.lists), starts.copy(), lengths.copy(), out)
         return out
 
     def contains(

@@ -42,6 +42,7 @@ def make_handler(
             servicer.sample_epoch, pb.SampleEpochRequest, admission, is_short=False
         ),
         "Contains": many_requests(servicer.contains, pb.ContainsRequest, admission),
+        "Known": many_requests(servicer.known, pb.KnownRequest, admission),
         "GetServer": one_request(servicer.get_server, pb.GetServerRequest, admission),
         "ListDatasets": one_request(servicer.list_datasets, pb.ListDatasetsRequest, admission),
         "GetDataset": one_request(servicer.get_dataset, pb.GetDatasetRequest, admission),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Sized
+from collections.abc import Iterator, Mapping, Sequence, Sized
+from contextlib import contextmanager
 from typing import TypeVar
 
 import numpy as np
@@ -17,7 +18,7 @@ from negserve.types.kinds import Kind
 from negserve.types.triples import narrowest_dtype
 from negserve.v1 import sampler_pb2 as pb
 from negserve_server.config.limits import MAX_REQUEST_BYTES, MAX_REQUEST_VALUES, Limits, check_limit
-from negserve_server.errors import InvalidInput
+from negserve_server.errors import IdOutOfRange, InvalidInput
 from negserve_server.sampling import Sampler
 
 SLOTS: dict[int, Slot] = {pb.SLOT_HEAD: "head", pb.SLOT_RELATION: "relation", pb.SLOT_TAIL: "tail"}
@@ -127,6 +128,23 @@ def decode_triples(triples: pb.Triples, limits: Limits) -> NDArray[np.int64]:
     return result
 
 
+def decode_pairs(pairs: pb.Pairs, slot: Slot, limits: Limits) -> NDArray[np.int64]:
+    """Decode the ids of the slots other than ``slot`` to shape (n, 2).
+
+    :raises InvalidInput: for columns of unequal length, a bad width, or too many pairs
+    """
+    names = [f"{name}s" for name in SLOTS.values() if name != slot]
+    columns = [
+        decode_ids(column, name)
+        for column, name in zip((pairs.first, pairs.second), names, strict=True)
+    ]
+    check_equal_lengths(names, columns)
+    check_limit(
+        "pairs", len(columns[0]), limits.max_triples_per_message, "send them in several messages"
+    )
+    return np.stack([column.astype(np.int64) for column in columns], axis=1)
+
+
 def check_equal_lengths(names: Sequence[str], columns: Sequence[Sized]) -> None:
     """Refuse columns of unequal length.
 
@@ -141,6 +159,15 @@ def check_equal_lengths(names: Sequence[str], columns: Sequence[Sized]) -> None:
             value=found,
             expected="equal lengths",
         )
+
+
+@contextmanager
+def rows_after(num_rows: int) -> Iterator[None]:
+    """Count rows of a part of a message from the beginning of the message, in errors."""
+    try:
+        yield
+    except IdOutOfRange as error:
+        raise error.after(num_rows) from None
 
 
 def count_ids(ids: pb.Ids) -> int:
@@ -220,9 +247,9 @@ def encode_epoch_batch(
     """Encode a batch of an epoch into an empty message, without a copy of it in between."""
     entity, relation = narrowest_dtype(num_entities), narrowest_dtype(num_relations)
     message.next_start = batch.next_start
-    _fill_ids(message.positives.heads, batch.positives[:, 0].astype(entity))
-    _fill_ids(message.positives.relations, batch.positives[:, 1].astype(relation))
-    _fill_ids(message.positives.tails, batch.positives[:, 2].astype(entity))
+    fill_ids(message.positives.heads, batch.positives[:, 0].astype(entity))
+    fill_ids(message.positives.relations, batch.positives[:, 1].astype(relation))
+    fill_ids(message.positives.tails, batch.positives[:, 2].astype(entity))
     encode_batch(batch.negatives, message.negatives)
     if batch.weights is not None:
         message.weights = batch.weights.astype("<f4", copy=False).tobytes()
@@ -319,7 +346,7 @@ def encode_config(config: SamplerConfig) -> pb.SamplerConfig:
     return message
 
 
-def _fill_ids(message: pb.Ids, ids: NDArray[np.unsignedinteger]) -> None:
+def fill_ids(message: pb.Ids, ids: NDArray[np.unsignedinteger]) -> None:
     """Encode ids in their own width, row-major."""
     message.data = ids.astype(ids.dtype.newbyteorder("<"), copy=False).tobytes()
     message.width = ids.dtype.itemsize
@@ -342,11 +369,11 @@ def encode_batch(
     message.position = batch.position
     message.num_positives = len(batch.head_counts)
     message.num_saturated = batch.num_saturated
-    _fill_ids(message.replaced, batch.replaced)
+    fill_ids(message.replaced, batch.replaced)
     if batch.head_counts.any():
-        _fill_ids(message.head_counts, batch.head_counts.astype(count_dtype))
+        fill_ids(message.head_counts, batch.head_counts.astype(count_dtype))
     if batch.relation_counts.any():
-        _fill_ids(message.relation_counts, batch.relation_counts.astype(count_dtype))
+        fill_ids(message.relation_counts, batch.relation_counts.astype(count_dtype))
     if batch.mask is not None and not batch.mask.all():
         message.mask = encode_flags(batch.mask)
     if batch.log_q is not None:

@@ -32,6 +32,7 @@ from negserve_server.sampling import ALGORITHM_VERSION, Sampler
 from negserve_server.sampling.slices import slices_of, work_of
 from negserve_server.service import (
     dataset_messages,
+    known_messages,
     messages,
     publish_messages,
     snapshot_messages,
@@ -146,7 +147,8 @@ class SamplerServicer:
         for part in slices_of(len(positives), k):
             if batches:
                 yield
-            batches.append(sampler.sample(positives[part], request.position + part.start))
+            with messages.rows_after(part.start):
+                batches.append(sampler.sample(positives[part], request.position + part.start))
         first_positives.add(positives)
         answer = pb.SampleResponse()
         messages.encode_batch(
@@ -230,11 +232,43 @@ class SamplerServicer:
         for part in slices_of(len(triples), 0):
             if found:
                 yield
-            found.append(index.contains(triples[part]))
+            with messages.rows_after(part.start):
+                found.append(index.contains(triples[part]))
         known = np.concatenate(found)
         return pb.ContainsResponse(
             num_triples=len(known), known=messages.encode_flags(known)
         ).SerializeToString()
+
+    async def known(
+        self, stream: ServerStream[pb.KnownRequest]
+    ) -> AsyncGenerator[pb.KnownResponse | bytes, None]:
+        """Answer a ``Known`` stream."""
+        first = await stream.read()
+        if first is None:
+            return
+        _expect(first.WhichOneof("message"), "configuration")
+        configuration = first.configuration
+        factory = self._datasets.find(configuration.dataset, configuration.expected_fingerprint)
+        splits = messages.decode_splits(configuration.splits, "splits")
+        slot = messages.look_up(messages.SLOTS, configuration.slot, "slot")
+        with self._datasets.in_use(configuration.dataset), self._send_budget.open() as budget:
+            index = await self._in_thread(factory.filter_index, splits)
+            # The direction may have to be built, which can't be cut.
+            await self._in_thread(index.by_slot, slot)
+            flow = Flow()
+            while (request := await stream.read()) is not None:
+                _expect(request.WhichOneof("message"), "pairs")
+                count = min(messages.count_ids(request.pairs.first), self._max_triples)
+                answer = known_messages.KnownAnswer(index, slot)
+                steps = answer.find(request.pairs, self._limits)
+                await self._scheduler.run_steps(flow, work_of(count, 0), steps)
+                del request
+                for piece in answer.pieces():
+                    await budget.reserve(piece.num_bytes)
+                    message = await self._scheduler.run(flow, piece.work, answer.encode, piece)
+                    budget.begin_sending(piece.num_bytes)
+                    yield message
+                    budget.end_sending()
 
     @property
     def _max_triples(self) -> int:

@@ -406,6 +406,7 @@ def test_a_black_hole_is_a_stall_in_time(server: ServerProcess):
                     client.list_datasets(),
                     found.entity_to_id(),
                     found.contains(POSITIVES[:3], ("training",)),
+                    found.known(POSITIVES[:3, :2], "tail", ("training",)),
                     found.open_sampler(),
                     sampler.sample(POSITIVES[:3], 0),
                     read(),
@@ -455,6 +456,7 @@ def test_calls_under_way_end_with_their_client(server: ServerProcess):
                 client.list_datasets(),
                 sampler.sample(POSITIVES, 0),
                 found.contains(POSITIVES, ("training",)),
+                found.known(POSITIVES[:, :2], "tail", ("training",)),
                 read(),
                 return_exceptions=True,
             )

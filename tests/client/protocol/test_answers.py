@@ -117,6 +117,10 @@ CONTAINS = of_factory(
     lambda found: found.contains(POSITIVES, ("testing",)).tolist(),
     lambda found: _as_list(found.contains(POSITIVES, ("testing",))),
 )
+KNOWN = of_factory(
+    lambda found: found.known(POSITIVES[:, :2], "tail", ("testing",)).values.tolist(),
+    lambda found: _as_values(found.known(POSITIVES[:, :2], "tail", ("testing",))),
+)
 LABELS = of_factory(lambda found: found.entity_to_id, lambda found: found.entity_to_id())
 STATISTICS = of_factory(
     lambda found: _bytes(found.relation_statistics),
@@ -127,6 +131,10 @@ COUNT = of_factory(lambda found: found.num_positives([1]), lambda found: found.n
 
 async def _value(value: Any) -> Any:
     return value
+
+
+async def _as_values(known: Any) -> Any:
+    return (await known).values.tolist()
 
 
 async def _as_list(array: Any) -> Any:
@@ -501,10 +509,11 @@ def test_fields_and_splits_of_a_newer_server_are_left_out(
         for message in messages:
             yield message.SerializeToString() + unknown
 
-    rpcs = ("Sample", "SampleEpoch", "Contains", "ListDatasets", "GetDataset")
+    rpcs = ("Sample", "SampleEpoch", "Contains", "Known", "ListDatasets", "GetDataset")
     liar.lies = dict.fromkeys((*rpcs, "GetRelationStatistics", "GetVocabulary"), with_more)
     for question in (SAMPLE, EPOCH, CONTAINS, LABELS, STATISTICS, LIST, DATASET):
         assert asked(question, [liar.target]) == honest_answers[id(question)]
+    assert asked(KNOWN, [liar.target]) == KNOWN.asked(client)
 
     liar.lies = {
         "GetDataset": change(

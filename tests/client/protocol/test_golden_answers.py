@@ -64,6 +64,9 @@ UNKNOWABLE = {
     "EpochBatch.positives.tails.data",
     "EpochBatch.weights",
     "ContainsResponse.known",
+    # What is known of a pair, and how many values are of which one.
+    "KnownResponse.counts.data",
+    "KnownResponse.values.data",
     # The version that is the newest.
     "SamplerConfig.algorithm_version",
     # What is learnt of a dataset, as far as its fingerprint does not tell.
@@ -263,6 +266,18 @@ def ask_contains(golden: Golden, case: dict[str, Any]) -> Any:
     return run_sync(found._look_up, np.stack(triples, axis=1), ("training",)).tolist()
 
 
+def ask_known(golden: Golden, case: dict[str, Any]) -> Any:
+    found = dataset(golden)
+    first, *others = [pb.KnownRequest.FromString(each) for each in raw(case, "requests")]
+    pairs = [
+        np.frombuffer(each.data, f"<u{each.width or 1}").astype(int)
+        for each in (others[0].pairs.first, others[0].pairs.second)
+    ]
+    slot = server_messages.SLOTS[first.configuration.slot]
+    known = run_sync(found._find_known, np.stack(pairs, axis=1), slot, ("training",))
+    return [values.tolist() for values in known]
+
+
 def ask_statistics(golden: Golden, _: dict[str, Any]) -> Any:
     statistics = run_sync(dataset(golden)._ask_relation_statistics)
     return [
@@ -325,6 +340,7 @@ ASK: dict[str, Callable[[Golden, dict[str, Any]], Any]] = {
     "Sample": ask_sample,
     "SampleEpoch": ask_epoch,
     "Contains": ask_contains,
+    "Known": ask_known,
     "ListDatasets": lambda golden, _: run_sync(golden.read, "ListDatasets", DatasetListReader()),
     "GetServer": lambda golden, _: run_sync(
         golden.call, "GetServer", pb.GetServerRequest(), read_server_info
@@ -495,7 +511,7 @@ def test_no_changed_answer_takes_memory(rpc: str):
 def all_changes(rpc: str, case: dict[str, Any]) -> tuple[set[str], int]:
     """Ask with each change; give the fields whose change was believed, and count refusals."""
     answers = raw(case, "responses")
-    if rpc == "Contains":
+    if rpc in {"Contains", "Known"}:
         answers = answers[:1]
     honest = asked(rpc, case, answers)
     taken = set()

@@ -16,8 +16,9 @@ from negserve.v1 import sampler_pb2 as pb
 class Echo(RequestPipeline[pb.Ids, pb.Ids, pb.Ids]):
     """Decodes answers that equal the requests."""
 
-    def _keep(self, asked: pb.Ids, response: pb.Ids) -> None:
+    def _keep(self, asked: pb.Ids, response: pb.Ids) -> bool:
         assert asked == response
+        return True
 
 
 def most_unanswered(sizes: list[int], limits: Limits) -> tuple[int, int]:

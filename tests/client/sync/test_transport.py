@@ -170,6 +170,7 @@ def test_a_closed_client_says_so(server: ServerProcess):
         client.list_datasets,
         lambda: sampler.sample(POSITIVES, 0),
         lambda: factory.contains(POSITIVES, ("training",)),
+        lambda: factory.known(POSITIVES[:, :2], "tail", ("training",)),
     ):
         with pytest.raises(ClosedError, match="was closed"):
             call()
@@ -190,6 +191,7 @@ def test_errors_are_typed_by_who_must_act(client: Client):
     for call in (
         factory.open_sampler,
         lambda: factory.contains(POSITIVES, ("training",)),
+        lambda: factory.known(POSITIVES[:, :2], "tail", ("training",)),
         lambda: factory.relation_statistics,
         lambda: factory.entity_to_id,
     ):

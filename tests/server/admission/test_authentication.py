@@ -15,7 +15,14 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from negserve.v1 import sampler_pb2 as pb
 from negserve.v1.sampler_pb2_grpc import SamplerServiceStub
-from tests.server.messages import CODE, TIMEOUT, configuration, positives, refusal
+from tests.server.messages import (
+    CODE,
+    TIMEOUT,
+    configuration,
+    known_configuration,
+    positives,
+    refusal,
+)
 from tests.server.test_app import run
 from tests.support import preloaded
 from tests.support.certificates import Authority
@@ -33,6 +40,9 @@ CALLS: dict[str, Any] = {
     ),
     "Contains": lambda stub, **with_: stub.Contains(
         iter([pb.ContainsRequest(configuration={"dataset": "world", "splits": [1]})]), **with_
+    ),
+    "Known": lambda stub, **with_: stub.Known(
+        iter([known_configuration(), pb.KnownRequest(pairs={})]), **with_
     ),
     "GetServer": lambda stub, **with_: unary(stub.GetServer, pb.GetServerRequest(), **with_),
     "ListDatasets": lambda stub, **with_: stub.ListDatasets(pb.ListDatasetsRequest(), **with_),

@@ -17,11 +17,11 @@ from negserve_server.index.pair_builder import build_pairs
 from negserve_server.index.pair_directory import (
     LINE_BUCKETS,
     ONE_WORD_BITS,
-    contains_values,
     gathered_key,
     pack_layout,
     scattered_key,
 )
+from negserve_server.index.pair_lookups import contains_values
 from negserve_server.jit.addresses import address_of
 from tests.server.index.test_pair_index import build, patient
 

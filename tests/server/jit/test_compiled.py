@@ -20,10 +20,10 @@ from tests.support.graphs import REPOSITORY
 
 _ASK = """
 import numpy as np
-from negserve_server.index import FilterIndex, pair_directory
+from negserve_server.index import FilterIndex, pair_lookups
 index = FilterIndex(np.array([[0, 0, 1]]), num_entities=3, num_relations=1)
 print(index.contains(np.array([[0, 0, 1], [0, 0, 2]])).tolist())
-print(sum(pair_directory.contains_values.stats.cache_hits.values()))
+print(sum(pair_lookups.contains_values.stats.cache_hits.values()))
 """
 
 

@@ -44,7 +44,7 @@ class Broken:
         yield
 
     list_datasets = get_relation_statistics = get_snapshot = get_vocabulary
-    sample = contains = sample_epoch = publish = get_vocabulary
+    sample = contains = known = sample_epoch = publish = get_vocabulary
 
 
 @pytest.fixture

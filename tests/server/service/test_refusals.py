@@ -12,7 +12,15 @@ from negserve.v1 import errors_pb2
 from negserve.v1 import sampler_pb2 as pb
 from negserve.v1.sampler_pb2_grpc import SamplerServiceStub
 from negserve_server.admission.status import STATUS_OF_REASON
-from tests.server.messages import CODE, TIMEOUT, configuration, ids, positives, refusal
+from tests.server.messages import (
+    CODE,
+    TIMEOUT,
+    configuration,
+    ids,
+    known_configuration,
+    positives,
+    refusal,
+)
 
 BAD_POSITIVES = {
     "head out of range": (
@@ -112,6 +120,7 @@ def test_log_probabilities_halve_the_limit(stub: SamplerServiceStub):
     [
         ("Sample", configuration()),
         ("Contains", None),
+        ("Known", None),
         ("GetDataset", None),
         ("GetVocabulary", None),
     ],
@@ -119,7 +128,7 @@ def test_log_probabilities_halve_the_limit(stub: SamplerServiceStub):
 def test_malformed_bytes(channel: grpc.Channel, method: str, good: Any):
     garbage = b"\xff\xff\xff\xffgarbage"
     path = f"/negserve.v1.SamplerService/{method}"
-    if method in {"Sample", "Contains"}:
+    if method in {"Sample", "Contains", "Known"}:
         messages = [garbage] if good is None else [good.SerializeToString(), garbage]
         answers = channel.stream_stream(path)(iter(messages), timeout=TIMEOUT)
     elif method == "GetVocabulary":
@@ -149,6 +158,104 @@ def test_contains_refusals(stub: SamplerServiceStub):
     assert ask(configured(1), configured(1)) == (CODE.FAILED_PRECONDITION, "STREAM_OUT_OF_ORDER")
     outside = pb.ContainsRequest(triples=positives(heads=ids(9999)).positives.triples)
     assert ask(configured(1), triples, outside) == (CODE.INVALID_ARGUMENT, "ENTITY_ID_OUT_OF_RANGE")
+
+
+def asking(first: pb.Ids, second: pb.Ids) -> pb.KnownRequest:
+    return pb.KnownRequest(pairs=pb.Pairs(first=first, second=second))
+
+
+#: By slot: what follows a good message, and how it is refused.
+BAD_PAIRS = {
+    "head out of range": (
+        "tail",
+        asking(ids(1, 2571), ids(1, 1)),
+        (CODE.INVALID_ARGUMENT, "ENTITY_ID_OUT_OF_RANGE"),
+        {"row": "1", "slot": "head", "value": "2571", "limit": "2571"},
+    ),
+    "relation out of range": (
+        "head",
+        asking(ids(29), ids(1)),
+        (CODE.INVALID_ARGUMENT, "RELATION_ID_OUT_OF_RANGE"),
+        {"row": "0", "slot": "relation", "value": "29", "limit": "29"},
+    ),
+    "tail beyond 63 bits": (
+        "relation",
+        asking(ids(1), ids(2**64 - 1, width=8)),
+        (CODE.INVALID_ARGUMENT, "ENTITY_ID_OUT_OF_RANGE"),
+        {"row": "0", "slot": "tail", "value": str(2**64 - 1)},
+    ),
+    "unknown width": (
+        "tail",
+        asking(ids(1), pb.Ids(data=b"abc", width=3)),
+        (CODE.INVALID_ARGUMENT, "INVALID_ID_WIDTH"),
+        {"field": "relations.width", "value": "3"},
+    ),
+    "half an id": (
+        "head",
+        asking(pb.Ids(data=b"abc", width=2), ids(1)),
+        (CODE.INVALID_ARGUMENT, "INVALID_ID_WIDTH"),
+        {"field": "relations.data", "value": "3"},
+    ),
+    "columns of unequal length": (
+        "relation",
+        asking(ids(1, 2), ids(1)),
+        (CODE.INVALID_ARGUMENT, "SHAPE_MISMATCH"),
+        {"value": "2, 1 (heads, tails)"},
+    ),
+    "too many pairs": (
+        "tail",
+        asking(*(ids(*[1] * (2**18 + 1), width=1) for _ in range(2))),
+        (CODE.RESOURCE_EXHAUSTED, "LIMIT_EXCEEDED"),
+        {"field": "pairs", "limit": str(2**18), "value": str(2**18 + 1)},
+    ),
+    "an empty message": (
+        "tail",
+        pb.KnownRequest(),
+        (CODE.FAILED_PRECONDITION, "STREAM_OUT_OF_ORDER"),
+        {"value": "nothing", "expected": "pairs"},
+    ),
+    "a second configuration": (
+        "tail",
+        known_configuration(),
+        (CODE.FAILED_PRECONDITION, "STREAM_OUT_OF_ORDER"),
+        {"value": "configuration", "expected": "pairs"},
+    ),
+}
+
+
+@pytest.mark.usefixtures("bystander")
+@pytest.mark.parametrize("case", BAD_PAIRS)
+def test_bad_pairs(stub: SamplerServiceStub, case: str):
+    slot, request, expected, expected_metadata = BAD_PAIRS[case]
+    requests = [
+        known_configuration(slot=pb.Slot.Value(f"SLOT_{slot.upper()}")),
+        asking(ids(1, 2), ids(1, 1)),
+        request,
+    ]
+    answers = stub.Known(iter(requests), timeout=TIMEOUT)
+    assert len(next(answers).counts.data) == 2, "what came before is answered"
+    code, reason, metadata, details = refusal(answers)
+    assert (code, reason) == expected
+    assert metadata.items() >= expected_metadata.items()
+    assert metadata["value"] in details, "the message names the value"
+
+
+@pytest.mark.usefixtures("bystander")
+def test_known_refuses_configurations(stub: SamplerServiceStub):
+    def ask(*requests: pb.KnownRequest) -> tuple[grpc.StatusCode, str, str]:
+        code, reason, metadata, _ = refusal(stub.Known(iter(requests), timeout=TIMEOUT))
+        return code, reason, metadata.get("field", metadata["value"])
+
+    invalid = (CODE.INVALID_ARGUMENT, "INVALID_CONFIGURATION")
+    assert ask(known_configuration(splits=[])) == (*invalid, "splits")
+    assert ask(known_configuration(splits=[9])) == (*invalid, "splits")
+    assert ask(known_configuration(slot=0)) == (*invalid, "slot")
+    assert ask(known_configuration(slot=9)) == (*invalid, "slot")
+    assert ask(known_configuration(dataset="x")) == (CODE.NOT_FOUND, "UNKNOWN_DATASET", "x")
+    assert ask(known_configuration(expected_fingerprint="0" * 64))[:2] == (
+        CODE.FAILED_PRECONDITION, "FINGERPRINT_MISMATCH",
+    )  # fmt: skip
+    assert ask(asking(ids(1), ids(1)))[:2] == (CODE.FAILED_PRECONDITION, "STREAM_OUT_OF_ORDER")
 
 
 @pytest.mark.parametrize(
@@ -183,6 +290,9 @@ def test_any_width_is_taken_and_the_answer_is_narrow(stub: SamplerServiceStub):
 def test_a_stream_without_messages_ends(stub: SamplerServiceStub):
     assert list(stub.Sample(iter([]), timeout=TIMEOUT)) == []
     assert list(stub.Contains(iter([]), timeout=TIMEOUT)) == []
+    assert list(stub.Known(iter([]), timeout=TIMEOUT)) == []
+    # Also one that has only said what it is about.
+    assert list(stub.Known(iter([known_configuration()]), timeout=TIMEOUT)) == []
 
 
 def test_the_proto_lists_exactly_the_reasons_that_are_sent():

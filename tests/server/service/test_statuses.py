@@ -19,7 +19,7 @@ from negserve.v1 import sampler_pb2 as pb
 from negserve.v1.sampler_pb2_grpc import SamplerServiceStub
 from negserve_server.admission.status import STATUS_OF_REASON, encode_status, message_of
 from negserve_server.errors import IdOutOfRange, InvalidInput
-from tests.server.messages import CODE, TIMEOUT, configuration, ids, refusal
+from tests.server.messages import CODE, TIMEOUT, configuration, ids, known_configuration, refusal
 from tests.support.server_process import server_process
 
 MEGABYTE = 2**20
@@ -135,6 +135,10 @@ CASES: dict[str, tuple[str, list[Any]]] = {
     "name to publish": (
         "Publish",
         [pb.PublishRequest(announcement=pb.PublishAnnouncement(name=LONG))],
+    ),
+    "splits that are known": (
+        "Known",
+        [known_configuration(splits=[9] * 10**5, dataset=f"00-{'x' * 97}")],
     ),
     "splits to look in": (
         "Contains",

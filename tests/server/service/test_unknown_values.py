@@ -66,7 +66,7 @@ def test_repeated_splits_of_contains_have_no_effect(stub: SamplerServiceStub):
     assert known(1) == known(1, 1)
 
 
-@pytest.mark.parametrize("method", ["Sample", "Contains", "Publish"])
+@pytest.mark.parametrize("method", ["Sample", "Contains", "Known", "Publish"])
 def test_a_message_whose_alternative_is_unknown_is_out_of_order(channel: grpc.Channel, method: str):
     path = f"/negserve.v1.SamplerService/{method}"
     answers = channel.stream_stream(path)(iter([UNKNOWN_FIELD]), timeout=TIMEOUT)
