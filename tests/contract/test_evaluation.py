@@ -12,7 +12,6 @@ from tests.client.evaluation.test_evaluate import TiedScores
 from tests.contract.conftest import ALL_SPLITS, Place, on_graphs
 from tests.support.graphs import load
 
-
 WAYS = ("in-process", "remote", "mapped", "pulled")
 
 
