@@ -79,12 +79,12 @@ def ranks(
         counts = ~_checked_mask(excluded, scores)
         if targets is not None:
             counts.scatter_(1, targets.unsqueeze(1), False)
-        above = ((scores > own) & counts).sum(1)
-        ties = ((scores == own) & counts).sum(1)
-        others = counts.sum(1)
+        above = _count((scores > own) & counts)
+        ties = _count((scores == own) & counts)
+        others = _count(counts)
     else:
-        above = (scores > own).sum(1)
-        ties = (scores == own).sum(1)
+        above = _count(scores > own)
+        ties = _count(scores == own)
         others = torch.full_like(above, num_others)
         if targets is not None:
             # The target ties with itself, unless it is NaN; that case is settled below.
@@ -108,6 +108,13 @@ def ranks(
         pessimistic=torch.where(is_nan, num_candidates, pessimistic),
         num_candidates=num_candidates,
     )
+
+
+def _count(flags: Tensor) -> Tensor:
+    """Count the flags of each row, shape (n, m) to (n,)."""
+    # On CPUs torch adds bools as int32 three to four times as fast as int64.
+    width = torch.int32 if flags.shape[1] < 2**31 else torch.int64
+    return flags.sum(1, dtype=width).long()
 
 
 def _check_scores(scores: Tensor) -> None:
