@@ -25,6 +25,7 @@ with warnings.catch_warnings():
 MODELS = {"transe": TransE, "distmult": DistMult, "complex": ComplEx}
 GRAPHS = ("world", "umls", "codex-s")
 BATCH_SIZE = 128
+NUM_TRIPLES = 500
 
 
 def trained(name: str, graph_name: str) -> Any:
@@ -46,12 +47,12 @@ def both(name: str, graph_name: str) -> tuple[EvaluationReport, dict[tuple[str, 
     splits = {split: torch.from_numpy(rows.copy()) for split, rows in graph.splits.items()}
     theirs = RankBasedEvaluator().evaluate(
         model,
-        splits["testing"],
+        splits["testing"][:NUM_TRIPLES],
         batch_size=BATCH_SIZE,
-        additional_filter_triples=[splits["training"], splits["validation"]],
+        additional_filter_triples=list(splits.values()),
         use_tqdm=False,
     )
-    mine = evaluate(model, graph, split="testing", batch_size=BATCH_SIZE)
+    mine = evaluate(model, graph, splits["testing"][:NUM_TRIPLES], batch_size=BATCH_SIZE)
     # PyKEEN gives adjusted hits of all k one name; those of the last k, 10, are left.
     return mine, {
         (key.side, key.rank_type, key.metric.replace("at_k", "at_10")): value
@@ -72,8 +73,10 @@ def test_reports_agree_metric_by_metric(name: str, graph_name: str):
         for rank_type in ("optimistic", "realistic", "pessimistic"):
             found = mine.metrics(side=side, rank_type=rank_type)  # type: ignore[arg-type]
             for key in found.keys() - lost:
-                # PyKEEN keeps realistic ranks as float32.
-                expected = pytest.approx(theirs[side, rank_type, key], rel=2e-5, abs=2e-6)
+                # PyKEEN keeps realistic ranks as float32; a z-score divides their rounding by a
+                # small deviation. The test below compares in float64.
+                tolerance = 2e-4 if key.startswith("z_") else 2e-6
+                expected = pytest.approx(theirs[side, rank_type, key], rel=2e-5, abs=tolerance)
                 assert found[key] == expected, key
                 num_compared += 1
     assert num_compared == sum(
