@@ -32,6 +32,7 @@ _DATA = (
     "negserve._sync",
     "negserve.data",
 )
+_EVALUATION = (*_VALUES, "negserve.terminal", "negserve.evaluation")
 _ENGINE = (
     "numpy",
     "numba",
@@ -85,6 +86,13 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "negserve.aio": (*_CALLS, "negserve._local"),
     "negserve.sampling": _SAMPLING,
     "negserve.data": _DATA,
+    # What reads reports needs no torch.
+    "negserve.evaluation": (*_EVALUATION, "torch"),
+    "negserve.evaluation.cardinality": _EVALUATION,
+    "negserve.evaluation.evaluation_report": (*_EVALUATION, "matplotlib"),
+    "negserve.evaluation.metrics": _EVALUATION,
+    "negserve.evaluation.progress_bar": ("rich",),
+    "negserve.evaluation.rank_group": (*_EVALUATION, "torch", "negserve.sampling.ranks"),
     "negserve.integrations": (*_DATA, "negserve._graph"),
     "negserve.integrations.torch_geometric": ("negserve", "torch", "torch_geometric"),
     "negserve.integrations.torchkge": ("negserve", "torch", "torchkge"),

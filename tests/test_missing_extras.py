@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
+
+from negserve.evaluation import EvaluationReport
 
 _HIDE = """
 import sys
@@ -70,6 +74,31 @@ def test_an_import_ends_with_what_to_install(module: str, name: str, package: st
     last = result.stderr.splitlines()[-1]
     assert last.startswith("negserve.errors.MissingLibraryError: negserve")
     assert f"needs {name}, which is not installed: pip install '{package}'" in last
+
+
+def test_a_report_is_read_without_torch_and_plotted_with_matplotlib(tmp_path: Path):
+    report = EvaluationReport(
+        "f" * 64,
+        ("training",),
+        np.array([2], np.uint8),
+        *(np.array([number]) for number in (0, 1, 3, 7)),
+        relation_kinds=np.array(["1-N"]),
+    )
+    path = tmp_path / "report.json"
+    path.write_text(report.to_json())
+    read = (
+        f"from negserve.evaluation import EvaluationReport, metric, relation_kinds\n"
+        f"report = EvaluationReport.from_json(open({str(path)!r}).read())\n"
+    )
+    printed = tried(f"{read}print(report)", {"torch", "matplotlib", "rich"})
+    assert printed.stdout == f"{report}\n", printed.stderr
+    plotted = tried(f"{read}report.plot('x.png')", {"torch", "matplotlib"})
+    assert plotted.stderr.splitlines()[-1] == (
+        "negserve.errors.MissingLibraryError: EvaluationReport.plot needs matplotlib, which is not "
+        "installed: pip install 'negserve[plot]'"
+    )
+    ranked = tried("from negserve.evaluation import ranks", {"torch"})
+    assert "pip install 'negserve[client]'" in ranked.stderr.splitlines()[-1]
 
 
 def test_a_broken_module_of_ours_is_not_called_missing():

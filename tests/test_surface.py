@@ -14,6 +14,7 @@ import pytest
 import negserve
 import negserve.aio
 import negserve.data
+import negserve.evaluation
 import negserve.sampling
 import negserve_server
 import negserve_server.graph
@@ -35,6 +36,8 @@ SURFACE = {
     negserve_server: "__version__",
     negserve.aio: "Client EpochStream RemoteSampler RemoteTriplesFactory",
     negserve.data: "CompactTripleBatch TripleBatch TripleLoader TripleStream",
+    negserve.evaluation: "EvaluationGraph EvaluationReport KnownIndex METRIC_NAMES "
+    "RELATION_KINDS Ranks ScoreFunction evaluate known mask_known metric ranks relation_kinds",
     negserve.sampling: "NEGATIVE_SAMPLERS BasicNegativeSampler BernoulliNegativeSampler "
     "ConfiguredSampler DegreeNegativeSampler MixtureNegativeSampler NegativeSampler "
     "PseudoTypedNegativeSampler SamplerOptions TriplesFactory TypedNegativeSampler batch_position "

@@ -72,6 +72,14 @@ class LocalTriplesFactory:
         return {split: len(columns) for split, columns in self.graph.columns.items()}
 
     @property
+    def splits(self) -> Mapping[str, NDArray[np.int64]]:
+        """Distinct triples by split name, sorted, int64, shape (n, 3), read-only.
+
+        Each look-up makes the array anew.
+        """
+        return self.graph.splits
+
+    @property
     def num_unseen(self) -> Mapping[str, int]:
         """Triples left out for a label unseen in training, by split name."""
         return self.graph.num_unseen
