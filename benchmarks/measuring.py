@@ -31,6 +31,12 @@ Case = tuple[Mapping[str, object], Turn | str]
 #: A case with a slower step than this, in seconds, is not measured.
 _MAX_STEP_SECONDS = 10.0
 
+#: Columns of numbers that are shown as they are; others are of negatives per second.
+_PLAIN = {
+    "ns_per_negative", "seconds", "least_seconds", "most_seconds", "us_per_query",
+    "bytes_per_query",
+}  # fmt: skip
+
 console = Console(width=140)
 
 
@@ -135,5 +141,5 @@ def _format(column: str, value: object) -> str:
     if value is None:
         return "–"
     if isinstance(value, float):
-        return f"{value:.3g}" if column == "ns_per_negative" else f"{value / 1e6:.3g} M"
+        return f"{value / 1e6:.3g} M" if column not in _PLAIN else f"{value:.4g}"
     return str(value)

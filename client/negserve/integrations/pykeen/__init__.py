@@ -2,17 +2,22 @@
 
 Importing this package registers names with PyKEEN's resolvers: ``remotebasic``,
 ``remotebernoulli``, ``remotepseudotyped``, ``remotedegree`` and ``remote`` as negative samplers,
-``remote`` as a filterer. PyKEEN imports this package by itself, through the entry point of
-:func:`negserve`, which loads a server's training triples for PyKEEN's
-``load_triples("negserve:DATASET")``.
+``remote`` as a filterer, ``remoterankbased`` and ``remotemacrorankbased`` as evaluators. PyKEEN
+imports this package by itself, through the entry point of :func:`negserve`, which loads a server's
+training triples for PyKEEN's ``load_triples("negserve:DATASET")``.
 """
 
 from negserve.terminal.extras import needing
 
 with needing("negserve.integrations.pykeen", "negserve[pykeen]"):
+    from pykeen.evaluation import evaluator_resolver
     from pykeen.sampling import negative_sampler_resolver
     from pykeen.sampling.filtering import filterer_resolver
 
+    from negserve.integrations.pykeen.evaluators import (
+        RemoteMacroRankBasedEvaluator,
+        RemoteRankBasedEvaluator,
+    )
     from negserve.integrations.pykeen.filterer import RemoteFilterer
     from negserve.integrations.pykeen.labeled_triples import negserve
     from negserve.integrations.pykeen.negative_samplers import (
@@ -28,8 +33,10 @@ __all__ = [
     "RemoteBernoulliNegativeSampler",
     "RemoteDegreeNegativeSampler",
     "RemoteFilterer",
+    "RemoteMacroRankBasedEvaluator",
     "RemoteNegativeSampler",
     "RemotePseudoTypedNegativeSampler",
+    "RemoteRankBasedEvaluator",
     "negserve",
 ]
 
@@ -42,3 +49,5 @@ for _cls in (
 ):
     negative_sampler_resolver.register(_cls)
 filterer_resolver.register(RemoteFilterer)
+for _evaluator in (RemoteRankBasedEvaluator, RemoteMacroRankBasedEvaluator):
+    evaluator_resolver.register(_evaluator)
