@@ -63,7 +63,8 @@ def test_exported_names_for_pykeen():
     module = import_module("negserve.integrations.pykeen")
     names = (
         "RemoteBasicNegativeSampler RemoteBernoulliNegativeSampler RemoteDegreeNegativeSampler "
-        "RemoteFilterer RemoteNegativeSampler RemotePseudoTypedNegativeSampler negserve"
+        "RemoteFilterer RemoteMacroRankBasedEvaluator RemoteNegativeSampler "
+        "RemotePseudoTypedNegativeSampler RemoteRankBasedEvaluator negserve"
     )
     assert sorted(module.__all__) == names.split()
     for name in module.__all__:

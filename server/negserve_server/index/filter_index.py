@@ -84,8 +84,12 @@ class FilterIndex:
         """Count the distinct known triples."""
         return len(self._triples)
 
-    def by_slot(self, slot: str) -> PairIndex:
-        """Index of the known values of a slot by the ids of the other two slots, in their order."""
+    def by_slot(self, slot: str, *, keep: bool = False) -> PairIndex:
+        """Index of the known values of a slot by the ids of the other two slots, in their order.
+
+        :param keep: whether one that is not usual stays for a while when nobody holds it: for
+            callers that ask again and again
+        """
         if slot in self._usual_slots or slot in self._by_slot:
             with self._lock:
                 if slot not in self._by_slot:
@@ -96,6 +100,7 @@ class FilterIndex:
             (self._name, slot),
             lambda: self._build(slot),
             num_bytes=PairIndex.least_bytes(len(self._triples)),
+            keep=keep,
         )
 
     def _build(self, slot: str) -> PairIndex:
@@ -135,7 +140,7 @@ class FilterIndex:
         ids = np.array([[id_ if id_ is not None else 0 for id_ in (head, relation, tail)]])
         check_ids(ids, self.num_entities, self.num_relations)
         first, second = (id_ for id_ in (head, relation, tail) if id_ is not None)
-        values = self.by_slot(slot).known(first, second)
+        values = self.by_slot(slot, keep=True).known(first, second)
         values.flags.writeable = False
         return values
 
@@ -145,7 +150,7 @@ class FilterIndex:
         :param pairs: shape (n, 2)
         :raises IdOutOfRange: if a pair has an id outside the id space
         """
-        index = self.by_slot(slot)
+        index = self.by_slot(slot, keep=True)
         starts, counts = self.find(pairs, slot)
         return KnownValues(
             counts, index.values(starts, counts).astype(self.dtype_of(slot), copy=False)
@@ -161,7 +166,7 @@ class FilterIndex:
         """
         triples = np.insert(pairs, SLOTS.index(slot), 0, axis=1)
         check_ids(triples, self.num_entities, self.num_relations)
-        return self.by_slot(slot).find(pairs[:, 0], pairs[:, 1])
+        return self.by_slot(slot, keep=True).find(pairs[:, 0], pairs[:, 1])
 
     def dtype_of(self, slot: str) -> np.dtype[np.unsignedinteger]:
         """Narrowest dtype of the ids of a slot."""

@@ -12,7 +12,7 @@ from negserve.types.config import Slot
 from negserve.types.triples import narrowest_dtype
 from negserve.v1 import sampler_pb2 as pb
 from negserve_server.config.limits import Limits
-from negserve_server.index import FilterIndex
+from negserve_server.index import FilterIndex, PairIndex
 from negserve_server.sampling.slices import slices_of
 from negserve_server.service import messages
 
@@ -55,11 +55,13 @@ class KnownAnswer:
     """The answer to one message of pairs.
 
     :param index: of the known triples
+    :param pair_index: its direction for the slot
     :param slot: whose values are asked for
     """
 
-    def __init__(self, index: FilterIndex, slot: Slot) -> None:
+    def __init__(self, index: FilterIndex, pair_index: PairIndex, slot: Slot) -> None:
         self._index = index
+        self._pair_index = pair_index
         self._slot = slot
         self._starts = np.empty(0, dtype=np.uint64)
         self._offsets = np.zeros(1, dtype=np.int64)
@@ -105,7 +107,7 @@ class KnownAnswer:
         counts = np.diff(begins)
         skipped = (begins - offsets)[:-1].astype(np.uint64)
         index = self._index
-        values = index.by_slot(self._slot).values(self._starts[pairs] + skipped, counts)
+        values = self._pair_index.values(self._starts[pairs] + skipped, counts)
         message = pb.KnownResponse(first_pair=piece.first, is_continued=piece.is_continued)
         count_dtype = narrowest_dtype(int(counts.max(initial=0)) + 1)
         messages.fill_ids(message.counts, counts.astype(count_dtype))

@@ -253,13 +253,13 @@ class SamplerServicer:
         slot = messages.look_up(messages.SLOTS, configuration.slot, "slot")
         with self._datasets.in_use(configuration.dataset), self._send_budget.open() as budget:
             index = await self._in_thread(factory.filter_index, splits)
-            # The direction may have to be built, which can't be cut.
-            await self._in_thread(index.by_slot, slot)
+            # It may have to be built, which can't be cut. The stream holds it until its end.
+            pairs = await self._in_thread(index.by_slot, slot)
             flow = Flow()
             while (request := await stream.read()) is not None:
                 _expect(request.WhichOneof("message"), "pairs")
                 count = min(messages.count_ids(request.pairs.first), self._max_triples)
-                answer = known_messages.KnownAnswer(index, slot)
+                answer = known_messages.KnownAnswer(index, pairs, slot)
                 steps = answer.find(request.pairs, self._limits)
                 await self._scheduler.run_steps(flow, work_of(count, 0), steps)
                 del request

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from negserve_server.errors import IdOutOfRange
+from negserve_server.graph import TriplesFactory
 from negserve_server.index import FilterIndex
+from negserve_server.tables import Tables
 
 Triple = tuple[int, int, int]
 
@@ -188,3 +190,19 @@ def test_answers_can_not_change_the_index() -> None:
     with pytest.raises(ValueError, match="read-only"):
         index.known_tails(1, 0)[0] = 0
     assert index.contains(np.array([[1, 0, 2]])).all()
+
+
+def test_the_direction_of_other_splits_is_built_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = TriplesFactory.world()
+    graph.keep_tables_in(Tables(2**30))
+    built: list[str] = []
+    build = FilterIndex._build
+    monkeypatch.setattr(
+        FilterIndex, "_build", lambda index, slot: built.append(slot) or build(index, slot)
+    )
+    pairs = graph.mapped_triples[:5]
+    for _ in range(3):
+        graph.known(pairs[:, :2], "tail", ("training", "testing"))
+        graph.known(pairs[:, 1:], "head", ("training", "testing"))
+        graph.filter_index(("training", "testing")).known_heads(0, 0)
+    assert sorted(built) == ["head", "tail"]

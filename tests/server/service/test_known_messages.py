@@ -61,7 +61,7 @@ def index_of(counts: list[int], num_entities: int = 0) -> FilterIndex:
 
 def answers(index: FilterIndex, pairs: pb.Pairs, slot: Slot = "tail") -> list[pb.KnownResponse]:
     """Answer a message as the server does."""
-    answer = known_messages.KnownAnswer(index, slot)
+    answer = known_messages.KnownAnswer(index, index.by_slot(slot), slot)
     for _ in answer.find(pairs, LIMITS):
         pass
     return [pb.KnownResponse.FromString(answer.encode(piece)) for piece in answer.pieces()]
