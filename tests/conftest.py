@@ -11,7 +11,7 @@ import pytest
 from hypothesis import settings
 
 from negserve import Client
-from tests.support import cpp_example, node
+from tests.support import cpp_example, node, preloaded
 from tests.support.examples import examples
 from tests.support.graphs import DATA, GRAPHS
 from tests.support.server_process import ServerProcess, server_process
@@ -42,6 +42,12 @@ _LONG = (
     "tests/server/graph/",
     "tests/server/test_",
 )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """While workers import and collect, start what all of them have programs forked from."""
+    if config.getoption("numprocesses") and not hasattr(config, "workerinput"):
+        preloaded.start_for_workers()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
