@@ -46,6 +46,7 @@ _LONG = (
 
 def pytest_configure(config: pytest.Config) -> None:
     """While workers import and collect, start what all of them have programs forked from."""
+    gc.disable()
     if config.getoption("numprocesses") and not hasattr(config, "workerinput"):
         preloaded.start_for_workers()
 
@@ -60,8 +61,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Let the collector pass over all that is imported, and over the tests."""
+    """Let the collector pass over all that is imported, and over the tests: hardly any is garbage.
+
+    It would go through all of it again and again while it comes.
+    """
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")
