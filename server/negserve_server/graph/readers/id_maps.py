@@ -13,13 +13,17 @@ from negserve_server.graph.vocabulary import Vocabulary
 
 #: Names of the files without their endings, by the kind of ids.
 STEMS = {
-    "entities": ("entities.dict", "entity_ids.del", "entity2id"),
-    "relations": ("relations.dict", "relation_ids.del", "relation2id"),
+    "entities": ("entities.dict", "entity_ids.del", "entity2id", "entity_to_id"),
+    "relations": ("relations.dict", "relation_ids.del", "relation2id", "relation_to_id"),
 }
+#: Headers, and whether the ids stand first.
+_HEADERS = {"id\tlabel": True, "label\tid": False}
 
 
 def read_id_map(path: Path, *, is_id_first: bool | None = None) -> Vocabulary:
     """Read lines with an id and a label, in either order; ids are 0 to n - 1, each once.
+
+    A first line may be the number of the others, or the header ``id label`` with a tab.
 
     :param is_id_first: whether ids stand before labels if both orders would be possible; None
         refuses that
@@ -37,6 +41,8 @@ def read_id_map(path: Path, *, is_id_first: bool | None = None) -> Vocabulary:
                 f"says that {int(first)} lines follow, but {len(lines) - 1} do; is it cut off?",
             )
         lines = lines[1:]
+    elif (header := _HEADERS.get(first.strip())) is not None:
+        is_id_first, lines = header, lines[1:]
     by = r"\t" if lines["line"].str.contains("\t", literal=True).all() else r"[ \t,]"
     parts = lines.with_columns(
         id_first=pl.col("line").str.extract(rf"^\s*(\d+){by}+\S"),

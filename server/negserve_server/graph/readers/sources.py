@@ -37,6 +37,8 @@ FORMATS = {
     **dict.fromkeys(rdf.FORMATS, "rdf"),
 }
 _CONSTRAINTS = "type_constraints"
+#: The triples of a folder that PyKEEN's ``TriplesFactory.to_path_binary`` wrote, as ids.
+_PYKEEN_TRIPLES = "numeric_triples"
 
 
 @dataclass(slots=True)
@@ -95,10 +97,12 @@ def _in_folder(folder: Path, is_logged: bool) -> Sources:
     for entry in entries:
         stem, ending = divide_name(entry)
         split = SPLIT_OF.get(stem.removesuffix("2id"))
+        if stem == _PYKEEN_TRIPLES:
+            split = "training"
         is_split = ending in FORMATS or ending == ""
         if split and is_split and (not entry.is_dir() or _parts(entry)):
             splits.setdefault(split, []).append(entry)
-    maps = _maps(entries)
+    maps = _maps(entries) or _maps_of_splits(splits)
     _prefer_files_of_ids(splits, maps)
     for split, files in splits.items():
         files[:] = [_only(folder, files)]
@@ -147,6 +151,27 @@ def _maps(entries: list[Path]) -> dict[str, Path]:
     return maps
 
 
+def _maps_of_splits(splits: dict[str, list[Path]]) -> dict[str, Path]:
+    """Find the files of ids in the folders of PyKEEN's ``Dataset.to_directory_binary``.
+
+    :raises MalformedFile: if the splits have different ones
+    """
+    found: dict[str, Path] = {}
+    for split in SPLIT_STEMS:
+        for folder in splits.get(split, ()):
+            if not folder.is_dir():
+                continue
+            for kind, path in _maps(sorted(folder.iterdir())).items():
+                first = found.setdefault(kind, path)
+                if compression.read_bytes(first) != compression.read_bytes(path):
+                    raise MalformedFile(
+                        path,
+                        None,
+                        f"gives other ids than {first}; write all splits with the ids of training",
+                    )
+    return found
+
+
 def _prefer_files_of_ids(splits: dict[str, list[Path]], maps: dict[str, Path]) -> None:
     """Leave out files of labels beside files of the same triples as ids, where ids have maps."""
     for files in splits.values():
@@ -167,7 +192,7 @@ def is_del(path: Path) -> bool:
 
 
 def _parts(folder: Path) -> list[Path]:
-    """Find the files of a folder that can be read, as Spark, Dask and Ray write them.
+    """Find the files of triples of a folder, as Spark, Dask and Ray write them, and PyKEEN.
 
     :raises MalformedFile: if they are of several formats
     """
@@ -178,6 +203,7 @@ def _parts(folder: Path) -> list[Path]:
         and not entry.is_dir()
         and (divide_name(entry)[1] in FORMATS or entry.name.startswith("part-"))
     ]
+    parts = [entry for entry in parts if divide_name(entry)[0] == _PYKEEN_TRIPLES] or parts
     endings = {divide_name(entry)[1] for entry in parts}
     if len(endings) > 1 and all(entry.name.startswith("part") for entry in parts):
         raise MalformedFile(

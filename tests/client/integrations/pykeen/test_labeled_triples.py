@@ -8,12 +8,14 @@ import sys
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from pykeen.triples import TriplesFactory
 
 from negserve import Client, InvalidRequestError, UnknownDatasetError
 from negserve.integrations.pykeen import negserve
+from negserve_server.graph import TriplesFactory as ServedFactory
 from tests.support.graphs import REPOSITORY
 from tests.support.server_process import ServerProcess
 
@@ -85,3 +87,13 @@ def test_a_graph_without_labels_or_name(publisher: ServerProcess, monkeypatch: p
         negserve("unlabelled")
     with pytest.raises(UnknownDatasetError):
         negserve("nowhere")
+
+
+def test_the_server_reads_what_pykeen_wrote(tmp_path: Path):
+    labels = [("b", "likes", "a"), ("a", "knows", "c"), ("c", "likes", "b")]
+    written = TriplesFactory.from_labeled_triples(np.array(labels))
+    written.to_path_binary(tmp_path)
+    read = ServedFactory.from_path(tmp_path)
+    assert read.entity_to_id == written.entity_to_id
+    assert read.relation_to_id == written.relation_to_id
+    assert sorted(read.mapped_triples.tolist()) == sorted(written.mapped_triples.tolist())

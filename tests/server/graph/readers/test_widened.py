@@ -398,3 +398,47 @@ def test_fractions_keep_every_entity_and_relation_in_training(tmp_path: Path) ->
     assert len(first.splits["testing"]) == round(0.1 * whole.num_triples)
     with pytest.raises(ValueError, match="smaller --fractions"):
         load(tmp_path, fractions=(0.01, 0.5, 0.49))
+
+
+#: As PyKEEN writes them: packed, with headers. The entity d occurs in no triple.
+_PYKEEN_IDS = gzip.compress(b"id\tlabel\n0\tb\n1\td\n2\ta\n3\tc\n")
+_PYKEEN_RELATIONS = gzip.compress(b"id\tlabel\n0\tknows\n1\tlikes\n")
+
+
+def pykeen_folder(rows: str, entities: bytes = _PYKEEN_IDS) -> dict[str, bytes]:
+    return {
+        "numeric_triples__tsv__gz": gzip.compress(b"head\trelation\ttail\n" + rows.encode()),
+        "entity_to_id__tsv__gz": entities,
+        "relation_to_id__tsv__gz": _PYKEEN_RELATIONS,
+        "base__pth": b"not read",
+    }
+
+
+def of_split(split: str, files: dict[str, bytes]) -> dict[str, bytes]:
+    return {f"{split}___{name}": data for name, data in files.items()}
+
+
+def test_folders_that_pykeen_wrote(tmp_path: Path):
+    (tmp_path / "one").mkdir()
+    one = load(write(tmp_path / "one", **pykeen_folder("2\t1\t0\n0\t0\t3\n")))
+    assert one.mapped_triples.tolist() == [[0, 0, 3], [2, 1, 0]]
+    assert list(one.entity_to_id) == ["b", "d", "a", "c"]
+    (tmp_path / "all").mkdir()
+    dataset = {
+        **of_split("training", pykeen_folder("2\t1\t0\n0\t0\t3\n")),
+        **of_split("testing", pykeen_folder("3\t0\t1\n")),
+        "metadata__pth": b"not read",
+    }
+    several = load(write(tmp_path / "all", **dataset))
+    assert several.split_fingerprints["training"] == one.split_fingerprints["training"]
+    assert several.splits["testing"].tolist() == [[3, 0, 1]]
+
+
+def test_splits_with_ids_of_their_own_are_refused(tmp_path: Path):
+    other = gzip.compress(b"id\tlabel\n0\ta\n1\tb\n2\tc\n3\td\n")
+    dataset = {
+        **of_split("training", pykeen_folder("2\t1\t0\n")),
+        **of_split("validation", pykeen_folder("2\t1\t0\n", entities=other)),
+    }
+    with pytest.raises(MalformedFile, match=r"validation/entity_to_id.*other ids than .*training"):
+        load(write(tmp_path, **dataset))
