@@ -11,7 +11,7 @@ import pytest
 from hypothesis import settings
 
 from negserve import Client
-from tests.support import cpp_example, node
+from tests.support import cpp_example, node, preloaded
 from tests.support.examples import examples
 from tests.support.graphs import DATA, GRAPHS
 from tests.support.server_process import ServerProcess, server_process
@@ -44,6 +44,13 @@ _LONG = (
 )
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """While workers import and collect, start what all of them have programs forked from."""
+    gc.disable()
+    if config.getoption("numprocesses") and not hasattr(config, "workerinput"):
+        preloaded.start_for_workers()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the files that take longest first."""
 
@@ -54,8 +61,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Let the collector pass over all that is imported, and over the tests."""
+    """Let the collector pass over all that is imported, and over the tests: hardly any is garbage.
+
+    It would go through all of it again and again while it comes.
+    """
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

@@ -2,8 +2,9 @@
 takes: a file that takes long and computes little waits.
 
 ``pytest --cpu-seconds`` prints a table. A program counts once it has ended and was waited for: one
-that outlives its parent is missing. What programs and workers are forked from counts for the file
-that needs it first.
+that outlives its parent is missing. What programs are forked from has a line of its own if several
+processes run tests, and else counts for the file that needs it first, as what workers of loaders
+are forked from always does.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from tests.support import preloaded
 
 _PROPERTY = "cpu_seconds"
 _COLLECTION = "(imports and collection)"
+_FORKING = "(what programs are forked from)"
 
 
 class _Counter:
@@ -76,6 +78,8 @@ class _Table:
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         self._seconds[_COLLECTION] += self._counter.of_collection
+        if terminalreporter.config.getoption("numprocesses"):
+            self._seconds[_FORKING] = preloaded.used_seconds()
         terminalreporter.section("seconds of each file: of processors, and until its end")
         for name, seconds in sorted(self._seconds.items(), key=lambda item: -item[1]):
             terminalreporter.write_line(f"{seconds:8.1f} {self._taken[name]:8.1f}  {name}")

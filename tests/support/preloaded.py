@@ -1,9 +1,10 @@
 """Python programs forked from a process that has imported and compiled everything: they start at
 once.
 
-Otherwise they are processes like any other, with a number, memory, signals and output of their
-own, and can be killed. A test that is about starting, importing or the environment of imports
-starts :data:`sys.executable` instead. Run as a program, this is the process that forks.
+That process is one for all that run tests, see :func:`start_for_workers`. Otherwise they are
+processes like any other, with a number, memory, signals and output of their own, and can be killed.
+A test that is about starting, importing or the environment of imports starts
+:data:`sys.executable` instead. Run as a program, this is the process that forks.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import json
 import os
 import runpy
 import select
+import selectors
 import signal
 import socket
 import subprocess
@@ -35,6 +37,9 @@ from tests.support.graphs import REPOSITORY
 _MOST_BYTES = 1 << 20
 #: The variable that gRPC reads when it is imported: for each value there is a process that forks.
 _READ_BY_IMPORTS = "GRPC_ENABLE_FORK_SUPPORT"
+#: Names the abstract socket of the process that forks for all that run tests. Servers complain of
+#: unknown variables that begin with NEGSERVE.
+_SHARED = "TESTS_FORKED_BY"
 _LOCK = threading.Lock()
 _forking_pids: list[int] = []
 _seconds_of_ended = 0.0
@@ -46,6 +51,17 @@ Stream = IO[Any] | int | None
 def used_seconds() -> float:
     """Return the processor time of programs that have ended and of what forks them, in seconds."""
     return _seconds_of_ended + sum(map(seconds_of, _forking_pids))
+
+
+def start_for_workers() -> None:
+    """Start the process that forks for all processes that run tests; it ends with this process."""
+    name = f"negserve-tests-{os.getpid()}"
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listener.bind(f"\0{name}")
+    listener.listen(64)
+    with listener:
+        _start_forking(None, listener)
+    os.environ[_SHARED] = name
 
 
 def seconds_of(pid: int) -> float:
@@ -220,16 +236,30 @@ def run(
 
 @functools.cache
 def _forking(fork_support: str | None) -> socket.socket:
-    """Start the process that forks; it ends with this process."""
+    """Return a connection to the process that forks, which is started if there is none."""
+    name = os.environ.get(_SHARED)
+    if name is None or fork_support is not None:
+        return _start_forking(fork_support)
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    connection.connect(f"\0{name}")
+    atexit.register(connection.close)
+    return connection
+
+
+def _start_forking(
+    fork_support: str | None, listener: socket.socket | None = None
+) -> socket.socket:
+    """Start a process that forks; it ends with this process."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     environment.pop(_READ_BY_IMPORTS, None)
     if fork_support is not None:
         environment[_READ_BY_IMPORTS] = fork_support
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
+        descriptors = [each.fileno() for each in (theirs, listener) if each is not None]
         process = subprocess.Popen(
-            [sys.executable, "-m", __name__, str(theirs.fileno())],
-            pass_fds=[theirs.fileno()],
+            [sys.executable, "-m", __name__, *map(str, descriptors)],
+            pass_fds=descriptors,
             cwd=REPOSITORY,
             stdin=subprocess.DEVNULL,
             env=environment,
@@ -240,23 +270,44 @@ def _forking(fork_support: str | None) -> socket.socket:
     return ours
 
 
-def _fork_on_request(requests: socket.socket) -> None:
+def _fork_on_request(first: socket.socket, listener: socket.socket | None = None) -> None:
+    """Fork what is requested, until the first connection ends."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that wait
+    selector = selectors.PollSelector()
+    for each in filter(None, (first, listener)):
+        selector.register(each, selectors.EVENT_READ)
     while True:
-        data, descriptors, _, _ = socket.recv_fds(requests, _MOST_BYTES, 4)
-        if not data:
-            return
-        request = json.loads(data)
-        for name in request["imports"]:
-            import_module(name)
-        # Or each program's collector would go through all that is imported, and copy it.
-        gc.freeze()
-        if os.fork() == 0:
-            requests.close()
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            _wait_for_program(request, *descriptors)
-        for descriptor in descriptors:
-            os.close(descriptor)
+        for key, _ in selector.select():
+            connection = key.fileobj
+            assert isinstance(connection, socket.socket)
+            if connection is listener:
+                selector.register(listener.accept()[0], selectors.EVENT_READ)
+            elif not _fork_one(connection, selector):
+                if connection is first:
+                    return
+                selector.unregister(connection)
+                connection.close()
+
+
+def _fork_one(connection: socket.socket, selector: selectors.BaseSelector) -> bool:
+    """Read a request and fork; return whether there was one."""
+    data, descriptors, _, _ = socket.recv_fds(connection, _MOST_BYTES, 4)
+    if not data:
+        return False
+    request = json.loads(data)
+    for name in request["imports"]:
+        import_module(name)
+    # Or each program's collector would go through all that is imported, and copy it.
+    gc.freeze()
+    if os.fork() == 0:
+        for key in list(selector.get_map().values()):
+            key.fileobj.close()  # type: ignore[union-attr]
+        selector.close()
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        _wait_for_program(request, *descriptors)
+    for descriptor in descriptors:
+        os.close(descriptor)
+    return True
 
 
 def _wait_for_program(
@@ -348,4 +399,4 @@ def _preload() -> None:
 
 if __name__ == "__main__":
     _preload()
-    _fork_on_request(socket.socket(fileno=int(sys.argv[1])))
+    _fork_on_request(*[socket.socket(fileno=int(number)) for number in sys.argv[1:]])

@@ -62,8 +62,8 @@ class Cell:
     """A slot of a part: its candidates, each with as many consecutive units as its weight.
 
     :param slot: 0 to 2
-    :param ids: the candidates as they are ranked; a range where all ids are candidates, since
-        there may be too many to list
+    :param ids: the candidates as they are ranked; a range where all ids are candidates, from 0
+        on, since there may be too many to list
     :param weights: units of each; None for one each
     """
 
@@ -77,9 +77,9 @@ class Cell:
 
     def units(self, value: int) -> range:
         """The units of an id; none if it is not a candidate."""
-        if value not in (self.ids if isinstance(self.ids, range) else self.rank):
+        rank = value if isinstance(self.ids, range) else self.rank.get(value, -1)
+        if not 0 <= rank < len(self.ids):
             return range(0)
-        rank = self.ids.index(value) if isinstance(self.ids, range) else self.rank[value]
         if self.weights is None:
             return range(rank, rank + 1)
         return range(self.ends[rank] - self.weights[rank], self.ends[rank])
@@ -107,9 +107,10 @@ def nth_legal_from(start: int, excluded: Sequence[range], n: int) -> int:
     """The n-th unit, from 0, at or above ``start`` that is in none of the ascending ranges."""
     unit = start + n
     for units in excluded:
-        passed = range(max(units.start, start), units.stop)
-        if passed and passed.start <= unit:
-            unit += len(passed)
+        if units.start > unit:
+            break
+        if units.stop > start:
+            unit += units.stop - max(units.start, start)
     return unit
 
 
@@ -190,19 +191,19 @@ class Reference:
         self.log_q = log_q
         self.seed = seed
         self.redrawn: set[tuple[int, int]] = set()
-        # Known values by slot and by the triple without it, training values by slot and relation:
-        # nothing but a faster way to look.
-        self.known_by_rest: dict[tuple[int, int, int], set[int]] = {}
-        for triple in self.known:
-            for slot in range(3):
+        # Known values by slot and by the triple without it: nothing but a faster way to look.
+        self.known_by_rest: dict[tuple[int, ...], set[int]] = {}
+        for slot in self.scheme:
+            for triple in self.known:
                 self.known_by_rest.setdefault(_rest(triple, slot), set()).add(triple[slot])
-        self.seen: dict[tuple[int, int], set[int]] = {}
-        for triple in self.training:
-            for slot in range(3):
-                self.seen.setdefault((slot, triple[1]), set()).add(triple[slot])
+        self.seen = cache(self._find_seen)
         self.cell = cache(self._make_cell)
         self.cells = cache(self._make_cells)
         self.excluded = cache(self._find_excluded)
+
+    def _find_seen(self, slot: int, relation: int) -> set[int]:
+        """The training values of a slot and relation."""
+        return {triple[slot] for triple in self.training if triple[1] == relation}
 
     def ids_of(self, slot: int) -> Sequence[int]:
         """The candidates of a slot that option ``candidates`` allows, ascending."""
@@ -217,7 +218,7 @@ class Reference:
             ids = sorted(weights, key=lambda value: (-weights[value], value))
             return Cell(slot, ids, [weights[value] for value in ids])
         if kind == "pseudotyped":
-            return Cell(slot, _among(self.seen.get((slot, relation), set()), ids))
+            return Cell(slot, _among(self.seen(slot, relation), ids))
         if kind == "typed":
             allowed = self.constraints.get(SLOTS[slot], {}).get(relation)
             return Cell(slot, ids if allowed is None else _among(allowed, ids))
@@ -229,7 +230,7 @@ class Reference:
         Powers have 50 digits; what follows is exact, so that no order of steps matters.
         """
         frequency = Counter(triple[slot] for triple in self.training)
-        ids = [v for v in self.ids_of(slot) if frequency[v] > 0 or self.alpha == 0]
+        ids = [v for v in self.ids_of(slot) if v in frequency or self.alpha == 0]
         with decimal.localcontext(decimal.Context(prec=50)):
             powers = {
                 f: Fraction(decimal.Decimal(f) ** decimal.Decimal(self.alpha) if self.alpha else 1)
@@ -250,7 +251,7 @@ class Reference:
             if kind == "bernoulli" and len(self.scheme) == 2:
                 # tph / (tph + hpt) with tph = n / heads and hpt = n / tails: tails / (heads +
                 # tails), so that a slot goes by the number of the other's; 1 : 1 without triples.
-                weights[slot] = len(self.seen.get((2 - slot, relation), ())) or 1
+                weights[slot] = len(self.seen(2 - slot, relation)) or 1
             elif kind in ("pseudotyped", "typed"):
                 weights[slot] = self.cell(kind, slot, relation).num_units
             else:
@@ -375,10 +376,9 @@ class Reference:
         )
 
 
-def _rest(triple: Triple, slot: int) -> tuple[int, int, int]:
+def _rest(triple: Triple, slot: int) -> tuple[int, ...]:
     """A slot, and the two ids of a triple outside it."""
-    first, second = (triple[column] for column in range(3) if column != slot)
-    return slot, first, second
+    return (slot, *triple[:slot], *triple[slot + 1 :])
 
 
 def _among(values: set[int], ids: Sequence[int]) -> list[int]:
