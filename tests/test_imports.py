@@ -18,6 +18,7 @@ MODULES = {
 }
 
 _GRPC = ("grpc", "grpc_status", "google.rpc", "google.protobuf")
+_CLICK = ("click", "numpy")
 _VALUES = ("numpy", "negserve.errors", "negserve.types")
 _PROTOCOL = (*_VALUES, "google.protobuf", "negserve.v1", "negserve._protocol")
 #: Fields of messages are known to ``negserve._protocol``, and to what checks servers and clients.
@@ -70,6 +71,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "negserve.errors": (),
     "negserve.terminal": ("negserve.errors",),
     "negserve.terminal.command": ("negserve.terminal", "click"),
+    "negserve.terminal.labelled_triples": ("negserve.terminal", "negserve.types", *_CLICK),
+    "negserve.terminal.target_option": _CLICK,
     "negserve.types": _VALUES,
     "negserve._graph": _VALUES,
     "negserve._protocol": _PROTOCOL,
@@ -85,6 +88,14 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "negserve.aio": (*_CALLS, "negserve._local"),
     "negserve.sampling": _SAMPLING,
     "negserve.data": _DATA,
+    "negserve.evaluation": (*_VALUES, "torch", "negserve.terminal", "negserve.evaluation"),
+    "negserve.evaluation.candidate_files": (
+        *_VALUES,
+        "polars",
+        "negserve.terminal.extras",
+        "negserve.evaluation",
+    ),
+    "negserve.evaluation.commands": ("negserve", "numpy", "click"),
     "negserve.integrations": (*_DATA, "negserve._graph"),
     "negserve.integrations.torch_geometric": ("negserve", "torch", "torch_geometric"),
     "negserve.integrations.torchkge": ("negserve", "torch", "torchkge"),

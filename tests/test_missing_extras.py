@@ -72,6 +72,12 @@ def test_an_import_ends_with_what_to_install(module: str, name: str, package: st
     assert f"needs {name}, which is not installed: pip install '{package}'" in last
 
 
+def test_a_parquet_file_needs_polars():
+    program = "from negserve.evaluation import read_candidates; read_candidates('x.parquet')"
+    result = tried(program, {"polars"})
+    assert "needs polars, which is not installed: pip install 'negserve[server]'" in result.stderr
+
+
 def test_a_broken_module_of_ours_is_not_called_missing():
     program = (
         "from negserve.terminal.extras import needing\n"

@@ -14,6 +14,7 @@ import pytest
 import negserve
 import negserve.aio
 import negserve.data
+import negserve.evaluation
 import negserve.sampling
 import negserve_server
 import negserve_server.graph
@@ -25,7 +26,8 @@ SURFACE = {
     negserve: "ChecksumError Client ClosedError CorruptedBatch CredentialsError EpochBatch "
     "EpochConfig EpochStream "
     "FingerprintMismatchError InvalidAnswerError InvalidRequestError KnownValues LeakageWarning "
-    "LimitExceededError Limits LocalStorageError LocalTriplesFactory NegserveError "
+    "LimitExceededError Limits LocalStorageError LocalTriplesFactory "
+    "ManifestMismatchError NegserveError "
     "NegserveWarning NotAllowedError OverloadedError "
     "PublishProgress RelationStatistics RemoteSampler "
     "RemoteTriplesFactory RequestError SamplerConfig ServerFaultError ServerInfo "
@@ -35,6 +37,8 @@ SURFACE = {
     negserve_server: "__version__",
     negserve.aio: "Client EpochStream RemoteSampler RemoteTriplesFactory",
     negserve.data: "CompactTripleBatch TripleBatch TripleLoader TripleStream",
+    negserve.evaluation: "CandidateBatch CandidateTable EvaluationSet GivenCandidates "
+    "GivenNegatives candidates_from_ogb negatives_from_triples read_candidates write_candidates",
     negserve.sampling: "NEGATIVE_SAMPLERS BasicNegativeSampler BernoulliNegativeSampler "
     "ConfiguredSampler DegreeNegativeSampler MixtureNegativeSampler NegativeSampler "
     "PseudoTypedNegativeSampler SamplerOptions TriplesFactory TypedNegativeSampler batch_position "
@@ -67,9 +71,10 @@ def test_exported_names_for_pykeen():
         assert getattr(module, name).__doc__
 
 
-def test_the_client_needs_neither_torch_nor_the_server():
+@pytest.mark.parametrize("program", ["import negserve", "from negserve.evaluation import *"])
+def test_the_client_needs_neither_torch_nor_the_server(program: str):
     program = (
-        "import sys, negserve; "
+        f"{program}; import sys; "
         "print({'torch', 'numba', 'polars', 'negserve_server', 'click'} & set(sys.modules))"
     )
     result = subprocess.run(
