@@ -37,8 +37,10 @@ SURFACE = {
     negserve_server: "__version__",
     negserve.aio: "Client EpochStream RemoteSampler RemoteTriplesFactory",
     negserve.data: "CompactTripleBatch TripleBatch TripleLoader TripleStream",
-    negserve.evaluation: "CandidateBatch CandidateTable EvaluationSet GivenCandidates "
-    "GivenNegatives candidates_from_ogb negatives_from_triples read_candidates write_candidates",
+    negserve.evaluation: "CandidateBatch CandidateTable ClassifiedScores Estimate EvaluationSet "
+    "GivenCandidates GivenNegatives SampledRanks TripleClassification audit_rows "
+    "candidates_from_ogb classify_triples count_possible negatives_from_triples read_candidates "
+    "write_candidates",
     negserve.sampling: "NEGATIVE_SAMPLERS BasicNegativeSampler BernoulliNegativeSampler "
     "ConfiguredSampler DegreeNegativeSampler MixtureNegativeSampler NegativeSampler "
     "PseudoTypedNegativeSampler SamplerOptions TriplesFactory TypedNegativeSampler batch_position "

@@ -1,4 +1,4 @@
-"""Evaluation: pinned candidates."""
+"""Evaluation: pinned candidates, metrics estimated from samples of them, triple classification."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -13,14 +13,32 @@ if TYPE_CHECKING:
         candidates_from_ogb,
         negatives_from_triples,
     )
+    from negserve.evaluation.sampled_ranks import (
+        Estimate,
+        SampledRanks,
+        audit_rows,
+        count_possible,
+    )
+    from negserve.evaluation.triple_classification import (
+        ClassifiedScores,
+        TripleClassification,
+        classify_triples,
+    )
 
 __all__ = [
     "CandidateBatch",
     "CandidateTable",
+    "ClassifiedScores",
+    "Estimate",
     "EvaluationSet",
     "GivenCandidates",
     "GivenNegatives",
+    "SampledRanks",
+    "TripleClassification",
+    "audit_rows",
     "candidates_from_ogb",
+    "classify_triples",
+    "count_possible",
     "negatives_from_triples",
     "read_candidates",
     "write_candidates",
@@ -30,10 +48,17 @@ __all__ = [
 _MODULE_OF = {
     "CandidateBatch": "candidate_table",
     "CandidateTable": "candidate_table",
+    "ClassifiedScores": "triple_classification",
+    "Estimate": "sampled_ranks",
     "EvaluationSet": "evaluation_set",
     "GivenCandidates": "given_candidates",
     "GivenNegatives": "given_candidates",
+    "SampledRanks": "sampled_ranks",
+    "TripleClassification": "triple_classification",
+    "audit_rows": "sampled_ranks",
     "candidates_from_ogb": "given_candidates",
+    "classify_triples": "triple_classification",
+    "count_possible": "sampled_ranks",
     "negatives_from_triples": "given_candidates",
     "read_candidates": "candidate_files",
     "write_candidates": "candidate_files",
