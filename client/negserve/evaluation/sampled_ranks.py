@@ -19,6 +19,10 @@ from negserve.types.triples import as_triples
 #: Fewest audited queries: with fewer, the normal approximation of the interval is poor.
 MIN_AUDITED = 100
 
+#: Four invented errors of 1/2, squared. An audit without a rare success does not know how rare it is
+#: (the "plus four" of Agresti and Coull, 1998).
+_INVENTED_SQUARES = 4 * 0.5**2
+
 _Ranks = NDArray[np.float64]
 
 
@@ -232,7 +236,8 @@ class SampledRanks:
         # audits fit their own queries too well.
         residuals /= np.maximum(1 - np.square(basis).sum(axis=1), 1e-9)
         a, m = len(rows), len(features)
-        variance = float(residuals @ residuals) / a * (1 - a / m) / a
+        squares = float(residuals @ residuals) + _INVENTED_SQUARES
+        variance = squares / a * (1 - a / m) / a
         z = _quantile(confidence)
         z += (z**3 + z) / (4 * (a - int(used.sum())))  # Student's t, to the first order
         return _score_interval(value, variance, a, m, z)

@@ -42,6 +42,9 @@ def test_candidates_of_ogb_are_counted_and_masked():
 
 def test_the_splits_that_are_known_are_chosen():
     assert candidates_from_ogb(GRAPH, SPLIT, ("testing",)).num_known["tail"] == 0
+    # The true answers are no triples of this split, but no candidates of their own queries either.
+    given = candidates_from_ogb(GRAPH, SPLIT, ("training",))
+    assert given.table.masks["tail"].tolist() == [[False, False, True], [False, False, True]]
 
 
 @pytest.mark.parametrize(
