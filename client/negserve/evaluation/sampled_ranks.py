@@ -19,8 +19,8 @@ from negserve.types.triples import as_triples
 #: Fewest audited queries: with fewer, the normal approximation of the interval is poor.
 MIN_AUDITED = 100
 
-#: Four invented errors of 1/2, squared. An audit without a rare success does not know how rare it is
-#: (the "plus four" of Agresti and Coull, 1998).
+#: Four invented errors of 1/2, squared. An audit without a rare success does not know how rare it
+#: is (the "plus four" of Agresti and Coull, 1998).
 _INVENTED_SQUARES = 4 * 0.5**2
 
 _Ranks = NDArray[np.float64]
