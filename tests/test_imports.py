@@ -18,6 +18,7 @@ MODULES = {
 }
 
 _GRPC = ("grpc", "grpc_status", "google.rpc", "google.protobuf")
+_CLICK = ("click", "numpy")
 _VALUES = ("numpy", "negserve.errors", "negserve.types")
 _PROTOCOL = (*_VALUES, "google.protobuf", "negserve.v1", "negserve._protocol")
 #: Fields of messages are known to ``negserve._protocol``, and to what checks servers and clients.
@@ -71,6 +72,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "negserve.errors": (),
     "negserve.terminal": ("negserve.errors",),
     "negserve.terminal.command": ("negserve.terminal", "click"),
+    "negserve.terminal.labelled_triples": ("negserve.terminal", "negserve.types", *_CLICK),
+    "negserve.terminal.target_option": _CLICK,
     "negserve.types": _VALUES,
     "negserve._graph": _VALUES,
     "negserve._protocol": _PROTOCOL,
@@ -86,13 +89,14 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "negserve.aio": (*_CALLS, "negserve._local"),
     "negserve.sampling": _SAMPLING,
     "negserve.data": _DATA,
-    # What reads reports needs no torch.
-    "negserve.evaluation": (*_EVALUATION, "torch"),
-    "negserve.evaluation.cardinality": _EVALUATION,
-    "negserve.evaluation.evaluation_report": (*_EVALUATION, "matplotlib"),
-    "negserve.evaluation.metrics": _EVALUATION,
-    "negserve.evaluation.progress_bar": ("rich",),
-    "negserve.evaluation.rank_group": (*_EVALUATION, "torch", "negserve.sampling.ranks"),
+    # What reads reports and candidates needs no torch.
+    "negserve.evaluation": _EVALUATION,
+    "negserve.evaluation.ranking": (*_EVALUATION, "torch"),
+    "negserve.evaluation.ranking.progress_bar": ("rich",),
+    "negserve.evaluation.ranking.rank_group": (*_EVALUATION, "torch", "negserve.sampling.ranks"),
+    "negserve.evaluation.reports.evaluation_report": (*_EVALUATION, "matplotlib"),
+    "negserve.evaluation.candidate_sets.candidate_files": (*_EVALUATION, "polars"),
+    "negserve.evaluation.candidate_sets.commands": ("negserve", "numpy", "click"),
     "negserve.integrations": (*_DATA, "negserve._graph"),
     "negserve.integrations.torch_geometric": ("negserve", "torch", "torch_geometric"),
     "negserve.integrations.torchkge": ("negserve", "torch", "torchkge"),

@@ -101,6 +101,12 @@ def test_a_report_is_read_without_torch_and_plotted_with_matplotlib(tmp_path: Pa
     assert "pip install 'negserve[client]'" in ranked.stderr.splitlines()[-1]
 
 
+def test_a_parquet_file_needs_polars():
+    program = "from negserve.evaluation import read_candidates; read_candidates('x.parquet')"
+    result = tried(program, {"polars"})
+    assert "needs polars, which is not installed: pip install 'negserve[server]'" in result.stderr
+
+
 def test_a_broken_module_of_ours_is_not_called_missing():
     program = (
         "from negserve.terminal.extras import needing\n"

@@ -26,7 +26,8 @@ SURFACE = {
     negserve: "ChecksumError Client ClosedError CorruptedBatch CredentialsError EpochBatch "
     "EpochConfig EpochStream "
     "FingerprintMismatchError InvalidAnswerError InvalidRequestError KnownValues LeakageWarning "
-    "LimitExceededError Limits LocalStorageError LocalTriplesFactory NegserveError "
+    "LimitExceededError Limits LocalStorageError LocalTriplesFactory "
+    "ManifestMismatchError NegserveError "
     "NegserveWarning NotAllowedError OverloadedError "
     "PublishProgress RelationStatistics RemoteSampler "
     "RemoteTriplesFactory RequestError SamplerConfig ServerFaultError ServerInfo "
@@ -36,8 +37,12 @@ SURFACE = {
     negserve_server: "__version__",
     negserve.aio: "Client EpochStream RemoteSampler RemoteTriplesFactory",
     negserve.data: "CompactTripleBatch TripleBatch TripleLoader TripleStream",
-    negserve.evaluation: "EvaluationGraph EvaluationReport KnownIndex METRIC_NAMES "
-    "RELATION_KINDS Ranks ScoreFunction evaluate known mask_known metric ranks relation_kinds",
+    negserve.evaluation: "CandidateBatch CandidateTable ClassifiedScores Estimate EvaluationGraph "
+    "EvaluationReport EvaluationSet GivenCandidates GivenNegatives KnownIndex "
+    "METRIC_NAMES RELATION_KINDS Ranks SampledRanks ScoreFunction "
+    "TripleClassification audit_rows candidates_from_ogb classify_triples "
+    "count_possible evaluate known mask_known metric negatives_from_triples ranks "
+    "read_candidates relation_kinds write_candidates",
     negserve.sampling: "NEGATIVE_SAMPLERS BasicNegativeSampler BernoulliNegativeSampler "
     "ConfiguredSampler DegreeNegativeSampler MixtureNegativeSampler NegativeSampler "
     "PseudoTypedNegativeSampler SamplerOptions TriplesFactory TypedNegativeSampler batch_position "
@@ -71,9 +76,16 @@ def test_exported_names_for_pykeen():
         assert getattr(module, name).__doc__
 
 
-def test_the_client_needs_neither_torch_nor_the_server():
+@pytest.mark.parametrize(
+    "program",
+    [
+        "import negserve",
+        "from negserve.evaluation import EvaluationReport, EvaluationSet, SampledRanks, metric",
+    ],
+)
+def test_the_client_needs_neither_torch_nor_the_server(program: str):
     program = (
-        "import sys, negserve; "
+        f"{program}; import sys; "
         "print({'torch', 'numba', 'polars', 'negserve_server', 'click'} & set(sys.modules))"
     )
     result = subprocess.run(

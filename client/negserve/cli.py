@@ -11,7 +11,6 @@ import json
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -28,50 +27,17 @@ with needing_or_exit("the command negserve", "negserve[cli]"):
     from negserve._sync.client import Client
     from negserve._sync.triples_factory import RemoteTriplesFactory
     from negserve.errors import NegserveError
+    from negserve.evaluation.candidate_sets.commands import evaluation_set
     from negserve.terminal.command import Commands
-    from negserve.terminal.nearest import did_you_mean
+    from negserve.terminal.labelled_triples import Vocabulary, parse_mixture, read_triples
+    from negserve.terminal.target_option import PATIENCE, target_option
     from negserve.terminal.variables import mistyped_variables
     from negserve.types.checks.text import printable
     from negserve.types.corrupted_batch import CorruptedBatch
     from negserve.types.kinds import KINDS
 
-_LINES_PER_REQUEST = 1024
-#: Seconds to wait for an unavailable server; short, as a person is waiting.
-_PATIENCE = 5.0
 #: Interval of lines about a download, where there is no terminal.
 _LINE_SECONDS = 5.0
-_COLUMNS = ("head", "relation", "tail")
-
-
-def _parse_mixture(
-    context: click.Context, parameter: click.Parameter, value: str | None
-) -> tuple[tuple[str, int], ...]:
-    """Parse the parts of a mixture, such as ``bernoulli=3,typed=1``."""
-    del context, parameter
-    parts = []
-    for part in value.split(",") if value else ():
-        kind, _, shares = part.strip().partition("=")
-        if not shares.isdecimal():
-            raise click.BadParameter(f"{part!r} is not KIND=SHARES, such as typed=1")
-        parts.append((kind, int(shares)))
-    return tuple(parts)
-
-
-def _target_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    return click.option(
-        "--target",
-        default=DEFAULT_TARGET,
-        envvar="NEGSERVE_TARGET",
-        show_envvar=True,
-        help="Address of the server: HOST:PORT or unix:PATH.",
-    )(
-        click.option(
-            "--timeout",
-            default=30.0,
-            type=click.FloatRange(min=0, min_open=True),
-            help="Seconds a call may take.",
-        )(command)
-    )
 
 
 @click.group(cls=Commands, context_settings={"show_default": True})
@@ -88,13 +54,13 @@ def main() -> None:
 
 
 @main.command()
-@_target_option
+@target_option(DEFAULT_TARGET)
 @click.argument("dataset", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def info(target: str, timeout: float, dataset: str | None, as_json: bool) -> None:
     """Describe the server and its datasets, or one DATASET with its relations."""
     try:
-        with Client(target, timeout=timeout, patience=min(timeout, _PATIENCE)) as client:
+        with Client(target, timeout=timeout, patience=min(timeout, PATIENCE)) as client:
             server = client.server_info()
             names = [dataset] if dataset is not None else client.list_datasets()
             facts = [_describe(client.triples_factory(name), bool(dataset)) for name in names]
@@ -149,7 +115,7 @@ def _describe(factory: RemoteTriplesFactory, with_relations: bool) -> dict[str, 
 
 
 @main.command()
-@_target_option
+@target_option(DEFAULT_TARGET)
 @click.option("--dataset", default="world", help="Dataset to sample from.")
 @click.option(
     "--kind",
@@ -166,7 +132,7 @@ def _describe(factory: RemoteTriplesFactory, with_relations: bool) -> dict[str, 
 )
 @click.option(
     "--mixture",
-    callback=_parse_mixture,
+    callback=parse_mixture,
     metavar="KIND=SHARES,...",
     help="Kinds to mix, with shares: bernoulli=3,typed=1 draws every fourth negative as typed.",
 )
@@ -257,9 +223,9 @@ def sample(
     _refuse_without_effect(filtered)
     warnings.showwarning = _show_warning
     try:
-        with Client(target, timeout=timeout, patience=min(timeout, _PATIENCE)) as client:
+        with Client(target, timeout=timeout, patience=min(timeout, PATIENCE)) as client:
             factory = client.triples_factory(dataset)
-            vocabulary = _Vocabulary(factory, ids)
+            vocabulary = Vocabulary(factory, ids)
             sampler = factory.open_sampler(
                 kind=kind or ("mixture" if mixture else "basic"),
                 mixture=mixture,
@@ -269,7 +235,7 @@ def sample(
                 **options,
             )
             num_masked = 0
-            for triples in _read(positives, vocabulary):
+            for triples in read_triples(positives, vocabulary):
                 batch = sampler.sample(triples, position)
                 num_masked += _write(batch, triples, vocabulary, output)
                 position += len(triples)
@@ -281,7 +247,7 @@ def sample(
 
 
 @main.command()
-@_target_option
+@target_option(DEFAULT_TARGET)
 @click.argument("dataset")
 @click.argument("directory", type=click.Path(path_type=Path))
 def pull(target: str, timeout: float, dataset: str, directory: Path) -> None:
@@ -345,37 +311,7 @@ def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     click.echo(f"Warning: {message}", err=True)
 
 
-class _Vocabulary:
-    """Converts between ids and the labels in input and output; with --ids it keeps ids."""
-
-    def __init__(self, factory: RemoteTriplesFactory, ids: bool) -> None:
-        self._to_id = None
-        if not ids:
-            entities = factory.entity_to_id, factory.entity_labels
-            relations = factory.relation_to_id, factory.relation_labels
-            self._to_id = (entities[0], relations[0], entities[0])
-            self._labels = (entities[1], relations[1], entities[1])
-            if not entities[0]:
-                raise click.UsageError(f"{factory.name} has no labels; use --ids")
-
-    def parse(self, text: str, column: int, what: str = "") -> int:
-        what = what or _COLUMNS[column]
-        if self._to_id is None:
-            if not text.isdecimal():
-                raise ValueError(f"{what} {text!r} is not an id")
-            return int(text)
-        if text not in self._to_id[column]:
-            nearest = did_you_mean(text, self._to_id[column])
-            raise ValueError(f"{what} {text!r} is not in the vocabulary{nearest}")
-        return self._to_id[column][text]
-
-    def name(self, triple: Sequence[int]) -> list[str | int | float]:
-        if self._to_id is None:
-            return list(triple)
-        return [self._labels[column][i] for column, i in enumerate(triple)]
-
-
-def _read_candidates(lines: TextIO, vocabulary: _Vocabulary) -> tuple[int, ...]:
+def _read_candidates(lines: TextIO, vocabulary: Vocabulary) -> tuple[int, ...]:
     entities = []
     for number, raw in enumerate(lines, start=1):
         if line := raw.rstrip("\r\n"):
@@ -390,30 +326,8 @@ def _read_candidates(lines: TextIO, vocabulary: _Vocabulary) -> tuple[int, ...]:
     return tuple(entities)
 
 
-def _read(lines: TextIO, vocabulary: _Vocabulary) -> Iterator[NDArray[np.int64]]:
-    rows: list[list[int]] = []
-    for number, raw in enumerate(lines, start=1):
-        line = raw.rstrip("\r\n")
-        if not line:
-            continue
-        fields = line.split("\t")
-        try:
-            if len(fields) != 3:
-                raise ValueError(f"{len(fields)} tab-separated fields; expected 3")
-            rows.append([vocabulary.parse(field, column) for column, field in enumerate(fields)])
-        except ValueError as error:
-            raise click.ClickException(
-                printable(f"{lines.name}, line {number}: {error}")
-            ) from error
-        if len(rows) == _LINES_PER_REQUEST:
-            yield np.array(rows)
-            rows = []
-    if rows:
-        yield np.array(rows)
-
-
 def _write(
-    batch: CorruptedBatch, positives: NDArray[np.int64], vocabulary: _Vocabulary, output: str
+    batch: CorruptedBatch, positives: NDArray[np.int64], vocabulary: Vocabulary, output: str
 ) -> int:
     """Print a batch and return the number of masked negatives."""
     negatives = batch.triples(positives)
@@ -452,6 +366,7 @@ def _rounded(values: NDArray[np.float32]) -> list[float]:
     return [float(str(value)) for value in values]
 
 
+main.add_command(evaluation_set)
 _importing.__exit__(None, None, None)
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@
     │   ├── InvalidRequestError (ValueError)      an id, shape, width or option is not legal
     │   ├── LimitExceededError (ValueError)       more than the server answers in one message
     │   ├── UnknownDatasetError (LookupError)     no dataset of that name
-    │   └── FingerprintMismatchError              that name holds another graph
+    │   ├── FingerprintMismatchError              that name holds another graph
+    │   └── ManifestMismatchError                 candidates are not those of their manifest
     ├── ServiceError                  the operator must act, or the caller tries later
     │   ├── UnavailableError (ConnectionError)    no server answers, it shuts down, or what is on
     │   │                                         the way to it, a proxy for one, ended the call
@@ -86,6 +87,10 @@ class UnknownDatasetError(RequestError, LookupError):
 
 class FingerprintMismatchError(RequestError):
     """The dataset of that name is another graph than the one expected."""
+
+
+class ManifestMismatchError(RequestError):
+    """The candidates of an evaluation set are not those that its manifest states."""
 
 
 class ServiceError(NegserveError):

@@ -56,6 +56,8 @@ class BlockingFactory:
     def __init__(self, loop: EventLoop, factory: aio.RemoteTriplesFactory) -> None:
         self._loop = loop
         self._factory = factory
+        self.fingerprint = factory.fingerprint
+        self.split_fingerprints = factory.split_fingerprints
         self.num_entities = factory.num_entities
         self.num_relations = factory.num_relations
 

@@ -1,6 +1,6 @@
-"""Filtered evaluation: ranks of held-out triples among candidates that are not known otherwise.
+"""Filtered evaluation: ranks among candidates that are not known otherwise, and pinned candidates.
 
-What computes with scores needs torch. Reports, metrics and relation kinds need numpy only, so each
+What computes with scores needs torch. Reports, metrics and candidate sets need numpy only, so each
 name is imported on first use.
 """
 
@@ -10,45 +10,97 @@ from typing import TYPE_CHECKING, Any
 from negserve.terminal.extras import needing
 
 if TYPE_CHECKING:
-    from negserve.evaluation.cardinality import RELATION_KINDS, relation_kinds
-    from negserve.evaluation.evaluation_report import EvaluationReport
-    from negserve.evaluation.evaluator import evaluate
-    from negserve.evaluation.known_index import KnownIndex, known, mask_known
-    from negserve.evaluation.metrics import METRIC_NAMES, metric
-    from negserve.evaluation.protocols import EvaluationGraph, ScoreFunction
-    from negserve.evaluation.ranking import Ranks, ranks
+    from negserve.evaluation.candidate_sets.candidate_files import read_candidates, write_candidates
+    from negserve.evaluation.candidate_sets.candidate_table import CandidateBatch, CandidateTable
+    from negserve.evaluation.candidate_sets.evaluation_set import EvaluationSet
+    from negserve.evaluation.candidate_sets.given_candidates import (
+        GivenCandidates,
+        GivenNegatives,
+        candidates_from_ogb,
+        negatives_from_triples,
+    )
+    from negserve.evaluation.candidate_sets.sampled_ranks import (
+        Estimate,
+        SampledRanks,
+        audit_rows,
+        count_possible,
+    )
+    from negserve.evaluation.candidate_sets.triple_classification import (
+        ClassifiedScores,
+        TripleClassification,
+        classify_triples,
+    )
+    from negserve.evaluation.ranking.evaluator import evaluate
+    from negserve.evaluation.ranking.known_index import KnownIndex, known, mask_known
+    from negserve.evaluation.ranking.protocols import EvaluationGraph, ScoreFunction
+    from negserve.evaluation.ranking.score_ranks import Ranks, ranks
+    from negserve.evaluation.reports.cardinality import RELATION_KINDS, relation_kinds
+    from negserve.evaluation.reports.evaluation_report import EvaluationReport
+    from negserve.evaluation.reports.metrics import METRIC_NAMES, metric
 
 __all__ = [
     "METRIC_NAMES",
     "RELATION_KINDS",
+    "CandidateBatch",
+    "CandidateTable",
+    "ClassifiedScores",
+    "Estimate",
     "EvaluationGraph",
     "EvaluationReport",
+    "EvaluationSet",
+    "GivenCandidates",
+    "GivenNegatives",
     "KnownIndex",
     "Ranks",
+    "SampledRanks",
     "ScoreFunction",
+    "TripleClassification",
+    "audit_rows",
+    "candidates_from_ogb",
+    "classify_triples",
+    "count_possible",
     "evaluate",
     "known",
     "mask_known",
     "metric",
+    "negatives_from_triples",
     "ranks",
+    "read_candidates",
     "relation_kinds",
+    "write_candidates",
 ]
 
 # No module has the name of what it exports: once imported, it would stand for it here.
 _MODULE_OF = {
-    "METRIC_NAMES": "metrics",
-    "RELATION_KINDS": "cardinality",
-    "EvaluationGraph": "protocols",
-    "EvaluationReport": "evaluation_report",
-    "KnownIndex": "known_index",
-    "Ranks": "ranking",
-    "ScoreFunction": "protocols",
-    "evaluate": "evaluator",
-    "known": "known_index",
-    "mask_known": "known_index",
-    "metric": "metrics",
-    "ranks": "ranking",
-    "relation_kinds": "cardinality",
+    "CandidateBatch": "candidate_sets.candidate_table",
+    "CandidateTable": "candidate_sets.candidate_table",
+    "ClassifiedScores": "candidate_sets.triple_classification",
+    "Estimate": "candidate_sets.sampled_ranks",
+    "EvaluationGraph": "ranking.protocols",
+    "EvaluationReport": "reports.evaluation_report",
+    "EvaluationSet": "candidate_sets.evaluation_set",
+    "GivenCandidates": "candidate_sets.given_candidates",
+    "GivenNegatives": "candidate_sets.given_candidates",
+    "KnownIndex": "ranking.known_index",
+    "METRIC_NAMES": "reports.metrics",
+    "RELATION_KINDS": "reports.cardinality",
+    "Ranks": "ranking.score_ranks",
+    "SampledRanks": "candidate_sets.sampled_ranks",
+    "ScoreFunction": "ranking.protocols",
+    "TripleClassification": "candidate_sets.triple_classification",
+    "audit_rows": "candidate_sets.sampled_ranks",
+    "candidates_from_ogb": "candidate_sets.given_candidates",
+    "classify_triples": "candidate_sets.triple_classification",
+    "count_possible": "candidate_sets.sampled_ranks",
+    "evaluate": "ranking.evaluator",
+    "known": "ranking.known_index",
+    "mask_known": "ranking.known_index",
+    "metric": "reports.metrics",
+    "negatives_from_triples": "candidate_sets.given_candidates",
+    "ranks": "ranking.score_ranks",
+    "read_candidates": "candidate_sets.candidate_files",
+    "relation_kinds": "reports.cardinality",
+    "write_candidates": "candidate_sets.candidate_files",
 }
 
 

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from negserve.errors import InvalidRequestError
-from negserve.evaluation.protocols import EvaluationGraph
+from negserve.evaluation.ranking.protocols import EvaluationGraph
 from negserve.terminal.nearest import did_you_mean
 from negserve.types.config import SLOTS, Slot
 from negserve.types.known_values import KnownValues

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from negserve.errors import InvalidRequestError
-from negserve.evaluation.known_index import KnownIndex
+from negserve.evaluation.ranking.known_index import KnownIndex
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,21 +12,26 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from negserve.errors import InvalidRequestError
-from negserve.evaluation.cardinality import relation_kinds
-from negserve.evaluation.evaluation_report import EvaluationReport
-from negserve.evaluation.known_index import KnownIndex
-from negserve.evaluation.progress_bar import progress_bar
-from negserve.evaluation.protocols import EvaluationGraph, ScoreFunction
-from negserve.evaluation.queries import (
+from negserve.evaluation.ranking.known_index import KnownIndex
+from negserve.evaluation.ranking.progress_bar import progress_bar
+from negserve.evaluation.ranking.protocols import EvaluationGraph, ScoreFunction
+from negserve.evaluation.ranking.queries import (
     find_splits,
     find_triples,
     num_ids_of,
     query_batches,
     read_ahead,
 )
-from negserve.evaluation.rank_group import RankGroup
-from negserve.evaluation.ranking import ranks
-from negserve.evaluation.scoring import as_score_function, checked_scores, device_of, evaluating
+from negserve.evaluation.ranking.rank_group import RankGroup
+from negserve.evaluation.ranking.score_ranks import ranks
+from negserve.evaluation.ranking.scoring import (
+    as_score_function,
+    checked_scores,
+    device_of,
+    evaluating,
+)
+from negserve.evaluation.reports.cardinality import relation_kinds
+from negserve.evaluation.reports.evaluation_report import EvaluationReport
 from negserve.types.config import SLOTS, Slot
 from negserve.types.warning_categories import UnknownPositivesWarning, warn
 

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from negserve.errors import InvalidRequestError
-from negserve.evaluation.cardinality import RELATION_KINDS
-from negserve.evaluation.metrics import METRIC_NAMES, metric, needs_candidates
+from negserve.evaluation.reports.cardinality import RELATION_KINDS
+from negserve.evaluation.reports.metrics import METRIC_NAMES, metric, needs_candidates
 from negserve.terminal.extras import needing
 from negserve.types.config import SLOTS, Slot
 

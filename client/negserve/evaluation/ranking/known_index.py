@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from negserve.errors import InvalidRequestError
-from negserve.evaluation.protocols import EvaluationGraph
+from negserve.evaluation.ranking.protocols import EvaluationGraph
 from negserve.types.config import Slot
 from negserve.types.known_values import KnownValues
 

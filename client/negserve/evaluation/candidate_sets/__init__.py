@@ -1,0 +1,1 @@
+"""Pinned candidates: sets, files and commands, and estimates from samples of them; numpy only."""

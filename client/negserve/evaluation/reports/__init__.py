@@ -1,0 +1,1 @@
+"""What ranks say: metrics, relation kinds, and the report that keeps them; numpy only."""
