@@ -100,7 +100,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "negserve.integrations": (*_DATA, "negserve._graph"),
     "negserve.integrations.torch_geometric": ("negserve", "torch", "torch_geometric"),
     "negserve.integrations.torchkge": ("negserve", "torch", "torchkge"),
-    "negserve.integrations.pykeen": ("negserve", "numpy", "torch", "pykeen"),
+    "negserve.integrations.pykeen": ("negserve", "numpy", "torch", "pykeen", "wrapt"),
     "negserve.conformance": (*_CALLS, *_GRPC, "negserve.v1", "negserve._sync"),
     "negserve.cli": ("negserve", "numpy", "click"),
     "negserve": ("negserve",),

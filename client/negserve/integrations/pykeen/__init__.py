@@ -8,18 +8,16 @@ point of :func:`negserve`, which loads a server's training triples for PyKEEN's
 ``load_triples("negserve:DATASET")``.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from negserve.terminal.extras import needing
 
 with needing("negserve.integrations.pykeen", "negserve[pykeen]"):
-    from pykeen.evaluation import evaluator_resolver
+    import wrapt
     from pykeen.sampling import negative_sampler_resolver
     from pykeen.sampling.filtering import filterer_resolver
 
-    from negserve.integrations.pykeen.evaluators import (
-        RemoteMacroRankBasedEvaluator,
-        RemoteRankBasedEvaluator,
-        RemoteSampledRankBasedEvaluator,
-    )
     from negserve.integrations.pykeen.filterer import RemoteFilterer
     from negserve.integrations.pykeen.labeled_triples import negserve
     from negserve.integrations.pykeen.negative_samplers import (
@@ -28,6 +26,13 @@ with needing("negserve.integrations.pykeen", "negserve[pykeen]"):
         RemoteDegreeNegativeSampler,
         RemoteNegativeSampler,
         RemotePseudoTypedNegativeSampler,
+    )
+
+if TYPE_CHECKING:
+    from negserve.integrations.pykeen.evaluators import (
+        RemoteMacroRankBasedEvaluator,
+        RemoteRankBasedEvaluator,
+        RemoteSampledRankBasedEvaluator,
     )
 
 __all__ = [
@@ -43,6 +48,12 @@ __all__ = [
     "negserve",
 ]
 
+_EVALUATORS = (
+    "RemoteMacroRankBasedEvaluator",
+    "RemoteRankBasedEvaluator",
+    "RemoteSampledRankBasedEvaluator",
+)
+
 for _cls in (
     RemoteBasicNegativeSampler,
     RemoteBernoulliNegativeSampler,
@@ -52,9 +63,21 @@ for _cls in (
 ):
     negative_sampler_resolver.register(_cls)
 filterer_resolver.register(RemoteFilterer)
-for _evaluator in (
-    RemoteRankBasedEvaluator,
-    RemoteMacroRankBasedEvaluator,
-    RemoteSampledRankBasedEvaluator,
-):
-    evaluator_resolver.register(_evaluator)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _EVALUATORS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.evaluators"), name)
+
+
+# PyKEEN imports this package from its triples, which its evaluators need: so these are imported
+# when they can be. Before PyKEEN's resolver is made, it is enough that they exist: it takes all
+# subclasses.
+@wrapt.when_imported("pykeen.evaluation.rank_based_evaluator")
+def _register_evaluators(_: object) -> None:
+    evaluators = import_module(f"{__name__}.evaluators")
+    resolver = getattr(import_module("pykeen.evaluation"), "evaluator_resolver", None)
+    if resolver is not None:
+        for each in _EVALUATORS:
+            resolver.register(getattr(evaluators, each))

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from pykeen.constants import TARGET_TO_INDEX
-from pykeen.evaluation.evaluator import Evaluator, MetricResults
+from pykeen.evaluation.evaluator import MetricResults
 from pykeen.evaluation.rank_based_evaluator import MacroRankBasedEvaluator, RankBasedEvaluator
 
 from negserve.errors import InvalidRequestError
@@ -18,8 +18,11 @@ from negserve.types.config import SamplerConfig
 from negserve.types.kinds import Kind
 
 
-class _RemoteEvaluator(Evaluator):  # type: ignore[misc]
-    """Finds the graph of an evaluation, in place of PyKEEN's filter."""
+class _RemoteEvaluator:
+    """Finds the graph of an evaluation, in place of PyKEEN's filter.
+
+    To be inherited together with one of PyKEEN's evaluators.
+    """
 
     filtered: bool
 
@@ -33,7 +36,7 @@ class _RemoteEvaluator(Evaluator):  # type: ignore[misc]
         patience: float | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(filtered=filtered, **kwargs)
+        super().__init__(filtered=filtered, **kwargs)  # type: ignore[call-arg]
         self.graph = EvaluationGraph(
             target=target, dataset=dataset, timeout=timeout, patience=patience
         )
@@ -67,7 +70,7 @@ class _RemoteEvaluator(Evaluator):  # type: ignore[misc]
         self.filtered = False
         try:
             self._begin(mapped_triples)
-            return super().evaluate(
+            return super().evaluate(  # type: ignore[misc]
                 model,
                 mapped_triples,
                 *args,
@@ -113,7 +116,7 @@ class _RemoteFilter(_RemoteEvaluator):
             is_there = values >= 0
             scores[rows_of_values[is_there], values[is_there]] = float("nan")
             scores[rows, own] = true_scores
-        super().process_scores_(
+        super().process_scores_(  # type: ignore[misc]
             hrt_batch, target, scores, true_scores.unsqueeze(1), dense_positive_mask
         )
 
