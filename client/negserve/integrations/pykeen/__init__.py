@@ -8,6 +8,7 @@ point of :func:`negserve`, which loads a server's training triples for PyKEEN's
 ``load_triples("negserve:DATASET")``.
 """
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -71,13 +72,17 @@ def __getattr__(name: str) -> Any:
     return getattr(import_module(f"{__name__}.evaluators"), name)
 
 
-# PyKEEN imports this package from its triples, which its evaluators need: so these are imported
-# when they can be. Before PyKEEN's resolver is made, it is enough that they exist: it takes all
-# subclasses.
-@wrapt.when_imported("pykeen.evaluation.rank_based_evaluator")
 def _register_evaluators(_: object) -> None:
+    resolver = import_module("pykeen.evaluation").evaluator_resolver
     evaluators = import_module(f"{__name__}.evaluators")
-    resolver = getattr(import_module("pykeen.evaluation"), "evaluator_resolver", None)
-    if resolver is not None:
-        for each in _EVALUATORS:
-            resolver.register(getattr(evaluators, each))
+    for each in _EVALUATORS:
+        resolver.register(getattr(evaluators, each))
+
+
+# PyKEEN imports this package from its triples, which its evaluators need. So it may be in the
+# middle of the import of its evaluators, which then is complete when its pipeline is imported.
+_evaluation = sys.modules.get("pykeen.evaluation")
+_is_incomplete = _evaluation is not None and not hasattr(_evaluation, "evaluator_resolver")
+wrapt.when_imported("pykeen.pipeline" if _is_incomplete else "pykeen.evaluation")(
+    _register_evaluators
+)

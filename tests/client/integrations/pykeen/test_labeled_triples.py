@@ -41,6 +41,7 @@ print(filterer_resolver.lookup("remote").__name__, 0 < result.get_metric("mrr") 
 #: PyKEEN imports us in the middle of its own import, which begins in another place here.
 _EVALUATION_FIRST = """
 from pykeen.evaluation import evaluator_resolver
+import pykeen.pipeline
 print(evaluator_resolver.lookup("remoterankbased").__name__)
 print(evaluator_resolver.lookup("remotesampledrankbased").__name__)
 """
