@@ -50,9 +50,9 @@ def test_the_splits_that_are_known_are_chosen():
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ({"tail_neg": torch.tensor([[1, 2, 4], [5, 8, 0]])}, "tail_neg has id 8 in row 1"),
-        ({"tail_neg": torch.tensor([[1, 2, -1], [5, 8, 0]])}, "tail_neg has id -1 in row 0"),
-        ({"relation": torch.tensor([0, 2])}, "relation has id 2 in row 1"),
+        ({"tail_neg": torch.tensor([[1, 2, 4], [5, 8, 0]])}, "tail_neg id 8 of row 1"),
+        ({"tail_neg": torch.tensor([[1, 2, -1], [5, 8, 0]])}, "tail_neg id -1 of row 0"),
+        ({"relation": torch.tensor([0, 2])}, "relation id 2 of row 1"),
         ({"head_neg": torch.tensor([[1], [1], [1]])}, "3 rows for 2 triples"),
         ({"head_neg": torch.tensor([1, 2])}, r"shape \(m, n\)"),
         ({"head_neg": torch.tensor([[0.5], [1.0]])}, "integer ids"),
@@ -75,7 +75,7 @@ def test_negatives_are_counted_and_masked():
     given = negatives_from_triples(GRAPH, [[0, 0, 1], [0, 0, 4], [0, 0, 3]])
     assert given.mask.tolist() == [False, True, False]
     assert given.num_known == 2
-    with pytest.raises(InvalidRequestError, match="tail has id 8 in row 0"):
+    with pytest.raises(InvalidRequestError, match="tail id 8 of row 0"):
         negatives_from_triples(GRAPH, [[0, 0, 8]])
 
 

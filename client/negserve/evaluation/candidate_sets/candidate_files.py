@@ -16,10 +16,11 @@ from numpy.typing import ArrayLike, NDArray
 from negserve.errors import InvalidRequestError, LocalStorageError
 from negserve.evaluation.candidate_sets.candidate_table import CandidateTable
 from negserve.evaluation.candidate_sets.evaluation_set import EvaluationSet, Report
-from negserve.evaluation.candidate_sets.pinned_graph import PinnedGraph
+from negserve.evaluation.evaluated_graph import num_ids_of
 from negserve.terminal.extras import needing
 from negserve.types.config import SLOTS, Slot
 from negserve.types.triples import narrowest_dtype
+from negserve.types.triples_factory import TriplesFactory
 
 #: Name of the manifest in the metadata of a Parquet file, and of the array in an ``.npz``.
 _MANIFEST = "negserve.manifest"
@@ -29,7 +30,7 @@ _POSITIVE_COLUMNS = ("head", "relation", "tail")
 def write_candidates(
     path: str | Path,
     evaluation_set: EvaluationSet,
-    graph: PinnedGraph,
+    graph: TriplesFactory,
     *,
     split: str | None = None,
     triples: ArrayLike | None = None,
@@ -89,7 +90,7 @@ def _check_ending(path: Path) -> None:
 
 def _drawn(
     evaluation_set: EvaluationSet,
-    graph: PinnedGraph,
+    graph: TriplesFactory,
     split: str | None,
     triples: ArrayLike | None,
     on_batch: Report | None,
@@ -99,8 +100,7 @@ def _drawn(
     candidates: dict[Slot, NDArray[np.unsignedinteger]] = {}
     masks: dict[Slot, NDArray[np.bool_]] = {}
     for side in evaluation_set.sides:
-        num_ids = graph.num_relations if side == "relation" else graph.num_entities
-        candidates[side] = np.empty(shape, dtype=narrowest_dtype(num_ids))
+        candidates[side] = np.empty(shape, dtype=narrowest_dtype(num_ids_of(graph, side)))
         masks[side] = np.empty(shape, dtype=np.bool_)
     done = 0
     for batch in evaluation_set.batches(graph, triples=rows):

@@ -16,11 +16,13 @@ from negserve.errors import (
     ManifestMismatchError,
 )
 from negserve.evaluation.candidate_sets.candidate_table import CandidateBatch, CandidateDigest
-from negserve.evaluation.candidate_sets.pinned_graph import PinnedGraph, triples_of_split
+from negserve.evaluation.evaluated_graph import triples_to_evaluate
 from negserve.types.checks.invalid import check_integer, invalid_configuration
 from negserve.types.checks.leakage import leakage_told
 from negserve.types.config import SLOTS, SamplerConfig, Slot
-from negserve.types.fingerprint import distinct_triples, fingerprint_of_distinct
+from negserve.types.fingerprint import fingerprint_of_distinct
+from negserve.types.triples import sort_unique_triples
+from negserve.types.triples_factory import TriplesFactory
 
 #: What a manifest says that it is, and in which version.
 FORMAT, VERSION = "negserve evaluation set", 1
@@ -66,7 +68,7 @@ class EvaluationSet:
     @classmethod
     def create(
         cls,
-        graph: PinnedGraph,
+        graph: TriplesFactory,
         sampler: SamplerConfig,
         *,
         split: str | None = None,
@@ -124,7 +126,7 @@ class EvaluationSet:
 
     def rows(
         self,
-        graph: PinnedGraph,
+        graph: TriplesFactory,
         *,
         split: str | None = None,
         triples: ArrayLike | None = None,
@@ -147,7 +149,7 @@ class EvaluationSet:
 
     def batches(
         self,
-        graph: PinnedGraph,
+        graph: TriplesFactory,
         *,
         split: str | None = None,
         triples: ArrayLike | None = None,
@@ -293,13 +295,8 @@ def _pinned(sampler: SamplerConfig) -> SamplerConfig:
     return replace(sampler, algorithm_version=sampler.algorithm_version or ALGORITHM_VERSION)
 
 
-def _rows(graph: PinnedGraph, split: str | None, triples: ArrayLike | None) -> NDArray[np.int64]:
-    if (split is None) == (triples is None):
-        raise invalid_configuration("split", split, "give either a split or triples")
-    if split is not None:
-        return triples_of_split(graph, split)
-    assert triples is not None
-    return distinct_triples(triples, graph.num_entities, graph.num_relations).astype(np.int64)
+def _rows(graph: TriplesFactory, split: str | None, triples: ArrayLike | None) -> NDArray[np.int64]:
+    return sort_unique_triples(triples_to_evaluate(graph, triples, split))
 
 
 def _mismatch(field: str, what: str, found: str, expected: str) -> FingerprintMismatchError:
@@ -312,7 +309,7 @@ def _mismatch(field: str, what: str, found: str, expected: str) -> FingerprintMi
 
 
 def _draw(
-    graph: PinnedGraph, sampler: SamplerConfig, rows: NDArray[np.int64], batch_size: int
+    graph: TriplesFactory, sampler: SamplerConfig, rows: NDArray[np.int64], batch_size: int
 ) -> Iterator[tuple[CandidateBatch, int]]:
     """Draw batches of queries, each with the number of saturated ones."""
     for side in sampler.corruption_scheme:

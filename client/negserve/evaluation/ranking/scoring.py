@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from negserve.errors import InvalidRequestError
-from negserve.evaluation.ranking.protocols import ScoreFunction
+from negserve.evaluation.ranking.score_function import ScoreFunction
 from negserve.types.config import Slot
 
 #: PyKEEN's methods, which score all ids: also in models with inverse relations, and with the
