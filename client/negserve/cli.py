@@ -29,7 +29,12 @@ with needing_or_exit("the command negserve", "negserve[cli]"):
     from negserve.errors import NegserveError
     from negserve.evaluation.candidate_sets.commands import evaluation_set
     from negserve.terminal.command import Commands
-    from negserve.terminal.labelled_triples import Vocabulary, parse_mixture, read_triples
+    from negserve.terminal.labelled_triples import (
+        Vocabulary,
+        numbered_lines,
+        parse_mixture,
+        read_triples,
+    )
     from negserve.terminal.target_option import PATIENCE, target_option
     from negserve.terminal.variables import mistyped_variables
     from negserve.types.checks.text import printable
@@ -313,7 +318,7 @@ def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
 
 def _read_candidates(lines: TextIO, vocabulary: Vocabulary) -> tuple[int, ...]:
     entities = []
-    for number, raw in enumerate(lines, start=1):
+    for number, raw in numbered_lines(lines):
         if line := raw.rstrip("\r\n"):
             try:
                 entities.append(vocabulary.parse(line, 0, "candidate"))

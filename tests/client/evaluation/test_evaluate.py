@@ -67,10 +67,11 @@ def ranks_of(report: EvaluationReport) -> list[tuple[int, int, int]]:
     return list(zip(*(column.tolist() for column in columns), strict=True))
 
 
-@pytest.mark.parametrize("batch_size", [None, 7, 1000])
+@pytest.mark.parametrize("batch_size", [None, 1, 7, 1000])
 def test_ranks_are_those_of_a_loop_over_all_candidates(batch_size: int | None):
     graph = load("world")
-    triples = graph.splits["testing"][:90]
+    triples = graph.splits["testing"][:90].copy()
+    triples[80:] = triples[:10]  # may repeat
     slots: tuple[Slot, ...] = ("head", "relation", "tail")
     report = evaluate(TiedScores(graph), graph, triples, slots=slots, batch_size=batch_size)
     assert ranks_of(report) == expected_report(graph, triples, slots, ALL_SPLITS)
@@ -191,6 +192,18 @@ def test_a_module_is_in_evaluation_mode_only_meanwhile():
     assert module.training
     assert not module.frozen.training
     assert ranks_of(report) == expected_report(graph, triples, ("head", "tail"), ALL_SPLITS)
+
+
+def test_a_module_that_fails_is_back_in_its_mode():
+    graph = load("world")
+    module = Module(graph)
+    module.score = lambda pairs, slot: None  # type: ignore[assignment]
+    module.frozen.eval()
+    with pytest.raises(AttributeError):
+        evaluate(module, graph, graph.splits["testing"][:20])
+    assert module.training
+    assert not module.frozen.training
+    assert torch.is_grad_enabled()
 
 
 def test_triples_of_another_id_space_are_told():

@@ -179,17 +179,13 @@ class EvaluationSet:
             digest.add(batch)
             num_saturated[batch.side] += saturated
             yield batch
-        self.compare(digest.hexdigest())
-        if num_saturated != dict(self.num_saturated):
-            raise ManifestMismatchError(
-                f"the manifest states num_saturated={dict(self.num_saturated)}, but "
-                f"{num_saturated} queries have too few candidates; create the manifest again",
-                metadata={"field": "num_saturated", "value": str(num_saturated)},
-            )
+        self.compare(digest.hexdigest(), num_saturated)
 
-    def compare(self, digest: str) -> None:
-        """Compare a digest of candidates with that of the manifest.
+    def compare(self, digest: str, num_saturated: Mapping[Slot, int]) -> None:
+        """Compare what candidates have with what the manifest states.
 
+        :param digest: of the candidates
+        :param num_saturated: by side, queries with a masked candidate
         :raises ManifestMismatchError: if they differ
         """
         if digest != self.digest:
@@ -197,6 +193,12 @@ class EvaluationSet:
                 f"the candidates have SHA-256 {digest}, but the manifest states {self.digest}; "
                 f"take the manifest and the file of one and the same set",
                 metadata={"field": "digest", "value": digest, "limit": self.digest},
+            )
+        if dict(num_saturated) != dict(self.num_saturated):
+            raise ManifestMismatchError(
+                f"the manifest states num_saturated={dict(self.num_saturated)}, but "
+                f"{dict(num_saturated)} queries have too few candidates; create the manifest again",
+                metadata={"field": "num_saturated", "value": str(dict(num_saturated))},
             )
 
     def to_json(self) -> str:
