@@ -200,6 +200,28 @@ def test_what_is_no_file_of_a_set_is_refused(tmp_path: Path, ending: str):
         read_candidates(path)
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
+def test_a_file_is_there_when_it_is_complete(
+    tmp_path: Path,
+    pinned: EvaluationSet,
+    monkeypatch: pytest.MonkeyPatch,
+    error: type[BaseException],
+):
+    path = tmp_path / "set.npz"
+    path.write_bytes(b"an older one")
+
+    def fail(file: Any, **arrays: Any) -> None:
+        file.write(b"the first half")
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "savez_compressed", fail)
+        with pytest.raises(error):
+            write_candidates(path, pinned, load("world"))
+    assert list(tmp_path.iterdir()) == [path]
+    assert path.read_bytes() == b"an older one"
+
+
 def test_a_file_that_can_not_be_written_is_told(tmp_path: Path, pinned: EvaluationSet):
     with pytest.raises(LocalStorageError, match="nowhere"):
         write_candidates(tmp_path / "nowhere" / "set.npz", pinned, load("world"))

@@ -138,13 +138,13 @@ class EvaluationSet:
         :raises FingerprintMismatchError: if the graph or the triples are not those of the manifest
         """
         if graph.fingerprint != self.fingerprint:
-            raise _mismatch("fingerprint", "the graph", graph.fingerprint, self.fingerprint)
+            raise _mismatch("fingerprint", "the graph has", graph.fingerprint, self.fingerprint)
         if split is None and triples is None:
             split = self.split
         rows = _rows(graph, split, triples)
         found = fingerprint_of_distinct(rows, graph.num_entities, graph.num_relations)
         if found != self.triples:
-            raise _mismatch("triples", f"the {len(rows)} triples", found, self.triples)
+            raise _mismatch("triples", f"the {len(rows)} triples have", found, self.triples)
         return rows
 
     def batches(
@@ -303,7 +303,7 @@ def _rows(graph: TriplesFactory, split: str | None, triples: ArrayLike | None) -
 
 def _mismatch(field: str, what: str, found: str, expected: str) -> FingerprintMismatchError:
     return FingerprintMismatchError(
-        f"{what} have fingerprint {found}, but those of the manifest {expected}; take the graph "
+        f"{what} fingerprint {found}, but the manifest states {expected}; take the graph "
         f"and the split that the set was created with",
         reason="FINGERPRINT_MISMATCH",
         metadata={"field": field, "value": found, "limit": expected},
