@@ -69,7 +69,8 @@ def test_exported_names_for_pykeen():
     names = (
         "RemoteBasicNegativeSampler RemoteBernoulliNegativeSampler RemoteDegreeNegativeSampler "
         "RemoteFilterer RemoteMacroRankBasedEvaluator RemoteNegativeSampler "
-        "RemotePseudoTypedNegativeSampler RemoteRankBasedEvaluator negserve"
+        "RemotePseudoTypedNegativeSampler RemoteRankBasedEvaluator "
+        "RemoteSampledRankBasedEvaluator negserve"
     )
     assert sorted(module.__all__) == names.split()
     for name in module.__all__:

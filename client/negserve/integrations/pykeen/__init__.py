@@ -2,9 +2,10 @@
 
 Importing this package registers names with PyKEEN's resolvers: ``remotebasic``,
 ``remotebernoulli``, ``remotepseudotyped``, ``remotedegree`` and ``remote`` as negative samplers,
-``remote`` as a filterer, ``remoterankbased`` and ``remotemacrorankbased`` as evaluators. PyKEEN
-imports this package by itself, through the entry point of :func:`negserve`, which loads a server's
-training triples for PyKEEN's ``load_triples("negserve:DATASET")``.
+``remote`` as a filterer, ``remoterankbased``, ``remotemacrorankbased`` and
+``remotesampledrankbased`` as evaluators. PyKEEN imports this package by itself, through the entry
+point of :func:`negserve`, which loads a server's training triples for PyKEEN's
+``load_triples("negserve:DATASET")``.
 """
 
 from negserve.terminal.extras import needing
@@ -17,6 +18,7 @@ with needing("negserve.integrations.pykeen", "negserve[pykeen]"):
     from negserve.integrations.pykeen.evaluators import (
         RemoteMacroRankBasedEvaluator,
         RemoteRankBasedEvaluator,
+        RemoteSampledRankBasedEvaluator,
     )
     from negserve.integrations.pykeen.filterer import RemoteFilterer
     from negserve.integrations.pykeen.labeled_triples import negserve
@@ -37,6 +39,7 @@ __all__ = [
     "RemoteNegativeSampler",
     "RemotePseudoTypedNegativeSampler",
     "RemoteRankBasedEvaluator",
+    "RemoteSampledRankBasedEvaluator",
     "negserve",
 ]
 
@@ -49,5 +52,9 @@ for _cls in (
 ):
     negative_sampler_resolver.register(_cls)
 filterer_resolver.register(RemoteFilterer)
-for _evaluator in (RemoteRankBasedEvaluator, RemoteMacroRankBasedEvaluator):
+for _evaluator in (
+    RemoteRankBasedEvaluator,
+    RemoteMacroRankBasedEvaluator,
+    RemoteSampledRankBasedEvaluator,
+):
     evaluator_resolver.register(_evaluator)
