@@ -37,7 +37,7 @@ def triples_to_evaluate(
     if triples is None:
         assert split is not None
         return as_triples(_triples_of(graph, split))
-    rows = as_triples(as_array(triples))
+    rows = as_triples(as_array("triples", triples))
     check_triple_ids(rows, graph.num_entities, graph.num_relations)
     return rows
 
@@ -67,9 +67,16 @@ def kept_columns(slot: Slot) -> list[int]:
     return [column for column, each in enumerate(SLOTS) if each != slot]
 
 
-def as_array(values: Any) -> NDArray[Any]:
-    """Make an array of what is given: tensors of another device, or with gradients, too."""
-    return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
+def as_array(name: str, values: Any) -> NDArray[Any]:
+    """Make an array of what is given: tensors of another device, or with gradients, too.
+
+    :param name: of what is given, for the error
+    :raises InvalidRequestError: for rows of different lengths
+    """
+    try:
+        return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
+    except ValueError as error:
+        raise InvalidRequestError(f"{name} is no array: {error}") from error
 
 
 def _splits_of(graph: TriplesFactory) -> tuple[str, ...]:

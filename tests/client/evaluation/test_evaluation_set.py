@@ -183,6 +183,15 @@ def test_either_a_split_or_triples_are_given():
             EvaluationSet.create(graph, UNIFORM, **options)  # type: ignore[arg-type]
 
 
+def test_the_graph_of_an_asyncio_client_is_refused():
+    class Asyncio:
+        async def known(self, *_: Any) -> None: ...
+
+    graph: Any = Asyncio()
+    with pytest.raises(InvalidRequestError, match=r"take it from negserve\.Client"):
+        EvaluationSet.create(graph, UNIFORM, triples=[[0, 0, 0]])
+
+
 WRONG: Any = st.one_of(
     st.none(), st.booleans(), st.integers(), st.text(max_size=5), st.just([]), st.just({})
 )

@@ -57,11 +57,39 @@ def test_the_splits_that_are_known_are_chosen():
         ({"head_neg": torch.tensor([1, 2])}, r"shape \(m, n\)"),
         ({"head_neg": torch.tensor([[0.5], [1.0]])}, "integer ids"),
         ({"head": torch.tensor([0])}, "one of each"),
+        ({"tail": torch.tensor([[3], [5]])}, r"tail is int64 of shape \(2, 1\)"),
+        ({"tail": torch.tensor([3, 8])}, "tail id 8 of row 1"),
+        ({"tail": torch.tensor([3.0, 5.0])}, "tail is float32"),
+        ({"tail_neg": torch.ones((2, 3), dtype=torch.bool)}, "tail_neg is bool"),
+        (
+            {"tail_neg": np.array([[2**63], [1]], dtype=np.uint64)},
+            "tail_neg id 922",
+        ),
+        ({"tail_neg": [[1, 2], [3]]}, "tail_neg"),
     ],
 )
 def test_what_is_wrong_is_named(change: dict[str, Any], text: str):
     with pytest.raises(InvalidRequestError, match=text):
         candidates_from_ogb(GRAPH, {**SPLIT, **change})
+
+
+def test_a_split_without_candidates_or_without_triples_is_taken():
+    empty = {name: array[:0] for name, array in SPLIT.items()}
+    assert candidates_from_ogb(GRAPH, empty).num_known == {"head": 0, "tail": 0}
+    none = candidates_from_ogb(GRAPH, {**SPLIT, "tail_neg": SPLIT["tail_neg"][:, :0]})
+    assert none.table.masks["tail"].shape == (2, 0)
+    one_sided = {name: array for name, array in SPLIT.items() if name != "head_neg"}
+    assert list(candidates_from_ogb(GRAPH, one_sided).table.candidates) == ["tail"]
+
+
+@pytest.mark.parametrize("splits", [("test",), (), "testing"])
+def test_splits_that_the_graph_has_not_are_refused(splits: Any):
+    for take in (
+        lambda: candidates_from_ogb(GRAPH, SPLIT, splits),
+        lambda: negatives_from_triples(GRAPH, [[0, 0, 4]], splits),
+    ):
+        with pytest.raises(InvalidRequestError, match="splits"):
+            take()
 
 
 def test_missing_arrays_are_named():

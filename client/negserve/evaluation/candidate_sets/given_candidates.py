@@ -13,7 +13,7 @@ from negserve.errors import InvalidRequestError
 from negserve.evaluation.candidate_sets.candidate_table import CandidateTable
 from negserve.evaluation.evaluated_graph import as_array, splits_to_filter, triples_to_evaluate
 from negserve.types.config import SLOTS, Slot
-from negserve.types.triples import check_ids, check_triple_ids, narrowest_dtype
+from negserve.types.triples import check_ids, narrowest_dtype
 from negserve.types.triples_factory import TriplesFactory
 
 #: Most candidates that are looked up at once, each a triple of 24 bytes.
@@ -82,21 +82,19 @@ def candidates_from_ogb(
             f"arrays lack {', '.join(missing) or 'head_neg and tail_neg'}; give a split of "
             f"get_edge_split()"
         )
-    columns = [_ids(name, arrays[name], 1) for name in ("head", "relation", "tail")]
+    columns = [_ids(name, arrays[name], 1, graph) for name in ("head", "relation", "tail")]
     if len({len(column) for column in columns}) > 1:
         raise InvalidRequestError(
             f"head, relation and tail have {[len(column) for column in columns]} ids; give one of "
             f"each for each triple"
         )
     positives = np.stack(columns, axis=1)
-    check_triple_ids(positives, graph.num_entities, graph.num_relations)
-    candidates = {side: _ids(f"{side}_neg", arrays[f"{side}_neg"], 2) for side in sides}
+    candidates = {side: _ids(f"{side}_neg", arrays[f"{side}_neg"], 2, graph) for side in sides}
     for side, values in candidates.items():
         if len(values) != len(positives):
             raise InvalidRequestError(
                 f"{side}_neg has {len(values)} rows for {len(positives)} triples; give one each"
             )
-        check_ids(f"{side}_neg", values, graph.num_entities)
     return _checked(graph, positives, candidates, splits)
 
 
@@ -148,8 +146,8 @@ def _checked(
     return GivenCandidates(table, num_known, num_targets, chosen)
 
 
-def _ids(name: str, values: object, ndim: int) -> NDArray[np.int64]:
-    array = as_array(values)
+def _ids(name: str, values: object, ndim: int, graph: TriplesFactory) -> NDArray[np.int64]:
+    array = as_array(name, values)
     if array.ndim != ndim or not np.issubdtype(array.dtype, np.integer):
         shape = "(m,)" if ndim == 1 else "(m, n)"
         raise InvalidRequestError(
@@ -157,4 +155,6 @@ def _ids(name: str, values: object, ndim: int) -> NDArray[np.int64]:
             reason="SHAPE_MISMATCH",
             metadata={"field": name, "value": str(array.shape), "expected": shape},
         )
+    is_relation = name == "relation"
+    check_ids(name, array, graph.num_relations if is_relation else graph.num_entities, is_relation)
     return array.astype(np.int64)

@@ -105,7 +105,7 @@ def known(
     :param device: where the tensors go, such as that of the scores
     :raises NegserveError: as :meth:`negserve.RemoteTriplesFactory.known`
     """
-    found = graph.known(as_array(pairs), slot, splits)
+    found = graph.known(as_array("pairs", pairs), slot, splits)
     return KnownIndex.of(found, num_ids_of(graph, slot), device)
 
 
