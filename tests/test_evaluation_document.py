@@ -1,4 +1,4 @@
-"""docs/evaluation.md: its programs print what it says, and its numbers are theirs."""
+"""docs/evaluation.md and evaluation_sets.md: programs print what they say; numbers are theirs."""
 
 from __future__ import annotations
 
@@ -15,13 +15,20 @@ from tests.support.server_process import ServerProcess
 
 DOCUMENT = (REPOSITORY / "docs" / "evaluation.md").read_text(encoding="utf-8")
 #: Each program with what it prints, empty for nothing.
-PROGRAMS = re.findall(r"```python\n(.*?)```\n(?:\n```text\n(.*?)```\n)?", DOCUMENT, flags=re.DOTALL)
+_PROGRAM = re.compile(r"```python\n(.*?)```\n(?:\n```text\n(.*?)```\n)?", flags=re.DOTALL)
+PROGRAMS = _PROGRAM.findall(DOCUMENT)
+#: The other program there is a sketch.
+OF_SETS = _PROGRAM.findall(
+    (REPOSITORY / "docs" / "evaluation_sets.md").read_text(encoding="utf-8")
+)[:1]
 ADDRESS = "127.0.0.1:7733"
 #: In place of libraries that bring much else.
 STAND_INS = REPOSITORY / "tests" / "support" / "evaluators"
 
 
-@pytest.mark.parametrize(("program", "output"), PROGRAMS, ids=range(len(PROGRAMS)))
+@pytest.mark.parametrize(
+    ("program", "output"), PROGRAMS + OF_SETS, ids=range(len(PROGRAMS + OF_SETS))
+)
 def test_programs_print_what_the_document_says(
     server: ServerProcess, tmp_path: Path, program: str, output: str
 ):

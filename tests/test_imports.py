@@ -96,7 +96,6 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "negserve.evaluation.ranking.rank_group": (*_EVALUATION, "torch", "negserve.sampling.ranks"),
     "negserve.evaluation.reports.evaluation_report": (*_EVALUATION, "matplotlib"),
     "negserve.evaluation.candidate_sets.candidate_files": (*_EVALUATION, "polars"),
-    "negserve.evaluation.candidate_sets.commands": ("negserve", "numpy", "click"),
     "negserve.integrations": (*_DATA, "negserve._graph"),
     "negserve.integrations.torch_geometric": ("negserve", "torch", "torch_geometric"),
     "negserve.integrations.torchkge": ("negserve", "torch", "torchkge"),

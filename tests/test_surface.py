@@ -37,7 +37,7 @@ SURFACE = {
     negserve_server: "__version__",
     negserve.aio: "Client EpochStream RemoteSampler RemoteTriplesFactory",
     negserve.data: "CompactTripleBatch TripleBatch TripleLoader TripleStream",
-    negserve.evaluation: "CandidateBatch CandidateTable ClassifiedScores Estimate EvaluationGraph "
+    negserve.evaluation: "CandidateBatch CandidateTable ClassifiedScores Estimate "
     "EvaluationReport EvaluationSet GivenCandidates GivenNegatives KnownIndex "
     "METRIC_NAMES RELATION_KINDS Ranks SampledRanks ScoreFunction "
     "TripleClassification audit_rows candidates_from_ogb classify_triples "

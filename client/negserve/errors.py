@@ -19,7 +19,7 @@
     │   └── ServerFaultError                      the server itself failed; its log says why
     ├── CredentialsError (PermissionError)        who runs the process must give its environment
     │                                 others: docs/operations.md, Tokens and TLS
-    ├── LocalStorageError (OSError)   this machine's disk can't take a downloaded snapshot
+    ├── LocalStorageError (OSError)   this machine's disk can't take a snapshot or another file
     └── ClosedError                   the client was closed before the call
 
 The client itself tries again, as long as its patience lasts and on another replica if there are
@@ -137,7 +137,7 @@ class CredentialsError(NegserveError, PermissionError):
 
 
 class LocalStorageError(NegserveError, OSError):
-    """A downloaded snapshot can't be written here: no space, no permission, or something is there.
+    """A snapshot or another file can't be written here: no space, no permission, no folder.
 
     ``errno`` is the system's, if it is the system that refused.
     """

@@ -213,6 +213,28 @@ def test_the_client_s_command_ends_with_130(
         assert program.interrupt_and_end() == (130, "")
 
 
+@pytest.mark.parametrize("moment", range(5))
+def test_an_interrupted_evaluation_set_leaves_nothing_half_written(
+    server: ServerProcess, run: type[Program], tmp_path: Path, moment: int
+):
+    triples, there = tmp_path / "facts.tsv", ("--target", server.target, "--ids")
+    triples.write_text("".join(f"{head}\t12\t2176\n" for head in range(400)))
+    manifest, file = tmp_path / "set.json", tmp_path / "set.npz"
+    pin = ("create", *there, "-k", "2000", "-o", str(manifest), str(triples))
+    assert command(run, "negserve.cli", "evaluation-set", *pin).end() == (0, "")
+    text = manifest.read_text()
+    for arguments in (pin, ("export", *there, "-o", str(file), str(manifest), str(triples))):
+        program = command(run, "negserve.cli", "evaluation-set", *arguments)
+        time.sleep(random.random() * 0.1 * moment**2)
+        with suppress(ProcessLookupError):  # it may be done
+            program.interrupt()
+        status, errors = program.end()
+        assert (status, errors) in {(0, ""), (130, "")}
+        left = set(tmp_path.iterdir()) - {triples, manifest}
+        assert left == ({file} if status == 0 and str(file) in arguments else set())
+        assert manifest.read_text() == text
+
+
 def test_a_command_that_waits_for_a_silent_server_ends(run: type[Program]):
     with silent_target() as silent:
         program = command(run, "negserve.cli", "sample", "--target", silent, stdin=PIPE)

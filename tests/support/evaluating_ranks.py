@@ -3,7 +3,8 @@
 ``python -m tests.support.evaluating_ranks FOLDER NUM_RANKS WHAT``: forks the ranks. They evaluate
 the embedded graph's test triples, and rank r writes its report to ``FOLDER/r.json``, or the type
 and text of its error to ``FOLDER/r.txt``. WHAT is ``fine``; ``broken``: the model of the last rank
-raises; ``different``: the last rank has other triples.
+raises; ``different``: the last rank has other triples; ``outside``: the last rank has an id that
+the graph has not.
 """
 
 from __future__ import annotations
@@ -56,6 +57,8 @@ def evaluate_on(rank: int, folder: str, num_ranks: int, what: str) -> None:
     triples = graph.splits["testing"]
     if what == "different" and is_last:
         triples = triples[::-1]
+    if what == "outside" and is_last:
+        triples = triples + graph.num_entities
     try:
         # The last batch of each slot is shorter, and ranks have different numbers of batches.
         report = evaluate(model, graph, triples, batch_size=37)

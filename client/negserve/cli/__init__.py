@@ -12,10 +12,10 @@ from negserve.terminal.extras import needing_or_exit
 with needing_or_exit("the command negserve", "negserve[cli]"):
     import click
 
+    from negserve.cli.evaluation_set import evaluation_set
     from negserve.cli.info import info
     from negserve.cli.pull import pull
     from negserve.cli.sample import sample
-    from negserve.evaluation.candidate_sets.commands import evaluation_set
     from negserve.terminal.command import Commands
     from negserve.terminal.variables import mistyped_variables
 

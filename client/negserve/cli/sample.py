@@ -16,7 +16,12 @@ from negserve._protocol.messages import FILTER_MODES, SLOTS, SPLITS
 from negserve._sync.client import Client
 from negserve.cli.json_text import json_text
 from negserve.errors import NegserveError
-from negserve.terminal.labelled_triples import Vocabulary, parse_mixture, read_triples
+from negserve.terminal.labelled_triples import (
+    Vocabulary,
+    numbered_lines,
+    parse_mixture,
+    read_triples,
+)
 from negserve.terminal.target_option import PATIENCE, target_option
 from negserve.types.checks.text import printable
 from negserve.types.corrupted_batch import CorruptedBatch
@@ -172,7 +177,7 @@ def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
 
 def _read_candidates(lines: TextIO, vocabulary: Vocabulary) -> tuple[int, ...]:
     entities = []
-    for number, raw in enumerate(lines, start=1):
+    for number, raw in numbered_lines(lines):
         if line := raw.rstrip("\r\n"):
             try:
                 entities.append(vocabulary.parse(line, 0, "candidate"))

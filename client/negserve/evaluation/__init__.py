@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from negserve.evaluation.ranking.evaluator import evaluate
     from negserve.evaluation.ranking.evaluator_input import evaluator_input
     from negserve.evaluation.ranking.known_index import KnownIndex, known, mask_known
-    from negserve.evaluation.ranking.protocols import EvaluationGraph, ScoreFunction
+    from negserve.evaluation.ranking.score_function import ScoreFunction
     from negserve.evaluation.ranking.score_ranks import Ranks, ranks
     from negserve.evaluation.reports.cardinality import RELATION_KINDS, relation_kinds
     from negserve.evaluation.reports.evaluation_report import EvaluationReport
@@ -46,7 +46,6 @@ __all__ = [
     "CandidateTable",
     "ClassifiedScores",
     "Estimate",
-    "EvaluationGraph",
     "EvaluationReport",
     "EvaluationSet",
     "GivenCandidates",
@@ -78,7 +77,6 @@ _MODULE_OF = {
     "CandidateTable": "candidate_sets.candidate_table",
     "ClassifiedScores": "candidate_sets.triple_classification",
     "Estimate": "candidate_sets.sampled_ranks",
-    "EvaluationGraph": "ranking.protocols",
     "EvaluationReport": "reports.evaluation_report",
     "EvaluationSet": "candidate_sets.evaluation_set",
     "GivenCandidates": "candidate_sets.given_candidates",
@@ -88,7 +86,7 @@ _MODULE_OF = {
     "RELATION_KINDS": "reports.cardinality",
     "Ranks": "ranking.score_ranks",
     "SampledRanks": "candidate_sets.sampled_ranks",
-    "ScoreFunction": "ranking.protocols",
+    "ScoreFunction": "ranking.score_function",
     "TripleClassification": "candidate_sets.triple_classification",
     "audit_rows": "candidate_sets.sampled_ranks",
     "candidates_from_ogb": "candidate_sets.given_candidates",

@@ -16,8 +16,8 @@ with needing("negserve.sampling", "negserve[client]"):
         TypedNegativeSampler,
     )
     from negserve.sampling.options import SamplerOptions
-    from negserve.sampling.protocol import ConfiguredSampler, TriplesFactory
     from negserve.sampling.resolver import get_negative_sampler_cls
+    from negserve.types.triples_factory import ConfiguredSampler, TriplesFactory
 
 
 __all__ = [

@@ -13,11 +13,11 @@ from negserve.errors import InvalidRequestError
 from negserve.sampling.expansion import expand
 from negserve.sampling.options import checked_filter_splits
 from negserve.sampling.positions import Positions
-from negserve.sampling.protocol import TriplesFactory
 from negserve.types.checks.leakage import leakage_told, warn_of_leakage
 from negserve.types.config import FilterMode, Slot, Split
 from negserve.types.corrupted_batch import CorruptedBatch
 from negserve.types.kinds import Kind
+from negserve.types.triples_factory import TriplesFactory
 
 _SUFFIX = "NegativeSampler"
 

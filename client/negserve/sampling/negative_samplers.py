@@ -7,8 +7,8 @@ from typing import Any, ClassVar, Unpack
 
 from negserve.sampling.negative_sampler import NegativeSampler
 from negserve.sampling.options import SamplerOptions
-from negserve.sampling.protocol import TriplesFactory
 from negserve.types.kinds import Kind
+from negserve.types.triples_factory import TriplesFactory
 
 
 class BasicNegativeSampler(NegativeSampler):

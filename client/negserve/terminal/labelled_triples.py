@@ -66,13 +66,24 @@ class Vocabulary:
         return [self._labels[column][i] for column, i in enumerate(triple)]
 
 
+def numbered_lines(lines: TextIO) -> Iterator[tuple[int, str]]:
+    """Give each line its number, from 1.
+
+    :raises ClickException: for bytes that are no UTF-8, naming the file
+    """
+    try:
+        yield from enumerate(lines, start=1)
+    except UnicodeDecodeError as error:
+        raise click.ClickException(printable(f"{lines.name}: {error}; give UTF-8")) from error
+
+
 def read_triples(lines: TextIO, vocabulary: Vocabulary) -> Iterator[NDArray[np.int64]]:
     """Read triples, some at a time, each shape (n, 3); empty lines are skipped.
 
     :raises ClickException: naming file and line
     """
     rows: list[list[int]] = []
-    for number, raw in enumerate(lines, start=1):
+    for number, raw in numbered_lines(lines):
         line = raw.rstrip("\r\n")
         if not line:
             continue

@@ -31,7 +31,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from negserve.errors import InvalidRequestError
 from negserve.types.config import SPLITS
-from negserve.types.triples import as_triples, sort_unique_triples
+from negserve.types.triples import as_triples, check_triple_ids, sort_unique_triples
 
 #: An id travels, and is hashed, in at most 32 bits.
 _ID_SPACE = 2**32
@@ -50,26 +50,8 @@ def distinct_triples(
         if not 0 <= size <= _ID_SPACE:
             raise InvalidRequestError(f"{name}={size}; give 0 to {_ID_SPACE}")
     rows = as_triples(triples)
-    for column, slot, size in (
-        (0, "head", num_entities),
-        (1, "relation", num_relations),
-        (2, "tail", num_entities),
-    ):
-        _check_ids(rows[:, column], slot, size)
+    check_triple_ids(rows, num_entities, num_relations)
     return sort_unique_triples(rows).astype(np.uint32)
-
-
-def _check_ids(ids: NDArray[np.int64], slot: str, size: int) -> None:
-    wrong = (ids < 0) | (ids >= size)
-    if wrong.any():
-        row = int(wrong.argmax())
-        raise InvalidRequestError(
-            f"{slot} id {ids[row]} of row {row} is out of range: there are {size} ids, 0 to "
-            f"{size - 1}; check num_entities and num_relations, and that the columns are head, "
-            f"relation, tail",
-            reason="RELATION_ID_OUT_OF_RANGE" if slot == "relation" else "ENTITY_ID_OUT_OF_RANGE",
-            metadata={"row": str(row), "slot": slot, "value": str(ids[row]), "limit": str(size)},
-        )
 
 
 def split_fingerprint(triples: ArrayLike, num_entities: int, num_relations: int) -> str:

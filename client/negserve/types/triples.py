@@ -54,6 +54,37 @@ def _as_rows(name: str, ids: ArrayLike, width: int, meaning: str) -> NDArray[np.
     return np.require(array, dtype=np.int64, requirements=["C", "W"])
 
 
+def check_triple_ids(triples: NDArray[np.int64], num_entities: int, num_relations: int) -> None:
+    """Check that triples, shape (n, 3), have ids of a graph.
+
+    :raises InvalidRequestError: if not, naming slot, row and value
+    """
+    for column, slot in enumerate(("head", "relation", "tail")):
+        is_relation = slot == "relation"
+        check_ids(
+            slot, triples[:, column], num_relations if is_relation else num_entities, is_relation
+        )
+
+
+def check_ids(name: str, ids: NDArray[np.integer], num_ids: int, is_relation: bool = False) -> None:
+    """Check that ids, of any shape that begins with rows, are from 0 to ``num_ids`` - 1.
+
+    :param name: of the array or slot
+    :raises InvalidRequestError: if not, naming row and value
+    """
+    wrong = (ids < 0) | (ids >= num_ids)
+    if wrong.any():
+        place = tuple(np.argwhere(wrong)[0].tolist())
+        row, value = str(place[0]), str(ids[place])
+        raise InvalidRequestError(
+            f"{name} id {value} of row {row} is out of range: there are {num_ids} ids, 0 to "
+            f"{num_ids - 1}; check that the ids are those of this graph (num_entities, "
+            f"num_relations), and that the columns are head, relation, tail",
+            reason="RELATION_ID_OUT_OF_RANGE" if is_relation else "ENTITY_ID_OUT_OF_RANGE",
+            metadata={"row": row, "slot": name, "value": value, "limit": str(num_ids)},
+        )
+
+
 def narrowest_dtype(num_ids: int) -> np.dtype[np.unsignedinteger]:
     """Return the narrowest unsigned dtype that holds the ids 0 to ``num_ids`` - 1."""
     return np.min_scalar_type(max(num_ids - 1, 0))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -96,6 +98,80 @@ def test_what_is_wrong_is_told_in_a_line(server: ServerProcess, labels: Path, tm
         assert text in result.stderr
         assert "Traceback" not in result.stderr
     assert not (tmp_path / "x.json").exists()
+
+
+@pytest.fixture(scope="module")
+def manifest(server: ServerProcess, labels: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("manifest") / "set.json"
+    made = run("create", "--target", server.target, "-k", "3", "-o", str(path), str(labels))
+    assert made.returncode == 0, made.stderr
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "text"),
+    [
+        (("export", "-o", "x.csv", "MANIFEST", "LABELS"), 1, "give .npz or .parquet"),
+        (("export", "-o", "nowhere/x.npz", "MANIFEST", "LABELS"), 1, "there is no folder nowhere"),
+        (("create", "-o", "nowhere/x.json", "LABELS"), 1, "there is no folder nowhere"),
+        (("export", "-o", "x.npz", "MANIFEST", "latin"), 1, "latin: 'utf-8' codec can't decode"),
+        (("create", "-o", "x.json", "latin"), 1, "give UTF-8"),
+        (("verify", "MANIFEST", "LABELS", "--dataset", "nothing"), 1, "nothing"),
+        (
+            ("verify", "--file", "cut.npz", "MANIFEST", "LABELS"),
+            1,
+            "no materialised evaluation set",
+        ),
+        (("verify", "newer.json", "LABELS"), 1, "version=2 is not legal"),
+        (("verify", "other.json", "LABELS"), 1, "the graph has fingerprint"),
+        (("verify", "short.json", "LABELS"), 1, "300 triples"),
+        (("verify", "nowhere.json", "LABELS"), 2, "does not exist"),
+        (("create", "LABELS"), 2, "Missing option '-o'"),
+        (("create", "-o", "x.json", "--side", "left", "LABELS"), 2, "--side"),
+        (("create", "-o", "x.json", "-k", "0", "LABELS"), 1, "num_negs_per_pos=0"),
+        (("create", "-o", "x.json", "--seed", "-1", "LABELS"), 1, "seed=-1"),
+        (("create", "-o", "x.json", "--kind", "mixture", "LABELS"), 1, "mixture"),
+        (("create", "-o", "x.json", "none"), 0, "0 queries"),
+    ],
+)
+def test_commands_end_with_a_status_and_a_line(
+    server: ServerProcess,
+    labels: Path,
+    manifest: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    change: tuple[str, ...],
+    status: int,
+    text: str,
+):
+    monkeypatch.chdir(tmp_path)
+    document = json.loads(manifest.read_text())
+    (tmp_path / "newer.json").write_text(json.dumps({**document, "version": 2}))
+    (tmp_path / "other.json").write_text(json.dumps({**document, "fingerprint": "0" * 64}))
+    (tmp_path / "short.json").write_text(json.dumps({**document, "triples": "0" * 64}))
+    (tmp_path / "latin").write_bytes("Köln\tlies_in\tGermany\n".encode("latin-1"))
+    (tmp_path / "cut.npz").write_bytes(b"PK\x03\x04" + b"\0" * 50)
+    (tmp_path / "none").touch()
+    before = set(tmp_path.iterdir())
+    paths = {"MANIFEST": str(manifest), "LABELS": str(labels)}
+    result = run(change[0], "--target", server.target, *(paths.get(e, e) for e in change[1:]))
+    assert result.returncode == status, result.stderr
+    assert text in (result.stdout if status == 0 else result.stderr)
+    assert "Traceback" not in result.stderr
+    if status:
+        assert set(tmp_path.iterdir()) == before
+
+
+def test_what_draws_is_imported_by_what_draws_alone():
+    """``negserve --help`` and all other commands would wait for it."""
+    code = (
+        "import sys, negserve.cli as cli; "
+        "print(*sorted(name for name in sys.modules if name.startswith('negserve.evaluation')), "
+        "*({'torch', 'polars', 'numba', 'rich', 'zipfile'} & set(sys.modules)))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split() == []
 
 
 def test_the_help_shows_the_usual_way():

@@ -67,10 +67,11 @@ def ranks_of(report: EvaluationReport) -> list[tuple[int, int, int]]:
     return list(zip(*(column.tolist() for column in columns), strict=True))
 
 
-@pytest.mark.parametrize("batch_size", [None, 7, 1000])
+@pytest.mark.parametrize("batch_size", [None, 1, 7, 1000])
 def test_ranks_are_those_of_a_loop_over_all_candidates(batch_size: int | None):
     graph = load("world")
-    triples = graph.splits["testing"][:90]
+    triples = graph.splits["testing"][:90].copy()
+    triples[80:] = triples[:10]  # may repeat
     slots: tuple[Slot, ...] = ("head", "relation", "tail")
     report = evaluate(TiedScores(graph), graph, triples, slots=slots, batch_size=batch_size)
     assert ranks_of(report) == expected_report(graph, triples, slots, ALL_SPLITS)
@@ -193,6 +194,18 @@ def test_a_module_is_in_evaluation_mode_only_meanwhile():
     assert ranks_of(report) == expected_report(graph, triples, ("head", "tail"), ALL_SPLITS)
 
 
+def test_a_module_that_fails_is_back_in_its_mode():
+    graph = load("world")
+    module = Module(graph)
+    module.score = lambda pairs, slot: None  # type: ignore[assignment]
+    module.frozen.eval()
+    with pytest.raises(AttributeError):
+        evaluate(module, graph, graph.splits["testing"][:20])
+    assert module.training
+    assert not module.frozen.training
+    assert torch.is_grad_enabled()
+
+
 def test_triples_of_another_id_space_are_told():
     graph = load("world")
     order = np.random.default_rng(0).permutation(graph.num_entities)
@@ -213,20 +226,20 @@ class Asyncio:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"triples": None}, "either the triples"),
-        ({"split": "testing"}, "either the triples"),
-        ({"triples": None, "split": "test"}, "no split 'test', but training"),
+        ({"triples": None}, "either a split or triples"),
+        ({"split": "testing"}, "either a split or triples"),
+        ({"triples": None, "split": "test"}, "split='test' is not legal: choose from training,"),
         ({"triples": np.empty((0, 3), dtype=np.int64)}, "no triples"),
-        ({"triples": [[0, 0, 9999]]}, "the tail of triple 0 is 9999; ids of this graph are 0 to"),
-        ({"triples": [[0, 0, 0], [0, -1, 0]]}, "the relation of triple 1 is -1"),
+        ({"triples": [[0, 0, 9999]]}, "tail id 9999 of row 0 is out of range: there are"),
+        ({"triples": [[0, 0, 0], [0, -1, 0]]}, "relation id -1 of row 1"),
         ({"triples": [[0, 0]]}, "(n, 3)"),
         ({"slots": ()}, "slots=()"),
         ({"slots": "tail"}, "slots='tail'"),
         ({"slots": ("tail", "tail")}, "each once"),
         ({"slots": ("object",)}, "slots=('object',)"),
         ({"filter_splits": "training"}, "give a sequence: ('training',)"),
-        ({"filter_splits": ("train",)}, "train"),
-        ({"batch_size": 0}, "batch_size=0; give 1 or more"),
+        ({"filter_splits": ("train",)}, "choose from training, validation, testing"),
+        ({"batch_size": 0}, "batch_size=0 is not legal"),
         ({"model": 3}, "a int can't score"),
         ({"model": lambda pairs, slot: pairs.float()}, "return a floating number for each id"),
         ({"model": lambda pairs, slot: [0.0]}, "returned a list"),

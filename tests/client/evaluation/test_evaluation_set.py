@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from negserve import (
     FingerprintMismatchError,
     InvalidRequestError,
-    LocalStorageError,
     ManifestMismatchError,
     SamplerConfig,
 )
-from negserve.evaluation import EvaluationSet, read_candidates, write_candidates
+from negserve.evaluation import EvaluationSet
 from negserve.evaluation.candidate_sets.evaluation_set import ALGORITHM_VERSION
 from negserve_server import sampling
 from negserve_server.graph import TriplesFactory
@@ -184,6 +183,15 @@ def test_either_a_split_or_triples_are_given():
             EvaluationSet.create(graph, UNIFORM, **options)  # type: ignore[arg-type]
 
 
+def test_the_graph_of_an_asyncio_client_is_refused():
+    class Asyncio:
+        async def known(self, *_: Any) -> None: ...
+
+    graph: Any = Asyncio()
+    with pytest.raises(InvalidRequestError, match=r"take it from negserve\.Client"):
+        EvaluationSet.create(graph, UNIFORM, triples=[[0, 0, 0]])
+
+
 WRONG: Any = st.one_of(
     st.none(), st.booleans(), st.integers(), st.text(max_size=5), st.just([]), st.just({})
 )
@@ -210,65 +218,41 @@ def test_a_manifest_is_read_as_it_was_written_or_refused(
     assert EvaluationSet.from_json(read.to_json()) == read
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"version": 2}, "version=2 is not legal: this package reads 1; update it"),
+        ({"version": "1"}, "update it"),
+        ({"version": True}, "update it"),
+        ({"sides": ["head"]}, "sides="),
+        ({"num_triples": -1}, "num_triples=-1"),
+        ({"num_triples": 10**30}, "num_triples=1"),
+        ({"digest": "F" * 64}, "digest="),
+        ({"num_saturated": {"head": 0}}, "num_saturated="),
+        ({"num_saturated": {"head": 0, "tail": 301}}, "num_saturated=301"),
+        ({"split": "x" * 1_000_000, "sampler": {}}, "algorithm_version"),
+        ({"y" * 1_000_000: 1}, "a manifest has"),
+        ({"digest": "0" * 1_000_000}, "give 64"),
+        ({"sampler": {"filter_splits": ["training"] * 100_000}}, "algorithm_version"),
+    ],
+    ids=lambda each: str(each)[:30],
+)
+def test_what_is_wrong_in_a_manifest_is_named_in_a_few_words(change: dict[str, Any], words: str):
+    with pytest.raises(InvalidRequestError) as refused:
+        EvaluationSet.from_json(json.dumps({**json.loads(GOLDEN), **change}))
+    assert words in str(refused.value)
+    assert len(str(refused.value)) < 1000
+
+
+def test_other_ways_to_give_triples_make_the_same_set(pinned: EvaluationSet):
+    graph = load("world")
+    triples = torch.from_numpy(graph.splits["testing"].copy()).int()
+    assert EvaluationSet.create(graph, UNIFORM, triples=triples) == pinned
+    with pytest.raises(InvalidRequestError, match="tail id 9999 of row 0"):
+        EvaluationSet.create(graph, UNIFORM, triples=[[0, 0, 9999]])
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{}", '"x"', "[" * 100_000, GOLDEN[:-1]])
 def test_what_is_no_manifest_is_refused(text: str):
     with pytest.raises(InvalidRequestError):
         EvaluationSet.from_json(text)
-
-
-@pytest.mark.parametrize("ending", ["npz", "parquet"])
-def test_files_hold_the_set(tmp_path: Path, pinned: EvaluationSet, ending: str):
-    path = tmp_path / f"set.{ending}"
-    seen: list[int] = []
-    written = write_candidates(
-        path, pinned, load("world"), on_batch=lambda done, total: seen.append(done)
-    )
-    assert seen[-1] == pinned.num_queries
-    read, table = read_candidates(path)
-    assert read == pinned
-    assert np.array_equal(table.positives, written.positives)
-    for side in pinned.sides:
-        assert np.array_equal(table.candidates[side], written.candidates[side])
-        assert np.array_equal(table.masks[side], written.masks[side])
-    assert list(tmp_path.iterdir()) == [path]
-
-
-@pytest.mark.parametrize("ending", ["npz", "parquet"])
-def test_an_empty_set_has_a_file(tmp_path: Path, ending: str):
-    graph = load("world")
-    made = EvaluationSet.create(graph, UNIFORM, triples=np.empty((0, 3), dtype=np.int64))
-    write_candidates(
-        tmp_path / f"set.{ending}", made, graph, triples=np.empty((0, 3), dtype=np.int64)
-    )
-    assert read_candidates(tmp_path / f"set.{ending}")[0] == made
-
-
-@pytest.mark.parametrize("name", ["positives", "head_candidates", "tail_mask"])
-def test_an_altered_file_is_refused(tmp_path: Path, pinned: EvaluationSet, name: str):
-    path = tmp_path / "set.npz"
-    write_candidates(path, pinned, load("world"))
-    with np.load(path) as arrays:
-        altered = dict(arrays)
-    altered[name][-1, -1] ^= True
-    np.savez(path, **altered)
-    with pytest.raises(ManifestMismatchError, match=pinned.digest):
-        read_candidates(path)
-    altered[name] = altered[name][:-1]
-    np.savez(path, **altered)
-    with pytest.raises(InvalidRequestError, match=name):
-        read_candidates(path)
-
-
-@pytest.mark.parametrize("ending", ["npz", "parquet"])
-def test_what_is_no_file_of_a_set_is_refused(tmp_path: Path, ending: str):
-    path = tmp_path / f"set.{ending}"
-    path.write_bytes(b"nothing")
-    with pytest.raises(InvalidRequestError, match="no materialised evaluation set"):
-        read_candidates(path)
-
-
-def test_a_file_that_can_not_be_written_is_told(tmp_path: Path, pinned: EvaluationSet):
-    with pytest.raises(LocalStorageError, match="nowhere"):
-        write_candidates(tmp_path / "nowhere" / "set.npz", pinned, load("world"))
-    with pytest.raises(InvalidRequestError, match=r"'\.csv'"):
-        write_candidates(tmp_path / "set.csv", pinned, load("world"))

@@ -50,18 +50,46 @@ def test_the_splits_that_are_known_are_chosen():
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ({"tail_neg": torch.tensor([[1, 2, 4], [5, 8, 0]])}, "tail_neg has id 8 in row 1"),
-        ({"tail_neg": torch.tensor([[1, 2, -1], [5, 8, 0]])}, "tail_neg has id -1 in row 0"),
-        ({"relation": torch.tensor([0, 2])}, "relation has id 2 in row 1"),
+        ({"tail_neg": torch.tensor([[1, 2, 4], [5, 8, 0]])}, "tail_neg id 8 of row 1"),
+        ({"tail_neg": torch.tensor([[1, 2, -1], [5, 8, 0]])}, "tail_neg id -1 of row 0"),
+        ({"relation": torch.tensor([0, 2])}, "relation id 2 of row 1"),
         ({"head_neg": torch.tensor([[1], [1], [1]])}, "3 rows for 2 triples"),
         ({"head_neg": torch.tensor([1, 2])}, r"shape \(m, n\)"),
         ({"head_neg": torch.tensor([[0.5], [1.0]])}, "integer ids"),
         ({"head": torch.tensor([0])}, "one of each"),
+        ({"tail": torch.tensor([[3], [5]])}, r"tail is int64 of shape \(2, 1\)"),
+        ({"tail": torch.tensor([3, 8])}, "tail id 8 of row 1"),
+        ({"tail": torch.tensor([3.0, 5.0])}, "tail is float32"),
+        ({"tail_neg": torch.ones((2, 3), dtype=torch.bool)}, "tail_neg is bool"),
+        (
+            {"tail_neg": np.array([[2**63], [1]], dtype=np.uint64)},
+            "tail_neg id 922",
+        ),
+        ({"tail_neg": [[1, 2], [3]]}, "tail_neg"),
     ],
 )
 def test_what_is_wrong_is_named(change: dict[str, Any], text: str):
     with pytest.raises(InvalidRequestError, match=text):
         candidates_from_ogb(GRAPH, {**SPLIT, **change})
+
+
+def test_a_split_without_candidates_or_without_triples_is_taken():
+    empty = {name: array[:0] for name, array in SPLIT.items()}
+    assert candidates_from_ogb(GRAPH, empty).num_known == {"head": 0, "tail": 0}
+    none = candidates_from_ogb(GRAPH, {**SPLIT, "tail_neg": SPLIT["tail_neg"][:, :0]})
+    assert none.table.masks["tail"].shape == (2, 0)
+    one_sided = {name: array for name, array in SPLIT.items() if name != "head_neg"}
+    assert list(candidates_from_ogb(GRAPH, one_sided).table.candidates) == ["tail"]
+
+
+@pytest.mark.parametrize("splits", [("test",), (), "testing"])
+def test_splits_that_the_graph_has_not_are_refused(splits: Any):
+    for take in (
+        lambda: candidates_from_ogb(GRAPH, SPLIT, splits),
+        lambda: negatives_from_triples(GRAPH, [[0, 0, 4]], splits),
+    ):
+        with pytest.raises(InvalidRequestError, match="splits"):
+            take()
 
 
 def test_missing_arrays_are_named():
@@ -75,7 +103,7 @@ def test_negatives_are_counted_and_masked():
     given = negatives_from_triples(GRAPH, [[0, 0, 1], [0, 0, 4], [0, 0, 3]])
     assert given.mask.tolist() == [False, True, False]
     assert given.num_known == 2
-    with pytest.raises(InvalidRequestError, match="tail has id 8 in row 0"):
+    with pytest.raises(InvalidRequestError, match="tail id 8 of row 0"):
         negatives_from_triples(GRAPH, [[0, 0, 8]])
 
 

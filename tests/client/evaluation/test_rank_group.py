@@ -47,6 +47,11 @@ def test_reports_do_not_depend_on_how_many_ranks_share_them(tmp_path: Path):
             "InvalidRequestError: the ranks evaluate different things",
             "InvalidRequestError: the ranks evaluate different things",
         ),
+        (
+            "outside",
+            "NegserveError: the evaluation failed on 1 of 2 ranks; their errors say why",
+            "InvalidRequestError: head id ",
+        ),
     ],
 )
 def test_no_rank_waits_for_one_that_failed(tmp_path: Path, what: str, other: str, last: str):

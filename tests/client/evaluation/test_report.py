@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,25 @@ def test_json_gives_the_report_back(report: EvaluationReport):
     document["optimistic"][0] = 1 if document["optimistic"][0] > 1 else 0
     if document["optimistic"][0]:
         assert EvaluationReport.from_json(json.dumps(document)) != report
+
+
+@pytest.mark.parametrize(
+    "field",
+    ["fingerprint", "filter_splits", "slots", "relations", "optimistic", "pessimistic",
+     "num_candidates", "relation_kinds"],
+)  # fmt: skip
+def test_reports_that_differ_anywhere_are_not_equal(report: EvaluationReport, field: str):
+    value = getattr(report, field)
+    if field == "fingerprint":
+        other: Any = value[::-1]
+    elif field == "filter_splits":
+        other = value[:1]
+    else:
+        other = value.copy()
+        other[-1] = "unseen" if field == "relation_kinds" else value[-1] + 1
+    assert replace(report, **{field: other}) != report
+    assert replace(report, **{field: value}) == report
+    assert report != report.table()
 
 
 @pytest.mark.parametrize(

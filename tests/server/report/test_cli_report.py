@@ -7,6 +7,7 @@ import os
 import pty
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,14 @@ def test_a_missing_graph(tmp_path: Path) -> None:
     assert "Error" in run(str(tmp_path / "none"), status=1).output
 
 
+def read_to_the_end(terminal: int) -> str:
+    """Read what a terminal shows, of any length, up to a line that ends it."""
+    said = b""
+    while b"\x04end" not in said:
+        said += os.read(terminal, 4096)
+    return said.decode()
+
+
 @pytest.mark.parametrize("patience", [-1, 600])
 def test_progress_is_told_to_a_terminal_that_waits(patience: int) -> None:
     program = (
@@ -124,11 +133,12 @@ def test_progress_is_told_to_a_terminal_that_waits(patience: int) -> None:
     )
     terminal, stderr = pty.openpty()
     try:
+        reader = ThreadPoolExecutor(1).submit(read_to_the_end, terminal)
         result = subprocess.run(
             [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=stderr, timeout=120
         )
-        os.write(stderr, b"end\n")
-        said = os.read(terminal, 4096).decode()
+        os.write(stderr, b"\x04end\n")
+        said = reader.result(60)
     finally:
         os.close(terminal)
         os.close(stderr)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,20 +17,34 @@ from numpy.typing import ArrayLike, NDArray
 from negserve.errors import InvalidRequestError, LocalStorageError
 from negserve.evaluation.candidate_sets.candidate_table import CandidateTable
 from negserve.evaluation.candidate_sets.evaluation_set import EvaluationSet, Report
-from negserve.evaluation.candidate_sets.pinned_graph import PinnedGraph
+from negserve.evaluation.evaluated_graph import num_ids_of
 from negserve.terminal.extras import needing
 from negserve.types.config import SLOTS, Slot
 from negserve.types.triples import narrowest_dtype
+from negserve.types.triples_factory import TriplesFactory
 
 #: Name of the manifest in the metadata of a Parquet file, and of the array in an ``.npz``.
 _MANIFEST = "negserve.manifest"
 _POSITIVE_COLUMNS = ("head", "relation", "tail")
+#: What numpy and zipfile raise for a file that is cut off or altered, besides OSError.
+_DAMAGES = (
+    KeyError,
+    ValueError,
+    EOFError,
+    TypeError,
+    MemoryError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+#: Largest size of an id space: the digest takes ids as uint32.
+_MOST_IDS = 2**32
 
 
 def write_candidates(
     path: str | Path,
     evaluation_set: EvaluationSet,
-    graph: PinnedGraph,
+    graph: TriplesFactory,
     *,
     split: str | None = None,
     triples: ArrayLike | None = None,
@@ -48,13 +63,15 @@ def write_candidates(
     :return: what was written
     :raises InvalidRequestError: for another ending
     :raises MissingLibraryError: for Parquet without polars
-    :raises LocalStorageError: if the file can't be written
+    :raises LocalStorageError: if the file can't be written; before anything is drawn, if its
+        folder is not there
     :raises NegserveError: as :meth:`EvaluationSet.batches` does
     """
     path = Path(path)
     _check_ending(path)
+    check_folder(path)
     table = _drawn(evaluation_set, graph, split, triples, on_batch)
-    with _written_aside(path) as aside:
+    with written_aside(path) as aside:
         if path.suffix == ".npz":
             _write_npz(aside, evaluation_set, table)
         else:
@@ -75,7 +92,7 @@ def read_candidates(path: str | Path) -> tuple[EvaluationSet, CandidateTable]:
     _check_ending(path)
     evaluation_set, table = _read_npz(path) if path.suffix == ".npz" else _read_parquet(path)
     _check_shapes(path, evaluation_set, table)
-    evaluation_set.compare(table.digest())
+    evaluation_set.compare(table.digest(), table.num_saturated())
     return evaluation_set, table
 
 
@@ -89,7 +106,7 @@ def _check_ending(path: Path) -> None:
 
 def _drawn(
     evaluation_set: EvaluationSet,
-    graph: PinnedGraph,
+    graph: TriplesFactory,
     split: str | None,
     triples: ArrayLike | None,
     on_batch: Report | None,
@@ -99,8 +116,7 @@ def _drawn(
     candidates: dict[Slot, NDArray[np.unsignedinteger]] = {}
     masks: dict[Slot, NDArray[np.bool_]] = {}
     for side in evaluation_set.sides:
-        num_ids = graph.num_relations if side == "relation" else graph.num_entities
-        candidates[side] = np.empty(shape, dtype=narrowest_dtype(num_ids))
+        candidates[side] = np.empty(shape, dtype=narrowest_dtype(num_ids_of(graph, side)))
         masks[side] = np.empty(shape, dtype=np.bool_)
     done = 0
     for batch in evaluation_set.batches(graph, triples=rows):
@@ -113,9 +129,21 @@ def _drawn(
     return CandidateTable(rows, candidates, masks)
 
 
+def check_folder(path: Path) -> None:
+    """Check that the folder of a file to write is there.
+
+    :raises LocalStorageError: if not
+    """
+    if not path.parent.is_dir():
+        raise LocalStorageError(f"{path} can't be written: there is no folder {path.parent}")
+
+
 @contextmanager
-def _written_aside(path: Path) -> Iterator[Path]:
-    """Give a file beside a path, which takes its place after the block."""
+def written_aside(path: Path) -> Iterator[Path]:
+    """Give a file beside a path, which takes its place after the block, and is removed if it fails.
+
+    :raises LocalStorageError: if it can't be written
+    """
     try:
         with NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as file:
             aside = Path(file.name)
@@ -150,7 +178,8 @@ def _write_npz(path: Path, evaluation_set: EvaluationSet, table: CandidateTable)
 
 def _read_npz(path: Path) -> tuple[EvaluationSet, CandidateTable]:
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        # numpy does not close a file of its own that is no archive.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             evaluation_set = EvaluationSet.from_json(arrays["manifest"].tobytes())
             return evaluation_set, CandidateTable(
                 arrays["positives"],
@@ -159,7 +188,7 @@ def _read_npz(path: Path) -> tuple[EvaluationSet, CandidateTable]:
             )
     except InvalidRequestError:
         raise
-    except (KeyError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
+    except _DAMAGES as error:
         raise _no_set(path, error) from error
 
 
@@ -195,8 +224,13 @@ def _read_parquet(path: Path) -> tuple[EvaluationSet, CandidateTable]:
             candidates[side] = _values(rows["candidates"].to_numpy())
             masks[side] = rows["mask"].to_numpy()
             positives.append(rows.select(_POSITIVE_COLUMNS).to_numpy())
-    except (pl.exceptions.PolarsError, KeyError, TypeError) as error:
+    except InvalidRequestError:
+        raise
+    # A panic is what polars raises for some files that are altered; it is no Exception.
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, *_DAMAGES) as error:
         raise _no_set(path, error) from error
+    if len(frame) != evaluation_set.num_queries:
+        raise _no_set(path, f"it has {len(frame)} rows, not {evaluation_set.num_queries}")
     if any(not np.array_equal(positives[0], each) for each in positives):
         raise _no_set(path, "its sides have different triples")
     return evaluation_set, CandidateTable(positives[0], candidates, masks)
@@ -219,6 +253,8 @@ def _check_shapes(path: Path, evaluation_set: EvaluationSet, table: CandidateTab
     for name, (array, shape, kind) in expected.items():
         if array.shape != shape or array.dtype.kind != kind:
             raise _no_set(path, f"{name} is {array.dtype} {array.shape}, not {shape}")
+        if kind != "b" and array.size and not 0 <= array.min() <= array.max() < _MOST_IDS:
+            raise _no_set(path, f"{name} has an id that is not from 0 to {_MOST_IDS - 1}")
 
 
 def _no_set(path: Path, why: object) -> InvalidRequestError:

@@ -100,6 +100,10 @@ class CandidateTable:
                         self.masks[side][at],
                     )
 
+    def num_saturated(self) -> dict[Slot, int]:
+        """Count, by side, the queries with a masked candidate."""
+        return {side: int((~mask.all(axis=1)).sum()) for side, mask in self.masks.items()}
+
     def digest(self) -> str:
         """Return the digest that a manifest states, 64 hexadecimal digits."""
         digest = CandidateDigest()

@@ -16,11 +16,13 @@ from negserve.errors import (
     ManifestMismatchError,
 )
 from negserve.evaluation.candidate_sets.candidate_table import CandidateBatch, CandidateDigest
-from negserve.evaluation.candidate_sets.pinned_graph import PinnedGraph, triples_of_split
+from negserve.evaluation.evaluated_graph import triples_to_evaluate
 from negserve.types.checks.invalid import check_integer, invalid_configuration
 from negserve.types.checks.leakage import leakage_told
 from negserve.types.config import SLOTS, SamplerConfig, Slot
-from negserve.types.fingerprint import distinct_triples, fingerprint_of_distinct
+from negserve.types.fingerprint import fingerprint_of_distinct
+from negserve.types.triples import sort_unique_triples
+from negserve.types.triples_factory import TriplesFactory
 
 #: What a manifest says that it is, and in which version.
 FORMAT, VERSION = "negserve evaluation set", 1
@@ -66,7 +68,7 @@ class EvaluationSet:
     @classmethod
     def create(
         cls,
-        graph: PinnedGraph,
+        graph: TriplesFactory,
         sampler: SamplerConfig,
         *,
         split: str | None = None,
@@ -124,7 +126,7 @@ class EvaluationSet:
 
     def rows(
         self,
-        graph: PinnedGraph,
+        graph: TriplesFactory,
         *,
         split: str | None = None,
         triples: ArrayLike | None = None,
@@ -136,18 +138,18 @@ class EvaluationSet:
         :raises FingerprintMismatchError: if the graph or the triples are not those of the manifest
         """
         if graph.fingerprint != self.fingerprint:
-            raise _mismatch("fingerprint", "the graph", graph.fingerprint, self.fingerprint)
+            raise _mismatch("fingerprint", "the graph has", graph.fingerprint, self.fingerprint)
         if split is None and triples is None:
             split = self.split
         rows = _rows(graph, split, triples)
         found = fingerprint_of_distinct(rows, graph.num_entities, graph.num_relations)
         if found != self.triples:
-            raise _mismatch("triples", f"the {len(rows)} triples", found, self.triples)
+            raise _mismatch("triples", f"the {len(rows)} triples have", found, self.triples)
         return rows
 
     def batches(
         self,
-        graph: PinnedGraph,
+        graph: TriplesFactory,
         *,
         split: str | None = None,
         triples: ArrayLike | None = None,
@@ -177,17 +179,13 @@ class EvaluationSet:
             digest.add(batch)
             num_saturated[batch.side] += saturated
             yield batch
-        self.compare(digest.hexdigest())
-        if num_saturated != dict(self.num_saturated):
-            raise ManifestMismatchError(
-                f"the manifest states num_saturated={dict(self.num_saturated)}, but "
-                f"{num_saturated} queries have too few candidates; create the manifest again",
-                metadata={"field": "num_saturated", "value": str(num_saturated)},
-            )
+        self.compare(digest.hexdigest(), num_saturated)
 
-    def compare(self, digest: str) -> None:
-        """Compare a digest of candidates with that of the manifest.
+    def compare(self, digest: str, num_saturated: Mapping[Slot, int]) -> None:
+        """Compare what candidates have with what the manifest states.
 
+        :param digest: of the candidates
+        :param num_saturated: by side, queries with a masked candidate
         :raises ManifestMismatchError: if they differ
         """
         if digest != self.digest:
@@ -195,6 +193,12 @@ class EvaluationSet:
                 f"the candidates have SHA-256 {digest}, but the manifest states {self.digest}; "
                 f"take the manifest and the file of one and the same set",
                 metadata={"field": "digest", "value": digest, "limit": self.digest},
+            )
+        if dict(num_saturated) != dict(self.num_saturated):
+            raise ManifestMismatchError(
+                f"the manifest states num_saturated={dict(self.num_saturated)}, but "
+                f"{dict(num_saturated)} queries have too few candidates; create the manifest again",
+                metadata={"field": "num_saturated", "value": str(dict(num_saturated))},
             )
 
     def to_json(self) -> str:
@@ -293,18 +297,13 @@ def _pinned(sampler: SamplerConfig) -> SamplerConfig:
     return replace(sampler, algorithm_version=sampler.algorithm_version or ALGORITHM_VERSION)
 
 
-def _rows(graph: PinnedGraph, split: str | None, triples: ArrayLike | None) -> NDArray[np.int64]:
-    if (split is None) == (triples is None):
-        raise invalid_configuration("split", split, "give either a split or triples")
-    if split is not None:
-        return triples_of_split(graph, split)
-    assert triples is not None
-    return distinct_triples(triples, graph.num_entities, graph.num_relations).astype(np.int64)
+def _rows(graph: TriplesFactory, split: str | None, triples: ArrayLike | None) -> NDArray[np.int64]:
+    return sort_unique_triples(triples_to_evaluate(graph, triples, split))
 
 
 def _mismatch(field: str, what: str, found: str, expected: str) -> FingerprintMismatchError:
     return FingerprintMismatchError(
-        f"{what} have fingerprint {found}, but those of the manifest {expected}; take the graph "
+        f"{what} fingerprint {found}, but the manifest states {expected}; take the graph "
         f"and the split that the set was created with",
         reason="FINGERPRINT_MISMATCH",
         metadata={"field": field, "value": found, "limit": expected},
@@ -312,7 +311,7 @@ def _mismatch(field: str, what: str, found: str, expected: str) -> FingerprintMi
 
 
 def _draw(
-    graph: PinnedGraph, sampler: SamplerConfig, rows: NDArray[np.int64], batch_size: int
+    graph: TriplesFactory, sampler: SamplerConfig, rows: NDArray[np.int64], batch_size: int
 ) -> Iterator[tuple[CandidateBatch, int]]:
     """Draw batches of queries, each with the number of saturated ones."""
     for side in sampler.corruption_scheme:

@@ -11,9 +11,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from negserve.errors import InvalidRequestError
 from negserve.evaluation.candidate_sets.candidate_table import CandidateTable
-from negserve.evaluation.candidate_sets.pinned_graph import PinnedGraph, splits_of
+from negserve.evaluation.evaluated_graph import as_array, splits_to_filter, triples_to_evaluate
 from negserve.types.config import SLOTS, Slot
-from negserve.types.triples import as_triples, narrowest_dtype
+from negserve.types.triples import check_ids, narrowest_dtype
+from negserve.types.triples_factory import TriplesFactory
 
 #: Most candidates that are looked up at once, each a triple of 24 bytes.
 _LOOKED_UP = 2**20
@@ -62,7 +63,7 @@ class GivenNegatives:
 
 
 def candidates_from_ogb(
-    graph: PinnedGraph, arrays: Mapping[str, Any], splits: Sequence[str] = ()
+    graph: TriplesFactory, arrays: Mapping[str, Any], splits: Sequence[str] | None = None
 ) -> GivenCandidates:
     """Take a split of OGB's ``ogbl-wikikg2``, or of data like it.
 
@@ -70,7 +71,7 @@ def candidates_from_ogb(
     :param arrays: ``dataset.get_edge_split()["valid"]`` or ``["test"]``: integer tensors or arrays
         ``head``, ``relation`` and ``tail``, shape (m,), and at least one of ``head_neg`` and
         ``tail_neg``, shape (m, n)
-    :param splits: whose triples count as known; empty for all of the graph
+    :param splits: whose triples count as known; None for all of the graph
     :raises InvalidRequestError: for a missing array, another shape, or an id outside the graph,
         naming array, row and value
     """
@@ -81,26 +82,24 @@ def candidates_from_ogb(
             f"arrays lack {', '.join(missing) or 'head_neg and tail_neg'}; give a split of "
             f"get_edge_split()"
         )
-    columns = [_ids(name, arrays[name], 1) for name in ("head", "relation", "tail")]
+    columns = [_ids(name, arrays[name], 1, graph) for name in ("head", "relation", "tail")]
     if len({len(column) for column in columns}) > 1:
         raise InvalidRequestError(
             f"head, relation and tail have {[len(column) for column in columns]} ids; give one of "
             f"each for each triple"
         )
     positives = np.stack(columns, axis=1)
-    _check_triples(graph, positives)
-    candidates = {side: _ids(f"{side}_neg", arrays[f"{side}_neg"], 2) for side in sides}
+    candidates = {side: _ids(f"{side}_neg", arrays[f"{side}_neg"], 2, graph) for side in sides}
     for side, values in candidates.items():
         if len(values) != len(positives):
             raise InvalidRequestError(
                 f"{side}_neg has {len(values)} rows for {len(positives)} triples; give one each"
             )
-        _check_ids(f"{side}_neg", values, graph.num_entities)
     return _checked(graph, positives, candidates, splits)
 
 
 def negatives_from_triples(
-    graph: PinnedGraph, negatives: ArrayLike, splits: Sequence[str] = ()
+    graph: TriplesFactory, negatives: ArrayLike, splits: Sequence[str] | None = None
 ) -> GivenNegatives:
     """Take negatives that are whole triples, such as those of CoDEx, which people verified.
 
@@ -108,23 +107,22 @@ def negatives_from_triples(
 
     :param graph: a triples factory, remote or in process, with the ids of the triples
     :param negatives: integer ids, shape (n, 3)
-    :param splits: whose triples count as known; empty for all of the graph
+    :param splits: whose triples count as known; None for all of the graph
     :raises InvalidRequestError: for another shape, or an id outside the graph, naming row and value
     """
-    triples = as_triples(negatives)
-    _check_triples(graph, triples)
-    chosen = splits_of(graph, splits)
+    triples = triples_to_evaluate(graph, negatives, split=None)
+    chosen = splits_to_filter(graph, splits)
     known = graph.contains(triples, chosen)
     return GivenNegatives(triples, ~known, int(known.sum()), chosen)
 
 
 def _checked(
-    graph: PinnedGraph,
+    graph: TriplesFactory,
     positives: NDArray[np.int64],
     candidates: Mapping[Slot, NDArray[np.int64]],
-    splits: Sequence[str],
+    splits: Sequence[str] | None,
 ) -> GivenCandidates:
-    chosen = splits_of(graph, splits)
+    chosen = splits_to_filter(graph, splits)
     masks: dict[Slot, NDArray[np.bool_]] = {}
     num_known: dict[Slot, int] = {}
     num_targets: dict[Slot, int] = {}
@@ -148,8 +146,8 @@ def _checked(
     return GivenCandidates(table, num_known, num_targets, chosen)
 
 
-def _ids(name: str, values: object, ndim: int) -> NDArray[np.int64]:
-    array = np.asarray(values)
+def _ids(name: str, values: object, ndim: int, graph: TriplesFactory) -> NDArray[np.int64]:
+    array = as_array(name, values)
     if array.ndim != ndim or not np.issubdtype(array.dtype, np.integer):
         shape = "(m,)" if ndim == 1 else "(m, n)"
         raise InvalidRequestError(
@@ -157,25 +155,6 @@ def _ids(name: str, values: object, ndim: int) -> NDArray[np.int64]:
             reason="SHAPE_MISMATCH",
             metadata={"field": name, "value": str(array.shape), "expected": shape},
         )
+    is_relation = name == "relation"
+    check_ids(name, array, graph.num_relations if is_relation else graph.num_entities, is_relation)
     return array.astype(np.int64)
-
-
-def _check_triples(graph: PinnedGraph, triples: NDArray[np.int64]) -> None:
-    for column, slot in enumerate(SLOTS):
-        size = graph.num_relations if slot == "relation" else graph.num_entities
-        _check_ids(slot, triples[:, column], size)
-
-
-def _check_ids(name: str, ids: NDArray[np.int64], size: int) -> None:
-    wrong = np.argwhere((ids < 0) | (ids >= size))
-    if len(wrong):
-        place = tuple(wrong[0].tolist())
-        value = int(ids[place])
-        raise InvalidRequestError(
-            f"{name} has id {value} in row {place[0]}: there are {size} ids, 0 to {size - 1}; give "
-            f"the ids of the graph that the candidates were made for",
-            reason="RELATION_ID_OUT_OF_RANGE" if "relation" in name else "ENTITY_ID_OUT_OF_RANGE",
-            metadata={
-                "field": name, "row": str(place[0]), "value": str(value), "limit": str(size)
-            },
-        )  # fmt: skip

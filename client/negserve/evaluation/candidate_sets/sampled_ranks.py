@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from negserve.errors import InvalidRequestError
-from negserve.evaluation.candidate_sets.pinned_graph import PinnedGraph, splits_of
+from negserve.evaluation.evaluated_graph import splits_to_filter
 from negserve.types.checks.invalid import check_integer
 from negserve.types.config import SLOTS, Slot
 from negserve.types.triples import as_triples
+from negserve.types.triples_factory import TriplesFactory
 
 #: Fewest audited queries: with fewer, the normal approximation of the interval is poor.
 MIN_AUDITED = 100
@@ -303,7 +304,7 @@ def audit_rows(num_queries: int, num_audited: int, seed: int) -> NDArray[np.int6
 
 
 def count_possible(
-    graph: PinnedGraph, positives: ArrayLike, side: Slot, splits: Sequence[str] = ()
+    graph: TriplesFactory, positives: ArrayLike, side: Slot, splits: Sequence[str] | None = None
 ) -> NDArray[np.int64]:
     """Count the candidates of the full filtered ranking of each query, without the true answer.
 
@@ -311,12 +312,12 @@ def count_possible(
 
     :param positives: integer ids, shape (m, 3)
     :param side: the slot that is asked for
-    :param splits: whose triples are known; empty for all of the graph
+    :param splits: whose triples are known; None for all of the graph
     :return: int64, shape (m,)
     :raises InvalidRequestError: for ids outside the graph
     """
     triples = as_triples(positives)
-    chosen = splits_of(graph, splits)
+    chosen = splits_to_filter(graph, splits)
     kept = [column for column, slot in enumerate(SLOTS) if slot != side]
     counts = graph.known(triples[:, kept], side, chosen).counts
     is_known = graph.contains(triples, chosen)

@@ -12,17 +12,16 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from negserve.errors import InvalidRequestError
+from negserve.evaluation.evaluated_graph import (
+    num_ids_of,
+    splits_to_filter,
+    triples_to_evaluate,
+)
 from negserve.evaluation.ranking.known_index import KnownIndex
 from negserve.evaluation.ranking.progress_bar import progress_bar
-from negserve.evaluation.ranking.protocols import EvaluationGraph, ScoreFunction
-from negserve.evaluation.ranking.queries import (
-    find_splits,
-    find_triples,
-    num_ids_of,
-    query_batches,
-    read_ahead,
-)
+from negserve.evaluation.ranking.queries import query_batches, read_ahead
 from negserve.evaluation.ranking.rank_group import RankGroup
+from negserve.evaluation.ranking.score_function import ScoreFunction
 from negserve.evaluation.ranking.score_ranks import ranks
 from negserve.evaluation.ranking.scoring import (
     as_score_function,
@@ -32,7 +31,9 @@ from negserve.evaluation.ranking.scoring import (
 )
 from negserve.evaluation.reports.cardinality import relation_kinds
 from negserve.evaluation.reports.evaluation_report import EvaluationReport
+from negserve.types.checks.invalid import check_integer
 from negserve.types.config import SLOTS, Slot
+from negserve.types.triples_factory import TriplesFactory
 from negserve.types.warning_categories import UnknownPositivesWarning, warn
 
 #: Below this share of known triples, they are taken for those of another id space.
@@ -41,7 +42,7 @@ _FEW_KNOWN = 0.1
 
 def evaluate(
     model: Any | ScoreFunction,
-    graph: EvaluationGraph,
+    graph: TriplesFactory,
     triples: ArrayLike | Tensor | None = None,
     *,
     split: str | None = None,
@@ -79,39 +80,39 @@ def evaluate(
         all ranks if they evaluate different things
     :raises UnknownPositivesWarning: where Python is told to raise it, if less than a tenth of the
         triples are in the splits that are filtered by: their ids may be those of another graph
-    :raises NegserveError: as the server's status says; on ranks without an error if another has one
+    :raises NegserveError: as the server's status says; on ranks without an error if another has
+        one, so that none waits for it
     """
-    score = as_score_function(model)
-    rows = find_triples(graph, triples, split)
-    splits = find_splits(graph, filter_splits)
-    slots = _checked_slots(slots)
-    if batch_size is not None and batch_size < 1:
-        raise InvalidRequestError(f"batch_size={batch_size}; give 1 or more")
-    place = device_of(model) if device is None else torch.device(device)
     group = RankGroup(share_among_ranks)
+    with group.together():
+        score = as_score_function(model)
+        rows = _rows(graph, triples, split)
+        splits = splits_to_filter(graph, filter_splits)
+        slots = _checked_slots(slots)
+        if batch_size is not None:
+            check_integer("batch_size", batch_size, 1, 2**31)
+        place = device_of(model) if device is None else torch.device(device)
+        kinds = relation_kinds(graph.relation_statistics)
     group.check_equal(graph.fingerprint, rows.tobytes(), splits, slots, batch_size)
     batches = group.part(query_batches(graph, rows, slots, batch_size))
     found = torch.zeros((5, len(slots) * len(rows)), dtype=torch.int64, device=place)
-    error = None
-    try:
-        show = progress and group.rank == 0
-        with (
-            evaluating(model),
-            progress_bar("evaluating", len(batches), is_shown=show) as advance,
-            closing(read_ahead(graph, rows, slots, batches, splits)) as ready,
-        ):
-            for batch, values in ready:
-                num_ids = num_ids_of(graph, batch.slot)
-                pairs = torch.from_numpy(batch.pairs).to(place)
-                scores = checked_scores(score(pairs, batch.slot), len(pairs), num_ids)
-                targets = torch.from_numpy(batch.targets).to(scores.device)
-                known = None if values is None else KnownIndex.of(values, num_ids, scores.device)
-                end = batch.begin + len(pairs)
-                found[:, batch.begin : end] = _ranked(scores, targets, known).to(place)
-                advance(1)
-    except Exception as raised:
-        error = raised
-    joined: NDArray[np.int64] = group.join(found, error).cpu().numpy()
+    show = progress and group.rank == 0
+    with (
+        group.together(),
+        evaluating(model),
+        progress_bar("evaluating", len(batches), is_shown=show) as advance,
+        closing(read_ahead(graph, rows, slots, batches, splits)) as ready,
+    ):
+        for batch, values in ready:
+            num_ids = num_ids_of(graph, batch.slot)
+            pairs = torch.from_numpy(batch.pairs).to(place)
+            scores = checked_scores(score(pairs, batch.slot), len(pairs), num_ids)
+            targets = torch.from_numpy(batch.targets).to(scores.device)
+            known = None if values is None else KnownIndex.of(values, num_ids, scores.device)
+            end = batch.begin + len(pairs)
+            found[:, batch.begin : end] = _ranked(scores, targets, known).to(place)
+            advance(1)
+    joined: NDArray[np.int64] = group.join(found).cpu().numpy()
     optimistic, pessimistic, num_candidates, is_known, times = joined
     assert (times == 1).all(), "each query is ranked once"
     if splits:
@@ -124,8 +125,17 @@ def evaluate(
         optimistic=optimistic,
         pessimistic=pessimistic,
         num_candidates=num_candidates,
-        relation_kinds=relation_kinds(graph.relation_statistics),
+        relation_kinds=kinds,
     )
+
+
+def _rows(
+    graph: TriplesFactory, triples: ArrayLike | Tensor | None, split: str | None
+) -> NDArray[np.int64]:
+    rows = triples_to_evaluate(graph, triples, split)
+    if len(rows) == 0:
+        raise InvalidRequestError("there are no triples to evaluate")
+    return rows
 
 
 def _ranked(scores: Tensor, targets: Tensor, known: KnownIndex | None) -> Tensor:

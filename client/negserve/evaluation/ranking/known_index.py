@@ -12,9 +12,10 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from negserve.errors import InvalidRequestError
-from negserve.evaluation.ranking.protocols import EvaluationGraph
+from negserve.evaluation.evaluated_graph import as_array, num_ids_of
 from negserve.types.config import Slot
 from negserve.types.known_values import KnownValues
+from negserve.types.triples_factory import TriplesFactory
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +88,7 @@ class KnownIndex:
 
 
 def known(
-    graph: EvaluationGraph,
+    graph: TriplesFactory,
     pairs: ArrayLike | Tensor,
     slot: Slot,
     splits: Sequence[str],
@@ -104,10 +105,8 @@ def known(
     :param device: where the tensors go, such as that of the scores
     :raises NegserveError: as :meth:`negserve.RemoteTriplesFactory.known`
     """
-    if isinstance(pairs, Tensor):
-        pairs = pairs.detach().cpu().numpy()
-    num_ids = graph.num_relations if slot == "relation" else graph.num_entities
-    return KnownIndex.of(graph.known(pairs, slot, splits), num_ids, device)
+    found = graph.known(as_array("pairs", pairs), slot, splits)
+    return KnownIndex.of(found, num_ids_of(graph, slot), device)
 
 
 def mask_known(

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from inspect import iscoroutinefunction
-from typing import Any
 
 import numpy as np
-import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from negserve.errors import InvalidRequestError
-from negserve.evaluation.ranking.protocols import EvaluationGraph
-from negserve.terminal.nearest import did_you_mean
+from negserve.evaluation.evaluated_graph import kept_columns, num_ids_of
 from negserve.types.config import SLOTS, Slot
 from negserve.types.known_values import KnownValues
-from negserve.types.triples import as_triples
+from negserve.types.triples_factory import TriplesFactory
 
 #: Batches whose known answers are asked for while an earlier one is scored.
 _AHEAD = 2
@@ -43,65 +38,8 @@ class QueryBatch:
     targets: NDArray[np.int64]
 
 
-def find_triples(
-    graph: EvaluationGraph, triples: ArrayLike | torch.Tensor | None, split: str | None
-) -> NDArray[np.int64]:
-    """Return the triples to evaluate, checked, shape (n, 3).
-
-    :raises InvalidRequestError: if not exactly one of both is given, for no triples, for ids
-        outside the id space, and for the split of a graph that can't give its triples
-    """
-    if iscoroutinefunction(graph.known):
-        raise InvalidRequestError(
-            "the triples factory is one for asyncio, and evaluate() blocks; take it from "
-            "negserve.Client"
-        )
-    if (triples is None) == (split is None):
-        raise InvalidRequestError("give either the triples to evaluate, or the name of their split")
-    if isinstance(triples, torch.Tensor):
-        triples = triples.detach().cpu().numpy()
-    rows = as_triples(_triples_of(graph, split) if split is not None else np.asarray(triples))
-    if len(rows) == 0:
-        raise InvalidRequestError("there are no triples to evaluate")
-    for column, slot in enumerate(SLOTS):
-        num_ids = num_ids_of(graph, slot)
-        is_outside = (rows[:, column] < 0) | (rows[:, column] >= num_ids)
-        if is_outside.any():
-            row = int(is_outside.argmax())
-            raise InvalidRequestError(
-                f"the {slot} of triple {row} is {rows[row, column]}; ids of this graph are 0 to "
-                f"{num_ids - 1}",
-                reason=f"{'RELATION' if slot == 'relation' else 'ENTITY'}_ID_OUT_OF_RANGE",
-                metadata={"row": str(row), "value": str(rows[row, column])},
-            )
-    return rows
-
-
-def find_splits(graph: EvaluationGraph, splits: Sequence[str] | None) -> tuple[str, ...]:
-    """Return the splits to filter by: all of the graph, where none are named.
-
-    :raises InvalidRequestError: for a name given as one string
-    """
-    if isinstance(splits, str):
-        raise InvalidRequestError(f"filter_splits={splits!r}; give a sequence: ({splits!r},)")
-    if splits is not None:
-        return tuple(splits)
-    counts: Mapping[str, int] | None = getattr(graph, "num_triples_per_split", None)
-    return tuple(_splits_of(graph) or ("training",)) if counts is None else tuple(counts)
-
-
-def num_ids_of(graph: EvaluationGraph, slot: Slot) -> int:
-    """Return the size of the id space of a slot."""
-    return graph.num_relations if slot == "relation" else graph.num_entities
-
-
-def kept_columns(slot: Slot) -> list[int]:
-    """Return the columns of the ids that a query gives."""
-    return [column for column, each in enumerate(SLOTS) if each != slot]
-
-
 def query_batches(
-    graph: EvaluationGraph,
+    graph: TriplesFactory,
     triples: NDArray[np.int64],
     slots: Sequence[Slot],
     batch_size: int | None,
@@ -122,7 +60,7 @@ def query_batches(
 
 
 def read_ahead(
-    graph: EvaluationGraph,
+    graph: TriplesFactory,
     triples: NDArray[np.int64],
     slots: Sequence[Slot],
     batches: Sequence[tuple[Slot, int, int]],
@@ -162,25 +100,3 @@ def read_ahead(
     finally:
         # Whoever stops early, by Ctrl-C for one, does not wait for an answer that nobody reads.
         pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _splits_of(graph: Any) -> Mapping[str, ArrayLike] | None:
-    """Return the triples by split of a graph that is in this process; None for a remote one."""
-    splits: Mapping[str, ArrayLike] | None = getattr(graph, "splits", None)
-    return splits
-
-
-def _triples_of(graph: EvaluationGraph, split: str) -> ArrayLike:
-    splits = _splits_of(graph)
-    if splits is None:
-        raise InvalidRequestError(
-            f"a server does not send the triples of a split, so split={split!r} has to be given "
-            f"as triples, shape (n, 3); or open the dataset with compute='client', which downloads "
-            f"its snapshot"
-        )
-    if split not in splits:
-        raise InvalidRequestError(
-            f"the graph has no split {split!r}, but {', '.join(splits)}"
-            f"{did_you_mean(split, splits)}"
-        )
-    return splits[split]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -47,18 +48,21 @@ class RankGroup:
                 "splits, slots and batch size, or share_among_ranks=False"
             )
 
-    def join(self, found: Tensor, error: Exception | None) -> Tensor:
-        """Add what all ranks have found, which is 0 where another rank has it.
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Do a step on all ranks: if it fails on one, none waits for it.
 
-        :param found: int64, of equal shape on all ranks
-        :param error: why this rank has not found its part
-        :raises Exception: that error
-        :raises NegserveError: if another rank has one, so that none waits for it
+        :raises Exception: the error of the block
+        :raises NegserveError: if only other ranks have one
         """
         if self.size == 1:
-            if error is not None:
-                raise error
-            return found
+            yield
+            return
+        error = None
+        try:
+            yield
+        except Exception as raised:
+            error = raised
         num_failed = self._tensor([int(error is not None)])
         distributed.all_reduce(num_failed)
         if error is not None:
@@ -68,6 +72,14 @@ class RankGroup:
                 f"the evaluation failed on {int(num_failed[0])} of {self.size} ranks; their errors "
                 f"say why"
             )
+
+    def join(self, found: Tensor) -> Tensor:
+        """Add what all ranks have found, which is 0 where another rank has it.
+
+        :param found: int64, of equal shape on all ranks
+        """
+        if self.size == 1:
+            return found
         joined = found.to(self._device())
         distributed.all_reduce(joined)
         return joined

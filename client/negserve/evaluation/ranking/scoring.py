@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from negserve.errors import InvalidRequestError
-from negserve.evaluation.ranking.protocols import ScoreFunction
+from negserve.evaluation.ranking.score_function import ScoreFunction
 from negserve.types.config import Slot
 
 #: PyKEEN's methods, which score all ids: also in models with inverse relations, and with the
@@ -67,11 +67,16 @@ def evaluating(model: Any) -> Iterator[None]:
 def checked_scores(scores: Any, num_rows: int, num_ids: int) -> Tensor:
     """Check what a score function returned.
 
-    :raises InvalidRequestError: for another type, shape or dtype
+    :raises InvalidRequestError: for another type, layout, shape or dtype
     """
     if not isinstance(scores, Tensor):
         raise InvalidRequestError(
             f"the score function returned a {type(scores).__name__}; return a tensor"
+        )
+    if scores.layout != torch.strided or scores.is_meta:
+        raise InvalidRequestError(
+            f"the score function returned a tensor of layout {scores.layout} on {scores.device}; "
+            f"return a dense one that has values"
         )
     if scores.shape != (num_rows, num_ids) or not scores.is_floating_point():
         raise InvalidRequestError(

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
@@ -17,13 +17,15 @@ from negserve._calls.client import DEFAULT_TARGET
 from negserve._protocol.messages import SLOTS, SPLITS
 from negserve._sync.client import Client
 from negserve.errors import NegserveError
-from negserve.evaluation.candidate_sets.candidate_files import read_candidates, write_candidates
-from negserve.evaluation.candidate_sets.evaluation_set import EvaluationSet
 from negserve.terminal.labelled_triples import Vocabulary, parse_mixture, read_triples
 from negserve.terminal.target_option import PATIENCE, target_option
 from negserve.types.checks.text import printable
 from negserve.types.config import SamplerConfig
 from negserve.types.kinds import KINDS
+
+# What draws and reads sets is imported by the commands: every other command would wait for it.
+if TYPE_CHECKING:
+    from negserve.evaluation.candidate_sets.evaluation_set import EvaluationSet
 
 #: Interval of lines about long work, where there is no terminal.
 _LINE_SECONDS = 5.0
@@ -122,16 +124,22 @@ def create(
     **options: Any,
 ) -> None:
     """Pin candidates for TRIPLES, lines head<TAB>relation<TAB>tail, and write the manifest."""
+    from negserve.evaluation.candidate_sets.candidate_files import check_folder, written_aside
+    from negserve.evaluation.candidate_sets.evaluation_set import EvaluationSet
+    from negserve.evaluation.evaluated_graph import splits_to_filter
+
     source = {name: options.pop(name) for name in _SOURCE}
     with _opened(**source) as factory, _shown("drawing") as report:
+        check_folder(output)
         config = SamplerConfig(
             **options,
             corruption_scheme=sides,  # type: ignore[arg-type]
-            filter_splits=filter_splits or tuple(factory.split_fingerprints),  # type: ignore[arg-type]
+            filter_splits=splits_to_filter(factory, filter_splits or None),  # type: ignore[arg-type]
         )
         rows = _rows(triples, factory, source["ids"])
         made = EvaluationSet.create(factory, config, split=split, triples=rows, on_batch=report)
-        output.write_text(made.to_json() + "\n", encoding="utf-8")
+        with written_aside(output) as aside:
+            aside.write_text(made.to_json() + "\n", encoding="utf-8")
     click.echo(f"{output}: {_summary(made)}")
 
 
@@ -151,6 +159,9 @@ def export(output: Path, manifest: Path, triples: Any, **source: Any) -> None:
 
     Without TRIPLES, with --compute client, those of the split that the manifest names are taken.
     """
+    from negserve.evaluation.candidate_sets.candidate_files import write_candidates
+    from negserve.evaluation.candidate_sets.evaluation_set import EvaluationSet
+
     with _opened(**source) as factory, _shown("drawing") as report:
         pinned = EvaluationSet.from_json(manifest.read_bytes())
         rows = _rows(triples, factory, source["ids"])
@@ -173,10 +184,14 @@ def verify(materialised: Path | None, manifest: Path, triples: Any, **source: An
 
     Ends with status 1 if graph, triples or candidates are not those of the manifest.
     """
+    from negserve.evaluation.candidate_sets.candidate_files import read_candidates
+    from negserve.evaluation.candidate_sets.evaluation_set import EvaluationSet
+
     with _opened(**source) as factory, _shown("drawing") as report:
         pinned = EvaluationSet.from_json(manifest.read_bytes())
         if materialised is not None:
-            pinned.compare(read_candidates(materialised)[1].digest())
+            found = read_candidates(materialised)[0]
+            pinned.compare(found.digest, found.num_saturated)
         rows, done = _rows(triples, factory, source["ids"]), 0
         for batch in pinned.batches(factory, triples=rows):
             done += len(batch)

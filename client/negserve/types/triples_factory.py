@@ -1,8 +1,8 @@
-"""What a sampler needs of a triples factory, remote or in process."""
+"""What samplers and evaluations need of a triples factory: remote, in process or on the client."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from negserve.types.config import Slot
 from negserve.types.corrupted_batch import CorruptedBatch
 from negserve.types.known_values import KnownValues
+from negserve.types.relation_statistics import RelationStatistics
 
 
 class ConfiguredSampler(Protocol):
@@ -26,10 +27,20 @@ class ConfiguredSampler(Protocol):
 
 
 class TriplesFactory(Protocol):
-    """A loaded graph: remote (``negserve.Client.triples_factory``) or in process.
+    """A loaded graph: remote or computed on the client (``negserve.Client.triples_factory``).
 
-    In process it is ``negserve_server.graph.TriplesFactory``; both give equal bytes.
+    In process it is ``negserve_server.graph.TriplesFactory``; all give equal bytes.
     """
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of id space, triples and type constraints, 64 hexadecimal digits."""
+        ...
+
+    @property
+    def split_fingerprints(self) -> Mapping[str, str]:
+        """SHA-256 of id space and triples, by the name of each split that the graph has."""
+        ...
 
     @property
     def num_entities(self) -> int:
@@ -39,6 +50,11 @@ class TriplesFactory(Protocol):
     @property
     def num_relations(self) -> int:
         """Size of the relation id space."""
+        ...
+
+    @property
+    def relation_statistics(self) -> RelationStatistics:
+        """Per-relation statistics of the training triples."""
         ...
 
     def open_sampler(self, **options: Any) -> ConfiguredSampler:
