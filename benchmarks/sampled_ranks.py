@@ -63,11 +63,10 @@ class Model(torch.nn.Module):
     def query(self, heads: torch.Tensor, relations: torch.Tensor) -> torch.Tensor:
         """Embed what is asked, shape (m, 2 * HALF)."""
         head, relation = self.entities(heads), self.relations(relations)
+        if self.name in ("DistMult", "TransE"):
+            query: torch.Tensor = head * relation if self.name == "DistMult" else head + relation
+            return query
         (a, b), (c, d) = head.chunk(2, -1), relation.chunk(2, -1)
-        if self.name == "DistMult":
-            return head * relation
-        if self.name == "TransE":
-            return head + relation
         if self.name == "SimplE":
             return torch.cat([b * d, a * c], -1)
         if self.name == "RotatE":
@@ -90,7 +89,7 @@ def trained(graph: TriplesFactory, name: str, epochs: int, seed: int) -> Model:
     rows = torch.cat([triples, inverse])
     optimizer = torch.optim.Adagrad(model.parameters(), lr=0.1)
     for _ in range(epochs):
-        for batch in rows[torch.randperm(len(rows))].split(1000):
+        for batch in torch.split(rows[torch.randperm(len(rows))], 1000):
             heads, relations, tails = batch.T
             negatives = torch.randperm(graph.num_entities)[:NEGATIVES]
             query = model.query(heads, relations)
@@ -105,7 +104,7 @@ def trained(graph: TriplesFactory, name: str, epochs: int, seed: int) -> Model:
             loss = (torch.logsumexp(torch.cat([true[:, None], others], 1), 1) - true).mean()
             penalty = 1e-2 * ((query.abs() ** 3).sum() + (target.abs() ** 3).sum()) / len(batch)
             optimizer.zero_grad()
-            (loss + penalty).backward()  # type: ignore[no-untyped-call]
+            (loss + penalty).backward()
             optimizer.step()
     return model
 

@@ -128,14 +128,9 @@ def quantile(confidence: float) -> float:
     return NormalDist().inv_cdf((1 + confidence) / 2)
 
 
-def bounded(value: float, error: float, z: float, shift: float) -> Estimate:
-    """Make an interval of a metric from 0 to 1, z standard errors to each side of a middle.
-
-    :param shift: from the value to the middle; the interval contains the value in any case
-    """
-    low = min(value, value + shift - z * error)
-    high = max(value, value + shift + z * error)
-    return Estimate(value, max(0.0, low), min(1.0, high), error)
+def bounded(value: float, error: float, z: float) -> Estimate:
+    """Make an interval of a metric from 0 to 1, of z standard errors to each side."""
+    return Estimate(value, max(0.0, value - z * error), min(1.0, value + z * error), error)
 
 
 def _score_interval(value: float, variance: float, a: int, m: int, z: float) -> Estimate:

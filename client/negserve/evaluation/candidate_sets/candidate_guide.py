@@ -97,7 +97,7 @@ class CandidateGuide:
             order = self.order(relation, side)
             place = np.empty_like(order)
             place[order] = np.arange(len(order))
-            for row in np.flatnonzero(triples[:, 1] == relation):
+            for row in np.flatnonzero(triples[:, 1] == relation).tolist():
                 # So many are enough, whichever of them are known.
                 few = order[: depth + len(known[row]) + 1]
                 left_out = place[np.append(known[row].astype(np.int64), targets[row])]

@@ -156,7 +156,7 @@ class GuidedRanks:
     def _estimate(self, stages: Sequence[_Stage], metric: Metric, z: float) -> Estimate:
         m = self._num_queries
         total = float((metric(stages[0].ranks) * stages[0].weights).sum())
-        variance = skewness = spread = 0.0
+        variance = spread = 0.0
         # What a query of the last stage is worth is known; before, it is what those that went on
         # from its class were worth, on average.
         worth = metric(stages[-1].ranks)
@@ -171,27 +171,24 @@ class GuidedRanks:
             scaled = change * stage.weights[at]
             scaled_mean = np.bincount(inside[at], scaled, minlength=len(names)) / a
             away = scaled - scaled_mean[inside[at]]
-            squares = np.bincount(inside[at], away**2, minlength=len(names))
-            cubes = np.bincount(inside[at], away**3, minlength=len(names))
-            # A class without a change does not know how rare one is. So two more are invented, each
-            # a candidate more above (Agresti and Coull, 1998, invent two successes of four).
+            squares = np.zeros(len(names))
+            np.add.at(squares, inside[at], away**2)
+            # A class without a change does not know how rare one is. So two more are invented (as
+            # Agresti and Coull, 1998, invent two successes of four), each the least that the
+            # metric can change: to the next rank, or for hits@k from 1 to 0.
+            step = now - metric(stage.ranks + 1)
             largest = np.zeros(len(names))
-            np.maximum.at(largest, inside, now - metric(stage.ranks + 1))
+            np.maximum.at(largest, inside, np.where(step > 0, step, now))
             invented = largest * (np.bincount(inside, stage.weights) / n)
-            squares = squares + 2 * invented**2
-            cubes = cubes - 2 * invented**3
+            squares += 2 * invented**2
             share = np.bincount(inside[at], 1 / deeper.weights, minlength=len(names)) / a
             part = n**2 / a * squares / np.maximum(a - 1, 1) * (1 - share)
             variance += float(part.sum())
-            third = n**3 / a**2 * cubes / np.maximum(a - 1, 1) * (1 - share) ** 2
-            skewness += float(third.sum())
             spread += float((part**2 / np.maximum(a - 1, 1)).sum())
             worth = now + mean[inside]
         freedom = variance**2 / spread if spread > 0 else math.inf
         z += (z**3 + z) / (4 * max(freedom, 1.0))  # Student's t, to the first order
-        # Rare changes make the estimate skew, and the interval goes to their side (Johnson, 1978).
-        shift = skewness / variance / 6 * (1 + 2 * z**2) if variance > 0 else 0.0
-        return bounded(total / m, math.sqrt(variance) / m, z, shift / m)
+        return bounded(total / m, math.sqrt(variance) / m, z)
 
 
 def _divided(num: int, wanted: _Floats, sizes: NDArray[np.int64]) -> NDArray[np.int64]:
