@@ -213,12 +213,30 @@ def answer_tables(content: Mapping[str, Any]) -> dict[str, str]:
     return {"answers": markdown(header, lines, 1)}
 
 
+def evaluation_tables(content: Mapping[str, Any]) -> dict[str, str]:
+    """Make the table of the filters of an evaluation."""
+    lines = [
+        [
+            str(row["system"]),
+            str(row["graph"]),
+            f"{int(str(row['queries'])):,}",
+            f"{float(str(row['seconds'])):.3g}",
+            f"{float(str(row['least_seconds'])):.3g} to {float(str(row['most_seconds'])):.3g}",
+            f"{float(str(row['bytes_per_query'])):,.0f}" if "bytes_per_query" in row else "–",
+        ]
+        for row in content["rows"]
+    ]
+    header = ["system", "graph", "queries", "seconds", "lowest to highest", "bytes a query"]
+    return {"evaluation": markdown(header, lines, 2)}
+
+
 MAKERS = {
     "engine": engine_tables,
     "curves": curve_tables,
     "remote": remote_tables,
     "small_batches": small_batch_tables,
     "answers": answer_tables,
+    "evaluation": evaluation_tables,
 }
 
 

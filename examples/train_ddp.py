@@ -27,11 +27,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 from negserve import Client, RemoteTriplesFactory, SamplerConfig
 from negserve.data import TripleLoader, TripleStream
+from negserve.evaluation import evaluate
 
-Split = Literal["training", "validation", "testing"]
-SPLITS: tuple[Split, ...] = ("training", "validation", "testing")
-_STEMS = {"validation": "valid", "testing": "test"}
-#: Triples ranked at once.
+Split = Literal["validation", "testing"]
+_STEMS: dict[Split, str] = {"validation": "valid", "testing": "test"}
+#: Queries ranked at once: each makes num_entities * dim numbers on the way to its scores.
 _RANKED_AT_ONCE = 32
 _EPSILON = 1e-9
 
@@ -60,15 +60,17 @@ class Model(nn.Module):
         heads, tails = self.entities[triples[..., 0]], self.entities[triples[..., 2]]
         return self.score(heads, self.relations[triples[..., 1]], tails)
 
-    def score_all(self, triples: Tensor, column: int) -> Tensor:
-        """Score triples with every entity in a column, shape (n, 3) to (n, num_entities)."""
-        parts = [
-            self.entities[triples[:, 0, None]],
-            self.relations[triples[:, 1, None]],
-            self.entities[triples[:, 2, None]],
-        ]
-        parts[column] = self.entities[None]
-        return self.score(*parts)
+    def score_all(self, pairs: Tensor, slot: str) -> Tensor:
+        """Score every entity as the head or tail of queries, as ``evaluate`` asks for it.
+
+        :param pairs: the two given ids, in the order head, relation, tail, shape (n, 2)
+        :param slot: ``head`` or ``tail``
+        :return: shape (n, num_entities)
+        """
+        first, second = pairs[:, 0, None], pairs[:, 1, None]
+        if slot == "tail":
+            return self.score(self.entities[first], self.relations[second], self.entities[None])
+        return self.score(self.entities[None], self.relations[first], self.entities[second])
 
 
 def _complex(embeddings: Tensor) -> tuple[Tensor, Tensor]:
@@ -128,33 +130,6 @@ def held_out(factory: RemoteTriplesFactory, folder: Path, split: Split) -> NDArr
     if not factory.contains(triples, [split]).all():
         raise SystemExit(f"{folder} is not the server's data; give the same folder with --data")
     return triples
-
-
-@torch.no_grad()
-def filtered_mrr(model: Model, factory: RemoteTriplesFactory, triples: NDArray[np.int64]) -> float:
-    """Rank held-out triples among all unknown candidates for head and tail.
-
-    The server says which are known. Ties count half. Each rank of the group ranks a part.
-
-    :param triples: shape (n, 3)
-    """
-    entities = np.arange(factory.num_entities)
-    part = triples[distributed.get_rank() :: distributed.get_world_size()]
-    total = torch.zeros((), dtype=torch.float64)
-    for begin in range(0, len(part), _RANKED_AT_ONCE):
-        some = part[begin : begin + _RANKED_AT_ONCE]
-        for column in (0, 2):
-            candidates = np.repeat(some[:, None], len(entities), axis=1)
-            candidates[:, :, column] = entities
-            known = factory.contains(candidates.reshape(-1, 3), SPLITS)
-            scores = model.score_all(torch.from_numpy(some), column)
-            own = scores.gather(1, torch.from_numpy(some[:, column, None]))
-            others = ~torch.from_numpy(known).view(len(some), -1)
-            above = ((scores > own) & others).sum(1)
-            ties = ((scores == own) & others).sum(1)
-            total += (1 / (1 + above + ties / 2)).sum()
-    distributed.all_reduce(total)
-    return float(total) / (2 * len(triples))
 
 
 def loss_of(model: nn.Module, positives: Tensor, negatives: Tensor) -> Tensor:
@@ -282,9 +257,12 @@ def train(options: argparse.Namespace) -> None:
                 if step % options.save_every == 0:
                     keep(state)
         keep(stream.state_dict())
-        for split in SPLITS[1:]:
-            mrr = filtered_mrr(model, factory, held_out(factory, folder, split))
+        for split in _STEMS:
+            triples = held_out(factory, folder, split)
+            # All ranks share the queries and get the same report.
+            report = evaluate(model.score_all, factory, triples, batch_size=_RANKED_AT_ONCE)
             if rank == 0:
+                mrr = report.metric("inverse_harmonic_mean_rank")
                 print(f"filtered MRR {split} {mrr:.4f}")
 
 

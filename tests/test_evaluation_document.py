@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -16,6 +17,8 @@ DOCUMENT = (REPOSITORY / "docs" / "evaluation.md").read_text(encoding="utf-8")
 #: Each program with what it prints, empty for nothing.
 PROGRAMS = re.findall(r"```python\n(.*?)```\n(?:\n```text\n(.*?)```\n)?", DOCUMENT, flags=re.DOTALL)
 ADDRESS = "127.0.0.1:7733"
+#: In place of libraries that bring much else.
+STAND_INS = REPOSITORY / "tests" / "support" / "evaluators"
 
 
 @pytest.mark.parametrize(("program", "output"), PROGRAMS, ids=range(len(PROGRAMS)))
@@ -24,8 +27,23 @@ def test_programs_print_what_the_document_says(
 ):
     path = tmp_path / "program.py"
     path.write_text(program.replace(ADDRESS, server.target))
-    done = preloaded.run([path], timeout=240, check=True, cwd=tmp_path)
+    search = os.pathsep.join([str(STAND_INS), os.environ.get("PYTHONPATH", "")])
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": search}
+    done = preloaded.run([path], timeout=240, cwd=tmp_path, env=env)
+    assert done.returncode == 0, done.stderr
     assert done.stdout == output
+
+
+def test_evaluators_of_others_find_what_we_find():
+    """Checked here, as the outputs are compared with the document only."""
+    ogb, tgb = (
+        re.findall(r"\d\.\d{4}", output)
+        for program, output in PROGRAMS
+        if "import Evaluator\n" in program
+    )
+    assert ogb[:4] == ogb[4:]
+    assert len(ogb) == 8
+    assert tgb[0] == tgb[1]
 
 
 def test_the_numbers_of_the_text_are_those_of_the_program():

@@ -42,8 +42,8 @@ SURFACE = {
     "KnownIndex "
     "METRIC_NAMES RELATION_KINDS Ranks SampledRanks ScoreFunction "
     "TripleClassification audit_rows candidates_from_ogb classify_triples "
-    "count_possible evaluate known mask_known metric negatives_from_triples ranks "
-    "read_candidates relation_kinds write_candidates",
+    "count_possible evaluate evaluator_input known mask_known metric negatives_from_triples "
+    "ranks read_candidates relation_kinds write_candidates",
     negserve.sampling: "NEGATIVE_SAMPLERS BasicNegativeSampler BernoulliNegativeSampler "
     "ConfiguredSampler DegreeNegativeSampler MixtureNegativeSampler NegativeSampler "
     "PseudoTypedNegativeSampler SamplerOptions TriplesFactory TypedNegativeSampler batch_position "
@@ -70,7 +70,8 @@ def test_exported_names_for_pykeen():
     names = (
         "RemoteBasicNegativeSampler RemoteBernoulliNegativeSampler RemoteDegreeNegativeSampler "
         "RemoteFilterer RemoteMacroRankBasedEvaluator RemoteNegativeSampler "
-        "RemotePseudoTypedNegativeSampler RemoteRankBasedEvaluator negserve"
+        "RemotePseudoTypedNegativeSampler RemoteRankBasedEvaluator "
+        "RemoteSampledRankBasedEvaluator negserve"
     )
     assert sorted(module.__all__) == names.split()
     for name in module.__all__:

@@ -20,7 +20,7 @@ from negserve.sampling import (
 )
 from negserve.types.kinds import KINDS, Kind
 from negserve_server import graph
-from tests.support.graphs import has_type_constraints
+from tests.support.graphs import has_type_constraints, triples_of
 
 ENTITY_SLOTS = ("head", "tail")
 ALL_SLOTS = ("head", "relation", "tail")
@@ -98,7 +98,7 @@ def _known_values(
     """Find the known values of a column, without the filter index."""
     first, second = (other for other in range(3) if other != column)
     known = set[int]()
-    for rows in (of.splits[split] for split in splits if split in of.splits):
+    for rows in (triples_of(of, split) for split in splits if split in of.columns):
         same = (rows[:, first] == triple[first]) & (rows[:, second] == triple[second])
         known.update(rows[same, column].tolist())
     return known
@@ -115,7 +115,7 @@ def _drawable(
 @cache
 def _candidates(of: graph.TriplesFactory, kind: Kind, relation: int, column: int) -> set[int]:
     everything = set(range(of.num_relations if column == 1 else of.num_entities))
-    training = of.mapped_triples
+    training = triples_of(of)
     if kind == "pseudotyped":
         return set(training[training[:, 1] == relation][:, column].tolist())
     if kind == "typed":

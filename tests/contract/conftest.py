@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -18,7 +19,7 @@ from negserve_server import graph
 from negserve_server.graph.snapshot.snapshot_writer import write_snapshot
 from tests.contract.cases import CASES
 from tests.support.event_loop import BlockingFactory, EventLoop
-from tests.support.graphs import GRAPHS, load
+from tests.support.graphs import GRAPHS, load, triples_of
 from tests.support.lying_server import lying_server, setting
 from tests.support.pairwise import pairwise
 from tests.support.server_process import server_process
@@ -37,8 +38,8 @@ class Place:
 
     def positives(self, count: int) -> torch.Tensor:
         """Take training triples, spread over all of them, repeated if there are too few."""
-        triples = torch.from_numpy(self.graph.mapped_triples.copy())
-        return triples[(torch.arange(count) * 7919) % len(triples)]
+        triples = triples_of(self.graph)
+        return torch.from_numpy(triples[(np.arange(count) * 7919) % len(triples)])
 
 
 WAYS = ("in-process", "remote", "aio", "mapped", "pulled")

@@ -83,15 +83,18 @@ def test_wrong_questions_are_refused(
     assert refused.value.reason == reason
 
 
-def test_the_row_of_an_error_is_that_of_the_message(remote_world: Place):
-    # The server looks up large messages in slices.
-    num_triples = remote_world.factory.limits.max_triples_per_message  # type: ignore[attr-defined]
-    triples = np.zeros((num_triples, 3), dtype=np.int64)
-    triples[-1] = 0, 99, 0
+@pytest.mark.parametrize("num_before", [0, 300_000])
+def test_the_row_of_an_error_is_that_of_the_call(world: Place, num_before: int):
+    """The client sends several messages, and the server looks up large ones in slices."""
+    rows = np.zeros((num_before + 200_000, 3), dtype=np.int64)
+    row = len(rows) - 1
+    rows[row] = 9999, 0, 0
+    factory = world.factory
     for ask in (
-        lambda: remote_world.factory.contains(triples, ("training",)),
-        lambda: remote_world.factory.open_sampler(num_negs_per_pos=1).sample(triples, 0),
+        lambda: factory.contains(rows, ("training",)),
+        lambda: factory.known(rows[:, :2], "tail", ("training",)),
+        lambda: factory.open_sampler(num_negs_per_pos=1).sample(rows, 0),
     ):
-        with pytest.raises(InvalidRequestError) as refused:
+        with pytest.raises(InvalidRequestError, match=f"head id 9999 of row {row} ") as refused:
             ask()
-        assert refused.value.metadata["row"] == str(num_triples - 1)
+        assert refused.value.metadata["row"] == str(row)

@@ -6,7 +6,9 @@ import os
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from negserve_server.graph import TriplesFactory
 
@@ -39,3 +41,9 @@ def graph_path(name: str) -> Path:
 def load(name: str) -> TriplesFactory:
     """Load a graph once per test run, or skip the test."""
     return TriplesFactory.world() if name == "world" else TriplesFactory.from_path(graph_path(name))
+
+
+@cache
+def triples_of(graph: TriplesFactory, split: str = "training") -> NDArray[np.int64]:
+    """Give the triples of a split, which the graph makes anew each time; read-only."""
+    return graph.splits[split]

@@ -69,6 +69,9 @@ class KnownPipeline(RequestPipeline[pb.KnownRequest, int, pb.KnownResponse]):
         #: Largest value so far of the next pair, if some of its values have arrived.
         self._largest: int | None = None
 
+    def _num_rows(self, asked: int) -> int:
+        return asked
+
     def _keep(self, asked: int, response: pb.KnownResponse) -> bool:
         check_equal("first_pair", response.first_pair, self._num_complete)
         counts = self._read_counts(asked - self._num_complete, response)

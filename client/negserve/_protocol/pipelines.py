@@ -37,6 +37,7 @@ class RequestPipeline(ABC, Generic[Request, Asked, Response]):
 
     :ivar unanswered: requests that are sent, each with what its answer is compared with
     :ivar has_advanced: whether the last message told more than any stream before
+    :ivar num_answered: rows of the requests that are answered
     :param requests: all of them, likewise
     :param limits: how many, and how many bytes, may be unanswered
     """
@@ -48,6 +49,7 @@ class RequestPipeline(ABC, Generic[Request, Asked, Response]):
         self._most_bytes = limits.max_unanswered_bytes
         self._num_bytes = 0
         self.has_advanced = True
+        self.num_answered = 0
         self.unanswered: deque[tuple[Request, Asked]] = deque()
         self._advance()
 
@@ -63,9 +65,26 @@ class RequestPipeline(ABC, Generic[Request, Asked, Response]):
         request, asked = self.unanswered[0]
         if not self._keep(asked, response):
             return []
+        self.num_answered += self._num_rows(asked)
         self.unanswered.popleft()
         self._num_bytes -= request.ByteSize()
         return self._advance()
+
+    def in_call(self, error: InvalidRequestError) -> InvalidRequestError:
+        """Count the row that an error of the server names from the beginning of the call.
+
+        The server counts from the beginning of the message, the first unanswered one.
+        """
+        row = error.metadata.get("row", "")
+        if not row.isdecimal() or not self.num_answered:
+            return error
+        moved = str(int(row) + self.num_answered)
+        return type(error)(
+            str(error).replace(f"of row {row} ", f"of row {moved} "),
+            reason=error.reason,
+            metadata={**error.metadata, "row": moved},
+            target=error.target,
+        )
 
     def _advance(self) -> list[Request]:
         added = []
@@ -85,6 +104,10 @@ class RequestPipeline(ABC, Generic[Request, Asked, Response]):
     @abstractmethod
     def _keep(self, asked: Asked, response: Response) -> bool:
         """Keep an answer to the first unanswered request, and return whether it is the last."""
+
+    @abstractmethod
+    def _num_rows(self, asked: Asked) -> int:
+        """Count the rows of a request."""
 
 
 class SamplePipeline(RequestPipeline[pb.SampleRequest, tuple[int, Columns], pb.SampleResponse]):
@@ -131,6 +154,9 @@ class SamplePipeline(RequestPipeline[pb.SampleRequest, tuple[int, Columns], pb.S
             positives = pb.Positives(position=position + begin, triples=encoded)
             yield pb.SampleRequest(positives=positives), (position + begin, Columns(*part.T))
 
+    def _num_rows(self, asked: tuple[int, Columns]) -> int:
+        return len(asked[1].heads)
+
     def _keep(self, asked: tuple[int, Columns], response: pb.SampleResponse) -> bool:
         if not response.HasField("batch"):
             check_member("message", response, "batch")
@@ -164,6 +190,9 @@ class ContainsPipeline(RequestPipeline[pb.ContainsRequest, int, pb.ContainsRespo
         self.result: NDArray[np.bool_] = np.empty(len(array), dtype=np.bool_)
         self._num_known = 0
         super().__init__(_lookups(dataset, array), dataset.limits)
+
+    def _num_rows(self, asked: int) -> int:
+        return asked
 
     def _keep(self, asked: int, response: pb.ContainsResponse) -> bool:
         check_equal("num_triples", response.num_triples, asked)

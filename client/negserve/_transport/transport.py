@@ -204,7 +204,10 @@ class ServerCall(ABC):
         while pipeline.unanswered:
             if requests:
                 self.send_all(requests)
-            answer = await self.answer(budget)
+            try:
+                answer = await self.answer(budget)
+            except InvalidRequestError as error:
+                raise pipeline.in_call(error) from error.__cause__
             try:
                 requests = pipeline.take(answer)
             except InvalidAnswerError as error:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         classify_triples,
     )
     from negserve.evaluation.ranking.evaluator import evaluate
+    from negserve.evaluation.ranking.evaluator_input import evaluator_input
     from negserve.evaluation.ranking.known_index import KnownIndex, known, mask_known
     from negserve.evaluation.ranking.protocols import EvaluationGraph, ScoreFunction
     from negserve.evaluation.ranking.score_ranks import Ranks, ranks
@@ -60,6 +61,7 @@ __all__ = [
     "classify_triples",
     "count_possible",
     "evaluate",
+    "evaluator_input",
     "known",
     "mask_known",
     "metric",
@@ -95,6 +97,7 @@ _MODULE_OF = {
     "classify_triples": "candidate_sets.triple_classification",
     "count_possible": "candidate_sets.sampled_ranks",
     "evaluate": "ranking.evaluator",
+    "evaluator_input": "ranking.evaluator_input",
     "known": "ranking.known_index",
     "mask_known": "ranking.known_index",
     "metric": "reports.metrics",

@@ -2,22 +2,23 @@
 
 Importing this package registers names with PyKEEN's resolvers: ``remotebasic``,
 ``remotebernoulli``, ``remotepseudotyped``, ``remotedegree`` and ``remote`` as negative samplers,
-``remote`` as a filterer, ``remoterankbased`` and ``remotemacrorankbased`` as evaluators. PyKEEN
-imports this package by itself, through the entry point of :func:`negserve`, which loads a server's
-training triples for PyKEEN's ``load_triples("negserve:DATASET")``.
+``remote`` as a filterer, ``remoterankbased``, ``remotemacrorankbased`` and
+``remotesampledrankbased`` as evaluators. PyKEEN imports this package by itself, through the entry
+point of :func:`negserve`, which loads a server's training triples for PyKEEN's
+``load_triples("negserve:DATASET")``.
 """
+
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from negserve.terminal.extras import needing
 
 with needing("negserve.integrations.pykeen", "negserve[pykeen]"):
-    from pykeen.evaluation import evaluator_resolver
+    import wrapt
     from pykeen.sampling import negative_sampler_resolver
     from pykeen.sampling.filtering import filterer_resolver
 
-    from negserve.integrations.pykeen.evaluators import (
-        RemoteMacroRankBasedEvaluator,
-        RemoteRankBasedEvaluator,
-    )
     from negserve.integrations.pykeen.filterer import RemoteFilterer
     from negserve.integrations.pykeen.labeled_triples import negserve
     from negserve.integrations.pykeen.negative_samplers import (
@@ -26,6 +27,13 @@ with needing("negserve.integrations.pykeen", "negserve[pykeen]"):
         RemoteDegreeNegativeSampler,
         RemoteNegativeSampler,
         RemotePseudoTypedNegativeSampler,
+    )
+
+if TYPE_CHECKING:
+    from negserve.integrations.pykeen.evaluators import (
+        RemoteMacroRankBasedEvaluator,
+        RemoteRankBasedEvaluator,
+        RemoteSampledRankBasedEvaluator,
     )
 
 __all__ = [
@@ -37,8 +45,15 @@ __all__ = [
     "RemoteNegativeSampler",
     "RemotePseudoTypedNegativeSampler",
     "RemoteRankBasedEvaluator",
+    "RemoteSampledRankBasedEvaluator",
     "negserve",
 ]
+
+_EVALUATORS = (
+    "RemoteMacroRankBasedEvaluator",
+    "RemoteRankBasedEvaluator",
+    "RemoteSampledRankBasedEvaluator",
+)
 
 for _cls in (
     RemoteBasicNegativeSampler,
@@ -49,5 +64,25 @@ for _cls in (
 ):
     negative_sampler_resolver.register(_cls)
 filterer_resolver.register(RemoteFilterer)
-for _evaluator in (RemoteRankBasedEvaluator, RemoteMacroRankBasedEvaluator):
-    evaluator_resolver.register(_evaluator)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _EVALUATORS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.evaluators"), name)
+
+
+def _register_evaluators(_: object) -> None:
+    resolver = import_module("pykeen.evaluation").evaluator_resolver
+    evaluators = import_module(f"{__name__}.evaluators")
+    for each in _EVALUATORS:
+        resolver.register(getattr(evaluators, each))
+
+
+# PyKEEN imports this package from its triples, which its evaluators need. So it may be in the
+# middle of the import of its evaluators, which then is complete when its pipeline is imported.
+_evaluation = sys.modules.get("pykeen.evaluation")
+_is_incomplete = _evaluation is not None and not hasattr(_evaluation, "evaluator_resolver")
+wrapt.when_imported("pykeen.pipeline" if _is_incomplete else "pykeen.evaluation")(
+    _register_evaluators
+)

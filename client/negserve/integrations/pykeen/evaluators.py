@@ -7,15 +7,22 @@ from typing import Any
 
 import torch
 from pykeen.constants import TARGET_TO_INDEX
-from pykeen.evaluation.evaluator import Evaluator, MetricResults
+from pykeen.evaluation.evaluator import MetricResults
 from pykeen.evaluation.rank_based_evaluator import MacroRankBasedEvaluator, RankBasedEvaluator
 
 from negserve.errors import InvalidRequestError
+from negserve.evaluation import EvaluationSet
 from negserve.integrations.pykeen.evaluation_graph import EvaluationGraph, FoundSplits
+from negserve.integrations.pykeen.pinned_candidates import PinnedCandidates
+from negserve.types.config import SamplerConfig
+from negserve.types.kinds import Kind
 
 
-class _RemoteFilter(Evaluator):  # type: ignore[misc]
-    """Filters scores before an evaluator ranks them."""
+class _RemoteEvaluator:
+    """Finds the graph of an evaluation, in place of PyKEEN's filter.
+
+    To be inherited together with one of PyKEEN's evaluators.
+    """
 
     filtered: bool
 
@@ -29,7 +36,7 @@ class _RemoteFilter(Evaluator):  # type: ignore[misc]
         patience: float | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(filtered=filtered, **kwargs)
+        super().__init__(filtered=filtered, **kwargs)  # type: ignore[call-arg]
         self.graph = EvaluationGraph(
             target=target, dataset=dataset, timeout=timeout, patience=patience
         )
@@ -62,7 +69,8 @@ class _RemoteFilter(Evaluator):  # type: ignore[misc]
         # Otherwise PyKEEN would compare each batch with all triples.
         self.filtered = False
         try:
-            return super().evaluate(
+            self._begin(mapped_triples)
+            return super().evaluate(  # type: ignore[misc]
                 model,
                 mapped_triples,
                 *args,
@@ -72,6 +80,19 @@ class _RemoteFilter(Evaluator):  # type: ignore[misc]
         finally:
             self.filtered = is_filtered
             self._found = self._column_of_entity = None
+
+    def _begin(self, mapped_triples: torch.Tensor) -> None:
+        """Prepare for an evaluation, whose graph was found if there is a filter."""
+
+    def _columns(self, entities: torch.Tensor) -> torch.Tensor:
+        """Give the column of scores of each entity, -1 for one that is left out."""
+        if self._column_of_entity is None:
+            return entities
+        return self._column_of_entity.to(entities.device)[entities]
+
+
+class _RemoteFilter(_RemoteEvaluator):
+    """Filters scores before an evaluator ranks them."""
 
     def process_scores_(
         self,
@@ -95,15 +116,9 @@ class _RemoteFilter(Evaluator):  # type: ignore[misc]
             is_there = values >= 0
             scores[rows_of_values[is_there], values[is_there]] = float("nan")
             scores[rows, own] = true_scores
-        super().process_scores_(
+        super().process_scores_(  # type: ignore[misc]
             hrt_batch, target, scores, true_scores.unsqueeze(1), dense_positive_mask
         )
-
-    def _columns(self, entities: torch.Tensor) -> torch.Tensor:
-        """Give the column of scores of each entity, -1 for one that is left out."""
-        if self._column_of_entity is None:
-            return entities
-        return self._column_of_entity.to(entities.device)[entities]
 
 
 def _inverse(chosen: torch.Tensor, num_entities: int) -> torch.Tensor:
@@ -142,3 +157,87 @@ class RemoteMacroRankBasedEvaluator(_RemoteFilter, MacroRankBasedEvaluator):  # 
 
     Parameters as of :class:`RemoteRankBasedEvaluator`.
     """
+
+
+class RemoteSampledRankBasedEvaluator(_RemoteEvaluator, RankBasedEvaluator):  # type: ignore[misc]
+    """Ranks each true answer among sampled candidates, as PyKEEN's ``SampledRankBasedEvaluator``.
+
+    The candidates are a :class:`negserve.evaluation.EvaluationSet` of the evaluated triples:
+    exactly filtered, and the same for everybody with the same triples and parameters. PyKEEN's own
+    evaluator gives equal results for these candidates. Metrics of samples are not those of all
+    entities; :class:`negserve.evaluation.SampledRanks` estimates these.
+
+    :param num_negatives: candidates of each query besides the true answer
+    :param kind: their distribution: a kind of :class:`negserve.SamplerConfig`
+    :param distinct: whether the candidates of a query are pairwise different; where there are
+        fewer legal ones, fewer count. False for kinds that can't
+    :param seed: of the candidates
+    :param target: as for :class:`RemoteRankBasedEvaluator`, and so are all others
+    :ivar evaluation_set: the candidates of the last evaluation; None before
+    """
+
+    def __init__(
+        self,
+        *,
+        num_negatives: int = 50,
+        kind: Kind = "basic",
+        distinct: bool = True,
+        seed: int = 0,
+        target: str | Sequence[str] | None = None,
+        dataset: str | None = None,
+        timeout: float = 30.0,
+        patience: float | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            target=target, dataset=dataset, timeout=timeout, patience=patience, **kwargs
+        )
+        if not self.filtered:
+            raise InvalidRequestError(
+                "filtered=False is not legal: candidates are never known triples",
+                reason="INVALID_CONFIGURATION",
+                metadata={"field": "filtered", "value": "False"},
+            )
+        # Illegal options are refused here, before anything is sent.
+        self._sampler = SamplerConfig(
+            kind=kind,
+            num_negs_per_pos=num_negatives,
+            corruption_scheme=("head", "tail"),
+            filter_splits=("training",),
+            distinct=distinct,
+            seed=seed,
+        )
+        self.evaluation_set: EvaluationSet | None = None
+        self._candidates: PinnedCandidates | None = None
+
+    def _begin(self, mapped_triples: torch.Tensor) -> None:
+        if self._column_of_entity is not None:
+            raise InvalidRequestError(
+                "restrict_entities_to is not possible with sampled candidates; give kind='typed' "
+                "or 'pseudotyped', or evaluate with 'remoterankbased'",
+                reason="INVALID_CONFIGURATION",
+                metadata={"field": "restrict_entities_to"},
+            )
+        assert self._found is not None
+        self._candidates = PinnedCandidates.of(self._found, self._sampler, mapped_triples)
+        self.evaluation_set = self._candidates.evaluation_set
+
+    def process_scores_(
+        self,
+        hrt_batch: torch.Tensor,
+        target: Any,
+        scores: torch.Tensor,
+        true_scores: torch.Tensor | None = None,
+        dense_positive_mask: torch.Tensor | None = None,
+    ) -> None:
+        """Rank the true scores of a batch among those of its candidates."""
+        assert self._candidates is not None
+        true_scores = scores.gather(1, hrt_batch[:, TARGET_TO_INDEX[target], None])
+        candidates, mask = self._candidates.of_batch(hrt_batch, target)
+        # PyKEEN leaves NaN out.
+        others = scores.gather(1, candidates).masked_fill(~mask, float("nan"))
+        num_entities = scores.shape[1]
+        super().process_scores_(
+            hrt_batch, target, torch.cat([true_scores, others], 1), true_scores, dense_positive_mask
+        )
+        self.num_entities = num_entities

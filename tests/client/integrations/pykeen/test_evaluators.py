@@ -13,6 +13,7 @@ from pykeen.evaluation import (
     MacroRankBasedEvaluator,
     MetricResults,
     RankBasedEvaluator,
+    SampledRankBasedEvaluator,
     evaluator_resolver,
 )
 from pykeen.models import ComplEx, DistMult, Model, TransE
@@ -20,7 +21,12 @@ from pykeen.pipeline import PipelineResult, pipeline
 from pykeen.triples import CoreTriplesFactory
 
 from negserve import Client, InvalidRequestError, UnknownDatasetError
-from negserve.integrations.pykeen import RemoteMacroRankBasedEvaluator, RemoteRankBasedEvaluator
+from negserve.integrations.pykeen import (
+    RemoteMacroRankBasedEvaluator,
+    RemoteRankBasedEvaluator,
+    RemoteSampledRankBasedEvaluator,
+)
+from negserve.types.kinds import Kind
 from tests.support.graphs import GRAPHS, load
 from tests.support.server_process import ServerProcess, server_process
 
@@ -118,6 +124,60 @@ def test_other_evaluators_and_options(publisher: ServerProcess, nations: Nations
     assert_equal(evaluate(copy, model, *splits), evaluate(theirs, model, *splits))
 
 
+@pytest.mark.parametrize("kind", ["basic", "degree"])
+def test_sampled_ranks_are_pykeens_for_the_same_candidates(publisher: ServerProcess, kind: Kind):
+    training, validation, testing = (
+        split_of("world", split) for split in ("training", "validation", "testing")
+    )
+    model = rounded(DistMult(triples_factory=training, embedding_dim=4, random_seed=1))
+    ours = RemoteSampledRankBasedEvaluator(
+        target=publisher.target, num_negatives=20, kind=kind, distinct=kind == "basic", seed=5
+    )
+    found = evaluate(ours, model, training, validation, testing)
+    pinned = ours.evaluation_set
+    assert pinned is not None
+    negatives = {"head": [], "tail": []}
+    graph = load("world")
+    for batch in pinned.batches(graph):
+        negatives[batch.side].append(torch.from_numpy(batch.candidates.astype("int64")))
+        assert not graph.contains(batch.triples().reshape(-1, 3), tuple(graph.columns)).any()
+    order = testing.clone_and_exchange_triples(torch.from_numpy(pinned.rows(graph).copy()))
+    theirs = SampledRankBasedEvaluator(
+        order,
+        head_negatives=torch.cat(negatives["head"]),
+        tail_negatives=torch.cat(negatives["tail"]),
+    )
+    assert_equal(found, evaluate(theirs, model, training, validation, order))
+    # Other triples, without another evaluator; and the first again.
+    evaluate(ours, model, training, validation)
+    assert ours.evaluation_set != pinned
+    evaluate(ours, model, training, validation, testing)
+    assert ours.evaluation_set == pinned
+
+
+def test_fewer_candidates_than_asked_for(publisher: ServerProcess, nations: Nations):
+    """Of 14 entities some are known: the others are all candidates, once each."""
+    splits = nations.training, nations.validation, nations.testing
+    model = rounded(DistMult(triples_factory=nations.training, embedding_dim=4, random_seed=1))
+    sampled = RemoteSampledRankBasedEvaluator(target=publisher.target, num_negatives=14)
+    found = evaluate(sampled, model, *splits)
+    assert_equal(found, evaluate(RankBasedEvaluator(), model, *splits))
+
+
+def test_illegal_options_of_the_sampled_evaluator(publisher: ServerProcess, nations: Nations):
+    with pytest.raises(InvalidRequestError, match="distinct"):
+        RemoteSampledRankBasedEvaluator(kind="degree")
+    with pytest.raises(InvalidRequestError, match="filtered"):
+        RemoteSampledRankBasedEvaluator(filtered=False)
+    model = TransE(triples_factory=nations.training, embedding_dim=4)
+    with pytest.raises(InvalidRequestError, match="restrict_entities_to"):
+        evaluate(
+            RemoteSampledRankBasedEvaluator(target=publisher.target),
+            model, nations.training, nations.testing,
+            restrict_entities_to=torch.arange(5), pre_filtered_triples=False,
+        )  # fmt: skip
+
+
 def train(evaluator: str, nations: Nations, **options: Any) -> PipelineResult:
     return pipeline(
         training=nations.training,
@@ -147,6 +207,7 @@ def test_a_pipeline_with_early_stopping(publisher: ServerProcess, nations: Natio
 def test_pykeen_finds_them_by_name():
     assert evaluator_resolver.lookup("remoterankbased") is RemoteRankBasedEvaluator
     assert evaluator_resolver.lookup("RemoteMacroRankBased") is RemoteMacroRankBasedEvaluator
+    assert evaluator_resolver.lookup("remotesampledrankbased") is RemoteSampledRankBasedEvaluator
 
 
 def test_triples_that_no_dataset_has(server: ServerProcess, nations: Nations):

@@ -32,10 +32,18 @@ result = pipeline(
     training=training, testing=testing, model="transe", model_kwargs={"embedding_dim": 4},
     negative_sampler="remotebernoulli", negative_sampler_kwargs={"filtered": True},
     training_kwargs={"num_epochs": 1, "use_tqdm": False, "batch_size": 1024},
+    evaluator="remoterankbased",
     evaluation_kwargs={"use_tqdm": False}, random_seed=1,
 )
 print(len(result.losses), training.num_triples)
-print(filterer_resolver.lookup("remote").__name__)
+print(filterer_resolver.lookup("remote").__name__, 0 < result.get_metric("mrr") < 1)
+"""
+#: PyKEEN imports us in the middle of its own import, which begins in another place here.
+_EVALUATION_FIRST = """
+from pykeen.evaluation import evaluator_resolver
+import pykeen.pipeline
+print(evaluator_resolver.lookup("remoterankbased").__name__)
+print(evaluator_resolver.lookup("remotesampledrankbased").__name__)
 """
 
 
@@ -49,18 +57,23 @@ def test_pykeen_imports_it_by_itself(publisher: ServerProcess, tmp_path: Path):
     for group, entries in project["entry-points"].items():
         lines += [f"[{group}]", *(f"{name} = {value}" for name, value in entries.items())]
     (information / "entry_points.txt").write_text("\n".join(lines))
-    result = subprocess.run(
-        [sys.executable, "-c", _PROGRAM],
-        capture_output=True, text=True, timeout=150, check=False, cwd=tmp_path,
-        env={
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, sys.path)]),
-            "PYKEEN_HOME": str(tmp_path),
-            "NEGSERVE_TARGET": publisher.target,
-        },
-    )  # fmt: skip
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.splitlines() == ["1 5408", "RemoteFilterer"]
+    for program, printed in (
+        (_PROGRAM, ["1 5408", "RemoteFilterer True"]),
+        (_EVALUATION_FIRST, ["RemoteRankBasedEvaluator", "RemoteSampledRankBasedEvaluator"]),
+    ):
+        result = subprocess.run(
+            [sys.executable, "-c", program],
+            capture_output=True, text=True, timeout=150, check=False, cwd=tmp_path,
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, sys.path)]),
+                "PYKEEN_HOME": str(tmp_path),
+                "NEGSERVE_TARGET": publisher.target,
+            },
+        )  # fmt: skip
+        assert result.returncode == 0, result.stderr
+        assert "could not load" not in result.stderr
+        assert result.stdout.splitlines() == printed
 
 
 def test_the_graph_is_loaded_with_the_servers_ids(

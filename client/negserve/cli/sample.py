@@ -1,120 +1,29 @@
-"""The command-line program ``negserve``."""
+"""``negserve sample``."""
 
 from __future__ import annotations
 
-from negserve.terminal.ending import ending_at_once
-
-_importing = ending_at_once()  # Ctrl-C during the imports, which take a moment
-_importing.__enter__()
-
-import json
 import sys
-import time
 import warnings
-from pathlib import Path
 from typing import Any, TextIO
 
-from negserve.terminal.extras import needing_or_exit
+import click
+import numpy as np
+from click.core import ParameterSource
+from numpy.typing import NDArray
 
-with needing_or_exit("the command negserve", "negserve[cli]"):
-    import click
-    import numpy as np
-    from click.core import ParameterSource
-    from numpy.typing import NDArray
-
-    from negserve._calls.client import DEFAULT_TARGET
-    from negserve._protocol.messages import FILTER_MODES, SLOTS, SPLITS
-    from negserve._sync.client import Client
-    from negserve._sync.triples_factory import RemoteTriplesFactory
-    from negserve.errors import NegserveError
-    from negserve.evaluation.candidate_sets.commands import evaluation_set
-    from negserve.terminal.command import Commands
-    from negserve.terminal.labelled_triples import Vocabulary, parse_mixture, read_triples
-    from negserve.terminal.target_option import PATIENCE, target_option
-    from negserve.terminal.variables import mistyped_variables
-    from negserve.types.checks.text import printable
-    from negserve.types.corrupted_batch import CorruptedBatch
-    from negserve.types.kinds import KINDS
-
-#: Interval of lines about a download, where there is no terminal.
-_LINE_SECONDS = 5.0
+from negserve._calls.client import DEFAULT_TARGET
+from negserve._protocol.messages import FILTER_MODES, SLOTS, SPLITS
+from negserve._sync.client import Client
+from negserve.cli.json_text import json_text
+from negserve.errors import NegserveError
+from negserve.terminal.labelled_triples import Vocabulary, parse_mixture, read_triples
+from negserve.terminal.target_option import PATIENCE, target_option
+from negserve.types.checks.text import printable
+from negserve.types.corrupted_batch import CorruptedBatch
+from negserve.types.kinds import KINDS
 
 
-@click.group(cls=Commands, context_settings={"show_default": True})
-@click.version_option(package_name="negserve")
-def main() -> None:
-    """Describe a negserve server and its datasets, draw negatives, or download a dataset.
-
-    Credentials come from the environment. NEGSERVE_TOKEN or NEGSERVE_TOKEN_FILE: the token, for
-    servers that require one. NEGSERVE_CA_FILE (certificate authorities, PEM) or NEGSERVE_TLS=1
-    (public authorities): use TLS. NEGSERVE_CERT_FILE and NEGSERVE_KEY_FILE: a client certificate.
-    """
-    for warning in mistyped_variables():
-        click.echo(f"Warning: {warning}", err=True)
-
-
-@main.command()
-@target_option(DEFAULT_TARGET)
-@click.argument("dataset", required=False)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def info(target: str, timeout: float, dataset: str | None, as_json: bool) -> None:
-    """Describe the server and its datasets, or one DATASET with its relations."""
-    try:
-        with Client(target, timeout=timeout, patience=min(timeout, PATIENCE)) as client:
-            server = client.server_info()
-            names = [dataset] if dataset is not None else client.list_datasets()
-            facts = [_describe(client.triples_factory(name), bool(dataset)) for name in names]
-    except NegserveError as error:
-        raise click.ClickException(printable(str(error))) from error
-    if as_json:
-        click.echo(_json(facts))
-        return
-    versions = ", ".join(map(str, server.algorithm_versions))
-    click.echo(f"{'server':<22} {server.version}, sampling function {versions}")
-    for fact in facts:
-        relations = fact.pop("relations", [])
-        for name, value in fact.items():
-            shown = f"{value:,}" if isinstance(value, int) else printable(value)
-            click.echo(f"{name:<22} {shown}")
-        if relations:
-            click.echo(f"\n{'tph':>10} {'hpt':>10} {'P(head)':>8}  relation")
-        for relation in relations:
-            numbers = (relation["tph"], relation["hpt"])
-            tph, hpt = ("-" if number is None else f"{number:.2f}" for number in numbers)
-            label = printable(relation["label"])
-            click.echo(f"{tph:>10} {hpt:>10} {relation['head_probability']:>8.3f}  {label}")
-
-
-def _describe(factory: RemoteTriplesFactory, with_relations: bool) -> dict[str, Any]:
-    facts: dict[str, Any] = {
-        "dataset": factory.name,
-        "num_entities": factory.num_entities,
-        "num_relations": factory.num_relations,
-        **{f"num_{split}": count for split, count in factory.num_triples_per_split.items()},
-        "fingerprint": factory.fingerprint,
-    }
-    if with_relations:
-        statistics = factory.relation_statistics
-        facts["relations"] = [
-            {
-                "label": factory.relation_labels[i] if factory.relation_labels else str(i),
-                "tph": None if np.isnan(tph) else float(tph),
-                "hpt": None if np.isnan(hpt) else float(hpt),
-                "head_probability": float(probability),
-            }
-            for i, (tph, hpt, probability) in enumerate(
-                zip(
-                    statistics.tails_per_head,
-                    statistics.heads_per_tail,
-                    statistics.head_probability,
-                    strict=True,
-                )
-            )
-        ]
-    return facts
-
-
-@main.command()
+@click.command()
 @target_option(DEFAULT_TARGET)
 @click.option("--dataset", default="world", help="Dataset to sample from.")
 @click.option(
@@ -246,56 +155,6 @@ def sample(
         click.echo(f"{num_masked} negatives are not valid{left_out}; see --help", err=True)
 
 
-@main.command()
-@target_option(DEFAULT_TARGET)
-@click.argument("dataset")
-@click.argument("directory", type=click.Path(path_type=Path))
-def pull(target: str, timeout: float, dataset: str, directory: Path) -> None:
-    """Download the snapshot of DATASET to DIRECTORY.
-
-    The server must run with --allow-pull. If it is interrupted, the same command continues. Nothing
-    is done if the snapshot is there already.
-
-    \b
-    Examples:
-      negserve pull fb15k-237 graphs/fb15k-237
-      negserve-server serve --dataset fb=graphs/fb15k-237
-    """  # noqa: D301
-    shown = _Arriving(dataset)
-    try:
-        with Client(target, timeout=timeout, patience=timeout) as client, shown:
-            folder = client.pull(dataset, directory, on_bytes=shown.report)
-    except NegserveError as error:
-        raise click.ClickException(printable(str(error))) from error
-    click.echo(f"{dataset}: {folder}")
-
-
-class _Arriving:
-    """Shows how much of a download has arrived: a bar on a terminal, else a line now and then."""
-
-    def __init__(self, dataset: str) -> None:
-        self._label = f"pulling {dataset}"
-        self._bar: Any = None
-        self._next_line = time.monotonic() + _LINE_SECONDS
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.render_finish()
-
-    def report(self, arrived: int, total: int) -> None:
-        """Show that so many bytes of so many have arrived."""
-        if sys.stderr.isatty():
-            if self._bar is None:
-                self._bar = click.progressbar(length=total, label=self._label, file=sys.stderr)
-            self._bar.update(arrived - self._bar.pos)
-        elif time.monotonic() >= self._next_line or arrived == total:
-            self._next_line = time.monotonic() + _LINE_SECONDS
-            click.echo(f"{self._label}: {arrived:,} of {total:,} bytes", err=True)
-
-
 def _refuse_without_effect(filtered: bool) -> None:
     """Refuse a filter's options without --filtered."""
     context = click.get_current_context()
@@ -345,7 +204,7 @@ def _write(
             }
             if batch.log_q is not None:
                 line["log_q"] = _rounded(batch.log_q[i])
-            sys.stdout.write(_json(line) + "\n")
+            sys.stdout.write(json_text(line) + "\n")
             continue
         if batch.log_q is not None:
             for row, log_q in zip(named, _rounded(batch.log_q[i]), strict=True):
@@ -356,18 +215,6 @@ def _write(
     return int((~mask).sum())
 
 
-def _json(value: object) -> str:
-    """Encode as JSON in which only control characters are escaped."""
-    return printable(json.dumps(value, ensure_ascii=False))
-
-
 def _rounded(values: NDArray[np.float32]) -> list[float]:
     """Convert float32 to float without the digits that the conversion adds."""
     return [float(str(value)) for value in values]
-
-
-main.add_command(evaluation_set)
-_importing.__exit__(None, None, None)
-
-if __name__ == "__main__":
-    main()

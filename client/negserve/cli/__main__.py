@@ -1,0 +1,5 @@
+"""``python -m negserve.cli``."""
+
+from negserve.cli import main
+
+main()
