@@ -37,8 +37,9 @@ SURFACE = {
     negserve_server: "__version__",
     negserve.aio: "Client EpochStream RemoteSampler RemoteTriplesFactory",
     negserve.data: "CompactTripleBatch TripleBatch TripleLoader TripleStream",
-    negserve.evaluation: "CandidateBatch CandidateTable ClassifiedScores Estimate "
-    "EvaluationReport EvaluationSet GivenCandidates GivenNegatives KnownIndex "
+    negserve.evaluation: "CandidateBatch CandidateGuide CandidateTable ClassifiedScores Estimate "
+    "EvaluationReport EvaluationSet GivenCandidates GivenNegatives GuidedRanks "
+    "KnownIndex "
     "METRIC_NAMES RELATION_KINDS Ranks SampledRanks ScoreFunction "
     "TripleClassification audit_rows candidates_from_ogb classify_triples "
     "count_possible evaluate evaluator_input known mask_known metric negatives_from_triples "

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 from negserve.terminal.extras import needing
 
 if TYPE_CHECKING:
+    from negserve.evaluation.candidate_sets.audit import Estimate, audit_rows
     from negserve.evaluation.candidate_sets.candidate_files import read_candidates, write_candidates
+    from negserve.evaluation.candidate_sets.candidate_guide import CandidateGuide
     from negserve.evaluation.candidate_sets.candidate_table import CandidateBatch, CandidateTable
     from negserve.evaluation.candidate_sets.evaluation_set import EvaluationSet
     from negserve.evaluation.candidate_sets.given_candidates import (
@@ -19,12 +21,8 @@ if TYPE_CHECKING:
         candidates_from_ogb,
         negatives_from_triples,
     )
-    from negserve.evaluation.candidate_sets.sampled_ranks import (
-        Estimate,
-        SampledRanks,
-        audit_rows,
-        count_possible,
-    )
+    from negserve.evaluation.candidate_sets.guided_ranks import GuidedRanks
+    from negserve.evaluation.candidate_sets.sampled_ranks import SampledRanks, count_possible
     from negserve.evaluation.candidate_sets.triple_classification import (
         ClassifiedScores,
         TripleClassification,
@@ -43,6 +41,7 @@ __all__ = [
     "METRIC_NAMES",
     "RELATION_KINDS",
     "CandidateBatch",
+    "CandidateGuide",
     "CandidateTable",
     "ClassifiedScores",
     "Estimate",
@@ -50,6 +49,7 @@ __all__ = [
     "EvaluationSet",
     "GivenCandidates",
     "GivenNegatives",
+    "GuidedRanks",
     "KnownIndex",
     "Ranks",
     "SampledRanks",
@@ -74,13 +74,15 @@ __all__ = [
 # No module has the name of what it exports: once imported, it would stand for it here.
 _MODULE_OF = {
     "CandidateBatch": "candidate_sets.candidate_table",
+    "CandidateGuide": "candidate_sets.candidate_guide",
     "CandidateTable": "candidate_sets.candidate_table",
     "ClassifiedScores": "candidate_sets.triple_classification",
-    "Estimate": "candidate_sets.sampled_ranks",
+    "Estimate": "candidate_sets.audit",
     "EvaluationReport": "reports.evaluation_report",
     "EvaluationSet": "candidate_sets.evaluation_set",
     "GivenCandidates": "candidate_sets.given_candidates",
     "GivenNegatives": "candidate_sets.given_candidates",
+    "GuidedRanks": "candidate_sets.guided_ranks",
     "KnownIndex": "ranking.known_index",
     "METRIC_NAMES": "reports.metrics",
     "RELATION_KINDS": "reports.cardinality",
@@ -88,7 +90,7 @@ _MODULE_OF = {
     "SampledRanks": "candidate_sets.sampled_ranks",
     "ScoreFunction": "ranking.score_function",
     "TripleClassification": "candidate_sets.triple_classification",
-    "audit_rows": "candidate_sets.sampled_ranks",
+    "audit_rows": "candidate_sets.audit",
     "candidates_from_ogb": "candidate_sets.given_candidates",
     "classify_triples": "candidate_sets.triple_classification",
     "count_possible": "candidate_sets.sampled_ranks",
