@@ -13,7 +13,10 @@ _T = TypeVar("_T")
 
 #: Held while a value is made.
 _lock = threading.RLock()
-_holders: weakref.WeakSet[PerProcess[Any]] = weakref.WeakSet()
+#: Without callbacks, in which a Ctrl-C would be lost, as in those of ``weakref.WeakSet``: those of
+#: the dead go when there are twice as many as lived the last time.
+_holders: list[weakref.ref[PerProcess[Any]]] = []
+_most_holders = 16
 #: Values of this process's parents. They stay in memory: to drop a lock or a call could wait for
 #: threads that only the parent has.
 _of_parents: list[object] = []
@@ -30,7 +33,7 @@ class PerProcess(Generic[_T]):
 
     def __init__(self, make: Callable[[], _T]) -> None:
         self._make = make
-        _holders.add(self)
+        _hold(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return PerProcess, (self._make,)
@@ -45,11 +48,21 @@ class PerProcess(Generic[_T]):
             return made
 
 
+def _hold(holder: PerProcess[Any]) -> None:
+    global _holders, _most_holders  # noqa: PLW0603
+    with _lock:
+        if len(_holders) >= _most_holders:
+            _holders = [reference for reference in _holders if reference() is not None]
+            _most_holders = 16 + 2 * len(_holders)
+        _holders.append(weakref.ref(holder))
+
+
 def _forget() -> None:
     """Let a forked child make its own values."""
     global _lock  # noqa: PLW0603
     _lock = threading.RLock()
-    _of_parents.extend([holder.__dict__.pop("value", None) for holder in list(_holders)])
+    living = [holder for reference in _holders if (holder := reference()) is not None]
+    _of_parents.extend([holder.__dict__.pop("value", None) for holder in living])
 
 
 if hasattr(os, "register_at_fork"):

@@ -20,10 +20,10 @@ import queue
 import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import grpc
 
@@ -34,6 +34,7 @@ from negserve._transport import credentials
 logger = logging.getLogger(__name__)
 
 _Stub = TypeVar("_Stub")
+_T = TypeVar("_T")
 
 #: gRPC needs some 10 ms to end its threads, more on busy processors. The limit is for processes
 #: where another library keeps them running.
@@ -47,7 +48,51 @@ _THREADS = Path("/proc/self/task")
 GRPC_THREADS = frozenset({"event_engine", "grpc_global_tim", "grpc_shutdown", "lifeguard"})
 GRPC_PYTHON_THREAD = " (_run)"
 
-_channels: weakref.WeakSet[grpc.Channel] = weakref.WeakSet()
+
+class Living(Generic[_T]):
+    """A set of objects that keeps none of them alive. Thread-safe.
+
+    ``weakref.WeakSet`` calls a function in Python when an object dies, and Python ignores an
+    exception there: a Ctrl-C at that moment would be lost. Here a function in C notes it.
+    """
+
+    def __init__(self) -> None:
+        self._references: dict[weakref.ref[_T], None] = {}
+        self._dead: queue.SimpleQueue[weakref.ref[_T]] = queue.SimpleQueue()
+
+    def add(self, item: _T) -> None:
+        """Add an object."""
+        self._forget_the_dead()
+        self._references[weakref.ref(item, self._dead.put)] = None
+
+    def clear(self) -> None:
+        """Remove all objects."""
+        self._references.clear()
+
+    def __contains__(self, item: _T) -> bool:
+        return weakref.ref(item) in self._references
+
+    def __iter__(self) -> Iterator[_T]:
+        """Iterate over the objects that live now."""
+        for reference in list(self._references):
+            item = reference()
+            if item is not None:
+                yield item
+
+    def __len__(self) -> int:
+        """Count the objects that live now."""
+        self._forget_the_dead()
+        return len(self._references)
+
+    def _forget_the_dead(self) -> None:
+        try:
+            while True:
+                self._references.pop(self._dead.get_nowait(), None)
+        except queue.Empty:
+            return
+
+
+_channels: Living[grpc.Channel] = Living()
 # Held during a fork, so that no thread enters gRPC meanwhile. Reentrant, because the garbage
 # collector may run at any time and close a channel.
 _lock = threading.RLock()

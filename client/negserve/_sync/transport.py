@@ -5,7 +5,6 @@ from __future__ import annotations
 import queue
 import threading
 import time
-import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -14,7 +13,7 @@ import grpc
 
 from negserve._calls.per_process import PerProcess
 from negserve._sync import interrupts
-from negserve._sync.forks import Kept, grpc_in_use, is_open, open_channel
+from negserve._sync.forks import Kept, Living, grpc_in_use, is_open, open_channel
 from negserve._transport.channels import CHANNEL_OPTIONS, open_stub
 from negserve._transport.statuses import closed, stalled
 from negserve._transport.transport import ServerCall, Transport
@@ -167,7 +166,7 @@ class _State:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.pool: WorkerPool[_OpenChannel] | None = None
-        self.calls: weakref.WeakSet[SyncCall] = weakref.WeakSet()
+        self.calls: Living[SyncCall] = Living()
         self.pauses = threading.Condition()
         self.stall_timer = StallTimer()
 
