@@ -9,6 +9,7 @@ import pytest
 
 from negserve import InvalidRequestError
 from negserve.evaluation import CandidateGuide, GuidedRanks, count_possible
+from negserve_server.graph import TriplesFactory
 from tests.support.graphs import load
 
 ALL: Any = ("training", "validation", "testing")
@@ -130,6 +131,13 @@ def test_foreign_training_triples_are_refused():
         CandidateGuide(graph, [[0, 0, 1], [0, graph.num_relations, 1]])
     with pytest.raises(InvalidRequestError, match="head or tail"):
         CandidateGuide(graph, graph.mapped_triples).order(0, "relation")
+
+
+def test_a_guide_of_too_many_relations_is_refused_before_its_table_is_made():
+    graph = TriplesFactory({"training": [[0, 4096, 1]]})
+    with pytest.raises(InvalidRequestError, match=r"4097 relations.* at most 4096") as refused:
+        CandidateGuide(graph, graph.mapped_triples)
+    assert refused.value.metadata["limit"] == "4096"
 
 
 def test_a_walk_out_of_order_is_refused():
