@@ -9,7 +9,7 @@ from contextlib import aclosing
 from functools import partial
 from importlib.metadata import version
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,16 +89,14 @@ class SamplerServicer:
         self, stream: ServerStream[pb.SampleRequest]
     ) -> AsyncGenerator[pb.SampleResponse | bytes, None]:
         """Answer a ``Sample`` stream."""
-        first = await stream.read()
-        if first is None:
+        configuration = await _read_configuration(stream)
+        if configuration is None:
             return
-        _expect(first.WhichOneof("message"), "configuration")
-        configuration = first.configuration
         factory = self._datasets.find(configuration.dataset, configuration.expected_fingerprint)
         name = configuration.dataset
         with self._datasets.in_use(name), self._send_budget.open() as budget:
             sampler = await self._in_thread(self._configure, factory, configuration.sampler)
-            del first, configuration  # which may be large
+            del configuration  # which may be large
             yield pb.SampleResponse(
                 configured=pb.SampleConfigured(
                     fingerprint=factory.fingerprint, sampler=messages.encode_config(sampler.config)
@@ -202,11 +200,9 @@ class SamplerServicer:
         self, stream: ServerStream[pb.ContainsRequest]
     ) -> AsyncGenerator[pb.ContainsResponse | bytes, None]:
         """Answer a ``Contains`` stream."""
-        first = await stream.read()
-        if first is None:
+        configuration = await _read_configuration(stream)
+        if configuration is None:
             return
-        _expect(first.WhichOneof("message"), "configuration")
-        configuration = first.configuration
         factory = self._datasets.find(configuration.dataset, configuration.expected_fingerprint)
         splits = messages.decode_splits(configuration.splits, "splits")
         with self._datasets.in_use(configuration.dataset), self._send_budget.open() as budget:
@@ -243,11 +239,9 @@ class SamplerServicer:
         self, stream: ServerStream[pb.KnownRequest]
     ) -> AsyncGenerator[pb.KnownResponse | bytes, None]:
         """Answer a ``Known`` stream."""
-        first = await stream.read()
-        if first is None:
+        configuration = await _read_configuration(stream)
+        if configuration is None:
             return
-        _expect(first.WhichOneof("message"), "configuration")
-        configuration = first.configuration
         factory = self._datasets.find(configuration.dataset, configuration.expected_fingerprint)
         splits = messages.decode_splits(configuration.splits, "splits")
         slot = messages.look_up(messages.SLOTS, configuration.slot, "slot")
@@ -424,6 +418,15 @@ def _at_once(steps: Generator[None, None, _T]) -> _T:
             next(steps)
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]
+
+
+async def _read_configuration(stream: ServerStream[Any]) -> Any:
+    """Read the configuration that a stream begins with; None if it ends without a message."""
+    first = await stream.read()
+    if first is None:
+        return None
+    _expect(first.WhichOneof("message"), "configuration")
+    return first.configuration
 
 
 def _expect(found: str | None, expected: str) -> None:
