@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -84,7 +84,7 @@ class EvaluationGraph:
 
     def _named(self, rows: list[torch.Tensor]) -> FoundSplits:
         factory = self.client.triples_factory(self.dataset or "")
-        for splits in _match(factory, rows):
+        if (splits := _match(factory, rows)) is not None:
             return FoundSplits(factory, splits)
         sizes = ", ".join(f"{len(each)}" for each in rows)
         raise InvalidRequestError(
@@ -102,7 +102,7 @@ class EvaluationGraph:
                 factory = self.client.triples_factory(name)
             except UnknownDatasetError:
                 continue  # removed since it was listed
-            for splits in _match(factory, rows):
+            if (splits := _match(factory, rows)) is not None:
                 return FoundSplits(factory, splits)
         return self._publish(rows)
 
@@ -134,11 +134,11 @@ class EvaluationGraph:
         return FoundSplits(factory, tuple(split for split in SPLITS if split in graph))
 
 
-def _match(factory: RemoteTriplesFactory, rows: list[torch.Tensor]) -> Iterator[tuple[Split, ...]]:
-    """Give the splits that hold just these triples, if there are any."""
+def _match(factory: RemoteTriplesFactory, rows: list[torch.Tensor]) -> tuple[Split, ...] | None:
+    """Return the splits that hold just these triples; None if there are none."""
     sizes = torch.tensor([factory.num_entities, factory.num_relations, factory.num_entities])
     if not all(((each >= 0) & (each < sizes)).all() for each in rows):
-        return
+        return None
     chosen: list[Split] = []
     others: list[torch.Tensor] = []
     for each in rows:
@@ -149,7 +149,8 @@ def _match(factory: RemoteTriplesFactory, rows: list[torch.Tensor]) -> Iterator[
             chosen.append(split)
     splits = tuple(split for split in SPLITS if split in chosen)
     if splits and all(factory.contains(each.numpy(), splits).all() for each in others):
-        yield splits
+        return splits
+    return None
 
 
 def _split_of(factory: RemoteTriplesFactory, rows: torch.Tensor) -> Split | None:
