@@ -85,12 +85,12 @@ bool KnownAnswer::take(const v1::KnownResponse& response) {
   const std::vector<std::uint64_t> values = decode_ids(response.values(), sum);
   std::size_t at = 0;
   for (std::size_t i = 0; i < length; ++i) {
-    std::optional<std::uint64_t> before = i == 0 ? largest_ : std::nullopt;
+    std::uint64_t smallest = i == 0 && largest_ ? *largest_ + 1 : 0;
     for (const std::size_t end = at + counts[i]; at < end; ++at) {
-      check(!before || values[at] > *before, "values[" + std::to_string(at) + "]", values[at],
-            "above " + std::to_string(before.value_or(0)));
+      check(values[at] >= smallest, "values[" + std::to_string(at) + "]", values[at],
+            "at least " + std::to_string(smallest));
       check(values[at] < num_ids_, "values", values[at], "below " + std::to_string(num_ids_));
-      before = values[at];
+      smallest = values[at] + 1;
     }
   }
   for (std::size_t i = 0; i < length; ++i) {
