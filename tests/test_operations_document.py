@@ -11,7 +11,6 @@ from pathlib import Path
 
 import click
 import pytest
-import yaml
 
 from negserve._transport import credentials
 from negserve_server.cli import main
@@ -97,14 +96,3 @@ def test_every_variable_of_a_client_is_in_the_table():
     assert stated == set(
         re.findall(r"^    (NEGSERVE_\w+)", credentials.__doc__ or "", re.MULTILINE)
     )
-
-
-def test_the_manifests_are_yaml_with_options_of_the_server():
-    blocks = re.findall(r"```yaml\n(.*?)```", DOCUMENT, flags=re.DOTALL)
-    deployment = yaml.safe_load(blocks[0])
-    container = deployment["spec"]["template"]["spec"]["containers"][0]
-    changed = yaml.safe_load("spec:\n      containers:\n        -\n" + blocks[1])
-    serve = main.commands["serve"]  # type: ignore[attr-defined]
-    for args in (container["args"], changed["spec"]["containers"][0]["args"]):
-        assert args[0] == "serve"
-        serve.make_context("serve", args[1:])
