@@ -2,64 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
 import subprocess
 import sysconfig
 import time
+import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
+
+from tests.support.graphs import REPOSITORY
 
 _START_SECONDS = 30.0
 
-#: A static route to the replicas, with less room than usual for what a client has not taken yet,
-#: so that an answer lasts as long as who reads it.
-_ENVOY = """\
-static_resources:
-  listeners:
-  - address: {{socket_address: {{address: 127.0.0.1, port_value: {port}}}}}
-    per_connection_buffer_limit_bytes: 262144
-    filter_chains:
-    - filters:
-      - name: envoy.filters.network.http_connection_manager
-        typed_config:
-          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager\
-.v3.HttpConnectionManager
-          stat_prefix: ingress
-          route_config:
-            virtual_hosts:
-            - name: all
-              domains: ["*"]
-              routes: [{{match: {{prefix: "/"}}, route: {{cluster: negserve, timeout: {timeout}}}}}]
-          http_filters:
-          - name: envoy.filters.http.router
-            typed_config:
-              "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
-  clusters:
-  - name: negserve
-    type: STATIC
-    connect_timeout: 1s
-    typed_extension_protocol_options:
-      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
-        "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
-        explicit_http_config:
-          http2_protocol_options: {{initial_stream_window_size: 1048576}}
-    health_checks:
-    - timeout: 1s
-      interval: 0.2s
-      no_traffic_interval: 0.2s
-      unhealthy_threshold: 1
-      healthy_threshold: 1
-      grpc_health_check: {{}}
-    load_assignment:
-      cluster_name: negserve
-      endpoints:
-      - lb_endpoints: [{endpoints}]
-"""
+#: The configuration that users get.
+ENVOY = REPOSITORY / "deploy" / "envoy" / "envoy.yaml"
 
 _NGINX = """\
 daemon off;
@@ -105,12 +69,50 @@ backend negserve
 """
 
 
-def _envoy(port: int, backends: Sequence[str], folder: Path, timeout: int) -> str:
-    endpoints = ", ".join(
-        f"{{endpoint: {{address: {{socket_address: {{address: {host}, port_value: {number}}}}}}}}}"
-        for host, _, number in (backend.rpartition(":") for backend in backends)
+def _configure_envoy(port: int, backends: Sequence[str]) -> dict[str, Any]:
+    """Give the configuration that users get, with the addresses of a test."""
+    configuration: dict[str, Any] = yaml.safe_load(ENVOY.read_text("utf-8"))
+    (listener,) = configuration["static_resources"]["listeners"]
+    (cluster,) = configuration["static_resources"]["clusters"]
+    listener["address"] = _address("127.0.0.1", port)
+    (endpoints,) = cluster["load_assignment"]["endpoints"]
+    endpoints["lb_endpoints"] = [
+        {"endpoint": {"address": _address(*_host_and_port(each))}} for each in backends
+    ]
+    configuration["admin"]["address"] = _address("127.0.0.1", free_port())
+    return configuration
+
+
+def _address(host: str, port: int) -> dict[str, Any]:
+    return {"socket_address": {"address": host, "port_value": port}}
+
+
+def _host_and_port(target: str) -> tuple[str, int]:
+    host, _, port = target.rpartition(":")
+    return host, int(port)
+
+
+def _envoy(port: int, backends: Sequence[str], _: Path, timeout: int) -> str:
+    """Write a configuration with less room than usual for what a client has not taken yet.
+
+    So an answer lasts as long as who reads it.
+    """
+    configuration = _configure_envoy(port, backends)
+    (listener,) = configuration["static_resources"]["listeners"]
+    del listener["filter_chains"][0]["transport_socket"]
+    (cluster,) = configuration["static_resources"]["clusters"]
+    listener["per_connection_buffer_limit_bytes"] = 262144
+    manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
+    route = manager["route_config"]["virtual_hosts"][0]["routes"][0]["route"]
+    route["timeout"] = f"{timeout}s"
+    (options,) = cluster["typed_extension_protocol_options"].values()
+    options["explicit_http_config"]["http2_protocol_options"]["initial_stream_window_size"] = (
+        1 << 20
     )
-    return _ENVOY.format(port=port, endpoints=endpoints, timeout=f"{timeout}s")
+    cluster["health_checks"][0] |= {
+        "interval": "0.2s", "no_traffic_interval": "0.2s", "unhealthy_threshold": 1
+    }  # fmt: skip
+    return yaml.safe_dump(configuration)
 
 
 def _nginx(port: int, backends: Sequence[str], folder: Path, timeout: int) -> str:
@@ -202,6 +204,59 @@ class Proxy:
         """Stop the proxy and start it again."""
         self.stop()
         self.start()
+
+
+class Clusters:
+    """What Envoy has sent to each replica.
+
+    :param port: of its administration
+    """
+
+    def __init__(self, port: int) -> None:
+        self._url = f"http://127.0.0.1:{port}/clusters?format=json"
+
+    def num_requests(self) -> dict[str, int]:
+        """Count the calls by address of the replica."""
+        with urllib.request.urlopen(self._url, timeout=_START_SECONDS) as answer:
+            (cluster,) = json.load(answer)["cluster_statuses"]
+        counts = {}
+        for host in cluster["host_statuses"]:
+            address = host["address"]["socket_address"]
+            stats = {each["name"]: int(each.get("value", 0)) for each in host["stats"]}
+            counts[f"{address['address']}:{address['port_value']}"] = stats["rq_total"]
+        return counts
+
+
+@contextmanager
+def envoy(
+    backends: Sequence[str], folder: Path, certificate: tuple[str, str]
+) -> Iterator[tuple[Proxy, Clusters]]:
+    """Run Envoy as users do, with TLS, until the block ends.
+
+    :param certificate: its file, and that of its key; other parameters are those of the others
+    """
+    port = free_port()
+    configuration = _configure_envoy(port, backends)
+    secrets = yaml.safe_load(ENVOY.with_name("certificate.yaml").read_text("utf-8"))
+    files = secrets["resources"][0]["tls_certificate"]
+    for kind, path in zip(("certificate_chain", "private_key"), certificate, strict=True):
+        files[kind]["filename"] = path
+    files["watched_directory"]["path"] = str(Path(certificate[0]).parent)
+    (listener,) = configuration["static_resources"]["listeners"]
+    context = listener["filter_chains"][0]["transport_socket"]["typed_config"]["common_tls_context"]
+    (secret,) = context["tls_certificate_sds_secret_configs"]
+    secret["sds_config"]["path_config_source"]["path"] = str(folder / "certificate.yaml")
+    (folder / "certificate.yaml").write_text(yaml.safe_dump(secrets))
+    path = folder / "envoy.yaml"
+    path.write_text(yaml.safe_dump(configuration))
+    _, options = _KINDS["envoy"]
+    proxy = Proxy([_program("envoy"), *options, str(path)], port, folder / "log")
+    administration = configuration["admin"]["address"]["socket_address"]["port_value"]
+    try:
+        proxy.start()
+        yield proxy, Clusters(administration)
+    finally:
+        proxy.stop()
 
 
 @contextmanager
