@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Also on two processors: fault tests mostly wait. More slow each other down.
 WORKERS := 4
 
-.PHONY: help demo serve test lint types kernels pytest mutations bench golden options stubs release-proto test-containers clean
+.PHONY: help demo serve test lint types kernels pytest mutations bench golden options stubs release-proto locks test-containers clean
 
 help: ## Show this help.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -66,6 +66,15 @@ stubs: $(VENV)/developers ## Generate the stubs from proto/ again.
 
 release-proto: $(VENV)/developers ## Pack proto and golden files into dist/, for authors of clients.
 	$(BIN)/python proto/release.py
+
+LOCK := $(BIN)/uv pip compile --quiet --constraint $(CONSTRAINTS) --generate-hashes --no-header --no-annotate \
+  --python-version 3.13 --python-platform x86_64-manylinux_2_28
+
+locks: $(VENV)/developers ## Pin what the images install, by hashes.
+	$(BIN)/python -m pip install --quiet uv
+	$(LOCK) pyproject.toml --extra server --output-file deploy/locks/server.txt >/dev/null
+	$(LOCK) pyproject.toml --output-file deploy/locks/client.txt >/dev/null
+	$(LOCK) deploy/locks/build.in --output-file deploy/locks/build.txt >/dev/null
 
 test-containers: ## Build the images and check them; needs a Docker engine.
 	deploy/test_containers.sh

@@ -19,12 +19,13 @@ fi
 name=negserve-test-$$
 server_image=$name-server:test
 client_image=$name-client:test
+version=$(sed -n 's/^version = "\(.*\)"$/\1/p' pyproject.toml)
 compose=(docker compose --project-name "$name" --file docker-compose.yml)
-export NEGSERVE_PORT=0 # a free port: a running server may use the default one
+export NEGSERVE_PORT=0 NEGSERVE_PORT_2=0 # a free port: a running server may use the default one
 work=$(mktemp -d)
 num_passed=0
 clean_up() {
-  docker rm --force "$name" "$name-compiling" >/dev/null 2>&1 || true
+  docker rm --force "$name" "$name-compiling" "$name-trainer" >/dev/null 2>&1 || true
   "${compose[@]}" down --rmi local --volumes --timeout 1 >/dev/null 2>&1 || true
   docker rmi "$server_image" "$client_image" >/dev/null 2>&1 || true
   rm -rf "$work"
@@ -93,7 +94,17 @@ for target in server client; do
     'import importlib.util as i; import sys; sys.exit(any(map(i.find_spec, ("torch", "pip"))))'
   check "$target: the user can't write to /opt" in_image "$image" sh -c \
     'test -d /opt/venv && test -z "$(find /opt -writable ! -type l -print -quit)"'
+  check "$target: the SBOM names every distribution, with its version" in_image "$image" python -c \
+    'import importlib.metadata as m, json
+with open("/opt/venv/sbom.cdx.json") as file:
+    named = {(c["name"].lower(), c["version"]) for c in json.load(file)["components"]}
+found = {(d.name.lower(), d.version) for d in m.distributions(path=[*__import__("site").getsitepackages()])}
+assert len(found) > 5 and found <= named, found - named'
+  check "$target: labels name the version" grep --fixed-strings --quiet "$version" \
+    <(docker image inspect --format '{{index .Config.Labels "org.opencontainers.image.version"}}' "$image")
 done
+num_megabytes=$(($(docker image inspect --format '{{.Size}}' "$server_image") / 1000000))
+check "server: $num_megabytes MB, at most 560" test "$num_megabytes" -le 560
 check "client: no numba, no polars" in_image "$client_image" python -c \
   'import importlib.util as i; import sys; sys.exit(any(map(i.find_spec, ("numba", "polars"))))'
 num_kernels=$(in_image "$server_image" find /opt/numba-cache -name '*.nbc' | wc -l)
@@ -135,13 +146,28 @@ check "server: the log announces the compilation" logged \
 check "server: it serves after the compilation" while_runs "$name-compiling" \
   logged "$name-compiling" "listening on"
 
-check "compose: the client samples from the healthy server and exits 0" \
-  "${compose[@]}" up --build --exit-code-from client
+export NEGSERVE_IMAGE=$server_image NEGSERVE_CLIENT_IMAGE=$client_image
+check "compose: the client samples from healthy replicas and exits 0" \
+  "${compose[@]}" up --exit-code-from client client
 sed -n 's/.*client-1  *| /  /p' "$work/output"
-check "compose: the server ended with status 0" test \
-  "$(docker inspect --format '{{.State.ExitCode}}' "$name-server-1")" -eq 0
+check "compose: a snapshot is on the volume once" \
+  "${compose[@]}" run --rm --no-deps snapshot 'ls /graphs; test "$(ls /graphs)" = world'
+# The trainer's weights do not depend on what happens to a replica meanwhile.
+check "compose: the trainer trains on both replicas" "${compose[@]}" run --rm --env NUM_EPOCHS=40 trainer
+weights=$(grep --only-matching 'replicas, weights [0-9a-f]*' "$work/output")
+check "compose: the trainer starts once more" \
+  "${compose[@]}" run --detach --name "$name-trainer" --env NUM_EPOCHS=40 trainer
+check "compose: it has begun" while_runs "$name-trainer" logged "$name-trainer" "epoch 1:"
+check "compose: a replica is killed in mid-stream" \
+  "${compose[@]}" kill --signal SIGKILL server-1
+check "compose: the other one is stopped once the first is back" bash -ec "
+  docker start $name-server-1-1 >/dev/null
+  until [ \"\$(docker inspect --format '{{.State.Health.Status}}' $name-server-1-1)\" = healthy ]; do sleep 0.2; done
+  docker stop --time 15 $name-server-2-1"
+check "compose: the trainer ends with 0" test "$(docker wait "$name-trainer")" -eq 0
+check "compose: and with the weights of the undisturbed run" logged "$name-trainer" "$weights"
+check "compose: the replica that was stopped ended with status 0" test \
+  "$(docker inspect --format '{{.State.ExitCode}}' "$name-server-2-1")" -eq 0
 
-for image in "$server_image" "$client_image"; do
-  echo "size of $image: $(($(docker image inspect --format '{{.Size}}' "$image") / 1000000)) MB"
-done
+echo "the client has $(($(docker image inspect --format '{{.Size}}' "$client_image") / 1000000)) MB"
 echo "$num_passed passed, 0 failed"

@@ -167,7 +167,7 @@ def _announce(addresses: list[str]) -> None:
     "sources",
     type=click.Path(exists=True, path_type=Path),
     nargs=-1,
-    metavar="SOURCE...",
+    metavar="[SOURCE]...",
 )
 @click.option(
     "--base",
@@ -203,7 +203,8 @@ def build(
     """Read a graph and write it as a snapshot, which is served without being read again.
 
     SOURCE is a file or folder, in a format that docs/data.md lists; or give several files, named by
-    their splits as train.tsv, valid.tsv and test.tsv. The snapshot is written beside
+    their splits as train.tsv, valid.tsv and test.tsv. Without it, the snapshot is of the embedded
+    graph. The snapshot is written beside
     its place and moved there when it is complete, so an interrupted build leaves nothing that
     looks like one. To serve it: negserve-server serve --dataset NAME=DIR.
 
@@ -222,13 +223,19 @@ def build(
     begin = time.monotonic()
     if (base is None) != (not add):
         raise click.UsageError("give --base and --add together, or neither")
-    if bool(sources) == bool(add):
+    if sources and add:
         raise click.UsageError("give SOURCE, or --base OLD with --add FILE")
-    source, options = one_source(sources or add, read_options(reading))
+    given = sources or add
+    options = read_options(reading)
+    if not given and options != ReadOptions():
+        raise click.UsageError("options of reading are about SOURCE; give one")
+    source, options = one_source(given, options) if given else (None, options)
     grown = None
     try:
-        with show_progress(f"reading {source}") as work:
-            if base is None:
+        with show_progress(f"reading {source or 'the embedded graph'}") as work:
+            if source is None:
+                parts = TriplesFactory.world().parts
+            elif base is None:
                 parts = TriplesFactory.from_path(source, options).parts
             else:
                 grown = grow(open_snapshot(base), source, options)

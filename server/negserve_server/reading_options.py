@@ -72,8 +72,11 @@ def one_source(sources: tuple[Path, ...], options: ReadOptions) -> tuple[Path, R
     )
 
 
-def how_made(source: Path, options: ReadOptions) -> dict[str, Any]:
-    """Describe how a snapshot is made of a source, for its manifest."""
+def how_made(source: Path | None, options: ReadOptions) -> dict[str, Any]:
+    """Describe how a snapshot is made of a source, for its manifest.
+
+    :param source: None for the embedded graph
+    """
     given = {
         each.name: _plain(getattr(options, each.name))
         for each in fields(options)
@@ -82,7 +85,7 @@ def how_made(source: Path, options: ReadOptions) -> dict[str, Any]:
     return {
         "by": f"negserve {version('negserve')}",
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "from": str(source),
+        "from": "the embedded graph" if source is None else str(source),
         "options": given,
     }
 

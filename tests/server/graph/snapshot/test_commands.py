@@ -83,6 +83,21 @@ def test_wrong_commands_are_refused(snapshot: Path, tmp_path: Path):
     assert not (tmp_path / "a").exists()
 
 
+def test_without_a_source_it_is_of_the_embedded_graph(tmp_path: Path):
+    assert run("build", "--out", tmp_path / "out").exit_code == 0
+    facts = json.loads(run("inspect", "--json", tmp_path / "out").stdout)
+    assert facts["fingerprint"] == load("world").fingerprint
+    assert facts["made_from"] == "the embedded graph"
+    for arguments, why in (
+        (("--ids",), "options of reading are about SOURCE; give one"),
+        (("--base", tmp_path / "out"), "give --base and --add together"),
+        ((WORLD, "--base", tmp_path / "out", "--add", WORLD), "give SOURCE, or --base OLD"),
+    ):
+        failed = run("build", *arguments, "--out", tmp_path / "other")
+        assert failed.exit_code == 2
+        assert why in failed.output
+
+
 def test_several_files_are_named_by_their_splits(tmp_path: Path):
     files = [WORLD / f"{name}.txt" for name in ("test", "train", "valid")]
     assert run("build", *files, "--out", tmp_path / "out").exit_code == 0

@@ -1,6 +1,6 @@
 """Sample from a server and check every negative; the client of docker-compose.yml.
 
-Needs only negserve, without torch. NEGSERVE_TARGET is the server's address. The exit status is 0
+Needs only negserve, without torch. NEGSERVE_TARGET has addresses of replicas. The exit status is 0
 only if all promises about the negatives hold.
 """
 
@@ -36,8 +36,8 @@ HUBS = (("member_of", "United Nations"), ("drives_on", "Right-hand traffic"))
 
 def main() -> None:
     """Check each kind of sampler, and print what it drew."""
-    target = os.environ.get("NEGSERVE_TARGET", "127.0.0.1:7733")
-    with Client(target) as client:
+    targets = os.environ.get("NEGSERVE_TARGET", "127.0.0.1:7733").split(",")
+    with Client(targets) as client:
         factory = client.triples_factory(DATASET)
         print(factory)
         known = np.array([to_ids(factory, *labels) for labels in KNOWN])
@@ -96,12 +96,12 @@ def check_sampler(factory: RemoteTriplesFactory, kind: Kind, positives: NDArray[
 def expect(holds: np.bool_ | bool, promise: str) -> None:
     """Stop with a message if a promise is broken."""
     if not holds:
-        sys.exit(f"compose_client: BROKEN: {promise}")
+        sys.exit(f"client: BROKEN: {promise}")
 
 
 if __name__ == "__main__":
     try:
         main()
     except (NegserveError, KeyError) as error:
-        sys.exit(f"compose_client: {type(error).__name__}: {error}")
-    print("compose_client: everything promised holds")
+        sys.exit(f"client: {type(error).__name__}: {error}")
+    print("client: everything promised holds")
