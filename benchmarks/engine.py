@@ -95,7 +95,7 @@ def main(
         del factory
         show(f"engine, {name}", measured)
         rows += measured
-    goals.show(rows)
+    goals.show(goals.check(rows))
     order.show(orders)
     write(
         "engine", rows, json_path,

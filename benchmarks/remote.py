@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-import numpy as np
 import torch
 
 from benchmarks.engine import BATCH_SIZE
-from benchmarks.graphs import fb15k_237
+from benchmarks.graphs import fb15k_237, write_triples
 from benchmarks.measuring import RESULTS, Case, Turn, measure, repeated, show, write
 from benchmarks.plain_grpc import METHOD
 from benchmarks.pykeen_samplers import FILTERS, PYKEEN, PyKeen
@@ -39,10 +38,10 @@ SERVE = ("serve", "--log-level", "warning", "--listen", "127.0.0.1:0")
 
 @contextmanager
 def written(graph: LocalTriplesFactory) -> Iterator[Path]:
-    """Write a graph to a snapshot for servers, until the block ends."""
+    """Write a graph to a file for servers, until the block ends."""
     path = RESULTS / ".graph.tsv"
     path.parent.mkdir(exist_ok=True)
-    np.savetxt(path, graph.mapped_triples, fmt="%06d", delimiter="\t")
+    write_triples(graph, path)
     try:
         yield path
     finally:
