@@ -1,10 +1,9 @@
 """Many epoch streams at once: their rates, waits and the cost of opening one.
 
 Run as ``python -m benchmarks.load [--base FOLDER] [--rounds N] [--seconds S] [--json FILE]``.
-Server and client are a process each on loopback. The client has a thread for each
-stream, which rebuilds whole int64 triples (:mod:`benchmarks.stream_client`). ``--base`` names an
-older checkout: its server with its client take turns with those of this one. Figures are medians
-over rounds.
+Server and client are a process each on loopback. The client has a thread for each stream, which
+rebuilds whole int64 triples (:mod:`benchmarks.stream_client`). ``--base`` names an older checkout:
+its server with its client take turns with those of this one. Figures are medians over rounds.
 
 Three cases: independent streams of one graph; the 256 ranks of one epoch beside 256 independent
 streams, on a larger graph, of which each rank has three batches before its stream ends and it opens

@@ -1,8 +1,10 @@
 """The process that reads many epoch streams, see :mod:`.load`.
 
-Each stream has a thread of its own that rebuilds whole int64 triples. They share the connection
-that a client has: with 256 connections, their threads in one process would be what is measured. Reads one JSON object a line, and answers with one. It imports of negserve only what
-trainers do, so that it runs with the client of an older checkout, too.
+Each stream has a thread of its own, which rebuilds whole int64 triples. They share the connection
+that a client has: of 256 connections, the threads in one process would be what is measured.
+
+Reads one JSON object a line, and answers with one. It imports of negserve only what trainers do, so
+that it runs with the client of an older checkout, too.
 """
 
 from __future__ import annotations
