@@ -83,6 +83,13 @@ def test_the_table_has_a_line_for_each_and_says_what_bounds(server: ServerProces
     assert result.stderr == ""
 
 
+def test_no_leakage_is_warned_of_where_nothing_is_trained(server: ServerProcess):
+    result = run(server.target, *SMALL, "--call", "SampleEpoch", "--split", "testing")
+    assert result.returncode == 0
+    assert result.stderr == ""
+    assert "never a triple of testing" in result.stdout
+
+
 def test_a_slow_network_is_told_from_a_slow_server(server: ServerProcess):
     """The same server, behind a network that takes 0.1 s."""
     with tcp_proxy(server.target, delay_seconds=0.1) as proxy:

@@ -6,6 +6,7 @@ import itertools
 import statistics
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -28,6 +29,7 @@ from negserve.types.checks.text import printable
 from negserve.types.config import SamplerConfig
 from negserve.types.epoch import EpochConfig
 from negserve.types.kinds import KINDS
+from negserve.types.warning_categories import LeakageWarning
 
 #: Calls of the smallest kind, and the seconds after which there are enough of them.
 _ROUND_TRIPS, _ROUND_TRIP_SECONDS = 100, 1.0
@@ -167,6 +169,7 @@ def bench(
         raise click.UsageError("--split has no effect with --unfiltered: leave one of them out")
     with needing_or_exit("negserve bench", "negserve[client]"):
         import rich  # noqa: F401
+    warnings.simplefilter("ignore", LeakageWarning)  # nothing is trained
     patience = min(timeout, PATIENCE)
     arguments: dict[str, Any] = {"target": target, "timeout": timeout, "patience": patience}
     sampler = {"kind": kind, "filter_splits": () if unfiltered else splits}

@@ -10,6 +10,7 @@ import itertools
 import json
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -24,6 +25,7 @@ from negserve.cli.bench.counting_client import CountingClient
 from negserve.errors import NegserveError
 from negserve.types.config import SamplerConfig
 from negserve.types.epoch import EpochConfig
+from negserve.types.warning_categories import LeakageWarning
 
 #: Different batches that are sent in turn, so that the server has not just looked the same up.
 _BATCHES = 8
@@ -146,6 +148,7 @@ class _Worker:
 
 def main() -> None:
     """Answer requests until the input ends."""
+    warnings.simplefilter("ignore", LeakageWarning)  # nothing is trained
     worker = _Worker()
     for line in sys.stdin:
         request = json.loads(line)
