@@ -1,8 +1,13 @@
-"""Processes that a benchmark asks for a number, line by line."""
+"""Processes of a benchmark: numbers that they are asked for line by line, and their time."""
 
 from __future__ import annotations
 
+import os
 import subprocess
+from pathlib import Path
+
+#: Ticks per second of the system's processor times.
+TICK = os.sysconf("SC_CLK_TCK")
 
 
 def ask(process: subprocess.Popen[str]) -> int:
@@ -12,3 +17,25 @@ def ask(process: subprocess.Popen[str]) -> int:
     process.stdin.write("\n")
     process.stdin.flush()
     return int(process.stdout.readline())
+
+
+def family(pid: int) -> list[int]:
+    """Return a process and its children."""
+    found = [pid]
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            stat = Path(f"/proc/{name}/stat").read_text()
+        except OSError:  # it has just ended
+            continue
+        if int(stat.rpartition(")")[2].split()[1]) == pid:
+            found.append(int(name))
+    return found
+
+
+def busy_seconds(pids: list[int]) -> float:
+    """Sum the processor time of some processes."""
+    total = 0
+    for pid in pids:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        total += int(fields[11]) + int(fields[12])
+    return total / TICK

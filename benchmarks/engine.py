@@ -1,9 +1,10 @@
 """Negatives per second of the engine against PyKEEN, in process, one thread.
 
-Run as ``python -m benchmarks.engine [--json FILE] [--graph NAME]``. All systems take turns over
-five repetitions in one run; the table gives median, lowest and highest. PyKEEN's unit is the
-proposed negative: with a filter, it returns fewer. System ``floor`` is not a sampler: it only
-writes the output, or only generates the random bits.
+Run as ``python -m benchmarks.engine [--json FILE] [--graph NAME] [--without-pykeen]``. All systems
+take turns over five repetitions in one run; the table gives median, lowest and highest. PyKEEN's
+unit is the proposed negative: with a filter, it returns fewer. Other samplers
+(:mod:`.other_samplers`) return what they draw, ids or pairs of them. System ``floor`` is not a
+sampler: it only writes the output, or only generates the random bits.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +22,7 @@ if not __package__:
 from benchmarks import floors, goals, order
 from benchmarks.graphs import facts_of, fb15k_237, zipf_20m
 from benchmarks.measuring import SECONDS_PER_REPETITION, Case, Row, measure, show, write
+from benchmarks.other_samplers import OTHERS, other
 from benchmarks.positives import Positives
 from benchmarks.pykeen_samplers import FILTERS, PYKEEN, PyKeen
 from benchmarks.systems import negserve
@@ -32,10 +35,11 @@ GRAPHS = {"fb15k-237": fb15k_237, "zipf-20m": zipf_20m}
 
 
 def measure_graph(
-    name: str, factory: TriplesFactory, seconds: float
+    name: str, factory: TriplesFactory, seconds: float, with_pykeen: bool
 ) -> tuple[list[Row], dict[str, float]]:
     """Measure all systems on one graph.
 
+    :param with_pykeen: whether PyKEEN's are among them
     :return: rows, and the seconds that each index took to build
     """
     positives = Positives(factory.mapped_triples, BATCH_SIZE)
@@ -45,7 +49,7 @@ def measure_graph(
         factory.open_sampler(kind=kind, filter_splits=("training",))
         built[f"negserve, {kind}, exact"] = time.perf_counter() - begin
     rows: list[Row] = []
-    with PyKeen(factory, BATCH_SIZE, KINDS) as pykeen:
+    with PyKeen(factory, BATCH_SIZE, KINDS) if with_pykeen else nullcontext() as pykeen:
         for k in NUM_NEGS_PER_POS:
             facts = partial(_facts, name, k)
             cases: list[Case] = []
@@ -53,16 +57,20 @@ def measure_graph(
                 for mode, splits in (("none", ()), ("exact", ("training",))):
                     ours = negserve(factory, positives, k, kind=kind, filter_splits=splits)
                     cases.append((facts("negserve", kind, mode), ours))
-                cases += [
-                    (facts(PYKEEN, kind, mode), pykeen.turn(kind, k, mode)) for mode in FILTERS
-                ]
-            for floor, turn in (
+                if pykeen is not None:
+                    cases += [
+                        (facts(PYKEEN, kind, mode), pykeen.turn(kind, k, mode)) for mode in FILTERS
+                    ]
+            for system, sampler, mode in OTHERS:
+                turn = other(system, factory, positives, k)
+                cases.append((facts(system, sampler, mode), turn))
+            for floor, bound in (
                 ("writing", floors.writing(factory, BATCH_SIZE, k)),
                 ("random bits", floors.random_bits(BATCH_SIZE, k)),
             ):
-                cases.append((facts("floor", floor, "none"), turn))
+                cases.append((facts("floor", floor, "none"), bound))
             rows += measure(cases, f"{name}, k = {k}", seconds)
-    return rows, built | pykeen.seconds
+    return rows, built | ({} if pykeen is None else pykeen.seconds)
 
 
 def _facts(graph: str, k: int, system: str, sampler: str, mode: str) -> dict[str, object]:
@@ -81,6 +89,7 @@ def main(
     json_path: Path | None = None,
     graph: str = "all",
     seconds: float = SECONDS_PER_REPETITION,
+    with_pykeen: bool = True,
 ) -> None:
     """Measure and report, one graph at a time, so that only one is in memory."""
     rows: list[Row] = []
@@ -90,12 +99,12 @@ def main(
     for each in GRAPHS if graph == "all" else [graph]:
         name, factory = GRAPHS[each]()
         graphs[name] = facts_of(factory)
-        measured, build_seconds[name] = measure_graph(name, factory, seconds)
+        measured, build_seconds[name] = measure_graph(name, factory, seconds, with_pykeen)
         orders += order.measure_order(name, factory, BATCH_SIZE, seconds)
         del factory
         show(f"engine, {name}", measured)
         rows += measured
-    goals.show(rows)
+    goals.show(goals.check(rows))
     order.show(orders)
     write(
         "engine", rows, json_path,
@@ -113,5 +122,11 @@ if __name__ == "__main__":
         default=SECONDS_PER_REPETITION,
         help="minimum duration of each of the five repetitions (default: %(default)s)",
     )
+    parser.add_argument(
+        "--without-pykeen", action="store_true", help="leave PyKEEN out, which takes most time"
+    )
     arguments = parser.parse_args()
-    main(arguments.json, arguments.graph, arguments.seconds_per_repetition)
+    main(
+        arguments.json, arguments.graph, arguments.seconds_per_repetition,
+        not arguments.without_pykeen,
+    )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The engine's goals, compared with the measurements of a run."""
+"""The goals of engine and server under load, compared with the measurements of a run."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from benchmarks.pykeen_samplers import PYKEEN, SET_WITHOUT_GC
 
 _OURS = "negserve"
 Name = tuple[str, str, str, int]
+_RATE = "negatives_per_second"
 
 #: Compared systems, and the least ratio, if any, of negatives per second on FB15k-237.
 _RATIOS: tuple[tuple[str, Name, Name, float | None], ...] = (
@@ -44,9 +45,17 @@ _KINDS = ("bernoulli", "basic")
 _MOST_SLOWDOWN = 3.0
 _LEAST_RATE = 10e6
 
+#: Of many streams: least rate at any number, times the best one; least rate of the slowest, times
+#: the fastest; largest p99 of the wait for a message, times the fair share.
+_LEAST_AGGREGATE, _LEAST_FAIRNESS, _MOST_WAIT = 0.95, 0.8, 2.0
+#: Least rate of the ranks of one epoch, times that of as many independent streams.
+_LEAST_RANKS = 0.8
+#: Most processor time for opening a stream, of the server and of the client, in milliseconds.
+_MOST_OPENING = 0.35
+
 
 def check(rows: Sequence[Row]) -> list[Mapping[str, str]]:
-    """Compare with the goals: goal, bound, measured, result; empty if nothing was measured."""
+    """Compare with the engine's goals: goal, bound, measured, result; empty without rows of it."""
     rates: dict[Name, float] = {}
     for row in rows:
         rate = row["negatives_per_second"]
@@ -81,9 +90,49 @@ def check(rows: Sequence[Row]) -> list[Mapping[str, str]]:
     return lines
 
 
-def show(rows: Sequence[Row]) -> None:
+def check_load(rows: Sequence[Row]) -> list[Mapping[str, str]]:
+    """Compare with the goals of many streams: goal, bound, measured, result.
+
+    :param rows: of :mod:`benchmarks.load`; those of another checkout are left out
+    """
+    own = [row for row in rows if row["checkout"] != "base"]
+    streams = [row for row in own if row["case"] == "streams"]
+    ranks = {row["world_size"] == 1: _number(row, _RATE) for row in own if row["case"] == "ranks"}
+    (opening,) = (row for row in own if row["case"] == "opening")
+    rates = [_number(row, _RATE) for row in streams]
+    fairness = [_number(row, "slowest_to_fastest") for row in streams]
+    waits = [_number(row, "p99_ms") / _number(row, "fair_share_ms") for row in streams]
+    goals = (
+        ("rate at any number of streams, times the best", min(rates) / max(rates),
+         "≥", _LEAST_AGGREGATE, "×"),
+        ("slowest stream, times the fastest, at any number", min(fairness),
+         "≥", _LEAST_FAIRNESS, "×"),
+        ("p99 of the wait for a message, times the fair share, at any number", max(waits),
+         "≤", _MOST_WAIT, "×"),
+        ("ranks of one epoch, times as many independent streams", ranks[False] / ranks[True],
+         "≥", _LEAST_RANKS, "×"),
+        ("opening a stream, processor time of the server", _number(opening, "server_ms"),
+         "≤", _MOST_OPENING, "ms"),
+        ("opening a stream, processor time of the client", _number(opening, "client_ms"),
+         "≤", _MOST_OPENING, "ms"),
+    )  # fmt: skip
+    return [
+        {
+            "goal": goal,
+            "bound": f"{sign} {bound:g} {unit}",
+            "measured": f"{value:.3g} {unit}",
+            "result": "met" if (value >= bound if sign == "≥" else value <= bound) else "missed",
+        }
+        for goal, value, sign, bound, unit in goals
+    ]
+
+
+def _number(row: Row, name: str) -> float:
+    return float(str(row[name]))
+
+
+def show(lines: Sequence[Mapping[str, str]]) -> None:
     """Print the goals and the results."""
-    lines = check(rows)
     if not lines:
         console.print("goals: defined for fb15k-237, which was not measured")
         return

@@ -133,6 +133,12 @@ def with_known_tails(
     return factory, positives
 
 
+def write_triples(factory: TriplesFactory, path: Path) -> None:
+    """Write the training triples as a file for servers, of any release: a label for each id."""
+    labels = ("e%07d", "r%04d", "e%07d")
+    np.savetxt(path, factory.mapped_triples, fmt=labels, delimiter="\t")
+
+
 def facts_of(factory: TriplesFactory) -> dict[str, object]:
     """Return sizes, and numbers of known values per pair, on which the cost may depend."""
     triples = factory.mapped_triples

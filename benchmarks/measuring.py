@@ -34,7 +34,8 @@ _MAX_STEP_SECONDS = 10.0
 #: Columns of numbers that are shown as they are; others are of negatives per second.
 _PLAIN = {
     "ns_per_negative", "seconds", "least_seconds", "most_seconds", "us_per_query",
-    "bytes_per_query",
+    "bytes_per_query", "slowest_to_fastest", "p50_ms", "p99_ms", "fair_share_ms",
+    "server_processors", "client_processors", "server_ms", "client_ms", "ms",
 }  # fmt: skip
 
 console = Console(width=140)
@@ -131,8 +132,17 @@ def write(name: str, rows: Sequence[Row], json_path: Path | None = None, **facts
     """Write rows, and facts about all of them, to ``results/NAME.json`` or another file."""
     path = json_path or RESULTS / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    versions = {package: version(package) for package in ("numpy", "numba", "torch", "pykeen")}
-    content = {"hardware": hardware(), "versions": versions, **facts, "rows": rows}
+    versions = {
+        package: version(package)
+        for package in ("numpy", "numba", "torch", "pykeen", "torch-geometric", "grpcio")
+    }
+    content = {
+        "benchmark": name,
+        "hardware": hardware(),
+        "versions": versions,
+        **facts,
+        "rows": rows,
+    }
     path.write_text(json.dumps(content, indent=1) + "\n")
     console.print(f"written to {path}")
 

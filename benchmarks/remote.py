@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-import numpy as np
 import torch
 
 from benchmarks.engine import BATCH_SIZE
-from benchmarks.graphs import fb15k_237
+from benchmarks.graphs import fb15k_237, write_triples
 from benchmarks.measuring import RESULTS, Case, Turn, measure, repeated, show, write
+from benchmarks.other_samplers import OTHERS, other
 from benchmarks.plain_grpc import METHOD
+from benchmarks.positives import Positives
 from benchmarks.pykeen_samplers import FILTERS, PYKEEN, PyKeen
 from negserve import Client, EpochConfig, RemoteTriplesFactory, SamplerConfig
 from negserve.sampling import BernoulliNegativeSampler, TriplesFactory
@@ -39,10 +40,10 @@ SERVE = ("serve", "--log-level", "warning", "--listen", "127.0.0.1:0")
 
 @contextmanager
 def written(graph: LocalTriplesFactory) -> Iterator[Path]:
-    """Write a graph to a snapshot for servers, until the block ends."""
+    """Write a graph to a file for servers, until the block ends."""
     path = RESULTS / ".graph.tsv"
     path.parent.mkdir(exist_ok=True)
-    np.savetxt(path, graph.mapped_triples, fmt="%06d", delimiter="\t")
+    write_triples(graph, path)
     try:
         yield path
     finally:
@@ -158,17 +159,21 @@ def main(json_path: Path | None = None) -> None:
     ):
         triples = torch.from_numpy(graph.mapped_triples.copy())
         remote = client.triples_factory("graph")
+        positives = Positives(graph.mapped_triples, BATCH_SIZE)
         cases: list[Case] = []
 
         def add(system: str, path: str, mode: str, turn: Turn | str) -> None:
             facts = {
-                "system": system, "path": path, "filter": mode, "sampler": "bernoulli",
+                "system": system, "path": path, "filter": mode,
+                "sampler": {name: sampler for name, sampler, _ in OTHERS}.get(system, "bernoulli"),
                 "graph": name, "batch": BATCH_SIZE, "k": K,
             }  # fmt: skip
             cases.append((facts, turn))
 
         for mode in FILTERS:
             add(PYKEEN, "in process", mode, pykeen.turn("bernoulli", K, mode))
+        for system, _, mode in OTHERS:
+            add(system, "in process", mode, other(system, graph, positives, K, whole=True))
         for path, factory in (("in process", graph), ("Sample, synchronous", remote)):
             for mode in ("none", "exact"):
                 add("negserve", path, mode, synchronous(factory, triples, mode == "exact"))

@@ -15,6 +15,7 @@ if __name__ == "__main__":
         ("engine", ["--graph", "fb15k-237"]),
         ("curves", ["--quick"]),
         ("remote", []),
+        ("load", []),
         ("small_batches", []),
         ("answers", []),
         ("evaluation", ["--quick"]),

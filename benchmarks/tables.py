@@ -230,10 +230,52 @@ def evaluation_tables(content: Mapping[str, Any]) -> dict[str, str]:
     return {"evaluation": markdown(header, lines, 2)}
 
 
+def load_tables(content: Mapping[str, Any]) -> dict[str, str]:
+    """Make the tables of many streams: their goals, rates and waits, and the cost of opening."""
+    rows: list[Row] = content["rows"]
+
+    def table(case: str, columns: Mapping[str, Read]) -> str:
+        own = [row for row in rows if row["case"] == case]
+        names: dict[str, Read] = {}
+        if len({row["checkout"] for row in own}) > 1:
+            names = _texts("checkout")
+        columns = {**names, **columns}
+        lines = [[read(row) for read in columns.values()] for row in own]
+        return markdown([*columns], lines, len(names))
+
+    def figure(name: str) -> Read:
+        return lambda row: _rounded(row[name], 1)
+
+    streams: dict[str, Read] = {
+        "streams": lambda row: str(row["streams"]),
+        "M negatives/s": millions,
+        "slowest to fastest": figure("slowest_to_fastest"),
+        "p50, ms": figure("p50_ms"),
+        "p99, ms": figure("p99_ms"),
+        "fair share, ms": figure("fair_share_ms"),
+        "server, processors": figure("server_processors"),
+        "client, processors": figure("client_processors"),
+    }
+    ranks: dict[str, Read] = {"world size": lambda row: str(row["world_size"]), **streams}
+    opening = {
+        "server, ms": figure("server_ms"),
+        "client, ms": figure("client_ms"),
+        "duration, ms": figure("ms"),
+    }
+    lines = goals.check_load(rows)
+    return {
+        "load goals": markdown([*lines[0]], [[*line.values()] for line in lines], 1),
+        "load streams": table("streams", streams),
+        "load ranks": table("ranks", ranks),
+        "load opening": table("opening", opening),
+    }
+
+
 MAKERS = {
     "engine": engine_tables,
     "curves": curve_tables,
     "remote": remote_tables,
+    "load": load_tables,
     "small_batches": small_batch_tables,
     "answers": answer_tables,
     "evaluation": evaluation_tables,

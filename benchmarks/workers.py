@@ -18,7 +18,7 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from benchmarks.children import ask
+from benchmarks.children import TICK, ask, busy_seconds, family
 from benchmarks.measuring import Row, show, write
 
 _DATA = Path(os.environ.get("NEGSERVE_DATA", Path(__file__).parents[2].joinpath("shared", "data")))
@@ -27,7 +27,6 @@ _CASES = ((1, 1024), (64, 128), (64, 1024))
 _CLIENTS = 2
 _PROCESSORS = ("server_processors", "client_processors", "unused_processors")
 _CONNECTIONS = 4
-_TICK = os.sysconf("SC_CLK_TCK")
 
 
 def _start(*command: str) -> subprocess.Popen[str]:
@@ -36,32 +35,10 @@ def _start(*command: str) -> subprocess.Popen[str]:
     )
 
 
-def _family(pid: int) -> list[int]:
-    """Return a process and its children."""
-    found = [pid]
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            stat = Path(f"/proc/{name}/stat").read_text()
-        except OSError:  # it has just ended
-            continue
-        if int(stat.rpartition(")")[2].split()[1]) == pid:
-            found.append(int(name))
-    return found
-
-
-def _busy_seconds(pids: list[int]) -> float:
-    """Sum the processor time of some processes."""
-    total = 0
-    for pid in pids:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        total += int(fields[11]) + int(fields[12])
-    return total / _TICK
-
-
 def _unused_seconds() -> float:
     """Sum the time that processors had nothing to do."""
     fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()
-    return (int(fields[4]) + int(fields[5])) / _TICK
+    return (int(fields[4]) + int(fields[5])) / TICK
 
 
 def _turn(server: subprocess.Popen[str], target: str, k: int, batch: int, seconds: float) -> Row:
@@ -77,13 +54,13 @@ def _turn(server: subprocess.Popen[str], target: str, k: int, batch: int, second
             time.sleep(0.05)
         time.sleep(0.3)
         theirs = [each.pid for each in clients]
-        pids = _family(server.pid)
-        before = [_busy_seconds(pids), _busy_seconds(theirs), _unused_seconds()]
+        pids = family(server.pid)
+        before = [busy_seconds(pids), busy_seconds(theirs), _unused_seconds()]
         count, begin = sum(map(ask, clients)), time.perf_counter()
         time.sleep(seconds)
         count = sum(map(ask, clients)) - count
         elapsed = time.perf_counter() - begin
-        used = _busy_seconds(pids) - before[0], _busy_seconds(theirs) - before[1]
+        used = busy_seconds(pids) - before[0], busy_seconds(theirs) - before[1]
         unused = _unused_seconds() - before[2]
     return {
         "negatives_per_second": count * batch * k / elapsed,

@@ -102,6 +102,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "negserve.integrations.pykeen": ("negserve", "numpy", "torch", "pykeen", "wrapt"),
     "negserve.conformance": (*_CALLS, *_GRPC, "negserve.v1", "negserve._sync"),
     "negserve.cli": ("negserve", "numpy", "click"),
+    "negserve.cli.bench": ("negserve", "numpy", "click", "rich"),
     "negserve": ("negserve",),
     "negserve_server.errors": ("negserve.errors", "negserve.types"),
     "negserve_server.jit": ("numpy", "numba", "llvmlite"),

@@ -1,10 +1,11 @@
-"""A TCP proxy that cuts and silences its connections."""
+"""A TCP proxy that delays, cuts and silences its connections."""
 
 from __future__ import annotations
 
 import contextlib
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ class _Connection:
         try:
             while data := source.recv(_CHUNK):
                 kept, fault = self._proxy.pass_on(data) if counts else (data, None)
+                if not counts:
+                    time.sleep(self._proxy.delay_seconds)
                 if not self.is_silent:
                     sink.sendall(kept)
                 if fault is not None:
@@ -58,10 +61,12 @@ class TcpProxy:
     :ivar target: where clients connect to
     :ivar num_connections: how many were accepted
     :ivar num_bytes: how many passed from servers to clients
+    :ivar delay_seconds: for which it holds back each piece from the client
     :ivar struck: set when the fault of :meth:`cut_after` or :meth:`silence_after` happened
     """
 
-    def __init__(self, server: str) -> None:
+    def __init__(self, server: str, delay_seconds: float = 0.0) -> None:
+        self.delay_seconds = delay_seconds
         self._lock = threading.RLock()
         self._server = server
         self._fault: _Fault | None = None
@@ -164,12 +169,13 @@ class TcpProxy:
 
 
 @contextmanager
-def tcp_proxy(server: str) -> Iterator[TcpProxy]:
+def tcp_proxy(server: str, delay_seconds: float = 0.0) -> Iterator[TcpProxy]:
     """Run a proxy until the block ends.
 
     :param server: ``HOST:PORT``
+    :param delay_seconds: for which it holds back each piece from the client
     """
-    proxy = TcpProxy(server)
+    proxy = TcpProxy(server, delay_seconds)
     try:
         yield proxy
     finally:

@@ -12,6 +12,7 @@ from negserve.terminal.extras import needing_or_exit
 with needing_or_exit("the command negserve", "negserve[cli]"):
     import click
 
+    from negserve.cli.bench.command import bench
     from negserve.cli.evaluation_set import evaluation_set
     from negserve.cli.info import info
     from negserve.cli.pull import pull
@@ -25,7 +26,7 @@ __all__ = ["main"]
 @click.group(cls=Commands, context_settings={"show_default": True})
 @click.version_option(package_name="negserve")
 def main() -> None:
-    """Describe a negserve server and its datasets, draw negatives, or download a dataset.
+    """Describe a negserve server and its datasets, draw negatives, download a dataset, or measure.
 
     Credentials come from the environment. NEGSERVE_TOKEN or NEGSERVE_TOKEN_FILE: the token, for
     servers that require one. NEGSERVE_CA_FILE (certificate authorities, PEM) or NEGSERVE_TLS=1
@@ -35,6 +36,6 @@ def main() -> None:
         click.echo(f"Warning: {warning}", err=True)
 
 
-for _command in (info, sample, pull, evaluation_set):
+for _command in (info, sample, pull, evaluation_set, bench):
     main.add_command(_command)
 _importing.__exit__(None, None, None)

@@ -73,10 +73,7 @@ def __getattr__(name: str) -> Any:
 
 
 def _register_evaluators(_: object) -> None:
-    resolver = import_module("pykeen.evaluation").evaluator_resolver
-    evaluators = import_module(f"{__name__}.evaluators")
-    for each in _EVALUATORS:
-        resolver.register(getattr(evaluators, each))
+    import_module(f"{__name__}.evaluators")  # which does so at its end
 
 
 # PyKEEN imports this package from its triples, which its evaluators need. So it may be in the

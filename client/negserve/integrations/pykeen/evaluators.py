@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from pykeen.constants import TARGET_TO_INDEX
+from pykeen.evaluation import evaluator_resolver
 from pykeen.evaluation.evaluator import MetricResults
 from pykeen.evaluation.rank_based_evaluator import MacroRankBasedEvaluator, RankBasedEvaluator
 
@@ -241,3 +242,12 @@ class RemoteSampledRankBasedEvaluator(_RemoteEvaluator, RankBasedEvaluator):  # 
             hrt_batch, target, torch.cat([true_scores, others], 1), true_scores, dense_positive_mask
         )
         self.num_entities = num_entities
+
+
+# Here, since the import of PyKEEN's evaluators may be this module's own.
+for _cls in (
+    RemoteMacroRankBasedEvaluator,
+    RemoteRankBasedEvaluator,
+    RemoteSampledRankBasedEvaluator,
+):
+    evaluator_resolver.register(_cls)

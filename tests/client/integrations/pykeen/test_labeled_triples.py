@@ -47,6 +47,9 @@ print(evaluator_resolver.lookup("remotesampledrankbased").__name__)
 """
 
 
+_EVALUATORS_FIRST = "from negserve.integrations.pykeen import RemoteRankBasedEvaluator"
+
+
 def test_pykeen_imports_it_by_itself(publisher: ServerProcess, tmp_path: Path):
     """The entry points are those of pyproject.toml, as in an installation."""
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
@@ -60,6 +63,10 @@ def test_pykeen_imports_it_by_itself(publisher: ServerProcess, tmp_path: Path):
     for program, printed in (
         (_PROGRAM, ["1 5408", "RemoteFilterer True"]),
         (_EVALUATION_FIRST, ["RemoteRankBasedEvaluator", "RemoteSampledRankBasedEvaluator"]),
+        (
+            f"{_EVALUATORS_FIRST}{_EVALUATION_FIRST}",
+            ["RemoteRankBasedEvaluator", "RemoteSampledRankBasedEvaluator"],
+        ),
     ):
         result = subprocess.run(
             [sys.executable, "-c", program],

@@ -1,0 +1,205 @@
+"""Many epoch streams at once: their rates, waits and the cost of opening one.
+
+Run as ``python -m benchmarks.load [--base FOLDER] [--rounds N] [--seconds S] [--json FILE]``.
+Server and client are a process each on loopback. The client has a thread for each stream, which
+rebuilds whole int64 triples (:mod:`benchmarks.stream_client`). ``--base`` names an older checkout:
+its server with its client take turns with those of this one. Figures are medians over rounds.
+
+Three cases: independent streams of one graph; the 256 ranks of one epoch beside 256 independent
+streams, on a larger graph, of which each rank has three batches before its stream ends and it opens
+the next one; and streams of one message of few positives, opened one after the other, whose
+processor time is that of opening a stream.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from benchmarks import goals
+from benchmarks.children import busy_seconds, family
+from benchmarks.graphs import facts_of, fb15k_237, write_triples, zipf_1m
+from benchmarks.measuring import Row, console, show, write
+
+K, BATCH_SIZE = 64, 1024
+NUM_STREAMS = (1, 4, 16, 64, 256)
+WORLD_SIZE = 256
+#: Opened streams of a measurement: the system counts processor time in hundredths of a second.
+_OPENED = 1000
+#: Streams for which a measurement is as long as asked; it is in proportion for more.
+_STREAMS_OF_ONE_DURATION = 32
+_HERE = "this checkout"
+#: Facts of all rows, and what they mean.
+UNITS = {
+    "negatives_per_second": "negatives per second of all streams, rebuilt as int64 triples",
+    "slowest_to_fastest": "negatives of the slowest stream per negative of the fastest",
+    "p50_ms": "median time from one message of a stream to the next, milliseconds",
+    "p99_ms": "99th percentile of that time, milliseconds",
+    "fair_share_ms": "mean of that time if all streams shared alike, milliseconds",
+    "server_processors": "processors that the server uses",
+    "client_processors": "processors that the client uses",
+    "server_ms": "processor time of the server for opening and ending a stream, milliseconds",
+    "client_ms": "processor time of the client for that, milliseconds",
+    "ms": "duration of that, milliseconds",
+}
+
+
+class _Pair:
+    """A running server and its client.
+
+    :ivar server: process id of the server
+    """
+
+    def __init__(self, server: subprocess.Popen[str], client: subprocess.Popen[str]) -> None:
+        self.server = server.pid
+        self._client = client
+
+    def ask(self, do: str, **options: Any) -> dict[str, Any]:
+        """Let the client do something."""
+        assert self._client.stdin is not None
+        self._client.stdin.write(json.dumps({"do": do, **options}) + "\n")
+        self._client.stdin.flush()
+        return self.answer()
+
+    def answer(self) -> dict[str, Any]:
+        """Read the client's next answer."""
+        assert self._client.stdout is not None
+        line = self._client.stdout.readline()
+        if not line:
+            raise RuntimeError(f"the client ended with {self._client.wait()}")
+        result: dict[str, Any] = json.loads(line)
+        return result
+
+    def busy_seconds(self) -> tuple[float, float]:
+        """Return the processor time of server and client."""
+        return busy_seconds(family(self.server)), busy_seconds([self._client.pid])
+
+
+@contextmanager
+def _process(checkout: Path, *command: str) -> Iterator[subprocess.Popen[str]]:
+    path = os.pathsep.join(str(checkout / part) for part in ("client", "server"))
+    process = subprocess.Popen(
+        [sys.executable, "-m", *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        cwd=Path(__file__).parents[1], env={**os.environ, "PYTHONPATH": path},
+    )  # fmt: skip
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+@contextmanager
+def _pair(checkout: Path, files: dict[str, Path]) -> Iterator[_Pair]:
+    """Run the server and the client of a checkout."""
+    datasets = [text for name, file in files.items() for text in ("--dataset", f"{name}={file}")]
+    with ExitStack() as stack:
+        server = stack.enter_context(
+            _process(
+                checkout, "negserve_server.cli", "serve", "--log-level", "error",
+                "--listen", "127.0.0.1:0", *datasets,
+            )
+        )  # fmt: skip
+        assert server.stdout is not None
+        target = server.stdout.readline().split()[-1]
+        client = stack.enter_context(_process(checkout, "benchmarks.stream_client", target))
+        yield _Pair(server, client)
+
+
+def _streams(
+    pair: _Pair, dataset: str, streams: int, world_size: int, seconds: float
+) -> dict[str, float]:
+    """Measure so many streams, once."""
+    pair.ask("open", dataset=dataset, streams=streams, batch_size=BATCH_SIZE, k=K,
+             world_size=world_size)  # fmt: skip
+    try:
+        before, begin = pair.busy_seconds(), time.perf_counter()
+        found = pair.ask("measure", seconds=seconds * max(1, streams / _STREAMS_OF_ONE_DURATION))
+        after, whole = pair.busy_seconds(), time.perf_counter() - begin
+    finally:
+        pair.ask("close")
+    elapsed, counts = found["elapsed"], found["negatives"]
+    rate = sum(counts) / elapsed
+    return {
+        "negatives_per_second": rate,
+        "slowest_to_fastest": min(counts) / max(counts),
+        "p50_ms": found["p50_ms"],
+        "p99_ms": found["p99_ms"],
+        "fair_share_ms": 1e3 * streams * BATCH_SIZE * K / rate,
+        "server_processors": (after[0] - before[0]) / whole,
+        "client_processors": (after[1] - before[1]) / whole,
+    }
+
+
+def _opening(pair: _Pair, dataset: str) -> dict[str, float]:
+    """Measure the opening of streams, once."""
+    pair.ask("open_tiny", dataset=dataset, number=_OPENED)  # its answer: warm
+    before = pair.busy_seconds()[0]
+    found = pair.answer()
+    return {"server_ms": 1e3 * (pair.busy_seconds()[0] - before) / _OPENED, **found}
+
+
+def main(base: Path | None, rounds: int, seconds: float, json_path: Path | None) -> None:
+    """Measure and report."""
+    name, graph = fb15k_237()
+    large_name, large = zipf_1m()
+    graphs = {name: facts_of(graph), large_name: facts_of(large)}
+    found: dict[tuple[str, str, str, int, int], list[dict[str, float]]] = {}
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        files = {"graph": Path(folder, "graph.tsv"), "large": Path(folder, "large.tsv")}
+        for file, each in zip(files.values(), (graph, large), strict=True):
+            write_triples(each, file)
+        del graph, large
+        pairs = {} if base is None else {"base": stack.enter_context(_pair(base, files))}
+        pairs[_HERE] = stack.enter_context(_pair(Path(__file__).parents[1], files))
+
+        def add(case: tuple[str, str, int, int], checkout: str, figures: dict[str, float]) -> None:
+            found.setdefault((checkout, *case), []).append(figures)
+
+        for number in range(rounds):
+            with console.status(f"load, round {number + 1} of {rounds}"):
+                for streams in NUM_STREAMS:
+                    for checkout, pair in pairs.items():
+                        figures = _streams(pair, "graph", streams, 1, seconds)
+                        add(("streams", name, streams, 1), checkout, figures)
+                for world_size in (1, WORLD_SIZE):
+                    for checkout, pair in pairs.items():
+                        figures = _streams(pair, "large", WORLD_SIZE, world_size, seconds)
+                        add(("ranks", large_name, WORLD_SIZE, world_size), checkout, figures)
+                for checkout, pair in pairs.items():
+                    add(("opening", name, 1, 1), checkout, _opening(pair, "graph"))
+    rows: list[Row] = [
+        {
+            "case": case, "checkout": checkout, "graph": graph_name, "sampler": "bernoulli",
+            "filter": "exact", "streams": streams, "world_size": world_size,
+            **({} if case == "opening" else {"batch": BATCH_SIZE, "k": K}),
+            **{key: statistics.median(run[key] for run in runs) for key in runs[0]},
+            "repetitions": len(runs),
+        }
+        for (checkout, case, graph_name, streams, world_size), runs in found.items()
+    ]  # fmt: skip
+    for case in ("streams", "ranks", "opening"):
+        show(f"load, {case}", [row for row in rows if row["case"] == case])
+    goals.show(goals.check_load(rows))
+    write("load", rows, json_path, seconds=seconds, graphs=graphs, units=UNITS)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--base", type=Path, help="an older checkout to compare with")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=2.0,
+                        help="duration of a measurement of up to 32 streams")  # fmt: skip
+    parser.add_argument("--json", type=Path, help="file for the rows")
+    given = parser.parse_args()
+    main(given.base, given.rounds, given.seconds, given.json)
