@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+from negserve.errors import InvalidRequestError
+from negserve.types.triples import as_triples
 
 
 def num_rows(position: int, num_positives: int, chunk_size: int) -> int:
@@ -71,26 +73,67 @@ class CorruptedBatch:
         relation_end = head_end + self.relation_counts.astype(np.int64)[:, None]
         return (j >= head_end).astype(np.uint8) + (j >= relation_end).astype(np.uint8)
 
-    def triples(self, positives: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
+    def check(self, positives: ArrayLike) -> NDArray[np.int64]:
+        """Check the positives, and the lengths of the batch's arrays.
+
+        :param positives: the positives that were corrupted, integer ids, shape (n, 3)
+        :return: int64, C-contiguous, shape (n, 3)
+        :raises InvalidRequestError: for another shape or dtype, and for a batch whose arrays have
+            other lengths
+        """
+        rows, n = as_triples(positives), len(self.head_counts)
+        needed = num_rows(self.position, n, self.chunk_size) if self.chunk_size > 1 else n
+        for name, array, length in (
+            ("positives", rows, n),
+            ("relation_counts", self.relation_counts, n),
+            ("replaced", self.replaced, needed),
+        ):
+            if len(array) != length:
+                raise InvalidRequestError(
+                    f"{name} have {len(array)} rows; give {length}, for the {n} positives that "
+                    f"were corrupted",
+                    reason="SHAPE_MISMATCH",
+                    metadata={"value": str(len(array)), "expected": str(length)},
+                )
+        return rows
+
+    def triples(self, positives: ArrayLike) -> NDArray[np.int64]:
         """Rebuild whole triples.
 
-        :param positives: the positives that were corrupted, shape (n, 3)
+        :param positives: the positives that were corrupted, integer ids, shape (n, 3)
         :return: shape (n, k, 3)
+        :raises InvalidRequestError: as :meth:`check`
         """
-        values, positives = self.rows(), np.asarray(positives)
-        triples = np.empty((*values.shape, 3), dtype=np.int64)
+        rows = self.check(positives)
+        triples = np.empty((len(rows), self.replaced.shape[1], 3), dtype=np.int64)
+        self._rebuild(rows, triples.transpose(2, 0, 1))
+        return triples
+
+    def columns(self, positives: ArrayLike) -> NDArray[np.int64]:
+        """Rebuild heads, relations and tails apart.
+
+        :param positives: the positives that were corrupted, integer ids, shape (n, 3)
+        :return: heads, relations and tails, shape (3, n, k)
+        :raises InvalidRequestError: as :meth:`check`
+        """
+        rows = self.check(positives)
+        columns = np.empty((3, len(rows), self.replaced.shape[1]), dtype=np.int64)
+        self._rebuild(rows, columns)
+        return columns
+
+    def _rebuild(self, positives: NDArray[np.int64], columns: NDArray[np.int64]) -> None:
+        """Write heads, relations and tails, shape (3, n, k), with any strides."""
+        values = self.rows()
         for column in range(3):
-            triples[:, :, column] = positives[:, column, None]
-        j = np.arange(values.shape[1])
-        is_head = j < self.head_counts[:, None]
-        np.copyto(triples[:, :, 0], values, where=is_head)
+            columns[column] = positives[:, column, None]
+        is_head = np.arange(values.shape[1]) < self.head_counts[:, None]
+        np.copyto(columns[0], values, where=is_head)
         if self.relation_counts.any():
             slots = self.slots()
-            np.copyto(triples[:, :, 1], values, where=slots == 1)
-            np.copyto(triples[:, :, 2], values, where=slots == 2)
+            np.copyto(columns[1], values, where=slots == 1)
+            np.copyto(columns[2], values, where=slots == 2)
         else:
-            np.copyto(triples[:, :, 2], values, where=~is_head)
-        return triples
+            np.copyto(columns[2], values, where=~is_head)
 
 
 def join_batches(batches: Sequence[CorruptedBatch]) -> CorruptedBatch:
