@@ -230,6 +230,15 @@ def evaluation_tables(content: Mapping[str, Any]) -> dict[str, str]:
     return {"evaluation": markdown(header, lines, 2)}
 
 
+def expansion_tables(content: Mapping[str, Any]) -> dict[str, str]:
+    """Make the table of whole triples and columns, in nanoseconds per negative."""
+
+    def shape(row: Row) -> str:
+        return f"{row['batch']} x {row['k']}"
+
+    return {"expansion": pivot(content["rows"], _texts("system", "form"), shape, nanoseconds)}
+
+
 MAKERS = {
     "engine": engine_tables,
     "curves": curve_tables,
@@ -237,6 +246,7 @@ MAKERS = {
     "small_batches": small_batch_tables,
     "answers": answer_tables,
     "evaluation": evaluation_tables,
+    "expansion": expansion_tables,
 }
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from negserve.errors import InvalidRequestError
 from negserve.sampling.compiled_expansion import expanded_columns, expanded_triples
 from negserve.types.corrupted_batch import CorruptedBatch
 
@@ -65,7 +66,7 @@ def rebuild(
 def expand(batch: CorruptedBatch, positives: torch.Tensor) -> torch.Tensor:
     """Rebuild whole negatives.
 
-    On the CPU this takes numpy, and a fraction of the time where numba is installed, too.
+    On the CPU numpy does it, or compiled code where numba is installed, in less time.
 
     :param batch: compact form of n positives with k negatives each; chunks may share values
     :param positives: int64, shape (n, 3), any device
@@ -95,6 +96,12 @@ def expand_columns(batch: CorruptedBatch, positives: torch.Tensor) -> torch.Tens
 
 def _rebuilt(batch: CorruptedBatch, positives: torch.Tensor) -> torch.Tensor:
     device, relation_counts = positives.device, batch.relation_counts
+    if positives.shape != (batch.num_positives, 3):
+        raise InvalidRequestError(
+            f"positives have shape {tuple(positives.shape)}; give ({batch.num_positives}, 3): the "
+            f"positives that were corrupted",
+            reason="SHAPE_MISMATCH",
+        )
     return rebuild(
         positives,
         _to_device(batch.replaced, device),

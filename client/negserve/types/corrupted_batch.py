@@ -195,10 +195,13 @@ def _leading(
     line = np.zeros(2 * k, dtype=dtype)
     line[:k] = np.iinfo(dtype).max
     width = line.itemsize
-    windows = np.ndarray((k + 1, k), dtype, line, k * width, (-width, width))
+    windows: NDArray[np.unsignedinteger] = np.ndarray(
+        (k + 1, k), dtype, line, k * width, (-width, width)
+    )
     if k <= len(counts):  # it copies all windows, and then rows at the speed of memory
         return windows.take(counts, axis=0, mode="clip")
-    return windows[np.minimum(counts, k)]
+    rows: NDArray[np.unsignedinteger] = windows[np.minimum(counts, k)]
+    return rows
 
 
 def join_batches(batches: Sequence[CorruptedBatch]) -> CorruptedBatch:

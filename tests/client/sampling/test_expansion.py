@@ -158,6 +158,8 @@ def test_positives_of_another_number_are_refused(number: int):
         with pytest.raises(InvalidRequestError, match=f"have {number} rows; give 2") as caught:
             call()
         assert caught.value.reason == "SHAPE_MISMATCH"
+    with pytest.raises(InvalidRequestError, match=r"give \(2, 3\)"):
+        expand(batch, tensor.to("meta"))
 
 
 @pytest.mark.parametrize(
