@@ -18,6 +18,7 @@ if __name__ == "__main__":
         ("load", []),
         ("small_batches", []),
         ("answers", []),
+        ("expansion", []),
         ("evaluation", ["--quick"]),
     ):
         command = [sys.executable, "-m", f"benchmarks.{name}", *(options if is_quick else [])]

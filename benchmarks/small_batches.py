@@ -57,7 +57,7 @@ def main(json_path: Path | None = None) -> None:
                 add(PYKEEN, k, mode, pykeen.turn("bernoulli", k, mode))
             add("negserve, Sample", k, "exact", synchronous(remote, triples, True, k))
             add("negserve, on the client", k, "exact", synchronous(local, triples, True, k))
-            # Without the triples, which torch rebuilds in the trainer in both cases.
+            # Without the triples, which the trainer rebuilds in both cases.
             add("negserve, Sample, compact", k, "exact", compact(remote, triples, k))
             add("negserve, on the client, compact", k, "exact", compact(local, triples, k))
         rows = measure(cases, "small batches")

@@ -88,6 +88,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "negserve._sync.transport": (*_CALLS, "negserve._sync", "negserve.v1.sampler_pb2_grpc"),
     "negserve.aio": (*_CALLS, "negserve._local"),
     "negserve.sampling": _SAMPLING,
+    # Where numba is installed.
+    "negserve.sampling.compiled_expansion": (*_VALUES, "numba"),
     "negserve.data": _DATA,
     # What reads reports and candidates needs no torch.
     "negserve.evaluation": _EVALUATION,

@@ -47,7 +47,7 @@ SURFACE = {
     negserve.sampling: "NEGATIVE_SAMPLERS BasicNegativeSampler BernoulliNegativeSampler "
     "ConfiguredSampler DegreeNegativeSampler MixtureNegativeSampler NegativeSampler "
     "PseudoTypedNegativeSampler SamplerOptions TriplesFactory TypedNegativeSampler batch_position "
-    "expand get_negative_sampler_cls",
+    "expand expand_columns get_negative_sampler_cls",
     negserve_server.graph: "TriplesFactory TypeConstraints Vocabulary",
     negserve_server.index: "FilterIndex PairIndex Pairs",
     negserve_server.report: "FalseNegativeReport false_negative_report",

@@ -10,11 +10,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from negserve.sampling.expansion import rebuild
+from negserve.sampling.expansion import expand, expand_columns, rebuild
+from negserve.types.corrupted_batch import CorruptedBatch
 from negserve.types.epoch import EpochBatch
 
 # torch has few operations on unsigned types except uint8, so the others travel as signed ones.
 _TRAVELS_AS: dict[int, type[np.generic]] = {1: np.uint8, 2: np.int16, 4: np.int32}
+_UNSIGNED: dict[int, type[np.generic]] = {1: np.uint8, 2: np.uint16, 4: np.uint32}
 _ALL_BITS = {torch.int16: 2**16 - 1, torch.int32: 2**32 - 1}
 
 
@@ -65,11 +67,26 @@ class TripleBatch(_Batch):
     """Positives and their negatives as whole triples.
 
     :ivar positives: int64, shape (m, 3); m may be 0 with tail ``short``
-    :ivar negatives: int64, shape (m, k, 3)
+    :ivar negatives: int64, shape (m, k, 3); contiguous, but from a stream of form ``columns``
     """
 
     positives: torch.Tensor
     negatives: torch.Tensor
+
+    @property
+    def heads(self) -> torch.Tensor:
+        """Heads of the negatives, int64, shape (m, k); contiguous with form ``columns``."""
+        return self.negatives[..., 0]
+
+    @property
+    def relations(self) -> torch.Tensor:
+        """Relations of the negatives, int64, shape (m, k); contiguous with form ``columns``."""
+        return self.negatives[..., 1]
+
+    @property
+    def tails(self) -> torch.Tensor:
+        """Tails of the negatives, int64, shape (m, k); contiguous with form ``columns``."""
+        return self.negatives[..., 2]
 
     def expand(self) -> TripleBatch:
         """Return the batch itself, so that code may call ``expand`` on either form."""
@@ -107,17 +124,9 @@ class CompactTripleBatch(_Batch):
     def expand(self) -> TripleBatch:
         """Rebuild whole triples, on the device of these tensors."""
         positives = self.positives.to(torch.int64)
-        negatives = rebuild(
-            positives,
-            _widened(self.replaced),
-            _widened(self.head_counts),
-            None if self.relation_counts is None else _widened(self.relation_counts),
-            position=self.position,
-            chunk_size=self.chunk_size,
-        )
         return TripleBatch(
             positives=positives,
-            negatives=negatives,
+            negatives=self._rebuilt(positives),
             mask=self.mask,
             weights=self.weights,
             log_q=self.log_q,
@@ -126,9 +135,59 @@ class CompactTripleBatch(_Batch):
             state=self.state,
         )
 
+    def _rebuilt(self, positives: torch.Tensor) -> torch.Tensor:
+        if positives.device.type == "cpu":
+            head_counts = _unsigned(self.head_counts)
+            relation_counts = self.relation_counts
+            batch = CorruptedBatch(
+                position=self.position,
+                replaced=_unsigned(self.replaced),
+                head_counts=head_counts,
+                relation_counts=(
+                    np.zeros_like(head_counts)
+                    if relation_counts is None
+                    else _unsigned(relation_counts)
+                ),
+                mask=None,
+                num_saturated=0,
+                chunk_size=self.chunk_size,
+            )
+            return expand(batch, positives)
+        return rebuild(
+            positives,
+            _widened(self.replaced),
+            _widened(self.head_counts),
+            None if self.relation_counts is None else _widened(self.relation_counts),
+            position=self.position,
+            chunk_size=self.chunk_size,
+        )
+
+
+def triple_batch(batch: EpochBatch, state: dict[str, int], *, by_column: bool) -> TripleBatch:
+    """Convert a batch to whole triples.
+
+    :param state: the stream's state after the batch
+    :param by_column: whether heads, relations and tails are contiguous, instead of the triples
+    """
+    negatives, positives = batch.negatives, _tensor(batch.positives)
+    return TripleBatch(
+        positives=positives,
+        negatives=(
+            expand_columns(negatives, positives).permute(1, 2, 0)
+            if by_column
+            else expand(negatives, positives)
+        ),
+        mask=_optional(negatives.mask),
+        weights=_optional(batch.weights),
+        log_q=_optional(negatives.log_q),
+        epoch=batch.epoch,
+        next_start=batch.next_start,
+        state=state,
+    )
+
 
 def compact_batch(batch: EpochBatch, largest_id: int, state: dict[str, int]) -> CompactTripleBatch:
-    """Convert a batch to tensors.
+    """Convert a batch to narrow tensors.
 
     :param largest_id: largest id of the graph, of an entity or a relation
     :param state: the stream's state after the batch
@@ -143,9 +202,9 @@ def compact_batch(batch: EpochBatch, largest_id: int, state: dict[str, int]) -> 
         relation_counts=(
             _narrow(negatives.relation_counts) if negatives.relation_counts.any() else None
         ),
-        mask=_copied(negatives.mask),
-        weights=_copied(batch.weights),
-        log_q=_copied(negatives.log_q),
+        mask=_optional(negatives.mask),
+        weights=_optional(batch.weights),
+        log_q=_optional(negatives.log_q),
         position=negatives.position,
         chunk_size=negatives.chunk_size,
         epoch=batch.epoch,
@@ -155,12 +214,20 @@ def compact_batch(batch: EpochBatch, largest_id: int, state: dict[str, int]) -> 
 
 
 def _narrow(array: NDArray[np.unsignedinteger]) -> torch.Tensor:
-    # A copy: arrays of a message are read-only, and tensors can't be.
-    return torch.from_numpy(array.copy().view(_TRAVELS_AS[array.dtype.itemsize]))
+    return _tensor(array.view(_TRAVELS_AS[array.dtype.itemsize]))
 
 
-def _copied(array: NDArray[Any] | None) -> torch.Tensor | None:
-    return None if array is None else torch.from_numpy(array.copy())
+def _tensor(array: NDArray[Any]) -> torch.Tensor:
+    # Arrays of a message are read-only, and tensors can't be.
+    return torch.from_numpy(array if array.flags.writeable else array.copy())
+
+
+def _optional(array: NDArray[Any] | None) -> torch.Tensor | None:
+    return None if array is None else _tensor(array)
+
+
+def _unsigned(tensor: torch.Tensor) -> NDArray[Any]:
+    return tensor.numpy().view(_UNSIGNED[tensor.element_size()])
 
 
 def _widened(tensor: torch.Tensor) -> torch.Tensor:

@@ -5,34 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
-from typing import Any, Literal, Self
+from typing import Any, Self
 
-import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
-from negserve._calls.per_process import PerProcess
-from negserve._local.epoch_stream import LocalEpochStream
 from negserve._local.triples_factory import LocalTriplesFactory
 from negserve._protocol.epoch_progress import epoch_and_start
 from negserve._sync.client import Client
-from negserve._sync.epoch_stream import EpochStream
 from negserve._sync.triples_factory import RemoteTriplesFactory
-from negserve._transport.targets import checked_targets
+from negserve.data.epoch_source import EpochSource, Form, Item
 from negserve.data.pass_board import PassBoard
 from negserve.data.reader import Reader, find_reader
 from negserve.data.share import check_reader, num_batches, share_of
-from negserve.data.triple_batch import CompactTripleBatch, TripleBatch, compact_batch
 from negserve.data.worker_progress import WorkerProgress
 from negserve.errors import InvalidRequestError
 from negserve.sampling.positions import MAX_NUM_WORKERS
 from negserve.sampling.ranks import distributed_rank, find_rank
-from negserve.types.checks.leakage import leakage_told, warn_of_leakage
+from negserve.types.checks.leakage import warn_of_leakage
 from negserve.types.config import SamplerConfig
 from negserve.types.epoch import EpochConfig, Tail
-
-_Factory = RemoteTriplesFactory | LocalTriplesFactory
-Form = Literal["batch", "compact", "tuple"]
-Item = TripleBatch | CompactTripleBatch | tuple[torch.Tensor, ...]
 
 _NOT_THIS_RANK = "accelerate's dispatcher reads on rank 0 only; this is another rank"
 
@@ -68,9 +59,11 @@ class TripleStream(IterableDataset[Item]):
     :param shuffle: whether seed and epoch draw the order
     :param relations: only triples of these relations; None for all
     :param weights: whether each positive comes with its subsampling weight
-    :param form: ``batch`` gives :class:`TripleBatch`; ``compact`` gives
-        :class:`CompactTripleBatch`, to be moved to a device and expanded there; ``tuple`` gives
-        the tensors (positives, negatives), then those requested of mask, weights and log_q
+    :param form: ``batch`` gives :class:`TripleBatch`; ``columns`` gives the same with negatives
+        that lie in memory by column, for models that look up heads, relations and tails apart;
+        ``compact`` gives :class:`CompactTripleBatch`, to be moved to a device and expanded there;
+        ``tuple`` gives the tensors (positives, negatives), then those requested of mask, weights
+        and log_q
     :param prefetch: batches read ahead in each worker, at least 1
     :raises InvalidRequestError: if only one of rank and world_size is given, if torch.distributed
         has several ranks but is not initialised yet, or if an address is malformed
@@ -94,33 +87,9 @@ class TripleStream(IterableDataset[Item]):
         form: Form = "batch",
         prefetch: int = 4,
     ) -> None:
-        if form not in {"batch", "compact", "tuple"}:
-            raise InvalidRequestError(f"form={form!r}; give batch, compact or tuple")
-        if prefetch < 1:
-            raise InvalidRequestError(f"prefetch={prefetch}; give at least 1 batch")
-        if isinstance(source, RemoteTriplesFactory | LocalTriplesFactory):
-            if dataset not in {None, source.name}:
-                raise InvalidRequestError(f"dataset={dataset!r}; source is {source.name!r}")
-        elif not isinstance(source, Client | Sequence):
-            kind = type(source)
-            raise InvalidRequestError(
-                f"source is a {kind.__module__}.{kind.__qualname__}; give an address, a "
-                f"negserve.Client, or its triples_factory(name), or what its publish(name, graph) "
-                f"gives for a graph that you hold"
-            )
-        elif dataset is None:
-            raise InvalidRequestError("dataset is missing; name one of the server's")
-        elif not isinstance(source, Client):
-            checked_targets(source)  # now, not in each worker
         # accelerate must not divide a share that the caller chose.
         self._has_own_rank = rank is None and world_size is None
         rank, world_size = _ranks(rank, world_size)
-        self._source = source
-        self._dataset = dataset
-        self.sampler = sampler or SamplerConfig()
-        warn_of_leakage(self.sampler.filter_splits)
-        self.form: Form = form
-        self.prefetch = prefetch
         self.config = EpochConfig(
             batch_size=batch_size,
             rank=rank,
@@ -130,6 +99,15 @@ class TripleStream(IterableDataset[Item]):
             relations=None if relations is None else tuple(relations),
             weights=weights,
         )
+        self._source = EpochSource(
+            source,
+            dataset,
+            relations=self.config.relations,
+            form=form,
+            prefetch=prefetch,
+        )
+        self.sampler = sampler or SamplerConfig()
+        warn_of_leakage(self.sampler.filter_splits)
         self.place = (0, 0)
         self._is_loaded = False  # and no pass has begun since
         self._is_noted = False  # by a loader, which sees the workers' batches
@@ -139,8 +117,6 @@ class TripleStream(IterableDataset[Item]):
         # Used in workers only.
         self._progress: WorkerProgress | None = None
         self._handed_to: Reader | None = None
-        #: The dataset and the number of positives of an epoch, once they are asked for.
-        self._opened: PerProcess[list[tuple[_Factory, int]]] = PerProcess(list)
 
     def __getstate__(self) -> dict[str, Any]:
         # A spawned worker can't see its reader on the stack: pickling happens where it can be seen.
@@ -190,7 +166,7 @@ class TripleStream(IterableDataset[Item]):
         check_reader(reader, self.config, self.form, has_own_rank=self._has_own_rank)
 
     def _share(self, reader: Reader, start: int) -> tuple[EpochConfig, int]:
-        return share_of(reader, self.config, self._open()[1], start)
+        return share_of(reader, self.config, self._source.num_positives, start)
 
     def _pass_here(self) -> Iterator[Item]:
         # Read late: a loader may ask for its state, and load another one, before it reads.
@@ -201,7 +177,7 @@ class TripleStream(IterableDataset[Item]):
         config, end = self._share(reader, start)
         self._is_read_ahead, self._is_loaded = reader.reads_ahead, False
         is_followed = self._board.is_by_loader  # that loader sets the place itself
-        for item, after in self._read(epoch, start, config, end):
+        for item, after in self._source.read(self.sampler, config, epoch, start, end):
             if not is_followed:
                 self.check_place(place)
                 self._is_noted = False
@@ -246,7 +222,8 @@ class TripleStream(IterableDataset[Item]):
         told = self._board.place
         config, end = self._share(reader, progress.start)
         config = replace(config, worker=progress.worker, num_workers=progress.num_workers)
-        for item, _ in self._read(progress.epoch, progress.start, config, end):
+        place = progress.epoch, progress.start
+        for item, _ in self._source.read(self.sampler, config, *place, end):
             now = self._board.place
             if now.version != told.version and now[:2] != told[:2]:
                 raise InvalidRequestError(
@@ -257,48 +234,14 @@ class TripleStream(IterableDataset[Item]):
             progress.advance()
             yield item
 
-    def _read(
-        self, epoch: int, start: int, config: EpochConfig, end: int
-    ) -> Iterator[tuple[Item, tuple[int, int]]]:
-        """Iterate over pairs of a batch and the place after it."""
-        if start >= end:
-            return
-        factory = self._open()[0]
-        largest_id = max(factory.num_entities, factory.num_relations) - 1
-        with leakage_told():
-            stream: EpochStream | LocalEpochStream = factory.epochs(
-                self.sampler, config, prefetch=self.prefetch
-            )
-        stream.load_state_dict({"epoch": epoch, "start": start})
-        for batch in stream:
-            if config.tail == "drop" and batch.next_start > end:
-                return  # the dispatcher would have no batch for some ranks
-            after = (epoch + 1, 0) if batch.next_start >= end else (epoch, batch.next_start)
-            compact = compact_batch(batch, largest_id, {"epoch": after[0], "start": after[1]})
-            if self.form == "compact":
-                yield compact, after
-            elif self.form == "batch":
-                yield compact.expand(), after
-            else:
-                yield compact.expand().as_tuple(), after
-
     def __len__(self) -> int:
         """Return the number of batches of a whole epoch of one rank; asks the server once."""
-        return num_batches(find_reader() or Reader(), self.config, self._open()[1])
+        return num_batches(find_reader() or Reader(), self.config, self._source.num_positives)
 
-    def _open(self) -> tuple[_Factory, int]:
-        """Return the dataset, opened in this process, and the number of positives of an epoch."""
-        opened = self._opened.value
-        if not opened:
-            if isinstance(self._source, RemoteTriplesFactory | LocalTriplesFactory):
-                factory: _Factory = self._source
-            else:
-                client = self._source if isinstance(self._source, Client) else Client(self._source)
-                assert self._dataset is not None
-                factory = client.triples_factory(self._dataset)
-            num_positives = factory.num_positives(self.config.relations)
-            opened.append((factory, num_positives))
-        return opened[0]
+    @property
+    def form(self) -> Form:
+        """What the items are: ``batch``, ``columns``, ``compact`` or ``tuple``."""
+        return self._source.form
 
     @property
     def epoch(self) -> int:

@@ -4,7 +4,7 @@ from negserve.terminal.extras import needing
 
 with needing("negserve.sampling", "negserve[client]"):
     from negserve.sampling.batch_position import batch_position
-    from negserve.sampling.expansion import expand
+    from negserve.sampling.expansion import expand, expand_columns
     from negserve.sampling.negative_sampler import NegativeSampler
     from negserve.sampling.negative_samplers import (
         NEGATIVE_SAMPLERS,
@@ -34,5 +34,6 @@ __all__ = [
     "TypedNegativeSampler",
     "batch_position",
     "expand",
+    "expand_columns",
     "get_negative_sampler_cls",
 ]

@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+from negserve.errors import InvalidRequestError
+from negserve.types.triples import as_triples
+
+#: So many negatives of a batch, and of a positive, are chosen by bits.
+_MANY, _MANY_EACH = 2**14, 8
 
 
 def num_rows(position: int, num_positives: int, chunk_size: int) -> int:
@@ -71,26 +77,131 @@ class CorruptedBatch:
         relation_end = head_end + self.relation_counts.astype(np.int64)[:, None]
         return (j >= head_end).astype(np.uint8) + (j >= relation_end).astype(np.uint8)
 
-    def triples(self, positives: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
+    def check(self, positives: ArrayLike) -> NDArray[np.int64]:
+        """Check the positives, and the lengths of the batch's arrays.
+
+        :param positives: the positives that were corrupted, integer ids, shape (n, 3)
+        :return: int64, C-contiguous, shape (n, 3)
+        :raises InvalidRequestError: for another shape or dtype, and for a batch whose arrays have
+            other lengths
+        """
+        rows, n = as_triples(positives), len(self.head_counts)
+        needed = num_rows(self.position, n, self.chunk_size) if self.chunk_size > 1 else n
+        for name, array, length in (
+            ("positives", rows, n),
+            ("relation_counts", self.relation_counts, n),
+            ("replaced", self.replaced, needed),
+        ):
+            if len(array) != length:
+                raise InvalidRequestError(
+                    f"{name} have {len(array)} rows; give {length}, for the {n} positives that "
+                    f"were corrupted",
+                    reason="SHAPE_MISMATCH",
+                    metadata={"value": str(len(array)), "expected": str(length)},
+                )
+        return rows
+
+    def triples(self, positives: ArrayLike) -> NDArray[np.int64]:
         """Rebuild whole triples.
 
-        :param positives: the positives that were corrupted, shape (n, 3)
+        :param positives: the positives that were corrupted, integer ids, shape (n, 3)
         :return: shape (n, k, 3)
+        :raises InvalidRequestError: as :meth:`check`
         """
-        values, positives = self.rows(), np.asarray(positives)
-        triples = np.empty((*values.shape, 3), dtype=np.int64)
-        for column in range(3):
-            triples[:, :, column] = positives[:, column, None]
-        j = np.arange(values.shape[1])
-        is_head = j < self.head_counts[:, None]
-        np.copyto(triples[:, :, 0], values, where=is_head)
-        if self.relation_counts.any():
-            slots = self.slots()
-            np.copyto(triples[:, :, 1], values, where=slots == 1)
-            np.copyto(triples[:, :, 2], values, where=slots == 2)
-        else:
-            np.copyto(triples[:, :, 2], values, where=~is_head)
+        rows = self.check(positives)
+        triples = np.empty((len(rows), self.replaced.shape[1], 3), dtype=np.int64)
+        self._rebuild(rows, triples.transpose(2, 0, 1))
         return triples
+
+    def columns(self, positives: ArrayLike) -> NDArray[np.int64]:
+        """Rebuild heads, relations and tails apart.
+
+        :param positives: the positives that were corrupted, integer ids, shape (n, 3)
+        :return: heads, relations and tails, shape (3, n, k)
+        :raises InvalidRequestError: as :meth:`check`
+        """
+        rows = self.check(positives)
+        columns = np.empty((3, len(rows), self.replaced.shape[1]), dtype=np.int64)
+        self._rebuild(rows, columns)
+        return columns
+
+    def _rebuild(self, positives: NDArray[np.int64], columns: NDArray[np.int64]) -> None:
+        """Write heads, relations and tails, shape (3, n, k), with any strides."""
+        values, head_end = self.rows(), self.head_counts
+        with_relation = bool(self.relation_counts.any())
+        tail_begin = head_end.astype(np.int64) + self.relation_counts if with_relation else head_end
+        are_many = values.size >= _MANY and values.shape[1] >= _MANY_EACH
+        rebuild = _select_words if are_many else _select_values
+        rebuild(columns, values, positives, head_end, tail_begin, with_relation)
+
+
+def _select_values(
+    columns: NDArray[np.int64],
+    values: NDArray[np.unsignedinteger],
+    positives: NDArray[np.int64],
+    head_end: NDArray[np.integer],
+    tail_begin: NDArray[np.integer],
+    with_relation: bool,
+) -> None:
+    """Write the positives, and over them the values where they belong."""
+    for column in range(3):
+        columns[column] = positives[:, column, None]
+    j = np.arange(values.shape[1])
+    is_head = j < head_end[:, None]
+    is_before_tail = j < tail_begin[:, None] if with_relation else is_head
+    np.copyto(columns[0], values, where=is_head)
+    np.copyto(columns[2], values, where=~is_before_tail)
+    if with_relation:
+        np.copyto(columns[1], values, where=is_before_tail & ~is_head)
+
+
+def _select_words(
+    columns: NDArray[np.int64],
+    values: NDArray[np.unsignedinteger],
+    positives: NDArray[np.int64],
+    head_end: NDArray[np.integer],
+    tail_begin: NDArray[np.integer],
+    with_relation: bool,
+) -> None:
+    """Choose by bits in the narrowest width, and widen what is chosen.
+
+    Conditional writes of numpy take each value apart, and take twice as long with many negatives.
+    """
+    largest = int(positives.view(np.uint64).max(initial=0))  # negative ones are large, too
+    dtype = np.promote_types(values.dtype, np.min_scalar_type(largest))
+    values, originals = values.astype(dtype, copy=False), positives.astype(dtype)
+
+    def write(slot: int, is_original: NDArray[np.unsignedinteger]) -> None:
+        chosen = values ^ originals[:, slot, None]
+        chosen &= is_original
+        chosen ^= values
+        np.copyto(columns[slot], chosen, casting="unsafe")
+
+    k = values.shape[1]
+    before_tail = _leading(tail_begin, k, dtype)
+    after_head = ~(_leading(head_end, k, dtype) if with_relation else before_tail)
+    write(0, after_head)
+    write(2, before_tail)
+    if with_relation:
+        write(1, ~(after_head & before_tail))
+    else:
+        columns[1] = positives[:, 1, None]
+
+
+def _leading(
+    counts: NDArray[np.integer], k: int, dtype: np.dtype[Any]
+) -> NDArray[np.unsignedinteger]:
+    """Set all bits of the first ``counts[i]`` words of each row, shape (n, k)."""
+    line = np.zeros(2 * k, dtype=dtype)
+    line[:k] = np.iinfo(dtype).max
+    width = line.itemsize
+    windows: NDArray[np.unsignedinteger] = np.ndarray(
+        (k + 1, k), dtype, line, k * width, (-width, width)
+    )
+    if k <= len(counts):  # it copies all windows, and then rows at the speed of memory
+        return windows.take(counts, axis=0, mode="clip")
+    rows: NDArray[np.unsignedinteger] = windows[np.minimum(counts, k)]
+    return rows
 
 
 def join_batches(batches: Sequence[CorruptedBatch]) -> CorruptedBatch:

@@ -220,6 +220,20 @@ def test_compact_and_whole_batches_are_equal(
     assert_equal(stream_of(server.target, sampler=sampler), wanted)
 
 
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_columns_stay_contiguous_on_their_way(
+    server: ServerProcess, client: Client, num_workers: int
+):
+    stream = stream_of(server.target, form="columns")
+    loader = TripleLoader(stream, num_workers=num_workers, device="cpu")
+    batches = list(loader)
+    assert_equal(batches, expected(client, 0))
+    for batch in batches:
+        for slot, column in enumerate((batch.heads, batch.relations, batch.tails)):
+            assert column.is_contiguous()
+            assert torch.equal(column, batch.negatives[..., slot])
+
+
 def test_tuples(server: ServerProcess, client: Client):
     wanted = expected(client, 0)
     for num_workers in (0, 2):
