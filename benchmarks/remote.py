@@ -10,24 +10,25 @@ import argparse
 import itertools
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import grpc
-import numpy as np
 import torch
 
 from benchmarks.engine import BATCH_SIZE
 from benchmarks.graphs import fb15k_237
-from benchmarks.measuring import RESULTS, Case, Turn, measure, repeated, show, write
+from benchmarks.measuring import Case, Turn, measure, repeated, show, write
 from benchmarks.plain_grpc import METHOD
 from benchmarks.pykeen_samplers import FILTERS, PYKEEN, PyKeen
 from negserve import Client, EpochConfig, RemoteTriplesFactory, SamplerConfig
 from negserve.sampling import BernoulliNegativeSampler, TriplesFactory
 from negserve.sampling.expansion import expand
 from negserve_server.graph import TriplesFactory as LocalTriplesFactory
+from negserve_server.graph.snapshot.snapshot_writer import write_snapshot
 
 K = 64
 
@@ -40,13 +41,10 @@ SERVE = ("serve", "--log-level", "warning", "--listen", "127.0.0.1:0")
 @contextmanager
 def written(graph: LocalTriplesFactory) -> Iterator[Path]:
     """Write a graph to a snapshot for servers, until the block ends."""
-    path = RESULTS / ".graph.tsv"
-    path.parent.mkdir(exist_ok=True)
-    np.savetxt(path, graph.mapped_triples, fmt="%06d", delimiter="\t")
-    try:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "graph"
+        write_snapshot(graph.parts, path, made={})
         yield path
-    finally:
-        path.unlink()
 
 
 @contextmanager
@@ -85,6 +83,19 @@ def pipelined(factory: TriplesFactory, triples: torch.Tensor) -> Turn:
     def step() -> int:
         state[0] += 1
         negatives, _ = sampler.sample(batches[state[0] % (len(batches) - 1)])
+        return negatives.shape[0] * negatives.shape[1]
+
+    return repeated(step)
+
+
+def streamed(factory: TriplesFactory, triples: torch.Tensor) -> Turn:
+    """Take batch after batch from ``stream``, drawn ahead."""
+    sampler = BernoulliNegativeSampler(factory, K, filtered=True)
+    batches = torch.split(triples[torch.randperm(len(triples))], BATCH_SIZE)[:-1]
+    stream = sampler.stream(itertools.cycle(batches))
+
+    def step() -> int:
+        negatives, _ = next(stream)
         return negatives.shape[0] * negatives.shape[1]
 
     return repeated(step)
@@ -173,6 +184,7 @@ def main(json_path: Path | None = None) -> None:
             for mode in ("none", "exact"):
                 add("negserve", path, mode, synchronous(factory, triples, mode == "exact"))
         add("negserve", "Sample, pipelined", "exact", pipelined(remote, triples))
+        add("negserve", "Sample, stream of batches", "exact", streamed(remote, triples))
         add("negserve", "SampleEpoch", "exact", epochs(remote, whole_triples=True))
         add("negserve", "SampleEpoch, compact", "exact", epochs(remote, whole_triples=False))
         add("negserve, C++", "SampleEpoch", "exact", in_cpp(target))

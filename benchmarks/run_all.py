@@ -16,6 +16,7 @@ if __name__ == "__main__":
         ("curves", ["--quick"]),
         ("remote", []),
         ("small_batches", []),
+        ("exchange", []),
         ("answers", []),
         ("evaluation", ["--quick"]),
     ):

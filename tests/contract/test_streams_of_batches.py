@@ -68,6 +68,22 @@ def test_batches_of_several_messages(world: Place):
     assert torch.equal(torch.cat(masks), expected_mask)
 
 
+@pytest.mark.parametrize(
+    "options", [{}, {"chunk_size": 7, "filter_mode": "mask"}, {"filter_mode": "mask"}]
+)
+def test_a_large_batch_is_put_together_from_its_messages(world: Place, options: dict[str, Any]):
+    positives = world.positives(3 * LARGE).reshape(3, LARGE, 3)
+    expected = BernoulliNegativeSampler(world.graph, 400, True, **options).sample(positives, 5)
+    sampler = BernoulliNegativeSampler(world.factory, 400, True, **options)
+    for _ in range(2):
+        assert_equal([sampler.sample(positives, 5)], [expected])
+    positives[2, 100, 2] = 10**6
+    with pytest.raises(ValueError, match=f"tail id 1000000 of row {2 * LARGE + 100} "):
+        sampler.sample(positives, 5)
+    positives = world.positives(3 * LARGE).reshape(3, LARGE, 3)
+    assert_equal([sampler.sample(positives, 5)], [expected])
+
+
 @pytest.mark.parametrize("ahead", [1, 2, 5])
 def test_no_batch_is_read_beyond_those_in_flight(world: Place, ahead: int):
     read = 0

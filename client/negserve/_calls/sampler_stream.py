@@ -17,6 +17,7 @@ from negserve.types.checks.text import printable
 from negserve.types.config import SamplerConfig
 from negserve.types.corrupted_batch import CorruptedBatch
 from negserve.types.dataset import Dataset
+from negserve.types.triples_factory import PART_NEGATIVES
 from negserve.types.warning_categories import NegserveWarning, UnknownPositivesWarning, warn
 
 _CATEGORIES: dict[int, type[NegserveWarning]] = {UNKNOWN_POSITIVES: UnknownPositivesWarning}
@@ -39,9 +40,9 @@ class SamplerStream:
         self._transport = transport
         self._dataset = dataset
         self._reader = BatchReader(dataset, config)
-        self._positives_per_message = dataset.limits.positives_per_message(
-            config.num_negs_per_pos, config.log_q
-        )
+        k = config.num_negs_per_pos
+        self._positives_per_message = dataset.limits.positives_per_message(k, config.log_q)
+        self._positives_per_part = max(1, PART_NEGATIVES // max(k, 1))
         self._configuration = sample_configuration(dataset, config)
         self._echo = echo
         self._notices = Notices()
@@ -52,7 +53,13 @@ class SamplerStream:
 
         :param ahead: how many calls there are at most at the same time
         """
-        return SamplePipeline(self._dataset, self._reader, self._positives_per_message, ahead)
+        return SamplePipeline(
+            self._dataset,
+            self._reader,
+            self._positives_per_message,
+            self._positives_per_part,
+            ahead,
+        )
 
     async def open(self) -> None:
         """Open the stream, so that the server checks the configuration.

@@ -36,6 +36,7 @@ class RequestPipeline(ABC, Generic[Request, Asked, Response]):
     until the pipeline :attr:`is_answered`. On another stream, :meth:`resume` again.
 
     :ivar unanswered: requests that are sent, each with what its answer is compared with
+    :ivar is_answered: whether all that is waited for has arrived
     :ivar has_advanced: whether the last message told more than any stream before
     :ivar num_answered: rows of the requests that are answered
     :param requests: all of them, likewise
@@ -57,11 +58,7 @@ class RequestPipeline(ABC, Generic[Request, Asked, Response]):
         self.num_answered = 0
         self.unanswered: deque[tuple[Request, Asked]] = deque()
         self._advance()
-
-    @property
-    def is_answered(self) -> bool:
-        """Whether all that is waited for has arrived."""
-        return not self.unanswered
+        self.is_answered = self._has_enough()
 
     def start(self) -> list[Request]:
         """Return the requests to send first on a stream."""
@@ -82,6 +79,7 @@ class RequestPipeline(ABC, Generic[Request, Asked, Response]):
         """Add requests behind all others."""
         self._coming.append(iter(requests))
         self._added += self._advance()
+        self.is_answered = self._has_enough()
 
     def take(self, response: Response) -> list[Request]:
         """Take an answer to the first unanswered request; return the requests to send next.
@@ -94,7 +92,12 @@ class RequestPipeline(ABC, Generic[Request, Asked, Response]):
         self.num_answered += self._num_rows(asked)
         self.unanswered.popleft()
         self._num_bytes -= request.ByteSize()
-        return self._advance()
+        added = self._advance()
+        self.is_answered = self._has_enough()
+        return added
+
+    def _has_enough(self) -> bool:
+        return not self.unanswered
 
     def in_call(self, error: InvalidRequestError) -> InvalidRequestError:
         """Count the row that an error of the server names from the beginning of the call.
@@ -165,26 +168,34 @@ class SamplePipeline(RequestPipeline[pb.SampleRequest, _Positives, pb.SampleResp
     :ivar notices: the server's notices so far
     :param reader: decodes the batches
     :param positives_per_message: most positives of one request
+    :param positives_per_part: most positives of a request whose answer is taken by itself
     :param ahead: how many calls there are at most at the same time
     """
 
     def __init__(
-        self, dataset: Dataset, reader: BatchReader, positives_per_message: int, ahead: int = 1
+        self,
+        dataset: Dataset,
+        reader: BatchReader,
+        positives_per_message: int,
+        positives_per_part: int,
+        ahead: int = 1,
     ) -> None:
         self._dataset = dataset
         self._reader = reader
-        self._step = positives_per_message
+        self._most = positives_per_message
+        self._most_of_part = min(positives_per_part, positives_per_message)
         #: Numbers of messages of the calls that were not taken.
         self._lengths: deque[int] = deque()
         self._batches: deque[CorruptedBatch] = deque()
         self.notices: list[Notice] = []
         super().__init__((), dataset.limits, max(_AHEAD, ahead))
 
-    def add(self, positives: ArrayLike, position: int) -> None:
+    def add(self, positives: ArrayLike, position: int, *, in_parts: bool = False) -> None:
         """Add a call.
 
         :param positives: integer ids, shape (n, 3), any n
         :param position: position of the first positive in the stream of the seed
+        :param in_parts: whether each message is to be taken as if it was a call of its own
         :raises InvalidRequestError: for another shape, or positions beyond 2^64 - 1
         """
         triples = as_triples(positives)
@@ -194,8 +205,9 @@ class SamplePipeline(RequestPipeline[pb.SampleRequest, _Positives, pb.SampleResp
                 f"{2**64 - 1}; start at a smaller position",
                 reason="POSITION_OUT_OF_RANGE",
             )
-        begins = range(0, max(len(triples), 1), self._step)
-        self._lengths.append(len(begins))
+        step = self._most_of_part if in_parts else self._most
+        begins = range(0, max(len(triples), 1), step)
+        self._lengths += [1] * len(begins) if in_parts else [len(begins)]
         self._append(self._requests(triples, position, begins))
 
     @property
@@ -203,15 +215,16 @@ class SamplePipeline(RequestPipeline[pb.SampleRequest, _Positives, pb.SampleResp
         """How many calls were not taken."""
         return len(self._lengths)
 
-    @property
-    def is_answered(self) -> bool:
-        """Whether the first call is answered."""
-        return len(self._batches) >= self._lengths[0]
+    def _has_enough(self) -> bool:
+        """Tell whether the first call is answered."""
+        return bool(self._lengths) and len(self._batches) >= self._lengths[0]
 
     def pop(self) -> CorruptedBatch:
         """Take the answer to the first call."""
-        batches = [self._batches.popleft() for _ in range(self._lengths.popleft())]
-        return join_batches(batches)
+        length = self._lengths.popleft()
+        batches = [self._batches.popleft() for _ in range(length)]
+        self.is_answered = self._has_enough()
+        return batches[0] if length == 1 else join_batches(batches)
 
     def _requests(
         self, triples: NDArray[np.int64], position: int, begins: range

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from negserve._calls.per_process import PerProcess
 from negserve._calls.sampler_stream import SamplerStream
+from negserve._protocol.pipelines import SamplePipeline
 from negserve._protocol.sampler_answers import SamplerEcho
 from negserve._sync.interrupts import held, put_off, run_sync
 from negserve._sync.transport import SyncTransport
@@ -68,6 +69,17 @@ class RemoteSampler:
         with opened.lock:
             return run_sync(opened.stream.run, pipeline)
 
+    def parts(self, positives: ArrayLike, position: int) -> Generator[CorruptedBatch, None, None]:
+        """Give the negatives of :meth:`sample` message by message, while later ones travel.
+
+        Parameters and errors as of :meth:`sample`, while iterating.
+
+        :return: the negatives of consecutive positives each
+        """
+        pipeline = self._opened.value.stream.pipeline()
+        pipeline.add(positives, position, in_parts=True)
+        return self._answers(pipeline, iter(()), 1)
+
     def stream(
         self, batches: Iterable[tuple[ArrayLike, int]], ahead: int = 4
     ) -> Generator[CorruptedBatch, None, None]:
@@ -85,14 +97,15 @@ class RemoteSampler:
         :raises NegserveError: while iterating, as :meth:`sample`
         """
         check_integer("ahead", ahead, 1, MAX_AHEAD)
-        return self._stream(iter(batches), ahead)
+        pipeline = self._opened.value.stream.pipeline(ahead)
+        return self._answers(pipeline, iter(batches), ahead)
 
-    def _stream(
-        self, batches: Iterator[tuple[ArrayLike, int]], ahead: int
+    def _answers(
+        self, pipeline: SamplePipeline, batches: Iterator[tuple[ArrayLike, int]], ahead: int
     ) -> Generator[CorruptedBatch, None, None]:
+        """Give the answers to the calls of a pipeline, and to those of further batches."""
         opened = self._opened.value
         stream = opened.take_spare()
-        pipeline = stream.pipeline(ahead)
         has_more, failure = True, None
         try:
             while True:

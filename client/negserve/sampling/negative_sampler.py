@@ -21,7 +21,7 @@ from negserve.types.checks.leakage import leakage_told, warn_of_leakage
 from negserve.types.config import FilterMode, Slot, Split
 from negserve.types.corrupted_batch import CorruptedBatch
 from negserve.types.kinds import Kind
-from negserve.types.triples_factory import TriplesFactory
+from negserve.types.triples_factory import PART_NEGATIVES, TriplesFactory
 
 _SUFFIX = "NegativeSampler"
 
@@ -207,8 +207,33 @@ class NegativeSampler(ABC):
             negative is known; and with ``chunk_size`` where it is the positive itself.
         :raises ValueError: for another shape, or ids outside the graph
         """
-        batch, flat = self._corrupt(positive_batch, position)
-        return self._whole(batch, flat, positive_batch.shape[:-1])
+        flat, first = self._take(positive_batch, position)
+        rows, shape = flat.cpu().numpy(), positive_batch.shape[:-1]
+        if len(rows) * self.num_negs_per_pos <= PART_NEGATIVES:
+            return self._whole(self._sampler.sample(rows, first), flat, shape)
+        with closing(self._sampler.parts(rows, first)) as parts:
+            return self._join(parts, flat, shape)
+
+    def _join(
+        self, parts: Iterable[CorruptedBatch], flat: torch.Tensor, shape: torch.Size
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Expand each part while the next one travels."""
+        k, begin = self.num_negs_per_pos, 0
+        negatives = mask = None
+        for part in parts:
+            if part.num_positives == len(flat):
+                return self._whole(part, flat, shape)
+            end = begin + part.num_positives
+            of_part, mask_of_part = self._whole(part, flat[begin:end], flat[begin:end].shape[:1])
+            if negatives is None:
+                negatives = of_part.new_empty((len(flat), k, 3))
+            negatives[begin:end] = of_part
+            if mask_of_part is not None:
+                mask = mask_of_part.new_empty((len(flat), k)) if mask is None else mask
+                mask[begin:end] = mask_of_part
+            begin = end
+        assert negatives is not None, "a large batch has negatives"
+        return negatives.reshape(*shape, k, 3), None if mask is None else mask.reshape(*shape, k)
 
     def _whole(
         self, batch: CorruptedBatch, flat: torch.Tensor, shape: torch.Size
@@ -281,15 +306,13 @@ class NegativeSampler(ABC):
         :param position: as in :meth:`sample`
         :raises ValueError: as in :meth:`sample`
         """
-        return self._corrupt(positive_batch, position)[0]
+        flat, first = self._take(positive_batch, position)
+        return self._sampler.sample(flat.cpu().numpy(), first)
 
-    def _corrupt(
-        self, positive_batch: torch.Tensor, position: int | None
-    ) -> tuple[CorruptedBatch, torch.Tensor]:
+    def _take(self, positive_batch: torch.Tensor, position: int | None) -> tuple[torch.Tensor, int]:
+        """Flatten a batch, and give its first position."""
         flat = self._flat(positive_batch)
-        if position is None:
-            position = self._positions.take(len(flat))
-        return self._sampler.sample(flat.cpu().numpy(), position), flat
+        return flat, self._positions.take(len(flat)) if position is None else position
 
     def _flat(self, positive_batch: torch.Tensor) -> torch.Tensor:
         """Check a batch, and flatten it to int64, shape (n, 3)."""
