@@ -50,9 +50,6 @@ class BlockingSampler:
     def sample(self, positives: ArrayLike, position: int) -> CorruptedBatch:
         return self._loop.run(self._sampler.sample(positives, position))
 
-    def parts(self, positives: ArrayLike, position: int) -> Generator[CorruptedBatch, None, None]:
-        yield self.sample(positives, position)
-
     def stream(
         self, batches: Iterable[tuple[ArrayLike, int]], ahead: int = 4
     ) -> Generator[CorruptedBatch, None, None]:

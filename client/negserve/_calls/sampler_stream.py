@@ -17,7 +17,6 @@ from negserve.types.checks.text import printable
 from negserve.types.config import SamplerConfig
 from negserve.types.corrupted_batch import CorruptedBatch
 from negserve.types.dataset import Dataset
-from negserve.types.triples_factory import PART_NEGATIVES
 from negserve.types.warning_categories import NegserveWarning, UnknownPositivesWarning, warn
 
 _CATEGORIES: dict[int, type[NegserveWarning]] = {UNKNOWN_POSITIVES: UnknownPositivesWarning}
@@ -42,7 +41,6 @@ class SamplerStream:
         self._reader = BatchReader(dataset, config)
         k = config.num_negs_per_pos
         self._positives_per_message = dataset.limits.positives_per_message(k, config.log_q)
-        self._positives_per_part = max(1, PART_NEGATIVES // max(k, 1))
         self._configuration = sample_configuration(dataset, config)
         self._echo = echo
         self._notices = Notices()
@@ -57,7 +55,6 @@ class SamplerStream:
             self._dataset,
             self._reader,
             self._positives_per_message,
-            self._positives_per_part,
             ahead,
         )
 

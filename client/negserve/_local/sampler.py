@@ -60,10 +60,6 @@ class LocalSampler:
             warn(text, UnknownPositivesWarning)
         return batch
 
-    def parts(self, positives: ArrayLike, position: int) -> Generator[CorruptedBatch, None, None]:
-        """Give the negatives of :meth:`sample`, which has them all at once."""
-        yield self.sample(positives, position)
-
     def stream(
         self, batches: Iterable[tuple[ArrayLike, int]], ahead: int = 4
     ) -> Generator[CorruptedBatch, None, None]:

@@ -168,7 +168,6 @@ class SamplePipeline(RequestPipeline[pb.SampleRequest, _Positives, pb.SampleResp
     :ivar notices: the server's notices so far
     :param reader: decodes the batches
     :param positives_per_message: most positives of one request
-    :param positives_per_part: most positives of a request whose answer is taken by itself
     :param ahead: how many calls there are at most at the same time
     """
 
@@ -177,25 +176,22 @@ class SamplePipeline(RequestPipeline[pb.SampleRequest, _Positives, pb.SampleResp
         dataset: Dataset,
         reader: BatchReader,
         positives_per_message: int,
-        positives_per_part: int,
         ahead: int = 1,
     ) -> None:
         self._dataset = dataset
         self._reader = reader
-        self._most = positives_per_message
-        self._most_of_part = min(positives_per_part, positives_per_message)
+        self._step = positives_per_message
         #: Numbers of messages of the calls that were not taken.
         self._lengths: deque[int] = deque()
         self._batches: deque[CorruptedBatch] = deque()
         self.notices: list[Notice] = []
         super().__init__((), dataset.limits, max(_AHEAD, ahead))
 
-    def add(self, positives: ArrayLike, position: int, *, in_parts: bool = False) -> None:
+    def add(self, positives: ArrayLike, position: int) -> None:
         """Add a call.
 
         :param positives: integer ids, shape (n, 3), any n
         :param position: position of the first positive in the stream of the seed
-        :param in_parts: whether each message is to be taken as if it was a call of its own
         :raises InvalidRequestError: for another shape, or positions beyond 2^64 - 1
         """
         triples = as_triples(positives)
@@ -205,9 +201,8 @@ class SamplePipeline(RequestPipeline[pb.SampleRequest, _Positives, pb.SampleResp
                 f"{2**64 - 1}; start at a smaller position",
                 reason="POSITION_OUT_OF_RANGE",
             )
-        step = self._most_of_part if in_parts else self._most
-        begins = range(0, max(len(triples), 1), step)
-        self._lengths += [1] * len(begins) if in_parts else [len(begins)]
+        begins = range(0, max(len(triples), 1), self._step)
+        self._lengths.append(len(begins))
         self._append(self._requests(triples, position, begins))
 
     @property

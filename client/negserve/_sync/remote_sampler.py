@@ -69,17 +69,6 @@ class RemoteSampler:
         with opened.lock:
             return run_sync(opened.stream.run, pipeline)
 
-    def parts(self, positives: ArrayLike, position: int) -> Generator[CorruptedBatch, None, None]:
-        """Give the negatives of :meth:`sample` message by message, while later ones travel.
-
-        Parameters and errors as of :meth:`sample`, while iterating.
-
-        :return: the negatives of consecutive positives each
-        """
-        pipeline = self._opened.value.stream.pipeline()
-        pipeline.add(positives, position, in_parts=True)
-        return self._answers(pipeline, iter(()), 1)
-
     def stream(
         self, batches: Iterable[tuple[ArrayLike, int]], ahead: int = 4
     ) -> Generator[CorruptedBatch, None, None]:

@@ -21,7 +21,7 @@ from negserve.types.checks.leakage import leakage_told, warn_of_leakage
 from negserve.types.config import FilterMode, Slot, Split
 from negserve.types.corrupted_batch import CorruptedBatch
 from negserve.types.kinds import Kind
-from negserve.types.triples_factory import PART_NEGATIVES, TriplesFactory
+from negserve.types.triples_factory import TriplesFactory
 
 _SUFFIX = "NegativeSampler"
 
@@ -208,32 +208,8 @@ class NegativeSampler(ABC):
         :raises ValueError: for another shape, or ids outside the graph
         """
         flat, first = self._take(positive_batch, position)
-        rows, shape = flat.cpu().numpy(), positive_batch.shape[:-1]
-        if len(rows) * self.num_negs_per_pos <= PART_NEGATIVES:
-            return self._whole(self._sampler.sample(rows, first), flat, shape)
-        with closing(self._sampler.parts(rows, first)) as parts:
-            return self._join(parts, flat, shape)
-
-    def _join(
-        self, parts: Iterable[CorruptedBatch], flat: torch.Tensor, shape: torch.Size
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Expand each part while the next one travels."""
-        k, begin = self.num_negs_per_pos, 0
-        negatives = mask = None
-        for part in parts:
-            if part.num_positives == len(flat):
-                return self._whole(part, flat, shape)
-            end = begin + part.num_positives
-            of_part, mask_of_part = self._whole(part, flat[begin:end], flat[begin:end].shape[:1])
-            if negatives is None:
-                negatives = of_part.new_empty((len(flat), k, 3))
-            negatives[begin:end] = of_part
-            if mask_of_part is not None:
-                mask = mask_of_part.new_empty((len(flat), k)) if mask is None else mask
-                mask[begin:end] = mask_of_part
-            begin = end
-        assert negatives is not None, "a large batch has negatives"
-        return negatives.reshape(*shape, k, 3), None if mask is None else mask.reshape(*shape, k)
+        batch = self._sampler.sample(flat.cpu().numpy(), first)
+        return self._whole(batch, flat, positive_batch.shape[:-1])
 
     def _whole(
         self, batch: CorruptedBatch, flat: torch.Tensor, shape: torch.Size

@@ -18,20 +18,11 @@ from negserve.types.relation_statistics import RelationStatistics
 MAX_AHEAD = 64
 
 
-#: Negatives of a message of a large batch whose messages are expanded one by one, each while the
-#: next one is drawn and travels. With more less overlaps, fewer cost more processor time.
-PART_NEGATIVES = 1 << 17
-
-
 class ConfiguredSampler(Protocol):
     """Draws negatives of one configuration."""
 
     def sample(self, positives: ArrayLike, position: int) -> CorruptedBatch:
         """Corrupt positives, shape (n, 3), the i-th at ``position + i``."""
-        ...
-
-    def parts(self, positives: ArrayLike, position: int) -> Generator[CorruptedBatch, None, None]:
-        """Give the negatives of :meth:`sample` as they arrive: of consecutive positives each."""
         ...
 
     def stream(

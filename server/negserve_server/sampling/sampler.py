@@ -162,10 +162,6 @@ class Sampler:
             log_q=log_q,
         )
 
-    def parts(self, positives: ArrayLike, position: int) -> Generator[CorruptedBatch, None, None]:
-        """Give the negatives of :meth:`sample`, which has them all at once."""
-        yield self.sample(positives, position)
-
     def stream(
         self, batches: Iterable[tuple[ArrayLike, int]], ahead: int = 4
     ) -> Generator[CorruptedBatch, None, None]:
