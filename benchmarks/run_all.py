@@ -17,6 +17,7 @@ if __name__ == "__main__":
         ("remote", []),
         ("load", []),
         ("small_batches", []),
+        ("exchange", []),
         ("answers", []),
         ("expansion", []),
         ("evaluation", ["--quick"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator, Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,7 @@ from negserve.types.checks.invalid import invalid_configuration
 from negserve.types.config import SamplerConfig
 from negserve.types.corrupted_batch import CorruptedBatch, num_rows
 from negserve.types.triples import as_triples
+from negserve.types.triples_factory import stream_in_turn
 from negserve_server.errors import PositionOutOfRange
 from negserve_server.index.filter_index import check_ids
 from negserve_server.jit.addresses import NULL, address_of
@@ -173,6 +175,17 @@ class Sampler:
         if end_row >= 0:
             written = positives[rows.start : end_row]
             check_ids(written, self.tables.num_ids[0], self.tables.num_ids[1])
+
+    def stream(
+        self, batches: Iterable[tuple[ArrayLike, int]], ahead: int = 4
+    ) -> Generator[CorruptedBatch, None, None]:
+        """Corrupt batch after batch.
+
+        :param batches: positives, and the position of the first one, as of :meth:`sample`
+        :param ahead: accepted as by :class:`negserve.RemoteSampler`; nothing is drawn ahead here
+        :raises InvalidRequestError: for ``ahead`` outside 1 to 64
+        """
+        return stream_in_turn(self.sample, batches, ahead)
 
     def close(self) -> None:
         """Do nothing: a sampler in process holds no resource."""
