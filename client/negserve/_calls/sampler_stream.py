@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from numpy.typing import ArrayLike
+
 from negserve._protocol.pipelines import SamplePipeline, sample_configuration
 from negserve._protocol.sampler_answers import (
     UNKNOWN_POSITIVES,
@@ -46,7 +48,7 @@ class SamplerStream:
         self._notices = Notices()
         self._call: ServerCall | None = None
 
-    def pipeline(self, ahead: int = 1) -> SamplePipeline:
+    def pipeline(self, ahead: int) -> SamplePipeline:
         """Make a pipeline for calls of the sampler.
 
         :param ahead: how many calls there are at most at the same time
@@ -64,6 +66,21 @@ class SamplerStream:
         :raises NegserveError: as the server's status says
         """
         await self._transport.retry(self._opened, dataset=self._dataset)
+
+    async def sample(self, positives: ArrayLike, position: int) -> CorruptedBatch:
+        """Carry out one call.
+
+        :param positives: as of :meth:`.SamplePipeline.add`, and so is ``position``
+        :raises NegserveError: as the server's status says
+        """
+        return await self.run(
+            SamplePipeline(
+                self._dataset,
+                self._reader,
+                self._positives_per_message,
+                calls=[(positives, position)],
+            )
+        )
 
     async def run(self, pipeline: SamplePipeline) -> CorruptedBatch:
         """Carry out the first call of a pipeline, over as many streams as it takes.

@@ -169,6 +169,7 @@ class SamplePipeline(RequestPipeline[pb.SampleRequest, _Positives, pb.SampleResp
     :param reader: decodes the batches
     :param positives_per_message: most positives of one request
     :param ahead: how many calls there are at most at the same time
+    :param calls: of the beginning, each as :meth:`add` takes it
     """
 
     def __init__(
@@ -177,6 +178,7 @@ class SamplePipeline(RequestPipeline[pb.SampleRequest, _Positives, pb.SampleResp
         reader: BatchReader,
         positives_per_message: int,
         ahead: int = 1,
+        calls: Iterable[tuple[ArrayLike, int]] = (),
     ) -> None:
         self._dataset = dataset
         self._reader = reader
@@ -186,6 +188,8 @@ class SamplePipeline(RequestPipeline[pb.SampleRequest, _Positives, pb.SampleResp
         self._batches: deque[CorruptedBatch] = deque()
         self.notices: list[Notice] = []
         super().__init__((), dataset.limits, max(_AHEAD, ahead))
+        for positives, position in calls:
+            self.add(positives, position)
 
     def add(self, positives: ArrayLike, position: int) -> None:
         """Add a call.

@@ -64,10 +64,8 @@ class RemoteSampler:
         :raises NegserveError: as the server's status says
         """
         opened = self._opened.value
-        pipeline = opened.stream.pipeline()
-        pipeline.add(positives, position)
         with opened.lock:
-            return run_sync(opened.stream.run, pipeline)
+            return run_sync(opened.stream.sample, positives, position)
 
     def stream(
         self, batches: Iterable[tuple[ArrayLike, int]], ahead: int = 4

@@ -50,10 +50,8 @@ class RemoteSampler:
 
         Parameters, result and errors as of :meth:`negserve.RemoteSampler.sample`.
         """
-        pipeline = self._stream.pipeline()
-        pipeline.add(positives, position)
         async with self._lock:
-            return await self._stream.run(pipeline)
+            return await self._stream.sample(positives, position)
 
     def stream(
         self,
