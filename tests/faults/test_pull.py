@@ -102,7 +102,9 @@ def test_a_killed_server_that_comes_back_sends_the_rest(tmp_path: Path, folder: 
         proxy.cut_after(size(folder) // 2, restart)
         client.pull("kg", final)
         assert proxy.struck.is_set()
-        assert proxy.num_bytes < size(folder) + SLACK
+        # What a busy client has received and not read is lost with the connection. From its
+        # beginning, the download would be half as much again.
+        assert proxy.num_bytes < 1.4 * size(folder)
     assert_equal_folders(final, folder)
     assert not unfinished(final)
 

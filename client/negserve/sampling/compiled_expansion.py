@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -10,6 +12,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from negserve.types.corrupted_batch import CorruptedBatch
+
+#: Held while numba is imported, and while it compiles. A process that forks meanwhile would have
+#: numba's locks, and those of Python's imports, held for ever in the new one: it waits.
+_lock = threading.RLock()
+#: Dtypes of arguments that code is there for.
+_ready: set[tuple[Any, ...]] = set()
 
 
 def expanded_triples(batch: CorruptedBatch, positives: ArrayLike) -> NDArray[np.int64]:
@@ -41,22 +49,23 @@ def _compiled(function: Callable[..., None]) -> Any:
     None without numba, and where it can't keep what it compiles (``NUMBA_CACHE_DIR`` names a
     folder): each worker of a loader would compile for seconds.
     """
-    try:
-        import numba
-    except ImportError:
-        return None
-    if numba.config.DISABLE_JIT:
-        return None
-    try:
-        return numba.njit(cache=True, nogil=True)(function)
-    except RuntimeError:
-        return None
+    with _lock:
+        try:
+            import numba
+        except ImportError:
+            return None
+        if numba.config.DISABLE_JIT:
+            return None
+        try:
+            return numba.njit(cache=True, nogil=True)(function)
+        except RuntimeError:
+            return None
 
 
 def _run(
     kernel: Any, batch: CorruptedBatch, positives: NDArray[np.int64], out: NDArray[np.int64]
 ) -> None:
-    kernel(
+    arguments = (
         np.ascontiguousarray(batch.replaced),
         batch.position % batch.chunk_size,
         batch.chunk_size,
@@ -64,6 +73,20 @@ def _run(
         np.ascontiguousarray(batch.relation_counts),
         positives,
         out,
+    )
+    arrays = arguments[0], arguments[3], arguments[4], positives
+    kind = kernel, *((each.dtype.char, each.flags.writeable) for each in arrays)
+    if kind in _ready:
+        kernel(*arguments)
+        return
+    with _lock:
+        kernel(*arguments)
+        _ready.add(kind)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release
     )
 
 
