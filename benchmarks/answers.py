@@ -5,7 +5,6 @@ loopback. *Whole*: time from one batch to the next as a trainer sees it, compact
 rebuilding whole triples. *Decoding*: processor time for decoding one received message, with the
 checks of values and without them; the comparison of lengths and positions is part of both. All
 cases take turns; the lowest time of each counts, since other work on the machine only adds.
-work on the machine only ever adds.
 """
 
 from __future__ import annotations
@@ -27,6 +26,7 @@ from benchmarks.remote import SERVE, running
 from negserve import Client, EpochConfig, RemoteTriplesFactory, SamplerConfig
 from negserve._protocol.pipelines import SamplePipeline
 from negserve._sync.interrupts import run_sync
+from negserve.types.epoch import EpochBatch
 from negserve.v1 import sampler_pb2 as pb
 
 #: k and batch size.
@@ -127,19 +127,23 @@ class Measured:
     def _pipeline(self) -> SamplePipeline:
         return self._remote._opened.value.stream.pipeline(self._positives, 0)
 
-    def decode_epoch(self) -> Step:
-        """Decode the first message of an epoch repeatedly."""
+    def epoch_decoder(self) -> Callable[[], list[EpochBatch]]:
+        """Return what decodes and checks the batches of an epoch's first message."""
         stream = self._dataset.epochs(self._sampler, self._config)
         request: pb.SampleEpochRequest = stream._progress().request()
         configured, message = self._answers("SampleEpoch", [request], 2)
 
-        def step() -> int:
+        def decode() -> list[EpochBatch]:
             progress = stream._progress()
             list(progress.take(configured))
-            batches = [batch for batch, _ in progress.take(message) if batch is not None]
-            return sum(batch.negatives.replaced.size for batch in batches)
+            return [batch for batch, _ in progress.take(message) if batch is not None]
 
-        return step
+        return decode
+
+    def decode_epoch(self) -> Step:
+        """Decode the first message of an epoch repeatedly."""
+        decode = self.epoch_decoder()
+        return lambda: sum(batch.negatives.replaced.size for batch in decode())
 
 
 def main(json_path: Path | None = None) -> None:

@@ -33,8 +33,8 @@ _MAX_STEP_SECONDS = 10.0
 
 #: Columns of numbers that are shown as they are; others are of negatives per second.
 _PLAIN = {
-    "ns_per_negative", "seconds", "least_seconds", "most_seconds", "us_per_query",
-    "bytes_per_query", "slowest_to_fastest", "p50_ms", "p99_ms", "fair_share_ms",
+    "ns_per_negative", "least_ns", "most_ns", "seconds", "least_seconds", "most_seconds",
+    "us_per_query", "bytes_per_query", "slowest_to_fastest", "p50_ms", "p99_ms", "fair_share_ms",
     "server_processors", "client_processors", "server_ms", "client_ms", "ms",
 }  # fmt: skip
 
