@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import track
@@ -114,6 +115,12 @@ def hardware() -> str:
                 model = line.partition(":")[2].strip()
                 break
     return f"{model}, {os.cpu_count()} cores, Python {platform.python_version()}"
+
+
+def machine(content: Mapping[str, Any]) -> str:
+    """Describe the machine and the versions of a results file."""
+    versions = (f"{name} {number}" for name, number in content["versions"].items())
+    return ", ".join([content["hardware"], *versions])
 
 
 def show(title: str, rows: Sequence[Row]) -> None:

@@ -18,7 +18,7 @@ if not __package__:
     sys.path.insert(0, str(Path(__file__).parents[1]))  # for ``python benchmarks/tables.py``
 
 from benchmarks import goals
-from benchmarks.measuring import RESULTS, Row
+from benchmarks.measuring import RESULTS, Row, machine
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 _PLACE = re.compile(r"(<!-- table (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -301,8 +301,7 @@ def main(results: Path = RESULTS, document: Path | None = None) -> None:
             print(f"{path} is missing: run python -m benchmarks.{name}", file=sys.stderr)
             continue
         content = json.loads(path.read_text())
-        software = ", ".join(f"{each} {number}" for each, number in content["versions"].items())
-        tables[f"machine {name}"] = f"{content['hardware']}, {software}."
+        tables[f"machine {name}"] = f"{machine(content)}."
         tables |= make(content)
     if document is None:
         for name, table in tables.items():
