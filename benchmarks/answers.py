@@ -120,12 +120,14 @@ class Measured:
         def step() -> int:
             pipeline = self._pipeline()
             pipeline.take(answer)
-            return int(pipeline.batches[0].replaced.size)
+            return int(pipeline.pop().replaced.size)
 
         return step
 
     def _pipeline(self) -> SamplePipeline:
-        return self._remote._opened.value.stream.pipeline(self._positives, 0)
+        pipeline = self._remote._opened.value.stream.pipeline()
+        pipeline.add(self._positives, 0)
+        return pipeline
 
     def epoch_decoder(self) -> Callable[[], list[EpochBatch]]:
         """Return what decodes and checks the batches of an epoch's first message."""

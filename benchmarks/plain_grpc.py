@@ -1,7 +1,7 @@
 """A lower bound for streams: grpcio alone, streaming opaque bytes from a separate process.
 
 Run as ``python -m benchmarks.plain_grpc BYTES``: serves one method that streams messages of that
-size without end, and prints its address.
+size without end, and one that answers each request with such a message; and prints its address.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 import grpc
 
 METHOD = "/benchmarks.Plain/Stream"
+EXCHANGE = "/benchmarks.Plain/Exchange"
 
 
 async def serve(num_bytes: int) -> None:
@@ -24,8 +25,16 @@ async def serve(num_bytes: int) -> None:
         while True:
             yield message
 
+    async def exchange(_: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        while await context.read() is not grpc.aio.EOF:
+            await context.write(message)
+
     handler = grpc.method_handlers_generic_handler(
-        "benchmarks.Plain", {"Stream": grpc.unary_stream_rpc_method_handler(stream)}
+        "benchmarks.Plain",
+        {
+            "Stream": grpc.unary_stream_rpc_method_handler(stream),
+            "Exchange": grpc.stream_stream_rpc_method_handler(exchange),
+        },
     )
     server = grpc.aio.server()
     server.add_generic_rpc_handlers((handler,))

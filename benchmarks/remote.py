@@ -10,6 +10,7 @@ import argparse
 import itertools
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,8 +20,8 @@ import grpc
 import torch
 
 from benchmarks.engine import BATCH_SIZE
-from benchmarks.graphs import fb15k_237, write_triples
-from benchmarks.measuring import RESULTS, Case, Turn, measure, repeated, show, write
+from benchmarks.graphs import fb15k_237
+from benchmarks.measuring import Case, Turn, measure, repeated, show, write
 from benchmarks.other_samplers import OTHERS, other
 from benchmarks.plain_grpc import METHOD
 from benchmarks.positives import Positives
@@ -29,6 +30,7 @@ from negserve import Client, EpochConfig, RemoteTriplesFactory, SamplerConfig
 from negserve.sampling import BernoulliNegativeSampler, TriplesFactory
 from negserve.sampling.expansion import expand
 from negserve_server.graph import TriplesFactory as LocalTriplesFactory
+from negserve_server.graph.snapshot.snapshot_writer import write_snapshot
 
 K = 64
 
@@ -40,14 +42,11 @@ SERVE = ("serve", "--log-level", "warning", "--listen", "127.0.0.1:0")
 
 @contextmanager
 def written(graph: LocalTriplesFactory) -> Iterator[Path]:
-    """Write a graph to a file for servers, until the block ends."""
-    path = RESULTS / ".graph.tsv"
-    path.parent.mkdir(exist_ok=True)
-    write_triples(graph, path)
-    try:
+    """Write a graph to a snapshot for servers, until the block ends."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "graph"
+        write_snapshot(graph.parts, path, made={})
         yield path
-    finally:
-        path.unlink()
 
 
 @contextmanager
@@ -86,6 +85,19 @@ def pipelined(factory: TriplesFactory, triples: torch.Tensor) -> Turn:
     def step() -> int:
         state[0] += 1
         negatives, _ = sampler.sample(batches[state[0] % (len(batches) - 1)])
+        return negatives.shape[0] * negatives.shape[1]
+
+    return repeated(step)
+
+
+def streamed(factory: TriplesFactory, triples: torch.Tensor) -> Turn:
+    """Take batch after batch from ``stream``, drawn ahead."""
+    sampler = BernoulliNegativeSampler(factory, K, filtered=True)
+    batches = torch.split(triples[torch.randperm(len(triples))], BATCH_SIZE)[:-1]
+    stream = sampler.stream(itertools.cycle(batches))
+
+    def step() -> int:
+        negatives, _ = next(stream)
         return negatives.shape[0] * negatives.shape[1]
 
     return repeated(step)
@@ -178,6 +190,7 @@ def main(json_path: Path | None = None) -> None:
             for mode in ("none", "exact"):
                 add("negserve", path, mode, synchronous(factory, triples, mode == "exact"))
         add("negserve", "Sample, pipelined", "exact", pipelined(remote, triples))
+        add("negserve", "Sample, stream of batches", "exact", streamed(remote, triples))
         add("negserve", "SampleEpoch", "exact", epochs(remote, whole_triples=True))
         add("negserve", "SampleEpoch, compact", "exact", epochs(remote, whole_triples=False))
         add("negserve, C++", "SampleEpoch", "exact", in_cpp(target))

@@ -7,7 +7,6 @@ loopback; all systems take turns over five repetitions in one run.
 from __future__ import annotations
 
 import argparse
-import tempfile
 from pathlib import Path
 
 import torch
@@ -16,11 +15,9 @@ from benchmarks.engine import BATCH_SIZE
 from benchmarks.graphs import fb15k_237
 from benchmarks.measuring import Case, Turn, measure, repeated, show, write
 from benchmarks.pykeen_samplers import PYKEEN, PyKeen
-from benchmarks.remote import SERVE, running, synchronous
+from benchmarks.remote import SERVE, running, synchronous, written
 from negserve import Client
 from negserve.sampling import BernoulliNegativeSampler, TriplesFactory
-from negserve_server.graph import TriplesFactory as LocalTriplesFactory
-from negserve_server.graph.snapshot.snapshot_writer import write_snapshot
 
 
 def main(json_path: Path | None = None) -> None:
@@ -29,13 +26,9 @@ def main(json_path: Path | None = None) -> None:
     torch.set_num_threads(1)  # as for PyKEEN, and because the server needs the other core
     name, graph = fb15k_237()
     with (
-        tempfile.TemporaryDirectory() as folder,
+        written(graph) as file,
         running(
-            "negserve_server.cli",
-            *SERVE,
-            "--allow-pull",
-            "--dataset",
-            f"graph={_snapshot(graph, Path(folder))}",
+            "negserve_server.cli", *SERVE, "--allow-pull", "--dataset", f"graph={file}"
         ) as target,
         Client(target) as client,
         PyKeen(graph, BATCH_SIZE, ("bernoulli",)) as pykeen,
@@ -77,11 +70,6 @@ def compact(factory: TriplesFactory, triples: torch.Tensor, k: int) -> Turn:
         return batch.replaced.size
 
     return repeated(step)
-
-
-def _snapshot(graph: LocalTriplesFactory, folder: Path) -> Path:
-    write_snapshot(graph.parts, folder / "graph", made={})
-    return folder / "graph"
 
 
 if __name__ == "__main__":

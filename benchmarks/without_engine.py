@@ -1,4 +1,4 @@
-"""A lower bound for epochs: the server, sending one batch again and again without computing more.
+"""A lower bound for epochs: the server, sending the batches of one message again and again.
 
 Run as ``python -m benchmarks.without_engine ARGUMENTS``, with the arguments of ``negserve-server``;
 only for epochs of whole batches (``tail="drop"``) without workers. What remains is the cost of
@@ -11,28 +11,33 @@ import sys
 from collections.abc import Generator
 from dataclasses import replace
 
-from negserve.types.epoch import EpochBatch
 from negserve_server.cli import main
 from negserve_server.graph.epoch import Epoch
+from negserve_server.graph.epoch_batches import EpochBatches
 
-_make = Epoch.batch_in_steps
-_made: dict[Epoch, EpochBatch] = {}
+#: Messages kept: the usual one and the last one of an epoch, of some epochs.
+_MOST_KEPT = 4
+
+_make = Epoch.batches_in_steps
+_made: dict[tuple[Epoch, int], EpochBatches] = {}
 
 
-def _batch_in_steps(epoch: Epoch, index: int) -> Generator[None, None, EpochBatch]:
-    if epoch not in _made:
-        _made.clear()
-        _made[epoch] = yield from _make(epoch, 0)
-    made = _made[epoch]
-    # The client also checks the batch's place in the epoch.
-    moved = index * epoch.config.batch_size * epoch.config.world_size
-    return replace(
-        made,
-        next_start=made.next_start + moved,
-        negatives=replace(made.negatives, position=made.negatives.position + moved),
-    )
+def _batches_in_steps(epoch: Epoch, indices: range) -> Generator[None, None, EpochBatches]:
+    key = epoch, len(indices)
+    if key not in _made:
+        if len(_made) > _MOST_KEPT:
+            _made.clear()
+        _made[key] = yield from _make(epoch, range(len(indices)))
+    made = _made[key]
+    # The client also checks the places of the batches in the epoch.
+    moved = indices[0] * epoch.config.batch_size * epoch.config.world_size
+    places = [
+        place._replace(position=place.position + moved, next_start=place.next_start + moved)
+        for place in made.places
+    ]
+    return replace(made, places=places)
 
 
 if __name__ == "__main__":
-    Epoch.batch_in_steps = _batch_in_steps  # type: ignore[assignment, method-assign]
+    Epoch.batches_in_steps = _batches_in_steps  # type: ignore[assignment, method-assign]
     main(sys.argv[1:])

@@ -48,8 +48,8 @@ MUTATIONS = (
     Mutation(
         "counter reused between ranks",
         "server/negserve_server/graph/epoch.py",
-        "self._first + begin + part.start",
-        "self._first + index * config.batch_size + part.start",
+        "runs, rows, self._first, positives",
+        "runs, rows, self._first - config.rank * config.batch_size, positives",
         "tests/server/graph/test_epoch.py::test_world_is_the_same_for_every_cut[basic]",
     ),
     Mutation(

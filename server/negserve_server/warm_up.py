@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from negserve.types.config import SamplerConfig
+from negserve.types.epoch import EpochConfig
 from negserve_server.graph import TriplesFactory
 from negserve_server.graph.readers import labels
 from negserve_server.report import false_negative_report
@@ -26,8 +27,8 @@ def warm_up(datasets: Mapping[str, TriplesFactory]) -> None:
         kind="degree", filter_splits=("training",), filter_mode="mask", chunk_size=2
     ).sample(positives, 0)
     small.open_sampler(kind="basic", filter_splits=("training",)).sample(positives, 0)
+    small.epoch(SamplerConfig(), EpochConfig(weights=True)).batch(0)
     Permutation(3, seed=0, number=0).at(0, 3)
-    small.subsampling_weights(positives)
     small.known(positives[:, :2], "tail", ("training",))
     # Kernels of commands and of reading, which images contain, too.
     false_negative_report(small)

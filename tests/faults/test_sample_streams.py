@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from negserve import Client, CorruptedBatch
+from negserve.types.corrupted_batch import join_batches
 from tests.contract.test_promises import assert_same
 from tests.faults.conftest import Servers
 from tests.support.graphs import load
@@ -41,6 +42,37 @@ def test_a_server_killed(
         assert proxy.struck.wait(PATIENCE)
         proxy.lead_to(steady.target)
         assert_same(waiting.result(PATIENCE), expected)
+
+
+@pytest.mark.parametrize("num_bytes", [0, 500_000, 3_500_000])
+def test_a_server_killed_under_a_stream_of_batches(
+    servers: Servers, steady: ServerProcess, expected: CorruptedBatch, num_bytes: int
+):
+    server = servers.start()
+    with (
+        tcp_proxy(server.target) as proxy,
+        Client(proxy.target, timeout=10, patience=PATIENCE) as client,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        sampler = client.triples_factory("world").open_sampler(**OPTIONS)
+        proxy.cut_after(num_bytes, server.kill)
+        batches = [(POSITIVES[begin : begin + 90], 99 + begin) for begin in range(0, 1500, 90)]
+        waiting = threads.submit(lambda: list(sampler.stream(batches)))
+        assert proxy.struck.wait(PATIENCE)
+        proxy.lead_to(steady.target)
+        assert_same(join_batches(waiting.result(PATIENCE)), expected)
+
+
+def test_a_stream_of_batches_goes_on_at_another_replica(servers: Servers, expected: CorruptedBatch):
+    first, second = servers.start_two()
+    batches = [(POSITIVES[begin : begin + 90], 99 + begin) for begin in range(0, 1500, 90)]
+    with Client([first.target, second.target], timeout=10, patience=PATIENCE) as client:
+        stream = client.triples_factory("world").open_sampler(**OPTIONS).stream(batches)
+        received = [next(stream) for _ in range(5)]
+        first.kill()
+        received += stream
+        assert client.target == second.target
+    assert_same(join_batches(received), expected)
 
 
 @pytest.mark.parametrize("num_bytes", [0, 2_000_000])

@@ -15,7 +15,14 @@ from negserve_server.index import members, pair_lookups, pair_words
 from negserve_server.report import false_negative_counter as false_negatives
 from negserve_server.report import false_negative_report
 from negserve_server.sampling import weights
-from negserve_server.sampling.kernels import corrupt, corrupt_chunks, corrupt_one, permute, philox
+from negserve_server.sampling.kernels import (
+    corrupt,
+    corrupt_chunks,
+    corrupt_one,
+    corrupt_rows,
+    philox,
+)
+from negserve_server.sampling.kernels.epochs import draw_runs, permute
 from negserve_server.warm_up import warm_up
 
 FILTER = {"filter_splits": ("training",)}
@@ -35,12 +42,10 @@ OPTIONS: list[dict[str, object]] = [
 def test_warm_up_compiles_all_that_requests_use():
     warm_up({})
     compiled = [
-        corrupt.corrupt,
         corrupt.corrupt_scratch,
-        corrupt_chunks.corrupt_chunks,
         corrupt_chunks.chunks_scratch,
-        corrupt_one.corrupt_one,
         corrupt_one.one_scratch,
+        corrupt_rows.corrupt_rows,
         pair_lookups.contains_values,
         pair_lookups.count_values,
         pair_lookups.find_one,
@@ -54,6 +59,7 @@ def test_warm_up_compiles_all_that_requests_use():
         labels.insert_hashes,
         weights._cumulate,
         permute.permute,
+        draw_runs.draw_runs,
         philox.blocks,
         false_negatives._merge,
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Generator, Iterable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -36,6 +36,10 @@ class EventLoop:
         self._loop.close()
 
 
+async def _next_of(answers: AsyncIterator[_T]) -> _T | None:
+    return await anext(answers, None)
+
+
 class BlockingSampler:
     """A sampler for asyncio that satisfies ``negserve.sampling.ConfiguredSampler``."""
 
@@ -45,6 +49,20 @@ class BlockingSampler:
 
     def sample(self, positives: ArrayLike, position: int) -> CorruptedBatch:
         return self._loop.run(self._sampler.sample(positives, position))
+
+    def stream(
+        self, batches: Iterable[tuple[ArrayLike, int]], ahead: int = 4
+    ) -> Generator[CorruptedBatch, None, None]:
+        return self._iterate(self._sampler.stream(batches, ahead))
+
+    def _iterate(
+        self, answers: AsyncGenerator[CorruptedBatch, None]
+    ) -> Generator[CorruptedBatch, None, None]:
+        try:
+            while (batch := self._loop.run(_next_of(answers))) is not None:
+                yield batch
+        finally:
+            self._loop.run(answers.aclose())
 
     def close(self) -> None:
         self._loop.run(self._sampler.close())

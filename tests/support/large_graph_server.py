@@ -16,6 +16,7 @@ from negserve_server.cli import main
 from negserve_server.graph import TriplesFactory
 from negserve_server.graph.vocabulary import Vocabulary
 from negserve_server.service.servicer import SamplerServicer
+from negserve_server.service.streams.sample_streams import SampleStreams
 
 NUM_RELATIONS = 8_000_000
 #: Begins each line about the event loop.
@@ -67,9 +68,9 @@ def _log(what: str) -> None:
 
 def _watch_the_loop() -> None:
     _log_long_callbacks()
-    for name in ("_configure", "_open_epoch"):
-        function = getattr(SamplerServicer, name)
-        setattr(SamplerServicer, name, _in_threads(name, function))
+    for owner, name in ((SampleStreams, "_configure"), (SamplerServicer, "_open_epoch")):
+        function = getattr(owner, name)
+        setattr(owner, name, _in_threads(name, function))
     counts = TriplesFactory.relation_counts.fget  # type: ignore[attr-defined]
     counted = property(_in_threads("relation_counts", counts))
     TriplesFactory.relation_counts = counted  # type: ignore[assignment, method-assign]

@@ -17,7 +17,7 @@ from negserve._protocol.sampler_answers import (
 from negserve._transport.transport import RetryBudget, ServerCall, Transport
 from negserve.types.checks.text import printable
 from negserve.types.config import SamplerConfig
-from negserve.types.corrupted_batch import CorruptedBatch, join_batches
+from negserve.types.corrupted_batch import CorruptedBatch
 from negserve.types.dataset import Dataset
 from negserve.types.warning_categories import NegserveWarning, UnknownPositivesWarning, warn
 
@@ -41,21 +41,23 @@ class SamplerStream:
         self._transport = transport
         self._dataset = dataset
         self._reader = BatchReader(dataset, config)
-        self._positives_per_message = dataset.limits.positives_per_message(
-            config.num_negs_per_pos, config.log_q
-        )
+        k = config.num_negs_per_pos
+        self._positives_per_message = dataset.limits.positives_per_message(k, config.log_q)
         self._configuration = sample_configuration(dataset, config)
         self._echo = echo
         self._notices = Notices()
         self._call: ServerCall | None = None
 
-    def pipeline(self, positives: ArrayLike, position: int) -> SamplePipeline:
-        """Encode a call of the sampler.
+    def pipeline(self, ahead: int) -> SamplePipeline:
+        """Make a pipeline for calls of the sampler.
 
-        :raises InvalidRequestError: as :class:`SamplePipeline`
+        :param ahead: how many calls there are at most at the same time
         """
         return SamplePipeline(
-            self._dataset, self._reader, self._positives_per_message, positives, position
+            self._dataset,
+            self._reader,
+            self._positives_per_message,
+            ahead,
         )
 
     async def open(self) -> None:
@@ -65,8 +67,25 @@ class SamplerStream:
         """
         await self._transport.retry(self._opened, dataset=self._dataset)
 
+    async def sample(self, positives: ArrayLike, position: int) -> CorruptedBatch:
+        """Carry out one call.
+
+        :param positives: as of :meth:`.SamplePipeline.add`, and so is ``position``
+        :raises NegserveError: as the server's status says
+        """
+        return await self.run(
+            SamplePipeline(
+                self._dataset,
+                self._reader,
+                self._positives_per_message,
+                calls=[(positives, position)],
+            )
+        )
+
     async def run(self, pipeline: SamplePipeline) -> CorruptedBatch:
-        """Carry out a call of the sampler, over as many streams as it takes.
+        """Carry out the first call of a pipeline, over as many streams as it takes.
+
+        Requests of the later ones are sent, too.
 
         :raises NegserveError: as the server's status says
         """
@@ -82,8 +101,7 @@ class SamplerStream:
         await self._transport.retry(draw, dataset=self._dataset)
         if pipeline.notices and self._call is not None:
             self._notices.tell(self._call.target, pipeline.notices)
-        first, *others = pipeline.batches
-        return join_batches(pipeline.batches) if others else first
+        return pipeline.pop()
 
     def close(self) -> None:
         """End the stream; the next call opens another."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Generator, Iterable
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import ArrayLike
@@ -11,6 +12,7 @@ from negserve._local.engine import first_positives
 from negserve.types.config import SamplerConfig
 from negserve.types.corrupted_batch import CorruptedBatch
 from negserve.types.triples import as_triples
+from negserve.types.triples_factory import stream_in_turn
 from negserve.types.warning_categories import UnknownPositivesWarning, warn
 
 if TYPE_CHECKING:
@@ -57,6 +59,17 @@ class LocalSampler:
         if text is not None:
             warn(text, UnknownPositivesWarning)
         return batch
+
+    def stream(
+        self, batches: Iterable[tuple[ArrayLike, int]], ahead: int = 4
+    ) -> Generator[CorruptedBatch, None, None]:
+        """Corrupt batch after batch.
+
+        :param batches: positives, and the position of the first one, as of :meth:`sample`
+        :param ahead: accepted as by :class:`negserve.RemoteSampler`; nothing is drawn ahead here
+        :raises InvalidRequestError: as :meth:`sample`, and for ``ahead`` outside 1 to 64
+        """
+        return stream_in_turn(self.sample, batches, ahead)
 
     def close(self) -> None:
         """Do nothing: a sampler in this process holds no place on the server."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 from google.protobuf.message import Message
@@ -16,7 +16,7 @@ from negserve._protocol.messages import check_equal, check_flags, check_member
 from negserve._protocol.sampler_answers import BatchReader, Columns, Notice, read_notices
 from negserve.errors import InvalidRequestError
 from negserve.types.config import SamplerConfig
-from negserve.types.corrupted_batch import CorruptedBatch
+from negserve.types.corrupted_batch import CorruptedBatch, join_batches
 from negserve.types.dataset import Dataset, Limits
 from negserve.types.triples import as_triples
 from negserve.v1 import sampler_pb2 as pb
@@ -32,30 +32,54 @@ Response = TypeVar("Response")
 class RequestPipeline(ABC, Generic[Request, Asked, Response]):
     """Requests and their answers, in order, over as many streams as it takes. Does no I/O.
 
-    Send what :meth:`start` returns; pass each message to :meth:`take` and send what that returns,
-    until :attr:`unanswered` is empty. On another stream, :meth:`start` again.
+    Send what :meth:`resume` returns; pass each message to :meth:`take` and send what that returns,
+    until the pipeline :attr:`is_answered`. On another stream, :meth:`resume` again.
 
     :ivar unanswered: requests that are sent, each with what its answer is compared with
+    :ivar is_answered: whether all that is waited for has arrived
     :ivar has_advanced: whether the last message told more than any stream before
     :ivar num_answered: rows of the requests that are answered
     :param requests: all of them, likewise
     :param limits: how many, and how many bytes, may be unanswered
+    :param ahead: how many should be sent ahead at most, if the limits allow it
     """
 
-    def __init__(self, requests: Iterable[tuple[Request, Asked]], limits: Limits) -> None:
-        self._coming = iter(requests)
-        self._next = next(self._coming, None)
-        self._most_messages = min(_AHEAD, limits.max_unanswered_messages)
+    def __init__(
+        self, requests: Iterable[tuple[Request, Asked]], limits: Limits, ahead: int = _AHEAD
+    ) -> None:
+        self._coming = deque([iter(requests)])
+        self._next: tuple[Request, Asked] | None = None
+        self._stream: object = None
+        self._added: list[Request] = []
+        self._most_messages = min(ahead, limits.max_unanswered_messages)
         self._most_bytes = limits.max_unanswered_bytes
         self._num_bytes = 0
         self.has_advanced = True
         self.num_answered = 0
         self.unanswered: deque[tuple[Request, Asked]] = deque()
         self._advance()
+        self.is_answered = self._has_enough()
 
     def start(self) -> list[Request]:
         """Return the requests to send first on a stream."""
         return [request for request, _ in self.unanswered]
+
+    def resume(self, stream: object) -> list[Request]:
+        """Return the requests to send before the next answer: those that the stream has not had.
+
+        :param stream: identifies the stream
+        """
+        added, self._added = self._added, []
+        if self._stream is stream:
+            return added
+        self._stream = stream
+        return self.start()
+
+    def _append(self, requests: Iterable[tuple[Request, Asked]]) -> None:
+        """Add requests behind all others."""
+        self._coming.append(iter(requests))
+        self._added += self._advance()
+        self.is_answered = self._has_enough()
 
     def take(self, response: Response) -> list[Request]:
         """Take an answer to the first unanswered request; return the requests to send next.
@@ -68,17 +92,22 @@ class RequestPipeline(ABC, Generic[Request, Asked, Response]):
         self.num_answered += self._num_rows(asked)
         self.unanswered.popleft()
         self._num_bytes -= request.ByteSize()
-        return self._advance()
+        added = self._advance()
+        self.is_answered = self._has_enough()
+        return added
+
+    def _has_enough(self) -> bool:
+        return not self.unanswered
 
     def in_call(self, error: InvalidRequestError) -> InvalidRequestError:
         """Count the row that an error of the server names from the beginning of the call.
 
         The server counts from the beginning of the message, the first unanswered one.
         """
-        row = error.metadata.get("row", "")
-        if not row.isdecimal() or not self.num_answered:
+        row, rows_before = error.metadata.get("row", ""), self._rows_before()
+        if not row.isdecimal() or not rows_before:
             return error
-        moved = str(int(row) + self.num_answered)
+        moved = str(int(row) + rows_before)
         return type(error)(
             str(error).replace(f"of row {row} ", f"of row {moved} "),
             reason=error.reason,
@@ -88,7 +117,7 @@ class RequestPipeline(ABC, Generic[Request, Asked, Response]):
 
     def _advance(self) -> list[Request]:
         added = []
-        while self._next is not None:
+        while self._pull() and self._next is not None:
             request, _ = self._next
             num_bytes = self._num_bytes + request.ByteSize()
             if self.unanswered and (
@@ -98,8 +127,20 @@ class RequestPipeline(ABC, Generic[Request, Asked, Response]):
             self.unanswered.append(self._next)
             added.append(request)
             self._num_bytes = num_bytes
-            self._next = next(self._coming, None)
+            self._next = None
         return added
+
+    def _pull(self) -> bool:
+        """Encode the next request, if there is another one."""
+        while self._next is None and self._coming:
+            self._next = next(self._coming[0], None)
+            if self._next is None:
+                self._coming.popleft()
+        return self._next is not None
+
+    def _rows_before(self) -> int:
+        """Count the rows of the call before the first unanswered request."""
+        return self.num_answered
 
     @abstractmethod
     def _keep(self, asked: Asked, response: Response) -> bool:
@@ -110,16 +151,25 @@ class RequestPipeline(ABC, Generic[Request, Asked, Response]):
         """Count the rows of a request."""
 
 
-class SamplePipeline(RequestPipeline[pb.SampleRequest, tuple[int, Columns], pb.SampleResponse]):
-    """One call of a sampler, in messages within the server's limits.
+class _Positives(NamedTuple):
+    """The positives of a request.
 
-    :ivar batches: the negatives, in the order of the positives, so far
+    :ivar row: of the first one among those of the call
+    """
+
+    position: int
+    row: int
+    columns: Columns
+
+
+class SamplePipeline(RequestPipeline[pb.SampleRequest, _Positives, pb.SampleResponse]):
+    """Calls of a sampler, in messages within the server's limits.
+
     :ivar notices: the server's notices so far
     :param reader: decodes the batches
     :param positives_per_message: most positives of one request
-    :param positives: integer ids, shape (n, 3), any n
-    :param position: position of the first positive in the stream of the seed
-    :raises InvalidRequestError: for another shape, or positions beyond 2^64 - 1
+    :param ahead: how many calls there are at most at the same time
+    :param calls: of the beginning, each as :meth:`add` takes it
     """
 
     def __init__(
@@ -127,9 +177,27 @@ class SamplePipeline(RequestPipeline[pb.SampleRequest, tuple[int, Columns], pb.S
         dataset: Dataset,
         reader: BatchReader,
         positives_per_message: int,
-        positives: ArrayLike,
-        position: int,
+        ahead: int = 1,
+        calls: Iterable[tuple[ArrayLike, int]] = (),
     ) -> None:
+        self._dataset = dataset
+        self._reader = reader
+        self._step = positives_per_message
+        #: Numbers of messages of the calls that were not taken.
+        self._lengths: deque[int] = deque()
+        self._batches: deque[CorruptedBatch] = deque()
+        self.notices: list[Notice] = []
+        super().__init__((), dataset.limits, max(_AHEAD, ahead))
+        for positives, position in calls:
+            self.add(positives, position)
+
+    def add(self, positives: ArrayLike, position: int) -> None:
+        """Add a call.
+
+        :param positives: integer ids, shape (n, 3), any n
+        :param position: position of the first positive in the stream of the seed
+        :raises InvalidRequestError: for another shape, or positions beyond 2^64 - 1
+        """
         triples = as_triples(positives)
         if not 0 <= position <= 2**64 - max(len(triples), 1):
             raise InvalidRequestError(
@@ -137,32 +205,48 @@ class SamplePipeline(RequestPipeline[pb.SampleRequest, tuple[int, Columns], pb.S
                 f"{2**64 - 1}; start at a smaller position",
                 reason="POSITION_OUT_OF_RANGE",
             )
-        self._dataset = dataset
-        self._reader = reader
-        self._step = positives_per_message
-        self.batches: list[CorruptedBatch] = []
-        self.notices: list[Notice] = []
-        super().__init__(self._requests(triples, position), dataset.limits)
+        begins = range(0, max(len(triples), 1), self._step)
+        self._lengths.append(len(begins))
+        self._append(self._requests(triples, position, begins))
+
+    @property
+    def num_calls(self) -> int:
+        """How many calls were not taken."""
+        return len(self._lengths)
+
+    def _has_enough(self) -> bool:
+        """Tell whether the first call is answered."""
+        return bool(self._lengths) and len(self._batches) >= self._lengths[0]
+
+    def pop(self) -> CorruptedBatch:
+        """Take the answer to the first call."""
+        length = self._lengths.popleft()
+        batches = [self._batches.popleft() for _ in range(length)]
+        self.is_answered = self._has_enough()
+        return batches[0] if length == 1 else join_batches(batches)
 
     def _requests(
-        self, triples: NDArray[np.int64], position: int
-    ) -> Iterator[tuple[pb.SampleRequest, tuple[int, Columns]]]:
-        dataset, step = self._dataset, self._step
-        for begin in range(0, max(len(triples), 1), step):
-            part = triples[begin : begin + step]
+        self, triples: NDArray[np.int64], position: int, begins: range
+    ) -> Iterator[tuple[pb.SampleRequest, _Positives]]:
+        dataset = self._dataset
+        for begin in begins:
+            part = triples[begin : begin + begins.step]
             encoded = messages.encode_triples(part, dataset.num_entities, dataset.num_relations)
-            positives = pb.Positives(position=position + begin, triples=encoded)
-            yield pb.SampleRequest(positives=positives), (position + begin, Columns(*part.T))
+            first = position + begin
+            request = pb.SampleRequest(positives=pb.Positives(position=first, triples=encoded))
+            yield request, _Positives(first, begin, Columns(*part.T))
 
-    def _num_rows(self, asked: tuple[int, Columns]) -> int:
-        return len(asked[1].heads)
+    def _num_rows(self, asked: _Positives) -> int:
+        return len(asked.columns.heads)
 
-    def _keep(self, asked: tuple[int, Columns], response: pb.SampleResponse) -> bool:
+    def _rows_before(self) -> int:
+        return self.unanswered[0][1].row
+
+    def _keep(self, asked: _Positives, response: pb.SampleResponse) -> bool:
         if not response.HasField("batch"):
             check_member("message", response, "batch")
-        position, positives = asked
-        expected = [(position, len(positives.heads))]
-        self.batches += self._reader.read("batch", [response.batch], expected, positives)
+        expected = [(asked.position, self._num_rows(asked))]
+        self._batches += self._reader.read("batch", [response.batch], expected, asked.columns)
         if response.notices:
             self.notices += read_notices(response)
         return True

@@ -6,7 +6,6 @@ import logging
 import random
 import time
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Self, TypeVar
@@ -76,7 +75,7 @@ class RetryBudget:
         """Reset the budget: a message arrived."""
         self._first_failure: float | None = None
         self._num_failures = 0
-        self._invalid_answers: Counter[str] = Counter()
+        self._invalid_answers: dict[str, int] = {}
         self._num_untried = self._num_replicas
         self.without_dataset: set[str] = set()
         self._longest_pause = _FIRST_PAUSE_SECONDS
@@ -106,7 +105,8 @@ class RetryBudget:
         left = self._left()
         given_up = f"{self._patience:g} seconds of patience" if left <= _LEAST_SECONDS else ""
         if isinstance(error, InvalidAnswerError):
-            self._invalid_answers[error.target] += 1
+            number = self._invalid_answers.get(error.target, 0)
+            self._invalid_answers[error.target] = number + 1
             if self._all_are_invalid():
                 given_up = f"{_MOST_INVALID_ANSWERS} such answers of each replica"
         if given_up:
@@ -196,14 +196,14 @@ class ServerCall(ABC):
         return message
 
     async def run(self, pipeline: RequestPipeline[Any, Any, Any], budget: RetryBudget) -> None:
-        """Send the unanswered requests of a pipeline, and take their answers.
+        """Send the requests of a pipeline, and take answers until it is answered.
 
         :raises NegserveError: as :meth:`next`
         """
-        requests = pipeline.start()
-        while pipeline.unanswered:
-            if requests:
-                self.send_all(requests)
+        requests = pipeline.resume(self)
+        if requests:
+            self.send_all(requests)
+        while not pipeline.is_answered:
             try:
                 answer = await self.answer(budget)
             except InvalidRequestError as error:
@@ -212,6 +212,8 @@ class ServerCall(ABC):
                 requests = pipeline.take(answer)
             except InvalidAnswerError as error:
                 raise answer_error(error, self.target, self.method) from None
+            if requests:
+                self.send_all(requests)
             if pipeline.has_advanced:
                 budget.note_progress()
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from inspect import iscoroutinefunction
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from negserve.errors import InvalidRequestError
 from negserve.sampling.expansion import expand
@@ -203,13 +207,68 @@ class NegativeSampler(ABC):
             negative is known; and with ``chunk_size`` where it is the positive itself.
         :raises ValueError: for another shape, or ids outside the graph
         """
-        batch, flat = self._corrupt(positive_batch, position)
-        shape = positive_batch.shape[:-1]
+        flat, first = self._take(positive_batch, position)
+        batch = self._sampler.sample(flat.cpu().numpy(), first)
+        return self._whole(batch, flat, positive_batch.shape[:-1])
+
+    def _whole(
+        self, batch: CorruptedBatch, flat: torch.Tensor, shape: torch.Size
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
         negatives = expand(batch, flat).reshape(*shape, self.num_negs_per_pos, 3)
         if batch.mask is None:
             return negatives, None
-        mask = torch.from_numpy(batch.mask.copy()).to(positive_batch.device)
+        mask = torch.from_numpy(batch.mask.copy()).to(flat.device)
         return negatives, mask.reshape(*shape, self.num_negs_per_pos)
+
+    def stream(
+        self,
+        positive_batches: Iterable[torch.Tensor],
+        position: int | None = None,
+        *,
+        ahead: int = 4,
+    ) -> Generator[tuple[torch.Tensor, torch.Tensor | None], None, None]:
+        r"""Generate negative samples from one positive batch after the other.
+
+        As :meth:`sample` of each batch in turn, with equal results; but for a graph on a server
+        the next batches are drawn, and travel, while one is used. The iterator has a stream of its
+        own to the server; other methods may be called meanwhile. It is not thread-safe.
+
+        :param positive_batches: each as of :meth:`sample`; of any sizes. Read by the thread that
+            iterates. A batch may not change until its negatives are yielded
+        :param position: position of the first positive of all batches; None to continue after the
+            last call without a position. A batch takes its positions when it is read: those of
+            batches that were read, and not yielded because the iterator was closed, stay unused
+        :param ahead: most batches that are read and whose negatives are not yielded, 1 to 64
+        :return: the result of :meth:`sample` for each batch, in order. An exception of
+            ``positive_batches`` is raised after the negatives of what was read before
+        :raises ValueError: for ``ahead`` outside its range; while iterating, as :meth:`sample`
+        """
+        read: deque[tuple[torch.Tensor, torch.Size]] = deque()
+        batches = self._read(positive_batches, position, read)
+        return self._yield_whole(self._sampler.stream(batches, ahead), read)
+
+    def _read(
+        self,
+        positive_batches: Iterable[torch.Tensor],
+        position: int | None,
+        read: deque[tuple[torch.Tensor, torch.Size]],
+    ) -> Iterator[tuple[NDArray[np.int64], int]]:
+        for positive_batch in positive_batches:
+            flat = self._flat(positive_batch)
+            first = self._positions.take(len(flat)) if position is None else position
+            if position is not None:
+                position += len(flat)
+            read.append((flat, positive_batch.shape[:-1]))
+            yield flat.cpu().numpy(), first
+
+    def _yield_whole(
+        self,
+        answers: Generator[CorruptedBatch, None, None],
+        read: deque[tuple[torch.Tensor, torch.Size]],
+    ) -> Generator[tuple[torch.Tensor, torch.Tensor | None], None, None]:
+        with closing(answers):
+            for batch in answers:
+                yield self._whole(batch, *read.popleft())
 
     def sample_compact(
         self, positive_batch: torch.Tensor, position: int | None = None
@@ -223,11 +282,16 @@ class NegativeSampler(ABC):
         :param position: as in :meth:`sample`
         :raises ValueError: as in :meth:`sample`
         """
-        return self._corrupt(positive_batch, position)[0]
+        flat, first = self._take(positive_batch, position)
+        return self._sampler.sample(flat.cpu().numpy(), first)
 
-    def _corrupt(
-        self, positive_batch: torch.Tensor, position: int | None
-    ) -> tuple[CorruptedBatch, torch.Tensor]:
+    def _take(self, positive_batch: torch.Tensor, position: int | None) -> tuple[torch.Tensor, int]:
+        """Flatten a batch, and give its first position."""
+        flat = self._flat(positive_batch)
+        return flat, self._positions.take(len(flat)) if position is None else position
+
+    def _flat(self, positive_batch: torch.Tensor) -> torch.Tensor:
+        """Check a batch, and flatten it to int64, shape (n, 3)."""
         if positive_batch.ndim == 0 or positive_batch.shape[-1] != 3:
             raise InvalidRequestError(
                 f"positive_batch has shape {tuple(positive_batch.shape)}; give (*batch, 3)",
@@ -238,10 +302,7 @@ class NegativeSampler(ABC):
                 f"positive_batch has dtype {positive_batch.dtype}; give integer ids",
                 reason="SHAPE_MISMATCH",
             )
-        flat = positive_batch.reshape(-1, 3).to(torch.int64)
-        if position is None:
-            position = self._positions.take(len(flat))
-        return self._sampler.sample(flat.cpu().numpy(), position), flat
+        return positive_batch.reshape(-1, 3).to(torch.int64)
 
     def filter_negative_triples(
         self, negative_batch: torch.Tensor

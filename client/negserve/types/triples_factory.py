@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from negserve.types.checks.invalid import check_integer
 from negserve.types.config import Slot
 from negserve.types.corrupted_batch import CorruptedBatch
 from negserve.types.known_values import KnownValues
 from negserve.types.relation_statistics import RelationStatistics
+
+#: Most batches of a stream that may be in flight.
+MAX_AHEAD = 64
 
 
 class ConfiguredSampler(Protocol):
@@ -21,9 +25,32 @@ class ConfiguredSampler(Protocol):
         """Corrupt positives, shape (n, 3), the i-th at ``position + i``."""
         ...
 
+    def stream(
+        self, batches: Iterable[tuple[ArrayLike, int]], ahead: int = 4
+    ) -> Generator[CorruptedBatch, None, None]:
+        """Corrupt batch after batch: positives, and the position of the first one.
+
+        At most ``ahead`` batches are read whose negatives were not yielded. What reading raises is
+        raised after those negatives.
+        """
+        ...
+
     def close(self) -> None:
         """Release resources."""
         ...
+
+
+def stream_in_turn(
+    sample: Callable[[ArrayLike, int], CorruptedBatch],
+    batches: Iterable[tuple[ArrayLike, int]],
+    ahead: int,
+) -> Generator[CorruptedBatch, None, None]:
+    """Carry out :meth:`ConfiguredSampler.stream` where no answer travels: one after the other.
+
+    :raises InvalidRequestError: for ``ahead`` outside 1 to :data:`MAX_AHEAD`
+    """
+    check_integer("ahead", ahead, 1, MAX_AHEAD)
+    return (sample(positives, position) for positives, position in batches)
 
 
 class TriplesFactory(Protocol):

@@ -61,6 +61,7 @@ class AdmissionControl:
         """
         if self._draining:
             raise draining()
+        stream.is_watch = is_watch
         limiter = self._limiter(is_short)
         limiter.acquire(stream, is_watch=is_watch)
         try:
@@ -85,8 +86,12 @@ class AdmissionControl:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
         self._draining = True
-        # Health watches end themselves, after they have sent the new status.
-        ending = [stream.task if stream.is_resting else stream.end(draining()) for stream in self]
+        # Health watches end themselves, after they have sent the new status, also if they still
+        # send the one before.
+        ending = [
+            stream.task if stream.is_resting or stream.is_watch else stream.end(draining())
+            for stream in self
+        ]
         if ending:
             await asyncio.wait(ending, timeout=seconds)
             await asyncio.sleep(min(_LINGER_SECONDS, max(deadline - loop.time(), 0.0)))

@@ -24,6 +24,8 @@ _PAUSES_TO_HEAD_START = 8
 #: network, or to a busy machine.
 _LONGEST_PAUSE_SECONDS = 0.02
 _LAST_PAUSE = 0.125
+#: Weight of the last work in the moving mean of paces.
+_LAST_PACE = 0.25
 #: Weight of the last item in the moving mean of waits.
 _LAST_WAIT = 0.0625
 #: Requests above this size are one group, whether their clients pause or not: such an answer
@@ -36,17 +38,25 @@ class Flow:
 
     :ivar tags: start tag by group: the time received there, in seconds
     :ivar pause: moving mean of the time between an answer and the next request, in seconds
+    :ivar pace: moving mean of the processor time of a unit of work, in seconds; infinite before
+        the first work is done
     """
 
-    __slots__ = ("pause", "tags")
+    __slots__ = ("pace", "pause", "tags")
 
     def __init__(self) -> None:
         self.tags: dict[object, float] = {}
         self.pause = 0.0
+        self.pace = inf
 
     def record_pause(self, seconds: float) -> None:
         """Record the time between the last answer and this request."""
         self.pause += _LAST_PAUSE * (min(seconds, _LONGEST_PAUSE_SECONDS) - self.pause)
+
+    def record_work(self, work: int, seconds: float) -> None:
+        """Record how much processor time work took."""
+        pace = seconds / max(work, 1)
+        self.pace = pace if self.pace == inf else self.pace + _LAST_PACE * (pace - self.pace)
 
 
 class _Waiting(NamedTuple, Generic[_Item]):

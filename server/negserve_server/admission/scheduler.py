@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from negserve_server.admission.fair_queue import FairQueue, Flow
 
@@ -16,6 +16,12 @@ _T = TypeVar("_T")
 
 #: After calls of so much time a round of the event loop begins no further ones.
 _ROUND_SECONDS = 0.00015
+#: Up to this many negatives (some 0.1 ms) a switch to a thread costs more than the work.
+_SHORT_WORK = 10_000
+#: Work of a stream that is alone blocks the event loop, which it alone waits for, so long at most.
+_LONGEST_INLINE_SECONDS = 0.001
+#: A stream is alone if no other one has had work for so long.
+_ALONE_SECONDS = 0.05
 #: Threads for work that can't be cut: most of them wait for each other's indexes.
 _BLOCKING_THREADS = 8
 
@@ -23,12 +29,18 @@ _BLOCKING_THREADS = 8
 class _Job:
     """Work in steps, with a future for its result."""
 
-    __slots__ = ("_future", "_loop", "_steps", "flow", "group")
+    __slots__ = ("_future", "_loop", "_steps", "flow", "group", "seconds", "work")
 
     def __init__(
-        self, flow: Flow, steps: Generator[None, None, Any], loop: asyncio.AbstractEventLoop
-    ) -> None:  # fmt: skip
+        self,
+        flow: Flow,
+        work: int,
+        steps: Generator[None, None, Any],
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
         self.flow = flow
+        self.work = work
+        self.seconds = 0.0
         self.group = 0
         self._steps = steps
         self._loop = loop
@@ -65,6 +77,15 @@ class _Job:
             return
 
 
+class _Inline(NamedTuple):
+    """Work that waits for the event loop."""
+
+    group: int
+    work: int
+    future: asyncio.Future[Any]
+    steps: Generator[None, None, Any]
+
+
 class Scheduler:
     """Runs the work of streams: in engine threads, which release the GIL, and on the event loop.
 
@@ -81,9 +102,11 @@ class Scheduler:
         #: threads several times as fast as a condition.
         self._wake_ups: SimpleQueue[None] = SimpleQueue()
         self._is_closed = False
-        self._inline: FairQueue[tuple[int, asyncio.Future[Any], Callable[[], Any]]] = FairQueue()
+        self._inline: FairQueue[_Inline] = FairQueue()
         self._round_seconds = 0.0
         self._is_round_due = False
+        self._latest: Flow | None = None
+        self._shared_at = 0.0
         self._blocking = ThreadPoolExecutor(_BLOCKING_THREADS, thread_name_prefix="blocking")
         self._threads = [
             threading.Thread(target=self._serve, name=f"engine_{i}", daemon=True)
@@ -102,7 +125,8 @@ class Scheduler:
 
     def submit(self, flow: Flow, work: int, steps: Generator[None, None, _T]) -> asyncio.Future[_T]:
         """Queue work as :meth:`run_steps` does, without waiting for its result."""
-        job = _Job(flow, steps, asyncio.get_running_loop())
+        self._note(flow)
+        job = _Job(flow, work, steps, asyncio.get_running_loop())
         with self._lock:
             job.group = self._queue.choose_group(flow, work)
             self._queue.put(flow, job.group, job)
@@ -120,13 +144,29 @@ class Scheduler:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._blocking, function, *arguments)
 
-    async def run_inline(
-        self, flow: Flow, work: int, function: Callable[..., _T], *arguments: object
-    ) -> _T:
-        """Call a function on the event loop, if it takes less time than a switch to a thread.
+    async def run_anywhere(self, flow: Flow, work: int, steps: Generator[None, None, _T]) -> _T:
+        """Run work on the event loop if that is sooner than a thread and holds nobody up.
 
-        Each round of the loop makes a few calls, in the order of the queue, so that requests that
-        arrive meanwhile are seen before the next calls.
+        That is so if it is short, and if it takes up to a millisecond of a stream that is alone.
+        Other work runs as by :meth:`run_steps`.
+        """
+        is_alone = self._note(flow)
+        if work > _SHORT_WORK and not (is_alone and work * flow.pace <= _LONGEST_INLINE_SECONDS):
+            return await self.submit(flow, work, steps)
+        return await self._run_inline(flow, work, steps)
+
+    def _note(self, flow: Flow) -> bool:
+        """Note that a stream has work, and return whether it is alone."""
+        now = time.monotonic()
+        if flow is not self._latest:
+            self._latest, self._shared_at = flow, now
+        return now - self._shared_at > _ALONE_SECONDS
+
+    async def _run_inline(self, flow: Flow, work: int, steps: Generator[None, None, _T]) -> _T:
+        """Run work on the event loop.
+
+        Each round of the loop runs some, in the order of the queue, so that requests that arrive
+        meanwhile are seen before further work begins.
         """
         group = self._inline.choose_group(flow, work)
         if self._round_seconds < 2 * _ROUND_SECONDS and self._inline.is_next(flow, group):
@@ -136,34 +176,35 @@ class Scheduler:
             self._inline.serve_now(flow, group)
             clocks = _clocks()
             try:
-                return function(*arguments)
+                return _all_of(steps)
             finally:
-                self._record_call(flow, group, clocks)
+                self._record_call(flow, group, work, clocks)
         future: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
-        self._inline.put(flow, group, (group, future, lambda: function(*arguments)))
+        self._inline.put(flow, group, _Inline(group, work, future, steps))
         return await future
 
     def _begin_round(self) -> None:
         self._round_seconds = 0.0
         while len(self._inline) and self._round_seconds < _ROUND_SECONDS:
-            flow, (group, future, function) = self._inline.take()
+            flow, (group, work, future, steps) = self._inline.take()
             clocks = _clocks()
             if not future.cancelled():
                 try:
-                    future.set_result(function())
+                    future.set_result(_all_of(steps))
                 except Exception as error:
                     future.set_exception(error)
-            self._record_call(flow, group, clocks)
+            self._record_call(flow, group, work, clocks)
         self._is_round_due = self._round_seconds > 0.0
         if self._is_round_due:
             asyncio.get_running_loop().call_soon(self._begin_round)
 
-    def _record_call(self, flow: Flow, group: int, begin: tuple[float, float]) -> None:
+    def _record_call(self, flow: Flow, group: int, work: int, begin: tuple[float, float]) -> None:
         now, worked = _clocks()
         self._round_seconds += now - begin[0]
         # What other processes took of the time meanwhile is not the stream's fault: charged with
         # 20 ms, it would wait until each of the others has had as much.
         self._inline.charge(flow, group, worked - begin[1])
+        flow.record_work(work, worked - begin[1])
 
     def _serve(self) -> None:
         while True:
@@ -175,12 +216,15 @@ class Scheduler:
             begin = time.thread_time()
             has_more = job.step()
             seconds = time.thread_time() - begin
+            job.seconds += seconds
             with self._lock:
                 self._queue.charge(flow, job.group, seconds)
                 if has_more:
                     self._queue.put(flow, job.group, job, is_begun=True)
             if has_more:
                 self._wake_ups.put(None)
+            else:
+                flow.record_work(job.work, job.seconds)
             del flow, job  # the result may be large
 
     def close(self) -> None:
@@ -198,6 +242,15 @@ class Scheduler:
 def _clocks() -> tuple[float, float]:
     """Read the time, and this thread's time on the processor, in seconds."""
     return time.perf_counter(), time.thread_time()
+
+
+def _all_of(steps: Generator[None, None, _T]) -> _T:
+    """Run all steps."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
 
 
 def _one_step(

@@ -96,6 +96,7 @@ class ServerStream(Generic[_Request]):
     :ivar task: done when all answers and the status are handed to gRPC
     :ivar num_bytes_ahead: bytes of requests that were read ahead
     :ivar idle_timeout: seconds that this stream may be silent, if fewer than others
+    :ivar is_watch: whether it watches the server's health
     """
 
     def __init__(
@@ -106,6 +107,7 @@ class ServerStream(Generic[_Request]):
         self.connection = _connection(context)
         self.token = _token(context.invocation_metadata())
         self.idle_timeout = math.inf
+        self.is_watch = False
         task = asyncio.current_task()
         assert task is not None, "gRPC answers each call in a task of its own"
         self.task: asyncio.Task[Any] = task

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from negserve.types.checks.invalid import MAX_UINT64, check_integer, invalid_configuration
-from negserve.types.corrupted_batch import CorruptedBatch, join_batches
+from negserve.types.corrupted_batch import num_rows
 from negserve.types.epoch import EpochBatch, EpochConfig
 from negserve_server.errors import PositionOutOfRange
+from negserve_server.graph.epoch_batches import BatchPlace, EpochBatches
 from negserve_server.sampling import Permutation, Sampler
+from negserve_server.sampling.epoch_positives import EpochPositives
 from negserve_server.sampling.slices import slices_of
 from negserve_server.triple_columns import TripleColumns
-
-_Scalar = TypeVar("_Scalar", bound=np.generic)
 
 #: How many relations an error names.
 _MOST_SHOWN = 20
@@ -54,11 +53,9 @@ class Epoch:
         self.number = number
         self.start = start
         self.sampler = sampler
-        self._triples = triples
-        self._rows = rows
         self._weigh = weigh
         #: How many positives the epoch has.
-        self.num_positives = len(self._triples) if self._rows is None else len(self._rows)
+        self.num_positives = len(triples) if rows is None else len(rows)
         if self.num_positives == 0:
             raise invalid_configuration(
                 "relations",
@@ -79,7 +76,12 @@ class Epoch:
             num_positions = max(num_positions, start + len(self) * step)
         if self._first + num_positions > 2**64:
             raise PositionOutOfRange(position=self._first, num_positives=num_positions)
-        self._order = Permutation(self.num_positives, seed=sampler.config.seed, number=number)
+        order = (
+            Permutation(self.num_positives, seed=sampler.config.seed, number=number)
+            if config.shuffle
+            else None
+        )
+        self._positives = EpochPositives(triples, rows, order)
 
     def __len__(self) -> int:
         """Count the batches of the worker; the same for every rank."""
@@ -95,25 +97,72 @@ class Epoch:
             ``num_workers`` times that
         :raises IndexError: for another
         """
-        steps = self.batch_in_steps(index)
+        if not 0 <= index < len(self):
+            raise IndexError(f"batch {index} of {len(self)}")
+        steps = self.batches_in_steps(range(index, index + 1))
         while True:
             try:
                 next(steps)
             except StopIteration as end:
-                made: EpochBatch = end.value
-                return made
+                made: EpochBatches = end.value
+                return made.batch(0)
 
-    def batch_in_steps(self, index: int) -> Generator[None, None, EpochBatch]:
-        """Make what :meth:`batch` gives, in steps of some milliseconds.
+    def batches_in_steps(self, indices: range) -> Generator[None, None, EpochBatches]:
+        """Make batches together, in steps of some milliseconds.
 
-        :raises IndexError: as :meth:`batch`
+        :param indices: consecutive, of batches as :meth:`batch` takes them
         """
-        if not 0 <= index < len(self):
-            raise IndexError(f"batch {index} of {len(self)}")
+        sampler, config = self.sampler.config, self.config
+        places, runs, num_replaced = self._lay_out(indices)
+        n = places[-1].positives.stop
+        positives = np.empty((n, 3), dtype=np.int64)
+        columns = self._positives.allocate(n)
+        negatives = self.sampler.allocate(n, num_replaced)
+        weights = np.empty(n, dtype=np.float32) if config.weights else None
+        for rows in slices_of(n, sampler.num_negs_per_pos):
+            if rows.start:
+                yield
+            self.sampler.draw_runs(
+                self._positives, runs, rows, self._first, positives, columns, negatives
+            )
+            if weights is not None:
+                weights[rows] = self._weigh(positives[rows])
+        return EpochBatches(self.number, places, positives, columns, negatives, weights)
+
+    def _lay_out(self, indices: range) -> tuple[list[BatchPlace], NDArray[np.int64], int]:
+        """Lay out batches one behind the other in arrays.
+
+        :return: their places; their runs as :meth:`Sampler.draw_runs` takes them: batches at
+            consecutive places are one, which is drawn faster, and has the rows of chunks once; and
+            the number of rows of new values
+        """
+        chunk = self.sampler.config.chunk_size
+        places: list[BatchPlace] = []
+        runs: list[tuple[int, int, int, int]] = []
+        row = end_row = 0  # of positives, and of new values
+        run_begin = run_row = run_replaced = 0
+        run_end = -1
+        for index in indices:
+            begin, end, next_start = self._range(index)
+            position = self._first + begin
+            if begin != run_end:
+                run_begin, run_row, run_replaced = begin, row, end_row
+                runs.append((begin, row, 0, end_row))
+            run_end = end
+            runs[-1] = (run_begin, run_row, end - run_begin, run_replaced)
+            first_chunk = (self._first + run_begin) // chunk
+            first = run_replaced + position // chunk - first_chunk
+            rows = slice(first, first + num_rows(position, end - begin, chunk))
+            places.append(BatchPlace(position, next_start, slice(row, row + end - begin), rows))
+            row, end_row = row + end - begin, max(end_row, rows.stop)
+        return places, np.array(runs, dtype=np.int64), end_row
+
+    def _range(self, index: int) -> tuple[int, int, int]:
+        """Where a batch of the worker begins and ends within the epoch, and its ``next_start``."""
         config = self.config
-        index = config.worker + index * config.num_workers
-        begin = self.start + index * config.batch_size * config.world_size
-        next_start = begin + config.batch_size * config.world_size
+        step = config.batch_size * config.world_size
+        begin = self.start + (config.worker + index * config.num_workers) * step
+        next_start = begin + step
         if config.tail == "wrap" or next_start <= self.num_positives:
             begin += config.rank * config.batch_size
             end = begin + config.batch_size
@@ -121,39 +170,4 @@ class Epoch:
             left = self.num_positives - begin
             end = begin + left * (config.rank + 1) // config.world_size
             begin += left * config.rank // config.world_size
-        positives: list[NDArray[np.int64]] = []
-        negatives: list[CorruptedBatch] = []
-        weights: list[NDArray[np.float32]] = []
-        for part in slices_of(end - begin, self.sampler.config.num_negs_per_pos):
-            if positives:
-                yield
-            drawn = self._positives(begin + part.start, part.stop - part.start)
-            positives.append(drawn)
-            negatives.append(self.sampler.sample(drawn, self._first + begin + part.start))
-            if config.weights:
-                weights.append(self._weigh(drawn))
-        return EpochBatch(
-            epoch=self.number,
-            next_start=min(next_start, self.num_positives),
-            positives=_joined(positives),
-            negatives=join_batches(negatives),
-            weights=_joined(weights) if config.weights else None,
-        )
-
-    def _positives(self, begin: int, count: int) -> NDArray[np.int64]:
-        """Positives at positions of the epoch; those behind the end are those of its beginning."""
-        pieces = []
-        while count > 0:
-            begin %= self.num_positives
-            here = min(count, self.num_positives - begin)
-            rows = np.arange(begin, begin + here)
-            if self.config.shuffle:
-                rows = self._order.at(begin, here)
-            chosen = rows if self._rows is None else self._rows[rows]
-            pieces.append(self._triples.rows(chosen))
-            begin, count = begin + here, count - here
-        return _joined(pieces) if pieces else np.empty((0, 3), dtype=np.int64)
-
-
-def _joined(parts: list[NDArray[_Scalar]]) -> NDArray[_Scalar]:
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        return begin, end, min(next_start, self.num_positives)

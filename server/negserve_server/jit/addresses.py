@@ -64,6 +64,7 @@ def _store(element: Any) -> Any:
     return store
 
 
+load_uint8 = _load(types.uint8)
 load_uint16 = _load(types.uint16)
 load_uint32 = _load(types.uint32)
 load_uint64 = _load(types.uint64)

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator, Iterable
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from negserve.types.checks.invalid import invalid_configuration
 from negserve.types.config import SamplerConfig
 from negserve.types.corrupted_batch import CorruptedBatch, num_rows
 from negserve.types.triples import as_triples
+from negserve.types.triples_factory import stream_in_turn
 from negserve_server.errors import PositionOutOfRange
 from negserve_server.index.filter_index import check_ids
 from negserve_server.jit.addresses import NULL, address_of
 from negserve_server.jit.scratch import scratch
 from negserve_server.sampling.draw_tables import DrawTables
-from negserve_server.sampling.kernels.corrupt import corrupt, corrupt_scratch
-from negserve_server.sampling.kernels.corrupt_chunks import chunks_scratch, corrupt_chunks
-from negserve_server.sampling.kernels.corrupt_one import corrupt_one, one_scratch
+from negserve_server.sampling.epoch_positives import EpochPositives
+from negserve_server.sampling.kernels.corrupt import corrupt_scratch
+from negserve_server.sampling.kernels.corrupt_chunks import chunks_scratch
+from negserve_server.sampling.kernels.corrupt_one import one_scratch
+from negserve_server.sampling.kernels.corrupt_rows import corrupt_rows
+from negserve_server.sampling.kernels.epochs.draw_runs import draw_runs
+from negserve_server.sampling.kernels.epochs.take_positives import TAKE_SCRATCH
 from negserve_server.sampling.kernels.records.arguments import Settings
+from negserve_server.sampling.negative_arrays import NegativeArrays
+from negserve_server.triple_columns import TripleColumns
 
 #: The version of the sampling function that this package computes.
 ALGORITHM_VERSION = 2
@@ -92,6 +100,7 @@ class Sampler:
             member_table=int(
                 address_of(tables.member_table) if self._is_one and config.filtered else NULL
             ),
+            is_one=self._is_one,
         )
         #: The tables keep the arrays at the addresses alive.
         self._settings = np.array(settings, dtype=np.uint64)
@@ -117,48 +126,66 @@ class Sampler:
         :raises InvalidInput: for another shape or dtype
         """
         triples = as_triples(positives)
-        n, k = len(triples), self.config.num_negs_per_pos
+        n = len(triples)
         if position < 0 or position + n > 2**64:
             raise PositionOutOfRange(position=position, num_positives=n)
-        config, tables, chunk = self.config, self.tables, self.config.chunk_size
-        replaced = np.empty((num_rows(position, n, chunk), k), dtype=tables.dtype)
-        counts = np.empty((3, n), dtype=np.uint32)
-        is_saturated = np.zeros(n, dtype=np.bool_)
-        # Otherwise, either none or all negatives of a positive are invalid.
-        is_partly_masked = config.filter_mode == "mask" or config.distinct or chunk > 1
-        mask = np.ones((n, k), dtype=np.bool_) if is_partly_masked else None
-        log_q = np.empty((n, k), dtype=np.float32) if config.log_q else None
-        inputs = (np.uint64(position), self._settings_address)
-        mask_address = NULL if mask is None else address_of(mask)
-        log_q_address = NULL if log_q is None else address_of(log_q)
-        outputs = (address_of(replaced), counts)
-        memory = scratch(self._scratch_size)
-        if chunk > 1:
-            all_inside = corrupt_chunks(
-                triples, *inputs, *outputs, mask_address, log_q_address, memory
-            )
-        elif self._is_one:
-            all_inside = corrupt_one(triples, *inputs, *outputs, is_saturated, memory)
-        else:
-            all_inside = corrupt(
-                triples, 0, n, *inputs, *outputs, is_saturated, mask_address, log_q_address, memory
-            )
-        if not all_inside:
-            check_ids(triples, tables.num_ids[0], tables.num_ids[1])
-        if config.masked and mask is None:
-            # Like np.broadcast_to, which takes as long as drawing some hundred negatives.
-            mask = np.ndarray((n, k), np.bool_, ~is_saturated, strides=(1, 0))
-            mask.flags.writeable = False
-        return CorruptedBatch(
-            position=position,
-            replaced=replaced,
-            head_counts=counts[0],
-            relation_counts=counts[1],
-            mask=mask,
-            num_saturated=int(np.count_nonzero(is_saturated)),
-            chunk_size=chunk,
-            log_q=log_q,
-        )
+        drawn = self.allocate(n, num_rows(position, n, self.config.chunk_size))
+        if not corrupt_rows(
+            triples, 0, n, np.uint64(position), self._settings_address, *drawn.arguments(),
+            scratch(self._scratch_size),
+        ):  # fmt: skip
+            check_ids(triples, self.tables.num_ids[0], self.tables.num_ids[1])
+        return drawn.batch(position, slice(0, n), slice(0, None))
+
+    def allocate(self, n: int, rows: int) -> NegativeArrays:
+        """Allocate arrays for the negatives of n positives, with so many rows of new values."""
+        return NegativeArrays.allocate(self.config, self.tables.dtype, n, rows)
+
+    def draw_runs(
+        self,
+        source: EpochPositives,
+        runs: NDArray[np.int64],
+        rows: slice,
+        first_position: int,
+        positives: NDArray[np.int64],
+        columns: TripleColumns,
+        drawn: NegativeArrays,
+    ) -> None:
+        """Write some positives of an epoch, and their negatives, in one call without the GIL.
+
+        What :meth:`sample` would draw for them.
+
+        :param source: the epoch
+        :param runs: positives at consecutive places, int64, shape (m, 4): of each run, its first
+            place, the row of the arrays at which it begins, its number of rows, and the row of
+            ``drawn.replaced`` at which it begins
+        :param rows: which rows of the arrays to write
+        :param first_position: position of the epoch's first place; positions must fit 64 bits
+        :param positives: int64, shape (n, 3), written
+        :param columns: the same once more, each of n rows in the width of its id space, written
+        :param drawn: of n positives, written
+        :raises IdOutOfRange: if an id of the epoch is not in the id space
+        """
+        end_row = draw_runs(
+            runs, rows.start, rows.stop, np.uint64(first_position),
+            source.address, self._settings_address, positives,
+            address_of(columns.heads), address_of(columns.relations), address_of(columns.tails),
+            *drawn.arguments(), scratch(max(self._scratch_size, TAKE_SCRATCH)),
+        )  # fmt: skip
+        if end_row >= 0:
+            written = positives[rows.start : end_row]
+            check_ids(written, self.tables.num_ids[0], self.tables.num_ids[1])
+
+    def stream(
+        self, batches: Iterable[tuple[ArrayLike, int]], ahead: int = 4
+    ) -> Generator[CorruptedBatch, None, None]:
+        """Corrupt batch after batch.
+
+        :param batches: positives, and the position of the first one, as of :meth:`sample`
+        :param ahead: accepted as by :class:`negserve.RemoteSampler`; nothing is drawn ahead here
+        :raises InvalidRequestError: for ``ahead`` outside 1 to 64
+        """
+        return stream_in_turn(self.sample, batches, ahead)
 
     def close(self) -> None:
         """Do nothing: a sampler in process holds no resource."""

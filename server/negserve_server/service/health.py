@@ -79,10 +79,11 @@ class Health:
             status = self._status(name)
             if status != told:
                 yield health_pb2.HealthCheckResponse(status=status)
-                told = status
-            if self._is_draining:
+                told = status  # by now it may be another one
+            elif self._is_draining:
                 raise draining()
-            await stream.rest(changed.wait())
+            else:
+                await stream.rest(changed.wait())
 
     def _status(self, name: str) -> Any:
         if name not in ("", SERVICE.full_name) and name not in self._datasets:

@@ -13,7 +13,7 @@ from negserve.types import kinds
 from negserve.types.checks.invalid import invalid_configuration
 from negserve.types.config import FilterMode, SamplerConfig, Slot, Split
 from negserve.types.corrupted_batch import CorruptedBatch
-from negserve.types.epoch import EpochBatch, EpochConfig, Tail
+from negserve.types.epoch import EpochConfig, Tail
 from negserve.types.kinds import Kind
 from negserve.types.triples import narrowest_dtype
 from negserve.v1 import sampler_pb2 as pb
@@ -239,20 +239,6 @@ def encode_limits(limits: Limits) -> pb.Limits:
         max_publish_graphs=limits.max_publish_graphs,
         max_values_per_message=MAX_REQUEST_VALUES,
     )
-
-
-def encode_epoch_batch(
-    batch: EpochBatch, num_entities: int, num_relations: int, message: pb.EpochBatch
-) -> None:
-    """Encode a batch of an epoch into an empty message, without a copy of it in between."""
-    entity, relation = narrowest_dtype(num_entities), narrowest_dtype(num_relations)
-    message.next_start = batch.next_start
-    fill_ids(message.positives.heads, batch.positives[:, 0].astype(entity))
-    fill_ids(message.positives.relations, batch.positives[:, 1].astype(relation))
-    fill_ids(message.positives.tails, batch.positives[:, 2].astype(entity))
-    encode_batch(batch.negatives, message.negatives)
-    if batch.weights is not None:
-        message.weights = batch.weights.astype("<f4", copy=False).tobytes()
 
 
 def decode_splits(values: Sequence[int], field: str) -> tuple[Split, ...]:

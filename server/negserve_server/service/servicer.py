@@ -3,50 +3,42 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 from functools import partial
 from importlib.metadata import version
 from itertools import islice
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from negserve.types.corrupted_batch import CorruptedBatch, join_batches
 from negserve.v1 import sampler_pb2 as pb
 from negserve_server.admission.fair_queue import Flow
 from negserve_server.admission.scheduler import Scheduler
 from negserve_server.admission.send_budget import SendBudget
 from negserve_server.admission.server_stream import ServerStream
-from negserve_server.config.limits import Limits, check_limit
-from negserve_server.errors import InvalidInput, MalformedSnapshot
+from negserve_server.config.limits import Limits
+from negserve_server.errors import MalformedSnapshot
 from negserve_server.graph import TriplesFactory
 from negserve_server.graph.epoch import Epoch
-from negserve_server.graph.first_positives import FirstPositives
-from negserve_server.index import FilterIndex
 from negserve_server.publishing.datasets import Datasets
 from negserve_server.publishing.publisher import Publisher
-from negserve_server.sampling import ALGORITHM_VERSION, Sampler
-from negserve_server.sampling.slices import slices_of, work_of
+from negserve_server.sampling import ALGORITHM_VERSION
 from negserve_server.service import (
     dataset_messages,
-    known_messages,
     messages,
     publish_messages,
     snapshot_messages,
 )
 from negserve_server.service.epoch_messages import EpochMessages
 from negserve_server.service.operator_warnings import OperatorWarnings
+from negserve_server.service.streams.lookup_streams import LookupStreams
+from negserve_server.service.streams.requests import expect
+from negserve_server.service.streams.sample_streams import SampleStreams
 
 _T = TypeVar("_T")
 _Item = TypeVar("_Item")
 
 #: Read once, as it comes from the disk.
 _VERSION = version("negserve")
-#: Up to this many negatives (some 0.1 ms) a switch to a thread costs more than the work.
-_SHORT_WORK = 10_000
 #: Approximate size of the largest message of a list.
 _PIECE_BYTES = 256 * 1024
 #: Work of one message of a list, as a number of negatives.
@@ -84,78 +76,16 @@ class SamplerServicer:
         self._worker, self._num_workers = worker
         self._send_budget = SendBudget(limits.max_ahead_bytes)
         self._warnings = OperatorWarnings()
+        self._samples = SampleStreams(
+            datasets, limits, scheduler, self._send_budget, self._warnings
+        )
+        self._lookups = LookupStreams(datasets, limits, scheduler, self._send_budget)
 
-    async def sample(
+    def sample(
         self, stream: ServerStream[pb.SampleRequest]
     ) -> AsyncGenerator[pb.SampleResponse | bytes, None]:
         """Answer a ``Sample`` stream."""
-        configuration = await _read_configuration(stream)
-        if configuration is None:
-            return
-        factory = self._datasets.find(configuration.dataset, configuration.expected_fingerprint)
-        name = configuration.dataset
-        with self._datasets.in_use(name), self._send_budget.open() as budget:
-            sampler = await self._in_thread(self._configure, factory, configuration.sampler)
-            del configuration  # which may be large
-            yield pb.SampleResponse(
-                configured=pb.SampleConfigured(
-                    fingerprint=factory.fingerprint, sampler=messages.encode_config(sampler.config)
-                )
-            )
-            self._warnings.warn_of_leakage(
-                name, factory, sampler.config.filter_splits, epochs=False
-            )
-            first_positives = FirstPositives(name, factory)
-            flow, answered = Flow(), time.monotonic()
-            k = sampler.config.num_negs_per_pos
-            while (request := await stream.read()) is not None:
-                flow.record_pause(time.monotonic() - answered)
-                _expect(request.WhichOneof("message"), "positives")
-                count = min(messages.count_ids(request.positives.triples.heads), self._max_triples)
-                size = messages.batch_bytes(sampler, count)
-                await budget.reserve(size)
-                work = work_of(count, k)
-                steps = self._corrupt(sampler, request.positives, first_positives)
-                if work <= _SHORT_WORK:
-                    answer = await self._scheduler.run_inline(flow, work, _at_once, steps)
-                else:
-                    answer = await self._scheduler.run_steps(flow, work, steps)
-                del request
-                budget.begin_sending(size)
-                yield answer
-                budget.end_sending()
-                answered = time.monotonic()
-
-    def _configure(self, factory: TriplesFactory, message: pb.SamplerConfig) -> Sampler:
-        return factory.sampler(messages.decode_config(message, self._limits))
-
-    def _corrupt(
-        self, sampler: Sampler, request: pb.Positives, first_positives: FirstPositives
-    ) -> Generator[None, None, bytes]:
-        """Make the answer to positives, in steps."""
-        positives = messages.decode_triples(request.triples, self._limits)
-        k = sampler.config.num_negs_per_pos
-        check_limit(
-            "triples",
-            len(positives),
-            self._limits.negatives_per_message(sampler.config.log_q) // k,
-            f"with {k} negatives each; split the batch over several messages",
-        )
-        batches: list[CorruptedBatch] = []
-        for part in slices_of(len(positives), k):
-            if batches:
-                yield
-            with messages.rows_after(part.start):
-                batches.append(sampler.sample(positives[part], request.position + part.start))
-        first_positives.add(positives)
-        answer = pb.SampleResponse()
-        messages.encode_batch(
-            join_batches(batches), answer.batch
-        )  # in place: a message is copied into another
-        if first_positives.are_complete and (text := first_positives.check()):
-            self._warnings.warn_of_unknown_positives(first_positives.factory, text)
-            answer.notices.add(kind=pb.Notice.KIND_UNKNOWN_POSITIVES, text=text)
-        return answer.SerializeToString()
+        return self._samples.answer(stream)
 
     async def sample_epoch(
         self, request: pb.SampleEpochRequest
@@ -196,77 +126,17 @@ class SamplerServicer:
             start=request.start,
         )
 
-    async def contains(
+    def contains(
         self, stream: ServerStream[pb.ContainsRequest]
     ) -> AsyncGenerator[pb.ContainsResponse | bytes, None]:
         """Answer a ``Contains`` stream."""
-        configuration = await _read_configuration(stream)
-        if configuration is None:
-            return
-        factory = self._datasets.find(configuration.dataset, configuration.expected_fingerprint)
-        splits = messages.decode_splits(configuration.splits, "splits")
-        with self._datasets.in_use(configuration.dataset), self._send_budget.open() as budget:
-            index = await self._in_thread(factory.filter_index, splits)
-            flow = Flow()
-            while (request := await stream.read()) is not None:
-                _expect(request.WhichOneof("message"), "triples")
-                count = min(messages.count_ids(request.triples.heads), self._max_triples)
-                size = count // 8 + 64
-                await budget.reserve(size)
-                answer = await self._scheduler.run_steps(
-                    flow, work_of(count, 0), self._look_up(index, request.triples)
-                )
-                del request
-                budget.begin_sending(size)
-                yield answer
-                budget.end_sending()
+        return self._lookups.contains(stream)
 
-    def _look_up(self, index: FilterIndex, message: pb.Triples) -> Generator[None, None, bytes]:
-        """Make the answer to triples, in steps."""
-        triples = messages.decode_triples(message, self._limits)
-        found: list[NDArray[np.bool_]] = []
-        for part in slices_of(len(triples), 0):
-            if found:
-                yield
-            with messages.rows_after(part.start):
-                found.append(index.contains(triples[part]))
-        known = np.concatenate(found)
-        return pb.ContainsResponse(
-            num_triples=len(known), known=messages.encode_flags(known)
-        ).SerializeToString()
-
-    async def known(
+    def known(
         self, stream: ServerStream[pb.KnownRequest]
     ) -> AsyncGenerator[pb.KnownResponse | bytes, None]:
         """Answer a ``Known`` stream."""
-        configuration = await _read_configuration(stream)
-        if configuration is None:
-            return
-        factory = self._datasets.find(configuration.dataset, configuration.expected_fingerprint)
-        splits = messages.decode_splits(configuration.splits, "splits")
-        slot = messages.look_up(messages.SLOTS, configuration.slot, "slot")
-        with self._datasets.in_use(configuration.dataset), self._send_budget.open() as budget:
-            index = await self._in_thread(factory.filter_index, splits)
-            # It may have to be built, which can't be cut. The stream holds it until its end.
-            pairs = await self._in_thread(index.by_slot, slot)
-            flow = Flow()
-            while (request := await stream.read()) is not None:
-                _expect(request.WhichOneof("message"), "pairs")
-                count = min(messages.count_ids(request.pairs.first), self._max_triples)
-                answer = known_messages.KnownAnswer(index, pairs, slot)
-                steps = answer.find(request.pairs, self._limits)
-                await self._scheduler.run_steps(flow, work_of(count, 0), steps)
-                del request
-                for piece in answer.pieces():
-                    await budget.reserve(piece.num_bytes)
-                    message = await self._scheduler.run(flow, piece.work, answer.encode, piece)
-                    budget.begin_sending(piece.num_bytes)
-                    yield message
-                    budget.end_sending()
-
-    @property
-    def _max_triples(self) -> int:
-        return self._limits.max_triples_per_message
+        return self._lookups.known(stream)
 
     def get_server(self, _: pb.GetServerRequest) -> pb.GetServerResponse:
         """Answer ``GetServer``."""
@@ -373,7 +243,7 @@ class SamplerServicer:
         first = await stream.read()
         if first is None:
             return
-        _expect(first.WhichOneof("message"), "announcement")
+        expect(first.WhichOneof("message"), "announcement")
         announcement = publish_messages.decode_announcement(first.announcement)
         is_mine = False
         while not self._publisher.is_served(announcement):
@@ -389,7 +259,7 @@ class SamplerServicer:
                     stream.idle_timeout = self._limits.upload_idle_timeout
                     while (expected := upload.expected) is not None:
                         request = await stream.read() or pb.PublishRequest()
-                        _expect(request.WhichOneof("message"), expected)
+                        expect(request.WhichOneof("message"), expected)
                         await self._in_thread(
                             publish_messages.add_part, upload, request, self._limits
                         )
@@ -409,32 +279,3 @@ class SamplerServicer:
 
     async def _in_thread(self, function: Callable[..., _T], *arguments: object) -> _T:
         return await self._scheduler.run_blocking(function, *arguments)
-
-
-def _at_once(steps: Generator[None, None, _T]) -> _T:
-    """Run all steps."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]
-
-
-async def _read_configuration(stream: ServerStream[Any]) -> Any:
-    """Read the configuration that a stream begins with; None if it ends without a message."""
-    first = await stream.read()
-    if first is None:
-        return None
-    _expect(first.WhichOneof("message"), "configuration")
-    return first.configuration
-
-
-def _expect(found: str | None, expected: str) -> None:
-    if found != expected:
-        raise InvalidInput(
-            f"expected a message with {expected}, got {found or 'nothing'}: a stream begins with "
-            f"one configuration or announcement, and has no second one",
-            reason="STREAM_OUT_OF_ORDER",
-            value=found or "nothing",
-            expected=expected,
-        )

@@ -8,7 +8,7 @@ import inspect
 import pickle
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -355,6 +355,36 @@ def test_a_cancelled_sample_gives_its_place_back_and_the_sampler_goes_on(narrow:
             waiting.cancel()
             assert_same(await sampler.sample(POSITIVES, 40), expected)
             await slow.close()
+            await sampler.close()
+            await assert_places_are_free(narrow.target)
+
+    run(main)
+
+
+@pytest.mark.parametrize("is_asynchronous", [False, True])
+def test_a_stream_of_batches_is_equal_and_gives_its_place_back(
+    narrow: ServerProcess, is_asynchronous: bool
+):
+    pairs = [(POSITIVES[begin : begin + 70], begin) for begin in range(0, 700, 70)]
+    expected = list(WORLD.open_sampler(num_negs_per_pos=8).stream(pairs))
+
+    async def awaited() -> AsyncIterator[tuple[Any, int]]:
+        for pair in pairs:
+            await asyncio.sleep(0)
+            yield pair
+
+    async def main() -> None:
+        async with aio.Client(narrow.target) as client:
+            sampler = await (await client.triples_factory("world")).open_sampler(num_negs_per_pos=8)
+            for _ in range(4):
+                batches = awaited() if is_asynchronous else pairs
+                received = [batch async for batch in sampler.stream(batches)]
+                for batch, wanted in zip(received, expected, strict=True):
+                    assert_same(batch, wanted)
+            for _ in range(4):
+                async with aclosing(sampler.stream(pairs, ahead=2)) as left:
+                    assert_same(await anext(left), expected[0])
+            assert_same(await sampler.sample(*pairs[0]), expected[0])
             await sampler.close()
             await assert_places_are_free(narrow.target)
 

@@ -226,7 +226,8 @@ def ask_sample(golden: Golden, case: dict[str, Any]) -> Any:
             ],
             axis=1,
         )
-        pipeline = stream.pipeline(positives, request.positives.position)
+        pipeline = stream.pipeline()
+        pipeline.add(positives, request.positives.position)
         batch = run_sync(stream.run, pipeline)
         results.append((plain(batch), [(notice.kind, notice.text) for notice in pipeline.notices]))
     return results

@@ -143,11 +143,13 @@ def test_a_round_of_the_loop_makes_calls_for_a_while_only(scheduler: Scheduler):
 
         counter = asyncio.create_task(count())
 
-        def call() -> None:
+        def call() -> Generator[None, None, None]:
             time.sleep(0.001)  # longer than a round may
             done.append(rounds)
+            return
+            yield
 
-        await asyncio.gather(*(scheduler.run_inline(Flow(), SMALL, call) for _ in range(20)))
+        await asyncio.gather(*(scheduler.run_anywhere(Flow(), SMALL, call()) for _ in range(20)))
         counter.cancel()
         assert len(set(done)) == 20
 
@@ -170,11 +172,89 @@ def test_calls_that_nobody_awaits_are_cancelled(scheduler: Scheduler):
     assert done == []
 
 
-@pytest.mark.parametrize("where", ["run", "run_inline", "run_blocking"])
+@pytest.mark.parametrize("where", ["run", "run_blocking"])
 def test_errors_are_reported(scheduler: Scheduler, where: str):
     async def main() -> None:
         arguments = () if where == "run_blocking" else (Flow(), SMALL)
         with pytest.raises(ZeroDivisionError):
             await getattr(scheduler, where)(*arguments, divmod, 1, 0)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("work", [SMALL, LARGE])
+def test_errors_of_steps_are_reported(scheduler: Scheduler, work: int):
+    def steps() -> Generator[None, None, None]:
+        yield
+        divmod(1, 0)
+
+    async def main() -> None:
+        with pytest.raises(ZeroDivisionError):
+            await scheduler.run_anywhere(Flow(), work, steps())
+
+    asyncio.run(main())
+
+
+def _where() -> Generator[None, None, int]:
+    """Tell which thread does it."""
+    yield
+    return threading.get_ident()
+
+
+@pytest.mark.parametrize(
+    ("pace", "alone_seconds", "is_inline"),
+    [
+        (1e-9, 0.0, True),  # half a millisecond, and nobody else
+        (1e-8, 0.0, False),  # five milliseconds
+        (1e-9, float("inf"), False),  # others may have work
+        (float("inf"), 0.0, False),  # unknown
+    ],
+)
+def test_work_of_a_stream_that_is_alone_needs_no_thread_if_it_takes_below_a_millisecond(
+    scheduler: Scheduler,
+    monkeypatch: pytest.MonkeyPatch,
+    pace: float,
+    alone_seconds: float,
+    is_inline: bool,
+):
+    monkeypatch.setattr("negserve_server.admission.scheduler._ALONE_SECONDS", alone_seconds)
+
+    async def main() -> None:
+        flow, loop = Flow(), threading.get_ident()
+        assert await scheduler.run_anywhere(flow, SMALL, _where()) == loop
+        flow.pace = pace
+        assert (await scheduler.run_anywhere(flow, LARGE, _where()) == loop) is is_inline
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("way", ["submit", "run_anywhere"])
+def test_a_stream_is_not_alone_right_after_the_work_of_another(scheduler: Scheduler, way: str):
+    async def main() -> None:
+        flow, loop = Flow(), threading.get_ident()
+        flow.pace = 1e-9
+        await scheduler.run_anywhere(flow, SMALL, _where())
+        scheduler._shared_at = float("-inf")  # that was long ago
+        assert await scheduler.run_anywhere(flow, LARGE, _where()) == loop
+        await getattr(scheduler, way)(Flow(), SMALL, _where())
+        assert await scheduler.run_anywhere(flow, LARGE, _where()) != loop
+
+    asyncio.run(main())
+
+
+def test_the_pace_of_a_stream_is_that_of_all_its_work(scheduler: Scheduler):
+    def steps() -> Generator[None, None, None]:
+        for _ in range(3):
+            until = time.thread_time() + 0.002
+            while time.thread_time() < until:
+                pass
+            yield
+
+    async def main() -> None:
+        for work in (SMALL, LARGE):
+            flow = Flow()
+            await scheduler.run_anywhere(flow, work, steps())
+            await scheduler.run(flow, SMALL, int)  # the thread is done with the first
+            assert flow.pace * work > 0.004
 
     asyncio.run(main())

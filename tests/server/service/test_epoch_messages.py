@@ -13,11 +13,11 @@ import pytest
 
 from negserve import EpochConfig, SamplerConfig
 from negserve._protocol import messages
-from negserve.types.epoch import EpochBatch
 from negserve_server.admission.fair_queue import Flow
 from negserve_server.admission.scheduler import Scheduler
 from negserve_server.config.limits import Limits
 from negserve_server.graph.epoch import Epoch
+from negserve_server.graph.epoch_batches import EpochBatches
 from negserve_server.publishing.datasets import Datasets
 from negserve_server.service.servicer import SamplerServicer
 from tests.support.graphs import load
@@ -31,17 +31,17 @@ REQUEST = messages.encode_epoch_request(
 @pytest.mark.parametrize("num_taken", [0, 1])
 def test_further_failures_are_not_logged(num_taken: int, monkeypatch: pytest.MonkeyPatch):
     """The client gets the first failure; the message after it may fail as well."""
-    make, failures, told = Epoch.batch_in_steps, [], []
+    make, failures, told = Epoch.batches_in_steps, [], []
     failed = threading.Semaphore(0)
 
-    def batch_in_steps(epoch: Epoch, index: int) -> Generator[None, None, EpochBatch]:
-        if index >= 2 * num_taken:
-            failures.append(index)
+    def batches_in_steps(epoch: Epoch, indices: range) -> Generator[None, None, EpochBatches]:
+        if indices[0] >= 2 * num_taken:
+            failures.append(indices)
             failed.release()
             raise MemoryError("no room for a batch")
-        return make(epoch, index)
+        return make(epoch, indices)
 
-    monkeypatch.setattr(Epoch, "batch_in_steps", batch_in_steps)
+    monkeypatch.setattr(Epoch, "batches_in_steps", batches_in_steps)
     scheduler = Scheduler(1)
     servicer = SamplerServicer(
         Datasets({"world": load("world")}), Mock(), Limits(), scheduler, (0, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,12 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from negserve_server.admission.admission_control import AdmissionControl
+from negserve_server.admission.server_stream import ServerStream
+from negserve_server.config.limits import Limits
+from negserve_server.errors import Refusal
+from negserve_server.publishing.datasets import Datasets
+from negserve_server.service import Health
 from tests.server.messages import CODE, TIMEOUT, refusal
 from tests.support.server_process import ServerProcess, server_process
 
@@ -76,3 +83,60 @@ def test_watches_need_the_token_and_probes_do_not(tmp_path: Path):
         assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
         with contextlib.suppress(grpc.RpcError):
             watch.cancel()
+
+
+class SlowContext:
+    """A call of a client that has not taken the answer yet, until it is let.
+
+    :ivar told: the answers
+    """
+
+    def __init__(self) -> None:
+        self.told: list[int] = []
+        self.goes_on, self.is_asked = asyncio.Event(), asyncio.Event()
+        self._requests: list[Any] = [request("").SerializeToString()]
+
+    def invocation_metadata(self) -> tuple[()]:
+        return ()
+
+    def peer(self) -> str:
+        return "ipv4:127.0.0.1:1"
+
+    async def read(self) -> Any:
+        return self._requests.pop() if self._requests else grpc.aio.EOF
+
+    async def send_initial_metadata(self, _: object) -> None:
+        pass
+
+    async def write(self, answer: health_pb2.HealthCheckResponse) -> None:
+        self.told.append(answer.status)
+        self.is_asked.set()
+        await self.goes_on.wait()
+
+
+def test_a_drain_tells_those_who_watch_although_the_answer_before_is_on_its_way():
+    async def drain() -> list[int]:
+        context = SlowContext()
+        admission, health = AdmissionControl(Limits()), Health(Datasets({}))
+
+        async def watch() -> None:
+            stream = ServerStream[Any](context, health_pb2.HealthCheckRequest)  # type: ignore[arg-type]
+            with admission.admit(stream, is_watch=True), contextlib.suppress(Refusal):
+                async for answer in health.watch(stream):
+                    await stream.write(answer)
+
+        watching = asyncio.create_task(watch())
+        await context.is_asked.wait()
+        health.drain()
+        draining = asyncio.create_task(admission.drain(TIMEOUT))
+        await asyncio.sleep(0)
+        context.goes_on.set()
+        await watching
+        draining.cancel()
+        return context.told
+
+    told = asyncio.run(drain())
+    assert told == [
+        health_pb2.HealthCheckResponse.SERVING,
+        health_pb2.HealthCheckResponse.NOT_SERVING,
+    ]

@@ -28,8 +28,8 @@ from negserve_server.config.limits import Limits
 from negserve_server.graph import TriplesFactory
 from negserve_server.index import FilterIndex
 from negserve_server.publishing.datasets import Datasets
-from negserve_server.service import known_messages
 from negserve_server.service.servicer import SamplerServicer
+from negserve_server.service.streams import known_messages
 from tests.server.messages import TIMEOUT, ids, known_configuration
 from tests.support.graphs import load
 from tests.support.server_process import ServerProcess, server_process

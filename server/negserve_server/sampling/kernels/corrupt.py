@@ -299,7 +299,7 @@ def _add_count(batch: Batch, slot: int, i: int, count: int) -> None:
     store_uint32(batch.counts, at, np.uint32(load_uint32(batch.counts, at) + np.uint32(count)))
 
 
-@compiled
+@nb.njit
 def corrupt(
     positives: NDArray[np.int64],
     first_row: int,

@@ -186,9 +186,11 @@ def _flag_cell(
         flag_known(cell_table, cell_state, cell, scratch.ranks, begin, end, scratch.hits, mask)
 
 
-@compiled
+@nb.njit
 def corrupt_chunks(
     positives: NDArray[np.int64],
+    first_row: int,
+    end_row: int,
     position: int,
     sampler: int,
     replaced: int,
@@ -207,8 +209,9 @@ def corrupt_chunks(
     4. write log probabilities
 
     Parameters are those of :func:`~negserve_server.sampling.kernels.corrupt.corrupt`, except that
-    ``replaced`` has shape (chunks, k), ``mask`` is never NULL, and :func:`chunks_scratch` gives the
-    size of ``scratch``. Nothing is excluded, so no positive is saturated.
+    ``replaced`` has shape (chunks, k) from the chunk of ``first_row`` on, ``mask`` is never NULL,
+    and :func:`chunks_scratch` gives the size of ``scratch``. Nothing is excluded, so no positive is
+    saturated.
     """
     settings = load_settings(sampler)
     batch = make_batch(positives, position, replaced, counts, mask, log_q)
@@ -217,13 +220,13 @@ def corrupt_chunks(
     cell_state = regions.cell_state
     clear(regions.lookups, regions.end)
     row = U0
-    for i in range(batch.num_positives):
+    for i in range(np.uint64(first_row), np.uint64(end_row)):
         head, relation, tail = load_triple(batch, i)
         if not is_inside(settings, head, relation, tail):
             return False
         own_position = batch.position + i
         chunk = own_position // settings.chunk_size
-        is_first = i == U0 or own_position % settings.chunk_size == U0
+        is_first = i == np.uint64(first_row) or own_position % settings.chunk_size == U0
         if is_first:
             fill_words(regions.words, np.int64(_num_words(k) // U4), chunk, settings.seed)
         word = np.uint64(load_uint32(regions.words, U0))

@@ -284,9 +284,11 @@ def _replace_excluded(settings: Settings, scratch: OneScratch, num_rows: int) ->
         store_uint32(scratch.ids, row, np.uint32(draw))
 
 
-@compiled
+@nb.njit
 def corrupt_one(
     positives: NDArray[np.int64],
+    first_row: int,
+    end_row: int,
     position: int,
     sampler: int,
     replaced: int,
@@ -315,8 +317,8 @@ def corrupt_one(
     regions = one_scratch(scratch, settings.num_cells)
     clear(regions.cell_state, regions.rest)
     clear(regions.starts, regions.num_legals)  # empty lists, without a filter
-    for begin in range(U0, batch.num_positives, _BLOCK):
-        num_rows = min(_BLOCK, batch.num_positives - begin)
+    for begin in range(np.uint64(first_row), np.uint64(end_row), _BLOCK):
+        num_rows = min(_BLOCK, np.uint64(end_row) - begin)
         first_position = batch.position + begin
         fill_two_words(regions.words, np.int64(num_rows), first_position, settings.seed)
         if not _choose_cells(settings, batch, regions, begin, num_rows, counts):

@@ -31,6 +31,7 @@ class Settings(NamedTuple):
     :ivar shares_stride: bytes from one relation's cumulative shares to the next; 0 in that case
     :ivar member_table: address, uint64 of shape (cells, 2): address and layout of each
         cell's set of known values, see :mod:`negserve_server.index.members`; ``corrupt_one`` only
+    :ivar is_one: 1 if ``corrupt_one`` draws
     """
 
     seed: int
@@ -47,6 +48,7 @@ class Settings(NamedTuple):
     cumulative_shares: int
     shares_stride: int
     member_table: int
+    is_one: int
 
 
 class Batch(NamedTuple):
@@ -72,7 +74,7 @@ class Batch(NamedTuple):
 
 @nb.njit(inline="always")
 def load_settings(address: int) -> Settings:
-    """Load the settings, uint64 of shape (14,)."""
+    """Load the settings, uint64 of shape (15,)."""
     return Settings(
         load_uint64(address, np.uint64(0)),
         load_uint64(address, np.uint64(1)),
@@ -88,6 +90,7 @@ def load_settings(address: int) -> Settings:
         load_uint64(address, np.uint64(11)),
         load_uint64(address, np.uint64(12)),
         load_uint64(address, np.uint64(13)),
+        load_uint64(address, np.uint64(14)),
     )
 
 

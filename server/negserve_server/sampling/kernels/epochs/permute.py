@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import numba as nb
 import numpy as np
-from numpy.typing import NDArray
 
-from negserve_server.jit.addresses import load_uint32, store_uint32
+from negserve_server.jit.addresses import load_uint32, store_uint32, store_uint64
 from negserve_server.jit.compiled import compiled
 from negserve_server.jit.constants import U4, U32
 
@@ -37,22 +36,24 @@ def _round(half: int, other: int, key: int, size: int) -> int:
 @compiled
 def permute(
     start: int,
+    count: int,
     length: int,
     num_left: int,
     num_right: int,
     keys: int,
-    out: NDArray[np.int64],
+    out: int,
     scratch: int,
 ) -> None:
-    """Write the values at the positions from ``start`` on.
+    """Write the values at some positions.
 
-    :param start: uint64
+    :param start: uint64, the first position
+    :param count: uint64, number of positions
     :param length: uint64, length of the permutation
     :param num_left: uint32, size of the left half; times ``num_right``, at least ``length``
     :param keys: address of uint32, shape (16,)
+    :param out: address of uint64, shape (count,), written
     :param scratch: address of memory to write to, 8 bytes per position
     """
-    count = np.uint64(out.shape[0])
     lefts = np.uint64(scratch)
     rights = lefts + U4 * count
     wide = np.uint64(num_right)
@@ -76,4 +77,4 @@ def permute(
                 left = _round(left, right, load_uint32(keys, turn), num_left)
                 right = _round(right, left, load_uint32(keys, turn + 1), num_right)
             index = np.uint64(left) * wide + np.uint64(right)
-        out[i] = np.int64(index)
+        store_uint64(out, i, index)

@@ -1,0 +1,1 @@
+"""Epochs, compiled: their order, their positives, and one call that draws many batches."""

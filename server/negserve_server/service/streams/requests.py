@@ -1,0 +1,36 @@
+"""The order of the messages of a stream: a configuration, then what it is applied to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from negserve_server.admission.server_stream import ServerStream
+from negserve_server.errors import InvalidInput
+
+
+async def read_configuration(stream: ServerStream[Any]) -> Any:
+    """Read the configuration that a stream begins with; None if it ends without a message.
+
+    :raises InvalidInput: with ``STREAM_OUT_OF_ORDER`` if it begins with something else
+    """
+    first = await stream.read()
+    if first is None:
+        return None
+    expect(first.WhichOneof("message"), "configuration")
+    return first.configuration
+
+
+def expect(found: str | None, expected: str) -> None:
+    """Refuse a message that is out of order.
+
+    :param found: name of the message's alternative; None if it has none
+    :raises InvalidInput: with ``STREAM_OUT_OF_ORDER``
+    """
+    if found != expected:
+        raise InvalidInput(
+            f"expected a message with {expected}, got {found or 'nothing'}: a stream begins with "
+            f"one configuration or announcement, and has no second one",
+            reason="STREAM_OUT_OF_ORDER",
+            value=found or "nothing",
+            expected=expected,
+        )
