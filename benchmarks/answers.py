@@ -125,7 +125,7 @@ class Measured:
         return step
 
     def _pipeline(self) -> SamplePipeline:
-        pipeline = self._remote._opened.value.stream.pipeline()
+        pipeline = self._remote._opened.value.stream.pipeline(ahead=1)
         pipeline.add(self._positives, 0)
         return pipeline
 

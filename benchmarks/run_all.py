@@ -27,12 +27,8 @@ if __name__ == "__main__":
     ):
         if is_quick and options is None:
             continue
-        command = [
-            sys.executable,
-            "-m",
-            f"benchmarks.{name}",
-            *((options or []) if is_quick else []),
-        ]
+        given = options if is_quick and options else []
+        command = [sys.executable, "-m", f"benchmarks.{name}", *given]
         subprocess.run(command, check=True)
     for name in ("tables", "charts"):
         subprocess.run([sys.executable, "-m", f"benchmarks.{name}", "--write"], check=True)

@@ -91,6 +91,13 @@ def contrast(one: str, other: str) -> float:
     return (high + 0.05) / (low + 0.05)
 
 
+@pytest.mark.parametrize("series", charts._SYSTEMS.values(), ids=lambda series: series.label)
+def test_each_series_has_contrast_in_both(series: drawing.Series):
+    dark = drawing.DARK.get(series.colour, series.colour)
+    assert contrast(series.colour, drawing.PAPER) >= 3
+    assert contrast(dark, drawing.DARK[drawing.PAPER]) >= 3
+
+
 def test_series_differ_without_colour():
     looks = [(series.line, series.marker, series.is_filled) for series in charts._SYSTEMS.values()]
     assert len(set(looks)) == len(looks)
