@@ -22,7 +22,7 @@ import numpy as np
 
 from benchmarks.graphs import fb15k_237
 from benchmarks.measuring import Row, Step, show, write
-from benchmarks.remote import SERVE, running
+from benchmarks.remote import SERVE, running, written
 from negserve import Client, EpochConfig, RemoteTriplesFactory, SamplerConfig
 from negserve._protocol.pipelines import SamplePipeline
 from negserve._sync.interrupts import run_sync
@@ -151,45 +151,40 @@ class Measured:
 def main(json_path: Path | None = None) -> None:
     """Measure and report."""
     name, graph = fb15k_237()
-    folder = Path(__file__).parent / "results" / ".graph.tsv"
-    folder.parent.mkdir(exist_ok=True)
-    np.savetxt(folder, graph.mapped_triples, fmt="%06d", delimiter="\t")
-    try:
-        with (
-            running("negserve_server.cli", *SERVE, "--dataset", f"graph={folder}") as target,
-            Client(target) as client,
-        ):
-            dataset = client.triples_factory("graph")
-            rows: list[Row] = []
-            for k, batch_size in SIZES:
-                measured = Measured(dataset, k, batch_size)
-                for rpc, whole, decode in (
-                    ("Sample", measured.whole_sample(), measured.decode_sample()),
-                    ("SampleEpoch", measured.whole_epoch(), measured.decode_epoch()),
-                ):
-                    figures: dict[str, float] = {}
-                    for _ in range(_ROUNDS):
-                        for what, step, clock in (
-                            ("whole", whole, time.perf_counter),
-                            ("decoding", decode, time.thread_time),
-                            ("decoding, unchecked", decode, time.thread_time),
-                        ):
-                            with unchecked() if "unchecked" in what else nullcontext():
-                                figure = lowest(step, clock)
-                            figures[what] = min(figure, figures.get(what, figure))
-                    rows += [
-                        {
-                            "path": rpc,
-                            "graph": name,
-                            "k": k,
-                            "batch": batch_size,
-                            "what": what,
-                            "ns_per_negative": figure,
-                        }
-                        for what, figure in figures.items()
-                    ]
-    finally:
-        folder.unlink()
+    with (
+        written(graph) as file,
+        running("negserve_server.cli", *SERVE, "--dataset", f"graph={file}") as target,
+        Client(target) as client,
+    ):
+        dataset = client.triples_factory("graph")
+        rows: list[Row] = []
+        for k, batch_size in SIZES:
+            measured = Measured(dataset, k, batch_size)
+            for rpc, whole, decode in (
+                ("Sample", measured.whole_sample(), measured.decode_sample()),
+                ("SampleEpoch", measured.whole_epoch(), measured.decode_epoch()),
+            ):
+                figures: dict[str, float] = {}
+                for _ in range(_ROUNDS):
+                    for what, step, clock in (
+                        ("whole", whole, time.perf_counter),
+                        ("decoding", decode, time.thread_time),
+                        ("decoding, unchecked", decode, time.thread_time),
+                    ):
+                        with unchecked() if "unchecked" in what else nullcontext():
+                            figure = lowest(step, clock)
+                        figures[what] = min(figure, figures.get(what, figure))
+                rows += [
+                    {
+                        "path": rpc,
+                        "graph": name,
+                        "k": k,
+                        "batch": batch_size,
+                        "what": what,
+                        "ns_per_negative": figure,
+                    }
+                    for what, figure in figures.items()
+                ]
     show("answers", rows)
     write("answers", rows, json_path)
 
