@@ -52,7 +52,7 @@ kernels: $(VENV)/developers
 mutations: $(VENV)/developers ## Plant ten bugs, one at a time: the tests must catch each.
 	$(BIN)/python -m tests.mutations
 
-bench: $(VENV)/developers ## Measure all published numbers.
+bench: $(VENV)/developers ## Measure the published numbers, write their tables and charts.
 	$(BIN)/python -m benchmarks.run_all
 
 golden: $(VENV)/developers ## Record the golden files of proto/testdata again.

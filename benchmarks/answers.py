@@ -5,7 +5,6 @@ loopback. *Whole*: time from one batch to the next as a trainer sees it, compact
 rebuilding whole triples. *Decoding*: processor time for decoding one received message, with the
 checks of values and without them; the comparison of lengths and positions is part of both. All
 cases take turns; the lowest time of each counts, since other work on the machine only adds.
-work on the machine only ever adds.
 """
 
 from __future__ import annotations
@@ -23,10 +22,11 @@ import numpy as np
 
 from benchmarks.graphs import fb15k_237
 from benchmarks.measuring import Row, Step, show, write
-from benchmarks.remote import SERVE, running
+from benchmarks.remote import SERVE, running, written
 from negserve import Client, EpochConfig, RemoteTriplesFactory, SamplerConfig
 from negserve._protocol.pipelines import SamplePipeline
 from negserve._sync.interrupts import run_sync
+from negserve.types.epoch import EpochBatch
 from negserve.v1 import sampler_pb2 as pb
 
 #: k and batch size.
@@ -125,67 +125,66 @@ class Measured:
         return step
 
     def _pipeline(self) -> SamplePipeline:
-        pipeline = self._remote._opened.value.stream.pipeline()
+        pipeline = self._remote._opened.value.stream.pipeline(ahead=1)
         pipeline.add(self._positives, 0)
         return pipeline
 
-    def decode_epoch(self) -> Step:
-        """Decode the first message of an epoch repeatedly."""
+    def epoch_decoder(self) -> Callable[[], list[EpochBatch]]:
+        """Return what decodes and checks the batches of an epoch's first message."""
         stream = self._dataset.epochs(self._sampler, self._config)
         request: pb.SampleEpochRequest = stream._progress().request()
         configured, message = self._answers("SampleEpoch", [request], 2)
 
-        def step() -> int:
+        def decode() -> list[EpochBatch]:
             progress = stream._progress()
             list(progress.take(configured))
-            batches = [batch for batch, _ in progress.take(message) if batch is not None]
-            return sum(batch.negatives.replaced.size for batch in batches)
+            return [batch for batch, _ in progress.take(message) if batch is not None]
 
-        return step
+        return decode
+
+    def decode_epoch(self) -> Step:
+        """Decode the first message of an epoch repeatedly."""
+        decode = self.epoch_decoder()
+        return lambda: sum(batch.negatives.replaced.size for batch in decode())
 
 
 def main(json_path: Path | None = None) -> None:
     """Measure and report."""
     name, graph = fb15k_237()
-    folder = Path(__file__).parent / "results" / ".graph.tsv"
-    folder.parent.mkdir(exist_ok=True)
-    np.savetxt(folder, graph.mapped_triples, fmt="%06d", delimiter="\t")
-    try:
-        with (
-            running("negserve_server.cli", *SERVE, "--dataset", f"graph={folder}") as target,
-            Client(target) as client,
-        ):
-            dataset = client.triples_factory("graph")
-            rows: list[Row] = []
-            for k, batch_size in SIZES:
-                measured = Measured(dataset, k, batch_size)
-                for rpc, whole, decode in (
-                    ("Sample", measured.whole_sample(), measured.decode_sample()),
-                    ("SampleEpoch", measured.whole_epoch(), measured.decode_epoch()),
-                ):
-                    figures: dict[str, float] = {}
-                    for _ in range(_ROUNDS):
-                        for what, step, clock in (
-                            ("whole", whole, time.perf_counter),
-                            ("decoding", decode, time.thread_time),
-                            ("decoding, unchecked", decode, time.thread_time),
-                        ):
-                            with unchecked() if "unchecked" in what else nullcontext():
-                                figure = lowest(step, clock)
-                            figures[what] = min(figure, figures.get(what, figure))
-                    rows += [
-                        {
-                            "path": rpc,
-                            "graph": name,
-                            "k": k,
-                            "batch": batch_size,
-                            "what": what,
-                            "ns_per_negative": figure,
-                        }
-                        for what, figure in figures.items()
-                    ]
-    finally:
-        folder.unlink()
+    with (
+        written(graph) as file,
+        running("negserve_server.cli", *SERVE, "--dataset", f"graph={file}") as target,
+        Client(target) as client,
+    ):
+        dataset = client.triples_factory("graph")
+        rows: list[Row] = []
+        for k, batch_size in SIZES:
+            measured = Measured(dataset, k, batch_size)
+            for rpc, whole, decode in (
+                ("Sample", measured.whole_sample(), measured.decode_sample()),
+                ("SampleEpoch", measured.whole_epoch(), measured.decode_epoch()),
+            ):
+                figures: dict[str, float] = {}
+                for _ in range(_ROUNDS):
+                    for what, step, clock in (
+                        ("whole", whole, time.perf_counter),
+                        ("decoding", decode, time.thread_time),
+                        ("decoding, unchecked", decode, time.thread_time),
+                    ):
+                        with unchecked() if "unchecked" in what else nullcontext():
+                            figure = lowest(step, clock)
+                        figures[what] = min(figure, figures.get(what, figure))
+                rows += [
+                    {
+                        "path": rpc,
+                        "graph": name,
+                        "k": k,
+                        "batch": batch_size,
+                        "what": what,
+                        "ns_per_negative": figure,
+                    }
+                    for what, figure in figures.items()
+                ]
     show("answers", rows)
     write("answers", rows, json_path)
 

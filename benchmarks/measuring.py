@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import track
@@ -33,8 +34,8 @@ _MAX_STEP_SECONDS = 10.0
 
 #: Columns of numbers that are shown as they are; others are of negatives per second.
 _PLAIN = {
-    "ns_per_negative", "seconds", "least_seconds", "most_seconds", "us_per_query",
-    "bytes_per_query", "slowest_to_fastest", "p50_ms", "p99_ms", "fair_share_ms",
+    "ns_per_negative", "least_ns", "most_ns", "seconds", "least_seconds", "most_seconds",
+    "us_per_query", "bytes_per_query", "slowest_to_fastest", "p50_ms", "p99_ms", "fair_share_ms",
     "server_processors", "client_processors", "server_ms", "client_ms", "ms",
 }  # fmt: skip
 
@@ -114,6 +115,12 @@ def hardware() -> str:
                 model = line.partition(":")[2].strip()
                 break
     return f"{model}, {os.cpu_count()} cores, Python {platform.python_version()}"
+
+
+def machine(content: Mapping[str, Any]) -> str:
+    """Describe the machine and the versions of a results file."""
+    versions = (f"{name} {number}" for name, number in content["versions"].items())
+    return ", ".join([content["hardware"], *versions])
 
 
 def show(title: str, rows: Sequence[Row]) -> None:

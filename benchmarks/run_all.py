@@ -1,4 +1,4 @@
-"""Run every benchmark: ``make bench``.
+"""Run the benchmarks, then write tables, sentences and charts: ``make bench``.
 
 Each benchmark runs in a separate process, so that memory left by one does not slow the next.
 ``--quick`` leaves out the graph of 20 M triples, which needs 12 GiB of memory.
@@ -15,12 +15,20 @@ if __name__ == "__main__":
         ("engine", ["--graph", "fb15k-237"]),
         ("curves", ["--quick"]),
         ("remote", []),
+        ("layers", []),
         ("load", []),
         ("small_batches", []),
         ("exchange", []),
         ("answers", []),
         ("expansion", []),
         ("evaluation", ["--quick"]),
+        ("workers", []),
+        ("scale", None),  # of both graphs
     ):
-        command = [sys.executable, "-m", f"benchmarks.{name}", *(options if is_quick else [])]
+        if is_quick and options is None:
+            continue
+        given = options if is_quick and options else []
+        command = [sys.executable, "-m", f"benchmarks.{name}", *given]
         subprocess.run(command, check=True)
+    for name in ("tables", "charts"):
+        subprocess.run([sys.executable, "-m", f"benchmarks.{name}", "--write"], check=True)

@@ -10,7 +10,6 @@ other programs), and ``server_us``, the server's processor time for a message.
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import subprocess
 import sys
@@ -19,9 +18,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from benchmarks.children import TICK, ask, busy_seconds, family
+from benchmarks.graphs import fb15k_237
 from benchmarks.measuring import Row, show, write
+from benchmarks.remote import written
 
-_DATA = Path(os.environ.get("NEGSERVE_DATA", Path(__file__).parents[2].joinpath("shared", "data")))
 #: k and batch size.
 _CASES = ((1, 1024), (64, 128), (64, 1024))
 _CLIENTS = 2
@@ -74,12 +74,13 @@ def _turn(server: subprocess.Popen[str], target: str, k: int, batch: int, second
 def main(num_workers: int, rounds: int, seconds: float, json_path: Path | None) -> None:
     """Measure and report."""
     rows: list[Row] = []
-    with ExitStack() as stack:
+    name, graph = fb15k_237()
+    with written(graph) as file, ExitStack() as stack:
         servers = {}
         for workers in (1, num_workers):
             server = _start(
                 "negserve_server.cli", "serve", "--log-level", "error", "--workers", str(workers),
-                "--listen", "127.0.0.1:0", "--dataset", f"graph={_DATA / 'fb15k-237'}",
+                "--listen", "127.0.0.1:0", "--dataset", f"graph={file}",
             )  # fmt: skip
             stack.callback(server.wait, 30)
             stack.callback(server.terminate)
@@ -104,6 +105,7 @@ def main(num_workers: int, rounds: int, seconds: float, json_path: Path | None) 
             for workers, median in medians.items():
                 rows.append(
                     {
+                        "graph": name,
                         "k": k,
                         "batch": batch,
                         "workers": workers,
@@ -118,8 +120,7 @@ def main(num_workers: int, rounds: int, seconds: float, json_path: Path | None) 
                     }
                 )
     show("workers", rows)
-    if json_path is not None:
-        write("workers", rows, json_path)
+    write("workers", rows, json_path)
 
 
 if __name__ == "__main__":

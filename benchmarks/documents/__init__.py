@@ -1,0 +1,1 @@
+"""What the documents show of the results: tables, sentences and charts."""

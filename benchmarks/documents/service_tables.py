@@ -1,0 +1,202 @@
+"""Tables of what is measured over a server, or of a server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from benchmarks import goals
+from benchmarks.documents.markdown import (
+    Read,
+    columns_of,
+    k_of,
+    markdown,
+    millions,
+    pivot,
+    rounded,
+)
+from benchmarks.measuring import Row
+
+
+def remote_tables(content: Mapping[str, Any]) -> dict[str, str]:
+    """Make the table of what a trainer receives."""
+    texts = columns_of("system", "path", "filter")
+    return {"remote": pivot(content["rows"], texts, lambda _: "M negatives/s", millions)}
+
+
+def small_batch_tables(content: Mapping[str, Any]) -> dict[str, str]:
+    """Make the table of the duration of one ``sample()`` call, in milliseconds."""
+
+    def milliseconds(row: Row) -> str:
+        return rounded(row["ns_per_negative"], 1e6 / (int(str(row["k"])) * int(str(row["batch"]))))
+
+    return {
+        "small batches": pivot(content["rows"], columns_of("system", "filter"), k_of, milliseconds)
+    }
+
+
+def answer_tables(content: Mapping[str, Any]) -> dict[str, str]:
+    """Make the table of the cost of checking answers."""
+    lines: list[list[str]] = []
+    rows: list[Row] = content["rows"]
+    for whole, checked, unchecked in zip(rows[::3], rows[1::3], rows[2::3], strict=True):
+        all_of_it, decoding, without = (
+            float(str(row["ns_per_negative"])) for row in (whole, checked, unchecked)
+        )
+        lines.append(
+            [
+                str(whole["path"]),
+                str(whole["k"]),
+                str(whole["batch"]),
+                *(rounded(value, 1) for value in (all_of_it, decoding, without)),
+                f"{(decoding - without) / all_of_it:.1%}",
+            ]
+        )
+    header = ["path", "k", "batch", "whole", "decoding", "unchecked", "checks, of the whole"]
+    return {"answers": markdown(header, lines, 1)}
+
+
+def evaluation_tables(content: Mapping[str, Any]) -> dict[str, str]:
+    """Make the table of the filters of an evaluation."""
+    lines = [
+        [
+            str(row["system"]),
+            str(row["graph"]),
+            f"{int(str(row['queries'])):,}",
+            f"{float(str(row['seconds'])):.3g}",
+            f"{float(str(row['least_seconds'])):.3g} to {float(str(row['most_seconds'])):.3g}",
+            f"{float(str(row['bytes_per_query'])):,.0f}" if "bytes_per_query" in row else "–",
+        ]
+        for row in content["rows"]
+    ]
+    header = ["system", "graph", "queries", "seconds", "lowest to highest", "bytes a query"]
+    return {"evaluation": markdown(header, lines, 2)}
+
+
+def load_tables(content: Mapping[str, Any]) -> dict[str, str]:
+    """Make the tables of many streams: their goals, rates and waits, and the cost of opening."""
+    rows: list[Row] = content["rows"]
+
+    def table(case: str, columns: Mapping[str, Read]) -> str:
+        own = [row for row in rows if row["case"] == case]
+        names: dict[str, Read] = {}
+        if len({row["checkout"] for row in own}) > 1:
+            names = columns_of("checkout")
+        columns = {**names, **columns}
+        lines = [[read(row) for read in columns.values()] for row in own]
+        return markdown([*columns], lines, len(names))
+
+    def figure(name: str) -> Read:
+        return lambda row: rounded(row[name], 1)
+
+    streams: dict[str, Read] = {
+        "streams": lambda row: str(row["streams"]),
+        "M negatives/s": millions,
+        "slowest to fastest": figure("slowest_to_fastest"),
+        "p50, ms": figure("p50_ms"),
+        "p99, ms": figure("p99_ms"),
+        "fair share, ms": figure("fair_share_ms"),
+        "server, processors": figure("server_processors"),
+        "client, processors": figure("client_processors"),
+    }
+    ranks: dict[str, Read] = {"world size": lambda row: str(row["world_size"]), **streams}
+    opening = {
+        "server, ms": figure("server_ms"),
+        "client, ms": figure("client_ms"),
+        "duration, ms": figure("ms"),
+    }
+    lines = goals.check_load(rows)
+    return {
+        "load goals": markdown([*lines[0]], [[*line.values()] for line in lines], 1),
+        "load streams": table("streams", streams),
+        "load ranks": table("ranks", ranks),
+        "load opening": table("opening", opening),
+    }
+
+
+def layer_tables(content: Mapping[str, Any]) -> dict[str, str]:
+    """Make the table of the processor time of each layer."""
+    lines = [
+        [
+            str(row["side"]),
+            str(row["layer"]),
+            *(rounded(row[name], 1) for name in ("ns_per_negative", "least_ns", "most_ns")),
+        ]
+        for row in content["rows"]
+    ]
+    header = ["side", "layer, with those before it", "ns per negative", "lowest", "highest"]
+    return {"layers": markdown(header, lines, 2)}
+
+
+def fairness_tables(content: Mapping[str, Any]) -> dict[str, str]:
+    """Make the tables of a small stream beside others: one for each pause between requests."""
+    header = [
+        "k", "beside", "server", "p50, ms", "p99, ms", "p99, times that alone", "p99 apart, ms",
+        "others, M negatives/s",
+    ]  # fmt: skip
+    rows: list[Row] = content["rows"]
+    names = {"base": "before", "main": "since"}
+    result = {}
+    for pause, name in (("5", "fairness pause"), ("0", "fairness busy")):
+        lines = [
+            [
+                str(row["k"]),
+                str(row["beside"]),
+                names.get(str(row["server"]), str(row["server"])),
+                *(str(row[key]) for key in ("p50_ms", "p99_ms", "times_alone", "p99_apart_ms")),
+                rounded(row["others_negatives_per_second"], 1e6),
+            ]
+            for row in rows
+            if row["pause_ms"] == pause
+        ]
+        result[name] = markdown(header, lines, 3)
+    return result
+
+
+#: Lines of the table of sizes: names, keys of a row, and how their values are written.
+_SIZES = (
+    ("triples", "triples", "{:,}"),
+    ("filter index, bytes a triple", "index_bytes_per_triple", "{:.1f}"),
+    ("triples themselves, bytes a triple", "columns_bytes_per_triple", "{:.1f}"),
+    ("the whole snapshot with labels, bytes a triple", "all_bytes_per_triple", "{:.1f}"),
+    ("build from TSV, processor seconds", "build_cpu_seconds", "{:.1f}"),
+    ("times polars, which only reads the file", "build_over_polars", "{:.1f}"),
+    ("peak of memory of the build, GiB", "build_peak_gib", "{:.2f}"),
+    ("start of a server until it listens, s", "seconds_to_serving", "{:.1f}"),
+    ("resident, bytes a triple, k = 64", "resident_k64", "{:.0f}"),
+    ("resident, bytes a triple, k = 1", "resident_k1", "{:.0f}"),
+    ("M negatives/s, k = 64", "million_per_second_k64", "{:.0f}"),
+    ("M negatives/s, k = 1", "million_per_second_k1", "{:.1f}"),
+)
+
+
+def scale_tables(content: Mapping[str, Any]) -> dict[str, str]:
+    """Make the table of sizes, with a column for each graph."""
+    rows: list[Row] = content["rows"]
+    lines = [
+        [name, *(form.format(row[key]) if key in row else "–" for row in rows)]
+        for name, key, form in _SIZES
+    ]
+    return {"scale": markdown(["", *(str(row["graph"]) for row in rows)], lines, 1)}
+
+
+def worker_tables(content: Mapping[str, Any]) -> dict[str, str]:
+    """Make the table of servers with one worker and with several."""
+    lines = [
+        [
+            str(row["k"]),
+            str(row["batch"]),
+            str(row["workers"]),
+            millions(row),
+            f"{row['ratio']} ({row['lowest']} to {row['highest']})" if row["lowest"] else "",
+            *(str(row[f"{who}_processors"]) for who in ("server", "client", "unused")),
+            str(row["server_us"]),
+        ]
+        for row in content["rows"]
+    ]
+    header = [
+        "k", "batch", "workers", "M negatives/s", "times one worker (lowest to highest)",
+        "server, processors", "clients, processors", "unused processors",
+        "µs of the server a message",
+    ]  # fmt: skip
+    return {"workers": markdown(header, lines, 0)}
