@@ -200,7 +200,8 @@ def _leading(
     )
     if k <= len(counts):  # it copies all windows, and then rows at the speed of memory
         return windows.take(counts, axis=0, mode="clip")
-    rows: NDArray[np.unsignedinteger] = windows[np.minimum(counts, k)]
+    # Counts that are all 0 have the narrowest dtype, which may not hold k.
+    rows: NDArray[np.unsignedinteger] = windows[np.minimum(counts.astype(np.intp), k)]
     return rows
 
 

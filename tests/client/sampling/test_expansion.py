@@ -51,7 +51,13 @@ def batches(draw: st.DrawFn) -> tuple[CorruptedBatch, np.ndarray]:
         counts = np.zeros((n, 3), dtype=int)
         counts[:, draw(st.integers(0, 2))] = k
     dtype: Any = draw(st.sampled_from(DTYPES))
-    count_dtype: Any = draw(st.sampled_from(DTYPES[k > 255 :]))
+    # Counts have the dtype that holds k, or if all are 0 the narrowest one.
+    head_counts, relation_counts = (
+        counts[:, slot].astype(
+            draw(st.sampled_from(DTYPES[counts[:, slot].max(initial=0) > 255 :]))
+        )
+        for slot in range(2)
+    )
     rows = len({(position + i) // chunk_size for i in range(n)})
     replaced = rng.integers(0, np.iinfo(dtype).max, (rows, k), dtype=dtype, endpoint=True)
     replaced.flags.writeable = draw(st.booleans())  # arrays of a message are not
@@ -60,8 +66,8 @@ def batches(draw: st.DrawFn) -> tuple[CorruptedBatch, np.ndarray]:
     batch = CorruptedBatch(
         position=position,
         replaced=np.asfortranarray(replaced) if draw(st.booleans()) else replaced,
-        head_counts=counts[:, 0].astype(count_dtype),
-        relation_counts=counts[:, 1].astype(count_dtype),
+        head_counts=head_counts,
+        relation_counts=relation_counts,
         mask=rng.random((n, k)) < 0.5 if draw(st.booleans()) else None,
         num_saturated=0,
         chunk_size=chunk_size,
