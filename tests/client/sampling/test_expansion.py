@@ -53,10 +53,8 @@ def batches(draw: st.DrawFn) -> tuple[CorruptedBatch, np.ndarray]:
     dtype: Any = draw(st.sampled_from(DTYPES))
     # Counts have the dtype that holds k, or if all are 0 the narrowest one.
     head_counts, relation_counts = (
-        counts[:, slot].astype(
-            draw(st.sampled_from(DTYPES[counts[:, slot].max(initial=0) > 255 :]))
-        )
-        for slot in range(2)
+        of_slot.astype(draw(st.sampled_from(DTYPES[int(of_slot.max(initial=0)) > 255 :])))
+        for of_slot in (counts[:, 0], counts[:, 1])
     )
     rows = len({(position + i) // chunk_size for i in range(n)})
     replaced = rng.integers(0, np.iinfo(dtype).max, (rows, k), dtype=dtype, endpoint=True)
@@ -190,3 +188,21 @@ def test_counts_above_k_write_nothing_elsewhere():
         triples = expand(wrong, torch.from_numpy(positives)).numpy()
         np.testing.assert_array_equal(triples[0], batch.triples(positives)[0])
         np.testing.assert_array_equal(triples[1, :3], batch.triples(positives)[1, :3])
+
+
+@pytest.mark.parametrize("with_relation", [False, True])
+def test_counts_that_are_all_0_may_be_narrower_than_k(with_relation: bool):
+    n, k = 16, 1024  # more than a byte counts
+    zeros, all_of_them = np.zeros(n, np.uint8), np.full(n, k, np.uint16)
+    batch = CorruptedBatch(
+        position=0,
+        replaced=np.ones((n, k), np.uint8),
+        head_counts=zeros,
+        relation_counts=all_of_them if with_relation else zeros,
+        mask=None,
+        num_saturated=0,
+    )
+    positives = np.full((n, 3), 7)
+    wanted = [7, 1, 7] if with_relation else [7, 7, 1]
+    for triples in (batch.triples(positives), expand(batch, torch.from_numpy(positives)).numpy()):
+        assert (triples == wanted).all()
