@@ -139,11 +139,11 @@ class Publisher:
                 build.add_done_callback(self._builds.discard)
             elif self._in_progress.get(publication.announcement.name) is publication:
                 logger.info(
-                    "upload of %s by %s ended after %d of %d triples",
+                    "upload of %s ended after %d of %d triples, by %s",
                     publication.announcement.name,
-                    publication.caller,
                     publication.upload.num_received,
                     publication.announcement.total,
+                    publication.caller,
                 )
                 self._end(publication)
 
@@ -204,12 +204,12 @@ class Publisher:
         self._quota.add(name, announcement.size, announcement.num_ids, publication.caller.name)
         del self._in_progress[name]
         logger.info(
-            "published %s by %s: %s, uploaded in %.1f s, built in %.1f s",
+            "published %s: %s, uploaded in %.1f s, built in %.1f s, by %s",
             name,
-            publication.caller,
             factory.summary,
             uploaded - begin,
             time.monotonic() - uploaded,
+            publication.caller,
         )
         publication.end()
 
