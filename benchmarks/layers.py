@@ -18,6 +18,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from pathlib import Path
+from typing import Any
 from unittest.mock import Mock
 
 import torch
@@ -81,14 +82,14 @@ def epoch_messages(factory: TriplesFactory) -> Iterator[Turn]:
     scheduler = Scheduler(1)
     datasets = Datasets({"graph": factory})
     servicer = SamplerServicer(datasets, Mock(), Limits(), scheduler, (0, 1))
-    request = messages.encode_epoch_request("graph", "", _SAMPLER, _EPOCH, 0, 0)
+    asked: Any = _Asked()
 
     async def make(seconds: float) -> float:
         count, until = 0, time.perf_counter() + seconds
         begin = time.process_time()
         sizes: dict[int, int] = {}  # decoding is not the server's work
         while time.perf_counter() < until:
-            stream: AsyncGenerator[object, None] = servicer.sample_epoch(request)
+            stream: AsyncGenerator[object, None] = servicer.sample_epoch(asked)
             async with aclosing(stream) as answers:
                 async for answer in answers:
                     if not isinstance(answer, bytes):
@@ -104,6 +105,16 @@ def epoch_messages(factory: TriplesFactory) -> Iterator[Turn]:
         yield lambda seconds: asyncio.run(make(seconds))
     finally:
         scheduler.close()
+
+
+class _Asked:
+    """What the service needs of a stream."""
+
+    async def read_only(self) -> pb.SampleEpochRequest:
+        return messages.encode_epoch_request("graph", "", _SAMPLER, _EPOCH, 0, 0)
+
+    async def spend(self, _: int) -> None:
+        pass
 
 
 def _num_negatives(message: bytes) -> int:

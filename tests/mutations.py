@@ -39,6 +39,66 @@ class Mutation:
 
 MUTATIONS = (
     Mutation(
+        "a hidden dataset is read",
+        "server/negserve_server/service/servicer.py",
+        "        caller.check_dataset(name)\n",
+        "",
+        "tests/server/access/test_scopes.py::"
+        "test_a_hidden_dataset_is_refused_whether_it_exists_or_not[GetVocabulary-world]",
+    ),
+    Mutation(
+        "a hidden dataset is listed",
+        "server/negserve_server/service/servicer.py",
+        "if sees(each[0])",
+        "if each[0]",
+        "tests/server/access/test_scopes.py::test_a_client_sees_its_datasets_only",
+    ),
+    Mutation(
+        "a quota of negatives that epochs do not count for",
+        "server/negserve_server/service/servicer.py",
+        "await stream.spend(epoch_messages.num_negatives)",
+        "await stream.spend(0)",
+        "tests/server/access/test_quotas.py::test_an_epoch_is_spread_over_time",
+    ),
+    Mutation(
+        "published triples are nobody's",
+        "server/negserve_server/publishing/publish_quota.py",
+        "if self._publishers.get(name) == caller.name",
+        "if self._publishers.get(name) == announcement.name",
+        "tests/server/access/test_quotas.py::test_triples_that_a_token_publishes_are_bounded[1]",
+    ),
+    Mutation(
+        "certificates are read once",
+        "server/negserve_server/listening/certificates.py",
+        "            self._read_if_changed()\n",
+        "",
+        "tests/server/listening/test_certificates.py::"
+        "test_renewed_client_authorities_are_taken_without_a_restart",
+    ),
+    Mutation(
+        "plain text everywhere",
+        "server/negserve_server/serving/exposure.py",
+        "config.tls_cert is None and not config.insecure",
+        "config.tls_cert is None and config.insecure is None",
+        "tests/server/listening/test_open_addresses.py::test_the_refusal_ends_the_start",
+    ),
+    Mutation(
+        "handshakes may take for ever",
+        "server/negserve_server/listening/channel_options.py",
+        "round(1000 * min(connection_idle_seconds, _MOST_HANDSHAKE_SECONDS))",
+        "3_600_000",
+        "tests/server/listening/test_strangers.py::"
+        "test_connections_without_calls_are_closed[True-nothing]",
+    ),
+    Mutation(
+        "idle connections stay",
+        "server/negserve_server/listening/channel_options.py",
+        "round(1000 * connection_idle_seconds)",
+        "3_600_000",
+        "tests/server/listening/test_strangers.py::"
+        "test_connections_without_calls_are_closed[False-HTTP/2]",
+    ),
+    Mutation(
         "wrong split filtered",
         "server/negserve_server/graph/triples_factory.py",
         "chosen = tuple(name for name in SPLITS if name in splits)",

@@ -46,8 +46,10 @@ _ENGINE = (
     "negserve_server.tables",
     "negserve_server.triple_columns",
 )
+_ACCESS = ("negserve.types", "negserve_server.errors")
 _ADMISSION = (
     *_GRPC,
+    "negserve_server.access",
     "numpy",
     "negserve.errors",
     "negserve.types",
@@ -148,10 +150,12 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "negserve_server.config.command_line": ("click", "negserve_server.config"),
     "negserve_server.listening": (
         "grpc",
+        "negserve_server.access.watched_files",
         "negserve.types",
         "negserve_server.errors",
         "negserve_server.config.limits",
     ),
+    "negserve_server.access": _ACCESS,
     "negserve_server.admission": _ADMISSION,
     "negserve_server.publishing": _PUBLISHING,
     "negserve_server.administration": (

@@ -11,9 +11,11 @@
     │   ├── UnavailableError (ConnectionError)    no server answers, it shuts down, or what is on
     │   │                                         the way to it, a proxy for one, ended the call
     │   ├── StalledError (TimeoutError)           a server is there, but the deadline passed
-    │   ├── OverloadedError                       the server has as many streams as it takes
+    │   ├── OverloadedError                       the server has as many streams as it takes, or
+    │   │                                         gives this caller no more negatives at present
     │   ├── InvalidAnswerError                    what a server answered can't be true
-    │   ├── NotAllowedError (PermissionError)     the server's operator does not allow it
+    │   ├── NotAllowedError (PermissionError)     the server's operator does not allow it, or not
+    │   │                                         with this token
     │   ├── StorageFailedError                    the server can't write a published graph down
     │   ├── ChecksumError                         what arrived is not what was sent
     │   └── ServerFaultError                      the server itself failed; its log says why
@@ -106,7 +108,7 @@ class StalledError(ServiceError, TimeoutError):
 
 
 class OverloadedError(ServiceError):
-    """The server has as many open streams as it takes."""
+    """The server has as many open streams as it takes, or the caller has drawn its negatives."""
 
 
 class InvalidAnswerError(ServiceError):
@@ -117,7 +119,11 @@ class InvalidAnswerError(ServiceError):
 
 
 class NotAllowedError(ServiceError, PermissionError):
-    """The server's operator does not allow it, or does not serve it in a form that allows it."""
+    """The server's operator does not allow it, or does not serve it in a form that allows it.
+
+    Also if it is the token, or the certificate, that does not permit it: ``metadata`` has
+    ``caller``, its name, and ``scope`` or ``value``, what it lacks.
+    """
 
 
 class StorageFailedError(ServiceError):

@@ -88,9 +88,9 @@ def serve(**options: Any) -> None:
     \b
     Examples:
       negserve-server serve
-      negserve-server serve --dataset fb=data/fb15k-237 --dataset world --listen 0.0.0.0:7733
+      negserve-server serve --dataset fb=data/fb15k-237 --dataset world --listen 127.0.0.1:7000
       negserve-server serve --listen unix:/run/negserve.sock
-      negserve-server serve --repository graphs --admin-token-file admin-tokens
+      negserve-server serve --repository graphs --token-file tokens.toml
       negserve-server serve --allow-publish --publish-dir /var/lib/negserve
       negserve-server serve --listen 0.0.0.0:7733 --tls-cert cert.pem --tls-key key.pem \\
         --token-file tokens

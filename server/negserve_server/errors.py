@@ -10,6 +10,7 @@
     ├── MalformedFile (ValueError)    the operator must mend a file
     │   └── MalformedSnapshot         a snapshot is incomplete, altered, or of another format
     ├── UnusableAddress (OSError)     the operator must give another address to listen on
+    │   └── InsecureAddress           traffic could be read there; the operator must say that it may
     └── WorkerFailed                  a process that the server forked has failed; it says why
 
 Each names the value, the limit and the remedy in its message; ``reason`` and
@@ -36,6 +37,7 @@ class Refusal(NegserveServerError):
         ``proto/negserve/v1/errors.proto`` without its prefix
     :param limit: what is legal, for a program: a number, or names; None where words say it, which
         are ``expected``
+    :param retry_seconds: after which the same call may succeed; None for what the reason says
     :param metadata: the offending value and what else the reason documents
     """
 
@@ -45,10 +47,12 @@ class Refusal(NegserveServerError):
         *,
         reason: str,
         limit: float | tuple[object, ...] | None = None,
+        retry_seconds: float | None = None,
         **metadata: object,
     ) -> None:
         super().__init__(shortened(message, MOST_OF_A_MESSAGE))
         self.reason = reason
+        self.retry_seconds = retry_seconds
         self.metadata = metadata_of(limit, **metadata)
 
 
@@ -152,6 +156,18 @@ class UnusableAddress(NegserveServerError, OSError):
         super().__init__(f"can't listen on {address}: {why}")
         self.address = address
         self.why = why
+
+
+class InsecureAddress(UnusableAddress):
+    """An address beyond this machine, in plain text, which nobody has allowed."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(
+            address,
+            "whoever can read the network could read tokens, labels and triples there; give "
+            "--tls-cert and --tls-key, an address of loopback, or --insecure if a proxy or a mesh "
+            "does the TLS or the network is yours alone",
+        )
 
 
 class WorkerFailed(NegserveServerError):

@@ -84,6 +84,7 @@ def test_the_server_takes_its_arguments(objects: list[dict[str, Any]]):
     pod = pod_of(objects)
     command, *arguments = pod["containers"][0]["args"]
     assert command == "serve"
+    assert ("--insecure" in arguments) != any(each.startswith("--tls-cert") for each in arguments)
     serve = main.commands["serve"]  # type: ignore[attr-defined]
     serve.make_context("serve", arguments)
     for each in pod.get("initContainers", ()):

@@ -27,6 +27,7 @@ from tests.support.repositories import (
     RepositoryOnDisk,
     graph,
     wait_for,
+    write_tokens,
 )
 from tests.support.server_process import ServerProcess, server_process
 
@@ -44,6 +45,7 @@ class Lived:
         self.repository.path.mkdir()
         self.token_file = folder / "admin-tokens"
         self.token_file.write_text(f"{ADMIN}\n")
+        self._tokens = write_tokens(folder, anybody=True)
         self.log = folder / "log"
         self._stack = stack
 
@@ -53,7 +55,7 @@ class Lived:
         server = self._stack.enter_context(
             server_process(
                 "--repository", str(self.repository.path),
-                "--admin-token-file", str(self.token_file), "--threads", "1", *options,
+                "--token-file", str(self._tokens), "--threads", "1", *options,
                 log=self.log,
             )
         )  # fmt: skip

@@ -14,7 +14,13 @@ import pytest
 
 from negserve import Client, LimitExceededError, PublishProgress, UnknownDatasetError
 from negserve_server.graph import TriplesFactory
-from tests.support.repositories import ADMIN, Administrator, RepositoryOnDisk, graph
+from tests.support.repositories import (
+    ADMIN,
+    Administrator,
+    RepositoryOnDisk,
+    graph,
+    write_tokens,
+)
 from tests.support.server_process import ServerProcess, server_process
 from tests.support.workers import connections, wait_for, worker_pids
 
@@ -168,8 +174,8 @@ def administered(tmp_path: Path, log: Path) -> Iterator[tuple[Administrator, Rep
     tokens = tmp_path / "admin-tokens"
     tokens.write_text(ADMIN)
     with server_process(
-        "--workers", "2", "--repository", str(repository.path), "--admin-token-file", str(tokens),
-        "--allow-publish", log=log,
+        "--workers", "2", "--repository", str(repository.path), "--token-file",
+        str(write_tokens(tmp_path, anybody=True)), "--allow-publish", log=log,
     ) as server:  # fmt: skip
         yield Administrator(server, tokens, log), repository
 

@@ -28,6 +28,8 @@ WITHOUT_REASONS = {
     "SNAPSHOT_UNUSABLE": "needs a snapshot whose files are exchanged",
     "PULL_NOT_ALLOWED": "needs a server that lets nobody have snapshots; that of GetSnapshot does",
     "NO_SNAPSHOT": "needs a server that lets clients have snapshots, and has none",
+    "NOT_PERMITTED": "needs a server whose tokens have scopes",
+    "QUOTA_EXCEEDED": "needs a server that bounds negatives per second",
     "DATASET_FIXED": "is sent to administrators only",
 }
 

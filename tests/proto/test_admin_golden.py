@@ -14,7 +14,7 @@ from tests.proto.case import Case
 from tests.proto.cases import MALFORMED
 from tests.proto.recording import ADMIN_METHODS, FOLDER, record, text_of
 from tests.support.descriptors import ADMIN_SERVICE, messages_of_rpcs
-from tests.support.repositories import ADMIN, RepositoryOnDisk, graph
+from tests.support.repositories import ADMIN, RepositoryOnDisk, graph, write_tokens
 from tests.support.server_process import server_process
 
 ADMIN_FOLDER = FOLDER / "admin"
@@ -51,13 +51,11 @@ def recorded(folder: Path, workers: int) -> dict[str, str]:
     repository = RepositoryOnDisk(folder / "graphs")
     repository.path.mkdir()
     repository.put("g", graph(1))
-    tokens = folder / "admin-tokens"
-    tokens.write_text(ADMIN)
     found: dict[str, list[dict[str, object]]] = {name: [] for name in ADMIN_METHODS}
     with (
         server_process(
             "--dataset", "world", "--repository", str(repository.path),
-            "--admin-token-file", str(tokens), "--workers", str(workers),
+            "--token-file", str(write_tokens(folder)), "--workers", str(workers),
         ) as server,
         grpc.insecure_channel(server.target) as channel,
     ):  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import trustme
+from cryptography import x509
 
 
 class Authority:
@@ -20,10 +21,19 @@ class Authority:
         self.ca = str(folder / "ca.pem")
         self._authority.cert_pem.write_to_path(self.ca)
 
-    def issue(self, name: str) -> tuple[str, str]:
-        """Issue a certificate; return its file, and that of its key."""
-        issued = self._authority.issue_cert(name)
-        cert, key = (str(self._folder / f"{name}.{kind}.pem") for kind in ("cert", "key"))
+    def issue(self, name: str, common_name: str | None = None) -> tuple[str, str]:
+        """Issue a certificate; return its file, and that of its key.
+
+        :param common_name: that of its subject; None for a subject without one
+        """
+        issued = self._authority.issue_cert(name, common_name=common_name)
+        stem = common_name or name
+        cert, key = (str(self._folder / f"{stem}.{kind}.pem") for kind in ("cert", "key"))
         issued.cert_chain_pems[0].write_to_path(cert)
         issued.private_key_pem.write_to_path(key)
         return cert, key
+
+    @staticmethod
+    def subject(cert: str) -> str:
+        """Give the subject of a certificate, as a server writes it."""
+        return x509.load_pem_x509_certificate(Path(cert).read_bytes()).subject.rfc4514_string()

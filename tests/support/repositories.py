@@ -22,6 +22,20 @@ from tests.support.server_process import ServerProcess
 ADMIN, CALLER = "admin-0123456789abcdef", "caller-0123456789abcdef"
 
 
+def write_tokens(folder: Path, *, anybody: bool = False) -> Path:
+    """Write the server's file of these two tokens, and return its path.
+
+    :param anybody: whether one needs none to draw and to publish
+    """
+    path = folder / "tokens.toml"
+    path.write_text(
+        f'[[token]]\nname = "admin"\ntoken = "{ADMIN}"\nscopes = ["admin"]\n'
+        f'[[token]]\nname = "caller"\ntoken = "{CALLER}"\nscopes = ["sample", "publish"]\n'
+        + ('[anybody]\nscopes = ["sample", "publish"]\n' if anybody else "")
+    )
+    return path
+
+
 def graph(seed: int, num_triples: int = 3000) -> TriplesFactory:
     """Return a random graph, another one for each seed, with equal id spaces."""
     random = np.random.default_rng(seed)

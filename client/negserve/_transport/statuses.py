@@ -34,6 +34,7 @@ _BY_REASON: Mapping[str, type[NegserveError]] = {
     "FINGERPRINT_MISMATCH": FingerprintMismatchError,
     "LIMIT_EXCEEDED": LimitExceededError,
     "TOO_MANY_STREAMS": OverloadedError,
+    "QUOTA_EXCEEDED": OverloadedError,
     "STORAGE_FAILED": StorageFailedError,
     "NO_SNAPSHOT": NotAllowedError,
     "SNAPSHOT_UNUSABLE": ServerFaultError,

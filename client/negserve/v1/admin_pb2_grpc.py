@@ -28,11 +28,11 @@ if _version_not_supported:
 class AdminServiceStub:
     """Loads, replaces and unloads the datasets of a running server.
 
-    A server has this service only if its operator gives it a file of
-    administrators' tokens (`--admin-token-file`). Each call carries one of them
-    in its metadata, `authorization: Bearer TOKEN`; those of `--token-file` are
-    refused here, and administrators' tokens everywhere else. A server without
-    such a file answers UNIMPLEMENTED.
+    A server has this service only if its operator gives it a file of tokens
+    (`--token-file`). Each call carries one of them in its metadata,
+    `authorization: Bearer TOKEN`, which must have the scope admin; others are
+    refused with NOT_PERMITTED. A server without such a file answers
+    UNIMPLEMENTED.
 
     Datasets come from the server's *repository*, a folder on its disk in which
     each folder that is a snapshot is a dataset of that name. No call names a
@@ -76,11 +76,11 @@ class AdminServiceStub:
 class AdminServiceServicer:
     """Loads, replaces and unloads the datasets of a running server.
 
-    A server has this service only if its operator gives it a file of
-    administrators' tokens (`--admin-token-file`). Each call carries one of them
-    in its metadata, `authorization: Bearer TOKEN`; those of `--token-file` are
-    refused here, and administrators' tokens everywhere else. A server without
-    such a file answers UNIMPLEMENTED.
+    A server has this service only if its operator gives it a file of tokens
+    (`--token-file`). Each call carries one of them in its metadata,
+    `authorization: Bearer TOKEN`, which must have the scope admin; others are
+    refused with NOT_PERMITTED. A server without such a file answers
+    UNIMPLEMENTED.
 
     Datasets come from the server's *repository*, a folder on its disk in which
     each folder that is a snapshot is a dataset of that name. No call names a
@@ -164,11 +164,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
 class AdminService:
     """Loads, replaces and unloads the datasets of a running server.
 
-    A server has this service only if its operator gives it a file of
-    administrators' tokens (`--admin-token-file`). Each call carries one of them
-    in its metadata, `authorization: Bearer TOKEN`; those of `--token-file` are
-    refused here, and administrators' tokens everywhere else. A server without
-    such a file answers UNIMPLEMENTED.
+    A server has this service only if its operator gives it a file of tokens
+    (`--token-file`). Each call carries one of them in its metadata,
+    `authorization: Bearer TOKEN`, which must have the scope admin; others are
+    refused with NOT_PERMITTED. A server without such a file answers
+    UNIMPLEMENTED.
 
     Datasets come from the server's *repository*, a folder on its disk in which
     each folder that is a snapshot is a dataset of that name. No call names a

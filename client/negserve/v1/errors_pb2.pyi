@@ -100,8 +100,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_GRAPH_TOO_LARGE: _ErrorReason.ValueType  # 16
     """RESOURCE_EXHAUSTED. The announced graph does not fit beside the graphs that
-    were published before. Metadata: `resource` (triples, ids or graphs),
-    `value` (announced), `limit` (what is left).
+    were published before, by all or, if `caller` is there, by that caller.
+    Metadata: `resource` (triples, ids or graphs), `value` (announced), `limit`
+    (what is left), `caller` (name of the token).
     """
     ERROR_REASON_CHECKSUM_MISMATCH: _ErrorReason.ValueType  # 17
     """DATA_LOSS. The checksum of a chunk is not that of its data: the bytes
@@ -151,6 +152,20 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_NO_SNAPSHOT: _ErrorReason.ValueType  # 26
     """FAILED_PRECONDITION. The dataset is not served from a snapshot, for example
     because it was read from text. Metadata: `value` (the name), `expected`.
+    """
+    ERROR_REASON_NOT_PERMITTED: _ErrorReason.ValueType  # 27
+    """PERMISSION_DENIED. The caller has a valid token or certificate, which does
+    not permit this: it lacks a scope, or its datasets do not include that
+    name, whether such a dataset is served or not. Metadata: `caller` (name of
+    the token, or subject of the certificate; never the token), `scope` (the
+    missing one) or `value` (the dataset), `limit` (the scopes that the caller
+    has, or the shell patterns of its datasets).
+    """
+    ERROR_REASON_QUOTA_EXCEEDED: _ErrorReason.ValueType  # 28
+    """RESOURCE_EXHAUSTED, temporary. The caller has drawn so many more negatives
+    than its quota per second that its next turn is further away than a message
+    may wait. RetryInfo says when that is. Metadata: `caller`, `resource`
+    (negatives_per_second), `value` (until the turn), `limit` (of this process).
     """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
@@ -268,8 +283,9 @@ not allow clients to publish one. Metadata: `value` (the name).
 """
 ERROR_REASON_GRAPH_TOO_LARGE: ErrorReason.ValueType  # 16
 """RESOURCE_EXHAUSTED. The announced graph does not fit beside the graphs that
-were published before. Metadata: `resource` (triples, ids or graphs),
-`value` (announced), `limit` (what is left).
+were published before, by all or, if `caller` is there, by that caller.
+Metadata: `resource` (triples, ids or graphs), `value` (announced), `limit`
+(what is left), `caller` (name of the token).
 """
 ERROR_REASON_CHECKSUM_MISMATCH: ErrorReason.ValueType  # 17
 """DATA_LOSS. The checksum of a chunk is not that of its data: the bytes
@@ -319,5 +335,19 @@ snapshots. Metadata: `value` (the name).
 ERROR_REASON_NO_SNAPSHOT: ErrorReason.ValueType  # 26
 """FAILED_PRECONDITION. The dataset is not served from a snapshot, for example
 because it was read from text. Metadata: `value` (the name), `expected`.
+"""
+ERROR_REASON_NOT_PERMITTED: ErrorReason.ValueType  # 27
+"""PERMISSION_DENIED. The caller has a valid token or certificate, which does
+not permit this: it lacks a scope, or its datasets do not include that
+name, whether such a dataset is served or not. Metadata: `caller` (name of
+the token, or subject of the certificate; never the token), `scope` (the
+missing one) or `value` (the dataset), `limit` (the scopes that the caller
+has, or the shell patterns of its datasets).
+"""
+ERROR_REASON_QUOTA_EXCEEDED: ErrorReason.ValueType  # 28
+"""RESOURCE_EXHAUSTED, temporary. The caller has drawn so many more negatives
+than its quota per second that its next turn is further away than a message
+may wait. RetryInfo says when that is. Metadata: `caller`, `resource`
+(negatives_per_second), `value` (until the turn), `limit` (of this process).
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

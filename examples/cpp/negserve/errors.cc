@@ -83,7 +83,9 @@ void throw_status(const grpc::Status& status, const std::string& target) {
   if (reason == "UNKNOWN_DATASET") throw UnknownDatasetError(message, reason, metadata);
   if (reason == "FINGERPRINT_MISMATCH") throw FingerprintMismatchError(message, reason, metadata);
   if (reason == "LIMIT_EXCEEDED") throw LimitExceededError(message, reason, metadata);
-  if (reason == "TOO_MANY_STREAMS") throw OverloadedError(message, reason, metadata);
+  if (reason == "TOO_MANY_STREAMS" || reason == "QUOTA_EXCEEDED") {
+    throw OverloadedError(message, reason, metadata);
+  }
   // The stream is gone, but the server is not: open another stream.
   if (is_temporary) throw UnavailableError(message, reason, metadata);
 

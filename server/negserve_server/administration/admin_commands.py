@@ -34,7 +34,7 @@ _OPTIONS = [
         envvar="NEGSERVE_ADMIN_TOKEN_FILE",
         show_envvar=True,
         type=click.Path(),
-        help="File whose first token is one of the server's --admin-token-file.",
+        help="File whose first token has the scope admin in the server's --token-file.",
     ),
     click.option(
         "--timeout",
@@ -57,8 +57,9 @@ def admin() -> None:
     """Load, replace and unload the datasets of a running server.
 
     The server needs --repository DIR, each folder of which that is a snapshot is a dataset of that
-    name, and --admin-token-file. TLS comes from the environment, as for the command negserve:
-    NEGSERVE_CA_FILE or NEGSERVE_TLS=1, NEGSERVE_CERT_FILE and NEGSERVE_KEY_FILE.
+    name, and --token-file with a token of the scope admin. TLS comes from the environment, as for
+    the command negserve: NEGSERVE_CA_FILE or NEGSERVE_TLS=1, NEGSERVE_CERT_FILE and
+    NEGSERVE_KEY_FILE.
     """
 
 

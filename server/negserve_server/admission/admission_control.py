@@ -33,13 +33,12 @@ class AdmissionControl:
     Streams, and calls with one short request, have limits apart from each other.
 
     :param limits: how many may be open
-    :param by_token: whether tokens are checked
     """
 
-    def __init__(self, limits: Limits, *, by_token: bool = False) -> None:
+    def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._streams = CallLimiter(limits, SILENT_SECONDS, by_token=by_token)
-        self._calls = CallLimiter(limits, _CALL_GRACE_SECONDS, by_token=by_token)
+        self._streams = CallLimiter(limits, SILENT_SECONDS)
+        self._calls = CallLimiter(limits, _CALL_GRACE_SECONDS)
         self._draining = False
 
     def __len__(self) -> int:

@@ -1,7 +1,4 @@
-"""Authentication: refuses calls without a valid token, except health checks.
-
-Administrators have tokens of their own: theirs are no callers', and callers' are not theirs.
-"""
+"""Authentication: finds out who calls, and refuses who may not."""
 
 from __future__ import annotations
 
@@ -10,9 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
-from negserve_server.admission.refused_calls import RefusedCalls
+from negserve.types.checks.text import quoted
+from negserve_server.access.caller import CALLER, Caller, Scope
+from negserve_server.access.callers import Callers
+from negserve_server.access.refused_calls import RefusedCalls
+from negserve_server.access.relayed_call import relayed_call
 from negserve_server.admission.status import refuse
-from negserve_server.admission.tokens import Tokens
 from negserve_server.errors import Refusal
 
 _FIELD = "authorization"
@@ -20,22 +20,34 @@ _SCHEME = "bearer"
 #: Needs no token: probes have none, and learn only that the server is there. Watches stay open, and
 #: need one.
 _PUBLIC_METHOD = "/grpc.health.v1.Health/Check"
-_ADMIN_METHODS = "/negserve.v1.AdminService/"
+_SAMPLER_METHODS = "/negserve.v1.SamplerService/"
+#: What methods of a service need; where nothing is said, whoever may call at all may call them.
+_SCOPES: dict[str, Scope | None] = {
+    "/negserve.v1.AdminService/": "admin",
+    f"{_SAMPLER_METHODS}Publish": "publish",
+    f"{_SAMPLER_METHODS}GetServer": None,
+    f"{_SAMPLER_METHODS}ListDatasets": None,
+    f"{_SAMPLER_METHODS}GetDataset": None,
+    _SAMPLER_METHODS: "sample",
+}
 
 if TYPE_CHECKING:
     _Handler = grpc.RpcMethodHandler[Any, Any]  # subscriptable for type checkers only
+_Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class Authentication(grpc.aio.ServerInterceptor):
-    """Accepts calls with ``authorization: Bearer TOKEN`` in their metadata.
+    """Sets the caller of each call: that of its token, ``authorization: Bearer TOKEN``.
 
-    :param tokens: of callers; None if anybody may call
-    :param admin_tokens: of administrators; None for a server without their service
+    Without a token it is the subject of the client's certificate, if that may call.
+
+    :param callers: those who may call; None if anybody may
+    :param has_certificates: whether clients present certificates, which are checked
     """
 
-    def __init__(self, tokens: Tokens | None, admin_tokens: Tokens | None) -> None:
-        self._tokens = tokens
-        self._admin_tokens = admin_tokens
+    def __init__(self, callers: Callers | None, *, has_certificates: bool) -> None:
+        self._callers = callers
+        self._has_certificates = has_certificates
         self._refused = RefusedCalls()
 
     async def intercept_service(
@@ -44,32 +56,64 @@ class Authentication(grpc.aio.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> _Handler | None:
         """Give the handler of a call, or one that refuses it."""
+        handler = await continuation(handler_call_details)
         method = str(handler_call_details.method)
-        is_admin = self._admin_tokens is not None and method.startswith(_ADMIN_METHODS)
-        tokens = self._admin_tokens if is_admin else self._tokens
-        if tokens is not None and method != _PUBLIC_METHOD:
-            error = _check(tokens, handler_call_details.invocation_metadata)
-            if error is not None:
-                return self._refusing(error)
-        return await continuation(handler_call_details)
+        if method == _PUBLIC_METHOD or (self._callers is None and not self._has_certificates):
+            return handler
 
-    def _refusing(self, error: Refusal) -> _Handler:
-        async def handle(_: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:
-            self._refused.note(context.peer(), error.reason)
-            await refuse(context, error)
+        async def handle(requests: object, context: _Context) -> None:
+            caller: Caller | None = None
+            try:
+                caller = self._identify(context)
+                if handler is not None and (scope := _scope_of(method)) is not None:
+                    caller.check_scope(scope)
+            except Refusal as error:
+                self._refused.note(context.peer(), error.reason, caller)
+                await refuse(context, error)
+            if handler is None:
+                # In gRPC's own words: only who may call learns which methods there are.
+                await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
+            CALLER.set(caller)
+            answer: Any = handler.stream_stream
+            await answer(requests, context)
 
-        # A status without a message answers every kind of method.
-        return grpc.stream_stream_rpc_method_handler(handle)
+        # A status without a message answers every kind of method, and all of ours are streams.
+        return grpc.stream_stream_rpc_method_handler(
+            handle, response_serializer=None if handler is None else handler.response_serializer
+        )
+
+    def _identify(self, context: _Context) -> Caller:
+        """Find out who calls.
+
+        :raises Refusal: with ``CREDENTIALS_MISSING`` or ``CREDENTIALS_INVALID``
+        """
+        metadata = context.invocation_metadata() or ()
+        relayed = relayed_call(metadata)
+        name = _subject(context) if relayed is None else relayed.caller
+        if self._callers is None:
+            return Caller(name=name)
+        given = None if relayed is not None else dict(metadata).get(_FIELD)
+        if given is not None:
+            scheme, _, token = str(given).partition(" ")
+            caller = self._callers.with_token(token.strip().encode())
+            if scheme.lower() != _SCHEME or caller is None:
+                raise _unauthenticated("INVALID", "unknown token")
+            return caller
+        caller = (self._callers.named(name) if name else None) or self._callers.anybody
+        if caller is None:
+            subject = f", and no entry for the certificate {quoted(name)}" if name else ""
+            raise _unauthenticated("MISSING", f"missing token{subject}")
+        return caller
 
 
-def _check(tokens: Tokens, metadata: Any) -> Refusal | None:
-    given = dict(metadata).get(_FIELD)
-    if given is None:
-        return _unauthenticated("MISSING", "missing token")
-    scheme, _, token = str(given).partition(" ")
-    if scheme.lower() != _SCHEME or not tokens.has(token.strip().encode()):
-        return _unauthenticated("INVALID", "unknown token")
-    return None
+def _scope_of(method: str) -> Scope | None:
+    return next((scope for prefix, scope in _SCOPES.items() if method.startswith(prefix)), None)
+
+
+def _subject(context: _Context) -> str:
+    """Give the subject of the client's certificate, such as ``CN=trainer-a,O=Example``."""
+    found = [*context.auth_context().get("x509_subject", ())]
+    return found[0].decode(errors="replace") if found else ""
 
 
 def _unauthenticated(what: str, problem: str) -> Refusal:

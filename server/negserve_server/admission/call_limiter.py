@@ -16,7 +16,7 @@ class _Group(NamedTuple):
     """Streams that count against the same limit.
 
     :ivar field: name of the limit
-    :ivar key: the connection or token; empty for all streams
+    :ivar key: the connection or caller; empty for all streams
     """
 
     field: str
@@ -47,10 +47,9 @@ class CallLimiter:
 
     :param limits: the limits
     :param grace: seconds of silence after which a stream may be evicted
-    :param by_token: whether to limit streams per token, which needs tokens that are checked
     """
 
-    def __init__(self, limits: Limits, grace: float, *, by_token: bool) -> None:
+    def __init__(self, limits: Limits, grace: float) -> None:
         self._limits = {
             "max_streams": limits.max_streams,
             "max_streams_per_connection": limits.max_streams_per_connection,
@@ -58,7 +57,6 @@ class CallLimiter:
             "watches": _MAX_WATCHES,
         }
         self._grace = grace
-        self._by_token = by_token
         self._groups: dict[ServerStream[Any], tuple[_Group, ...]] = {}
         self._counts: Counter[_Group] = Counter()
         #: Streams that have ended, whose status waits for their client to read it.
@@ -79,7 +77,7 @@ class CallLimiter:
         """
         groups = self._groups_of(stream, is_watch)
         for group in groups:
-            limit = self._limits[group.field]
+            limit = self._limit(group, stream)
             if group.field != "max_streams" and self._counts[group] + self._closing[group] >= (
                 2 * limit
             ):
@@ -120,9 +118,14 @@ class CallLimiter:
         """Return the groups of a stream, the smallest first."""
         groups = [_Group("watches", stream.connection)] if is_watch else []
         groups.append(_Group("max_streams_per_connection", stream.connection))
-        if self._by_token:
-            groups.append(_Group("max_streams_per_token", stream.token))
+        if stream.caller.name:
+            groups.append(_Group("max_streams_per_token", stream.caller.name))
         return (*groups, _Group("max_streams", ""))
+
+    def _limit(self, group: _Group, stream: ServerStream[Any]) -> int:
+        limit, own = self._limits[group.field], stream.caller.quotas.max_streams
+        is_own = group.field == "max_streams_per_token" and own is not None
+        return min(limit, own) if is_own and own is not None else limit
 
     def _find_silent(self, group: _Group) -> ServerStream[Any] | None:
         """Return the stream of a group to evict; None if none is silent."""

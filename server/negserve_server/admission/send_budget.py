@@ -8,12 +8,14 @@ from collections import deque
 from collections.abc import Callable
 from types import TracebackType
 
+from negserve_server.access.caller import Caller
 from negserve_server.process.malloc import give_back
 
 #: A client that takes nothing of an answer for this long has stopped reading.
 _STALLED_SECONDS = 1.0
 #: An answer that is being sent is in memory twice: ours, and gRPC's copy of it.
 _COPIES = 2
+_ANYBODY = Caller()
 #: Freed memory goes back to the system when it exceeds this, or when nothing was freed for this
 #: long.
 _TRIM_BYTES = 16 * 1024 * 1024
@@ -46,10 +48,21 @@ class SendBudget:
         self._freed_at = 0.0
         self._senders: set[BudgetShare] = set()
         self._is_watching = False
+        #: Budgets of callers that have one of their own, by name.
+        self._of_callers: dict[str, SendBudget] = {}
 
-    def open(self) -> BudgetShare:
-        """Create the share of a stream; a context manager, which releases it in the end."""
-        return BudgetShare(self)
+    def open(self, caller: Caller) -> BudgetShare:
+        """Create the share of a stream; a context manager, which releases it in the end.
+
+        :param caller: whose stream it is; its answers may be bounded besides
+        """
+        most = caller.quotas.max_ahead_bytes
+        if most is None:
+            return BudgetShare(self)
+        own = self._of_callers.get(caller.name)
+        if own is None or own.max_bytes != most:
+            own = self._of_callers[caller.name] = SendBudget(most)
+        return _NestedShare(self, own.open(_ANYBODY))
 
     @property
     def fair_bytes(self) -> int:
@@ -249,3 +262,58 @@ class BudgetShare:
             self._budget.num_holders -= 1
         if self._budget.has_waiters:
             self._budget.serve_waiters()
+
+
+class _NestedShare(BudgetShare):
+    """The bytes that one stream holds, which count against the budget of its caller, too.
+
+    :param own: its share of that budget
+    """
+
+    __slots__ = ("_own",)
+
+    def __init__(self, budget: SendBudget, own: BudgetShare) -> None:
+        super().__init__(budget)
+        self._own = own
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        super().__exit__(kind, error, trace)
+        self._own.__exit__(kind, error, trace)
+
+    async def reserve(self, num_bytes: int) -> None:
+        """As of any share; the caller's own budget first, so that nobody else waits for it."""
+        await self._own.reserve(num_bytes)
+        try:
+            await super().reserve(num_bytes)
+        except BaseException:
+            self._own.release(num_bytes)
+            raise
+
+    def try_reserve(self, num_bytes: int) -> bool:
+        """As of any share."""
+        if not self._own.try_reserve(num_bytes):
+            return False
+        if super().try_reserve(num_bytes):
+            return True
+        self._own.release(num_bytes)
+        return False
+
+    def begin_sending(self, num_bytes: int, on_stall: Callable[[], None] | None = None) -> None:
+        """As of any share."""
+        self._own.begin_sending(num_bytes)
+        super().begin_sending(num_bytes, on_stall)
+
+    def end_sending(self) -> None:
+        """As of any share."""
+        super().end_sending()
+        self._own.end_sending()
+
+    def release(self, num_bytes: int) -> None:
+        """As of any share."""
+        super().release(num_bytes)
+        self._own.release(num_bytes)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
 import math
-import secrets
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -16,6 +13,8 @@ from typing import Any, Generic, TypeVar
 import grpc
 from google.protobuf.message import DecodeError, Message
 
+from negserve_server.access.caller import CALLER
+from negserve_server.access.relayed_call import RelayedCall, relayed_call
 from negserve_server.admission.message_values import count_values
 from negserve_server.config.limits import MAX_REQUEST_VALUES
 from negserve_server.errors import InvalidInput, Refusal
@@ -25,12 +24,6 @@ _Result = TypeVar("_Result")
 
 #: Bytes of a request above which it is parsed in a thread.
 _LARGE_REQUEST = 256 * 1024
-#: Metadata key of the token.
-_CREDENTIALS = "authorization"
-#: That of the connection of a call which another worker passes on, with what only workers know:
-#: they are forked from one process, which has chosen it.
-_RELAYED = "negserve-relayed"
-_SECRET = secrets.token_hex(16)
 
 
 def parse(message_class: type[_Request], data: bytes) -> _Request:
@@ -80,6 +73,7 @@ class _Wait(Enum):
     REQUEST = auto()
     ROOM = auto()  # for the client to take an answer
     EVENT = auto()  # for something in the server
+    TURN = auto()  # for the caller's rate to allow more
 
 
 class ServerStream(Generic[_Request]):
@@ -92,7 +86,7 @@ class ServerStream(Generic[_Request]):
     ahead, see :meth:`read_ahead`: so a client that sends everything before it reads is not stuck.
 
     :ivar connection: identifies the connection
-    :ivar token: hash that identifies the token; empty for none
+    :ivar caller: who calls
     :ivar task: done when all answers and the status are handed to gRPC
     :ivar num_bytes_ahead: bytes of requests that were read ahead
     :ivar idle_timeout: seconds that this stream may be silent, if fewer than others
@@ -105,7 +99,7 @@ class ServerStream(Generic[_Request]):
         self._context = context
         self._message_class = message_class
         self.connection = _connection(context)
-        self.token = _token(context.invocation_metadata())
+        self.caller = CALLER.get()
         self.idle_timeout = math.inf
         self.is_watch = False
         task = asyncio.current_task()
@@ -136,6 +130,22 @@ class ServerStream(Generic[_Request]):
             return parse(self._message_class, data)
         return await asyncio.to_thread(_parse_large, self._message_class, data)
 
+    async def read_only(self) -> _Request:
+        """Wait for the only request, and for the end of the requests.
+
+        :raises InvalidInput: if there is none, or a second one
+        """
+        request = await self.read()
+        if request is None or await self.read() is not None:
+            raise InvalidInput(
+                f"expected one request, got {'none' if request is None else 'a second one'}; send "
+                f"one, then half-close",
+                reason="STREAM_OUT_OF_ORDER",
+                value="nothing" if request is None else "a second message",
+                expected="one request",
+            )
+        return request
+
     async def _receive(self) -> bytes | None:
         """Wait for the next request's bytes; None after the last."""
         if self._ended_by is not None:
@@ -161,10 +171,8 @@ class ServerStream(Generic[_Request]):
 
     @property
     def passed_on(self) -> tuple[tuple[str, str], ...]:
-        """Metadata with which another worker counts a call as one of this client and token."""
-        given = self._context.invocation_metadata() or ()
-        tokens = [(key, str(value)) for key, value in given if key == _CREDENTIALS]
-        return (*tokens, (_RELAYED, f"{_SECRET} {self.connection}"))
+        """Metadata with which another worker counts a call as one of this client and caller."""
+        return RelayedCall(self.caller.name, self.connection).metadata()
 
     def next_request(self) -> asyncio.Task[Any]:
         """Begin to read the bytes of the next request, of which one may be read at a time."""
@@ -192,6 +200,23 @@ class ServerStream(Generic[_Request]):
         :raises Refusal: if :meth:`end` was called
         """
         return await self._wait(event, _Wait.EVENT)
+
+    async def spend(self, num_negatives: int) -> None:
+        """Wait until the caller's rate allows so many more negatives.
+
+        :raises Refusal: with ``QUOTA_EXCEEDED`` if that takes too long, or if :meth:`end` was
+            called
+        """
+        rate = self.caller.rate
+        if rate is None:
+            return
+        seconds = rate.take(num_negatives)
+        if seconds:
+            try:
+                await self._wait(asyncio.sleep(seconds), _Wait.TURN)
+            except BaseException:
+                rate.give_back(num_negatives)
+                raise
 
     async def _wait(self, what: Awaitable[_Result], kind: _Wait) -> _Result:
         if self._ended_by is not None:
@@ -223,7 +248,7 @@ class ServerStream(Generic[_Request]):
     @property
     def silent_seconds(self) -> float:
         """Seconds since the client sent or took something; 0 while the stream works."""
-        if self._waits_for is None:
+        if self._waits_for in (None, _Wait.TURN):
             return 0.0
         return time.monotonic() - max(self._waiting_since, self._heard_at)
 
@@ -310,19 +335,9 @@ class ServerStream(Generic[_Request]):
 
 
 def _connection(context: grpc.aio.ServicerContext[Any, Any]) -> str:
-    for key, value in context.invocation_metadata() or ():
-        if key == _RELAYED:
-            secret, _, connection = str(value).partition(" ")
-            if hmac.compare_digest(secret.encode(), _SECRET.encode()):
-                return connection
+    relayed = relayed_call(context.invocation_metadata())
+    if relayed is not None:
+        return relayed.connection
     peer = context.peer()
     # gRPC has no name for the peer of a unix socket.
     return "unix" if peer.startswith("unix") else peer
-
-
-def _token(metadata: Any) -> str:
-    for key, value in metadata or ():
-        if key == _CREDENTIALS:
-            text = value if isinstance(value, bytes) else str(value).encode()
-            return hashlib.sha256(text).hexdigest()
-    return ""

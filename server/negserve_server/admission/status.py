@@ -69,10 +69,18 @@ STATUS_OF_REASON = {
     "DATASET_FIXED": grpc.StatusCode.FAILED_PRECONDITION,
     "PULL_NOT_ALLOWED": grpc.StatusCode.PERMISSION_DENIED,
     "NO_SNAPSHOT": grpc.StatusCode.FAILED_PRECONDITION,
+    "NOT_PERMITTED": grpc.StatusCode.PERMISSION_DENIED,
+    "QUOTA_EXCEEDED": grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
 
 #: Reasons of what passes, and after how many seconds it may have; other reasons are final.
-RETRY_SECONDS = {"DRAINING": 0.5, "TOO_MANY_STREAMS": 0.5, "STREAM_IDLE": 0.0}
+#: A refusal may know better.
+RETRY_SECONDS = {
+    "DRAINING": 0.5,
+    "TOO_MANY_STREAMS": 0.5,
+    "STREAM_IDLE": 0.0,
+    "QUOTA_EXCEEDED": 1.0,
+}
 
 
 def message_of(error: Refusal | InvalidRequestError) -> str:
@@ -109,10 +117,13 @@ def _encode(error: Refusal | InvalidRequestError, message: str, limit: str, most
     }
     info.Pack(error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata))
     details = [info]
-    if error.reason in RETRY_SECONDS:
+    seconds = error.retry_seconds if isinstance(error, Refusal) else None
+    if seconds is None:
+        seconds = RETRY_SECONDS.get(error.reason)
+    if seconds is not None:
         retry = any_pb2.Any()
         delay = duration_pb2.Duration()
-        delay.FromMilliseconds(int(1000 * RETRY_SECONDS[error.reason]))
+        delay.FromMilliseconds(int(1000 * seconds))
         retry.Pack(error_details_pb2.RetryInfo(retry_delay=delay))
         details.append(retry)
     code: int = STATUS_OF_REASON[error.reason].value[0]

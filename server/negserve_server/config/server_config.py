@@ -102,15 +102,10 @@ class ServerConfig:
     )
     token_file: Path | None = option(
         "FILE",
-        help="Answer only calls with one of the tokens in this file, one a line. Its changes take "
-        "effect without a restart. Health checks need no token.",
+        help="Answer only calls with one of the tokens in this file: one a line, or entries in "
+        "TOML with names, scopes, datasets and quotas. Its changes take effect without a restart. "
+        "Health checks need no token. Without the file nobody can administer the server.",
         see="tokens-and-tls",
-    )
-    admin_token_file: Path | None = option(
-        "FILE",
-        help="Let those who have one of the tokens in this file load, replace and unload datasets "
-        "while the server runs. Without it nobody can over the network.",
-        see="administration",
     )
     tls_cert: Path | None = option(
         "FILE", help="Use TLS at the TCP addresses, with this certificate and its chain (PEM)."
@@ -119,6 +114,25 @@ class ServerConfig:
     tls_client_ca: Path | None = option(
         "FILE",
         help="Answer only clients with a certificate that one of these authorities signed (PEM).",
+    )
+    insecure: bool = option(
+        "FLAG",
+        False,
+        help="Listen in plain text beyond this machine, because a proxy or a mesh does the TLS, or "
+        "the network is yours alone. Without it such an address is refused at the start.",
+        see="tokens-and-tls",
+    )
+    no_reflection: bool = option(
+        "FLAG", False, help="Do not describe the services to tools that ask (gRPC reflection)."
+    )
+    connection_idle_seconds: float = option(
+        "SECONDS",
+        300.0,
+        least=1,
+        help="A connection without open calls for this long is closed, and one that does not "
+        "complete its handshake for this long, or for 10 seconds. Clients connect again when they "
+        "call.",
+        see="strangers",
     )
     log_level: str = option(
         "LEVEL|FILE",

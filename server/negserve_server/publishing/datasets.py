@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Literal
 
@@ -143,15 +143,19 @@ class Datasets(Mapping[str, TriplesFactory]):
         """Count a graph as used now."""
         self._current[name].last_used = time.monotonic()
 
-    def find(self, name: str, expected_fingerprint: str = "") -> TriplesFactory:
+    def find(
+        self, name: str, expected_fingerprint: str = "", sees: Callable[[str], bool] | None = None
+    ) -> TriplesFactory:
         """Return a graph.
 
         :param expected_fingerprint: the fingerprint that it must have; empty for any
+        :param sees: whether the caller may be told of a name; None if of all
         :raises InvalidInput: with ``UNKNOWN_DATASET`` or ``FINGERPRINT_MISMATCH``
         """
         version = self._current.get(name)
         if version is None:
-            raise unknown_dataset(name, self, f"this server has {listed(self) or 'none'}")
+            known = [each for each in self if sees is None or sees(each)]
+            raise unknown_dataset(name, known, f"this server has {listed(known) or 'none'}")
         if expected_fingerprint:
             check_fingerprint(name, expected_fingerprint, version.factory.fingerprint)
         return version.factory

@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 from negserve.errors import InvalidRequestError
+from negserve_server.access.caller import Caller
 from negserve_server.admission.server_stream import ServerStream
 from negserve_server.config.limits import SILENT_SECONDS
 from negserve_server.errors import Refusal
@@ -20,6 +21,7 @@ class Publication:
     """A graph that clients announce, and one of them uploads.
 
     :ivar announcement: which graph
+    :ivar caller: who has announced it, and uploads it
     :ivar upload: the data received
     :ivar uploader: the stream that uploads it; None while there is none
     :ivar has_room: whether the upload is complete and room is reserved for it
@@ -27,8 +29,9 @@ class Publication:
     :ivar was_evicted: whether its upload was ended for another graph
     """
 
-    def __init__(self, announcement: Announcement) -> None:
+    def __init__(self, announcement: Announcement, caller: Caller) -> None:
         self.announcement = announcement
+        self.caller = caller
         self.upload = Upload(announcement)
         self.uploader: ServerStream[Any] | None = None
         self.has_room = False
@@ -44,10 +47,10 @@ class Publication:
 
     @property
     def owners(self) -> set[str]:
-        """Connection and token of the uploader."""
+        """Connection and name of the uploader."""
         if self.uploader is None:
             return set()
-        return {self.uploader.connection, self.uploader.token} - {""}
+        return {self.uploader.connection, self.uploader.caller.name} - {""}
 
     @property
     def silent_seconds(self) -> float:

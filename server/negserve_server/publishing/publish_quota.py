@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import chain
 from typing import NamedTuple
 
+from negserve_server.access.caller import Caller
 from negserve_server.config.limits import SILENT_SECONDS, Limits
 from negserve_server.errors import Refusal
 from negserve_server.publishing.publication import Publication
@@ -40,17 +41,24 @@ class PublishQuota:
         )
         #: Sizes of the published graphs.
         self._sizes: dict[str, Size] = {}
+        #: Names of those who published them, where that is known.
+        self._publishers: dict[str, str] = {}
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._sizes)
 
-    def add(self, name: str, size: int, num_ids: int) -> None:
-        """Count a published graph."""
+    def add(self, name: str, size: int, num_ids: int, publisher: str = "") -> None:
+        """Count a published graph.
+
+        :param publisher: name of the caller; empty if that is not known
+        """
         self._sizes[name] = Size(1, size, num_ids)
+        self._publishers[name] = publisher
 
     def remove(self, name: str) -> None:
         """Count a graph no more."""
         del self._sizes[name]
+        self._publishers.pop(name, None)
 
     def check_announced(self, announcement: Announcement) -> None:
         """Refuse a graph that would not fit now even without the uploads in progress.
@@ -60,6 +68,35 @@ class PublishQuota:
         lacking = self._lacking(_announced(announcement), self._used(self._idle()))
         if lacking is not None:
             raise lacking
+
+    def check_own(
+        self, announcement: Announcement, caller: Caller, uploads: Iterable[Publication]
+    ) -> None:
+        """Refuse a graph that exceeds what its caller may have published.
+
+        :param uploads: all uploads in progress
+        :raises Refusal: with ``GRAPH_TOO_LARGE``
+        """
+        most = caller.quotas.max_published_triples
+        if most is None:
+            return
+        used = sum(
+            size.triples for name, size in self._sizes.items()
+            if self._publishers.get(name) == caller.name
+        )  # fmt: skip
+        used += sum(each.announcement.size for each in uploads if each.caller.name == caller.name)
+        left = max(0, most - used)
+        if announcement.size > left:
+            raise Refusal(
+                f"triples is {announcement.size}, {caller} has room for {left}: it may have "
+                f"{most} in published graphs, and has {used}; ask the operator to unload some of "
+                f"them, or to raise max_published_triples",
+                reason="GRAPH_TOO_LARGE",
+                caller=caller,
+                resource="triples",
+                value=announcement.size,
+                limit=left,
+            )
 
     def check_arrived(
         self, publication: Publication, uploads: Collection[Publication]
@@ -91,7 +128,7 @@ class PublishQuota:
                 break
             evicted.append(name)
         for name in evicted:
-            del self._sizes[name]
+            self.remove(name)
         return evicted
 
     def _idle(self) -> list[str]:

@@ -10,6 +10,7 @@ from concurrent.futures import Executor
 from contextlib import contextmanager
 from typing import Any
 
+from negserve_server.access.caller import Caller
 from negserve_server.admission.server_stream import ServerStream
 from negserve_server.config.limits import Limits
 from negserve_server.errors import InvalidInput, Refusal
@@ -78,9 +79,10 @@ class Publisher:
         self._datasets.note_use(announcement.name)
         return True
 
-    def join(self, announcement: Announcement) -> Publication:
+    def join(self, announcement: Announcement, caller: Caller) -> Publication:
         """Return the publication of a graph in progress, or begin one.
 
+        :param caller: who announces it
         :raises Refusal: if it is not allowed, does not fit, or its name is another graph's
         """
         publication = self._in_progress.get(announcement.name)
@@ -97,7 +99,8 @@ class Publisher:
                 value=announcement.name,
             )
         self._quota.check_announced(announcement)
-        publication = self._in_progress[announcement.name] = Publication(announcement)
+        self._quota.check_own(announcement, caller, self._in_progress.values())
+        publication = self._in_progress[announcement.name] = Publication(announcement, caller)
         return publication
 
     def _idle_seconds(self, name: str) -> float:
@@ -136,10 +139,11 @@ class Publisher:
                 build.add_done_callback(self._builds.discard)
             elif self._in_progress.get(publication.announcement.name) is publication:
                 logger.info(
-                    "upload of %s ended after %d of %d triples",
+                    "upload of %s ended after %d of %d triples, by %s",
                     publication.announcement.name,
                     publication.upload.num_received,
                     publication.announcement.total,
+                    publication.caller,
                 )
                 self._end(publication)
 
@@ -197,14 +201,15 @@ class Publisher:
             self._forget(name)
             self._end(publication, error)
             return
-        self._quota.add(name, announcement.size, announcement.num_ids)
+        self._quota.add(name, announcement.size, announcement.num_ids, publication.caller.name)
         del self._in_progress[name]
         logger.info(
-            "published %s: %s, uploaded in %.1f s, built in %.1f s",
+            "published %s: %s, uploaded in %.1f s, built in %.1f s, by %s",
             name,
             factory.summary,
             uploaded - begin,
             time.monotonic() - uploaded,
+            publication.caller,
         )
         publication.end()
 

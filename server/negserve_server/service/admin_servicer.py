@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol, TypeVar
@@ -9,11 +10,14 @@ from typing import Protocol, TypeVar
 import grpc
 
 from negserve.v1 import admin_pb2 as pb
+from negserve_server.access.caller import CALLER
 from negserve_server.administration.dataset_change import DatasetChange
 from negserve_server.administration.listed_version import ListedVersion
 from negserve_server.admission.admission_control import AdmissionControl
 from negserve_server.errors import MalformedFile, Refusal
 from negserve_server.service.handlers import one_request
+
+logger = logging.getLogger(__name__)
 
 ADMIN_SERVICE = pb.DESCRIPTOR.services_by_name["AdminService"]
 
@@ -54,21 +58,27 @@ class AdminServicer:
 
     async def load_dataset(self, request: pb.LoadDatasetRequest) -> pb.LoadDatasetResponse:
         """Answer ``LoadDataset``."""
+        CALLER.get().check_dataset(request.name)
         with _readable():
             change = await self._repository.load(request.name)
+        _log_changes("load", [change])
         return pb.LoadDatasetResponse(change=_encode_change(change))
 
     async def unload_dataset(self, request: pb.UnloadDatasetRequest) -> pb.UnloadDatasetResponse:
         """Answer ``UnloadDataset``."""
+        CALLER.get().check_dataset(request.name)
         change = await self._repository.unload(request.name)
+        _log_changes("unload", [change])
         return pb.UnloadDatasetResponse(change=_encode_change(change))
 
     async def reload_datasets(
         self, _: pb.ReloadDatasetsRequest
     ) -> AsyncGenerator[pb.ReloadDatasetsResponse, None]:
         """Answer ``ReloadDatasets``."""
+        CALLER.get().check_every_dataset()
         with _readable():
             changes = await self._repository.reload()
+        _log_changes("reload", changes)
         for some in _runs(changes):
             yield pb.ReloadDatasetsResponse(changes=map(_encode_change, some))
 
@@ -77,7 +87,8 @@ class AdminServicer:
     ) -> AsyncGenerator[pb.ListVersionsResponse, None]:
         """Answer ``ListVersions``."""
         # Encoded before the first is sent, which may take time: a version must not stay for that.
-        encoded = [_encode_version(each) for each in await self._repository.versions()]
+        versions, sees = await self._repository.versions(), CALLER.get().sees
+        encoded = [_encode_version(each) for each in versions if sees(each.name)]
         for some in _runs(encoded):
             yield pb.ListVersionsResponse(versions=some)
 
@@ -106,6 +117,12 @@ def _readable() -> Iterator[None]:
         raise Refusal(
             str(error), reason="SNAPSHOT_UNUSABLE", value=error.path, complaint=error.why
         ) from error
+
+
+def _log_changes(order: str, changes: Sequence[DatasetChange]) -> None:
+    """Log who has changed what; ``changes`` may be empty."""
+    done = ", ".join(f"{change.action} {change.name}" for change in changes)
+    logger.info("%s by %s: %s", order, CALLER.get(), done or "nothing to do")
 
 
 def _runs(items: Sequence[_Item]) -> Iterator[Sequence[_Item]]:

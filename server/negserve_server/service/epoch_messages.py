@@ -35,6 +35,7 @@ class EpochMessages:
     :param send_budget: bounds the size of messages
     :param budget: the share of this stream
     :param max_seconds: age of the stream after which no message is begun: clients open it again
+    :ivar num_negatives: negatives in the message that was given last
     """
 
     def __init__(
@@ -55,11 +56,13 @@ class EpochMessages:
         self._deadline = asyncio.get_running_loop().time() + max_seconds
         self._num_batches = len(epoch)
         self._next = 0
+        self.num_negatives = 0
         #: Prepared messages: first batch, size in bytes, message.
         self._prepared: deque[tuple[int, int, asyncio.Future[bytes]]] = deque()
         config = epoch.config
         id_bytes = 2 * narrowest_dtype(factory.num_entities).itemsize
         id_bytes += narrowest_dtype(factory.num_relations).itemsize + (4 if config.weights else 0)
+        self._batch_negatives = config.batch_size * epoch.sampler.config.num_negs_per_pos
         self._batch_bytes = config.batch_size * id_bytes + messages.batch_bytes(
             epoch.sampler, config.batch_size
         )
@@ -80,6 +83,7 @@ class EpochMessages:
                 # Messages prepared for a client that stopped reading are dropped, and made again
                 # when it continues: batches are pure functions.
                 self._budget.begin_sending(size, self._drop)
+                self.num_negatives = size // self._batch_bytes * self._batch_negatives
                 yield message
                 self._budget.end_sending()
                 del message

@@ -15,7 +15,6 @@ from negserve.v1 import sampler_pb2 as pb
 from negserve_server.admission.admission_control import AdmissionControl
 from negserve_server.admission.server_stream import ServerStream
 from negserve_server.admission.status import refuse
-from negserve_server.errors import InvalidInput
 from negserve_server.service.publish_relay import PublishRelay
 from negserve_server.service.servicer import SamplerServicer
 
@@ -38,9 +37,7 @@ def make_handler(
     """
     handlers = {
         "Sample": many_requests(servicer.sample, pb.SampleRequest, admission),
-        "SampleEpoch": one_request(
-            servicer.sample_epoch, pb.SampleEpochRequest, admission, is_short=False
-        ),
+        "SampleEpoch": many_requests(servicer.sample_epoch, pb.SampleEpochRequest, admission),
         "Contains": many_requests(servicer.contains, pb.ContainsRequest, admission),
         "Known": many_requests(servicer.known, pb.KnownRequest, admission),
         "GetServer": one_request(servicer.get_server, pb.GetServerRequest, admission),
@@ -75,7 +72,7 @@ def one_request(
     """
 
     async def begin(stream: ServerStream[Any]) -> AsyncGenerator[Message | bytes, None]:
-        answers: Any = method(await _only_request(stream))
+        answers: Any = method(await stream.read_only())
         if hasattr(answers, "__aiter__"):
             async with aclosing(answers):
                 async for answer in answers:
@@ -84,23 +81,6 @@ def one_request(
             yield await answers if inspect.isawaitable(answers) else answers
 
     return many_requests(begin, message_class, admission, is_short=is_short)
-
-
-async def _only_request(stream: ServerStream[Any]) -> Message:
-    """Wait for the request, and for the end of the requests.
-
-    :raises InvalidInput: if there is none, or a second one
-    """
-    request: Message | None = await stream.read()
-    if request is None or await stream.read() is not None:
-        raise InvalidInput(
-            f"expected one request, got {'none' if request is None else 'a second one'}; send "
-            f"one, then half-close",
-            reason="STREAM_OUT_OF_ORDER",
-            value="nothing" if request is None else "a second message",
-            expected="one request",
-        )
-    return request
 
 
 def many_requests(

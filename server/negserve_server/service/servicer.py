@@ -11,9 +11,10 @@ from itertools import islice
 from typing import TypeVar
 
 from negserve.v1 import sampler_pb2 as pb
+from negserve_server.access.caller import CALLER
 from negserve_server.admission.fair_queue import Flow
 from negserve_server.admission.scheduler import Scheduler
-from negserve_server.admission.send_budget import SendBudget
+from negserve_server.admission.send_budget import BudgetShare, SendBudget
 from negserve_server.admission.server_stream import ServerStream
 from negserve_server.config.limits import Limits
 from negserve_server.errors import MalformedSnapshot
@@ -31,7 +32,7 @@ from negserve_server.service import (
 from negserve_server.service.epoch_messages import EpochMessages
 from negserve_server.service.operator_warnings import OperatorWarnings
 from negserve_server.service.streams.lookup_streams import LookupStreams
-from negserve_server.service.streams.requests import expect
+from negserve_server.service.streams.requests import expect, find_dataset
 from negserve_server.service.streams.sample_streams import SampleStreams
 
 _T = TypeVar("_T")
@@ -88,11 +89,12 @@ class SamplerServicer:
         return self._samples.answer(stream)
 
     async def sample_epoch(
-        self, request: pb.SampleEpochRequest
+        self, stream: ServerStream[pb.SampleEpochRequest]
     ) -> AsyncGenerator[pb.SampleEpochResponse | bytes, None]:
         """Answer ``SampleEpoch``; further messages are made while the client takes the last one."""
-        factory = self._datasets.find(request.dataset, request.expected_fingerprint)
-        with self._datasets.in_use(request.dataset), self._send_budget.open() as budget:
+        request = await stream.read_only()
+        factory = self._find(request.dataset, request.expected_fingerprint)
+        with self._datasets.in_use(request.dataset), self._budget() as budget:
             epoch = await self._in_thread(self._open_epoch, factory, request)
             self._warnings.warn_of_leakage(
                 request.dataset, factory, epoch.sampler.config.filter_splits, epochs=True
@@ -116,6 +118,7 @@ class SamplerServicer:
             )
             async with aclosing(epoch_messages.all()) as answers:
                 async for answer in answers:
+                    await stream.spend(epoch_messages.num_negatives)
                     yield answer
 
     def _open_epoch(self, factory: TriplesFactory, request: pb.SampleEpochRequest) -> Epoch:
@@ -150,7 +153,8 @@ class SamplerServicer:
 
     async def list_datasets(self, _: pb.ListDatasetsRequest) -> AsyncGenerator[bytes, None]:
         """Answer ``ListDatasets``."""
-        datasets = iter(list(self._datasets.items()))
+        sees = CALLER.get().sees
+        datasets = iter([each for each in self._datasets.items() if sees(each[0])])
         runs = iter(lambda: list(islice(datasets, dataset_messages.DATASETS_PER_MESSAGE)), [])
         async with aclosing(self._pieces(runs, dataset_messages.encode_datasets)) as pieces:
             async for piece in pieces:
@@ -158,7 +162,7 @@ class SamplerServicer:
 
     def get_dataset(self, request: pb.GetDatasetRequest) -> pb.GetDatasetResponse:
         """Answer ``GetDataset``."""
-        factory = self._datasets.find(request.dataset)
+        factory = self._find(request.dataset)
         return pb.GetDatasetResponse(
             dataset=dataset_messages.encode_dataset(request.dataset, factory),
             limits=messages.encode_limits(self._limits),
@@ -168,7 +172,7 @@ class SamplerServicer:
         self, request: pb.GetRelationStatisticsRequest
     ) -> AsyncGenerator[bytes, None]:
         """Answer ``GetRelationStatistics``."""
-        factory = self._datasets.find(request.dataset, request.expected_fingerprint)
+        factory = self._find(request.dataset, request.expected_fingerprint)
         counts = await self._in_thread(lambda: factory.relation_counts)
         firsts = iter(range(0, factory.num_relations, dataset_messages.RELATIONS_PER_MESSAGE))
         make = partial(dataset_messages.encode_statistics, counts)
@@ -178,7 +182,7 @@ class SamplerServicer:
 
     async def get_vocabulary(self, request: pb.GetVocabularyRequest) -> AsyncGenerator[bytes, None]:
         """Answer ``GetVocabulary``."""
-        factory = self._datasets.find(request.dataset, request.expected_fingerprint)
+        factory = self._find(request.dataset, request.expected_fingerprint)
         for kind, vocabulary in (
             (pb.GetVocabularyResponse.KIND_ENTITY, factory.entities),
             (pb.GetVocabularyResponse.KIND_RELATION, factory.relations),
@@ -199,7 +203,7 @@ class SamplerServicer:
         :param make: encodes one of them, to about ``_PIECE_BYTES`` at most
         """
         flow = Flow()
-        with self._send_budget.open() as budget:
+        with self._budget() as budget:
             for item in items:
                 await budget.reserve(_PIECE_BYTES)
                 piece = await self._scheduler.run(flow, _PIECE_WORK, make, item)
@@ -212,11 +216,11 @@ class SamplerServicer:
     ) -> AsyncGenerator[pb.GetSnapshotResponse | bytes, None]:
         """Answer ``GetSnapshot``."""
         name = request.dataset
-        factory = self._datasets.find(name, request.expected_fingerprint)
+        factory = self._find(name, request.expected_fingerprint)
         place = snapshot_messages.snapshot_place(name, factory, is_allowed=self._allow_pull)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._limits.max_stream_seconds
-        with self._datasets.in_use(name), self._send_budget.open() as budget:
+        with self._datasets.in_use(name), self._budget() as budget:
             files = await self._in_thread(snapshot_messages.open_files, name, place)
             is_same = request.manifest_sha256 == place.manifest_sha256
             left = snapshot_messages.pieces(request, files) if is_same else iter(())
@@ -245,9 +249,10 @@ class SamplerServicer:
             return
         expect(first.WhichOneof("message"), "announcement")
         announcement = publish_messages.decode_announcement(first.announcement)
+        stream.caller.check_dataset(announcement.name)
         is_mine = False
         while not self._publisher.is_served(announcement):
-            publication = self._publisher.join(announcement)
+            publication = self._publisher.join(announcement, stream.caller)
             if not publication.has_uploader:
                 is_mine = True
                 with self._publisher.uploading(publication, stream) as upload:
@@ -276,6 +281,12 @@ class SamplerServicer:
                 limits=messages.encode_limits(self._limits),
             )
         )
+
+    def _find(self, name: str, expected_fingerprint: str = "") -> TriplesFactory:
+        return find_dataset(self._datasets, name, expected_fingerprint)
+
+    def _budget(self) -> BudgetShare:
+        return self._send_budget.open(CALLER.get())
 
     async def _in_thread(self, function: Callable[..., _T], *arguments: object) -> _T:
         return await self._scheduler.run_blocking(function, *arguments)

@@ -1,20 +1,27 @@
-"""Warnings about addresses at which anybody may call, or read the traffic."""
+"""Addresses at which anybody may call, or read the traffic."""
 
 from __future__ import annotations
 
 import logging
 
 from negserve_server.config.server_config import ServerConfig
+from negserve_server.errors import InsecureAddress
 from negserve_server.listening.listen_address import ListenAddress
 
 logger = logging.getLogger(__name__)
 
 
-def warn_if_exposed(address: ListenAddress, config: ServerConfig) -> None:
-    """Warn if anybody may call at an address, or read its traffic."""
+def check_exposure(address: ListenAddress, config: ServerConfig, *, takes_anybody: bool) -> None:
+    """Warn if anybody may call at an address, or read its traffic.
+
+    :param takes_anybody: whether callers need no token
+    :raises InsecureAddress: if its traffic can be read, and nobody has said that it may
+    """
     if address.is_local:
         return
-    if config.token_file is not None:
+    if config.tls_cert is None and not config.insecure:
+        raise InsecureAddress(address.text)
+    if not takes_anybody:
         if config.tls_cert is None:
             logger.warning(
                 "%s takes tokens in plain text: who can read the network can read them, and "
@@ -23,16 +30,9 @@ def warn_if_exposed(address: ListenAddress, config: ServerConfig) -> None:
                 address.text,
             )
         return
-    if config.admin_token_file is not None and config.tls_cert is None:
-        logger.warning(
-            "%s takes administrators' tokens in plain text: who can read the network can read "
-            "them, and unload datasets. Give --tls-cert and --tls-key, or let only a proxy "
-            "with TLS reach it",
-            address.text,
-        )
     if config.tls_client_ca is None:
         logger.warning(
-            "%s answers everybody who reaches it, as there is no --token-file: labels and test "
+            "%s answers everybody who reaches it, as calls need no token: labels and test "
             "triples can be read%s. Give --token-file, or let only those reach it whom you "
             "trust",
             address.text,

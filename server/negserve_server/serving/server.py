@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import grpc
 
+from negserve_server.access.callers import Callers
 from negserve_server.administration.repository import Repository, log_unreadable
 from negserve_server.administration.repository_folder import RepositoryFolder
 from negserve_server.administration.shared_datasets import (
@@ -24,7 +25,6 @@ from negserve_server.administration.shared_datasets import (
 from negserve_server.admission.admission_control import AdmissionControl
 from negserve_server.admission.authentication import Authentication
 from negserve_server.admission.scheduler import Scheduler
-from negserve_server.admission.tokens import Tokens
 from negserve_server.config.reading import Reading
 from negserve_server.config.server_config import ServerConfig
 from negserve_server.errors import MalformedFile, UnusableAddress
@@ -56,7 +56,7 @@ from negserve_server.service import (
 from negserve_server.service.admin_servicer import Administered
 from negserve_server.service.publish_relay import PublishRelay
 from negserve_server.serving.dataset_changes import DatasetChanges
-from negserve_server.serving.exposure import warn_if_exposed
+from negserve_server.serving.exposure import check_exposure
 from negserve_server.serving.loading import check_read, load_datasets, load_published
 from negserve_server.serving.shared_snapshots import shared_snapshots
 from negserve_server.tables import Tables
@@ -94,15 +94,17 @@ class Server:
     """
 
     def __init__(self, config: ServerConfig, reloading: Reloading) -> None:
-        self._is_shared = config.workers > 1
+        num_workers = config.workers
+        self._is_shared = num_workers > 1
         self._config = config = config.of_worker()
         self._reloading = reloading
-        self._tokens = Tokens(config.token_file) if config.token_file else None
-        if self._tokens is not None:
-            reloading.add("file of tokens", self._tokens.read)
-        self._admin_tokens = Tokens(config.admin_token_file) if config.admin_token_file else None
-        if self._admin_tokens is not None:
-            reloading.add("file of administrators' tokens", self._admin_tokens.read)
+        self._has_certificates = config.tls_client_ca is not None
+        self._callers: Callers | None = None
+        if config.token_file is not None:
+            self._callers = Callers(
+                config.token_file, num_workers, has_certificates=self._has_certificates
+            )
+            reloading.add("file of tokens", self._callers.read)
         self._certificates: Certificates | None = None
         if config.tls_cert and config.tls_key:
             self._certificates = Certificates(config.tls_cert, config.tls_key, config.tls_client_ca)
@@ -121,6 +123,7 @@ class Server:
                     f"two datasets of one name: {', '.join(given_twice)} of --dataset, also in "
                     f"{config.repository}; rename one of them"
                 )
+        takes_anybody = self._callers is None or self._callers.anybody is not None
         self._addresses = [parse_listen_address(text) for text in config.listen]
         for number, address in enumerate(self._addresses):
             for other in self._addresses[:number]:
@@ -129,7 +132,7 @@ class Server:
                         address.text, f"it overlaps with {other.text}; remove one of them"
                     )
             address.check()
-            warn_if_exposed(address, config)
+            check_exposure(address, config, takes_anybody=takes_anybody)
         self._reserved = [ReservedAddress(each) for each in self._addresses if self._is_shared]
         if self._is_shared:
             self._addresses = [each.address for each in self._reserved]
@@ -144,7 +147,7 @@ class Server:
         limits = config.limits
         self._tables = Tables(limits.max_table_bytes, limits.table_keep_seconds)
         self._datasets = Datasets({})
-        self._admission = AdmissionControl(limits, by_token=self._tokens is not None)
+        self._admission = AdmissionControl(limits)
         # A separate thread: a build of minutes must not delay sampling.
         self._builder = ThreadPoolExecutor(1, thread_name_prefix="build")
         self._reloads: set[asyncio.Task[None]] = set()
@@ -223,10 +226,14 @@ class Server:
 
         with show_progress("preparing datasets"):
             await loop.run_in_executor(self._builder, warm_up, self._datasets)
-        interceptors = [Authentication(self._tokens, self._admin_tokens)]
+        interceptors = [Authentication(self._callers, has_certificates=self._has_certificates)]
         server = grpc.aio.server(
             interceptors=interceptors,
-            options=channel_options(self._config.limits, is_shared=self._is_shared),
+            options=channel_options(
+                self._config.limits,
+                self._config.connection_idle_seconds,
+                is_shared=self._is_shared,
+            ),
         )
         health = Health(self._datasets)
 
@@ -254,12 +261,13 @@ class Server:
             (0, 1) if post is None else (post.number - 1, post.num_workers),
             allow_pull=self._config.allow_pull,
         )
-        has_admin = self._admin_tokens is not None
+        has_admin = self._callers is not None
         handlers = [
             make_handler(servicer, self._admission, relay),
             make_health_handler(health, self._admission),
-            make_reflection_handler(self._admission, has_admin=has_admin),
         ]
+        if not self._config.no_reflection:
+            handlers.append(make_reflection_handler(self._admission, has_admin=has_admin))
         if has_admin:
             handlers.append(make_admin_handler(AdminServicer(administered), self._admission))
         server.add_generic_rpc_handlers(handlers)

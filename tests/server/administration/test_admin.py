@@ -29,6 +29,7 @@ from tests.support.repositories import (
     RepositoryOnDisk,
     graph,
     wait_for,
+    write_tokens,
 )
 from tests.support.server_process import server_process
 
@@ -57,16 +58,15 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Administr
     repository = RepositoryOnDisk(folder / "graphs")
     repository.path.mkdir()
     repository.put("g", graph(1))
-    tokens = {name: folder / name for name in ("admin-tokens", "tokens")}
-    tokens["admin-tokens"].write_text(ADMIN)
-    tokens["tokens"].write_text(CALLER)
+    admin_tokens = folder / "admin-tokens"
+    admin_tokens.write_text(ADMIN)
     log = folder / "log"
     with server_process(
-        "--dataset", "world", "--repository", str(repository.path), "--token-file",
-        str(tokens["tokens"]), "--admin-token-file", str(tokens["admin-tokens"]),
+        "--dataset", "world", "--repository", str(repository.path),
+        "--token-file", str(write_tokens(folder)),
         "--allow-publish", "--publish-dir", str(folder / "published"), log=log,
     ) as server:  # fmt: skip
-        yield Administrator(server, tokens["admin-tokens"], log), folder
+        yield Administrator(server, admin_tokens, log), folder
 
 
 @pytest.fixture
@@ -95,8 +95,9 @@ def test_only_administrators_tokens_are_taken(
         return code, reason
 
     assert attempt() == (CODE.UNAUTHENTICATED, "CREDENTIALS_MISSING")
-    for token in (CALLER, "wrong-0123456789abcdef"):
-        assert attempt(metadata=bearing(token)) == (CODE.UNAUTHENTICATED, "CREDENTIALS_INVALID")
+    wrong = "wrong-0123456789abcdef"
+    assert attempt(metadata=bearing(wrong)) == (CODE.UNAUTHENTICATED, "CREDENTIALS_INVALID")
+    assert attempt(metadata=bearing(CALLER)) == (CODE.PERMISSION_DENIED, "NOT_PERMITTED")
     assert "calls refused for their credentials" in served[0].log.read_text()
     assert set(CALLS) == {
         method.name for method in pb.DESCRIPTOR.services_by_name["AdminService"].methods
@@ -105,11 +106,13 @@ def test_only_administrators_tokens_are_taken(
 
 def test_an_administrators_token_is_no_callers(channel: grpc.Channel):
     def answers() -> Iterator[Any]:
-        yield SamplerServiceStub(channel).GetServer(
-            sampler_pb2.GetServerRequest(), timeout=TIMEOUT, metadata=bearing(ADMIN)
+        yield from SamplerServiceStub(channel).GetVocabulary(
+            sampler_pb2.GetVocabularyRequest(dataset="g"), timeout=TIMEOUT, metadata=bearing(ADMIN)
         )
 
-    assert refusal(answers())[1] == "CREDENTIALS_INVALID"
+    code, reason, metadata, _ = refusal(answers())
+    assert (code, reason) == (CODE.PERMISSION_DENIED, "NOT_PERMITTED")
+    assert metadata == {"caller": "admin", "scope": "sample", "limit": "admin"}
 
 
 def test_without_a_file_of_tokens_there_is_no_such_service(tmp_path: Path):
@@ -245,7 +248,8 @@ def test_a_graph_that_is_loaded_while_a_client_publishes_its_name(tmp_path: Path
     log, published = tmp_path / "log", tmp_path / "published"
     with (
         server_process(
-            "--repository", str(path), "--admin-token-file", str(tokens), "--allow-publish",
+            "--repository", str(path), "--token-file",
+            str(write_tokens(tmp_path, anybody=True)), "--allow-publish",
             "--publish-dir", str(published), log=log,
         ) as server,
         Client(server.target, timeout=20) as client,

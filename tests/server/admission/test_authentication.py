@@ -277,7 +277,7 @@ def test_errors_are_reported_before_serving(tmp_path: Path, options: list[str], 
 def test_tokens_in_plain_text_over_a_network_are_warned_of(
     tmp_path: Path, tokens: Path, listen: str
 ):
-    options = ["--token-file", str(tokens), "--log-level", "warning"]
+    options = ["--token-file", str(tokens), "--log-level", "warning", "--insecure"]
     address = {"unix": f"unix:{tmp_path}/socket", "tls": "0.0.0.0:0"}.get(listen, listen)
     if listen == "tls":
         cert, key = Authority(tmp_path).issue("127.0.0.1")

@@ -229,14 +229,19 @@ def test_work_of_a_stream_that_is_alone_needs_no_thread_if_it_takes_below_a_mill
 
 
 @pytest.mark.parametrize("way", ["submit", "run_anywhere"])
-def test_a_stream_is_not_alone_right_after_the_work_of_another(scheduler: Scheduler, way: str):
+def test_a_stream_is_not_alone_right_after_the_work_of_another(
+    scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch, way: str
+):
+    monkeypatch.setattr("negserve_server.admission.scheduler._ALONE_SECONDS", 3600.0)
+
     async def main() -> None:
         flow, loop = Flow(), threading.get_ident()
-        flow.pace = 1e-9
         await scheduler.run_anywhere(flow, SMALL, _where())
         scheduler._shared_at = float("-inf")  # that was long ago
+        flow.pace = 1e-9
         assert await scheduler.run_anywhere(flow, LARGE, _where()) == loop
         await getattr(scheduler, way)(Flow(), SMALL, _where())
+        flow.pace = 1e-9
         assert await scheduler.run_anywhere(flow, LARGE, _where()) != loop
 
     asyncio.run(main())

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from negserve_server.access.caller import Caller, Quotas
 from negserve_server.admission import send_budget as module
 from negserve_server.admission.send_budget import SendBudget
 
@@ -15,7 +16,7 @@ MEGABYTE = 2**20
 def test_the_bound_counts_bytes_in_memory_twice_if_they_are_there_twice():
     async def main() -> None:
         budget = SendBudget(64 * MEGABYTE)
-        with budget.open() as one, budget.open() as other:
+        with budget.open(Caller()) as one, budget.open(Caller()) as other:
             await one.reserve(8 * MEGABYTE)
             await other.reserve(16 * MEGABYTE)
             assert budget.num_bytes == 48 * MEGABYTE
@@ -31,7 +32,7 @@ def test_the_bound_counts_bytes_in_memory_twice_if_they_are_there_twice():
 def test_waiters_get_freed_places_in_order_and_at_once_on_cancel():
     async def main() -> None:
         budget = SendBudget(4 * MEGABYTE)
-        holder, first, second, third = (budget.open() for _ in range(4))
+        holder, first, second, third = (budget.open(Caller()) for _ in range(4))
         with holder, first, second, third:
             await holder.reserve(2 * MEGABYTE)
             waiting = [
@@ -56,7 +57,7 @@ def test_many_that_are_cancelled_together_leave_nothing_behind():
         budget = SendBudget(4 * MEGABYTE)
 
         async def hold() -> None:
-            with budget.open() as share:
+            with budget.open(Caller()) as share:
                 await share.reserve(2 * MEGABYTE)
                 await asyncio.Event().wait()
 
@@ -77,7 +78,7 @@ def test_stopped_trainers_do_not_stop_others(monkeypatch: pytest.MonkeyPatch):
     async def main() -> None:
         budget = SendBudget(2 * MEGABYTE)
         dropped = []
-        with budget.open() as stopped, budget.open() as reader:
+        with budget.open(Caller()) as stopped, budget.open(Caller()) as reader:
             await stopped.reserve(MEGABYTE)
             stopped.begin_sending(MEGABYTE, lambda: dropped.append(True))
             for _ in range(3):
@@ -97,7 +98,40 @@ def test_stopped_trainers_do_not_stop_others(monkeypatch: pytest.MonkeyPatch):
 def test_an_answer_above_the_bound_is_given_alone():
     async def main() -> None:
         budget = SendBudget(0)
-        with budget.open() as share:
+        with budget.open(Caller()) as share:
             await asyncio.wait_for(share.reserve(MEGABYTE), 20)
+
+    asyncio.run(main())
+
+
+def test_a_caller_with_a_bound_of_its_own_waits_for_itself_only():
+    greedy = Caller(name="greedy", quotas=Quotas(max_ahead_bytes=2 * MEGABYTE))
+
+    async def main() -> None:
+        budget = SendBudget(64 * MEGABYTE)
+        with (
+            budget.open(greedy) as one,
+            budget.open(greedy) as other,
+            budget.open(Caller(name="modest")) as modest,
+        ):
+            await one.reserve(MEGABYTE)  # which is in memory twice
+            assert not one.try_reserve(MEGABYTE)
+            waiting = asyncio.create_task(other.reserve(MEGABYTE))
+            await asyncio.sleep(0)
+            await modest.reserve(8 * MEGABYTE)
+            assert not waiting.done()
+            assert budget.num_bytes == 2 * 9 * MEGABYTE
+            one.begin_sending(MEGABYTE)
+            one.end_sending()
+            await waiting
+            cancelled = asyncio.create_task(one.reserve(MEGABYTE))
+            await asyncio.sleep(0)
+            cancelled.cancel()
+            await asyncio.wait([cancelled])
+            other.release(MEGABYTE)
+            await one.reserve(MEGABYTE)
+        assert budget.num_bytes == 0
+        with budget.open(greedy) as one:
+            assert one.try_reserve(MEGABYTE), "everything was given back"
 
     asyncio.run(main())

@@ -7,7 +7,7 @@ import gc
 import threading
 from collections.abc import Generator
 from contextlib import aclosing
-from unittest.mock import Mock
+from unittest.mock import AsyncMock, Mock
 
 import pytest
 
@@ -47,11 +47,13 @@ def test_further_failures_are_not_logged(num_taken: int, monkeypatch: pytest.Mon
         Datasets({"world": load("world")}), Mock(), Limits(), scheduler, (0, 1)
     )
 
+    stream = Mock(read_only=AsyncMock(return_value=REQUEST), spend=AsyncMock())
+
     async def main() -> None:
         asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
         taken = 0
         with pytest.raises(MemoryError):
-            async with aclosing(servicer.sample_epoch(REQUEST)) as answers:
+            async with aclosing(servicer.sample_epoch(stream)) as answers:
                 async for answer in answers:
                     if isinstance(answer, bytes):
                         taken += 1

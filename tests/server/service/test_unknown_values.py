@@ -12,7 +12,7 @@ from google.rpc import error_details_pb2, status_pb2
 from negserve.v1 import sampler_pb2 as pb
 from negserve.v1.sampler_pb2_grpc import SamplerServiceStub
 from negserve_server.admission.status import STATUS_OF_REASON, encode_status
-from negserve_server.errors import InvalidInput
+from negserve_server.errors import InvalidInput, Refusal
 from tests.server.messages import CODE, TIMEOUT, configuration, positives, refusal
 
 #: Field 99, a number, which no message has.
@@ -103,7 +103,7 @@ def test_temporary_refusals_say_so(reason: str):
     status = status_pb2.Status.FromString(encode_status(InvalidInput("so", reason=reason)))
     first, *others = status.details
     assert first.Is(error_details_pb2.ErrorInfo.DESCRIPTOR)
-    passes = reason in {"DRAINING", "TOO_MANY_STREAMS", "STREAM_IDLE"}
+    passes = reason in {"DRAINING", "TOO_MANY_STREAMS", "STREAM_IDLE", "QUOTA_EXCEEDED"}
     assert len(others) == passes
     for each in others:
         retry = error_details_pb2.RetryInfo()
@@ -111,4 +111,12 @@ def test_temporary_refusals_say_so(reason: str):
         assert retry.retry_delay in (
             duration_pb2.Duration(),
             duration_pb2.Duration(nanos=500_000_000),
+            duration_pb2.Duration(seconds=1),
         )
+
+
+def test_a_refusal_may_say_when_it_has_passed():
+    error = Refusal("so", reason="QUOTA_EXCEEDED", retry_seconds=12.25)
+    retry = error_details_pb2.RetryInfo()
+    assert status_pb2.Status.FromString(encode_status(error)).details[1].Unpack(retry)
+    assert retry.retry_delay == duration_pb2.Duration(seconds=12, nanos=250_000_000)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from negserve.v1 import sampler_pb2 as pb
+from negserve_server.access.caller import CALLER
 from negserve_server.admission.fair_queue import Flow
 from negserve_server.admission.scheduler import Scheduler
 from negserve_server.admission.send_budget import SendBudget
@@ -18,7 +19,11 @@ from negserve_server.publishing.datasets import Datasets
 from negserve_server.sampling.slices import slices_of, work_of
 from negserve_server.service import messages
 from negserve_server.service.streams.known_messages import KnownAnswer
-from negserve_server.service.streams.requests import expect, read_configuration
+from negserve_server.service.streams.requests import (
+    expect,
+    find_dataset,
+    read_configuration,
+)
 
 
 class LookupStreams:
@@ -45,9 +50,14 @@ class LookupStreams:
         configuration = await read_configuration(stream)
         if configuration is None:
             return
-        factory = self._datasets.find(configuration.dataset, configuration.expected_fingerprint)
+        factory = find_dataset(
+            self._datasets, configuration.dataset, configuration.expected_fingerprint
+        )
         splits = messages.decode_splits(configuration.splits, "splits")
-        with self._datasets.in_use(configuration.dataset), self._send_budget.open() as budget:
+        with (
+            self._datasets.in_use(configuration.dataset),
+            self._send_budget.open(CALLER.get()) as budget,
+        ):
             index = await self._scheduler.run_blocking(factory.filter_index, splits)
             flow, most = Flow(), self._limits.max_triples_per_message
             while (request := await stream.read()) is not None:
@@ -84,10 +94,15 @@ class LookupStreams:
         configuration = await read_configuration(stream)
         if configuration is None:
             return
-        factory = self._datasets.find(configuration.dataset, configuration.expected_fingerprint)
+        factory = find_dataset(
+            self._datasets, configuration.dataset, configuration.expected_fingerprint
+        )
         splits = messages.decode_splits(configuration.splits, "splits")
         slot = messages.look_up(messages.SLOTS, configuration.slot, "slot")
-        with self._datasets.in_use(configuration.dataset), self._send_budget.open() as budget:
+        with (
+            self._datasets.in_use(configuration.dataset),
+            self._send_budget.open(CALLER.get()) as budget,
+        ):
             index = await self._scheduler.run_blocking(factory.filter_index, splits)
             # It may have to be built, which can't be cut. The stream holds it until its end.
             pairs = await self._scheduler.run_blocking(index.by_slot, slot)

@@ -1,11 +1,26 @@
-"""The order of the messages of a stream: a configuration, then what it is applied to."""
+"""What streams are asked for: a dataset, and messages in their order."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from negserve_server.access.caller import CALLER
 from negserve_server.admission.server_stream import ServerStream
 from negserve_server.errors import InvalidInput
+from negserve_server.graph import TriplesFactory
+from negserve_server.publishing.datasets import Datasets
+
+
+def find_dataset(datasets: Datasets, name: str, expected_fingerprint: str = "") -> TriplesFactory:
+    """Return a graph that the caller may know of.
+
+    :param expected_fingerprint: the fingerprint that it must have; empty for any
+    :raises Refusal: with ``NOT_PERMITTED``
+    :raises InvalidInput: with ``UNKNOWN_DATASET`` or ``FINGERPRINT_MISMATCH``
+    """
+    caller = CALLER.get()
+    caller.check_dataset(name)
+    return datasets.find(name, expected_fingerprint, caller.sees)
 
 
 async def read_configuration(stream: ServerStream[Any]) -> Any:

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Generator
 
 from negserve.types.corrupted_batch import CorruptedBatch, join_batches
 from negserve.v1 import sampler_pb2 as pb
+from negserve_server.access.caller import CALLER
 from negserve_server.admission.fair_queue import Flow
 from negserve_server.admission.scheduler import Scheduler
 from negserve_server.admission.send_budget import SendBudget
@@ -19,7 +20,11 @@ from negserve_server.sampling import Sampler
 from negserve_server.sampling.slices import slices_of, work_of
 from negserve_server.service import messages
 from negserve_server.service.operator_warnings import OperatorWarnings
-from negserve_server.service.streams.requests import expect, read_configuration
+from negserve_server.service.streams.requests import (
+    expect,
+    find_dataset,
+    read_configuration,
+)
 
 
 class SampleStreams:
@@ -53,9 +58,11 @@ class SampleStreams:
         configuration = await read_configuration(stream)
         if configuration is None:
             return
-        factory = self._datasets.find(configuration.dataset, configuration.expected_fingerprint)
+        factory = find_dataset(
+            self._datasets, configuration.dataset, configuration.expected_fingerprint
+        )
         name = configuration.dataset
-        with self._datasets.in_use(name), self._send_budget.open() as budget:
+        with self._datasets.in_use(name), self._send_budget.open(CALLER.get()) as budget:
             sampler = await self._scheduler.run_blocking(
                 self._configure, factory, configuration.sampler
             )
@@ -77,6 +84,7 @@ class SampleStreams:
                 count = min(messages.count_ids(request.positives.triples.heads), most)
                 size = messages.batch_bytes(sampler, count)
                 await budget.reserve(size)
+                await stream.spend(count * k)
                 work = work_of(count, k)
                 steps = self._corrupt(sampler, request.positives, first_positives)
                 answer = await self._scheduler.run_anywhere(flow, work, steps)

@@ -1,4 +1,4 @@
-"""Log of calls without valid credentials, rate-limited."""
+"""Log of calls that were refused for who called, rate-limited."""
 
 from __future__ import annotations
 
@@ -6,15 +6,21 @@ import asyncio
 import logging
 from collections import Counter
 
+from negserve_server.access.caller import Caller
+
 logger = logging.getLogger(__name__)
 
 #: Interval of log lines.
 _LINE_SECONDS = 10.0
-_WORDS = {"CREDENTIALS_MISSING": "without a token", "CREDENTIALS_INVALID": "with a wrong token"}
+_WORDS = {
+    "CREDENTIALS_MISSING": "without a token",
+    "CREDENTIALS_INVALID": "with a wrong token",
+    "NOT_PERMITTED": "without the scope",
+}
 
 
 class RefusedCalls:
-    """Counts calls that were refused for their credentials.
+    """Counts calls that were refused for who called.
 
     The first is logged at once, later ones together every few seconds. Tokens are never logged.
 
@@ -27,15 +33,16 @@ class RefusedCalls:
         self._is_waiting = False
         self._peer = ""
 
-    def note(self, peer: str, reason: str) -> None:
+    def note(self, peer: str, reason: str, caller: Caller | None) -> None:
         """Count a call; from the event loop.
 
         :param peer: the caller, as gRPC names it: the port helps to find the process
-        :param reason: ``CREDENTIALS_MISSING`` or ``CREDENTIALS_INVALID``
+        :param reason: ``CREDENTIALS_MISSING``, ``CREDENTIALS_INVALID`` or ``NOT_PERMITTED``
+        :param caller: who it is; None if that is not known
         """
         self.total += 1
         self._not_logged[reason] += 1
-        self._peer = peer
+        self._peer = peer if caller is None else f"{caller} at {peer}"
         if not self._is_waiting:
             self._log()
 

@@ -1,0 +1,81 @@
+"""Certificates that change while a server runs, as users of its port see it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from tests.support.certificates import Authority
+from tests.support.repositories import wait_for
+from tests.support.server_process import ServerProcess, server_process
+
+
+def read(path: str) -> bytes:
+    return Path(path).read_bytes()
+
+
+def is_served(server: ServerProcess, ca: str, client: tuple[str, str] | None = None) -> bool:
+    """Tell whether a new connection is taken, of a client that trusts an authority."""
+    cert, key = (None, None) if client is None else map(read, client)
+    credentials = grpc.ssl_channel_credentials(read(ca), key, cert)
+    options = (("grpc.use_local_subchannel_pool", 1),)
+    with grpc.secure_channel(server.target, credentials, options) as channel:
+        try:
+            health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=5)
+        except grpc.RpcError:
+            return False
+    return True
+
+
+@pytest.fixture
+def authorities(tmp_path: Path) -> tuple[Authority, Authority]:
+    return Authority(tmp_path / "old"), Authority(tmp_path / "new")
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_renewed_certificate_is_taken_without_a_restart(
+    tmp_path: Path, authorities: tuple[Authority, Authority], workers: str
+):
+    old, new = authorities
+    cert, key, log = (tmp_path / name for name in ("cert.pem", "key.pem", "log"))
+    for source, place in zip(old.issue("127.0.0.1"), (cert, key), strict=True):
+        shutil.copy(source, place)
+    with server_process(
+        "--tls-cert", str(cert), "--tls-key", str(key), "--workers", workers, log=log
+    ) as server:
+        assert is_served(server, old.ca)
+        assert not is_served(server, new.ca)
+        for source, place in zip(new.issue("127.0.0.1"), (cert, key), strict=True):
+            shutil.copy(source, place)
+        wait_for(lambda: is_served(server, new.ca))
+        wait_for(lambda: not is_served(server, old.ca))
+        assert "certificate read again" in log.read_text()
+        cert.write_text("no certificate")
+        # Each new connection makes the server look, once a second.
+        wait_for(
+            lambda: is_served(server, new.ca) and "previous certificate stays" in log.read_text()
+        )
+        assert is_served(server, new.ca)
+
+
+def test_renewed_client_authorities_are_taken_without_a_restart(
+    tmp_path: Path, authorities: tuple[Authority, Authority]
+):
+    old, new = authorities
+    cert, key = old.issue("127.0.0.1")
+    trusted = tmp_path / "trusted.pem"
+    shutil.copy(old.ca, trusted)
+    before, after = old.issue("client"), new.issue("client")
+    with server_process(
+        "--tls-cert", cert, "--tls-key", key, "--tls-client-ca", str(trusted)
+    ) as server:
+        assert is_served(server, old.ca, before)
+        assert not is_served(server, old.ca, after)
+        assert not is_served(server, old.ca)
+        shutil.copy(new.ca, trusted)
+        wait_for(lambda: is_served(server, old.ca, after))
+        assert not is_served(server, old.ca, before)
