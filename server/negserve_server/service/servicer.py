@@ -167,6 +167,7 @@ class SamplerServicer:
             self._warnings.warn_of_leakage(
                 request.dataset, factory, epoch.sampler.config.filter_splits, epochs=True
             )
+            num_epochs = request.num_epochs or 1
             del request  # which may be large
             yield pb.SampleEpochResponse(
                 configured=pb.EpochConfigured(
@@ -183,6 +184,7 @@ class SamplerServicer:
                 self._send_budget,
                 budget,
                 self._limits.max_stream_seconds,
+                num_epochs,
             )
             async with aclosing(epoch_messages.all()) as answers:
                 async for answer in answers:
