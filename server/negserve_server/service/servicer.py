@@ -47,6 +47,8 @@ _Item = TypeVar("_Item")
 _VERSION = version("negserve")
 #: Up to this many negatives (some 0.1 ms) a switch to a thread costs more than the work.
 _SHORT_WORK = 10_000
+#: Size of a request up to which it is decoded on the event loop.
+_SMALL_REQUEST_BYTES = 1024
 #: Approximate size of the largest message of a list.
 _PIECE_BYTES = 256 * 1024
 #: Work of one message of a list, as a number of negatives.
@@ -163,7 +165,9 @@ class SamplerServicer:
         """Answer ``SampleEpoch``; further messages are made while the client takes the last one."""
         factory = self._datasets.find(request.dataset, request.expected_fingerprint)
         with self._datasets.in_use(request.dataset), self._send_budget.open() as budget:
-            epoch = await self._in_thread(self._open_epoch, factory, request)
+            epoch = self._open_epoch_again(factory, request)
+            if epoch is None:
+                epoch = await self._in_thread(self._open_epoch, factory, request)
             self._warnings.warn_of_leakage(
                 request.dataset, factory, epoch.sampler.config.filter_splits, epochs=True
             )
@@ -192,6 +196,19 @@ class SamplerServicer:
 
     def _open_epoch(self, factory: TriplesFactory, request: pb.SampleEpochRequest) -> Epoch:
         return factory.epoch(
+            messages.decode_config(request.sampler, self._limits),
+            messages.decode_epoch(request, self._limits),
+            number=request.epoch,
+            start=request.start,
+        )
+
+    def _open_epoch_again(
+        self, factory: TriplesFactory, request: pb.SampleEpochRequest
+    ) -> Epoch | None:
+        """Open an epoch without a switch to a thread, which costs more, if that takes no time."""
+        if request.ByteSize() > _SMALL_REQUEST_BYTES:
+            return None
+        return factory.epoch_again(
             messages.decode_config(request.sampler, self._limits),
             messages.decode_epoch(request, self._limits),
             number=request.epoch,
