@@ -109,6 +109,7 @@ class EpochStream(EpochCursor[SyncTransport, _Reader]):
     :param config: which positives; None for the defaults
     :param prefetch: batches read ahead, at least 1
     :param digest: whether to keep a running SHA-256 of all batches, see :attr:`digest`
+    :ivar reads_on: whether the next epoch is read ahead, too; True at first
     """
 
     def __iter__(self) -> Iterator[EpochBatch]:

@@ -78,7 +78,7 @@ class EpochStream(EpochCursor[AsyncTransport, _Reader]):
     Made by :meth:`RemoteTriplesFactory.epochs`. ``async for batch in stream`` gives what is left of
     the current epoch; a task that is cancelled, or a loop that is left, ends the server's stream.
 
-    Parameters as of :class:`negserve.EpochStream`.
+    Parameters and attributes as of :class:`negserve.EpochStream`.
     """
 
     async def __aiter__(self) -> AsyncIterator[EpochBatch]:
