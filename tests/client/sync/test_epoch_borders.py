@@ -8,12 +8,15 @@ import itertools
 import pickle
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import grpc
 import pytest
 
-from negserve import Client, EpochConfig, UnavailableError
+from negserve import Client, EpochConfig, SamplerConfig, UnavailableError
+from negserve._protocol.epoch_progress import MOST_EPOCHS
+from negserve._sync.interrupts import run_sync
 from negserve.v1 import sampler_pb2 as pb
 from tests.client.sync.test_epoch_stream import (
     NUM_BATCHES,
@@ -207,3 +210,22 @@ def test_what_fails_for_good_is_told_when_it_is_wanted(scripted: tuple[Scripted,
         with pytest.raises(UnavailableError, match="as the script says"):
             next(taken)
         assert stream.state_dict() == {"epoch": 1, "start": 2}
+
+
+def test_a_worker_that_goes_on_within_an_epoch_asks_for_the_rest_of_it_only(client: Client):
+    """It goes on as the last worker, which it is not in the next epoch."""
+    sampler = SamplerConfig(num_negs_per_pos=1000)
+    factory = client.triples_factory("world")
+    config = EpochConfig(batch_size=100, num_workers=2)
+    for worker, num_epochs in ((0, 1), (1, MOST_EPOCHS)):
+        stream = factory.epochs(sampler, replace(config, worker=worker))
+        progress = stream._progress()
+        request = progress.request()
+        assert (request.worker, request.num_epochs) == (worker, MOST_EPOCHS)
+        with client._transport.open("SampleEpoch", request) as call:
+            for _ in range(2):
+                for _ in progress.take(run_sync(call.next, SECONDS)):
+                    pass
+        request = progress.request()
+        assert request.start > 0
+        assert (request.worker, request.num_epochs) == (1, num_epochs)
