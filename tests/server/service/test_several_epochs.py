@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import aclosing
 from unittest.mock import Mock
 
@@ -13,6 +14,7 @@ from negserve._protocol.epoch_progress import MOST_EPOCHS
 from negserve._protocol.messages import encode_epoch_request
 from negserve.v1 import sampler_pb2 as pb
 from negserve_server.admission.scheduler import Scheduler
+from negserve_server.admission.send_budget import BudgetShare
 from negserve_server.config.limits import Limits
 from negserve_server.errors import PositionOutOfRange
 from negserve_server.publishing.datasets import Datasets
@@ -85,3 +87,19 @@ def test_the_last_epoch_whose_positions_fit_is_the_last_one():
 
 def test_a_stream_of_many_epochs_ends_for_its_age():
     assert epochs_of(EpochConfig(batch_size=N), max_stream_seconds=1e-9) == [0]
+
+
+def test_epochs_prepared_for_a_client_that_stopped_reading_are_made_again(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    begin_sending = BudgetShare.begin_sending
+
+    def stalling(
+        share: BudgetShare, num_bytes: int, on_stall: Callable[[], None] | None = None
+    ) -> None:
+        begin_sending(share, num_bytes, on_stall)
+        if on_stall is not None:
+            on_stall()
+
+    monkeypatch.setattr(BudgetShare, "begin_sending", stalling)
+    assert epochs_of(EpochConfig(batch_size=N // 2 + 1)) == [n // 2 for n in range(100)]
