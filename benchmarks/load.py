@@ -6,9 +6,9 @@ rebuilds whole int64 triples (:mod:`benchmarks.stream_client`). ``--base`` names
 its server with its client take turns with those of this one. Figures are medians over rounds.
 
 Three cases: independent streams of one graph; the 256 ranks of one epoch beside 256 independent
-streams, on a larger graph, of which each rank has three batches before its stream ends and it opens
-the next one; and streams of one message of few positives, opened one after the other, whose
-processor time is that of opening a stream.
+streams, on a larger graph, of which each rank has three batches an epoch, one after the other on
+the same stream (a new one each in older checkouts); and streams of one message of few positives,
+opened one after the other, whose processor time is that of opening a stream.
 """
 
 from __future__ import annotations

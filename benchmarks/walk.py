@@ -130,6 +130,7 @@ def first_batch(client: Client) -> Callable[[], object]:
     dataset = client.triples_factory("world")
     config = EpochConfig(batch_size=dataset.num_triples)
     stream = dataset.epochs(SamplerConfig(**_OPTIONS), config)
+    stream.reads_on = False
     return lambda: next(iter(stream))
 
 

@@ -193,6 +193,9 @@ void replay_epoch(const Struct& one_case, const negserve::IdSpaces& spaces) {
   check(requests.size() == 1, "not one request");
   std::vector<Batch> batches;
   std::uint64_t num_positives = 0;
+  // What the request would be for the epoch of the next batch, and batches of the epochs before it.
+  v1::SampleEpochRequest request = requests[0];
+  std::size_t num_before = 0;
   for (const auto& response : messages<v1::SampleEpochResponse>(one_case, "responses")) {
     if (response.has_configured()) {
       num_positives = response.configured().num_positives();
@@ -204,9 +207,15 @@ void replay_epoch(const Struct& one_case, const negserve::IdSpaces& spaces) {
               [](v1::EpochConfigured& a) { a.set_num_batches(a.num_batches() + 1); }, take);
     }
     for (const v1::EpochBatch& encoded : response.batches().batches()) {
-      const negserve::Due due = negserve::due_batch(requests[0], num_positives, batches.size());
+      if (batches.size() - num_before == negserve::num_batches(request, num_positives)) {
+        request.set_epoch(request.epoch() + 1);
+        request.set_start(0);
+        num_before = batches.size();
+      }
+      const negserve::Due due =
+          negserve::due_batch(request, num_positives, batches.size() - num_before);
       const auto take = [&](const v1::EpochBatch& batch) {
-        negserve::check_epoch_batch(batch, requests[0], due);
+        negserve::check_epoch_batch(batch, request, due);
       };
       take(encoded);
       refused(encoded, "batches.next_start",
@@ -215,7 +224,7 @@ void replay_epoch(const Struct& one_case, const negserve::IdSpaces& spaces) {
       negserve::decode(encoded.positives(), batches.back().positives);
       negserve::check_positives(batches.back().positives, spaces);
       check_batch(encoded.negatives(), requests[0].sampler(), spaces, batches.back().positives,
-                  requests[0].epoch() * num_positives + due.begin);
+                  request.epoch() * num_positives + due.begin);
       batches.back().encoded = encoded.negatives();
     }
   }

@@ -109,6 +109,21 @@ def test_a_stream_is_the_epoch_in_process(remote_world: Place, name: str):
     assert_streams_equal(remote_world, SAMPLER, EPOCHS[name])
 
 
+@pytest.mark.parametrize("name", EPOCHS)
+def test_a_stream_goes_on_with_the_epochs_in_process(remote_world: Place, name: str):
+    stream = remote(remote_world).epochs(SAMPLER, EPOCHS[name])
+    numbers = (7, 8, 9)
+    stream.load_state_dict({"epoch": numbers[0], "start": 130})
+    for number in numbers:
+        start = 130 if number == numbers[0] else 0
+        local = in_process(remote_world, SAMPLER, EPOCHS[name], number, start)
+        batches = list(stream)
+        assert len(batches) == len(local)
+        for index, batch in enumerate(batches):
+            assert_equal(batch, local.batch(index), number)
+        assert stream.state_dict() == {"epoch": number + 1, "start": 0}
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_every_sampler_streams(remote_world: Place, name: str):
     sampler = config_of(name, remote_world, num_negs_per_pos=9, seed=3)

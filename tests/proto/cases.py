@@ -316,6 +316,8 @@ def _epoch_cases() -> list[Case]:
         asked("worker 0", "every other batch of the rank", basic, num_workers=2, **small),
         asked("worker 1", "the other ones", basic, num_workers=2, worker=1, **small),
         asked("end", "nothing is left", basic, start=15, **small),
+        asked("two epochs", "the rest of the first, then all of the next", bernoulli, start=8,
+              num_epochs=2, **small),
         asked("large epoch", "positions beyond 2^53", basic, epoch=2**58 + 1, **small),
         asked("all relations", "the last positions of all training triples", bernoulli,
               batch_size=6, start=5400),

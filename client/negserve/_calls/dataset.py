@@ -28,7 +28,7 @@ from negserve.types.known_values import KnownValues
 from negserve.types.relation_statistics import RelationStatistics
 
 _Transport = TypeVar("_Transport", bound=Transport)
-_Stream = TypeVar("_Stream", bound=EpochCursor[Any])
+_Stream = TypeVar("_Stream", bound=EpochCursor[Any, Any])
 
 
 class RemoteDataset(Generic[_Transport, _Stream]):

@@ -5,35 +5,45 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Generic, TypeAlias, TypeVar
 
-from negserve._protocol.epoch_progress import EpochProgress, EpochState, Place
+from negserve._calls.per_process import PerProcess
+from negserve._protocol.epoch_progress import MOST_EPOCHS, EpochProgress, EpochState, Place
 from negserve._protocol.sampler_answers import SamplerEcho
 from negserve._transport.statuses import ended
 from negserve._transport.transport import RetryBudget, ServerCall, Transport
+from negserve.errors import NegserveError
 from negserve.types.config import SamplerConfig
 from negserve.types.dataset import Dataset
 from negserve.types.epoch import EpochBatch, EpochConfig
 
-#: A batch, or None if the epoch has none left, and whether it is the epoch's last.
-Item: TypeAlias = tuple[EpochBatch | None, bool]
+#: A batch, or None if the epoch has none left, and whether it is the epoch's last; or None where
+#: the reader has ended, and is to be started again if more is wanted.
+Item: TypeAlias = tuple[EpochBatch | None, bool] | None
 
 _Transport = TypeVar("_Transport", bound=Transport)
+_Reader = TypeVar("_Reader", bound="EpochReader")
 
 
 class EpochReader(ABC):
-    """Reads the rest of one epoch into a bounded queue, ahead of the consumer.
+    """Reads epochs into a bounded queue, ahead of the consumer, also past an epoch's end.
 
-    Subclasses have the queue, and the thread or task that reads.
+    A stream that fails or ends before the consumer has begun its epoch is not opened again then:
+    the epoch may never be wanted. Subclasses have the queue, and the thread or task that reads.
 
     :param transport: to the dataset's server
-    :param progress: of the epoch
-    :ivar is_over: whether the epoch's last batch was taken
+    :param progress: of the epochs
+    :ivar is_over: whether the last batch of the consumer's epoch was taken
     """
 
     def __init__(self, transport: Transport, progress: EpochProgress) -> None:
         self._transport = transport
         self._progress = progress
         self._is_wanted = True
+        self._epoch = progress.epoch
         self.is_over = False
+
+    @abstractmethod
+    def _start(self) -> None:
+        """Start to read from where the progress is."""
 
     @abstractmethod
     async def _put(self, item: Item | BaseException) -> None:
@@ -47,20 +57,39 @@ class EpochReader(ABC):
     def _hold(self, call: ServerCall) -> None:
         """Note the call that is read from now."""
 
-    async def next(self) -> Item:
+    @property
+    def _is_ahead(self) -> bool:
+        """Whether it reads an epoch that the consumer has not begun."""
+        return self._progress.epoch > self._epoch
+
+    def begin_next(self) -> None:
+        """Begin the next epoch, at the end of one."""
+        self._epoch += 1
+        self.is_over = False
+
+    async def next(self) -> tuple[EpochBatch | None, bool]:
         """Wait for the next batch, None if there is none, and whether it is the last.
 
         :raises NegserveError: the error that ended the stream
         """
-        item = await self._get()
+        while (item := await self._get()) is None:
+            self._start()
         if isinstance(item, BaseException):
             raise item
         _, self.is_over = item
         return item
 
+    async def _attempt(self, budget: RetryBudget) -> None:
+        try:
+            await self._read(budget)
+        except NegserveError:
+            # Of a call that close() ended, and not the replica, or of an epoch not wanted yet.
+            if self._is_wanted and not self._is_ahead:
+                raise
+
     async def _read(self, budget: RetryBudget) -> None:
-        """Read to the end, over one stream after the other as long as each has a batch."""
-        while self._is_wanted and not self._progress.is_done:
+        """Read epoch after epoch, over one stream after the other as long as each has a batch."""
+        while self._is_wanted:
             request = self._progress.request()
             with await self._transport.open_busy("SampleEpoch", budget, request) as call:
                 self._hold(call)
@@ -70,17 +99,23 @@ class EpochReader(ABC):
                     with call.answering():
                         for item in self._progress.take(message):
                             await self._put(item)
+                            if not self._is_wanted:
+                                return
                             budget.note_progress()
                     if self._progress.is_done:
                         return  # the status of the call does not matter any more
+            if self._is_ahead:
+                return
             if self._is_wanted and not self._progress.has_begun:
                 raise ended(call.target, "without a batch")
 
 
-class EpochCursor(EpochState, Generic[_Transport]):
+class EpochCursor(EpochState, Generic[_Transport, _Reader]):
     """The state of a stream of epochs from a server.
 
     Parameters as of :class:`negserve.EpochStream`.
+
+    :ivar reads_on: whether the next epoch is read ahead, too, when an epoch is read from its server
     """
 
     def __init__(
@@ -94,15 +129,44 @@ class EpochCursor(EpochState, Generic[_Transport]):
         digest: bool = False,
     ) -> None:
         super().__init__(sampler, config, prefetch=prefetch, digest=digest)
+        self.reads_on = True
         self._transport = transport
         self._dataset = dataset
         self._echo = SamplerEcho(dataset, sampler)
+        #: The reader between two epochs, and what it reads next.
+        self._kept: PerProcess[list[tuple[_Reader, object]]] = PerProcess(list)
 
     def _progress(self) -> EpochProgress:
         epoch, start, _ = self._place
-        return EpochProgress(self._dataset, self.sampler, self.config, epoch, start, self._echo)
+        return EpochProgress(
+            self._dataset, self.sampler, self.config, epoch, start, self._echo,
+            MOST_EPOCHS if self.reads_on else 1,
+        )  # fmt: skip
 
-    async def _next(self, reader: EpochReader) -> tuple[EpochBatch | None, Place]:
+    def _take_kept(self) -> tuple[_Reader | None, _Reader | None]:
+        """Return the kept reader: first, if it reads what comes next, or else second, to close."""
+        kept = self._kept.value
+        if not kept:
+            return None, None
+        reader, following = kept.pop()
+        if following != self._following:
+            return None, reader
+        reader.begin_next()
+        return reader, None
+
+    def _keep(self, reader: _Reader) -> bool:
+        """Keep a reader for the next epoch, if its epoch is over; tell whether it is kept."""
+        kept = self._kept.value
+        if kept or not reader.is_over:
+            return False
+        kept.append((reader, self._following))
+        return True
+
+    @property
+    def _following(self) -> object:
+        return self._place[:2], self.config, self.prefetch, self.reads_on
+
+    async def _next(self, reader: _Reader) -> tuple[EpochBatch | None, Place]:
         """Take a batch, None if the epoch has none left, and return the place after it."""
         batch, is_last = await reader.next()
         return batch, self._after(batch, is_last=is_last)

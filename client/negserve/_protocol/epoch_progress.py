@@ -1,4 +1,4 @@
-"""One epoch over as many streams as it takes, and the place of a stream within its epochs."""
+"""Epochs over as many streams as it takes, and the place of a stream within its epochs."""
 
 from __future__ import annotations
 
@@ -30,6 +30,8 @@ from negserve.v1 import sampler_pb2 as pb
 _NEGATIVES_TOGETHER = 2**16
 #: 1 / sqrt(1 + 1), for a triple whose pairs occur once, and rounding.
 _LARGEST_WEIGHT = 0.7072
+#: Most epochs that one stream may have.
+MOST_EPOCHS = 2**32 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +72,17 @@ class EpochPlan:
 
 
 class EpochProgress:
-    """Progress within one epoch. Does no I/O.
+    """Progress within epochs that follow each other. Does no I/O.
 
-    Open a stream with :meth:`request` and pass each message to :meth:`take`; after a failure open
-    another stream, until :attr:`is_done`.
+    Open a stream with :meth:`request` and pass each message to :meth:`take`; after a failure, and
+    when :attr:`is_done`, open another stream.
 
-    :ivar dataset: the dataset
+    :param start: position within the first epoch at which to begin
     :param echo: checks the configuration that servers confirm
-    :ivar num_positives: of the whole epoch; None until a server says it
-    :ivar is_done: whether the last batch was returned
+    :param num_epochs: most epochs of one stream, 1 to ``MOST_EPOCHS``
+    :ivar dataset: the dataset
+    :ivar epoch: number of the epoch of the next batch
+    :ivar num_positives: of a whole epoch; None until a server says it
     :ivar has_begun: whether this stream has returned a batch, or said that none is left
     """
 
@@ -90,21 +94,24 @@ class EpochProgress:
         epoch: int,
         start: int,
         echo: SamplerEcho,
+        num_epochs: int = 1,
     ) -> None:
         self.dataset = dataset
         self._sampler = sampler
+        self._whole = config
         self._config = config
         last = config.num_workers - 1
         self._last_worker = config if config.worker == last else replace(config, worker=last)
-        self._epoch = epoch
+        self.epoch = epoch
         self._start = start
         self._echo = echo
+        self._num_epochs = num_epochs
+        self._num_left = 0  # epochs of this stream, that of the next batch included
         self._reader = BatchReader(dataset, sampler)
         # Without a choice of relations they are all training triples.
         self.num_positives = dataset.num_triples if config.relations is None else None
         self._plan: EpochPlan | None = None
         self._num_taken = 0  # of the plan
-        self.is_done = False
         self.has_begun = False
 
     def request(self) -> pb.SampleEpochRequest:
@@ -114,20 +121,28 @@ class EpochProgress:
         """
         self._plan = None
         self.has_begun = False
+        # Within an epoch this worker may be another one, see take.
+        self._num_left = self._num_epochs if self._config is self._whole else 1
         return messages.encode_epoch_request(
             self.dataset.name,
             self.dataset.fingerprint,
             self._sampler,
             self._config,
-            self._epoch,
+            self.epoch,
             self._start,
+            self._num_left,
         )
 
-    def take(self, message: pb.SampleEpochResponse) -> Iterator[tuple[EpochBatch | None, bool]]:
-        """Iterate over a message's batches, each with whether it is the epoch's last.
+    @property
+    def is_done(self) -> bool:
+        """Whether this stream has no further epoch."""
+        return self._num_left == 0
 
-        Progress moves past a batch when the next one is requested. If the epoch has no batch left,
-        the only item is (None, True).
+    def take(self, message: pb.SampleEpochResponse) -> Iterator[tuple[EpochBatch | None, bool]]:
+        """Iterate over a message's batches, each with whether it is its epoch's last.
+
+        Progress moves past a batch when the next one is requested. If the first epoch has no batch
+        left, the first item is (None, True).
 
         :raises InvalidAnswerError: if the message does not continue the stream
         """
@@ -137,7 +152,7 @@ class EpochProgress:
             if len(self._plan) == 0:
                 self.has_begun = True
                 yield None, True
-                self.is_done = True
+                self._end_epoch(self._plan.num_positives)
             return
         check_member("message", message, "batches")
         plan, encoded = self._plan, message.batches.batches
@@ -149,7 +164,17 @@ class EpochProgress:
             self._start = batch.next_start
             # Another stream begins at this batch's end: there, this worker comes last.
             self._config = self._last_worker
-        self.is_done = self._num_taken == len(plan)
+        if self._num_taken == len(plan):
+            self._end_epoch(plan.num_positives)
+
+    def _end_epoch(self, num_positives: int) -> None:
+        """Go to the beginning of the next epoch."""
+        self.epoch += 1
+        self._start = self._num_taken = 0
+        self._config = self._whole
+        self._plan = EpochPlan(self._config, num_positives, 0)
+        # A server ends the stream before an epoch without a batch.
+        self._num_left = self._num_left - 1 if len(self._plan) else 0
 
     def configure(self, message: pb.SampleEpochResponse) -> EpochPlan:
         """Check the first message of a stream, and compute the plan.
@@ -188,7 +213,7 @@ class EpochProgress:
         for column, ids in enumerate(columns):
             positives[:, column] = ids
         rows = [slice(*ends) for ends in pairwise(accumulate(lengths, initial=0))]
-        zero = self._epoch * plan.num_positives
+        zero = self.epoch * plan.num_positives
         num_negatives = self._config.batch_size * self._sampler.num_negs_per_pos
         together = max(1, _NEGATIVES_TOGETHER // num_negatives)
         begins = range(0, len(encoded), together)
@@ -205,7 +230,7 @@ class EpochProgress:
             )
             for index, drawn in zip(group, negatives, strict=True):
                 yield EpochBatch(
-                    epoch=self._epoch,
+                    epoch=self.epoch,
                     next_start=places[index][2],
                     positives=positives[rows[index]],
                     negatives=drawn,

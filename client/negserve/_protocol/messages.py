@@ -134,9 +134,11 @@ def encode_epoch_request(
     config: EpochConfig,
     epoch: int,
     start: int,
+    num_epochs: int = 1,
 ) -> pb.SampleEpochRequest:
-    """Encode a request for what an epoch has from a position on.
+    """Encode a request for what an epoch has from a position on, and for those after it.
 
+    :param num_epochs: most epochs of the stream, 1 to 2^32 - 1
     :raises InvalidRequestError: for an epoch or a start that is no number from 0 to 2^64 - 1
     """
     for field, value in (("epoch", epoch), ("start", start)):
@@ -160,6 +162,7 @@ def encode_epoch_request(
         weights=config.weights,
         worker=config.worker,
         num_workers=config.num_workers,
+        num_epochs=num_epochs,
     )
 
 

@@ -4,30 +4,42 @@ from __future__ import annotations
 
 import queue
 import threading
+import weakref
 from collections.abc import Iterator
-from contextlib import suppress
 
 from negserve._calls.epochs import EpochCursor, EpochReader, Item
 from negserve._protocol.epoch_progress import EpochProgress
 from negserve._sync.interrupts import ending, held, put_off, run_sync
 from negserve._sync.transport import SyncTransport
-from negserve._transport.transport import RetryBudget, ServerCall
-from negserve.errors import ServiceError
+from negserve._transport.transport import ServerCall
 from negserve.types.epoch import EpochBatch
-
-#: Interval in which a reader that waits for room checks whether it is still wanted.
-_LOOK_SECONDS = 0.05
 
 
 class _Reader(EpochReader):
-    """A thread that reads ahead, into a queue."""
+    """A thread that reads ahead, into a queue.
 
-    def __init__(self, transport: SyncTransport, progress: EpochProgress, prefetch: int) -> None:
+    :param prefetch: batches read ahead
+    :param owner: without which nobody reads on; the thread ends when it is garbage
+    """
+
+    def __init__(
+        self, transport: SyncTransport, progress: EpochProgress, prefetch: int, owner: object
+    ) -> None:
         super().__init__(transport, progress)
         self._sync_transport = transport
-        self._batches: queue.Queue[Item | BaseException] = queue.Queue(prefetch)
+        self._batches: queue.Queue[Item | BaseException] = queue.Queue()
+        #: One item for each place in the queue. The thread that waits for one has no timeout: 256
+        #: threads that look around every 50 ms would keep a processor busy.
+        self._room: queue.SimpleQueue[object] = queue.SimpleQueue()
+        for _ in range(prefetch):
+            self._room.put(None)
+        # The callback of a weak reference has to be C: no signal handler runs in there.
+        self._owner = weakref.ref(owner, self._room.put)
         self._lock = threading.Lock()
         self._call: ServerCall | None = None
+        self._start()
+
+    def _start(self) -> None:
         self._thread = threading.Thread(target=self._run, name="negserve-epoch", daemon=True)
         self._thread.start()
 
@@ -37,10 +49,12 @@ class _Reader(EpochReader):
             self._is_wanted = False
             if self._call is not None:
                 self._call.close()
+        self._room.put(None)
         self._sync_transport.wake()
         self._thread.join()
 
     def _run(self) -> None:
+        outcome: BaseException | None = None
         try:
             run_sync(
                 self._sync_transport.retry,
@@ -49,46 +63,41 @@ class _Reader(EpochReader):
                 dataset=self._progress.dataset,
             )
         except BaseException as error:
-            run_sync(self._put, error)
-
-    async def _attempt(self, budget: RetryBudget) -> None:
-        try:
-            await self._read(budget)
-        except ServiceError:
-            if self._is_wanted:
-                raise  # else close() ended the call, not the replica
+            outcome = error
+        self._batches.put(outcome)
 
     async def _pause(self, seconds: float) -> None:
         await self._sync_transport.pause(seconds, lambda: self._is_wanted)
 
     async def _put(self, item: Item | BaseException) -> None:
-        while self._is_wanted:
-            try:
-                self._batches.put(item, timeout=_LOOK_SECONDS)
-            except queue.Full:
-                continue
-            return
+        self._room.get()
+        if self._owner() is None:
+            self._is_wanted = False
+        if self._is_wanted:
+            self._batches.put(item)
 
     async def _get(self) -> Item | BaseException:
         with ending(self._wake_taker):
-            return self._batches.get()
+            item = self._batches.get()
+        if item is not None:
+            self._room.put(None)
+        return item
 
     def _wake_taker(self) -> None:
-        with suppress(queue.Full):  # then it is not waiting
-            self._batches.put_nowait((None, True))
+        self._batches.put((None, True))
 
     def _hold(self, call: ServerCall) -> None:
         with self._lock:
             self._call = call
 
 
-class EpochStream(EpochCursor[SyncTransport]):
+class EpochStream(EpochCursor[SyncTransport, _Reader]):
     """The training triples of a dataset with their negatives, epoch after epoch.
 
     Iterating gives the batches of what is left of the current epoch, then moves on to the next
-    one. A stream that breaks or stalls, a server that is killed, drained or restarted, costs a
-    delay, not a batch: reading goes on where it was, on the next replica if there are several, as
-    long as the client's patience lasts without progress.
+    one, which is read ahead meanwhile. A stream that breaks or stalls, a server that is killed,
+    drained or restarted, costs a delay, not a batch: reading goes on where it was, on the next
+    replica if there are several, as long as the client's patience lasts without progress.
 
     The state is two integers, the epoch and the position within it at which to go on; keep it
     with the model's checkpoint. Any batch size and world size go on from it, without loss or
@@ -100,6 +109,7 @@ class EpochStream(EpochCursor[SyncTransport]):
     :param config: which positives; None for the defaults
     :param prefetch: batches read ahead, at least 1
     :param digest: whether to keep a running SHA-256 of all batches, see :attr:`digest`
+    :ivar reads_on: whether the next epoch is read ahead, too; True at first
     """
 
     def __iter__(self) -> Iterator[EpochBatch]:
@@ -113,7 +123,11 @@ class EpochStream(EpochCursor[SyncTransport]):
         reader: _Reader | None = None
         try:
             with held():
-                reader = _Reader(self._transport, self._progress(), self.prefetch)
+                reader, other = self._take_kept()
+                if other is not None:
+                    other.close()
+                if reader is None:
+                    reader = _Reader(self._transport, self._progress(), self.prefetch, self._kept)
             while not reader.is_over:
                 # No signal handler can raise between the end of run_sync and the yield.
                 batch, self._place = run_sync(self._next, reader)
@@ -121,5 +135,5 @@ class EpochStream(EpochCursor[SyncTransport]):
                     yield batch
         finally:
             with put_off():  # Python ignores exceptions here, if the iterator is garbage
-                if reader is not None:
+                if reader is not None and not self._keep(reader):
                     reader.close()

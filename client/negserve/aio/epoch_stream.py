@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import AsyncIterator
 
 from negserve._calls.epochs import EpochCursor, EpochReader, Item
@@ -13,41 +14,71 @@ from negserve.types.epoch import EpochBatch
 
 
 class _Reader(EpochReader):
-    """A task that reads ahead, into a queue."""
+    """A task that reads ahead, into a queue.
 
-    def __init__(self, transport: AsyncTransport, progress: EpochProgress, prefetch: int) -> None:
+    :param prefetch: batches read ahead
+    :param owner: without which nobody reads on; the task ends when it is garbage
+    """
+
+    def __init__(
+        self, transport: AsyncTransport, progress: EpochProgress, prefetch: int, owner: object
+    ) -> None:
         super().__init__(transport, progress)
-        self._batches: asyncio.Queue[Item | BaseException] = asyncio.Queue(prefetch)
+        self._loop = asyncio.get_running_loop()
+        self._batches: asyncio.Queue[Item | BaseException] = asyncio.Queue()
+        self._room = asyncio.Semaphore(prefetch)
+        self._start()
+        # Until then the owner holds the task: its loop does not.
+        self._owner = weakref.ref(owner, lambda _: self.drop())
+
+    def _start(self) -> None:
         self._task = asyncio.create_task(self._run())
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it belongs to the running loop."""
+        return self._loop is asyncio.get_running_loop()
 
     async def close(self) -> None:
         """Stop reading, and end the call."""
         self._task.cancel()
         await asyncio.wait([self._task])
 
+    def drop(self) -> None:
+        """Stop reading soon; in any thread."""
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._task.cancel)
+
     async def _run(self) -> None:
+        outcome: Exception | None = None
         try:
-            await self._transport.retry(self._read, dataset=self._progress.dataset)
+            await self._transport.retry(self._attempt, dataset=self._progress.dataset)
         except Exception as error:
-            await self._put(error)
+            outcome = error
+        finally:  # also if a task of the user's cancelled it
+            self._batches.put_nowait(outcome)
 
     async def _put(self, item: Item | BaseException) -> None:
-        await self._batches.put(item)
+        await self._room.acquire()
+        self._batches.put_nowait(item)
 
     async def _get(self) -> Item | BaseException:
-        return await self._batches.get()
+        item = await self._batches.get()
+        if item is not None:
+            self._room.release()
+        return item
 
     def _hold(self, call: ServerCall) -> None:
         pass  # cancelled, the task ends the call itself
 
 
-class EpochStream(EpochCursor[AsyncTransport]):
+class EpochStream(EpochCursor[AsyncTransport, _Reader]):
     """The training triples of a dataset with their negatives, as :class:`negserve.EpochStream`.
 
     Made by :meth:`RemoteTriplesFactory.epochs`. ``async for batch in stream`` gives what is left of
     the current epoch; a task that is cancelled, or a loop that is left, ends the server's stream.
 
-    Parameters as of :class:`negserve.EpochStream`.
+    Parameters and attributes as of :class:`negserve.EpochStream`.
     """
 
     async def __aiter__(self) -> AsyncIterator[EpochBatch]:
@@ -55,11 +86,18 @@ class EpochStream(EpochCursor[AsyncTransport]):
 
         :raises NegserveError: as :meth:`negserve.EpochStream.__iter__`
         """
-        reader = _Reader(self._transport, self._progress(), self.prefetch)
+        reader, other = self._take_kept()
+        if reader is not None and not reader.is_here:
+            reader, other = None, reader
+        if other is not None:
+            other.drop()
+        if reader is None:
+            reader = _Reader(self._transport, self._progress(), self.prefetch, self._kept)
         try:
             while not reader.is_over:
                 batch, self._place = await self._next(reader)
                 if batch is not None:
                     yield batch
         finally:
-            await reader.close()
+            if not self._keep(reader):
+                await reader.close()

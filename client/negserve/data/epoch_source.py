@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Literal, get_args
 
 import torch
+from torch.utils.data import get_worker_info
 
 from negserve._calls.per_process import PerProcess
 from negserve._local.epoch_stream import LocalEpochStream
@@ -21,6 +22,7 @@ from negserve.types.config import SamplerConfig
 from negserve.types.epoch import EpochConfig
 
 _Factory = RemoteTriplesFactory | LocalTriplesFactory
+_Stream = EpochStream | LocalEpochStream
 Form = Literal["batch", "columns", "compact", "tuple"]
 Item = TripleBatch | CompactTripleBatch | tuple[torch.Tensor, ...]
 
@@ -71,6 +73,8 @@ class EpochSource:
         self._relations = relations
         #: The dataset and the number of positives of an epoch, once they are asked for.
         self._opened: PerProcess[list[tuple[_Factory, int]]] = PerProcess(list)
+        #: The stream of the last pass, which the next one goes on with.
+        self._last: PerProcess[list[_Stream]] = PerProcess(list)
 
     @property
     def num_positives(self) -> int:
@@ -92,10 +96,7 @@ class EpochSource:
             return
         factory = self._open()[0]
         largest_id = max(factory.num_entities, factory.num_relations) - 1
-        with leakage_told():
-            stream: EpochStream | LocalEpochStream = factory.epochs(
-                sampler, config, prefetch=self._prefetch
-            )
+        stream = self._stream(factory, sampler, config)
         stream.load_state_dict({"epoch": epoch, "start": start})
         for batch in stream:
             if config.tail == "drop" and batch.next_start > end:
@@ -107,6 +108,21 @@ class EpochSource:
                 continue
             whole = triple_batch(batch, state, by_column=self.form == "columns")
             yield whole.as_tuple() if self.form == "tuple" else whole, after
+        self._last.value[:] = [stream]
+
+    def _stream(self, factory: _Factory, sampler: SamplerConfig, config: EpochConfig) -> _Stream:
+        """Take the stream of the last pass, if it is of these configurations, or make one."""
+        last = self._last.value
+        before = last.pop() if last else None
+        if before is not None and (before.sampler, before.config) == (sampler, config):
+            stream = before
+        else:
+            with leakage_told():
+                stream = factory.epochs(sampler, config, prefetch=self._prefetch)
+        if isinstance(stream, EpochStream):
+            # Most workers end with their first pass, and would have read ahead for nobody.
+            stream.reads_on = before is not None or get_worker_info() is None
+        return stream
 
     def _open(self) -> tuple[_Factory, int]:
         """Return the dataset, opened in this process, and the number of positives of an epoch."""

@@ -723,7 +723,7 @@ Global___SampleResponse: _TypeAlias = SampleResponse  # noqa: Y015
 
 @_typing.final
 class SampleEpochRequest(_message.Message):
-    """Asks for an epoch."""
+    """Asks for an epoch, or for several."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -741,12 +741,13 @@ class SampleEpochRequest(_message.Message):
     WEIGHTS_FIELD_NUMBER: _builtins.int
     WORKER_FIELD_NUMBER: _builtins.int
     NUM_WORKERS_FIELD_NUMBER: _builtins.int
+    NUM_EPOCHS_FIELD_NUMBER: _builtins.int
     dataset: _builtins.str
     """Name of the dataset, as `ListDatasets` gives it."""
     expected_fingerprint: _builtins.str
     """As in `SampleConfiguration`."""
     epoch: _builtins.int
-    """Number of the epoch."""
+    """Number of the first epoch."""
     batch_size: _builtins.int
     """b, the number of positives in a batch of one rank: at least 1, at most
     `Limits.max_triples_per_message`, and such that b times k (twice that with
@@ -757,8 +758,8 @@ class SampleEpochRequest(_message.Message):
     world_size: _builtins.int
     """w, the number of ranks that share the epoch, at most 65536. 0 means 1."""
     start: _builtins.int
-    """Position within the epoch at which to begin, at most the number of its
-    positives. Global batch g covers the positions start + g * b * w to start +
+    """Position within the first epoch at which to begin, at most the number of its
+    positives; all others begin at 0. Global batch g covers the positions start + g * b * w to start +
     (g + 1) * b * w - 1; rank r gets the r-th group of b.
     """
     tail: Global___TailRule.ValueType
@@ -773,6 +774,11 @@ class SampleEpochRequest(_message.Message):
     """Number of workers that share the batches of the rank, at most 65536: each
     gets every num_workers-th batch, beginning with batch number `worker`. 0
     means 1.
+    """
+    num_epochs: _builtins.int
+    """Most epochs of the stream: that of `epoch`, then those that follow it, each
+    in an order of its own. 0 means 1. A trainer that trains on and on gives the
+    largest number, and ends the stream when it is done.
     """
     @_builtins.property
     def sampler(self) -> Global___SamplerConfig:
@@ -801,10 +807,11 @@ class SampleEpochRequest(_message.Message):
         weights: _builtins.bool = ...,
         worker: _builtins.int = ...,
         num_workers: _builtins.int = ...,
+        num_epochs: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["relations", b"relations", "sampler", b"sampler"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size", b"batch_size", "dataset", b"dataset", "epoch", b"epoch", "expected_fingerprint", b"expected_fingerprint", "keep_order", b"keep_order", "num_workers", b"num_workers", "rank", b"rank", "relations", b"relations", "sampler", b"sampler", "start", b"start", "tail", b"tail", "weights", b"weights", "worker", b"worker", "world_size", b"world_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size", b"batch_size", "dataset", b"dataset", "epoch", b"epoch", "expected_fingerprint", b"expected_fingerprint", "keep_order", b"keep_order", "num_epochs", b"num_epochs", "num_workers", b"num_workers", "rank", b"rank", "relations", b"relations", "sampler", b"sampler", "start", b"start", "tail", b"tail", "weights", b"weights", "worker", b"worker", "world_size", b"world_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -823,11 +830,13 @@ class EpochConfigured(_message.Message):
     fingerprint: _builtins.str
     """Fingerprint of the dataset, 64 hexadecimal digits."""
     num_positives: _builtins.int
-    """n, the number of positives of the epoch."""
+    """n, the number of positives of an epoch."""
     num_batches: _builtins.int
-    """Number of batches of the stream, the same for every rank. A server may end
-    a stream with OK before that, so that a balancer can move it; the client
-    opens it again at the last `next_start`.
+    """Number of batches of the first epoch, the same for every rank; the others
+    have as many as one with `start` = 0. A server may end a stream with OK
+    earlier, so that a balancer can move it; the client opens it again at the
+    last `next_start`. It does so before an epoch without a batch and before one
+    whose positions would exceed 2^64 - 1.
     """
     @_builtins.property
     def sampler(self) -> Global___SamplerConfig:
@@ -861,7 +870,8 @@ class EpochBatch(_message.Message):
     WEIGHTS_FIELD_NUMBER: _builtins.int
     next_start: _builtins.int
     """Position within the epoch at which the next global batch begins: the
-    `start` with which to continue after this batch.
+    `start` with which to continue after this batch, until all batches of the
+    epoch came.
     """
     weights: _builtins.bytes
     """Subsampling weights 1 / sqrt(n(h, r) + n(r, t)) with counts of training
@@ -898,7 +908,7 @@ Global___EpochBatch: _TypeAlias = EpochBatch  # noqa: Y015
 
 @_typing.final
 class EpochBatches(_message.Message):
-    """Consecutive batches. Small ones travel together, since a message costs as
+    """Consecutive batches of one epoch. Small ones travel together, since a message costs as
     much as some ten thousand negatives.
     """
 

@@ -161,11 +161,11 @@ class SamplerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SampleEpoch(self, request, context):
-        """Streams the batches of one rank in one epoch over the training split:
-        positives in shuffled order, with their negatives. The first message states
-        the configuration, all others carry batches. Any server with the same data
-        can start an epoch at any `start`. So a client opens a broken stream again
-        on any replica, at the `next_start` of the last batch received.
+        """Streams the batches of one rank in one epoch, or in several, over the
+        training split: positives in shuffled order, with their negatives. The first
+        message states the configuration, all others carry batches. Any server with
+        the same data can start an epoch at any `start`. So a client opens a broken
+        stream again on any replica, at the `next_start` of the last batch received.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

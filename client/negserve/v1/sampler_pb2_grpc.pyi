@@ -68,11 +68,11 @@ class SamplerServiceStub:
     may send requests ahead of the answers.
     """
     SampleEpoch: _grpc.UnaryStreamMultiCallable[_sampler_pb2.SampleEpochRequest, _sampler_pb2.SampleEpochResponse]
-    """Streams the batches of one rank in one epoch over the training split:
-    positives in shuffled order, with their negatives. The first message states
-    the configuration, all others carry batches. Any server with the same data
-    can start an epoch at any `start`. So a client opens a broken stream again
-    on any replica, at the `next_start` of the last batch received.
+    """Streams the batches of one rank in one epoch, or in several, over the
+    training split: positives in shuffled order, with their negatives. The first
+    message states the configuration, all others carry batches. Any server with
+    the same data can start an epoch at any `start`. So a client opens a broken
+    stream again on any replica, at the `next_start` of the last batch received.
     """
     Contains: _grpc.StreamStreamMultiCallable[_sampler_pb2.ContainsRequest, _sampler_pb2.ContainsResponse]
     """Tells for each triple whether it is known, exactly. The first message
@@ -155,11 +155,11 @@ class SamplerServiceAsyncStub(SamplerServiceStub):
     may send requests ahead of the answers.
     """
     SampleEpoch: _aio.UnaryStreamMultiCallable[_sampler_pb2.SampleEpochRequest, _sampler_pb2.SampleEpochResponse]  # type: ignore[assignment]
-    """Streams the batches of one rank in one epoch over the training split:
-    positives in shuffled order, with their negatives. The first message states
-    the configuration, all others carry batches. Any server with the same data
-    can start an epoch at any `start`. So a client opens a broken stream again
-    on any replica, at the `next_start` of the last batch received.
+    """Streams the batches of one rank in one epoch, or in several, over the
+    training split: positives in shuffled order, with their negatives. The first
+    message states the configuration, all others carry batches. Any server with
+    the same data can start an epoch at any `start`. So a client opens a broken
+    stream again on any replica, at the `next_start` of the last batch received.
     """
     Contains: _aio.StreamStreamMultiCallable[_sampler_pb2.ContainsRequest, _sampler_pb2.ContainsResponse]  # type: ignore[assignment]
     """Tells for each triple whether it is known, exactly. The first message
@@ -251,11 +251,11 @@ class SamplerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sampler_pb2.SampleEpochRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_sampler_pb2.SampleEpochResponse], _abc.AsyncIterator[_sampler_pb2.SampleEpochResponse]]:
-        """Streams the batches of one rank in one epoch over the training split:
-        positives in shuffled order, with their negatives. The first message states
-        the configuration, all others carry batches. Any server with the same data
-        can start an epoch at any `start`. So a client opens a broken stream again
-        on any replica, at the `next_start` of the last batch received.
+        """Streams the batches of one rank in one epoch, or in several, over the
+        training split: positives in shuffled order, with their negatives. The first
+        message states the configuration, all others carry batches. Any server with
+        the same data can start an epoch at any `start`. So a client opens a broken
+        stream again on any replica, at the `next_start` of the last batch received.
         """
 
     @_abc_1.abstractmethod

@@ -37,7 +37,9 @@ EpochStream::EpochStream(std::shared_ptr<Connection> connection, v1::SampleEpoch
     : connection_(std::move(connection)),
       request_(std::move(request)),
       budget_(connection_->budget()),
-      spaces_(spaces) {}
+      spaces_(spaces) {
+  request_.set_num_epochs(1);
+}
 
 EpochStream::~EpochStream() = default;
 EpochStream::EpochStream(EpochStream&&) noexcept = default;

@@ -316,7 +316,7 @@ export class Client {
     const check = checkOf("SampleEpoch");
     const sizes = (await this.getDataset(request.dataset)).dataset!;
     let version = 0;
-    let due = request;
+    let due = { ...request, numEpochs: 1 };
     const patience = new Patience(this.#waits.patienceMs);
     for (;;) {
       let numLeft: bigint | undefined;

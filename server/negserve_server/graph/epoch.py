@@ -53,6 +53,8 @@ class Epoch:
         self.number = number
         self.start = start
         self.sampler = sampler
+        self._triples = triples
+        self._rows = rows
         self._weigh = weigh
         #: How many positives the epoch has.
         self.num_positives = len(triples) if rows is None else len(rows)
@@ -89,6 +91,22 @@ class Epoch:
         step = self.config.batch_size * self.config.world_size
         of_rank = left // step if self.config.tail == "drop" else -(-left // step)
         return max(0, -(-(of_rank - self.config.worker) // self.config.num_workers))
+
+    def following(self) -> Epoch | None:
+        """Make the next epoch, from its beginning.
+
+        :return: None if the worker has no batch in it, or its positions would exceed 2^64 - 1
+        """
+        if self.number == MAX_UINT64:
+            return None
+        try:
+            epoch = Epoch(
+                self._triples, self._rows, self._weigh, self.sampler, self.config,
+                number=self.number + 1,
+            )  # fmt: skip
+        except PositionOutOfRange:
+            return None
+        return epoch if len(epoch) else None
 
     def batch(self, index: int) -> EpochBatch:
         """Make a batch of the worker.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import weakref
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -37,6 +38,8 @@ from negserve_server.tables import TABLES, GraphTables, Tables
 from negserve_server.triple_columns import SplitArrays, TripleColumns
 
 _WORLD = Path(__file__).parent / "world"
+#: Opened configurations that are remembered.
+_MOST_OPENED = 256
 
 
 class TriplesFactory:
@@ -90,6 +93,8 @@ class TriplesFactory:
         self.relations = parts.relations
         self.num_unseen = dict(parts.num_unseen)
         self._tables = GraphTables(TABLES, graph=self)
+        #: Keys of the tables, and the tables, of configurations that were opened, with seed 0.
+        self._opened: dict[SamplerConfig, tuple[Hashable, weakref.ref[DrawTables]]] = {}
         self._training_index = self._index(("training",))
 
     @classmethod
@@ -388,15 +393,30 @@ class TriplesFactory:
         """
         opened = self.sampler(sampler)
         relations = config.relation_set
+        rows = None if relations is None else self.rows_of(relations)
+        return self._epoch(opened, rows, config, number, start)
+
+    def epoch_again(
+        self, sampler: SamplerConfig, config: EpochConfig, *, number: int = 0, start: int = 0
+    ) -> Epoch | None:
+        """Do what :meth:`epoch` does, in no time; None if there is something costly to make.
+
+        :raises InvalidRequestError: if the graph can't serve one of the configurations
+        :raises PositionOutOfRange: if a position of the epoch would exceed 2^64 - 1
+        """
+        if config.relations is not None or config.weights or sampler.candidates is not None:
+            return None
+        opened = self.sampler_again(sampler)
+        return None if opened is None else self._epoch(opened, None, config, number, start)
+
+    def _epoch(
+        self, sampler: Sampler, rows: NDArray[np.int64] | None, config: EpochConfig,
+        number: int, start: int,
+    ) -> Epoch:  # fmt: skip
         return Epoch(
-            self.columns["training"],
-            None if relations is None else self.rows_of(relations),
-            self.subsampling_weights,
-            opened,
-            config,
-            number=number,
-            start=start,
-        )
+            self.columns["training"], rows, self.subsampling_weights, sampler, config,
+            number=number, start=start,
+        )  # fmt: skip
 
     def open_sampler(self, **options: Any) -> Sampler:
         """Make the sampler of a configuration given by its fields.
@@ -445,7 +465,29 @@ class TriplesFactory:
         )
         sampler = Sampler(config, draw_tables)
         self._tables.hold(key, sampler)
+        if given is None:
+            self._note_opened(config, key, draw_tables)
         return sampler
+
+    def sampler_again(self, config: SamplerConfig) -> Sampler | None:
+        """Make the sampler of a configuration that was opened before with any seed, in no time.
+
+        :return: None if it was not, or if what is costly is gone since
+        :raises InvalidRequestError: for another algorithm version
+        """
+        config = in_version(config)
+        opened = self._opened.get(replace(config, seed=0))
+        draw_tables = None if opened is None else opened[1]()
+        if opened is None or draw_tables is None:
+            return None
+        sampler = Sampler(config, draw_tables)
+        self._tables.hold(opened[0], sampler)
+        return sampler
+
+    def _note_opened(self, config: SamplerConfig, key: Hashable, draw_tables: DrawTables) -> None:
+        if len(self._opened) >= _MOST_OPENED:
+            self._opened.clear()
+        self._opened[replace(config, seed=0)] = key, weakref.ref(draw_tables)
 
     @cached_property
     def _sampled_graph(self) -> Graph:

@@ -35,6 +35,7 @@ class EpochMessages:
     :param send_budget: bounds the size of messages
     :param budget: the share of this stream
     :param max_seconds: age of the stream after which no message is begun: clients open it again
+    :param num_epochs: how many epochs it may have, at least 1
     :ivar num_negatives: negatives in the message that was given last
     """
 
@@ -46,6 +47,7 @@ class EpochMessages:
         send_budget: SendBudget,
         budget: BudgetShare,
         max_seconds: float,
+        num_epochs: int,
     ) -> None:
         self._factory = factory
         self._epoch = epoch
@@ -54,11 +56,12 @@ class EpochMessages:
         self._budget = budget
         self._flow = Flow()
         self._deadline = asyncio.get_running_loop().time() + max_seconds
-        self._num_batches = len(epoch)
+        self._end = epoch.number + num_epochs
         self._next = 0
         self.num_negatives = 0
-        #: Prepared messages: first batch, size in bytes, message.
-        self._prepared: deque[tuple[int, int, asyncio.Future[bytes]]] = deque()
+        self._has_begun = False
+        #: Prepared messages: epoch and first batch, size in bytes, message.
+        self._prepared: deque[tuple[tuple[Epoch, int], int, asyncio.Future[bytes]]] = deque()
         config = epoch.config
         id_bytes = 2 * narrowest_dtype(factory.num_entities).itemsize
         id_bytes += narrowest_dtype(factory.num_relations).itemsize + (4 if config.weights else 0)
@@ -66,6 +69,7 @@ class EpochMessages:
         self._batch_bytes = config.batch_size * id_bytes + messages.batch_bytes(
             epoch.sampler, config.batch_size
         )
+        self._move_on()
 
     async def all(self) -> AsyncGenerator[bytes, None]:
         """Yield the messages in order."""
@@ -92,16 +96,16 @@ class EpochMessages:
 
     @property
     def _may_begin(self) -> bool:
-        if self._next >= self._num_batches:
+        if self._next >= len(self._epoch):
             return False
         # Ended early, a stream is opened again by the client, on any replica.
-        return self._next == 0 or asyncio.get_running_loop().time() <= self._deadline
+        return not self._has_begun or asyncio.get_running_loop().time() <= self._deadline
 
     def _step(self) -> int:
         """Return the number of batches of the next message, at least one."""
         size = min(_MESSAGE_BYTES, self._send_budget.fair_bytes)
         step = max(1, -(-size // self._batch_bytes))
-        return min(step, self._num_batches - self._next)
+        return min(step, len(self._epoch) - self._next)
 
     def _prepare(self) -> None:
         while len(self._prepared) < _MESSAGES_AHEAD and self._may_begin:
@@ -114,15 +118,26 @@ class EpochMessages:
         config = self._epoch.config
         work = work_of(step * config.batch_size, self._epoch.sampler.config.num_negs_per_pos)
         batches = range(self._next, self._next + step)
-        future = self._scheduler.submit(self._flow, work, self._make(batches))
-        self._prepared.append((self._next, step * self._batch_bytes, future))
+        future = self._scheduler.submit(self._flow, work, _make(self._epoch, batches))
+        place = self._epoch, self._next
+        self._prepared.append((place, step * self._batch_bytes, future))
+        self._has_begun = True
         self._next += step
+        self._move_on()
+
+    def _move_on(self) -> None:
+        """Go to the next epoch, if this one has no further batch."""
+        if self._next < len(self._epoch) or self._epoch.number + 1 >= self._end:
+            return
+        following = self._epoch.following()
+        if following is not None:
+            self._epoch, self._next = following, 0
 
     def _drop(self) -> None:
         """Drop the prepared messages."""
         if not self._prepared:
             return
-        self._next = self._prepared[0][0]
+        self._epoch, self._next = self._prepared[0][0]
         for _, size, future in self._prepared:
             if future.done() and not future.cancelled():
                 future.exception()  # retrieved, so that asyncio does not log it
@@ -130,10 +145,11 @@ class EpochMessages:
             self._budget.release(size)
         self._prepared.clear()
 
-    def _make(self, indices: range) -> Generator[None, None, bytes]:
-        """Make a message of some batches, in steps."""
-        batches = yield from self._epoch.batches_in_steps(indices)
-        return encode_epoch_batches(batches).SerializeToString()
+
+def _make(epoch: Epoch, indices: range) -> Generator[None, None, bytes]:
+    """Make a message of some batches, in steps."""
+    batches = yield from epoch.batches_in_steps(indices)
+    return encode_epoch_batches(batches).SerializeToString()
 
 
 class _Rows:

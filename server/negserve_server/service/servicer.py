@@ -40,6 +40,8 @@ _Item = TypeVar("_Item")
 
 #: Read once, as it comes from the disk.
 _VERSION = version("negserve")
+#: Size of a request up to which it is decoded on the event loop.
+_SMALL_REQUEST_BYTES = 1024
 #: Approximate size of the largest message of a list.
 _PIECE_BYTES = 256 * 1024
 #: Work of one message of a list, as a number of negatives.
@@ -95,10 +97,13 @@ class SamplerServicer:
         request = await stream.read_only()
         factory = self._find(request.dataset, request.expected_fingerprint)
         with self._datasets.in_use(request.dataset), self._budget() as budget:
-            epoch = await self._in_thread(self._open_epoch, factory, request)
+            epoch = self._open_epoch_again(factory, request)
+            if epoch is None:
+                epoch = await self._in_thread(self._open_epoch, factory, request)
             self._warnings.warn_of_leakage(
                 request.dataset, factory, epoch.sampler.config.filter_splits, epochs=True
             )
+            num_epochs = request.num_epochs or 1
             del request  # which may be large
             yield pb.SampleEpochResponse(
                 configured=pb.EpochConfigured(
@@ -115,6 +120,7 @@ class SamplerServicer:
                 self._send_budget,
                 budget,
                 self._limits.max_stream_seconds,
+                num_epochs,
             )
             async with aclosing(epoch_messages.all()) as answers:
                 async for answer in answers:
@@ -123,6 +129,19 @@ class SamplerServicer:
 
     def _open_epoch(self, factory: TriplesFactory, request: pb.SampleEpochRequest) -> Epoch:
         return factory.epoch(
+            messages.decode_config(request.sampler, self._limits),
+            messages.decode_epoch(request, self._limits),
+            number=request.epoch,
+            start=request.start,
+        )
+
+    def _open_epoch_again(
+        self, factory: TriplesFactory, request: pb.SampleEpochRequest
+    ) -> Epoch | None:
+        """Open an epoch without a switch to a thread, which costs more, if that takes no time."""
+        if request.ByteSize() > _SMALL_REQUEST_BYTES:
+            return None
+        return factory.epoch_again(
             messages.decode_config(request.sampler, self._limits),
             messages.decode_epoch(request, self._limits),
             number=request.epoch,

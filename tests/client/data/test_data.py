@@ -14,6 +14,7 @@ from torch import distributed
 from torch.utils.data import DataLoader
 
 from negserve import Client, EpochBatch, EpochConfig, InvalidRequestError, SamplerConfig
+from negserve._sync.transport import SyncTransport
 from negserve.data import CompactTripleBatch, TripleBatch, TripleLoader, TripleStream
 from tests.support.server_process import ServerProcess
 
@@ -353,3 +354,43 @@ def test_refusals(options: dict[str, Any], message: str):
 def test_no_state(state: dict[str, Any]):
     with pytest.raises(InvalidRequestError):
         TripleStream("127.0.0.1:1", "world").load_state_dict(state)
+
+
+def requests_of(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Return the list that later requests for epochs are added to."""
+    requests, start = [], SyncTransport._start
+
+    def starting(transport: SyncTransport, channel: Any, method: str, request: Any) -> Any:
+        requests.append(request)
+        return start(transport, channel, method, request)
+
+    monkeypatch.setattr(SyncTransport, "_start", starting)
+    return requests
+
+
+def test_passes_go_on_with_one_stream_of_the_server(
+    server: ServerProcess, client: Client, monkeypatch: pytest.MonkeyPatch
+):
+    wanted = expected(client, 0, 1, 2, 5)
+    requests = requests_of(monkeypatch)
+    stream = stream_of(server.target)
+    batches = [*stream, *stream]
+    stream.set_epoch(2)
+    batches += stream
+    assert len(requests) == 1
+    stream.set_epoch(5)
+    batches += stream
+    assert_equal(batches, wanted)
+    assert [request.epoch for request in requests] == [0, 5]
+
+
+def test_a_workers_first_pass_reads_no_further(
+    server: ServerProcess, client: Client, monkeypatch: pytest.MonkeyPatch
+):
+    """Most workers end with it."""
+    wanted = expected(client, 0, 1, 2)
+    requests = requests_of(monkeypatch)
+    monkeypatch.setattr("negserve.data.epoch_source.get_worker_info", object)
+    stream = stream_of(server.target)
+    assert_equal([*stream, *stream, *stream], wanted)
+    assert [request.num_epochs for request in requests] == [1, 2**32 - 1]

@@ -160,6 +160,9 @@ class _Epochs(EpochReader):
         super().__init__(*arguments)
         self.items: list[Any] = []
 
+    def _start(self) -> None:
+        raise NotImplementedError
+
     async def _put(self, item: Any) -> None:
         self.items.append(item)
 
@@ -240,7 +243,10 @@ def ask_epoch(golden: Golden, case: dict[str, Any]) -> Any:
     config = EpochConfig(**{name: getattr(told, name) for name in EpochConfig.__slots__})
     cursor = found.epochs(client_config(request.sampler), config)
     cursor.load_state_dict({"epoch": request.epoch, "start": request.start})
+    cursor.reads_on = request.num_epochs > 1
     reader = _Epochs(golden, cursor._progress())
+    for _ in range(1, request.num_epochs):
+        reader.begin_next()  # else what fails is not wanted yet
     run_sync(golden.retry, reader._read)
     return [
         None

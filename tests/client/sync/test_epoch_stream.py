@@ -53,17 +53,22 @@ class Scripted(SamplerServiceServicer):
     """Answers each ``SampleEpoch`` by the next part of a script; repeats the last part.
 
     :ivar starts: where the requests began
+    :ivar ended: released when a call of it ends
     """
 
     def __init__(self) -> None:
         self.script: list[Callable[[int, grpc.ServicerContext], Iterator[Any]]] = []
         self.starts: list[int] = []
+        self.epochs: list[int] = []
+        self.ended = threading.Semaphore(0)
 
     def GetDataset(self, request, context):  # type: ignore[no-untyped-def]
         return described(request.dataset, NUM_BATCHES)
 
     def SampleEpoch(self, request, context):  # type: ignore[no-untyped-def]
         self.starts.append(request.start)
+        self.epochs.append(request.epoch)
+        context.add_callback(self.ended.release)
         part = self.script.pop(0) if len(self.script) > 1 else self.script[0]
         yield from part(request.start, context)
 
@@ -285,7 +290,7 @@ def test_closing_at_any_moment_ends_the_reader(scripted: tuple[Scripted, str]):
 
         stream = open_stream(client)
         connection.open = late_open  # type: ignore[method-assign]
-        reader = _Reader(connection, stream._progress(), 1)
+        reader = _Reader(connection, stream._progress(), 1, stream)
         assert opens.wait(5)
         closing = threading.Thread(target=reader.close)
         closing.start()

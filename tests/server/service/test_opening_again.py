@@ -1,0 +1,97 @@
+"""Epochs of a configuration that was opened before are opened on the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any
+from unittest.mock import Mock
+
+import pytest
+
+from negserve import EpochConfig, InvalidRequestError, SamplerConfig
+from negserve._protocol.messages import encode_epoch_request
+from negserve_server.admission.scheduler import Scheduler
+from negserve_server.config.limits import Limits
+from negserve_server.graph import TriplesFactory
+from negserve_server.publishing.datasets import Datasets
+from negserve_server.service.servicer import SamplerServicer
+from tests.support.graphs import load
+
+SAMPLER = SamplerConfig(kind="bernoulli", num_negs_per_pos=4, filter_splits=("training",), seed=1)
+CONFIG = EpochConfig(batch_size=1000)
+
+
+def bytes_of(
+    factory: TriplesFactory, sampler: SamplerConfig, config: EpochConfig
+) -> tuple[list[Any], int]:
+    """Return the answers, and how often a thread was needed to open the epoch."""
+    request = encode_epoch_request("world", "", sampler, config, 3, 10)
+    scheduler = Scheduler(1)
+    run_blocking, functions = scheduler.run_blocking, []
+
+    async def counting(function: Callable[..., Any], *arguments: object) -> Any:
+        functions.append(function)
+        return await run_blocking(function, *arguments)
+
+    scheduler.run_blocking = counting  # type: ignore[method-assign]
+
+    async def main() -> list[Any]:
+        servicer = SamplerServicer(
+            Datasets({"world": factory}), Mock(), Limits(), scheduler, (0, 1)
+        )
+        async with aclosing(servicer.sample_epoch(request)) as answers:
+            return [answer async for answer in answers]
+
+    answers = asyncio.run(main())
+    scheduler.close()
+    return answers, len(functions)
+
+
+@pytest.fixture
+def factory() -> TriplesFactory:
+    return TriplesFactory(load("world").splits)
+
+
+def test_with_any_seed_and_rank_no_thread_is_needed(factory: TriplesFactory):
+    first, num_threads = bytes_of(factory, SAMPLER, CONFIG)
+    assert num_threads == 1
+    assert bytes_of(factory, SAMPLER, CONFIG) == (first, 0)
+    for sampler, config in (
+        (replace(SAMPLER, seed=9), CONFIG),
+        (SAMPLER, replace(CONFIG, rank=1, world_size=3)),
+    ):
+        again, num_threads = bytes_of(factory, sampler, config)
+        assert num_threads == 0
+        assert again == bytes_of(TriplesFactory(load("world").splits), sampler, config)[0]
+
+
+@pytest.mark.parametrize(
+    ("sampler", "config"),
+    [
+        (replace(SAMPLER, num_negs_per_pos=1), CONFIG),  # may need others
+        (replace(SAMPLER, candidates=tuple(range(50))), CONFIG),
+        (SAMPLER, replace(CONFIG, weights=True)),
+        (SAMPLER, replace(CONFIG, relations=(1, 2))),
+        (SAMPLER, replace(CONFIG, relations=tuple(range(20)) * 40)),
+    ],
+)
+def test_what_may_take_a_while_is_done_in_a_thread(
+    factory: TriplesFactory, sampler: SamplerConfig, config: EpochConfig
+):
+    bytes_of(factory, SAMPLER, CONFIG)
+    assert bytes_of(factory, sampler, config)[1] == 1
+
+
+def test_tables_that_are_gone_are_made_in_a_thread(factory: TriplesFactory):
+    first, _ = bytes_of(factory, SAMPLER, CONFIG)
+    factory._tables.store.drop_idle(0.0)
+    assert bytes_of(factory, SAMPLER, CONFIG) == (first, 1)
+
+
+def test_refusals_are_the_same(factory: TriplesFactory):
+    bytes_of(factory, SAMPLER, CONFIG)
+    with pytest.raises(InvalidRequestError, match="algorithm_version"):
+        bytes_of(factory, replace(SAMPLER, algorithm_version=1), CONFIG)
