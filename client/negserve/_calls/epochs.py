@@ -135,6 +135,7 @@ class EpochCursor(EpochState, Generic[_Transport, _Reader]):
         self._echo = SamplerEcho(dataset, sampler)
         #: The reader between two epochs, and what it reads next.
         self._kept: PerProcess[list[tuple[_Reader, object]]] = PerProcess(list)
+        _ = self._kept.value  # made here, and not by who waits for the first batch
 
     def _progress(self) -> EpochProgress:
         epoch, start, _ = self._place

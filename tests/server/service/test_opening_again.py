@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
-from unittest.mock import Mock
+from unittest.mock import AsyncMock, Mock
 
 import pytest
 
@@ -29,6 +29,7 @@ def bytes_of(
 ) -> tuple[list[Any], int]:
     """Return the answers, and how often a thread was needed to open the epoch."""
     request = encode_epoch_request("world", "", sampler, config, 3, 10)
+    stream = Mock(read_only=AsyncMock(return_value=request), spend=AsyncMock())
     scheduler = Scheduler(1)
     run_blocking, functions = scheduler.run_blocking, []
 
@@ -42,7 +43,7 @@ def bytes_of(
         servicer = SamplerServicer(
             Datasets({"world": factory}), Mock(), Limits(), scheduler, (0, 1)
         )
-        async with aclosing(servicer.sample_epoch(request)) as answers:
+        async with aclosing(servicer.sample_epoch(stream)) as answers:
             return [answer async for answer in answers]
 
     answers = asyncio.run(main())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import aclosing
-from unittest.mock import Mock
+from unittest.mock import AsyncMock, Mock
 
 import pytest
 
@@ -33,13 +33,14 @@ def epochs_of(
 ) -> list[int]:  # fmt: skip
     """Return the epoch of each batch, up to some number of batches."""
     request = encode_epoch_request("world", "", SAMPLER, config, epoch, start, num_epochs)
+    stream = Mock(read_only=AsyncMock(return_value=request), spend=AsyncMock())
     scheduler = Scheduler(1)
     found = []
 
     async def main() -> None:
         datasets = Datasets({"world": load("world")})
         servicer = SamplerServicer(datasets, Mock(), Limits(**limits), scheduler, (0, 1))  # type: ignore[arg-type]
-        async with aclosing(servicer.sample_epoch(request)) as answers:
+        async with aclosing(servicer.sample_epoch(stream)) as answers:
             async for answer in answers:
                 if isinstance(answer, bytes):
                     message = pb.SampleEpochResponse.FromString(answer)
