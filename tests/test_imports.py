@@ -48,6 +48,7 @@ _ENGINE = (
 )
 _ADMISSION = (
     *_GRPC,
+    "negserve_server.metrics",
     "numpy",
     "negserve.errors",
     "negserve.types",
@@ -152,6 +153,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "negserve_server.errors",
         "negserve_server.config.limits",
     ),
+    "negserve_server.metrics": ("numpy", "prometheus_client"),
     "negserve_server.admission": _ADMISSION,
     "negserve_server.publishing": _PUBLISHING,
     "negserve_server.administration": (

@@ -13,6 +13,7 @@ from negserve_server.admission.call_limiter import CallLimiter
 from negserve_server.admission.server_stream import ServerStream
 from negserve_server.config.limits import MAX_REQUEST_BYTES, SILENT_SECONDS, Limits
 from negserve_server.errors import InvalidInput, Refusal
+from negserve_server.metrics.server_metrics import NO_METRICS, ServerMetrics
 
 _SWEEP_SECONDS = 0.25
 #: How long connections stay open after the end of the last stream. A proxy whose client reads
@@ -34,10 +35,14 @@ class AdmissionControl:
 
     :param limits: how many may be open
     :param by_token: whether tokens are checked
+    :param metrics: count what becomes of the calls
     """
 
-    def __init__(self, limits: Limits, *, by_token: bool = False) -> None:
+    def __init__(
+        self, limits: Limits, *, by_token: bool = False, metrics: ServerMetrics = NO_METRICS
+    ) -> None:
         self._limits = limits
+        self.metrics = metrics
         self._streams = CallLimiter(limits, SILENT_SECONDS, by_token=by_token)
         self._calls = CallLimiter(limits, _CALL_GRACE_SECONDS, by_token=by_token)
         self._draining = False

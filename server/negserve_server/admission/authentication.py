@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from negserve_server.admission.refused_calls import RefusedCalls
-from negserve_server.admission.status import refuse
+from negserve_server.admission.status import outcome_of, refuse
 from negserve_server.admission.tokens import Tokens
 from negserve_server.errors import Refusal
+from negserve_server.metrics.call_meter import CallMeter
+from negserve_server.metrics.server_metrics import NO_METRICS, ServerMetrics
 
 _FIELD = "authorization"
 _SCHEME = "bearer"
@@ -21,6 +23,8 @@ _SCHEME = "bearer"
 #: need one.
 _PUBLIC_METHOD = "/grpc.health.v1.Health/Check"
 _ADMIN_METHODS = "/negserve.v1.AdminService/"
+#: In metrics, of calls of methods that there are not.
+_UNKNOWN_RPC = "(unknown)"
 
 if TYPE_CHECKING:
     _Handler = grpc.RpcMethodHandler[Any, Any]  # subscriptable for type checkers only
@@ -31,9 +35,16 @@ class Authentication(grpc.aio.ServerInterceptor):
 
     :param tokens: of callers; None if anybody may call
     :param admin_tokens: of administrators; None for a server without their service
+    :param metrics: count refused calls
     """
 
-    def __init__(self, tokens: Tokens | None, admin_tokens: Tokens | None) -> None:
+    def __init__(
+        self,
+        tokens: Tokens | None,
+        admin_tokens: Tokens | None,
+        metrics: ServerMetrics = NO_METRICS,
+    ) -> None:
+        self._metrics = metrics
         self._tokens = tokens
         self._admin_tokens = admin_tokens
         self._refused = RefusedCalls()
@@ -50,12 +61,16 @@ class Authentication(grpc.aio.ServerInterceptor):
         if tokens is not None and method != _PUBLIC_METHOD:
             error = _check(tokens, handler_call_details.invocation_metadata)
             if error is not None:
-                return self._refusing(error)
+                is_known = await continuation(handler_call_details) is not None
+                rpc = method.rpartition("/")[2] if is_known else _UNKNOWN_RPC
+                return self._refusing(error, self._metrics.calls(rpc))
         return await continuation(handler_call_details)
 
-    def _refusing(self, error: Refusal) -> _Handler:
+    def _refusing(self, error: Refusal, meter: CallMeter) -> _Handler:
         async def handle(_: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:
             self._refused.note(context.peer(), error.reason)
+            self._metrics.authentication_failed(error.reason)
+            meter.ended(*outcome_of(error))
             await refuse(context, error)
 
         # A status without a message answers every kind of method.

@@ -19,6 +19,7 @@ from negserve_server.config.limits import Limits
 from negserve_server.errors import MalformedSnapshot
 from negserve_server.graph import TriplesFactory
 from negserve_server.graph.epoch import Epoch
+from negserve_server.metrics.server_metrics import NO_METRICS, ServerMetrics
 from negserve_server.publishing.datasets import Datasets
 from negserve_server.publishing.publisher import Publisher
 from negserve_server.sampling import ALGORITHM_VERSION
@@ -56,6 +57,8 @@ class SamplerServicer:
     :param scheduler: runs the work of streams
     :param worker: which of the processes at this address it is, from 0 on, and how many there are
     :param allow_pull: whether clients may have snapshots
+    :param metrics: count and time the negatives
+    :ivar send_budget: bounds the memory of answers
     """
 
     def __init__(
@@ -67,19 +70,21 @@ class SamplerServicer:
         worker: tuple[int, int],
         *,
         allow_pull: bool = False,
+        metrics: ServerMetrics = NO_METRICS,
     ) -> None:
+        self._metrics = metrics
         self._allow_pull = allow_pull
         self._datasets = datasets
         self._publisher = publisher
         self._limits = limits
         self._scheduler = scheduler
         self._worker, self._num_workers = worker
-        self._send_budget = SendBudget(limits.max_ahead_bytes)
+        self.send_budget = SendBudget(limits.max_ahead_bytes)
         self._warnings = OperatorWarnings()
         self._samples = SampleStreams(
-            datasets, limits, scheduler, self._send_budget, self._warnings
+            datasets, limits, scheduler, self.send_budget, self._warnings, metrics
         )
-        self._lookups = LookupStreams(datasets, limits, scheduler, self._send_budget)
+        self._lookups = LookupStreams(datasets, limits, scheduler, self.send_budget)
 
     def sample(
         self, stream: ServerStream[pb.SampleRequest]
@@ -92,11 +97,12 @@ class SamplerServicer:
     ) -> AsyncGenerator[pb.SampleEpochResponse | bytes, None]:
         """Answer ``SampleEpoch``; further messages are made while the client takes the last one."""
         factory = self._datasets.find(request.dataset, request.expected_fingerprint)
-        with self._datasets.in_use(request.dataset), self._send_budget.open() as budget:
+        with self._datasets.in_use(request.dataset), self.send_budget.open() as budget:
             epoch = await self._in_thread(self._open_epoch, factory, request)
             self._warnings.warn_of_leakage(
                 request.dataset, factory, epoch.sampler.config.filter_splits, epochs=True
             )
+            name = request.dataset
             del request  # which may be large
             yield pb.SampleEpochResponse(
                 configured=pb.EpochConfigured(
@@ -106,13 +112,17 @@ class SamplerServicer:
                     num_batches=len(epoch),
                 )
             )
+            config = epoch.sampler.config
             epoch_messages = EpochMessages(
                 factory,
                 epoch,
                 self._scheduler,
-                self._send_budget,
+                self.send_budget,
                 budget,
                 self._limits.max_stream_seconds,
+                self._metrics.draws(
+                    name, config.kind, config.num_negs_per_pos, is_masked=config.masked
+                ),
             )
             async with aclosing(epoch_messages.all()) as answers:
                 async for answer in answers:
@@ -199,7 +209,7 @@ class SamplerServicer:
         :param make: encodes one of them, to about ``_PIECE_BYTES`` at most
         """
         flow = Flow()
-        with self._send_budget.open() as budget:
+        with self.send_budget.open() as budget:
             for item in items:
                 await budget.reserve(_PIECE_BYTES)
                 piece = await self._scheduler.run(flow, _PIECE_WORK, make, item)
@@ -216,7 +226,7 @@ class SamplerServicer:
         place = snapshot_messages.snapshot_place(name, factory, is_allowed=self._allow_pull)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._limits.max_stream_seconds
-        with self._datasets.in_use(name), self._send_budget.open() as budget:
+        with self._datasets.in_use(name), self.send_budget.open() as budget:
             files = await self._in_thread(snapshot_messages.open_files, name, place)
             is_same = request.manifest_sha256 == place.manifest_sha256
             left = snapshot_messages.pieces(request, files) if is_same else iter(())

@@ -10,6 +10,16 @@ from negserve_server.listening.listen_address import ListenAddress
 logger = logging.getLogger(__name__)
 
 
+def warn_if_metrics_exposed(address: ListenAddress) -> None:
+    """Warn if anybody may read the metrics at an address."""
+    if not address.is_local:
+        logger.warning(
+            "%s gives metrics to everybody who reaches it, without a token: names and fingerprints "
+            "of datasets, and how much is drawn. Let only Prometheus reach it",
+            address.text,
+        )
+
+
 def warn_if_exposed(address: ListenAddress, config: ServerConfig) -> None:
     """Warn if anybody may call at an address, or read its traffic."""
     if address.is_local:
