@@ -52,12 +52,14 @@ class CountingCallMeter(CallMeter):
     def received(self, num_bytes: int) -> None:
         """Count the bytes of a request."""
         self._received.amount += num_bytes
-        self._pending.note()
+        if not self._pending.is_due:
+            self._pending.schedule()
 
     def sent(self, num_bytes: int) -> None:
         """Count the bytes of an answer."""
         self._sent.amount += num_bytes
-        self._pending.note()
+        if not self._pending.is_due:
+            self._pending.schedule()
 
     def ended(self, code: str, reason: str = "") -> None:
         """Count a call that has ended."""

@@ -31,7 +31,8 @@ CALLS = Metric(
     "negserve_calls_total",
     "counter",
     ("rpc", "code"),
-    "Calls that have ended, by method and status. CANCELLED: the client left.",
+    "Calls that have ended, by method and status. CANCELLED: the client left while it was "
+    "answered; while it was waited for, that is like an end of its requests, OK.",
 )
 REFUSALS = Metric(
     "negserve_refusals_total",

@@ -78,10 +78,12 @@ class CountingDrawMeter(DrawMeter):
         times.draw.note(record.draw)
         times.encode.note(record.encode)
         record.since = perf_counter()
-        self._pending.note()
+        if not self._pending.is_due:
+            self._pending.schedule()
 
     def sent(self, record: MessageRecord) -> None:
         """Note that the client, or gRPC, has taken a message that was counted."""
         assert isinstance(record, TimedRecord)
         self._times.send.note(perf_counter() - record.since)
-        self._pending.note()
+        if not self._pending.is_due:
+            self._pending.schedule()

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
 #: After so long a number is in its metric. A worker that is killed loses what is not.
-FLUSH_SECONDS = 0.05
+FLUSH_SECONDS = 0.1
 
 
 class Part(Protocol):
@@ -26,26 +26,28 @@ _Part = TypeVar("_Part", bound=Part)
 
 
 class Pending:
-    """The numbers of one process that wait. Only for the thread of the event loop."""
+    """The numbers of one process that wait. Only for the thread of the event loop.
+
+    :ivar is_due: whether they are about to be flushed
+    """
 
     def __init__(self) -> None:
         self._parts: list[Part] = []
-        self._is_due = False
+        self.is_due = False
 
     def add(self, part: _Part) -> _Part:
         """Flush a part from now on, too."""
         self._parts.append(part)
         return part
 
-    def note(self) -> None:
-        """Flush soon, as there is something new."""
-        if not self._is_due:
-            self._is_due = True
-            asyncio.get_running_loop().call_later(FLUSH_SECONDS, self.flush)
+    def schedule(self) -> None:
+        """Flush soon, as there is something new; only where it is not due already."""
+        self.is_due = True
+        asyncio.get_running_loop().call_later(FLUSH_SECONDS, self.flush)
 
     def flush(self) -> None:
         """Add all that waits to the metrics."""
-        self._is_due = False
+        self.is_due = False
         for part in self._parts:
             part.flush()
 
