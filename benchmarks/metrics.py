@@ -1,6 +1,6 @@
 """What metrics cost: a server with --metrics-listen and one without, taking turns.
 
-Run as ``python -m benchmarks.metrics [--rounds N] [--seconds S]``. Batches of 128 positives with 64
+Run as ``python -m benchmarks.metrics [--rounds N] [--workers]``. Batches of 128 positives with 64
 negatives each, by ``Sample`` (prepared frames of :mod:`benchmarks.light_client`, 4 connections) and
 by ``SampleEpoch``; the server with metrics is scraped once a turn. Prints, with metrics in terms of
 without, the median of the ratios of all rounds with the lowest and highest: of negatives a second,
@@ -30,7 +30,7 @@ from benchmarks.children import ask
 BATCH, K = 128, 64
 _CONNECTIONS = 4
 _DATA = Path(os.environ.get("NEGSERVE_DATA", Path(__file__).parents[2].joinpath("shared", "data")))
-_WARM_UP_SECONDS = 0.3
+_WARM_UP_SECONDS = 0.15
 
 
 class Server(NamedTuple):
@@ -128,10 +128,10 @@ def _turn(
     return made / elapsed, used / made * 1e9
 
 
-def main(rounds: int, seconds: float) -> None:
+def main(rounds: int, seconds: float, with_workers: bool) -> None:
     """Measure and print."""
     print(f"{'':42} {'without':>10} {'with':>10} {'median':>8} {'lowest':>8} {'highest':>8}")
-    for options in ((), ("--workers", "2")):
+    for options in ((), ("--workers", "2")) if with_workers else ((),):
         with ExitStack() as stack:
             servers = [
                 stack.enter_context(_server(*given, *options))
@@ -162,7 +162,8 @@ def main(rounds: int, seconds: float) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--seconds", type=float, default=0.8)
+    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--seconds", type=float, default=0.4)
+    parser.add_argument("--workers", action="store_true", help="also servers of two workers")
     given = parser.parse_args()
-    main(given.rounds, given.seconds)
+    main(given.rounds, given.seconds, given.workers)
