@@ -1,16 +1,17 @@
 """What metrics cost: a server with --metrics-listen and one without, taking turns.
 
-Run as ``python -m benchmarks.metrics [--rounds N] [--workers]``. Batches of 128 positives with 64
-negatives each, by ``Sample`` (prepared frames of :mod:`benchmarks.light_client`, 4 connections) and
-by ``SampleEpoch``; the server with metrics is scraped once a turn. Prints, with metrics in terms of
-without, the median of the ratios of all rounds with the lowest and highest: of negatives a second,
-and of the server's processor time per negative. In each round both are measured, in alternating
-order.
+Run as ``python -m benchmarks.metrics [--rounds N] [--workers] [--equal] [--counters]``. Batches
+of 128 positives with 64 negatives each, by ``Sample`` (prepared frames of
+:mod:`benchmarks.light_client`, 4 connections) and by ``SampleEpoch``; the server with metrics is
+scraped once a turn. Prints, with metrics in terms of without, the median of the ratios of all
+rounds with the lowest and highest: of negatives a second, and of the server's processor time per
+negative. In each round both are measured, in alternating order.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
 import re
 import signal
@@ -26,8 +27,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.children import ask
+from negserve_server.metrics.prometheus_metrics import PrometheusMetrics
 
 BATCH, K = 128, 64
+_MESSAGES = 20_000
 _CONNECTIONS = 4
 _DATA = Path(os.environ.get("NEGSERVE_DATA", Path(__file__).parents[2].joinpath("shared", "data")))
 _WARM_UP_SECONDS = 0.15
@@ -128,14 +131,35 @@ def _turn(
     return made / elapsed, used / made * 1e9
 
 
-def main(rounds: int, seconds: float, with_workers: bool) -> None:
+def measure_counters() -> None:
+    """Print what the counters of a message of ``Sample`` take, in microseconds; the best of ten."""
+
+    async def measure() -> float:
+        metrics = PrometheusMetrics([], None, ("", ""))
+        calls, draws = metrics.calls("Sample"), metrics.draws("", "basic", K, is_masked=True)
+        begin = time.perf_counter()
+        for _ in range(_MESSAGES):
+            calls.received(700)
+            record = draws.begin()
+            record.begun()
+            record.drawn()
+            record.encoded(BATCH, 0, None)
+            draws.made(record)
+            calls.sent(17_000)
+            draws.sent(record)
+        return (time.perf_counter() - begin) / _MESSAGES * 1e6
+
+    print(f"{min(asyncio.run(measure()) for _ in range(10)):.2f} us for each message")
+
+
+def main(rounds: int, seconds: float, with_workers: bool, are_equal: bool) -> None:
     """Measure and print."""
     print(f"{'':42} {'without':>10} {'with':>10} {'median':>8} {'lowest':>8} {'highest':>8}")
     for options in ((), ("--workers", "2")) if with_workers else ((),):
         with ExitStack() as stack:
             servers = [
                 stack.enter_context(_server(*given, *options))
-                for given in ((), ("--metrics-listen", "127.0.0.1:0"))
+                for given in ((), () if are_equal else ("--metrics-listen", "127.0.0.1:0"))
             ]
             for way in ("Sample", "SampleEpoch"):
                 figures: list[list[tuple[float, float]]] = []
@@ -165,5 +189,10 @@ if __name__ == "__main__":
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--seconds", type=float, default=0.4)
     parser.add_argument("--workers", action="store_true", help="also servers of two workers")
+    parser.add_argument("--equal", action="store_true", help="no server has metrics")
+    parser.add_argument("--counters", action="store_true", help="measure only the counters")
     given = parser.parse_args()
-    main(given.rounds, given.seconds, given.workers)
+    if given.counters:
+        measure_counters()
+    else:
+        main(given.rounds, given.seconds, given.workers, given.equal)
