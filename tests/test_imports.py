@@ -50,6 +50,7 @@ _ACCESS = ("negserve.types", "negserve_server.errors")
 _ADMISSION = (
     *_GRPC,
     "negserve_server.access",
+    "negserve_server.metrics",
     "numpy",
     "negserve.errors",
     "negserve.types",
@@ -156,6 +157,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "negserve_server.config.limits",
     ),
     "negserve_server.access": _ACCESS,
+    "negserve_server.metrics": ("numpy", "prometheus_client"),
     "negserve_server.admission": _ADMISSION,
     "negserve_server.publishing": _PUBLISHING,
     "negserve_server.administration": (

@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -15,6 +16,7 @@ import pytest
 from negserve._transport import credentials
 from negserve_server.cli import main
 from negserve_server.config.command_line import default_text, server_options
+from negserve_server.metrics.catalogue import METRICS
 from tests.support.graphs import REPOSITORY, load
 from tests.support.server_process import server_process
 
@@ -62,15 +64,30 @@ def options_table() -> str:
     return "\n".join(rows)
 
 
-def test_the_table_of_options_is_what_they_state():
-    before, begin, rest = DOCUMENT.partition("<!-- options of serve: make options -->\n")
-    _, end, after = rest.partition("\n<!-- end of options -->")
+def metrics_table() -> str:
+    """Make the table of metrics from their catalogue."""
+    rows = ["| metric | type | labels | meaning |", "|---|---|---|---|"]
+    for each in METRICS:
+        labels = ", ".join(f"`{label}`" for label in each.labels) or "-"
+        rows.append(f"| `{each.name}` | {each.type} | {labels} | {each.help} |")
+    return "\n".join(rows)
+
+
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [("options of serve", options_table), ("metrics", metrics_table)],
+    ids=("options", "metrics"),
+)
+def test_the_table_is_what_the_code_states(name: str, make: Callable[[], str]):
+    document = PATH.read_text(encoding="utf-8")
+    before, begin, rest = document.partition(f"<!-- {name}: make options -->\n")
+    _, end, after = rest.partition(f"\n<!-- end of {name.split(maxsplit=1)[0]} -->")
     assert begin
     assert end
     if os.environ.get("NEGSERVE_WRITE_DOCUMENTS"):
-        PATH.write_text(before + begin + options_table() + end + after, encoding="utf-8")
+        PATH.write_text(before + begin + make() + end + after, encoding="utf-8")
     else:
-        assert rest.startswith(options_table() + end), "write the table: make options"
+        assert rest.startswith(make() + end), "write the table: make options"
 
 
 def test_options_lead_to_headings_that_exist():

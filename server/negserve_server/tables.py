@@ -87,6 +87,8 @@ class Tables:
         self._kept: OrderedDict[Hashable, _Kept] = OrderedDict()  # least recently used first
         self._making: dict[Hashable, threading.Event] = {}
         self._num_bytes = 0
+        #: Tables that went for others, since the start.
+        self.num_evictions = 0
         # What is gone. Memory is freed, and the garbage collector runs, anywhere, also where this
         # thread has the lock: so it is only noted, which takes no lock.
         self._gone: deque[Any] = deque()
@@ -97,6 +99,19 @@ class Tables:
         with self._lock:
             self._settle()
             return self._num_bytes
+
+    def bytes_of(self, graph: object) -> int:
+        """Bytes of the tables of one graph that are in memory.
+
+        :param graph: what stands for it in the keys
+        """
+        with self._lock:
+            self._settle()
+            return sum(
+                reference.nbytes
+                for key, reference in self._references.items()
+                if isinstance(key, tuple) and key[0] is graph
+            )
 
     def __len__(self) -> int:
         """Count the tables in memory."""
@@ -204,6 +219,7 @@ class Tables:
                 break
             if not self._kept[key].holders:
                 del self._kept[key]
+                self.num_evictions += 1
                 self._settle()
         if self._num_bytes + num_bytes > self.max_bytes:
             raise TablesFull(num_bytes=num_bytes, in_use=self._num_bytes, limit=self.max_bytes)
@@ -251,6 +267,11 @@ class GraphTables:
         self._graph = _Graph()
         if graph is not None:
             weakref.finalize(graph, self._note_end).atexit = False
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of the tables of this graph."""
+        return self.store.bytes_of(self._graph)
 
     def _note_end(self) -> None:
         # Runs anywhere, as memory is freed anywhere: see Tables._gone.

@@ -53,8 +53,10 @@ def objects(
     return kustomize(folder)
 
 
-def the(objects: list[dict[str, Any]], kind: str) -> dict[str, Any]:
-    (found,) = (each for each in objects if each["kind"] == kind)
+def the(objects: list[dict[str, Any]], kind: str, name: str = "negserve") -> dict[str, Any]:
+    (found,) = (
+        each for each in objects if (each["kind"], each["metadata"]["name"]) == (kind, name)
+    )
     return found
 
 
@@ -70,6 +72,8 @@ def containers(pod: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def test_objects_fit_the_schemas(objects: list[dict[str, Any]]):
     for each in objects:
+        if each["kind"] == "ServiceMonitor":  # of the Prometheus operator, see below
+            continue
         kubernetes_validate.validate(each, VERSIONS[-1], strict=True)
 
 
@@ -144,9 +148,8 @@ def test_objects_select_the_pods(objects: list[dict[str, Any]]):
     ):
         assert selector
         assert selector.items() <= labels.items()
-    (port,) = the(objects, "Service")["spec"]["ports"]
     names = {each["name"] for each in pod_of(objects)["containers"][0]["ports"]}
-    assert port["targetPort"] in names
+    assert {port["targetPort"] for port in the(objects, "Service")["spec"]["ports"]} == names
     assert the(objects, "Service")["spec"]["clusterIP"] == "None"
 
 
@@ -159,6 +162,31 @@ def test_a_scaler_and_the_manifest_do_not_both_set_the_number_of_replicas(
         assert scaler["spec"]["scaleTargetRef"]["name"] == the(objects, "Deployment")["metadata"][
             "name"
         ]  # fmt: skip
+
+
+def test_prometheus_finds_and_reaches_the_metrics(objects: list[dict[str, Any]]):
+    monitors = [each for each in objects if each["kind"] == "ServiceMonitor"]
+    (container,) = pod_of(objects)["containers"]
+    listens = [each for each in container["args"] if each.startswith("--metrics-listen=")]
+    assert len(listens) == len(monitors)
+    for monitor in monitors:
+        # It is of a CustomResourceDefinition, of which there is no schema.
+        assert monitor["apiVersion"] == "monitoring.coreos.com/v1"
+        assert set(monitor["spec"]) == {"selector", "endpoints"}
+        service = the(objects, "Service")
+        selector = monitor["spec"]["selector"]["matchLabels"]
+        assert selector.items() <= service["metadata"]["labels"].items()
+        (endpoint,) = monitor["spec"]["endpoints"]
+        assert endpoint["path"] == "/metrics"
+        (port,) = (each for each in service["spec"]["ports"] if each["name"] == endpoint["port"])
+        (opened,) = (each for each in container["ports"] if each["name"] == port["targetPort"])
+        assert listens == [f"--metrics-listen=0.0.0.0:{opened['containerPort']}"]
+        policy = the(objects, "NetworkPolicy", "negserve-metrics")["spec"]
+        labels = the(objects, "Deployment")["spec"]["template"]["metadata"]["labels"]
+        assert policy["podSelector"]["matchLabels"].items() <= labels.items()
+        (rule,) = policy["ingress"]
+        assert rule["ports"] == [{"port": opened["name"]}]
+        assert rule["from"]
 
 
 def test_the_document_names_every_part():

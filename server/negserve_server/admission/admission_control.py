@@ -13,6 +13,7 @@ from negserve_server.admission.call_limiter import CallLimiter
 from negserve_server.admission.server_stream import ServerStream
 from negserve_server.config.limits import MAX_REQUEST_BYTES, SILENT_SECONDS, Limits
 from negserve_server.errors import InvalidInput, Refusal
+from negserve_server.metrics.server_metrics import NO_METRICS, ServerMetrics
 
 _SWEEP_SECONDS = 0.25
 #: How long connections stay open after the end of the last stream. A proxy whose client reads
@@ -33,10 +34,12 @@ class AdmissionControl:
     Streams, and calls with one short request, have limits apart from each other.
 
     :param limits: how many may be open
+    :param metrics: count what becomes of the calls
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, *, metrics: ServerMetrics = NO_METRICS) -> None:
         self._limits = limits
+        self.metrics = metrics
         self._streams = CallLimiter(limits, SILENT_SECONDS)
         self._calls = CallLimiter(limits, _CALL_GRACE_SECONDS)
         self._draining = False

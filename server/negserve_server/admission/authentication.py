@@ -12,8 +12,9 @@ from negserve_server.access.caller import CALLER, Caller, Scope
 from negserve_server.access.callers import Callers
 from negserve_server.access.refused_calls import RefusedCalls
 from negserve_server.access.relayed_call import relayed_call
-from negserve_server.admission.status import refuse
+from negserve_server.admission.status import outcome_of, refuse
 from negserve_server.errors import Refusal
+from negserve_server.metrics.server_metrics import NO_METRICS, ServerMetrics
 
 _FIELD = "authorization"
 _SCHEME = "bearer"
@@ -30,6 +31,8 @@ _SCOPES: dict[str, Scope | None] = {
     f"{_SAMPLER_METHODS}GetDataset": None,
     _SAMPLER_METHODS: "sample",
 }
+#: In metrics, of calls of methods that there are not.
+_UNKNOWN_RPC = "(unknown)"
 
 if TYPE_CHECKING:
     _Handler = grpc.RpcMethodHandler[Any, Any]  # subscriptable for type checkers only
@@ -43,11 +46,19 @@ class Authentication(grpc.aio.ServerInterceptor):
 
     :param callers: those who may call; None if anybody may
     :param has_certificates: whether clients present certificates, which are checked
+    :param metrics: count refused calls
     """
 
-    def __init__(self, callers: Callers | None, *, has_certificates: bool) -> None:
+    def __init__(
+        self,
+        callers: Callers | None,
+        *,
+        has_certificates: bool,
+        metrics: ServerMetrics = NO_METRICS,
+    ) -> None:
         self._callers = callers
         self._has_certificates = has_certificates
+        self._metrics = metrics
         self._refused = RefusedCalls()
 
     async def intercept_service(
@@ -60,6 +71,7 @@ class Authentication(grpc.aio.ServerInterceptor):
         method = str(handler_call_details.method)
         if method == _PUBLIC_METHOD or (self._callers is None and not self._has_certificates):
             return handler
+        rpc = _UNKNOWN_RPC if handler is None else method.rpartition("/")[2]
 
         async def handle(requests: object, context: _Context) -> None:
             caller: Caller | None = None
@@ -69,6 +81,8 @@ class Authentication(grpc.aio.ServerInterceptor):
                     caller.check_scope(scope)
             except Refusal as error:
                 self._refused.note(context.peer(), error.reason, caller)
+                self._metrics.authentication_failed(error.reason)
+                self._metrics.calls(rpc).ended(*outcome_of(error))
                 await refuse(context, error)
             if handler is None:
                 # In gRPC's own words: only who may call learns which methods there are.

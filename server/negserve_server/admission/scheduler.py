@@ -227,6 +227,12 @@ class Scheduler:
                 flow.record_work(job.work, job.seconds)
             del flow, job  # the result may be large
 
+    @property
+    def num_waiting(self) -> int:
+        """Count the work that waits for a thread, or for the event loop."""
+        with self._lock:
+            return len(self._queue) + len(self._inline)
+
     def close(self) -> None:
         """End the threads after their current steps."""
         with self._lock:

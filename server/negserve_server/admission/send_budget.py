@@ -78,6 +78,11 @@ class SendBudget:
         """Whether streams wait for room."""
         return bool(self._waiting)
 
+    @property
+    def num_waiting(self) -> int:
+        """Count the streams that wait for room."""
+        return len(self._waiting)
+
     async def wait(self, share: BudgetShare, num_bytes: int) -> None:
         """Wait for room, first come, first served, and reserve it."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()

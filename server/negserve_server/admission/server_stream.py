@@ -18,6 +18,7 @@ from negserve_server.access.relayed_call import RelayedCall, relayed_call
 from negserve_server.admission.message_values import count_values
 from negserve_server.config.limits import MAX_REQUEST_VALUES
 from negserve_server.errors import InvalidInput, Refusal
+from negserve_server.metrics.call_meter import NO_CALLS, CallMeter
 
 _Request = TypeVar("_Request", bound=Message)
 _Result = TypeVar("_Result")
@@ -85,6 +86,7 @@ class ServerStream(Generic[_Request]):
     Requests are read one at a time. Only while an answer waits for its client, requests are read
     ahead, see :meth:`read_ahead`: so a client that sends everything before it reads is not stuck.
 
+    :param meter: counts its bytes
     :ivar connection: identifies the connection
     :ivar caller: who calls
     :ivar task: done when all answers and the status are handed to gRPC
@@ -94,8 +96,12 @@ class ServerStream(Generic[_Request]):
     """
 
     def __init__(
-        self, context: grpc.aio.ServicerContext[Any, Any], message_class: type[_Request]
+        self,
+        context: grpc.aio.ServicerContext[Any, Any],
+        message_class: type[_Request],
+        meter: CallMeter = NO_CALLS,
     ) -> None:
+        self._meter = meter
         self._context = context
         self._message_class = message_class
         self.connection = _connection(context)
@@ -126,6 +132,7 @@ class ServerStream(Generic[_Request]):
         data = await self._receive()
         if data is None:
             return None
+        self._meter.received(len(data))
         if len(data) <= _LARGE_REQUEST:
             return parse(self._message_class, data)
         return await asyncio.to_thread(_parse_large, self._message_class, data)
@@ -190,7 +197,9 @@ class ServerStream(Generic[_Request]):
             # while that answer waits: that fails, and the client would get no status.
             await self._context.send_initial_metadata(())
             self._has_begun = True
-        await self._wait(self._context.write(message), _Wait.ROOM)
+        data = message if isinstance(message, bytes) else message.SerializeToString()
+        self._meter.sent(len(data))
+        await self._wait(self._context.write(data), _Wait.ROOM)
         if self._ended_by is not None:
             raise self._ended_by
 

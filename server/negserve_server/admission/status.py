@@ -132,6 +132,15 @@ def _encode(error: Refusal | InvalidRequestError, message: str, limit: str, most
     return encoded
 
 
+def outcome_of(error: BaseException) -> tuple[str, str]:
+    """Give the name of the status with which :func:`refuse` ends a call, and its reason."""
+    if isinstance(error, Refusal | InvalidRequestError):
+        return STATUS_OF_REASON[error.reason].name, error.reason
+    if isinstance(error, RelayedStatus):
+        return error.code.name, ""
+    return grpc.StatusCode.INTERNAL.name, "INTERNAL_FAULT"
+
+
 async def refuse(context: grpc.aio.ServicerContext[Any, Any], error: BaseException) -> NoReturn:
     """End a call with the status of an error; an unforeseen one is logged and INTERNAL.
 

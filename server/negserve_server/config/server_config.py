@@ -58,6 +58,13 @@ class ServerConfig:
         is_repeatable=True,
         help="`HOST:PORT` (port 0 takes a free one) or `unix:PATH`. Repeatable.",
     )
+    metrics_listen: str | None = option(
+        "ADDR",
+        default_text="off",
+        help="`HOST:PORT` at which `GET /metrics` answers Prometheus (port 0 takes a free one, "
+        "which the log names).",
+        see="metrics",
+    )
     workers: int = option(
         "N",
         1,

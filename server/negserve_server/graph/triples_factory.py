@@ -279,6 +279,11 @@ class TriplesFactory:
         """
         self._tables.store = tables
 
+    @property
+    def table_bytes(self) -> int:
+        """Bytes of the tables that its samplers have made, and that are in memory."""
+        return self._tables.num_bytes
+
     def filter_index(self, splits: Sequence[str]) -> FilterIndex:
         """Give the index over some splits, built on first use.
 

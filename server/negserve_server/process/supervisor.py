@@ -59,6 +59,7 @@ class Supervisor:
     :param chief: decides what all workers do together
     :param drain_seconds: how long it may take for that
     :param reloading: what SIGHUP reads again; SIGHUP is passed on, too
+    :param on_restart: called with the number of a worker that has ended and is started again
     """
 
     def __init__(
@@ -69,7 +70,9 @@ class Supervisor:
         *,
         drain_seconds: float,
         reloading: Reloading,
+        on_restart: Callable[[int], None],
     ) -> None:
+        self._on_restart = on_restart
         self._work = work
         self._orders = Orders(chief)
         self._drain_seconds = drain_seconds
@@ -240,6 +243,7 @@ class Supervisor:
             pause = _PAUSE_SECONDS * 2.0 ** min(worker.num_early_ends - 2, 16)
         pause = min(pause, _LONGEST_PAUSE_SECONDS)
         worker.due = time.monotonic() + pause
+        self._on_restart(worker.number)
         logger.error("%s; it is started again%s", what, f" in {pause:g} s" if pause else "")
 
     def _fail(self, why: str) -> None:

@@ -98,12 +98,18 @@ def make_admin_handler(
 ) -> grpc.GenericRpcHandler:
     """Make the handlers of all methods of the service."""
     handlers = {
-        "LoadDataset": one_request(servicer.load_dataset, pb.LoadDatasetRequest, admission),
-        "UnloadDataset": one_request(servicer.unload_dataset, pb.UnloadDatasetRequest, admission),
-        "ReloadDatasets": one_request(
-            servicer.reload_datasets, pb.ReloadDatasetsRequest, admission
+        "LoadDataset": one_request(
+            "LoadDataset", servicer.load_dataset, pb.LoadDatasetRequest, admission
         ),
-        "ListVersions": one_request(servicer.list_versions, pb.ListVersionsRequest, admission),
+        "UnloadDataset": one_request(
+            "UnloadDataset", servicer.unload_dataset, pb.UnloadDatasetRequest, admission
+        ),
+        "ReloadDatasets": one_request(
+            "ReloadDatasets", servicer.reload_datasets, pb.ReloadDatasetsRequest, admission
+        ),
+        "ListVersions": one_request(
+            "ListVersions", servicer.list_versions, pb.ListVersionsRequest, admission
+        ),
     }
     return grpc.method_handlers_generic_handler(ADMIN_SERVICE.full_name, handlers)
 

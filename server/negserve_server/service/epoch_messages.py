@@ -19,6 +19,8 @@ from negserve_server.admission.send_budget import BudgetShare, SendBudget
 from negserve_server.graph import TriplesFactory
 from negserve_server.graph.epoch import Epoch
 from negserve_server.graph.epoch_batches import EpochBatches
+from negserve_server.metrics.draw_meter import DrawMeter
+from negserve_server.metrics.message_record import MessageRecord
 from negserve_server.sampling.slices import work_of
 from negserve_server.service import messages
 
@@ -36,6 +38,7 @@ class EpochMessages:
     :param budget: the share of this stream
     :param max_seconds: age of the stream after which no message is begun: clients open it again
     :param num_epochs: how many epochs it may have, at least 1
+    :param meter: counts and times the negatives
     :ivar num_negatives: negatives in the message that was given last
     """
 
@@ -48,7 +51,9 @@ class EpochMessages:
         budget: BudgetShare,
         max_seconds: float,
         num_epochs: int,
+        meter: DrawMeter,
     ) -> None:
+        self._meter = meter
         self._factory = factory
         self._epoch = epoch
         self._scheduler = scheduler
@@ -60,8 +65,10 @@ class EpochMessages:
         self._next = 0
         self.num_negatives = 0
         self._has_begun = False
-        #: Prepared messages: epoch and first batch, size in bytes, message.
-        self._prepared: deque[tuple[tuple[Epoch, int], int, asyncio.Future[bytes]]] = deque()
+        #: Prepared messages: epoch and first batch, size in bytes, message, what it took.
+        self._prepared: deque[
+            tuple[tuple[Epoch, int], int, asyncio.Future[bytes], MessageRecord]
+        ] = deque()
         config = epoch.config
         id_bytes = 2 * narrowest_dtype(factory.num_entities).itemsize
         id_bytes += narrowest_dtype(factory.num_relations).itemsize + (4 if config.weights else 0)
@@ -80,9 +87,10 @@ class EpochMessages:
                     await self._budget.reserve(step * self._batch_bytes)
                     self._begin(step)
                 self._prepare()
-                _, size, future = self._prepared.popleft()
+                _, size, future, record = self._prepared.popleft()
                 message = await future
                 del future
+                self._meter.made(record)
                 self._prepare()
                 # Messages prepared for a client that stopped reading are dropped, and made again
                 # when it continues: batches are pure functions.
@@ -90,6 +98,7 @@ class EpochMessages:
                 self.num_negatives = size // self._batch_bytes * self._batch_negatives
                 yield message
                 self._budget.end_sending()
+                self._meter.sent(record)
                 del message
         finally:
             self._drop()
@@ -118,9 +127,10 @@ class EpochMessages:
         config = self._epoch.config
         work = work_of(step * config.batch_size, self._epoch.sampler.config.num_negs_per_pos)
         batches = range(self._next, self._next + step)
-        future = self._scheduler.submit(self._flow, work, _make(self._epoch, batches))
+        record = self._meter.begin()
+        future = self._scheduler.submit(self._flow, work, _make(self._epoch, batches, record))
         place = self._epoch, self._next
-        self._prepared.append((place, step * self._batch_bytes, future))
+        self._prepared.append((place, step * self._batch_bytes, future, record))
         self._has_begun = True
         self._next += step
         self._move_on()
@@ -138,7 +148,7 @@ class EpochMessages:
         if not self._prepared:
             return
         self._epoch, self._next = self._prepared[0][0]
-        for _, size, future in self._prepared:
+        for _, size, future, _ in self._prepared:
             if future.done() and not future.cancelled():
                 future.exception()  # retrieved, so that asyncio does not log it
             future.cancel()
@@ -146,10 +156,25 @@ class EpochMessages:
         self._prepared.clear()
 
 
-def _make(epoch: Epoch, indices: range) -> Generator[None, None, bytes]:
+def _make(epoch: Epoch, indices: range, record: MessageRecord) -> Generator[None, None, bytes]:
     """Make a message of some batches, in steps."""
-    batches = yield from epoch.batches_in_steps(indices)
-    return encode_epoch_batches(batches).SerializeToString()
+    record.begun()
+    steps = epoch.batches_in_steps(indices)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            batches: EpochBatches = end.value
+            break
+        record.drawn()
+        yield
+        record.begun()
+    record.drawn()
+    encoded = encode_epoch_batches(batches).SerializeToString()
+    negatives = batches.negatives
+    num_saturated = int(np.count_nonzero(negatives.is_saturated))
+    record.encoded(len(negatives.is_saturated), num_saturated, negatives.mask)
+    return encoded
 
 
 class _Rows:

@@ -14,11 +14,14 @@ from google.protobuf.message import Message
 from negserve.v1 import sampler_pb2 as pb
 from negserve_server.admission.admission_control import AdmissionControl
 from negserve_server.admission.server_stream import ServerStream
-from negserve_server.admission.status import refuse
+from negserve_server.admission.status import outcome_of, refuse
+from negserve_server.metrics.call_meter import NO_CALLS
 from negserve_server.service.publish_relay import PublishRelay
 from negserve_server.service.servicer import SamplerServicer
 
 SERVICE = pb.DESCRIPTOR.services_by_name["SamplerService"]
+#: Of calls whose client is gone.
+_CANCELLED = grpc.StatusCode.CANCELLED.name
 _Context = grpc.aio.ServicerContext[Any, Any]
 
 if TYPE_CHECKING:
@@ -36,26 +39,44 @@ def make_handler(
     UNKNOWN and no reason.
     """
     handlers = {
-        "Sample": many_requests(servicer.sample, pb.SampleRequest, admission),
-        "SampleEpoch": many_requests(servicer.sample_epoch, pb.SampleEpochRequest, admission),
-        "Contains": many_requests(servicer.contains, pb.ContainsRequest, admission),
-        "Known": many_requests(servicer.known, pb.KnownRequest, admission),
-        "GetServer": one_request(servicer.get_server, pb.GetServerRequest, admission),
-        "ListDatasets": one_request(servicer.list_datasets, pb.ListDatasetsRequest, admission),
-        "GetDataset": one_request(servicer.get_dataset, pb.GetDatasetRequest, admission),
+        "Sample": many_requests("Sample", servicer.sample, pb.SampleRequest, admission),
+        "SampleEpoch": many_requests(
+            "SampleEpoch", servicer.sample_epoch, pb.SampleEpochRequest, admission
+        ),
+        "Contains": many_requests("Contains", servicer.contains, pb.ContainsRequest, admission),
+        "Known": many_requests("Known", servicer.known, pb.KnownRequest, admission),
+        "GetServer": one_request("GetServer", servicer.get_server, pb.GetServerRequest, admission),
+        "ListDatasets": one_request(
+            "ListDatasets", servicer.list_datasets, pb.ListDatasetsRequest, admission
+        ),
+        "GetDataset": one_request(
+            "GetDataset", servicer.get_dataset, pb.GetDatasetRequest, admission
+        ),
         "GetRelationStatistics": one_request(
-            servicer.get_relation_statistics, pb.GetRelationStatisticsRequest, admission
+            "GetRelationStatistics",
+            servicer.get_relation_statistics,
+            pb.GetRelationStatisticsRequest,
+            admission,
         ),
-        "GetVocabulary": one_request(servicer.get_vocabulary, pb.GetVocabularyRequest, admission),
+        "GetVocabulary": one_request(
+            "GetVocabulary", servicer.get_vocabulary, pb.GetVocabularyRequest, admission
+        ),
         "GetSnapshot": one_request(
-            servicer.get_snapshot, pb.GetSnapshotRequest, admission, is_short=False
+            "GetSnapshot", servicer.get_snapshot, pb.GetSnapshotRequest, admission, is_short=False
         ),
-        "Publish": many_requests((relay or servicer).publish, pb.PublishRequest, admission),
+        "Publish": many_requests(
+            "Publish",
+            (relay or servicer).publish,
+            pb.PublishRequest,
+            admission,
+            is_counted=relay is None,
+        ),
     }
     return grpc.method_handlers_generic_handler(SERVICE.full_name, handlers)
 
 
 def one_request(
+    rpc: str,
     method: Callable[[Any], Any],
     message_class: type[Message],
     admission: AdmissionControl,
@@ -67,6 +88,7 @@ def one_request(
     To grpc it is one that takes many: it would wait for ever for the request of a client that ends
     its requests without one, and never tell.
 
+    :param rpc: name of the method, in metrics
     :param method: gives the answer, or an awaitable of it, or an iterator of several
     :param is_short: as of :meth:`AdmissionControl.admit`
     """
@@ -80,26 +102,32 @@ def one_request(
         else:
             yield await answers if inspect.isawaitable(answers) else answers
 
-    return many_requests(begin, message_class, admission, is_short=is_short)
+    return many_requests(rpc, begin, message_class, admission, is_short=is_short)
 
 
 def many_requests(
+    rpc: str,
     method: Callable[[ServerStream[Any]], Any],
     message_class: type[Message],
     admission: AdmissionControl,
     *,
     is_short: bool = False,
     is_watch: bool = False,
+    is_counted: bool = True,
 ) -> _Handler:
     """Make the handler of a method that reads its requests itself.
 
+    :param rpc: name of the method, in metrics
     :param method: gives an iterator of the answers
     :param is_short: as of :meth:`AdmissionControl.admit`
     :param is_watch: as of :meth:`AdmissionControl.admit`
+    :param is_counted: whether metrics have these calls: those that are passed on to another process
+        are counted there
     """
+    meter = admission.metrics.calls(rpc) if is_counted else NO_CALLS
 
     async def handle(_: object, context: _Context) -> None:
-        stream = ServerStream[Any](context, message_class)
+        stream = ServerStream[Any](context, message_class, meter)
         try:
             with admission.admit(stream, is_short=is_short, is_watch=is_watch):
                 async with aclosing(method(stream)) as answers:
@@ -107,16 +135,22 @@ def many_requests(
                         await stream.write(answer)
         except (Exception, asyncio.CancelledError) as error:
             if isinstance(error, asyncio.CancelledError) and stream.is_cancelled:
+                meter.ended(_CANCELLED)
                 raise
             # What else was cancelled, something that several wait for, say, is a fault of ours.
             stream.discard()
             with admission.closing(stream, is_short=is_short):
-                await refuse(context, error)
+                try:
+                    await refuse(context, error)
+                except grpc.aio.AbortError:
+                    meter.ended(*outcome_of(error))
+                    raise
+                except asyncio.CancelledError:
+                    meter.ended(_CANCELLED)
+                    raise
+        else:
+            meter.ended(grpc.StatusCode.OK.name)
         finally:
             stream.close()
 
-    return grpc.stream_stream_rpc_method_handler(handle, response_serializer=_serialize)
-
-
-def _serialize(message: Message | bytes) -> bytes:
-    return message if isinstance(message, bytes) else message.SerializeToString()
+    return grpc.stream_stream_rpc_method_handler(handle)

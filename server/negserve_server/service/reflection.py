@@ -42,7 +42,11 @@ def make_reflection_handler(
     request_class = reflection_pb2.ServerReflectionRequest
     return grpc.method_handlers_generic_handler(
         reflection.SERVICE_NAME,
-        {"ServerReflectionInfo": many_requests(answer, request_class, admission)},
+        {
+            "ServerReflectionInfo": many_requests(
+                "ServerReflectionInfo", answer, request_class, admission
+            )
+        },
     )
 
 

@@ -20,6 +20,7 @@ from negserve_server.config.limits import Limits
 from negserve_server.errors import MalformedSnapshot
 from negserve_server.graph import TriplesFactory
 from negserve_server.graph.epoch import Epoch
+from negserve_server.metrics.server_metrics import NO_METRICS, ServerMetrics
 from negserve_server.publishing.datasets import Datasets
 from negserve_server.publishing.publisher import Publisher
 from negserve_server.sampling import ALGORITHM_VERSION
@@ -59,6 +60,8 @@ class SamplerServicer:
     :param scheduler: runs the work of streams
     :param worker: which of the processes at this address it is, from 0 on, and how many there are
     :param allow_pull: whether clients may have snapshots
+    :param metrics: count and time the negatives
+    :ivar send_budget: bounds the memory of answers
     """
 
     def __init__(
@@ -70,19 +73,21 @@ class SamplerServicer:
         worker: tuple[int, int],
         *,
         allow_pull: bool = False,
+        metrics: ServerMetrics = NO_METRICS,
     ) -> None:
+        self._metrics = metrics
         self._allow_pull = allow_pull
         self._datasets = datasets
         self._publisher = publisher
         self._limits = limits
         self._scheduler = scheduler
         self._worker, self._num_workers = worker
-        self._send_budget = SendBudget(limits.max_ahead_bytes)
+        self.send_budget = SendBudget(limits.max_ahead_bytes)
         self._warnings = OperatorWarnings()
         self._samples = SampleStreams(
-            datasets, limits, scheduler, self._send_budget, self._warnings
+            datasets, limits, scheduler, self.send_budget, self._warnings, metrics
         )
-        self._lookups = LookupStreams(datasets, limits, scheduler, self._send_budget)
+        self._lookups = LookupStreams(datasets, limits, scheduler, self.send_budget)
 
     def sample(
         self, stream: ServerStream[pb.SampleRequest]
@@ -104,6 +109,7 @@ class SamplerServicer:
                 request.dataset, factory, epoch.sampler.config.filter_splits, epochs=True
             )
             num_epochs = request.num_epochs or 1
+            name = request.dataset
             del request  # which may be large
             yield pb.SampleEpochResponse(
                 configured=pb.EpochConfigured(
@@ -113,14 +119,18 @@ class SamplerServicer:
                     num_batches=len(epoch),
                 )
             )
+            config = epoch.sampler.config
             epoch_messages = EpochMessages(
                 factory,
                 epoch,
                 self._scheduler,
-                self._send_budget,
+                self.send_budget,
                 budget,
                 self._limits.max_stream_seconds,
                 num_epochs,
+                self._metrics.draws(
+                    name, config.kind, config.num_negs_per_pos, is_masked=config.masked
+                ),
             )
             async with aclosing(epoch_messages.all()) as answers:
                 async for answer in answers:
@@ -305,7 +315,7 @@ class SamplerServicer:
         return find_dataset(self._datasets, name, expected_fingerprint)
 
     def _budget(self) -> BudgetShare:
-        return self._send_budget.open(CALLER.get())
+        return self.send_budget.open(CALLER.get())
 
     async def _in_thread(self, function: Callable[..., _T], *arguments: object) -> _T:
         return await self._scheduler.run_blocking(function, *arguments)

@@ -11,6 +11,16 @@ from negserve_server.listening.listen_address import ListenAddress
 logger = logging.getLogger(__name__)
 
 
+def warn_if_metrics_exposed(address: ListenAddress) -> None:
+    """Warn if anybody may read the metrics at an address."""
+    if not address.is_local:
+        logger.warning(
+            "%s gives metrics to everybody who reaches it, without a token: names and fingerprints "
+            "of datasets, and how much is drawn. Let only Prometheus reach it",
+            address.text,
+        )
+
+
 def check_exposure(address: ListenAddress, config: ServerConfig, *, takes_anybody: bool) -> None:
     """Warn if anybody may call at an address, or read its traffic.
 

@@ -58,6 +58,7 @@ from negserve_server.service.publish_relay import PublishRelay
 from negserve_server.serving.dataset_changes import DatasetChanges
 from negserve_server.serving.exposure import check_exposure
 from negserve_server.serving.loading import check_read, load_datasets, load_published
+from negserve_server.serving.observation import Observation, StateReader
 from negserve_server.serving.shared_snapshots import shared_snapshots
 from negserve_server.tables import Tables
 from negserve_server.warm_up import warm_up
@@ -88,6 +89,7 @@ class Server:
 
     :param config: its configuration
     :param reloading: registers files that SIGHUP reads again
+    :ivar metrics: what operators are told
     :raises MalformedFile: for an invalid file of tokens or certificates, and a missing file of a
         dataset
     :raises UnusableAddress: if it can't listen on an address
@@ -147,7 +149,9 @@ class Server:
         limits = config.limits
         self._tables = Tables(limits.max_table_bytes, limits.table_keep_seconds)
         self._datasets = Datasets({})
-        self._admission = AdmissionControl(limits)
+        self._observation = Observation(config, self._addresses, is_shared=self._is_shared)
+        self.metrics = self._observation.metrics
+        self._admission = AdmissionControl(limits, metrics=self.metrics)
         # A separate thread: a build of minutes must not delay sampling.
         self._builder = ThreadPoolExecutor(1, thread_name_prefix="build")
         self._reloads: set[asyncio.Task[None]] = set()
@@ -187,6 +191,7 @@ class Server:
 
     def close(self) -> None:
         """Remove what is kept for workers only."""
+        self._observation.close()
         if self._private is not None:
             self._private.close()
 
@@ -226,7 +231,11 @@ class Server:
 
         with show_progress("preparing datasets"):
             await loop.run_in_executor(self._builder, warm_up, self._datasets)
-        interceptors = [Authentication(self._callers, has_certificates=self._has_certificates)]
+        interceptors = [
+            Authentication(
+                self._callers, has_certificates=self._has_certificates, metrics=self.metrics
+            )
+        ]
         server = grpc.aio.server(
             interceptors=interceptors,
             options=channel_options(
@@ -260,6 +269,7 @@ class Server:
             scheduler,
             (0, 1) if post is None else (post.number - 1, post.num_workers),
             allow_pull=self._config.allow_pull,
+            metrics=self.metrics,
         )
         has_admin = self._callers is not None
         handlers = [
@@ -293,6 +303,15 @@ class Server:
         tasks = [self._admission.sweep(), self._drop_idle_tables()]
         if post is not None:
             tasks.append(changes.note_uses())
+        state = StateReader(
+            self._config.limits,
+            self._admission,
+            scheduler,
+            servicer.send_budget,
+            self._tables,
+            self._datasets,
+        )
+        tasks.append(self._observation.run(state))
         background = [asyncio.create_task(each) for each in tasks]
         on_listening(addresses)
         try:
@@ -305,6 +324,7 @@ class Server:
         finally:
             for task in background:
                 task.cancel()
+            self.metrics.flush()
             scheduler.close()
             self._builder.shutdown(cancel_futures=True)
         logger.info("stopped")

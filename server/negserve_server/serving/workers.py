@@ -36,6 +36,7 @@ def run_workers(
 
     def work(number: int, tell: Tell, line: ControlLine) -> None:
         logs.set_process(f"worker {number}")
+        server.metrics.become_worker(number)
 
         def announce(addresses: list[str]) -> None:
             tell(" ".join(addresses))
@@ -52,6 +53,7 @@ def run_workers(
         server.shared_datasets(),
         drain_seconds=config.drain_seconds,
         reloading=reloading,
+        on_restart=server.metrics.worker_restarted,
     )
     try:
         return supervisor.run(lambda told: on_listening(told[0].split(" ")))

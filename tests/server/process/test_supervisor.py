@@ -51,7 +51,7 @@ class Chief:
     def reload(self):
         return None
 
-supervisor = Supervisor(2, work, Chief(), drain_seconds=0.1, reloading=Reloading())
+supervisor = Supervisor(2, work, Chief(), drain_seconds=0.1, reloading=Reloading(), on_restart=int)
 try:
     code = supervisor.run(lambda told: print("all ready", *told, flush=True))
 except WorkerFailed as error:

@@ -108,8 +108,8 @@ class SlowContext:
     async def send_initial_metadata(self, _: object) -> None:
         pass
 
-    async def write(self, answer: health_pb2.HealthCheckResponse) -> None:
-        self.told.append(answer.status)
+    async def write(self, answer: bytes) -> None:
+        self.told.append(health_pb2.HealthCheckResponse.FromString(answer).status)
         self.is_asked.set()
         await self.goes_on.wait()
 

@@ -15,6 +15,8 @@ from negserve_server.admission.server_stream import ServerStream
 from negserve_server.config.limits import Limits, check_limit
 from negserve_server.graph import TriplesFactory
 from negserve_server.graph.first_positives import FirstPositives
+from negserve_server.metrics.message_record import MessageRecord
+from negserve_server.metrics.server_metrics import ServerMetrics
 from negserve_server.publishing.datasets import Datasets
 from negserve_server.sampling import Sampler
 from negserve_server.sampling.slices import slices_of, work_of
@@ -35,6 +37,7 @@ class SampleStreams:
     :param scheduler: runs the work of streams
     :param send_budget: bounds the memory of answers
     :param warnings: tells operators about streams
+    :param metrics: count and time the negatives
     """
 
     def __init__(
@@ -44,7 +47,9 @@ class SampleStreams:
         scheduler: Scheduler,
         send_budget: SendBudget,
         warnings: OperatorWarnings,
+        metrics: ServerMetrics,
     ) -> None:
+        self._metrics = metrics
         self._datasets = datasets
         self._limits = limits
         self._scheduler = scheduler
@@ -77,7 +82,9 @@ class SampleStreams:
             )
             first_positives = FirstPositives(name, factory)
             flow, answered = Flow(), time.monotonic()
-            k, most = sampler.config.num_negs_per_pos, self._limits.max_triples_per_message
+            config, most = sampler.config, self._limits.max_triples_per_message
+            k = config.num_negs_per_pos
+            meter = self._metrics.draws(name, config.kind, k, is_masked=config.masked)
             while (request := await stream.read()) is not None:
                 flow.record_pause(time.monotonic() - answered)
                 expect(request.WhichOneof("message"), "positives")
@@ -85,22 +92,29 @@ class SampleStreams:
                 size = messages.batch_bytes(sampler, count)
                 await budget.reserve(size)
                 await stream.spend(count * k)
-                work = work_of(count, k)
-                steps = self._corrupt(sampler, request.positives, first_positives)
+                work, record = work_of(count, k), meter.begin()
+                steps = self._corrupt(sampler, request.positives, first_positives, record)
                 answer = await self._scheduler.run_anywhere(flow, work, steps)
                 del request
+                meter.made(record)
                 budget.begin_sending(size)
                 yield answer
                 budget.end_sending()
+                meter.sent(record)
                 answered = time.monotonic()
 
     def _configure(self, factory: TriplesFactory, message: pb.SamplerConfig) -> Sampler:
         return factory.sampler(messages.decode_config(message, self._limits))
 
     def _corrupt(
-        self, sampler: Sampler, request: pb.Positives, first_positives: FirstPositives
+        self,
+        sampler: Sampler,
+        request: pb.Positives,
+        first_positives: FirstPositives,
+        record: MessageRecord,
     ) -> Generator[None, None, bytes]:
         """Make the answer to positives, in steps."""
+        record.begun()
         positives = messages.decode_triples(request.triples, self._limits)
         k = sampler.config.num_negs_per_pos
         check_limit(
@@ -112,14 +126,20 @@ class SampleStreams:
         batches: list[CorruptedBatch] = []
         for part in slices_of(len(positives), k):
             if batches:
+                record.drawn()
                 yield
+                record.begun()
             with messages.rows_after(part.start):
                 batches.append(sampler.sample(positives[part], request.position + part.start))
+        record.drawn()
         first_positives.add(positives)
         answer = pb.SampleResponse()
         # In place: a message is copied into another.
-        messages.encode_batch(join_batches(batches), answer.batch)
+        batch = join_batches(batches)
+        messages.encode_batch(batch, answer.batch)
         if first_positives.are_complete and (text := first_positives.check()):
             self._warnings.warn_of_unknown_positives(first_positives.factory, text)
             answer.notices.add(kind=pb.Notice.KIND_UNKNOWN_POSITIVES, text=text)
-        return answer.SerializeToString()
+        encoded = answer.SerializeToString()
+        record.encoded(batch.num_positives, batch.num_saturated, batch.mask)
+        return encoded

@@ -1,0 +1,130 @@
+"""deploy/prometheus: rules and dashboard ask for what a real server gives, and are explained."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import grpc
+import numpy as np
+import pytest
+import yaml
+
+from negserve import Client, EpochConfig, NegserveError, SamplerConfig
+from negserve.v1 import sampler_pb2 as pb
+from negserve.v1.sampler_pb2_grpc import SamplerServiceStub
+from negserve_server.metrics.catalogue import METRICS
+from tests.support.graphs import REPOSITORY
+from tests.support.prometheus import prometheus, tool
+from tests.support.scraping import Scraper, scraped_server
+from tests.support.workers import wait_for
+
+FOLDER = REPOSITORY / "deploy" / "prometheus"
+ALERTS: list[dict[str, Any]] = [
+    rule
+    for group in yaml.safe_load((FOLDER / "alerts.yaml").read_text("utf-8"))["groups"]
+    for rule in group["rules"]
+]
+DASHBOARD = json.loads((FOLDER / "grafana_dashboard.json").read_text("utf-8"))
+QUERIES = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
+
+TOKEN = "a-token-of-the-tests"
+
+
+def promtool(*arguments: str, given: str = "") -> str:
+    done = subprocess.run(
+        [tool("promtool"), *arguments], input=given, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def scraper(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scraper]:
+    folder: Path = tmp_path_factory.mktemp("scraped")
+    (folder / "tokens").write_text(f"{TOKEN}\n")
+    (folder / "tokens").chmod(0o600)
+    options = ("--workers", "2", "--token-file", str(folder / "tokens"))
+    with scraped_server(folder / "log", *options) as scraper:
+        yield scraper
+
+
+def cause_everything(client: Client, stranger: SamplerServiceStub) -> None:
+    """Draw, and be refused, in all ways that are counted."""
+    factory = client.triples_factory("world")
+    sampler = factory.open_sampler(num_negs_per_pos=4)
+    sampler.sample(np.zeros((8, 3), dtype=np.int64), 0)
+    for _ in factory.epochs(SamplerConfig(num_negs_per_pos=4), EpochConfig(batch_size=512)):
+        pass
+    with pytest.raises(NegserveError):
+        sampler.sample(np.full((1, 3), 10**6), 0)
+    with pytest.raises(grpc.RpcError):
+        stranger.GetServer(pb.GetServerRequest(), timeout=20)
+    sampler.close()
+
+
+def test_the_server_writes_what_promtool_reads(scraper: Scraper):
+    assert promtool("check", "metrics", given=scraper.text()) == ""
+
+
+def test_the_rules_are_in_order():
+    promtool("check", "rules", str(FOLDER / "alerts.yaml"))
+    promtool("test", "rules", str(FOLDER / "alerts_test.yaml"))
+
+
+def test_rules_and_dashboard_ask_for_metrics_that_there_are():
+    stated = {each.name for each in METRICS}
+    for expression in (*QUERIES, *(alert["expr"] for alert in ALERTS)):
+        for name in re.findall(r"negserve_\w+", expression):
+            assert re.sub("_(bucket|sum|count)$", "", name) in stated, expression
+
+
+def test_a_real_prometheus_answers_every_query(
+    scraper: Scraper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("NEGSERVE_TOKEN", TOKEN)
+    target = urlsplit(scraper.url).netloc
+    is_over = threading.Event()
+    with (
+        Client(scraper.server.target) as client,
+        grpc.insecure_channel(scraper.server.target) as channel,
+        prometheus(tmp_path, target, FOLDER / "alerts.yaml") as running,
+    ):
+
+        def work() -> None:
+            while not is_over.is_set():
+                cause_everything(client, SamplerServiceStub(channel))
+
+        load = threading.Thread(target=work)
+        load.start()
+        try:
+            for query in QUERIES:
+                expression = query.replace("$__rate_interval", "1m")
+                wait_for(lambda text=expression: bool(running.query(text)), expression)  # type: ignore[misc]
+            groups = running.ask("rules")["groups"]
+            wait_for(
+                lambda: all(
+                    rule["health"] == "ok"
+                    for group in running.ask("rules")["groups"]
+                    for rule in group["rules"]
+                ),
+                "an evaluation of all rules",
+            )
+        finally:
+            is_over.set()
+            load.join()
+        names = {rule["name"] for group in groups for rule in group["rules"]}
+        assert names == {alert["alert"] for alert in ALERTS}
+
+
+def test_the_document_says_what_to_do_about_each_alert():
+    document = (REPOSITORY / "docs" / "operations.md").read_text("utf-8")
+    assert re.findall(r"^\| `(Negserve\w+)` \|", document, flags=re.MULTILINE) == [
+        alert["alert"] for alert in ALERTS
+    ]

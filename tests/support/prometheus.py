@@ -1,0 +1,98 @@
+"""Prometheus and promtool, of the Debian package."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.support.workers import wait_for
+
+
+def tool(name: str) -> str:
+    """Find a program of the package, or skip the test."""
+    path = shutil.which(name)
+    if path is None:
+        say = pytest.fail if os.environ.get("NEGSERVE_REQUIRE_PROMETHEUS") else pytest.skip
+        say(f"there is no {name}: apt-get install prometheus")
+    return path
+
+
+class Prometheus:
+    """A running Prometheus.
+
+    :param url: where it answers
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def ask(self, path: str, **parameters: str) -> Any:
+        """Call its HTTP interface, and return the data."""
+        query = urllib.parse.urlencode(parameters)
+        with urllib.request.urlopen(f"{self._url}/api/v1/{path}?{query}", timeout=20) as answer:
+            found = json.load(answer)
+        assert found["status"] == "success", found
+        return found["data"]
+
+    def query(self, expression: str) -> list[Any]:
+        """Evaluate an expression now, and return its series."""
+        found: list[Any] = self.ask("query", query=expression)["result"]
+        return found
+
+
+@contextmanager
+def prometheus(folder: Path, target: str, rules: Path) -> Iterator[Prometheus]:
+    """Run a Prometheus that scrapes a server every fifth of a second, until the block ends.
+
+    :param folder: for its data
+    :param target: host and port of the server's metrics
+    :param rules: file of its rules
+    """
+    configuration = {
+        "global": {"scrape_interval": "200ms", "evaluation_interval": "200ms"},
+        "rule_files": [str(rules)],
+        "scrape_configs": [{"job_name": "negserve", "static_configs": [{"targets": [target]}]}],
+    }
+    (folder / "prometheus.yml").write_text(yaml.safe_dump(configuration), encoding="utf-8")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with (
+        (folder / "log").open("w") as log,
+        subprocess.Popen(
+            [
+                tool("prometheus"),
+                f"--config.file={folder / 'prometheus.yml'}",
+                f"--storage.tsdb.path={folder / 'data'}",
+                f"--web.listen-address=127.0.0.1:{port}",
+            ],
+            stdout=log,
+            stderr=log,
+        ) as process,
+    ):
+        running = Prometheus(f"http://127.0.0.1:{port}")
+
+        def answers() -> bool:
+            assert process.poll() is None, (folder / "log").read_text()
+            try:
+                return bool(running.query('up{job="negserve"} == 1'))
+            except OSError:
+                return False
+
+        try:
+            wait_for(answers, "a scrape")
+            yield running
+        finally:
+            process.kill()
