@@ -150,6 +150,11 @@ export NEGSERVE_IMAGE=$server_image NEGSERVE_CLIENT_IMAGE=$client_image
 check "compose: the client samples from healthy replicas and exits 0" \
   "${compose[@]}" up --exit-code-from client client
 sed -n 's/.*client-1  *| /  /p' "$work/output"
+check "compose: a replica answers Prometheus" "${compose[@]}" run --rm --entrypoint python client -c \
+  'import urllib.request as u; text = u.urlopen("http://server-2:9464/metrics").read().decode()
+assert "negserve_negatives_total{dataset=" in u.urlopen("http://server-1:9464/metrics").read().decode()
+assert "negserve_build_info" in text'
+check "compose: the profile observe is in order" "${compose[@]}" --profile observe config --quiet
 check "compose: a snapshot is on the volume once" \
   "${compose[@]}" run --rm --no-deps snapshot 'ls /graphs; test "$(ls /graphs)" = world'
 # The trainer's weights do not depend on what happens to a replica meanwhile.

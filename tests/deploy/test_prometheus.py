@@ -73,8 +73,22 @@ def test_the_server_writes_what_promtool_reads(scraper: Scraper):
     assert promtool("check", "metrics", given=scraper.text()) == ""
 
 
+def test_compose_scrapes_both_replicas():
+    compose = yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text("utf-8"))
+    configuration = yaml.safe_load((FOLDER / "prometheus.yaml").read_text("utf-8"))
+    (scraped,) = configuration["scrape_configs"]
+    assert scraped["job_name"] == "negserve"
+    (group,) = scraped["static_configs"]
+    for target in group["targets"]:
+        name, _, port = target.partition(":")
+        command = compose["services"][name]["command"]
+        assert command[command.index("--metrics-listen") + 1] == f"0.0.0.0:{port}"
+    assert compose["services"]["prometheus"]["profiles"] == ["observe"]
+
+
 def test_the_rules_are_in_order():
     promtool("check", "rules", str(FOLDER / "alerts.yaml"))
+    promtool("check", "config", str(FOLDER / "prometheus.yaml"))  # and that it finds the rules
     promtool("test", "rules", str(FOLDER / "alerts_test.yaml"))
 
 

@@ -229,7 +229,7 @@ def ask_sample(golden: Golden, case: dict[str, Any]) -> Any:
             ],
             axis=1,
         )
-        pipeline = stream.pipeline()
+        pipeline = stream.pipeline(1)
         pipeline.add(positives, request.positives.position)
         batch = run_sync(stream.run, pipeline)
         results.append((plain(batch), [(notice.kind, notice.text) for notice in pipeline.notices]))

@@ -9,7 +9,6 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 from typing import Any
 
 import click
@@ -197,6 +196,8 @@ def bench(
                 f"{'unfiltered' if unfiltered else 'never a triple of ' + ' or '.join(splits)}"
             )
             if as_json:
+                from importlib.metadata import version  # takes as long as all other imports
+
                 facts = {
                     "target": target,
                     "server_version": info.version,
