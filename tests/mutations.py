@@ -40,8 +40,8 @@ class Mutation:
 MUTATIONS = (
     Mutation(
         "a hidden dataset is read",
-        "server/negserve_server/service/servicer.py",
-        "        caller.check_dataset(name)\n",
+        "server/negserve_server/service/streams/requests.py",
+        "    caller.check_dataset(name)\n",
         "",
         "tests/server/access/test_scopes.py::"
         "test_a_hidden_dataset_is_refused_whether_it_exists_or_not[GetVocabulary-world]",
