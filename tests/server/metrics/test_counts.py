@@ -65,9 +65,9 @@ def test_negatives_of_epochs_are_counted(scraper: Scraper, client: Client):
     # A client that has its last batch does not wait for the status.
     codes = "OK", "CANCELLED"
     wait_for(
-        lambda: 1 == sum(
+        lambda: sum(
             scraper.value("negserve_calls_total", rpc="SampleEpoch", code=code) for code in codes
-        ),
+        ) == 1,
         "the end of the call",
     )  # fmt: skip
 
