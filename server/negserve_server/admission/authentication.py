@@ -81,7 +81,8 @@ class Authentication(grpc.aio.ServerInterceptor):
                     caller.check_scope(scope)
             except Refusal as error:
                 self._refused.note(context.peer(), error.reason, caller)
-                self._metrics.authentication_failed(error.reason)
+                if caller is None:
+                    self._metrics.authentication_failed(error.reason)
                 self._metrics.calls(rpc).ended(*outcome_of(error))
                 await refuse(context, error)
             if handler is None:

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from negserve import Client, EpochConfig, InvalidRequestError, SamplerConfig
+from negserve.v1 import admin_pb2
 from negserve.v1 import sampler_pb2 as pb
+from negserve.v1.admin_pb2_grpc import AdminServiceStub
 from negserve.v1.sampler_pb2_grpc import SamplerServiceStub
 from negserve_server.metrics.catalogue import METRICS
 from tests.server.messages import TIMEOUT, configuration, ids, positives
@@ -146,6 +148,16 @@ def test_calls_without_a_token_are_counted(tmp_path: Path):
         with pytest.raises(grpc.RpcError):
             channel.unary_unary("/made.up/Method")(b"", timeout=TIMEOUT)
         missing = {"reason": "CREDENTIALS_MISSING"}
+        # Who lacks a scope only is known, and refused.
+        with pytest.raises(grpc.RpcError):
+            AdminServiceStub(channel).LoadDataset(
+                admin_pb2.LoadDatasetRequest(name="world"),
+                metadata=[("authorization", "Bearer a-token-of-the-tests")],
+                timeout=TIMEOUT,
+            )
+        not_permitted = {"reason": "NOT_PERMITTED"}
+        scraper.wait(1, "negserve_refusals_total", **not_permitted)
+        assert scraper.value("negserve_authentication_failures_total", **not_permitted) == 0
         scraper.wait(2, "negserve_authentication_failures_total", **missing)
         scraper.wait(2, "negserve_refusals_total", **missing)
         code = "UNAUTHENTICATED"
