@@ -7,7 +7,7 @@ ARG CPU=x86-64-v3
 
 
 FROM python:3.13-slim-trixie AS base
-ARG VERSION=0.1.0 REVISION=""
+ARG VERSION=0.2.0.dev0 REVISION=""
 LABEL org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.licenses="MIT"

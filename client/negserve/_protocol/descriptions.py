@@ -137,7 +137,9 @@ def check_limits(path: str, limits: pb.Limits) -> None:
         "max_negatives_per_positive",
         "max_negatives_per_message",
         "max_triples_per_message",
-        "max_unanswered_messages",
-        "max_unanswered_bytes",
     ):
         check_range(f"{path}.{field}", getattr(limits, field), 1, 2**64 - 1)
+    if not limits.max_unanswered_messages:
+        remedy = "at least 1, as of servers from release 0.2 on; upgrade servers before clients"
+        raise invalid(f"{path}.max_unanswered_messages", 0, remedy)
+    check_range(f"{path}.max_unanswered_bytes", limits.max_unanswered_bytes, 1, 2**64 - 1)
