@@ -25,9 +25,10 @@ export NEGSERVE_PORT=0 NEGSERVE_PORT_2=0 # a free port: a running server may use
 work=$(mktemp -d)
 num_passed=0
 clean_up() {
-  docker rm --force "$name" "$name-compiling" "$name-trainer" >/dev/null 2>&1 || true
+  docker rm --force "$name"{,-compiling,-trainer,-upgraded,-{old,replica}-{1,2}} >/dev/null 2>&1 || true
+  docker network rm "$name" >/dev/null 2>&1 || true
   "${compose[@]}" down --rmi local --volumes --timeout 1 >/dev/null 2>&1 || true
-  docker rmi "$server_image" "$client_image" >/dev/null 2>&1 || true
+  docker rmi "${server_image%:test}":{test,released} "${client_image%:test}":{test,released} >/dev/null 2>&1 || true
   rm -rf "$work"
 }
 trap clean_up EXIT
@@ -173,6 +174,45 @@ check "compose: the trainer ends with 0" test "$(docker wait "$name-trainer")" -
 check "compose: and with the weights of the undisturbed run" logged "$name-trainer" "$weights"
 check "compose: the replica that was stopped ended with status 0" test \
   "$(docker inspect --format '{{.State.ExitCode}}' "$name-server-2-1")" -eq 0
+
+# A rolling upgrade: the last release's trainer reads on while replica by replica becomes this release, and
+# back again. It is given a quarter of a processor, so that it outlasts that.
+for target in server client; do
+  image=${target}_image
+  check "upgrade: the last release's $target" docker build --build-arg "BASE=${!image}" \
+    --target "$target" --tag "${!image%:test}:released" --file deploy/upgrade/Dockerfile tests/upgrade
+done
+check "upgrade: a network" docker network create "$name"
+replace() { # NUMBER TAG: stops a replica, if there is one, and starts it from another image
+  docker rm --force "$name-old-$1" >/dev/null 2>&1 || true
+  if docker rename "$name-replica-$1" "$name-old-$1" 2>/dev/null; then
+    docker stop --time 15 "$name-old-$1"
+  fi
+  docker run --detach --name "$name-replica-$1" --network "$name" --network-alias "replica-$1" \
+    --read-only "${server_image%:test}:$2"
+  while_runs "$name-replica-$1" logged "$name-replica-$1" "listening on 0.0.0.0:7733"
+}
+trainer_is_running() {
+  [ "$(docker inspect --format '{{.State.Running}}' "$name-upgraded")" = true ]
+}
+for number in 1 2; do
+  check "upgrade: replica $number is of the last release" replace "$number" released
+done
+check "upgrade: its trainer starts" docker run --detach --name "$name-upgraded" --network "$name" --cpus 0.25 \
+  --env NUM_EPOCHS=40 --env NEGSERVE_TARGET=replica-1:7733,replica-2:7733 \
+  "${client_image%:test}:released" trainer
+check "upgrade: it has begun" while_runs "$name-upgraded" logged "$name-upgraded" "epoch 1:"
+for tag in test released; do
+  for number in 1 2; do
+    check "upgrade: replica $number becomes the image $tag" replace "$number" "$tag"
+    check "upgrade: its trainer has not ended before" trainer_is_running
+  done
+done
+check "upgrade: its trainer ends with 0" test "$(docker wait "$name-upgraded")" -eq 0
+check "upgrade: and with the weights of this release's trainer" logged "$name-upgraded" "$weights"
+check "upgrade: the client of this release names the server as too old" \
+  fails_with "upgrade servers before clients" docker run --rm --network "$name" \
+  --env NEGSERVE_TARGET=replica-1:7733 "$client_image"
 
 echo "the client has $(($(docker image inspect --format '{{.Size}}' "$client_image") / 1000000)) MB"
 echo "$num_passed passed, 0 failed"
