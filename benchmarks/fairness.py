@@ -53,9 +53,8 @@ Figures = dict[str, float]
 _ENTITIES, _RELATIONS, _TRIPLES = 14_505, 237, 272_115
 
 
-def _sample_requests(k: int, batch: int) -> tuple[bytes, bytes]:
-    """Return the configuration and a request with positives, encoded."""
-    config = SamplerConfig(kind="bernoulli", num_negs_per_pos=k, filter_splits=("training",))
+def sample_requests(config: SamplerConfig, batch: int) -> tuple[bytes, bytes]:
+    """Return the configuration and a request with random positives of FB15k-237, encoded."""
     first = pb.SampleRequest(
         configuration=pb.SampleConfiguration(
             dataset="graph", sampler=messages.encode_config(config)
@@ -74,7 +73,8 @@ def _sample_requests(k: int, batch: int) -> tuple[bytes, bytes]:
 
 def _sample(channel: grpc.Channel, batch: int, k: int) -> Generator[None, None, None]:
     """Request one batch after another; each step is one answer."""
-    first, request = _sample_requests(k, batch)
+    config = SamplerConfig(kind="bernoulli", num_negs_per_pos=k, filter_splits=("training",))
+    first, request = sample_requests(config, batch)
     requests: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     stream: Any = channel.stream_stream(_SERVICE + "Sample")
     answers = stream(iter(requests.get, None))

@@ -13,7 +13,8 @@ import socket
 import struct
 import sys
 
-from benchmarks.fairness import _sample_requests
+from benchmarks.fairness import sample_requests
+from negserve import SamplerConfig
 
 #: Requests that a connection sends ahead of answers, as the client in Python does.
 _AHEAD = 4
@@ -47,7 +48,8 @@ class Connection:
     """
 
     def __init__(self, target: str, batch: int, k: int) -> None:
-        first, request = _sample_requests(k, batch)
+        config = SamplerConfig(kind="bernoulli", num_negs_per_pos=k, filter_splits=("training",))
+        first, request = sample_requests(config, batch)
         self._request = _message(request)
         self._size = len(request) + 5
         host, _, port = target.rpartition(":")

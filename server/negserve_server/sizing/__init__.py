@@ -1,0 +1,1 @@
+"""How many replicas, processors and bytes a training needs, from measured costs."""
