@@ -23,11 +23,13 @@ if __name__ == "__main__":
         ("expansion", []),
         ("evaluation", ["--quick"]),
         ("workers", []),
+        ("sizing", ["--write"]),
+        ("fleet", []),
         ("scale", None),  # of both graphs
     ):
         if is_quick and options is None:
             continue
-        given = options if is_quick and options else []
+        given = options if is_quick and options else ["--write"] if name == "sizing" else []
         command = [sys.executable, "-m", f"benchmarks.{name}", *given]
         subprocess.run(command, check=True)
     for name in ("tables", "charts"):

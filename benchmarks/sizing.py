@@ -210,8 +210,8 @@ def measure_calls(graph: Path) -> tuple[dict[Call, CallCosts], list[Row]]:
                 for (batch, k), measured in seconds.items():
                     computed = np.dot(costs[kind], (1, batch, batch * k))
                     rows.append(
-                        {"call": call, "kind": kind, "batch": batch, "k": k, "ms": 1e3 * measured,
-                         "computed_ms": 1e3 * float(computed)}
+                        {"case": "fitted", "call": call, "kind": kind, "batch": batch, "k": k,
+                         "ms": 1e3 * measured, "computed_ms": 1e3 * float(computed)}
                     )  # fmt: skip
             costs["typed"] = costs["pseudotyped"]
             small = SamplerConfig(
@@ -263,7 +263,7 @@ def measure_memory() -> MemoryCosts:
     return MemoryCosts(of_one, (of_few - of_one) // 2, max(0, with_streams - of_one) // _IDLE)
 
 
-def trial(graph: Path, factory: TriplesFactory, training: Training, costs: Costs) -> Row:
+def trial(name: str, graph: Path, factory: TriplesFactory, training: Training, costs: Costs) -> Row:
     """Let trainers run at their pace, and compare what the server needs with what is computed."""
     size = GraphSize(factory.num_triples, factory.num_entities, factory.num_relations)
     sampler = SamplerConfig(
@@ -306,27 +306,29 @@ def trial(graph: Path, factory: TriplesFactory, training: Training, costs: Costs
     reached = replace(training, steps_per_second=batches / training.ranks)
     fleet = size_fleet(size, reached, Machine(), costs)
     return {
-        "triples": factory.num_triples, **asdict(reached),
+        "case": "not fitted", "graph": name, **asdict(reached),
         "processors": processors, "computed_processors": fleet.processors,
         "resident_bytes": resident, "computed_bytes": fleet.resident_bytes,
     }  # fmt: skip
 
 
-def trials(costs: Costs, graphs: Sequence[tuple[Path, TriplesFactory]]) -> list[Row]:
+def trials(costs: Costs, graphs: Sequence[tuple[str, Path, TriplesFactory]]) -> list[Row]:
     """Try two trainings that no cost was fitted to."""
-    (small, fb), (large, zipf) = graphs
+    small, large = graphs
     return [
-        trial(small, fb, Training(12, 512, 32, 40, "bernoulli"), costs),
-        trial(large, zipf, Training(6, 2048, 10, 40, "pseudotyped"), costs),
+        trial(*small, Training(12, 512, 32, 40, "bernoulli"), costs),
+        trial(*large, Training(6, 2048, 10, 40, "pseudotyped"), costs),
     ]
 
 
 def main(json_path: Path | None, *, is_writing: bool) -> None:
     """Measure and report."""
-    graphs = [fb15k_237()[1], zipf_1m()[1]]
     with ExitStack() as stack:
-        places = [(stack.enter_context(written(graph)), graph) for graph in graphs]
-        calls, rows = measure_calls(places[0][0])
+        places = [
+            (name, stack.enter_context(written(graph)), graph)
+            for name, graph in (fb15k_237(), zipf_1m())
+        ]
+        calls, rows = measure_calls(places[0][1])
         costs = Costs(hardware(), calls, measure_memory())
         content = asdict(costs)
         print(json.dumps(content, indent=1))

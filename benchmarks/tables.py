@@ -17,11 +17,15 @@ from typing import Any
 if not __package__:
     sys.path.insert(0, str(Path(__file__).parents[1]))  # for ``python benchmarks/tables.py``
 
-from benchmarks.documents import engine_tables, sentences, service_tables
+from benchmarks.documents import engine_tables, sentences, service_tables, sizing_tables
 from benchmarks.measuring import RESULTS, machine
 
 _REPOSITORY = Path(__file__).parents[1]
-DOCUMENTS = (_REPOSITORY / "docs" / "benchmarks.md", _REPOSITORY / "README.md")
+DOCUMENTS = (
+    _REPOSITORY / "docs" / "benchmarks.md",
+    _REPOSITORY / "docs" / "sizing.md",
+    _REPOSITORY / "README.md",
+)
 PLACE = re.compile(r"(<!-- table (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 MAKERS: Mapping[str, Callable[[Mapping[str, Any]], dict[str, str]]] = {
@@ -37,6 +41,8 @@ MAKERS: Mapping[str, Callable[[Mapping[str, Any]], dict[str, str]]] = {
     "fairness": service_tables.fairness_tables,
     "scale": service_tables.scale_tables,
     "workers": service_tables.worker_tables,
+    "sizing": sizing_tables.cost_tables,
+    "fleet": sizing_tables.fleet_tables,
 }
 
 

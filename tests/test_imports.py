@@ -179,6 +179,14 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "negserve_server.administration",
         "negserve_server.process.command",
     ),
+    "negserve_server.sizing": (),
+    "negserve_server.sizing.size_command": (
+        "click",
+        "negserve.types.kinds",
+        "negserve_server.errors",
+        "negserve_server.graph.snapshot.manifest",
+        "negserve_server.sizing",
+    ),
     "negserve_server.service": (
         *_PUBLISHING,
         "grpc_health",

@@ -59,6 +59,7 @@ with needing_or_exit("the command negserve-server", "negserve[server]"):
     from negserve_server.report.report_tables import report_tables
     from negserve_server.serving.server import Server
     from negserve_server.serving.workers import run_workers
+    from negserve_server.sizing.size_command import size
 
 #: Default number of relations in the tables of a report.
 _TOP = 20
@@ -132,6 +133,7 @@ def serve(**options: Any) -> None:
 
 
 main.add_command(admin)
+main.add_command(size)
 
 
 def _start_logging(level: str) -> None:
