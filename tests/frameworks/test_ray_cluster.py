@@ -1,0 +1,86 @@
+"""The example of Ray Train: replicas and trainers on two nodes, one of which is lost."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
+import pytest
+import torch
+
+from negserve import Client, SamplerConfig
+from negserve.data import TripleStream
+from tests.support.graphs import REPOSITORY
+from tests.support.server_process import ServerProcess
+
+EPOCHS, BATCH_SIZE, NEGATIVES = 3, 256, 32
+IN_NAMESPACE = ("unshare", "--net", "--map-root-user")
+
+
+def weights_without_ray(server: ServerProcess) -> str:
+    """Train on two ranks in this process: the gradient is the mean of theirs."""
+    path = REPOSITORY / "examples" / "train_ray.py"
+    spec = spec_from_file_location("train_ray", path)
+    assert spec is not None
+    assert spec.loader is not None
+    example = module_from_spec(spec)
+    spec.loader.exec_module(example)
+    with Client(server.target) as client:
+        factory = client.triples_factory("world")
+        model = example.DistMult(factory.num_entities, factory.num_relations)
+        optimizer = torch.optim.Adagrad(model.parameters(), lr=0.1)
+        sampler = SamplerConfig(num_negs_per_pos=NEGATIVES, filter_splits=("training",))
+        ranks = [
+            TripleStream(factory, sampler=sampler, batch_size=BATCH_SIZE, rank=rank, world_size=2)
+            for rank in range(2)
+        ]
+        for _ in range(EPOCHS):
+            for batches in zip(*ranks, strict=True):
+                gradients = []
+                for batch in batches:
+                    triples = torch.cat([batch.positives.unsqueeze(1), batch.negatives], dim=1)
+                    scores = model(triples)
+                    loss = (scores.logsumexp(1) - scores[:, 0]).sum() / BATCH_SIZE
+                    gradients.append(torch.autograd.grad(loss, list(model.parameters())))
+                for weights, first, second in zip(model.parameters(), *gradients, strict=True):
+                    weights.grad = (first + second) / 2
+                optimizer.step()
+    digest = hashlib.sha256()
+    for weights in model.parameters():
+        digest.update(weights.detach().numpy().tobytes())
+    return digest.hexdigest()
+
+
+@pytest.mark.skipif(
+    shutil.which("unshare") is None
+    or subprocess.run([*IN_NAMESPACE, "true"], capture_output=True).returncode != 0,
+    reason="a network namespace can't be made here: Ray's nodes would use the network",
+)
+def test_a_training_goes_on_when_a_node_with_its_replica_is_lost(
+    server: ServerProcess, tmp_path: Path
+):
+    script = 'ip link set lo up && exec "$0" -m tests.frameworks.programs.with_ray_cluster "$@"'
+    options = ("--epochs", str(EPOCHS), "--save-every", "3", "--negatives", str(NEGATIVES))
+    done = subprocess.run(
+        [*IN_NAMESPACE, "sh", "-c", script, sys.executable, str(tmp_path / "run"), *options],
+        capture_output=True,
+        text=True,
+        # Ray keeps a token in the home directory.
+        env={**os.environ, "HOME": str(tmp_path), "RAY_USAGE_STATS_ENABLED": "0"},
+        cwd=REPOSITORY,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-5000:]
+    assert "2 replicas: 127.0.0.1:" in done.stdout
+    before, after = done.stdout.split("a node is lost")
+    assert "step 12, loss" in before
+    # Begun again from a checkpoint, which may be older than the last that was printed.
+    steps = [int(step) for step in re.findall(r"step (\d+), loss", after)]
+    assert min(step for step in steps if step != 12) > 3
+    assert f"steps 33, weights {weights_without_ray(server)}" in after
