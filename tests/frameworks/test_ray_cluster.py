@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
@@ -57,13 +57,22 @@ def weights_without_ray(server: ServerProcess) -> str:
     return digest.hexdigest()
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Sum gradients in one order, as the example does."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.mark.skipif(
     shutil.which("unshare") is None
     or subprocess.run([*IN_NAMESPACE, "true"], capture_output=True).returncode != 0,
     reason="a network namespace can't be made here: Ray's nodes would use the network",
 )
 def test_a_training_goes_on_when_a_node_with_its_replica_is_lost(
-    server: ServerProcess, tmp_path: Path
+    server: ServerProcess, tmp_path: Path, one_thread: None
 ):
     script = 'ip link set lo up && exec "$0" -m tests.frameworks.programs.with_ray_cluster "$@"'
     options = ("--epochs", str(EPOCHS), "--save-every", "3", "--negatives", str(NEGATIVES))
@@ -80,7 +89,6 @@ def test_a_training_goes_on_when_a_node_with_its_replica_is_lost(
     assert "2 replicas: 127.0.0.1:" in done.stdout
     before, after = done.stdout.split("a node is lost")
     assert "step 12, loss" in before
-    # Begun again from a checkpoint, which may be older than the last that was printed.
-    steps = [int(step) for step in re.findall(r"step (\d+), loss", after)]
-    assert min(step for step in steps if step != 12) > 3
+    # Begun again from a checkpoint, though that may be older than the last that was printed.
+    assert "step 3, loss" not in after
     assert f"steps 33, weights {weights_without_ray(server)}" in after
