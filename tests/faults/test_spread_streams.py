@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
+import socketserver
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -282,3 +284,79 @@ def test_a_running_stream_stays_where_it_is(servers: Replicated, resolver: FakeR
         list(islice(stream, 60))
         calls = client._transport._open_calls()
         assert [call.target for call in calls] == [f"{HOSTS[1]}:{servers.port}"]
+
+
+class ConnectProxy(socketserver.ThreadingTCPServer):
+    """A proxy that resolves every name to one host.
+
+    :ivar asked: what it was asked to connect to
+    """
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Connect)
+        self.asked: list[str] = []
+
+
+class _Connect(socketserver.StreamRequestHandler):
+    server: ConnectProxy
+
+    def handle(self) -> None:
+        _, asked, _ = self.rfile.readline().decode().split()
+        while self.rfile.readline().strip():
+            pass
+        self.server.asked.append(asked)
+        port = int(asked.rpartition(":")[2])
+        with socket.create_connection((HOSTS[0], port)) as beyond:
+            self.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n")
+            answering = threading.Thread(target=copy, args=(beyond, self.connection))
+            answering.start()
+            copy(self.connection, beyond)
+            answering.join()
+
+
+def copy(source: socket.socket, sink: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(2**16):
+            sink.sendall(data)
+    for each in (source, sink):
+        with contextlib.suppress(OSError):
+            each.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.fixture
+def proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[ConnectProxy]:
+    """The proxy of the environment."""
+    for name in ("grpc_proxy", "https_proxy", "no_grpc_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with ConnectProxy() as running:
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{running.server_address[1]}")
+        thread = threading.Thread(target=running.serve_forever, args=(0.05,))
+        thread.start()
+        yield running
+        running.shutdown()
+        thread.join()
+
+
+def test_a_proxy_of_the_environment_gets_the_name(
+    servers: Replicated, resolver: FakeResolver, proxy: ConnectProxy
+):
+    with Client(servers.target) as client:
+        assert client.list_datasets() == ["world"]
+        assert client.target == servers.target
+    assert proxy.asked == [servers.target]
+    assert resolver.num_asked == 0
+
+
+def test_addresses_of_a_name_without_a_proxy_are_reached_without_it(
+    servers: Replicated,
+    resolver: FakeResolver,
+    proxy: ConnectProxy,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setenv("no_proxy", "elsewhere, .test")
+    with Client(servers.target) as client:
+        assert client.list_datasets() == ["world"]
+    assert proxy.asked == []
+    assert resolver.num_asked > 0
