@@ -103,7 +103,7 @@ class Measured:
 
         async def read() -> list[Any]:
             request = requests[0] if rpc == "SampleEpoch" else None
-            with self._dataset._transport.open(rpc, request) as call:
+            with await self._dataset._transport.open(rpc, request) as call:
                 if request is None:
                     call.send_all(requests)
                 return [await call.next(_SECONDS) for _ in range(count)]

@@ -157,6 +157,13 @@ MUTATIONS = (
         "item = None, True",
         "tests/client/sync/test_epoch_stream.py::test_a_fault_of_the_server_is_told_at_once",
     ),
+    Mutation(
+        "epochs of a rank at one replica",
+        "client/negserve/_protocol/epoch_progress.py",
+        "config.worker + self.epoch",
+        "config.worker",
+        "tests/faults/test_spread_streams.py::test_eight_ranks_have_equal_shares_of_three_replicas",
+    ),
     # Last those of kernels, which are compiled again then: they take longest.
     Mutation(
         "original drawn",

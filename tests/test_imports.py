@@ -98,7 +98,11 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "negserve.evaluation": _EVALUATION,
     "negserve.evaluation.ranking": (*_EVALUATION, "torch"),
     "negserve.evaluation.ranking.progress_bar": ("rich",),
-    "negserve.evaluation.ranking.rank_group": (*_EVALUATION, "torch", "negserve.sampling.ranks"),
+    "negserve.evaluation.ranking.rank_group": (
+        *_EVALUATION,
+        "torch",
+        "negserve._calls.process_rank",
+    ),
     "negserve.evaluation.reports.evaluation_report": (*_EVALUATION, "matplotlib"),
     "negserve.evaluation.candidate_sets.candidate_files": (*_EVALUATION, "polars"),
     "negserve.integrations": (*_DATA, "negserve._graph"),

@@ -1,4 +1,4 @@
-"""Train a small model on two ranks, each of which reads from a replica; of docker-compose.yml.
+"""Train a small model on two ranks, which read from different replicas; of docker-compose.yml.
 
 Needs only negserve, without torch. NEGSERVE_TARGET names the replicas. While it trains, either may
 be stopped: the other one continues its stream, and the weights at the end are the same.
@@ -70,9 +70,7 @@ def main() -> None:
     with ExitStack() as stack:
         streams = []
         for rank in range(NUM_RANKS):
-            # Each rank has a replica of its own first.
-            mine = rank % len(targets)
-            client = stack.enter_context(Client(targets[mine:] + targets[:mine]))
+            client = stack.enter_context(Client(targets))
             factory = client.triples_factory(DATASET)
             config = EpochConfig(batch_size=64, rank=rank, world_size=NUM_RANKS)
             streams.append(factory.epochs(SAMPLER, config))

@@ -49,9 +49,10 @@ class Servers:
         return self._stack.enter_context(server_process(*_QUIET, *options, listen=(listen,)))
 
     def start_two(self) -> tuple[ServerProcess, ServerProcess]:
-        """Start two servers at once."""
+        """Start two servers at once; a stream of rank 0 begins at the first one."""
         with ThreadPoolExecutor(2) as threads:
-            one, other = threads.map(lambda _: self.start(), range(2))
+            started = threads.map(lambda _: self.start(), range(2))
+        one, other = sorted(started, key=lambda server: server.target)
         return one, other
 
 

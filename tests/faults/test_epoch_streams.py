@@ -151,12 +151,12 @@ def test_a_connection_that_goes_silent(proxy: TcpProxy, steady: ServerProcess, n
 
 
 def test_a_replica_that_goes_silent(proxy: TcpProxy, steady: ServerProcess):
-    with Client([proxy.target, steady.target], timeout=0.5, patience=PATIENCE) as client:
+    with Client([proxy.target, steady.last_target], timeout=0.5, patience=PATIENCE) as client:
         stream = iter(open_stream(client))
         batches = [next(stream)]
         proxy.silence()
         batches += stream
-        assert client.target == steady.target
+        assert client.target == steady.last_target
     assert_undisturbed(batches)
 
 
@@ -215,7 +215,7 @@ def test_streams_that_the_server_ends_for_their_age(servers: Servers):
         Client(proxy.target, timeout=10, patience=PATIENCE) as client,
     ):
         calls = 0
-        open_call = client._transport.open
+        open_call = client._transport.open_busy
 
         def counting(*arguments):  # type: ignore[no-untyped-def]
             nonlocal calls
@@ -223,7 +223,7 @@ def test_streams_that_the_server_ends_for_their_age(servers: Servers):
             return open_call(*arguments)
 
         stream = open_stream(client)
-        client._transport.open = counting  # type: ignore[method-assign]
+        client._transport.open_busy = counting  # type: ignore[method-assign]
         assert_undisturbed(list(stream))
         assert calls > 20
         assert proxy.num_connections == 1  # no error, so no new connection

@@ -52,7 +52,7 @@ def test_silent_replicas_are_left_with_default_patience(
     with Client(steady.target) as client:
         wanted = call(client.triples_factory("world")) if call else None
     silent.silence()
-    with Client([silent.target] * num_silent + [steady.target], timeout=TIMEOUT) as client:
+    with Client([silent.target] * num_silent + [steady.last_target], timeout=TIMEOUT) as client:
         if name == "list_datasets":
             begin = time.monotonic()
             assert client.list_datasets() == ["world"]
@@ -66,7 +66,7 @@ def test_silent_replicas_are_left_with_default_patience(
             silent.silence()
             begin = time.monotonic()
             assert call(factory) == wanted
-        assert client.target == steady.target
+        assert client.target == steady.last_target
         assert TIMEOUT * 0.9 < time.monotonic() - begin < TIMEOUT * (num_silent + 0.5) + 1
 
 
@@ -82,7 +82,7 @@ def test_little_patience_is_shared_by_the_replicas(silent: TcpProxy, steady: Ser
 def test_a_stream_leaves_a_replica_that_falls_silent_with_default_patience(
     silent: TcpProxy, steady: ServerProcess
 ):
-    with Client([silent.target, steady.target], timeout=TIMEOUT) as client:
+    with Client([silent.target, steady.last_target], timeout=TIMEOUT) as client:
         stream = iter(open_stream(client))
         batches = [next(stream)]
         silent.silence()
@@ -198,12 +198,12 @@ def test_closing_a_client_ends_its_streams_also_on_a_replica_that_it_left(
     servers: Servers, steady: ServerProcess
 ):
     full = servers.start("--max-streams", "1")
-    client = Client([full.target, steady.target], timeout=10)
+    client = Client([full.target, steady.last_target], timeout=10)
     factory = client.triples_factory("world")
     batches = iter(open_stream(client))
     next(batches)
     factory.open_sampler()
-    assert client.target == steady.target
+    assert client.target == steady.last_target
     client.close()
     with pytest.raises(ClosedError):
         list(batches)

@@ -66,12 +66,16 @@ class Scraper:
 
 
 @contextmanager
-def scraped_server(log: Path, *options: str) -> Iterator[Scraper]:
+def scraped_server(
+    log: Path, *options: str, listen: tuple[str, ...] = ("127.0.0.1:0",)
+) -> Iterator[Scraper]:
     """Run a server with metrics until the block ends.
 
-    :param log: a file for what it logs
+    :param log: a file for what it logs, which it begins
+    :param listen: as of :func:`server_process`
     """
-    with server_process("--metrics-listen", "127.0.0.1:0", *options, log=log) as server:
+    metrics = ("--metrics-listen", "127.0.0.1:0")
+    with server_process(*metrics, *options, listen=listen, log=log) as server:
         wait_for(lambda: _LINE.search(log.read_text()) is not None, "a port for metrics")
         found = _LINE.search(log.read_text())
         assert found is not None

@@ -31,6 +31,11 @@ class ServerProcess:
         return self.addresses[0]
 
     @property
+    def last_target(self) -> str:
+        """The first address by a name that comes after all addresses, where streams begin."""
+        return self.target.replace("127.0.0.1", "localhost")
+
+    @property
     def resident_bytes(self) -> int:
         """Resident memory, in bytes."""
         return int(self._stat("statm")[1]) * os.sysconf("SC_PAGE_SIZE")

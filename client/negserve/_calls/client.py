@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from negserve._calls.answers import ask, read
 from negserve._calls.dataset import RemoteDataset
 from negserve._calls.pull import OnBytes, pull
 from negserve._protocol.answer_readers import DatasetListReader
@@ -46,24 +47,24 @@ class BaseClient(Generic[_Transport, _Dataset]):
 
     @property
     def targets(self) -> tuple[str, ...]:
-        """The replicas."""
+        """The targets, as they were given."""
         return self._transport.replicas.targets
 
     @property
     def target(self) -> str:
-        """The replica in use."""
+        """The replica in use for all but the streams of ranks."""
         return self._transport.replicas.target
 
     def __repr__(self) -> str:
         transport = self._transport
-        target = self.target if len(self.targets) == 1 else list(self.targets)
+        target = self.targets[0] if len(self.targets) == 1 else list(self.targets)
         return f"Client({target!r}, timeout={transport.timeout}, patience={transport.patience})"
 
     async def _ask_server_info(self) -> ServerInfo:
-        return await self._transport.call("GetServer", server_request(), read_server_info)
+        return await ask(self._transport, "GetServer", server_request(), read_server_info)
 
     async def _read_datasets(self) -> list[str]:
-        return await self._transport.read("ListDatasets", DatasetListReader())
+        return await read(self._transport, "ListDatasets", DatasetListReader())
 
     async def _ask_dataset(self, name: str) -> _Dataset:
         description = await self._describe(name)
@@ -76,6 +77,6 @@ class BaseClient(Generic[_Transport, _Dataset]):
         )
 
     async def _describe(self, name: str) -> DatasetDescription:
-        return await self._transport.call(
-            "GetDataset", dataset_request(name), partial(read_dataset, name)
+        return await ask(
+            self._transport, "GetDataset", dataset_request(name), partial(read_dataset, name)
         )

@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from negserve._calls.answers import read
 from negserve._calls.epochs import EpochCursor
 from negserve._protocol.answer_readers import (
     RelationStatisticsReader,
@@ -58,10 +59,10 @@ class RemoteDataset(Generic[_Transport, _Stream]):
             f"num_triples={self.num_triples}, fingerprint={self.fingerprint[:12]}...)"
         )
 
-    def keep_restorable(self, restore: Callable[[Any], Awaitable[None]]) -> None:
+    def keep_restorable(self, restore: Callable[[Any], Awaitable[bool]]) -> None:
         """Publish the dataset again on replicas that lose it.
 
-        :param restore: publishes the graph, over a transport to one replica
+        :param restore: publishes the graph over a transport to one replica; see :class:`.Dataset`
         """
         self._dataset = replace(self._dataset, restore=restore)
 
@@ -119,11 +120,11 @@ class RemoteDataset(Generic[_Transport, _Stream]):
 
     async def _read_vocabularies(self) -> tuple[dict[str, int], dict[str, int]]:
         reader = VocabularyReader(self._dataset)
-        return await self._transport.read("GetVocabulary", reader, self._dataset)
+        return await read(self._transport, "GetVocabulary", reader, self._dataset)
 
     async def _ask_relation_statistics(self) -> RelationStatistics:
         reader = RelationStatisticsReader(self._dataset)
-        return await self._transport.read("GetRelationStatistics", reader, self._dataset)
+        return await read(self._transport, "GetRelationStatistics", reader, self._dataset)
 
     async def _ask_num_positives(self, relations: Sequence[int] | None) -> int:
         if relations is None:
@@ -134,7 +135,7 @@ class RemoteDataset(Generic[_Transport, _Stream]):
         progress = EpochProgress(self._dataset, sampler, config, epoch=0, start=0, echo=echo)
 
         async def ask(budget: RetryBudget) -> int:
-            with self._transport.open("SampleEpoch", progress.request()) as call:
+            with await self._transport.open("SampleEpoch", progress.request()) as call:
                 answer = await call.answer(budget)
                 with call.answering():
                     return progress.configure(answer).num_positives
@@ -157,7 +158,7 @@ class RemoteDataset(Generic[_Transport, _Stream]):
         """Carry out requests, over as many streams as it takes."""
 
         async def ask(budget: RetryBudget) -> None:
-            with self._transport.open(method) as call:
+            with await self._transport.open(method) as call:
                 call.send_all([configuration])
                 await call.run(pipeline, budget)
 

@@ -9,7 +9,7 @@ from negserve._calls.per_process import PerProcess
 from negserve._protocol.epoch_progress import MOST_EPOCHS, EpochProgress, EpochState, Place
 from negserve._protocol.sampler_answers import SamplerEcho
 from negserve._transport.statuses import ended
-from negserve._transport.transport import RetryBudget, ServerCall, Transport
+from negserve._transport.transport import TEMPORARY, RetryBudget, ServerCall, Transport
 from negserve.errors import NegserveError
 from negserve.types.config import SamplerConfig
 from negserve.types.dataset import Dataset
@@ -28,6 +28,10 @@ class EpochReader(ABC):
 
     A stream that fails or ends before the consumer has begun its epoch is not opened again then:
     the epoch may never be wanted. Subclasses have the queue, and the thread or task that reads.
+
+    The streams of ranks and epochs begin at the replicas in turn, so that all of them have about
+    equally much to do. Where there are several, a stream has one epoch, and the next one is read
+    ahead on another.
 
     :param transport: to the dataset's server
     :param progress: of the epochs
@@ -82,31 +86,42 @@ class EpochReader(ABC):
     async def _attempt(self, budget: RetryBudget) -> None:
         try:
             await self._read(budget)
-        except NegserveError:
-            # Of a call that close() ended, and not the replica, or of an epoch not wanted yet.
-            if self._is_wanted and not self._is_ahead:
+        except NegserveError as error:
+            if not self._is_wanted:
+                return  # the error of a call that close() ended, and not the replica
+            if not self._is_ahead:
                 raise
+            if isinstance(error, TEMPORARY):
+                self._transport.leave(error.target)
 
     async def _read(self, budget: RetryBudget) -> None:
         """Read epoch after epoch, over one stream after the other as long as each has a batch."""
+        transport, progress = self._transport, self._progress
         while self._is_wanted:
-            request = self._progress.request()
-            with await self._transport.open_busy("SampleEpoch", budget, request) as call:
+            await transport.look_up()
+            is_spread = transport.is_spread
+            request = progress.request(1 if is_spread else MOST_EPOCHS)
+            number = progress.number
+            with await transport.open_busy("SampleEpoch", budget, request, number) as call:
                 self._hold(call)
                 if not self._is_wanted:
                     return
                 while (message := await call.next(budget.limit())) is not None:
                     with call.answering():
-                        for item in self._progress.take(message):
+                        for item in progress.take(message):
                             await self._put(item)
                             if not self._is_wanted:
                                 return
                             budget.note_progress()
-                    if self._progress.is_done:
-                        return  # the status of the call does not matter any more
+                    if progress.is_done:
+                        break  # the status of the call does not matter any more
+            if progress.is_done:
+                if not (is_spread and progress.reads_on):
+                    return
+                continue
             if self._is_ahead:
                 return
-            if self._is_wanted and not self._progress.has_begun:
+            if self._is_wanted and not progress.has_begun:
                 raise ended(call.target, "without a batch")
 
 
@@ -141,7 +156,7 @@ class EpochCursor(EpochState, Generic[_Transport, _Reader]):
         epoch, start, _ = self._place
         return EpochProgress(
             self._dataset, self.sampler, self.config, epoch, start, self._echo,
-            MOST_EPOCHS if self.reads_on else 1,
+            reads_on=self.reads_on,
         )  # fmt: skip
 
     def _take_kept(self) -> tuple[_Reader | None, _Reader | None]:

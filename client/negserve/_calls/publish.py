@@ -15,6 +15,7 @@ from negserve._transport.transport import RetryBudget, Transport
 from negserve.errors import (
     FingerprintMismatchError,
     InvalidAnswerError,
+    LimitExceededError,
     ServiceError,
     StalledError,
     StorageFailedError,
@@ -52,11 +53,13 @@ async def publish(
 
     :raises NegserveError: as the server's status says
     """
-    if len(transport.replicas.targets) == 1:
+    await transport.look_up()
+    members = transport.replicas.members
+    if len(members) == 1:
         await _publish_on_one(transport, PublishDialogue(name, graph), on_progress)
         return
     lost: list[ServiceError] = []
-    for target in transport.replicas.targets:
+    for target in members:
         replica = transport.only(target)
         try:
             await _publish_on_one(replica, PublishDialogue(name, graph), on_progress)
@@ -64,7 +67,7 @@ async def publish(
             lost.append(error)
         finally:
             await replica.close()
-    if len(lost) == len(transport.replicas.targets):
+    if len(lost) == len(members):
         raise lost[-1]
     for reason in lost:
         logger.warning("a replica did not get the dataset %s: %s", name, reason)
@@ -76,7 +79,7 @@ async def _publish_on_one(
     on_progress: Callable[[PublishProgress], object] | None,
 ) -> None:
     async def converse(budget: RetryBudget) -> None:
-        with transport.open("Publish") as call:
+        with await transport.open("Publish") as call:
             call.send_all([dialogue.announcement()])
             while (response := await call.next(budget.limit())) is not None:
                 with call.answering():
@@ -107,17 +110,23 @@ class Restoration:
     graph: Any
     options: Mapping[str, Any]
 
-    async def __call__(self, replica: Transport) -> None:
-        """Publish the graph on a replica.
+    async def __call__(self, replica: Transport) -> bool:
+        """Publish the graph on a replica; tell whether it has it now.
 
         :raises FingerprintMismatchError: if the graph has changed, or the name is taken
-        :raises NegserveError: as the server's status says
         """
         graph = self.graph
         if not isinstance(graph, MappedGraph):
             graph = MappedGraph.of(graph, **self.options)
         _check_fingerprint(self.name, graph, self.fingerprint)
-        await _publish_on_one(replica, PublishDialogue(self.name, graph), None)
+        target = replica.replicas.target
+        try:
+            await _publish_on_one(replica, PublishDialogue(self.name, graph), None)
+        except (ServiceError, LimitExceededError) as error:
+            logger.warning("%s has lost the dataset %s: %s", target, self.name, error)
+            return False
+        logger.warning("%s had lost the dataset %s; it was published again", target, self.name)
+        return True
 
 
 def confirmed(published: _Published, graph: MappedGraph, restoration: Restoration) -> _Published:

@@ -77,7 +77,7 @@ async def pull(
 
 async def _describe(transport: Transport, dataset: Dataset) -> SnapshotDescription:
     async def ask(budget: RetryBudget) -> SnapshotDescription:
-        with transport.open("GetSnapshot", snapshot_request(dataset, None, Place())) as call:
+        with await transport.open("GetSnapshot", snapshot_request(dataset, None, Place())) as call:
             answer = await call.answer(budget)
             with call.answering():
                 return read_description(dataset, answer)
@@ -157,7 +157,7 @@ async def _fill(
         while not download.is_complete:
             request = snapshot_request(dataset, description, download.place)
             before = download.place
-            with transport.open("GetSnapshot", request) as call:
+            with await transport.open("GetSnapshot", request) as call:
                 answer = await call.answer(budget)
                 with call.answering():
                     found = read_description(dataset, answer)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from numpy.typing import ArrayLike
 
+from negserve._calls.process_rank import process_rank
 from negserve._protocol.pipelines import SamplePipeline, sample_configuration
 from negserve._protocol.sampler_answers import (
     UNKNOWN_POSITIVES,
@@ -111,7 +112,7 @@ class SamplerStream:
 
     async def _opened(self, budget: RetryBudget) -> ServerCall:
         if self._call is None or not self._call.is_active:
-            call = await self._transport.open_busy("Sample", budget)
+            call = await self._transport.open_busy("Sample", budget, number=process_rank())
             try:
                 call.send_all([self._configuration])
                 answer = await call.answer(budget)

@@ -79,7 +79,7 @@ class EpochProgress:
 
     :param start: position within the first epoch at which to begin
     :param echo: checks the configuration that servers confirm
-    :param num_epochs: most epochs of one stream, 1 to ``MOST_EPOCHS``
+    :ivar reads_on: whether epochs after the first one are wanted, too
     :ivar dataset: the dataset
     :ivar epoch: number of the epoch of the next batch
     :ivar num_positives: of a whole epoch; None until a server says it
@@ -94,7 +94,8 @@ class EpochProgress:
         epoch: int,
         start: int,
         echo: SamplerEcho,
-        num_epochs: int = 1,
+        *,
+        reads_on: bool = False,
     ) -> None:
         self.dataset = dataset
         self._sampler = sampler
@@ -105,7 +106,7 @@ class EpochProgress:
         self.epoch = epoch
         self._start = start
         self._echo = echo
-        self._num_epochs = num_epochs
+        self.reads_on = reads_on
         self._num_left = 0  # epochs of this stream, that of the next batch included
         self._reader = BatchReader(dataset, sampler)
         # Without a choice of relations they are all training triples.
@@ -114,15 +115,23 @@ class EpochProgress:
         self._num_taken = 0  # of the plan
         self.has_begun = False
 
-    def request(self) -> pb.SampleEpochRequest:
+    @property
+    def number(self) -> int:
+        """Number of the next stream: other workers and ranks, and epochs, have the next ones."""
+        config = self._whole
+        return config.rank * config.num_workers + config.worker + self.epoch
+
+    def request(self, most_epochs: int = MOST_EPOCHS) -> pb.SampleEpochRequest:
         """Encode the request of another stream, which continues after the last batch.
 
+        :param most_epochs: of the stream, 1 to ``MOST_EPOCHS``
         :raises InvalidRequestError: for an epoch or a start that is no number from 0 to 2^64 - 1
         """
         self._plan = None
         self.has_begun = False
         # Within an epoch this worker may be another one, see take.
-        self._num_left = self._num_epochs if self._config is self._whole else 1
+        goes_on = self.reads_on and self._config is self._whole
+        self._num_left = most_epochs if goes_on else 1
         return messages.encode_epoch_request(
             self.dataset.name,
             self.dataset.fingerprint,

@@ -24,8 +24,9 @@ class Client(BaseClient[SyncTransport, RemoteTriplesFactory]):
 
     Thread-safe. Pickled as its configuration. After a fork, each process has its own connection.
 
-    :param target: ``HOST:PORT`` or ``unix:PATH``; several for replicas of the same data, of
-        which the next one takes over when one is lost
+    :param target: ``HOST:PORT`` or ``unix:PATH``; several, or a host name with several addresses,
+        for replicas of the same data. The streams of ranks are spread over them, and others take
+        over when one is lost
     :param timeout: seconds that a call, or a stream's next message, may take before another
         replica is asked, or the same one again
     :param patience: seconds after which a call, or a stream without progress, gives up, counted

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,7 +15,8 @@ import grpc
 from negserve._calls.per_process import PerProcess
 from negserve._sync import interrupts
 from negserve._sync.forks import Kept, Living, grpc_in_use, is_open, open_channel
-from negserve._transport.channels import CHANNEL_OPTIONS, open_stub
+from negserve._transport.channels import open_stub, options_to
+from negserve._transport.names import RESOLVER_OPTIONS
 from negserve._transport.statuses import closed, stalled
 from negserve._transport.transport import ServerCall, Transport
 from negserve._transport.worker_pool import WorkerPool
@@ -50,8 +52,8 @@ class SyncTransport(Transport):
         super().__init__(target, timeout, patience)
         self._state = PerProcess(_State)
 
-    def _pool(self) -> WorkerPool[_OpenChannel]:
-        """Return this process's connections to the replica in use.
+    def _pool(self, target: str) -> WorkerPool[_OpenChannel]:
+        """Return this process's connections to a replica.
 
         Users of a channel hold it, also after the replica was left: so the next fork closes it.
 
@@ -60,10 +62,11 @@ class SyncTransport(Transport):
         state = self._state.value
         with state.lock:
             if self.is_closed:
-                raise closed(self.replicas.target)
-            if state.pool is None or not is_open(state.pool.first.channel):
-                state.pool = WorkerPool(self._connect(self.replicas.target))
-            return state.pool
+                raise closed(target)
+            pool = state.pools.get(target)
+            if pool is None or not is_open(pool.first.channel):
+                pool = state.pools[target] = WorkerPool(self._connect(target))
+            return pool
 
     def _open_calls(self) -> list[ServerCall]:
         state = self._state.value
@@ -72,7 +75,8 @@ class SyncTransport(Transport):
         return [call for call in calls if call.is_active]
 
     def _connect(self, target: str) -> _OpenChannel:
-        return _OpenChannel(target, *open_channel(target, CHANNEL_OPTIONS, open_stub))
+        options = options_to(self.replicas.name_of(target))
+        return _OpenChannel(target, *open_channel(target, options, open_stub))
 
     async def _disconnect(self, channel: _OpenChannel) -> None:
         with grpc_in_use():
@@ -109,14 +113,30 @@ class SyncTransport(Transport):
             state.calls.add(call)
         return call
 
-    def _leave(self, target: str) -> None:
+    def _drop(self, target: str) -> None:
         state = self._state.value
         with state.lock:
-            pool = state.pool
-            if self.replicas.leave(target):
-                state.pool = None
+            pool = state.pools.pop(target, None)
         with grpc_in_use():
             del pool  # which may have the last references to channels
+
+    async def _resolve(self, host: str, port: int, seconds: float) -> Sequence[tuple[Any, ...]]:
+        pauses, found = self._state.value.pauses, list[Sequence[tuple[Any, ...]]]()
+
+        def resolve() -> None:
+            try:
+                with grpc_in_use():  # the resolver of the system has locks, too
+                    answers = socket.getaddrinfo(host, port, **RESOLVER_OPTIONS)
+            except (OSError, UnicodeError):
+                answers = []
+            with pauses:
+                found.append(answers)
+                pauses.notify_all()
+
+        threading.Thread(target=resolve, name="negserve-resolver", daemon=True).start()
+        with interrupts.ending(self.wake), pauses:
+            pauses.wait_for(lambda: found or self.is_closed or interrupts.is_raised(), seconds)
+        return found[0] if found else ()
 
     async def pause(self, seconds: float, is_wanted: Callable[[], bool] = lambda: True) -> None:
         """Wait; less if the client is closed meanwhile.
@@ -145,12 +165,13 @@ class SyncTransport(Transport):
         state = self._state.value
         with state.lock:
             self.is_closed = True
-            pool, state.pool = state.pool, None
+            pools, state.pools = state.pools, {}
             calls = list(state.calls)  # also those on channels to replicas that were left
         for call in calls:
             call.close()
-        for channel in [] if pool is None else pool.channels:
-            await self._disconnect(channel)
+        for pool in pools.values():
+            for channel in pool.channels:
+                await self._disconnect(channel)
         self.wake()
 
 
@@ -158,14 +179,14 @@ class _State:
     """What a transport has in one process.
 
     :ivar lock: guards the others
-    :ivar pool: connections to the replica in use; None until one is needed
+    :ivar pools: connections to each replica that was needed
     :ivar calls: open calls
     :ivar pauses: notified when a pause may end
     """
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.pool: WorkerPool[_OpenChannel] | None = None
+        self.pools: dict[str, WorkerPool[_OpenChannel]] = {}
         self.calls: Living[SyncCall] = Living()
         self.pauses = threading.Condition()
         self.stall_timer = StallTimer()

@@ -22,6 +22,18 @@ CHANNEL_OPTIONS = (
     ("grpc.max_reconnect_backoff_ms", 2_000),
 )
 
+
+def options_to(name: str | None) -> tuple[tuple[str, str | int], ...]:
+    """Return the options of a channel to a server.
+
+    :param name: the target whose look-up gave the server's address; None if gRPC has the target
+    """
+    if name is None:
+        return CHANNEL_OPTIONS
+    # The name is in the server's certificate. A proxy gets names, and those were not looked up.
+    return (*CHANNEL_OPTIONS, ("grpc.default_authority", name), ("grpc.enable_http_proxy", 0))
+
+
 #: Parsers of the answers, by method.
 PARSERS: Mapping[str, Callable[[bytes], Any]] = {
     method.name: GetMessageClass(method.output_type).FromString

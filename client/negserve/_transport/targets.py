@@ -1,4 +1,4 @@
-"""Addresses of servers: their check, and which replica is in use."""
+"""Addresses of servers: their check, and what they say of the way to a server."""
 
 from __future__ import annotations
 
@@ -14,30 +14,6 @@ _UNIX = ("unix:", "unix-abstract:")
 #: Characters of a target that an error repeats.
 _MOST_SHOWN = 200
 _LISTS = re.compile(r"^(ipv4:|ipv6:|dns:(///?)?)")
-
-
-class Replicas:
-    """Addresses of servers with the same data, used in turn.
-
-    :ivar targets: the addresses
-    :ivar num_lost: how often the replica in use was left
-    :raises InvalidRequestError: as :func:`checked_targets`
-    """
-
-    def __init__(self, target: str | Sequence[str]) -> None:
-        self.targets = checked_targets(target)
-        self.num_lost = 0
-
-    @property
-    def target(self) -> str:
-        """The replica in use."""
-        return self.targets[self.num_lost % len(self.targets)]
-
-    def leave(self, target: str) -> bool:
-        """Go to the next replica and return True, unless another one is in use already."""
-        is_in_use = self.target == target
-        self.num_lost += is_in_use
-        return is_in_use
 
 
 def checked_targets(target: str | Sequence[str]) -> tuple[str, ...]:
@@ -65,11 +41,7 @@ def _check(target: str) -> None:
             f"target {_shown(target)} has a blank or a control character; {FORM}; "
             f"several targets are a list, not one text"
         )
-    resolver, _, rest = target.partition(":")
-    # A host may be called dns, too.
-    if resolver in _RESOLVERS - {"unix"} and (
-        resolver == "unix-abstract" or bool({*":/"} & {*rest})
-    ):
+    if is_for_grpc(target):
         return
     try:
         parse_address(target, least_port=1)
@@ -81,6 +53,15 @@ def _check(target: str) -> None:
 def _shown(text: str) -> str:
     """Quote a target, without the end of a long one."""
     return repr(text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}...")
+
+
+def is_for_grpc(target: str) -> bool:
+    """Tell whether a target begins with a resolver of gRPC, which alone understands it."""
+    resolver, _, rest = target.partition(":")
+    # A host may be called dns, too.
+    return resolver in _RESOLVERS - {"unix"} and (
+        resolver == "unix-abstract" or bool({*":/"} & {*rest})
+    )
 
 
 def is_unix(target: str) -> bool:

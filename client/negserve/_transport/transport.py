@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import random
 import time
 from abc import ABC, abstractmethod
@@ -10,22 +9,17 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Self, TypeVar
 
-import grpc
 from google.protobuf.message import DecodeError
 
-from negserve._protocol.answer_readers import AnswerReader
-from negserve._protocol.descriptions import read_server_info, server_request
 from negserve._protocol.messages import answer_error, answer_from, invalid
 from negserve._protocol.pipelines import RequestPipeline
 from negserve._transport.channels import PARSERS
-from negserve._transport.statuses import closed, ended, from_rpc_error
-from negserve._transport.targets import Replicas
+from negserve._transport.connector import Connector
+from negserve._transport.statuses import ended
 from negserve._transport.worker_pool import WorkerPool
 from negserve.errors import (
     InvalidAnswerError,
     InvalidRequestError,
-    LimitExceededError,
-    NegserveError,
     OverloadedError,
     ServiceError,
     StalledError,
@@ -36,10 +30,8 @@ from negserve.types.dataset import Dataset
 
 _T = TypeVar("_T")
 
-logger = logging.getLogger(__name__)
-
 #: Errors that may pass, or that another replica may not have.
-_TEMPORARY = (UnavailableError, StalledError, OverloadedError, InvalidAnswerError)
+TEMPORARY = (UnavailableError, StalledError, OverloadedError, InvalidAnswerError)
 #: Invalid answers after which a replica is given up: RPCs are pure, so it would repeat them. More
 #: than one, since several servers may share an address, and a proxy may have changed the bytes.
 _MOST_INVALID_ANSWERS = 3
@@ -59,6 +51,7 @@ class RetryBudget:
 
     Once each replica has given several invalid answers, there is no further try.
 
+    :ivar num_replicas: number of replicas that share the tries; it may change
     :ivar without_dataset: replicas without the dataset, since there was progress
     :param timeout: seconds that a message may take
     :param patience: seconds from the first failure without progress to the end of the last try
@@ -68,7 +61,7 @@ class RetryBudget:
     def __init__(self, timeout: float, patience: float, num_replicas: int) -> None:
         self._timeout = timeout
         self._patience = patience
-        self._num_replicas = num_replicas
+        self.num_replicas = num_replicas
         self.note_progress()
 
     def note_progress(self) -> None:
@@ -76,7 +69,7 @@ class RetryBudget:
         self._first_failure: float | None = None
         self._num_failures = 0
         self._invalid_answers: dict[str, int] = {}
-        self._num_untried = self._num_replicas
+        self._num_untried = self.num_replicas
         self.without_dataset: set[str] = set()
         self._longest_pause = _FIRST_PAUSE_SECONDS
 
@@ -92,7 +85,7 @@ class RetryBudget:
         :raises ServiceError: the error, if it is not temporary; or one of its class that says how
             much was tried, if the budget is spent
         """
-        if not isinstance(error, _TEMPORARY):
+        if not isinstance(error, TEMPORARY):
             raise error
         if self._first_failure is None:
             self._first_failure = time.monotonic()
@@ -100,7 +93,7 @@ class RetryBudget:
         self._num_untried -= 1
         longest = self._longest_pause
         if self._num_untried == 0:
-            self._num_untried = self._num_replicas
+            self._num_untried = self.num_replicas
             self._longest_pause = min(2 * longest, _LONGEST_PAUSE_SECONDS)
         left = self._left()
         given_up = f"{self._patience:g} seconds of patience" if left <= _LEAST_SECONDS else ""
@@ -120,7 +113,7 @@ class RetryBudget:
         return min(random.uniform(0.5, 1.0) * longest, left / 2 / self._num_untried)
 
     def _all_are_invalid(self) -> bool:
-        return self._num_replicas == sum(
+        return self.num_replicas == sum(
             count >= _MOST_INVALID_ANSWERS for count in self._invalid_answers.values()
         )
 
@@ -218,17 +211,16 @@ class ServerCall(ABC):
                 budget.note_progress()
 
 
-class Transport(ABC):
+class Transport(Connector):
     """Calls on the replica in use, and on the next one when it fails.
 
     Whatever waits is a coroutine, as in :class:`ServerCall`. Pickled as its configuration.
 
-    :param target: ``HOST:PORT`` or ``unix:PATH``; several for replicas of the same data
+    :param target: ``HOST:PORT`` or ``unix:PATH``; several, or a host name with several addresses,
+        for replicas of the same data
     :param timeout: seconds that a call, or a stream's next message, may take
     :param patience: seconds that failures may last, see :class:`RetryBudget`; None for
         ``timeout`` times the number of replicas
-    :ivar replicas: addresses of the replicas
-    :ivar is_closed: whether it was closed
     :raises InvalidRequestError: if there is no address, one is malformed, or a time is not positive
     """
 
@@ -238,39 +230,30 @@ class Transport(ABC):
         for name, seconds in (("timeout", timeout), ("patience", patience)):
             if seconds is not None and seconds <= 0:
                 raise InvalidRequestError(f"{name}={seconds}; give a positive number of seconds")
-        self.replicas = Replicas(target)
+        super().__init__(target)
         self.timeout = timeout
-        self.patience = timeout * len(self.replicas.targets) if patience is None else patience
-        self.is_closed = False
+        self._patience = patience
+
+    @property
+    def patience(self) -> float:
+        """Seconds that failures may last."""
+        if self._patience is not None:
+            return self._patience
+        return self.timeout * max(len(self.replicas.targets), len(self.replicas.members))
 
     def __getstate__(self) -> dict[str, Any]:
         return {
             "target": self.replicas.targets,
             "timeout": self.timeout,
-            "patience": self.patience,
+            "patience": self._patience,
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]
 
     @abstractmethod
-    def _pool(self) -> WorkerPool[Any]:
-        """Return the connections of this process or event loop to the replica in use.
-
-        :raises ClosedError: after :meth:`close`
-        """
-
-    @abstractmethod
     def _open_calls(self) -> list[ServerCall]:
         """Return the open calls of this process or event loop."""
-
-    @abstractmethod
-    def _connect(self, target: str) -> Any:
-        """Open another connection to a replica."""
-
-    @abstractmethod
-    async def _disconnect(self, channel: Any) -> None:
-        """Close a connection that no call uses."""
 
     @abstractmethod
     def _start(self, channel: Any, method: str, request: object) -> ServerCall:
@@ -282,119 +265,72 @@ class Transport(ABC):
     ) -> tuple[str, bytes]:
         """Call a unary method; return the replica and the answer's bytes."""
 
-    def open(self, method: str, request: object = None) -> ServerCall:
+    @property
+    def is_spread(self) -> bool:
+        """Whether there are several replicas for streams."""
+        return len(self.replicas.members) > 1
+
+    async def look_up(self) -> None:
+        """Look up names of replicas, unless they were a moment ago."""
+        if self.replicas.next_look <= time.monotonic():
+            await self._look_up()
+
+    async def _reach(self, number: int | None = None) -> WorkerPool[Any]:
+        """Return the connections to the replica of a stream, see :meth:`.Replicas.choose`."""
+        await self.look_up()
+        replicas = self.replicas
+        return self._pool(replicas.choose(number) if self.is_spread else replicas.target)
+
+    async def open(self, method: str, request: object = None) -> ServerCall:
         """Open a stream on the replica in use.
 
         :param method: its name
         :param request: the only request; None for a method that takes a stream of them
         :raises ClosedError: after :meth:`close`
         """
-        return self._start(self._pool().first, method, request)
+        return self._start((await self._reach()).first, method, request)
 
     async def open_busy(
-        self, method: str, budget: RetryBudget, request: object = None
+        self, method: str, budget: RetryBudget, request: object = None, number: int | None = None
     ) -> ServerCall:
         """Open a stream that will be busy: on another process of the server than earlier ones.
 
         Parameters and errors as of :meth:`open`.
+
+        :param number: which replica it begins at, counted round; None for the one in use
         """
+        pool = await self._reach(number)
         if not (calls := self._open_calls()):
-            return self.open(method, request)
-        pool = self._pool()
+            return self._start(pool.first, method, request)
         while (channel := pool.choose(call.channel for call in calls)) is None:
-            await self._reach_another(pool, budget)
+            await self._reach_another(pool, budget.limit())
         return self._start(channel, method, request)
 
-    async def _reach_another(self, pool: WorkerPool[Any], budget: RetryBudget) -> None:
-        """Ask the server how many processes it has, or look for one that was not reached yet."""
-        is_first = pool.num_workers is None
-        # Of the pool, and not of the replica in use, which another thread may have left.
-        channel = pool.first if is_first else self._connect(pool.first.target)
-        is_kept = is_first
-        try:
-            target, data = await self._ask(channel, "GetServer", server_request(), budget.limit())
-            with answer_from(target, "GetServer"):
-                is_kept = pool.add(channel, read_server_info(_parsed(data, target, "GetServer")))
-        except NegserveError:  # the stream itself will say what is wrong
-            pool.give_up()
-        finally:
-            if not is_kept:
-                await self._disconnect(channel)
-
-    @abstractmethod
-    def _leave(self, target: str) -> None:
-        """Go to the next replica over a new channel, unless another one is in use already."""
-
-    @abstractmethod
-    async def pause(self, seconds: float) -> None:
-        """Wait; less if the client is closed meanwhile."""
-
-    @abstractmethod
-    async def work(self, function: Callable[..., _T], *arguments: object) -> _T:
-        """Call a function that reads or writes files, where that holds up nothing else."""
-
-    @abstractmethod
-    async def close(self) -> None:
-        """Close all channels; calls under way, and all later ones, raise an error."""
-
-    def only(self, target: str) -> Self:
-        """Make a transport to one of the replicas."""
-        return type(self)(**{**self.__getstate__(), "target": target})
-
-    def error_of(self, error: grpc.RpcError, target: str) -> NegserveError:
-        """Make the typed error for a call that gRPC ended."""
-        # The client itself cancels calls only when it is closed.
-        return closed(target) if self.is_closed else from_rpc_error(error, target)
-
-    def cut_off(self, target: str, how: str) -> NegserveError:
-        """Make the error for a call whose channel is gone."""
-        return closed(target) if self.is_closed else ended(target, how)
-
-    async def call(
+    async def ask(
         self,
         method: str,
         request: object,
+        seconds: float,
         decode: Callable[[Any], _T],
-        dataset: Dataset | None = None,
+        channel: Any = None,
     ) -> _T:
-        """Call a unary method, on as many replicas as it takes.
+        """Call a unary method once."""
+        if channel is None:
+            channel = (await self._reach()).first
+        target, data = await self._ask(channel, method, request, seconds)
+        with answer_from(target, method):
+            return decode(_parsed(data, target, method))
 
-        :param method: its name
-        :param decode: checks and decodes the answer
-        :param dataset: the dataset of the request, to be restored where it is lost
-        :raises NegserveError: as the server's status says
-        """
+    def leave(self, target: str) -> None:
+        """Open streams at other replicas for some time, and later ones over another connection."""
+        self.replicas.leave(target)
+        self._drop(target)
 
-        async def ask(budget: RetryBudget) -> _T:
-            target, data = await self._ask(self._pool().first, method, request, budget.limit())
-            with answer_from(target, method):
-                return decode(_parsed(data, target, method))
-
-        return await self.retry(ask, dataset=dataset)
-
-    async def read(
-        self, method: str, reader: AnswerReader[_T], dataset: Dataset | None = None
-    ) -> _T:
-        """Read an answer of several messages, over as many streams as it takes.
-
-        :param method: its name
-        :param dataset: the dataset of the request, to be restored where it is lost
-        :raises NegserveError: as the server's status says
-        """
-
-        async def attempt(budget: RetryBudget) -> None:
-            reader.restart()
-            with self.open(method, reader.request) as call:
-                while (message := await call.next(budget.limit())) is not None:
-                    with call.answering():
-                        is_further = reader.take(message)
-                    if is_further:
-                        budget.note_progress()
-                with call.answering():
-                    reader.end()
-
-        await self.retry(attempt, dataset=dataset)
-        return reader.result()
+    def only(self, target: str) -> Self:
+        """Make a transport to one of the replicas."""
+        one = type(self)(target, self.timeout, self.patience)
+        one.replicas = self.replicas.only(target)
+        return one
 
     async def retry(
         self,
@@ -415,7 +351,7 @@ class Transport(ABC):
         :raises ServiceError: the last one, when the budget is spent
         :raises UnknownDatasetError: if no replica has the dataset, or takes it
         """
-        budget = RetryBudget(self.timeout, self.patience, len(self.replicas.targets))
+        budget = RetryBudget(self.timeout, self.patience, len(self.replicas.members))
         while True:
             try:
                 return await attempt(budget)
@@ -425,13 +361,14 @@ class Transport(ABC):
                     seconds = budget.pause_after(ended(error.target, f"as {error}"))
                 else:
                     budget.without_dataset.add(error.target)
-                    if budget.without_dataset >= set(self.replicas.targets):
+                    if budget.without_dataset >= set(self.replicas.members):
                         raise
-                    self._leave(error.target)
+                    self.leave(error.target)
                     continue
             except ServiceError as error:
+                budget.num_replicas = len(self.replicas.members)
                 seconds = budget.pause_after(error)
-                self._leave(error.target)
+                self.leave(error.target)
             await (pause or self.pause)(seconds)
 
     async def _restore(self, dataset: Dataset | None, target: str) -> bool:
@@ -443,14 +380,9 @@ class Transport(ABC):
             return False
         replica = self.only(target)
         try:
-            await dataset.restore(replica)
-        except (ServiceError, LimitExceededError) as error:
-            logger.warning("%s has lost the dataset %s: %s", target, dataset.name, error)
-            return False
+            return await dataset.restore(replica)
         finally:
             await replica.close()
-        logger.warning("%s had lost the dataset %s; it was published again", target, dataset.name)
-        return True
 
 
 def _parsed(data: bytes, target: str, method: str) -> Any:

@@ -27,7 +27,7 @@ class Client(BaseClient[AsyncTransport, RemoteTriplesFactory]):
     it was made in. Pickled as its configuration. gRPC's asyncio does not survive a fork: in a
     forked process use the client only if the parent has not.
 
-    :param target: ``HOST:PORT`` or ``unix:PATH``; several for replicas of the same data
+    :param target: as of :class:`negserve.Client`
     :param timeout: as of :class:`negserve.Client`
     :param patience: as of :class:`negserve.Client`
     :raises InvalidRequestError: if there is no address, one is malformed, or a time is not positive

@@ -7,13 +7,14 @@ import threading
 import weakref
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
 import grpc
 
 from negserve._transport import credentials
-from negserve._transport.channels import CHANNEL_OPTIONS, open_stub
+from negserve._transport.channels import open_stub, options_to
+from negserve._transport.names import RESOLVER_OPTIONS
 from negserve._transport.statuses import closed, stalled
 from negserve._transport.transport import ServerCall, Transport
 from negserve._transport.worker_pool import WorkerPool
@@ -33,23 +34,22 @@ class _OpenChannel(NamedTuple):
 class _LoopState:
     """What a transport has in one event loop.
 
-    :ivar num_lost: how many replicas were left when its connections were opened
-    :ivar pool: connections to the replica in use
+    :ivar pools: connections to each replica that was needed, and its number of losses before
     :ivar is_closed: set when the client is closed
     :ivar calls: open calls, also those on channels to replicas that were left
     """
 
-    num_lost: int
-    pool: WorkerPool[_OpenChannel]
-    is_closed: asyncio.Event
-    calls: weakref.WeakSet[AsyncCall]
+    pools: dict[str, tuple[int, WorkerPool[_OpenChannel]]] = field(default_factory=dict)
+    is_closed: asyncio.Event = field(default_factory=asyncio.Event)
+    calls: weakref.WeakSet[AsyncCall] = field(default_factory=weakref.WeakSet)
 
     async def close(self) -> None:
         self.is_closed.set()
         for call in list(self.calls):
             call.close()
-        for each in self.pool.channels:
-            await each.channel.close()
+        for _, pool in self.pools.values():
+            for each in pool.channels:
+                await each.channel.close()
 
 
 class AsyncTransport(Transport):
@@ -70,32 +70,33 @@ class AsyncTransport(Transport):
 
         :raises ClosedError: after :meth:`close`
         """
-        loop, replicas = asyncio.get_running_loop(), self.replicas
+        loop = asyncio.get_running_loop()
         with self._lock:
             if self.is_closed:
-                raise closed(replicas.target)
+                raise closed(self.replicas.target)
             state = self._states.get(loop)
-            if state is None or state.num_lost != replicas.num_lost:
+            if state is None:
                 for other in [other for other in self._states if other.is_closed()]:
                     del self._states[other]
-                if state is None:
-                    handle_late_events(loop)
-                state = self._states[loop] = _LoopState(
-                    replicas.num_lost,
-                    WorkerPool(self._connect(replicas.target)),
-                    asyncio.Event() if state is None else state.is_closed,
-                    weakref.WeakSet() if state is None else state.calls,
-                )
+                handle_late_events(loop)
+                state = self._states[loop] = _LoopState()
             return state
 
-    def _pool(self) -> WorkerPool[_OpenChannel]:
-        return self._state().pool
+    def _pool(self, target: str) -> WorkerPool[_OpenChannel]:
+        pools, num_losses = self._state().pools, self.replicas.num_losses(target)
+        opened = pools.get(target)
+        if opened is None or opened[0] != num_losses:
+            for gone in pools.keys() - {*self.replicas.members}:
+                del pools[gone]
+            opened = pools[target] = num_losses, WorkerPool(self._connect(target))
+        return opened[1]
 
     def _open_calls(self) -> list[ServerCall]:
         return [call for call in list(self._state().calls) if call.is_active]
 
     def _connect(self, target: str) -> _OpenChannel:
-        return _OpenChannel(target, credentials.open_channel(grpc.aio, target, CHANNEL_OPTIONS))
+        options = options_to(self.replicas.name_of(target))
+        return _OpenChannel(target, credentials.open_channel(grpc.aio, target, options))
 
     async def _disconnect(self, channel: _OpenChannel) -> None:
         await channel.channel.close()
@@ -131,9 +132,16 @@ class AsyncTransport(Transport):
             # Not this task was cancelled but the call below it: the channel was closed.
             raise self.cut_off(target, "with its connection") from None
 
-    def _leave(self, target: str) -> None:
-        with self._lock:
-            self.replicas.leave(target)
+    def _drop(self, target: str) -> None:
+        pass  # connections belong to their loops, which compare the number of losses
+
+    async def _resolve(self, host: str, port: int, seconds: float) -> Sequence[tuple[Any, ...]]:
+        resolve = asyncio.get_running_loop().getaddrinfo
+        try:
+            async with asyncio.timeout(seconds):
+                return await resolve(host, port, **RESOLVER_OPTIONS)
+        except (OSError, UnicodeError):  # a TimeoutError is an OSError
+            return ()
 
     async def pause(self, seconds: float) -> None:
         """Wait; less if the client is closed meanwhile.

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from torch.utils.data import IterableDataset, get_worker_info
 
+from negserve._calls.process_rank import distributed_rank
 from negserve._local.triples_factory import LocalTriplesFactory
 from negserve._protocol.epoch_progress import epoch_and_start
 from negserve._sync.client import Client
@@ -20,7 +21,7 @@ from negserve.data.share import check_reader, num_batches, share_of
 from negserve.data.worker_progress import WorkerProgress
 from negserve.errors import InvalidRequestError
 from negserve.sampling.positions import MAX_NUM_WORKERS
-from negserve.sampling.ranks import distributed_rank, find_rank
+from negserve.sampling.ranks import find_rank
 from negserve.types.checks.leakage import warn_of_leakage
 from negserve.types.config import SamplerConfig
 from negserve.types.epoch import EpochConfig, Tail

@@ -14,8 +14,9 @@ from typing import Any, Self
 import torch
 from torch.utils.data import get_worker_info
 
+from negserve._calls.process_rank import Rank, distributed_rank, launched_rank
 from negserve.errors import InvalidRequestError
-from negserve.sampling.ranks import Rank, checked_rank, distributed_rank, launched_rank
+from negserve.sampling.ranks import checked_rank
 
 #: Most workers of a DataLoader.
 MAX_NUM_WORKERS = 1024

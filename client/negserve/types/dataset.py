@@ -46,8 +46,8 @@ class Dataset:
     :ivar num_triples: distinct training triples
     :ivar has_vocabulary: whether entities and relations have labels
     :ivar limits: what one message may ask for
-    :ivar restore: publishes the graph again, on the replica that it is given; None where the caller
-        does not have the graph
+    :ivar restore: publishes the graph again, on the replica that it is given, and tells whether
+        that has it now; None where the caller does not have the graph
     """
 
     name: str
@@ -57,4 +57,4 @@ class Dataset:
     num_triples: int
     has_vocabulary: bool
     limits: Limits
-    restore: Callable[[Any], Awaitable[None]] | None = field(default=None, compare=False)
+    restore: Callable[[Any], Awaitable[bool]] | None = field(default=None, compare=False)

@@ -452,7 +452,7 @@ def test_a_false_answer_is_logged_and_another_replica_is_asked(
     for text in (liar.target, rpc, field, error.metadata["value"], "3 such answers"):
         assert text in str(error)
 
-    assert ask(question, [liar.target, server.target]) == honest_answers[id(question)]
+    assert ask(question, [liar.target, server.last_target]) == honest_answers[id(question)]
 
 
 @pytest.mark.parametrize("ask", [asked, awaited], ids=["blocking", "asyncio"])
@@ -496,7 +496,7 @@ def test_replicas_of_two_versions_are_not_mixed(
     rpc = "Sample" if question is SAMPLE else "SampleEpoch"
     liar.lies = {rpc: version_7}
     # The replica of version 2 is refused, and the one that began goes on.
-    ask(question, [liar.target, server.target])
+    ask(question, [liar.target, server.last_target])
     assert liar.num_calls[rpc] >= 2
 
 

@@ -17,6 +17,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from negserve import EpochConfig, InvalidAnswerError, NegserveError, SamplerConfig
+from negserve._calls.answers import ask, read
 from negserve._calls.dataset import RemoteDataset
 from negserve._calls.epochs import EpochCursor, EpochReader
 from negserve._calls.publish import publish
@@ -126,7 +127,7 @@ class Golden(Transport):
         super().__init__("golden:1", 1, 0.01)  # whose pauses take no time
         self._answers = answers
 
-    def _pool(self) -> WorkerPool[None]:
+    def _pool(self, target: str) -> WorkerPool[None]:
         return WorkerPool(None)
 
     def _open_calls(self) -> list[ServerCall]:
@@ -144,7 +145,9 @@ class Golden(Transport):
     ) -> tuple[str, bytes]:
         return self.replicas.target, self._answers[method][0]
 
-    def _leave(self, target: str) -> None: ...
+    def _drop(self, target: str) -> None: ...
+
+    async def _resolve(self, *arguments: object) -> Any: ...
 
     async def pause(self, seconds: float) -> None: ...
 
@@ -197,7 +200,8 @@ def client_config(message: pb.SamplerConfig) -> SamplerConfig:
 def dataset(golden: Golden) -> _Dataset:
     request = pb.GetDatasetRequest(dataset="world")
     return run_sync(
-        golden.call,
+        ask,
+        golden,
         "GetDataset",
         request,
         lambda answer: _Dataset(golden, read_dataset("world", answer)),
@@ -325,7 +329,7 @@ def ask_snapshot(golden: Golden, case: dict[str, Any]) -> Any:
 
     async def take(budget: RetryBudget) -> tuple[Any, bytes]:
         taken = b""
-        with golden.open("GetSnapshot", request) as call:
+        with await golden.open("GetSnapshot", request) as call:
             answer = await call.answer(budget)
             with call.answering():
                 description = read_description(held, answer)
@@ -348,9 +352,9 @@ ASK: dict[str, Callable[[Golden, dict[str, Any]], Any]] = {
     "SampleEpoch": ask_epoch,
     "Contains": ask_contains,
     "Known": ask_known,
-    "ListDatasets": lambda golden, _: run_sync(golden.read, "ListDatasets", DatasetListReader()),
+    "ListDatasets": lambda golden, _: run_sync(read, golden, "ListDatasets", DatasetListReader()),
     "GetServer": lambda golden, _: run_sync(
-        golden.call, "GetServer", pb.GetServerRequest(), read_server_info
+        ask, golden, "GetServer", pb.GetServerRequest(), read_server_info
     ),
     "GetDataset": ask_dataset,
     "GetRelationStatistics": ask_statistics,

@@ -268,7 +268,7 @@ def test_closing_ends_a_call_that_waits(scripted: tuple[Scripted, str]):
 def test_leaving_a_stream_does_not_leave_its_replica(scripted: tuple[Scripted, str]):
     servicer, target = scripted
     servicer.script = [some(1), silence]
-    with Client([target, "127.0.0.1:1"], timeout=60) as client:
+    with Client([target, "localhost:1"], timeout=60) as client:
         batches = iter(open_stream(client))
         next(batches)
         batches.close()
@@ -280,7 +280,7 @@ def test_closing_at_any_moment_ends_the_reader(scripted: tuple[Scripted, str]):
     servicer, target = scripted
     servicer.script = [silence]
     with Client(target, timeout=60) as client:
-        connection, open_call = client._transport, client._transport.open
+        connection, open_call = client._transport, client._transport.open_busy
         opens, goes_on = threading.Event(), threading.Event()
 
         def late_open(*arguments: Any) -> Any:
@@ -289,7 +289,7 @@ def test_closing_at_any_moment_ends_the_reader(scripted: tuple[Scripted, str]):
             return open_call(*arguments)
 
         stream = open_stream(client)
-        connection.open = late_open  # type: ignore[method-assign]
+        connection.open_busy = late_open  # type: ignore[method-assign]
         reader = _Reader(connection, stream._progress(), 1, stream)
         assert opens.wait(5)
         closing = threading.Thread(target=reader.close)

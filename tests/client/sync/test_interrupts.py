@@ -126,6 +126,23 @@ def test_a_wait_ends_at_once():
     timer.join()
 
 
+def test_an_interrupt_ends_the_look_up_of_a_name(monkeypatch: pytest.MonkeyPatch):
+    goes_on = threading.Event()
+
+    def silent(*arguments: object, **options: object) -> list[object]:
+        os.kill(os.getpid(), signal.SIGUSR1)
+        goes_on.wait(LONG)
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", silent)
+    monkeypatch.setattr("negserve._transport.connector._LOOK_SECONDS", LONG)
+    begin = time.monotonic()
+    with Client("replicas.test:7733") as client, pytest.raises(Raised):
+        client.list_datasets()
+    assert time.monotonic() - begin < LONG / 2
+    goes_on.set()
+
+
 def test_a_wait_after_the_signal_does_not_begin():
     with pytest.raises(Raised), held():
         signal.raise_signal(signal.SIGUSR1)

@@ -10,8 +10,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor, distributed
 
+from negserve._calls.process_rank import distributed_rank
 from negserve.errors import InvalidRequestError, NegserveError
-from negserve.sampling.ranks import distributed_rank
 
 _Item = TypeVar("_Item")
 

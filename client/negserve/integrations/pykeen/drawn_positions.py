@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from negserve.sampling.ranks import Rank, checked_rank, distributed_rank, find_rank
+from negserve._calls.process_rank import Rank, distributed_rank
+from negserve.sampling.ranks import checked_rank, find_rank
 
 
 class DrawnPositions:
