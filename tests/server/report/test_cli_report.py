@@ -148,5 +148,5 @@ def test_progress_is_told_to_a_terminal_that_waits(patience: int) -> None:
 
 
 def test_without_a_terminal_there_is_no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("negserve_server.cli._PATIENCE", -1)
+    monkeypatch.setattr("negserve_server.commands.report._PATIENCE", -1)
     assert run("--kind", "basic").stderr == ""
