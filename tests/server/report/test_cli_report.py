@@ -128,7 +128,8 @@ def read_to_the_end(terminal: int) -> str:
 @pytest.mark.parametrize("patience", [-1, 600])
 def test_progress_is_told_to_a_terminal_that_waits(patience: int) -> None:
     program = (
-        f"import negserve_server.cli as cli; cli._PATIENCE = {patience}; "
+        f"from negserve_server import cli; from negserve_server.commands import report; "
+        f"report._PATIENCE = {patience}; "
         "cli.main(['report', '--kind', 'basic', '--json'])"
     )
     terminal, stderr = pty.openpty()
