@@ -205,7 +205,7 @@ def test_an_administrator_reaches_all_workers(
                 ("h", True, 0), ("g", True, 0), ("p", True, 0), ("g", False, len(samplers)),
             ]  # fmt: skip
         administrator.json("unload", "h")
-        administrator.json("unload", "p")
+        administrator.json("remove", "p")
         assert {tuple(client.list_datasets()) for client in clients} == {("g",)}
         status, _, errors = administrator.run("unload", "none")
         assert (status, "there is no dataset 'none'" in errors) == (1, True), errors

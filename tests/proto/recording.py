@@ -23,6 +23,7 @@ from negserve._protocol.sampler_answers import BatchReader, Columns
 from negserve.types.config import SamplerConfig
 from negserve.types.corrupted_batch import CorruptedBatch
 from negserve.types.dataset import Dataset, Limits
+from negserve.v1 import admin_pb2
 from negserve.v1 import sampler_pb2 as pb
 from tests.proto import snapshot_cases, wide_cases
 from tests.proto.case import Case
@@ -114,6 +115,8 @@ def _stable(rpc: str, answers: list[bytes]) -> list[bytes]:
         answer = pb.GetServerResponse.FromString(answers[0])
         answer.version = _ANY_VERSION
         return [_bytes(answer)]
+    if rpc == "GetServerStatus" and answers:
+        return [_bytes(_stable_status(admin_pb2.GetServerStatusResponse.FromString(answers[0])))]
     if rpc == "GetSnapshot" and answers:
         first = pb.GetSnapshotResponse.FromString(answers[0])
         first.manifest.folder = snapshot_cases.FOLDER
@@ -126,6 +129,20 @@ def _stable(rpc: str, answers: list[bytes]) -> list[bytes]:
         if pb.PublishResponse.FromString(answer).progress.stage
         in (pb.PublishProgress.STAGE_UNSPECIFIED, pb.PublishProgress.STAGE_UPLOADING)
     ]
+
+
+def _stable_status(status: admin_pb2.GetServerStatusResponse) -> admin_pb2.GetServerStatusResponse:
+    """Put fixed numbers in place of what depends on time, memory and the number of processes."""
+    status.version = _ANY_VERSION
+    status.uptime_seconds = 1.5
+    status.num_workers, status.num_calls = 1, 2
+    for field in ("resident", "ahead", "max_ahead", "table", "max_table"):
+        setattr(status, f"{field}_bytes", 4096)
+    for dataset in status.datasets:
+        dataset.table_bytes = 512
+    for peer in status.peers:
+        peer.ahead_bytes, peer.oldest_stream_seconds = 256, 0.5
+    return status
 
 
 def refusal(error: grpc.RpcError) -> dict[str, Any]:

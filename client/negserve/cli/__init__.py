@@ -17,6 +17,7 @@ with needing_or_exit("the command negserve", "negserve[cli]"):
     from negserve.cli.info import info
     from negserve.cli.pull import pull
     from negserve.cli.sample import sample
+    from negserve.cli.top import top
     from negserve.terminal.command import Commands
     from negserve.terminal.variables import mistyped_variables
 
@@ -26,7 +27,7 @@ __all__ = ["main"]
 @click.group(cls=Commands, context_settings={"show_default": True})
 @click.version_option(package_name="negserve")
 def main() -> None:
-    """Describe a negserve server and its datasets, draw negatives, download a dataset, or measure.
+    """Describe or watch a negserve server, draw negatives, download a dataset, or measure.
 
     Credentials come from the environment. NEGSERVE_TOKEN or NEGSERVE_TOKEN_FILE: the token, for
     servers that require one. NEGSERVE_CA_FILE (certificate authorities, PEM) or NEGSERVE_TLS=1
@@ -36,6 +37,6 @@ def main() -> None:
         click.echo(f"Warning: {warning}", err=True)
 
 
-for _command in (info, sample, pull, evaluation_set, bench):
+for _command in (info, sample, pull, evaluation_set, bench, top):
     main.add_command(_command)
 _importing.__exit__(None, None, None)

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17negserve/v1/admin.proto\x12\x0bnegserve.v1\"\"\n\x12LoadDatasetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"A\n\x13LoadDatasetResponse\x12*\n\x06\x63hange\x18\x01 \x01(\x0b\x32\x1a.negserve.v1.DatasetChange\"$\n\x14UnloadDatasetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"C\n\x15UnloadDatasetResponse\x12*\n\x06\x63hange\x18\x01 \x01(\x0b\x32\x1a.negserve.v1.DatasetChange\"\x17\n\x15ReloadDatasetsRequest\"E\n\x16ReloadDatasetsResponse\x12+\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x1a.negserve.v1.DatasetChange\"\x15\n\x13ListVersionsRequest\"E\n\x14ListVersionsResponse\x12-\n\x08versions\x18\x01 \x03(\x0b\x32\x1b.negserve.v1.DatasetVersion\"\x8d\x01\n\rDatasetChange\x12\x0c\n\x04name\x18\x01 \x01(\t\x12*\n\x06\x61\x63tion\x18\x02 \x01(\x0e\x32\x1a.negserve.v1.DatasetAction\x12\x13\n\x0b\x66ingerprint\x18\x03 \x01(\t\x12\x1c\n\x14previous_fingerprint\x18\x04 \x01(\t\x12\x0f\n\x07problem\x18\x05 \x01(\t\"\x9d\x01\n\x0e\x44\x61tasetVersion\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\t\x12*\n\x06origin\x18\x03 \x01(\x0e\x32\x1a.negserve.v1.DatasetOrigin\x12\x12\n\nis_current\x18\x04 \x01(\x08\x12\x13\n\x0bnum_streams\x18\x05 \x01(\r\x12\x13\n\x0bnum_triples\x18\x06 \x01(\x04*\xbd\x01\n\rDatasetAction\x12\x1e\n\x1a\x44\x41TASET_ACTION_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x44\x41TASET_ACTION_UNCHANGED\x10\x01\x12\x19\n\x15\x44\x41TASET_ACTION_LOADED\x10\x02\x12\x1b\n\x17\x44\x41TASET_ACTION_REPLACED\x10\x03\x12\x1b\n\x17\x44\x41TASET_ACTION_UNLOADED\x10\x04\x12\x19\n\x15\x44\x41TASET_ACTION_FAILED\x10\x05*\x8d\x01\n\rDatasetOrigin\x12\x1e\n\x1a\x44\x41TASET_ORIGIN_UNSPECIFIED\x10\x00\x12\x1f\n\x1b\x44\x41TASET_ORIGIN_COMMAND_LINE\x10\x01\x12\x1d\n\x19\x44\x41TASET_ORIGIN_REPOSITORY\x10\x02\x12\x1c\n\x18\x44\x41TASET_ORIGIN_PUBLISHED\x10\x03\x32\xec\x02\n\x0c\x41\x64minService\x12P\n\x0bLoadDataset\x12\x1f.negserve.v1.LoadDatasetRequest\x1a .negserve.v1.LoadDatasetResponse\x12V\n\rUnloadDataset\x12!.negserve.v1.UnloadDatasetRequest\x1a\".negserve.v1.UnloadDatasetResponse\x12[\n\x0eReloadDatasets\x12\".negserve.v1.ReloadDatasetsRequest\x1a#.negserve.v1.ReloadDatasetsResponse0\x01\x12U\n\x0cListVersions\x12 .negserve.v1.ListVersionsRequest\x1a!.negserve.v1.ListVersionsResponse0\x01\x42L\n\x0f\x64\x65v.negserve.v1P\x01Z#negserve.dev/negserve/v1;negservev1\xa2\x02\x03NGS\xaa\x02\x0bNegserve.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17negserve/v1/admin.proto\x12\x0bnegserve.v1\"\"\n\x12LoadDatasetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"A\n\x13LoadDatasetResponse\x12*\n\x06\x63hange\x18\x01 \x01(\x0b\x32\x1a.negserve.v1.DatasetChange\"e\n\x14UnloadDatasetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12*\n\x06origin\x18\x02 \x01(\x0e\x32\x1a.negserve.v1.DatasetOrigin\x12\x13\n\x0b\x65nd_streams\x18\x03 \x01(\x08\"X\n\x15UnloadDatasetResponse\x12*\n\x06\x63hange\x18\x01 \x01(\x0b\x32\x1a.negserve.v1.DatasetChange\x12\x13\n\x0bnum_streams\x18\x02 \x01(\r\"\x17\n\x15ReloadDatasetsRequest\"E\n\x16ReloadDatasetsResponse\x12+\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x1a.negserve.v1.DatasetChange\"\x15\n\x13ListVersionsRequest\"E\n\x14ListVersionsResponse\x12-\n\x08versions\x18\x01 \x03(\x0b\x32\x1b.negserve.v1.DatasetVersion\"\x8d\x01\n\rDatasetChange\x12\x0c\n\x04name\x18\x01 \x01(\t\x12*\n\x06\x61\x63tion\x18\x02 \x01(\x0e\x32\x1a.negserve.v1.DatasetAction\x12\x13\n\x0b\x66ingerprint\x18\x03 \x01(\t\x12\x1c\n\x14previous_fingerprint\x18\x04 \x01(\t\x12\x0f\n\x07problem\x18\x05 \x01(\t\"\x9d\x01\n\x0e\x44\x61tasetVersion\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\t\x12*\n\x06origin\x18\x03 \x01(\x0e\x32\x1a.negserve.v1.DatasetOrigin\x12\x12\n\nis_current\x18\x04 \x01(\x08\x12\x13\n\x0bnum_streams\x18\x05 \x01(\r\x12\x13\n\x0bnum_triples\x18\x06 \x01(\x04\"\x18\n\x16GetServerStatusRequest\"\x97\x04\n\x17GetServerStatusResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x16\n\x0euptime_seconds\x18\x02 \x01(\x01\x12\x12\n\nis_drained\x18\x03 \x01(\x08\x12\x13\n\x0bnum_workers\x18\x04 \x01(\r\x12\x1b\n\x13num_worker_restarts\x18\x05 \x01(\x04\x12\x16\n\x0eresident_bytes\x18\x06 \x01(\x04\x12\x13\n\x0b\x61head_bytes\x18\x07 \x01(\x04\x12\x17\n\x0fmax_ahead_bytes\x18\x08 \x01(\x04\x12\x13\n\x0btable_bytes\x18\t \x01(\x04\x12\x17\n\x0fmax_table_bytes\x18\n \x01(\x04\x12\x11\n\tnum_calls\x18\x0b \x01(\r\x12\x13\n\x0bnum_waiting\x18\x0c \x01(\r\x12\x12\n\nnum_queued\x18\r \x01(\r\x12,\n\x08\x64\x61tasets\x18\x0e \x03(\x0b\x32\x1a.negserve.v1.DatasetStatus\x12\x1a\n\x12num_other_datasets\x18\x0f \x01(\r\x12&\n\x05peers\x18\x10 \x03(\x0b\x32\x17.negserve.v1.PeerStatus\x12\x17\n\x0fnum_other_peers\x18\x11 \x01(\r\x12,\n\x0bother_peers\x18\x12 \x01(\x0b\x32\x17.negserve.v1.PeerStatus\x12$\n\x04rpcs\x18\x13 \x03(\x0b\x32\x16.negserve.v1.RpcStatus\"\xdb\x01\n\rDatasetStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\t\x12\x14\n\x0cnum_versions\x18\x03 \x01(\r\x12\x13\n\x0btable_bytes\x18\x04 \x01(\x04\x12\x13\n\x0bnum_streams\x18\x05 \x01(\r\x12\x13\n\x0bnum_waiting\x18\x06 \x01(\r\x12\x15\n\rnum_positives\x18\x07 \x01(\x04\x12\x15\n\rnum_negatives\x18\x08 \x01(\x04\x12$\n\x04rpcs\x18\t \x03(\x0b\x32\x16.negserve.v1.RpcStatus\"A\n\tRpcStatus\x12\x0b\n\x03rpc\x18\x01 \x01(\t\x12\x11\n\tnum_calls\x18\x02 \x01(\x04\x12\x14\n\x0cnum_requests\x18\x03 \x01(\x04\"\xb9\x01\n\nPeerStatus\x12\x0e\n\x06\x63\x61ller\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x13\n\x0bnum_streams\x18\x03 \x01(\r\x12*\n\x08\x64\x61tasets\x18\x04 \x03(\x0b\x32\x18.negserve.v1.PeerDataset\x12\x13\n\x0b\x61head_bytes\x18\x05 \x01(\x04\x12\x15\n\rnum_negatives\x18\x06 \x01(\x04\x12\x1d\n\x15oldest_stream_seconds\x18\x07 \x01(\x01\"0\n\x0bPeerDataset\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0bnum_streams\x18\x02 \x01(\r\"\x14\n\x12\x44rainServerRequest\"*\n\x13\x44rainServerResponse\x12\x13\n\x0bnum_streams\x18\x01 \x01(\r\"\x15\n\x13ResumeServerRequest\"+\n\x14ResumeServerResponse\x12\x13\n\x0bwas_drained\x18\x01 \x01(\x08*\xbd\x01\n\rDatasetAction\x12\x1e\n\x1a\x44\x41TASET_ACTION_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x44\x41TASET_ACTION_UNCHANGED\x10\x01\x12\x19\n\x15\x44\x41TASET_ACTION_LOADED\x10\x02\x12\x1b\n\x17\x44\x41TASET_ACTION_REPLACED\x10\x03\x12\x1b\n\x17\x44\x41TASET_ACTION_UNLOADED\x10\x04\x12\x19\n\x15\x44\x41TASET_ACTION_FAILED\x10\x05*\x8d\x01\n\rDatasetOrigin\x12\x1e\n\x1a\x44\x41TASET_ORIGIN_UNSPECIFIED\x10\x00\x12\x1f\n\x1b\x44\x41TASET_ORIGIN_COMMAND_LINE\x10\x01\x12\x1d\n\x19\x44\x41TASET_ORIGIN_REPOSITORY\x10\x02\x12\x1c\n\x18\x44\x41TASET_ORIGIN_PUBLISHED\x10\x03\x32\xf1\x04\n\x0c\x41\x64minService\x12P\n\x0bLoadDataset\x12\x1f.negserve.v1.LoadDatasetRequest\x1a .negserve.v1.LoadDatasetResponse\x12V\n\rUnloadDataset\x12!.negserve.v1.UnloadDatasetRequest\x1a\".negserve.v1.UnloadDatasetResponse\x12[\n\x0eReloadDatasets\x12\".negserve.v1.ReloadDatasetsRequest\x1a#.negserve.v1.ReloadDatasetsResponse0\x01\x12U\n\x0cListVersions\x12 .negserve.v1.ListVersionsRequest\x1a!.negserve.v1.ListVersionsResponse0\x01\x12\\\n\x0fGetServerStatus\x12#.negserve.v1.GetServerStatusRequest\x1a$.negserve.v1.GetServerStatusResponse\x12P\n\x0b\x44rainServer\x12\x1f.negserve.v1.DrainServerRequest\x1a .negserve.v1.DrainServerResponse\x12S\n\x0cResumeServer\x12 .negserve.v1.ResumeServerRequest\x1a!.negserve.v1.ResumeServerResponseBL\n\x0f\x64\x65v.negserve.v1P\x01Z#negserve.dev/negserve/v1;negservev1\xa2\x02\x03NGS\xaa\x02\x0bNegserve.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,30 +32,50 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'negserve.v1.admin_pb2', _gl
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\017dev.negserve.v1P\001Z#negserve.dev/negserve/v1;negservev1\242\002\003NGS\252\002\013Negserve.V1'
-  _globals['_DATASETACTION']._serialized_start=745
-  _globals['_DATASETACTION']._serialized_end=934
-  _globals['_DATASETORIGIN']._serialized_start=937
-  _globals['_DATASETORIGIN']._serialized_end=1078
+  _globals['_DATASETACTION']._serialized_start=2056
+  _globals['_DATASETACTION']._serialized_end=2245
+  _globals['_DATASETORIGIN']._serialized_start=2248
+  _globals['_DATASETORIGIN']._serialized_end=2389
   _globals['_LOADDATASETREQUEST']._serialized_start=40
   _globals['_LOADDATASETREQUEST']._serialized_end=74
   _globals['_LOADDATASETRESPONSE']._serialized_start=76
   _globals['_LOADDATASETRESPONSE']._serialized_end=141
   _globals['_UNLOADDATASETREQUEST']._serialized_start=143
-  _globals['_UNLOADDATASETREQUEST']._serialized_end=179
-  _globals['_UNLOADDATASETRESPONSE']._serialized_start=181
-  _globals['_UNLOADDATASETRESPONSE']._serialized_end=248
-  _globals['_RELOADDATASETSREQUEST']._serialized_start=250
-  _globals['_RELOADDATASETSREQUEST']._serialized_end=273
-  _globals['_RELOADDATASETSRESPONSE']._serialized_start=275
-  _globals['_RELOADDATASETSRESPONSE']._serialized_end=344
-  _globals['_LISTVERSIONSREQUEST']._serialized_start=346
-  _globals['_LISTVERSIONSREQUEST']._serialized_end=367
-  _globals['_LISTVERSIONSRESPONSE']._serialized_start=369
-  _globals['_LISTVERSIONSRESPONSE']._serialized_end=438
-  _globals['_DATASETCHANGE']._serialized_start=441
-  _globals['_DATASETCHANGE']._serialized_end=582
-  _globals['_DATASETVERSION']._serialized_start=585
-  _globals['_DATASETVERSION']._serialized_end=742
-  _globals['_ADMINSERVICE']._serialized_start=1081
-  _globals['_ADMINSERVICE']._serialized_end=1445
+  _globals['_UNLOADDATASETREQUEST']._serialized_end=244
+  _globals['_UNLOADDATASETRESPONSE']._serialized_start=246
+  _globals['_UNLOADDATASETRESPONSE']._serialized_end=334
+  _globals['_RELOADDATASETSREQUEST']._serialized_start=336
+  _globals['_RELOADDATASETSREQUEST']._serialized_end=359
+  _globals['_RELOADDATASETSRESPONSE']._serialized_start=361
+  _globals['_RELOADDATASETSRESPONSE']._serialized_end=430
+  _globals['_LISTVERSIONSREQUEST']._serialized_start=432
+  _globals['_LISTVERSIONSREQUEST']._serialized_end=453
+  _globals['_LISTVERSIONSRESPONSE']._serialized_start=455
+  _globals['_LISTVERSIONSRESPONSE']._serialized_end=524
+  _globals['_DATASETCHANGE']._serialized_start=527
+  _globals['_DATASETCHANGE']._serialized_end=668
+  _globals['_DATASETVERSION']._serialized_start=671
+  _globals['_DATASETVERSION']._serialized_end=828
+  _globals['_GETSERVERSTATUSREQUEST']._serialized_start=830
+  _globals['_GETSERVERSTATUSREQUEST']._serialized_end=854
+  _globals['_GETSERVERSTATUSRESPONSE']._serialized_start=857
+  _globals['_GETSERVERSTATUSRESPONSE']._serialized_end=1392
+  _globals['_DATASETSTATUS']._serialized_start=1395
+  _globals['_DATASETSTATUS']._serialized_end=1614
+  _globals['_RPCSTATUS']._serialized_start=1616
+  _globals['_RPCSTATUS']._serialized_end=1681
+  _globals['_PEERSTATUS']._serialized_start=1684
+  _globals['_PEERSTATUS']._serialized_end=1869
+  _globals['_PEERDATASET']._serialized_start=1871
+  _globals['_PEERDATASET']._serialized_end=1919
+  _globals['_DRAINSERVERREQUEST']._serialized_start=1921
+  _globals['_DRAINSERVERREQUEST']._serialized_end=1941
+  _globals['_DRAINSERVERRESPONSE']._serialized_start=1943
+  _globals['_DRAINSERVERRESPONSE']._serialized_end=1985
+  _globals['_RESUMESERVERREQUEST']._serialized_start=1987
+  _globals['_RESUMESERVERREQUEST']._serialized_end=2008
+  _globals['_RESUMESERVERRESPONSE']._serialized_start=2010
+  _globals['_RESUMESERVERRESPONSE']._serialized_end=2053
+  _globals['_ADMINSERVICE']._serialized_start=2392
+  _globals['_ADMINSERVICE']._serialized_end=3017
 # @@protoc_insertion_point(module_scope)

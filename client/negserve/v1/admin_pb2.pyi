@@ -146,16 +146,28 @@ class UnloadDatasetRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
+    ORIGIN_FIELD_NUMBER: _builtins.int
+    END_STREAMS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name of the dataset."""
+    origin: Global___DatasetOrigin.ValueType
+    """Where it must come from: a dataset of another origin is refused with
+    `DATASET_FIXED`. UNSPECIFIED: the repository, or a client.
+    """
+    end_streams: _builtins.bool
+    """Whether the open streams that use it are ended after their current answer,
+    with `UNKNOWN_DATASET`. False: they go on until their clients end them.
+    """
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
+        origin: Global___DatasetOrigin.ValueType = ...,
+        end_streams: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_streams", b"end_streams", "name", b"name", "origin", b"origin"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -168,6 +180,11 @@ class UnloadDatasetResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     CHANGE_FIELD_NUMBER: _builtins.int
+    NUM_STREAMS_FIELD_NUMBER: _builtins.int
+    num_streams: _builtins.int
+    """Number of streams that used it, in all processes: they go on, or were ended
+    if the request has `end_streams`.
+    """
     @_builtins.property
     def change(self) -> Global___DatasetChange:
         """What was done: its action is UNLOADED."""
@@ -176,10 +193,11 @@ class UnloadDatasetResponse(_message.Message):
         self,
         *,
         change: Global___DatasetChange | None = ...,
+        num_streams: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "num_streams", b"num_streams"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -353,3 +371,389 @@ class DatasetVersion(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DatasetVersion: _TypeAlias = DatasetVersion  # noqa: Y015
+
+@_typing.final
+class GetServerStatusRequest(_message.Message):
+    """The request of `GetServerStatus`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetServerStatusRequest: _TypeAlias = GetServerStatusRequest  # noqa: Y015
+
+@_typing.final
+class GetServerStatusResponse(_message.Message):
+    """The answer to `GetServerStatus`: sums over all processes of the server.
+
+    Counts begin with a process, so they fall when one is killed.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    UPTIME_SECONDS_FIELD_NUMBER: _builtins.int
+    IS_DRAINED_FIELD_NUMBER: _builtins.int
+    NUM_WORKERS_FIELD_NUMBER: _builtins.int
+    NUM_WORKER_RESTARTS_FIELD_NUMBER: _builtins.int
+    RESIDENT_BYTES_FIELD_NUMBER: _builtins.int
+    AHEAD_BYTES_FIELD_NUMBER: _builtins.int
+    MAX_AHEAD_BYTES_FIELD_NUMBER: _builtins.int
+    TABLE_BYTES_FIELD_NUMBER: _builtins.int
+    MAX_TABLE_BYTES_FIELD_NUMBER: _builtins.int
+    NUM_CALLS_FIELD_NUMBER: _builtins.int
+    NUM_WAITING_FIELD_NUMBER: _builtins.int
+    NUM_QUEUED_FIELD_NUMBER: _builtins.int
+    DATASETS_FIELD_NUMBER: _builtins.int
+    NUM_OTHER_DATASETS_FIELD_NUMBER: _builtins.int
+    PEERS_FIELD_NUMBER: _builtins.int
+    NUM_OTHER_PEERS_FIELD_NUMBER: _builtins.int
+    OTHER_PEERS_FIELD_NUMBER: _builtins.int
+    RPCS_FIELD_NUMBER: _builtins.int
+    version: _builtins.str
+    """Version of the server, such as 0.4.0."""
+    uptime_seconds: _builtins.float
+    """Seconds since the server was started."""
+    is_drained: _builtins.bool
+    """Whether it is drained, see `DrainServer`."""
+    num_workers: _builtins.int
+    """Number of processes that answer at its address."""
+    num_worker_restarts: _builtins.int
+    """Number of processes that have ended and were started again."""
+    resident_bytes: _builtins.int
+    """Memory in RAM of all its processes; what they share counts once. 0 if the
+    system does not say.
+    """
+    ahead_bytes: _builtins.int
+    """Memory of answers that clients have not taken yet."""
+    max_ahead_bytes: _builtins.int
+    """Limit of `ahead_bytes`."""
+    table_bytes: _builtins.int
+    """Memory of the tables of all datasets."""
+    max_table_bytes: _builtins.int
+    """Limit of `table_bytes`, for all datasets together."""
+    num_calls: _builtins.int
+    """Number of open calls."""
+    num_waiting: _builtins.int
+    """Number of streams whose answer waits for room within `max_ahead_bytes`, or
+    within that of their caller.
+    """
+    num_queued: _builtins.int
+    """Number of requests that wait for a thread."""
+    num_other_datasets: _builtins.int
+    """Number of datasets that are not in `datasets`."""
+    num_other_peers: _builtins.int
+    """Number of peers that are not in `peers`."""
+    @_builtins.property
+    def datasets(self) -> _containers.RepeatedCompositeFieldContainer[Global___DatasetStatus]:
+        """Datasets in memory, at most 500: those with most open streams, then those
+        with most negatives.
+        """
+
+    @_builtins.property
+    def peers(self) -> _containers.RepeatedCompositeFieldContainer[Global___PeerStatus]:
+        """Who has open calls that use a dataset, or has drawn negatives within the
+        last 60 seconds, at most 200: those with most open streams, then those with
+        most negatives.
+        """
+
+    @_builtins.property
+    def other_peers(self) -> Global___PeerStatus:
+        """Their sums, without `caller`, `address` and `datasets`; absent if there are
+        none.
+        """
+
+    @_builtins.property
+    def rpcs(self) -> _containers.RepeatedCompositeFieldContainer[Global___RpcStatus]:
+        """Calls of all services, by name of the RPC."""
+
+    def __init__(
+        self,
+        *,
+        version: _builtins.str = ...,
+        uptime_seconds: _builtins.float = ...,
+        is_drained: _builtins.bool = ...,
+        num_workers: _builtins.int = ...,
+        num_worker_restarts: _builtins.int = ...,
+        resident_bytes: _builtins.int = ...,
+        ahead_bytes: _builtins.int = ...,
+        max_ahead_bytes: _builtins.int = ...,
+        table_bytes: _builtins.int = ...,
+        max_table_bytes: _builtins.int = ...,
+        num_calls: _builtins.int = ...,
+        num_waiting: _builtins.int = ...,
+        num_queued: _builtins.int = ...,
+        datasets: _abc.Iterable[Global___DatasetStatus] | None = ...,
+        num_other_datasets: _builtins.int = ...,
+        peers: _abc.Iterable[Global___PeerStatus] | None = ...,
+        num_other_peers: _builtins.int = ...,
+        other_peers: Global___PeerStatus | None = ...,
+        rpcs: _abc.Iterable[Global___RpcStatus] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["other_peers", b"other_peers"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ahead_bytes", b"ahead_bytes", "datasets", b"datasets", "is_drained", b"is_drained", "max_ahead_bytes", b"max_ahead_bytes", "max_table_bytes", b"max_table_bytes", "num_calls", b"num_calls", "num_other_datasets", b"num_other_datasets", "num_other_peers", b"num_other_peers", "num_queued", b"num_queued", "num_waiting", b"num_waiting", "num_worker_restarts", b"num_worker_restarts", "num_workers", b"num_workers", "other_peers", b"other_peers", "peers", b"peers", "resident_bytes", b"resident_bytes", "rpcs", b"rpcs", "table_bytes", b"table_bytes", "uptime_seconds", b"uptime_seconds", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetServerStatusResponse: _TypeAlias = GetServerStatusResponse  # noqa: Y015
+
+@_typing.final
+class DatasetStatus(_message.Message):
+    """What one dataset costs and does. All versions of its name in memory together."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    FINGERPRINT_FIELD_NUMBER: _builtins.int
+    NUM_VERSIONS_FIELD_NUMBER: _builtins.int
+    TABLE_BYTES_FIELD_NUMBER: _builtins.int
+    NUM_STREAMS_FIELD_NUMBER: _builtins.int
+    NUM_WAITING_FIELD_NUMBER: _builtins.int
+    NUM_POSITIVES_FIELD_NUMBER: _builtins.int
+    NUM_NEGATIVES_FIELD_NUMBER: _builtins.int
+    RPCS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Name."""
+    fingerprint: _builtins.str
+    """Fingerprint of the version that new streams get, 64 hexadecimal digits;
+    empty if none is served by that name any more.
+    """
+    num_versions: _builtins.int
+    """Number of versions in memory: more than the one that new streams get if
+    streams still use earlier ones.
+    """
+    table_bytes: _builtins.int
+    """Memory of its tables."""
+    num_streams: _builtins.int
+    """Number of open calls that use it."""
+    num_waiting: _builtins.int
+    """Number of these whose answer waits for room."""
+    num_positives: _builtins.int
+    """Positives that were answered."""
+    num_negatives: _builtins.int
+    """Negatives that were drawn for them."""
+    @_builtins.property
+    def rpcs(self) -> _containers.RepeatedCompositeFieldContainer[Global___RpcStatus]:
+        """Calls that use it, by name of the RPC."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        fingerprint: _builtins.str = ...,
+        num_versions: _builtins.int = ...,
+        table_bytes: _builtins.int = ...,
+        num_streams: _builtins.int = ...,
+        num_waiting: _builtins.int = ...,
+        num_positives: _builtins.int = ...,
+        num_negatives: _builtins.int = ...,
+        rpcs: _abc.Iterable[Global___RpcStatus] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fingerprint", b"fingerprint", "name", b"name", "num_negatives", b"num_negatives", "num_positives", b"num_positives", "num_streams", b"num_streams", "num_versions", b"num_versions", "num_waiting", b"num_waiting", "rpcs", b"rpcs", "table_bytes", b"table_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DatasetStatus: _TypeAlias = DatasetStatus  # noqa: Y015
+
+@_typing.final
+class RpcStatus(_message.Message):
+    """The calls of one RPC."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RPC_FIELD_NUMBER: _builtins.int
+    NUM_CALLS_FIELD_NUMBER: _builtins.int
+    NUM_REQUESTS_FIELD_NUMBER: _builtins.int
+    rpc: _builtins.str
+    """Name of the RPC, such as Sample."""
+    num_calls: _builtins.int
+    """Number of calls that were begun, refused ones excepted."""
+    num_requests: _builtins.int
+    """Number of requests that these have received: messages, of which a call of
+    `Sample` has many.
+    """
+    def __init__(
+        self,
+        *,
+        rpc: _builtins.str = ...,
+        num_calls: _builtins.int = ...,
+        num_requests: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["num_calls", b"num_calls", "num_requests", b"num_requests", "rpc", b"rpc"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RpcStatus: _TypeAlias = RpcStatus  # noqa: Y015
+
+@_typing.final
+class PeerStatus(_message.Message):
+    """Who uses the server: all calls with one token, or of one certificate, or from
+    one address.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALLER_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    NUM_STREAMS_FIELD_NUMBER: _builtins.int
+    DATASETS_FIELD_NUMBER: _builtins.int
+    AHEAD_BYTES_FIELD_NUMBER: _builtins.int
+    NUM_NEGATIVES_FIELD_NUMBER: _builtins.int
+    OLDEST_STREAM_SECONDS_FIELD_NUMBER: _builtins.int
+    caller: _builtins.str
+    """Name of the token, or subject of the certificate, at most 160 characters;
+    empty if callers are not told apart. It comes from outside, and may hold any
+    character.
+    """
+    address: _builtins.str
+    """Address of the peer without its port, such as 10.0.0.7, or `unix`; empty if
+    there is a `caller`, who may have several.
+    """
+    num_streams: _builtins.int
+    """Number of its open calls that use a dataset."""
+    ahead_bytes: _builtins.int
+    """Memory of answers that it has not taken yet."""
+    num_negatives: _builtins.int
+    """Negatives that were drawn for it since it came; one that is gone for 60
+    seconds begins again.
+    """
+    oldest_stream_seconds: _builtins.float
+    """Seconds since the oldest of these calls was begun; 0 without any."""
+    @_builtins.property
+    def datasets(self) -> _containers.RepeatedCompositeFieldContainer[Global___PeerDataset]:
+        """The datasets of these, at most 16, those with most streams."""
+
+    def __init__(
+        self,
+        *,
+        caller: _builtins.str = ...,
+        address: _builtins.str = ...,
+        num_streams: _builtins.int = ...,
+        datasets: _abc.Iterable[Global___PeerDataset] | None = ...,
+        ahead_bytes: _builtins.int = ...,
+        num_negatives: _builtins.int = ...,
+        oldest_stream_seconds: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "ahead_bytes", b"ahead_bytes", "caller", b"caller", "datasets", b"datasets", "num_negatives", b"num_negatives", "num_streams", b"num_streams", "oldest_stream_seconds", b"oldest_stream_seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PeerStatus: _TypeAlias = PeerStatus  # noqa: Y015
+
+@_typing.final
+class PeerDataset(_message.Message):
+    """The open calls of a peer that use one dataset."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    NUM_STREAMS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Name of the dataset."""
+    num_streams: _builtins.int
+    """Number of these calls."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        num_streams: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "num_streams", b"num_streams"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PeerDataset: _TypeAlias = PeerDataset  # noqa: Y015
+
+@_typing.final
+class DrainServerRequest(_message.Message):
+    """The request of `DrainServer`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DrainServerRequest: _TypeAlias = DrainServerRequest  # noqa: Y015
+
+@_typing.final
+class DrainServerResponse(_message.Message):
+    """The answer to `DrainServer`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUM_STREAMS_FIELD_NUMBER: _builtins.int
+    num_streams: _builtins.int
+    """Number of streams that end for it; 0 if the server was drained before."""
+    def __init__(
+        self,
+        *,
+        num_streams: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["num_streams", b"num_streams"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DrainServerResponse: _TypeAlias = DrainServerResponse  # noqa: Y015
+
+@_typing.final
+class ResumeServerRequest(_message.Message):
+    """The request of `ResumeServer`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeServerRequest: _TypeAlias = ResumeServerRequest  # noqa: Y015
+
+@_typing.final
+class ResumeServerResponse(_message.Message):
+    """The answer to `ResumeServer`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WAS_DRAINED_FIELD_NUMBER: _builtins.int
+    was_drained: _builtins.bool
+    """Whether the server was drained before."""
+    def __init__(
+        self,
+        *,
+        was_drained: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["was_drained", b"was_drained"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeServerResponse: _TypeAlias = ResumeServerResponse  # noqa: Y015

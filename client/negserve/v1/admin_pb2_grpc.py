@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class AdminServiceStub:
-    """Loads, replaces and unloads the datasets of a running server.
+    """Shows what a running server holds and who uses it, loads, replaces and unloads
+    its datasets, and drains it.
 
     A server has this service only if its operator gives it a file of tokens
     (`--token-file`). Each call carries one of them in its metadata,
@@ -42,7 +43,8 @@ class AdminServiceStub:
     that version is free when its last stream has ended.
 
     Changes are made one after the other. One that has begun is completed even if
-    its caller leaves. All calls are repeatable.
+    its caller leaves. All calls are repeatable. A drained server answers them,
+    too; one that shuts down does not.
     """
 
     def __init__(self, channel):
@@ -71,10 +73,26 @@ class AdminServiceStub:
                 request_serializer=negserve_dot_v1_dot_admin__pb2.ListVersionsRequest.SerializeToString,
                 response_deserializer=negserve_dot_v1_dot_admin__pb2.ListVersionsResponse.FromString,
                 _registered_method=True)
+        self.GetServerStatus = channel.unary_unary(
+                '/negserve.v1.AdminService/GetServerStatus',
+                request_serializer=negserve_dot_v1_dot_admin__pb2.GetServerStatusRequest.SerializeToString,
+                response_deserializer=negserve_dot_v1_dot_admin__pb2.GetServerStatusResponse.FromString,
+                _registered_method=True)
+        self.DrainServer = channel.unary_unary(
+                '/negserve.v1.AdminService/DrainServer',
+                request_serializer=negserve_dot_v1_dot_admin__pb2.DrainServerRequest.SerializeToString,
+                response_deserializer=negserve_dot_v1_dot_admin__pb2.DrainServerResponse.FromString,
+                _registered_method=True)
+        self.ResumeServer = channel.unary_unary(
+                '/negserve.v1.AdminService/ResumeServer',
+                request_serializer=negserve_dot_v1_dot_admin__pb2.ResumeServerRequest.SerializeToString,
+                response_deserializer=negserve_dot_v1_dot_admin__pb2.ResumeServerResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer:
-    """Loads, replaces and unloads the datasets of a running server.
+    """Shows what a running server holds and who uses it, loads, replaces and unloads
+    its datasets, and drains it.
 
     A server has this service only if its operator gives it a file of tokens
     (`--token-file`). Each call carries one of them in its metadata,
@@ -90,7 +108,8 @@ class AdminServiceServicer:
     that version is free when its last stream has ended.
 
     Changes are made one after the other. One that has begun is completed even if
-    its caller leaves. All calls are repeatable.
+    its caller leaves. All calls are repeatable. A drained server answers them,
+    too; one that shuts down does not.
     """
 
     def LoadDataset(self, request, context):
@@ -130,6 +149,37 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetServerStatus(self, request, context):
+        """Says what the server holds now, and what it has done since its start: all
+        processes at its address together. A caller who asks twice gets rates. It
+        is about every dataset, so a token that may not know of all is refused with
+        `NOT_PERMITTED`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DrainServer(self, request, context):
+        """Takes the server out of service, as before its end, but it goes on to run:
+        health is NOT_SERVING, new calls are refused with `DRAINING`, and open
+        streams end with `DRAINING` after their current answer, so that clients
+        continue on another replica. Calls of this service and of health are still
+        answered. Graphs that are being built are completed. Lasts until
+        `ResumeServer` or the end of the server. Needs every dataset, as
+        `GetServerStatus`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeServer(self, request, context):
+        """Takes a drained server back into service. Needs every dataset, as
+        `GetServerStatus`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -153,6 +203,21 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     request_deserializer=negserve_dot_v1_dot_admin__pb2.ListVersionsRequest.FromString,
                     response_serializer=negserve_dot_v1_dot_admin__pb2.ListVersionsResponse.SerializeToString,
             ),
+            'GetServerStatus': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetServerStatus,
+                    request_deserializer=negserve_dot_v1_dot_admin__pb2.GetServerStatusRequest.FromString,
+                    response_serializer=negserve_dot_v1_dot_admin__pb2.GetServerStatusResponse.SerializeToString,
+            ),
+            'DrainServer': grpc.unary_unary_rpc_method_handler(
+                    servicer.DrainServer,
+                    request_deserializer=negserve_dot_v1_dot_admin__pb2.DrainServerRequest.FromString,
+                    response_serializer=negserve_dot_v1_dot_admin__pb2.DrainServerResponse.SerializeToString,
+            ),
+            'ResumeServer': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeServer,
+                    request_deserializer=negserve_dot_v1_dot_admin__pb2.ResumeServerRequest.FromString,
+                    response_serializer=negserve_dot_v1_dot_admin__pb2.ResumeServerResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'negserve.v1.AdminService', rpc_method_handlers)
@@ -162,7 +227,8 @@ def add_AdminServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AdminService:
-    """Loads, replaces and unloads the datasets of a running server.
+    """Shows what a running server holds and who uses it, loads, replaces and unloads
+    its datasets, and drains it.
 
     A server has this service only if its operator gives it a file of tokens
     (`--token-file`). Each call carries one of them in its metadata,
@@ -178,7 +244,8 @@ class AdminService:
     that version is free when its last stream has ended.
 
     Changes are made one after the other. One that has begun is completed even if
-    its caller leaves. All calls are repeatable.
+    its caller leaves. All calls are repeatable. A drained server answers them,
+    too; one that shuts down does not.
     """
 
     @staticmethod
@@ -279,6 +346,87 @@ class AdminService:
             '/negserve.v1.AdminService/ListVersions',
             negserve_dot_v1_dot_admin__pb2.ListVersionsRequest.SerializeToString,
             negserve_dot_v1_dot_admin__pb2.ListVersionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetServerStatus(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/negserve.v1.AdminService/GetServerStatus',
+            negserve_dot_v1_dot_admin__pb2.GetServerStatusRequest.SerializeToString,
+            negserve_dot_v1_dot_admin__pb2.GetServerStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DrainServer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/negserve.v1.AdminService/DrainServer',
+            negserve_dot_v1_dot_admin__pb2.DrainServerRequest.SerializeToString,
+            negserve_dot_v1_dot_admin__pb2.DrainServerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeServer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/negserve.v1.AdminService/ResumeServer',
+            negserve_dot_v1_dot_admin__pb2.ResumeServerRequest.SerializeToString,
+            negserve_dot_v1_dot_admin__pb2.ResumeServerResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,7 +27,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class AdminServiceStub:
-    """Loads, replaces and unloads the datasets of a running server.
+    """Shows what a running server holds and who uses it, loads, replaces and unloads
+    its datasets, and drains it.
 
     A server has this service only if its operator gives it a file of tokens
     (`--token-file`). Each call carries one of them in its metadata,
@@ -43,7 +44,8 @@ class AdminServiceStub:
     that version is free when its last stream has ended.
 
     Changes are made one after the other. One that has begun is completed even if
-    its caller leaves. All calls are repeatable.
+    its caller leaves. All calls are repeatable. A drained server answers them,
+    too; one that shuts down does not.
     """
 
     @_typing.overload
@@ -71,10 +73,30 @@ class AdminServiceStub:
     """Streams the versions in memory: the current ones, and earlier ones that
     streams still use.
     """
+    GetServerStatus: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetServerStatusRequest, _admin_pb2.GetServerStatusResponse]
+    """Says what the server holds now, and what it has done since its start: all
+    processes at its address together. A caller who asks twice gets rates. It
+    is about every dataset, so a token that may not know of all is refused with
+    `NOT_PERMITTED`.
+    """
+    DrainServer: _grpc.UnaryUnaryMultiCallable[_admin_pb2.DrainServerRequest, _admin_pb2.DrainServerResponse]
+    """Takes the server out of service, as before its end, but it goes on to run:
+    health is NOT_SERVING, new calls are refused with `DRAINING`, and open
+    streams end with `DRAINING` after their current answer, so that clients
+    continue on another replica. Calls of this service and of health are still
+    answered. Graphs that are being built are completed. Lasts until
+    `ResumeServer` or the end of the server. Needs every dataset, as
+    `GetServerStatus`.
+    """
+    ResumeServer: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ResumeServerRequest, _admin_pb2.ResumeServerResponse]
+    """Takes a drained server back into service. Needs every dataset, as
+    `GetServerStatus`.
+    """
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
-    """Loads, replaces and unloads the datasets of a running server.
+    """Shows what a running server holds and who uses it, loads, replaces and unloads
+    its datasets, and drains it.
 
     A server has this service only if its operator gives it a file of tokens
     (`--token-file`). Each call carries one of them in its metadata,
@@ -90,7 +112,8 @@ class AdminServiceAsyncStub(AdminServiceStub):
     that version is free when its last stream has ended.
 
     Changes are made one after the other. One that has begun is completed even if
-    its caller leaves. All calls are repeatable.
+    its caller leaves. All calls are repeatable. A drained server answers them,
+    too; one that shuts down does not.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -115,9 +138,29 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """Streams the versions in memory: the current ones, and earlier ones that
     streams still use.
     """
+    GetServerStatus: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetServerStatusRequest, _admin_pb2.GetServerStatusResponse]  # type: ignore[assignment]
+    """Says what the server holds now, and what it has done since its start: all
+    processes at its address together. A caller who asks twice gets rates. It
+    is about every dataset, so a token that may not know of all is refused with
+    `NOT_PERMITTED`.
+    """
+    DrainServer: _aio.UnaryUnaryMultiCallable[_admin_pb2.DrainServerRequest, _admin_pb2.DrainServerResponse]  # type: ignore[assignment]
+    """Takes the server out of service, as before its end, but it goes on to run:
+    health is NOT_SERVING, new calls are refused with `DRAINING`, and open
+    streams end with `DRAINING` after their current answer, so that clients
+    continue on another replica. Calls of this service and of health are still
+    answered. Graphs that are being built are completed. Lasts until
+    `ResumeServer` or the end of the server. Needs every dataset, as
+    `GetServerStatus`.
+    """
+    ResumeServer: _aio.UnaryUnaryMultiCallable[_admin_pb2.ResumeServerRequest, _admin_pb2.ResumeServerResponse]  # type: ignore[assignment]
+    """Takes a drained server back into service. Needs every dataset, as
+    `GetServerStatus`.
+    """
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Loads, replaces and unloads the datasets of a running server.
+    """Shows what a running server holds and who uses it, loads, replaces and unloads
+    its datasets, and drains it.
 
     A server has this service only if its operator gives it a file of tokens
     (`--token-file`). Each call carries one of them in its metadata,
@@ -133,7 +176,8 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     that version is free when its last stream has ended.
 
     Changes are made one after the other. One that has begun is completed even if
-    its caller leaves. All calls are repeatable.
+    its caller leaves. All calls are repeatable. A drained server answers them,
+    too; one that shuts down does not.
     """
 
     @_abc_1.abstractmethod
@@ -179,6 +223,43 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_admin_pb2.ListVersionsResponse], _abc.AsyncIterator[_admin_pb2.ListVersionsResponse]]:
         """Streams the versions in memory: the current ones, and earlier ones that
         streams still use.
+        """
+
+    @_abc_1.abstractmethod
+    def GetServerStatus(
+        self,
+        request: _admin_pb2.GetServerStatusRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.GetServerStatusResponse, _abc.Awaitable[_admin_pb2.GetServerStatusResponse]]:
+        """Says what the server holds now, and what it has done since its start: all
+        processes at its address together. A caller who asks twice gets rates. It
+        is about every dataset, so a token that may not know of all is refused with
+        `NOT_PERMITTED`.
+        """
+
+    @_abc_1.abstractmethod
+    def DrainServer(
+        self,
+        request: _admin_pb2.DrainServerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.DrainServerResponse, _abc.Awaitable[_admin_pb2.DrainServerResponse]]:
+        """Takes the server out of service, as before its end, but it goes on to run:
+        health is NOT_SERVING, new calls are refused with `DRAINING`, and open
+        streams end with `DRAINING` after their current answer, so that clients
+        continue on another replica. Calls of this service and of health are still
+        answered. Graphs that are being built are completed. Lasts until
+        `ResumeServer` or the end of the server. Needs every dataset, as
+        `GetServerStatus`.
+        """
+
+    @_abc_1.abstractmethod
+    def ResumeServer(
+        self,
+        request: _admin_pb2.ResumeServerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ResumeServerResponse, _abc.Awaitable[_admin_pb2.ResumeServerResponse]]:
+        """Takes a drained server back into service. Needs every dataset, as
+        `GetServerStatus`.
         """
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

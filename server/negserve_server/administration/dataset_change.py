@@ -17,6 +17,7 @@ class DatasetChange:
     :ivar fingerprint: of the version served from now on; empty if none is
     :ivar previous_fingerprint: of the version served before; empty if none was
     :ivar problem: why it failed; empty unless it did
+    :ivar num_streams: of one that was unloaded: streams that used it
     """
 
     name: str
@@ -24,6 +25,7 @@ class DatasetChange:
     fingerprint: str = ""
     previous_fingerprint: str = ""
     problem: str = ""
+    num_streams: int = 0
 
     def __str__(self) -> str:
         if self.action == "failed":

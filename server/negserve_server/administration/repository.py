@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from negserve.errors import NegserveError
@@ -39,6 +40,8 @@ class Repository:
     :param prepare: called in that thread with each graph, before it is served
     :param announce: called when a dataset came, went or was replaced
     :param withdraw: called with the name of a published graph that is to be dropped
+    :param leave: called with the name of a dataset that was unloaded, and whether the streams that
+        use it end now; gives their number
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class Repository:
         prepare: Callable[[TriplesFactory], None],
         announce: Callable[[], None],
         withdraw: Callable[[str], None],
+        leave: Callable[[str, bool], int],
     ) -> None:
         self._folder = folder
         self._datasets = datasets
@@ -57,6 +61,7 @@ class Repository:
         self._prepare = prepare
         self._announce = announce
         self._withdraw = withdraw
+        self._leave = leave
         self._identities: dict[str, Identity] = {}
         self._lock = asyncio.Lock()
         self._changes: set[asyncio.Task[Any]] = set()
@@ -81,13 +86,17 @@ class Repository:
             )
         return change
 
-    async def unload(self, name: str) -> DatasetChange:
+    async def unload(
+        self, name: str, origin: Origin | None = None, *, end_streams: bool = False
+    ) -> DatasetChange:
         """Stop to serve a dataset of the repository, or a published one.
 
-        :raises Refusal: with ``DATASET_FIXED`` for one given at the start
+        :param origin: where it must come from; None for either
+        :param end_streams: whether the streams that use it end now
+        :raises Refusal: with ``DATASET_FIXED`` for one given at the start, or of another origin
         :raises InvalidInput: with ``UNKNOWN_DATASET``
         """
-        return await self._completed(self._unload(name))
+        return await self._completed(self._unload(name, origin, end_streams))
 
     async def versions(self) -> list[ListedVersion]:
         """Give the versions in memory: current ones first."""
@@ -120,7 +129,7 @@ class Repository:
         async with self._lock:
             return await self._take(folder, name)
 
-    async def _unload(self, name: str) -> DatasetChange:
+    async def _unload(self, name: str, expected: Origin | None, end_streams: bool) -> DatasetChange:
         async with self._lock:
             origin = self._datasets.origin(name)
             if origin is None:
@@ -129,7 +138,10 @@ class Repository:
                 )
             if origin == "command line":
                 self._check_origin(name, origin)
-            return self._drop(name)
+            if expected not in (None, origin):
+                raise _of_another_origin(name, origin, expected)
+            change = self._drop(name)
+            return replace(change, num_streams=self._leave(name, end_streams))
 
     async def _take(self, folder: RepositoryFolder, name: str) -> DatasetChange:
         """Serve what is in the repository by a name; leave what is served if that can't be used."""
@@ -238,6 +250,18 @@ class Repository:
         self._changes.add(task)
         task.add_done_callback(self._changes.discard)
         return await asyncio.shield(task)
+
+
+def _of_another_origin(name: str, origin: Origin, expected: Origin | None) -> Refusal:
+    is_published = origin == "published"
+    what = "is one that a client has published" if is_published else "is of the repository"
+    remedy = "remove it" if is_published else "unload it"
+    return Refusal(
+        f"dataset {name!r} {what}; {remedy} (negserve-server admin {remedy.partition(' ')[0]})",
+        reason="DATASET_FIXED",
+        value=name,
+        expected=f"a dataset of the origin {expected}",
+    )
 
 
 def log_unreadable(error: MalformedFile) -> None:

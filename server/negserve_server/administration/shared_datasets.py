@@ -7,7 +7,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor, Future
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,7 +28,7 @@ from negserve_server.administration.repository_folder import (
 from negserve_server.errors import MalformedFile, Refusal
 from negserve_server.graph import TriplesFactory
 from negserve_server.process.orders import Order
-from negserve_server.publishing.datasets import Datasets
+from negserve_server.publishing.datasets import Datasets, Origin
 from negserve_server.publishing.publish_folder import PublishFolder
 
 logger = logging.getLogger(__name__)
@@ -69,6 +69,7 @@ class SharedDatasets:
             prepare=prepare,
             announce=lambda: None,
             withdraw=self._withdraw,
+            leave=lambda *_: 0,  # workers have the streams
         )
         self._published: dict[str, Identity] = {
             name: identity_of(publish_folder.path / name)
@@ -85,17 +86,32 @@ class SharedDatasets:
 
     def handle(self, request: Any) -> Order:
         """Do what a worker asks for; say what all are told about it."""
-        what, name = request
+        what, name, *rest = request
         if what == "versions":
             return Order({"list": True}, _merged)
+        if what == "unload":
+            return self._unload(name, *rest)
         try:
             answer: Any = {"changes": list(map(asdict, self._change(what, name)))}
         except (Refusal, InvalidRequestError) as error:
-            answer = {"error": [str(error), error.reason, error.metadata]}
+            answer = _error(error)
         except MalformedFile as error:
             metadata = {"value": error.path, "complaint": error.why}
             answer = {"error": [str(error), "SNAPSHOT_UNUSABLE", metadata]}
         return Order({"state": self._state()}, lambda _: answer)
+
+    def _unload(self, name: str, origin: Origin | None, end_streams: bool) -> Order:
+        """Drop a dataset; workers count their streams that use it, and end them if told."""
+        try:
+            change = self._run(self._repository.unload(name, origin))
+        except (Refusal, InvalidRequestError) as error:
+            answer = _error(error)
+            return Order({"state": self._state()}, lambda _: answer)
+        message = {"state": self._state(), "unloaded": name, "end_streams": end_streams}
+        return Order(
+            message,
+            lambda counts: {"changes": [asdict(replace(change, num_streams=sum(counts)))]},
+        )
 
     def reload(self) -> Order | None:
         """Load the repository again, for SIGHUP."""
@@ -111,8 +127,6 @@ class SharedDatasets:
     def _change(self, what: str, name: str) -> list[DatasetChange]:
         if what == "load":
             return [self._run(self._repository.load(name))]
-        if what == "unload":
-            return [self._run(self._repository.unload(name))]
         if what == "reload":
             return self._run(self._repository.reload())
         if what == "publish":
@@ -174,6 +188,7 @@ class FollowedDatasets:
     :param ask: asks the supervisor, and gives its answer once all workers have followed
     :param prepare: called in a thread with each graph, before it is served
     :param announce: called when datasets have changed
+    :param leave: as of :class:`.Repository`
     """
 
     def __init__(
@@ -183,8 +198,10 @@ class FollowedDatasets:
         *,
         prepare: Callable[[TriplesFactory], None],
         announce: Callable[[], None],
+        leave: Callable[[str, bool], int],
     ) -> None:
         self._datasets = datasets
+        self._leave = leave
         self._ask = ask
         self._prepare = prepare
         self._announce = announce
@@ -193,9 +210,11 @@ class FollowedDatasets:
         """Load a dataset in all workers; as :meth:`.Repository.load`."""
         return (await self._changed("load", name))[0]
 
-    async def unload(self, name: str) -> DatasetChange:
+    async def unload(
+        self, name: str, origin: Origin | None = None, *, end_streams: bool = False
+    ) -> DatasetChange:
         """Stop to serve a dataset in all workers; as :meth:`.Repository.unload`."""
-        return (await self._changed("unload", name))[0]
+        return (await self._changed("unload", name, origin, end_streams))[0]
 
     async def reload(self) -> list[DatasetChange]:
         """Make the datasets of all workers those of the repository."""
@@ -217,8 +236,8 @@ class FollowedDatasets:
         found = await self._ask(("versions", ""))
         return [ListedVersion(**each) for each in found["versions"]]
 
-    async def _changed(self, what: str, name: str) -> list[DatasetChange]:
-        answer = await self._ask((what, name))
+    async def _changed(self, what: str, name: str, *rest: object) -> list[DatasetChange]:
+        answer = await self._ask((what, name, *rest))
         if "error" in answer:
             message, reason, metadata = answer["error"]
             error = Refusal(message, reason=reason)
@@ -246,6 +265,8 @@ class FollowedDatasets:
             else:
                 self._datasets.add(name, factory, origin, serial)
         self._announce()
+        if "unloaded" in message:
+            return self._leave(message["unloaded"], message["end_streams"])
         return None
 
     def _open(self, identity: Identity) -> TriplesFactory:
@@ -264,6 +285,10 @@ class _AtOnce(Executor):
         except BaseException as error:
             future.set_exception(error)
         return future
+
+
+def _error(error: Refusal | InvalidRequestError) -> Any:
+    return {"error": [str(error), error.reason, error.metadata]}
 
 
 def log_changes(changes: list[DatasetChange]) -> None:

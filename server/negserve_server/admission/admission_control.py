@@ -9,6 +9,7 @@ from functools import partial
 from itertools import chain
 from typing import Any
 
+from negserve_server.access.usage import Usage
 from negserve_server.admission.call_limiter import CallLimiter
 from negserve_server.admission.server_stream import ServerStream
 from negserve_server.config.limits import MAX_REQUEST_BYTES, SILENT_SECONDS, Limits
@@ -35,6 +36,8 @@ class AdmissionControl:
 
     :param limits: how many may be open
     :param metrics: count what becomes of the calls
+    :ivar usage: what the calls use
+    :ivar is_drained: whether an operator has taken the process out of service
     """
 
     def __init__(self, limits: Limits, *, metrics: ServerMetrics = NO_METRICS) -> None:
@@ -42,7 +45,9 @@ class AdmissionControl:
         self.metrics = metrics
         self._streams = CallLimiter(limits, SILENT_SECONDS)
         self._calls = CallLimiter(limits, _CALL_GRACE_SECONDS)
-        self._draining = False
+        self.usage = Usage()
+        self.is_drained = False
+        self._is_ending = False
 
     def __len__(self) -> int:
         """Count the open calls."""
@@ -53,23 +58,34 @@ class AdmissionControl:
 
     @contextmanager
     def admit(
-        self, stream: ServerStream[Any], *, is_short: bool = False, is_watch: bool = False
+        self,
+        stream: ServerStream[Any],
+        *,
+        is_short: bool = False,
+        is_watch: bool = False,
+        outlives_drain: bool = False,
     ) -> Iterator[None]:
         """Count a call while it is open.
 
         :param is_short: whether it has one short request, and ends with its answer
         :param is_watch: whether it watches the server's health
+        :param outlives_drain: whether it is answered also while an operator has drained the server
         :raises Refusal: if the server drains, or a limit is reached
         """
-        if self._draining:
-            raise draining()
+        if self._is_ending or (self.is_drained and not outlives_drain):
+            raise draining(is_ending=self._is_ending)
         stream.is_watch = is_watch
+        stream.outlives_drain = outlives_drain
         limiter = self._limiter(is_short)
         limiter.acquire(stream, is_watch=is_watch)
+        if stream.use.rpc:
+            self.usage.begin(stream.use)
         try:
             yield
         finally:
             limiter.release(stream)
+            if stream.use.rpc:
+                self.usage.end(stream.use)
 
     def closing(
         self, stream: ServerStream[Any], *, is_short: bool = False
@@ -80,6 +96,28 @@ class AdmissionControl:
     def _limiter(self, is_short: bool) -> CallLimiter:
         return self._calls if is_short else self._streams
 
+    def set_drained(self, is_drained: bool) -> int:
+        """Take the process out of service, or back, for its operator.
+
+        Open calls end after their current answer, without those that wait for something in the
+        server, which must be completed, and those that are answered in any case.
+
+        :return: how many end
+        """
+        self.is_drained = is_drained
+        ending = [
+            stream
+            for stream in self
+            if is_drained and not stream.outlives_drain and not stream.is_resting
+        ]
+        for stream in ending:
+            stream.end(draining(is_ending=False))
+        return len(ending)
+
+    def streams_of(self, dataset: str) -> list[ServerStream[Any]]:
+        """Give the open calls that use a dataset."""
+        return [stream for stream in self if stream.use.dataset == dataset]
+
     async def drain(self, seconds: float) -> None:
         """Refuse new calls, and end open ones after their current answer has arrived.
 
@@ -87,7 +125,7 @@ class AdmissionControl:
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
-        self._draining = True
+        self._is_ending = True
         # Health watches end themselves, after they have sent the new status, also if they still
         # send the one before.
         ending = [
@@ -134,11 +172,11 @@ class AdmissionControl:
             largest.refuse(_unanswered("bytes", total, most, " of all callers"))
 
 
-def draining() -> Refusal:
-    """Make the refusal of a server that shuts down."""
+def draining(*, is_ending: bool = True) -> Refusal:
+    """Make the refusal of a server that shuts down, or that its operator has drained."""
+    what = "the server is shutting down" if is_ending else "the server's operator has drained it"
     return Refusal(
-        "the server is shutting down; ask another replica, or this one later: the same request "
-        "gives the same bytes",
+        f"{what}; ask another replica, or this one later: the same request gives the same bytes",
         reason="DRAINING",
     )
 

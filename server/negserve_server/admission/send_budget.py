@@ -9,13 +9,13 @@ from collections.abc import Callable
 from types import TracebackType
 
 from negserve_server.access.caller import Caller
+from negserve_server.access.usage import USE
 from negserve_server.process.malloc import give_back
 
 #: A client that takes nothing of an answer for this long has stopped reading.
 _STALLED_SECONDS = 1.0
 #: An answer that is being sent is in memory twice: ours, and gRPC's copy of it.
 _COPIES = 2
-_ANYBODY = Caller()
 #: Freed memory goes back to the system when it exceeds this, or when nothing was freed for this
 #: long.
 _TRIM_BYTES = 16 * 1024 * 1024
@@ -56,13 +56,17 @@ class SendBudget:
 
         :param caller: whose stream it is; its answers may be bounded besides
         """
+        share = USE.get().answers = self._share(caller)
+        return share
+
+    def _share(self, caller: Caller) -> BudgetShare:
         most = caller.quotas.max_ahead_bytes
         if most is None:
             return BudgetShare(self)
         own = self._of_callers.get(caller.name)
         if own is None or own.max_bytes != most:
             own = self._of_callers[caller.name] = SendBudget(most)
-        return _NestedShare(self, own.open(_ANYBODY))
+        return _NestedShare(self, BudgetShare(own))
 
     @property
     def fair_bytes(self) -> int:
@@ -88,6 +92,7 @@ class SendBudget:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         entry = (future, share, num_bytes)
         self._waiting.append(entry)
+        share.waits = True
         try:
             await future
         except asyncio.CancelledError:
@@ -98,6 +103,8 @@ class SendBudget:
             else:  # reserved in the same round of the loop
                 share.subtract(num_bytes)
             raise
+        finally:
+            share.waits = False
 
     def add(self, num_bytes: int) -> None:
         """Count more bytes, or fewer if negative."""
@@ -155,10 +162,12 @@ class BudgetShare:
     """The bytes that one stream holds.
 
     :ivar num_bytes: their number, without a stalled answer
+    :ivar waits: whether it waits for room in its budget
     """
 
     __slots__ = (
         "_budget", "_num_sending", "_num_stalled_bytes", "_on_stall", "_sending_since", "num_bytes",
+        "waits",
     )  # fmt: skip
 
     def __init__(self, budget: SendBudget) -> None:
@@ -168,6 +177,17 @@ class BudgetShare:
         self._num_stalled_bytes = 0
         self._sending_since = 0.0
         self._on_stall: Callable[[], None] | None = None
+        self.waits = False
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of its answers that the client has not taken yet."""
+        return self.num_bytes + self._num_stalled_bytes
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether its next answer waits for room."""
+        return self.waits
 
     def __enter__(self) -> BudgetShare:
         return self
@@ -280,6 +300,11 @@ class _NestedShare(BudgetShare):
     def __init__(self, budget: SendBudget, own: BudgetShare) -> None:
         super().__init__(budget)
         self._own = own
+
+    @property
+    def is_waiting(self) -> bool:
+        """As of any share."""
+        return self.waits or self._own.waits
 
     def __exit__(
         self,

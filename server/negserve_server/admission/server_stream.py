@@ -14,7 +14,9 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 
 from negserve_server.access.caller import CALLER
+from negserve_server.access.callers_file import ANYBODY
 from negserve_server.access.relayed_call import RelayedCall, relayed_call
+from negserve_server.access.usage import USE, CallUse
 from negserve_server.admission.message_values import count_values
 from negserve_server.config.limits import MAX_REQUEST_VALUES
 from negserve_server.errors import InvalidInput, Refusal
@@ -87,12 +89,15 @@ class ServerStream(Generic[_Request]):
     ahead, see :meth:`read_ahead`: so a client that sends everything before it reads is not stuck.
 
     :param meter: counts its bytes
+    :param rpc: name of the method
+    :ivar use: what it uses
     :ivar connection: identifies the connection
     :ivar caller: who calls
     :ivar task: done when all answers and the status are handed to gRPC
     :ivar num_bytes_ahead: bytes of requests that were read ahead
     :ivar idle_timeout: seconds that this stream may be silent, if fewer than others
     :ivar is_watch: whether it watches the server's health
+    :ivar outlives_drain: whether an operator's drain leaves it open
     """
 
     def __init__(
@@ -100,14 +105,19 @@ class ServerStream(Generic[_Request]):
         context: grpc.aio.ServicerContext[Any, Any],
         message_class: type[_Request],
         meter: CallMeter = NO_CALLS,
+        rpc: str = "",
     ) -> None:
         self._meter = meter
         self._context = context
         self._message_class = message_class
         self.connection = _connection(context)
         self.caller = CALLER.get()
+        name = "" if self.caller.name == ANYBODY else self.caller.name
+        self.use = CallUse(rpc, name, self.connection)
+        USE.set(self.use)
         self.idle_timeout = math.inf
         self.is_watch = False
+        self.outlives_drain = False
         task = asyncio.current_task()
         assert task is not None, "gRPC answers each call in a task of its own"
         self.task: asyncio.Task[Any] = task
@@ -133,6 +143,7 @@ class ServerStream(Generic[_Request]):
         if data is None:
             return None
         self._meter.received(len(data))
+        self.use.num_requests += 1
         if len(data) <= _LARGE_REQUEST:
             return parse(self._message_class, data)
         return await asyncio.to_thread(_parse_large, self._message_class, data)
@@ -323,7 +334,7 @@ class ServerStream(Generic[_Request]):
         self._ahead.clear()
         self.num_bytes_ahead = 0
 
-    def end(self, error: Refusal) -> asyncio.Task[Any]:
+    def end(self, error: Refusal | InvalidInput) -> asyncio.Task[Any]:
         """End the stream with an error: at once if it waits, else after the current answer.
 
         :return: its task

@@ -5,9 +5,22 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from negserve_server.process.control_line import ControlLine
+
+
+class Post(NamedTuple):
+    """The place of a worker.
+
+    :ivar number: from 1 on; worker 1 takes the graphs that clients publish
+    :ivar num_workers: how many there are
+    :ivar line: to the supervisor
+    """
+
+    number: int
+    num_workers: int
+    line: ControlLine
 
 
 class WorkerLine:

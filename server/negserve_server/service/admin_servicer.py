@@ -1,21 +1,34 @@
-"""The administrators' RPCs: validate, call the repository, encode."""
+"""The administrators' RPCs: validate, call, encode."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol, TypeVar
+from importlib.metadata import version
+from typing import Any, Protocol, TypeVar
 
 import grpc
+from google.protobuf.message import Message
 
+from negserve.types.checks.text import shortened
 from negserve.v1 import admin_pb2 as pb
 from negserve_server.access.caller import CALLER
 from negserve_server.administration.dataset_change import DatasetChange
 from negserve_server.administration.listed_version import ListedVersion
+from negserve_server.administration.server_control import Controlled
+from negserve_server.administration.server_status import (
+    DatasetStatus,
+    PeerStatus,
+    RpcCounts,
+    ServerStatus,
+    sum_of_peers,
+)
 from negserve_server.admission.admission_control import AdmissionControl
 from negserve_server.errors import MalformedFile, Refusal
+from negserve_server.publishing.datasets import Origin
 from negserve_server.service.handlers import one_request
+from negserve_server.service.messages import look_up
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +38,17 @@ _Item = TypeVar("_Item")
 
 #: Some 1.3 KB each at most.
 _PER_MESSAGE = 32
+#: Read once, as it comes from the disk.
+_VERSION = version("negserve")
+#: Bounds of a status, whose datasets and peers clients may make ever more of.
+_MOST_DATASETS = 500
+_MOST_PEERS = 200
+_MOST_DATASETS_OF_A_PEER = 16
+_ORIGINS: dict[int, Origin] = {
+    pb.DATASET_ORIGIN_COMMAND_LINE: "command line",
+    pb.DATASET_ORIGIN_REPOSITORY: "repository",
+    pb.DATASET_ORIGIN_PUBLISHED: "published",
+}
 
 
 class Administered(Protocol):
@@ -34,7 +58,9 @@ class Administered(Protocol):
         """Load a dataset."""
         ...
 
-    async def unload(self, name: str) -> DatasetChange:
+    async def unload(
+        self, name: str, origin: Origin | None = None, *, end_streams: bool = False
+    ) -> DatasetChange:
         """Stop to serve a dataset."""
         ...
 
@@ -51,10 +77,12 @@ class AdminServicer:
     """Answers the RPCs of ``negserve.v1.AdminService``.
 
     :param repository: changes and lists the datasets
+    :param control: reads the status, and drains
     """
 
-    def __init__(self, repository: Administered) -> None:
+    def __init__(self, repository: Administered, control: Controlled) -> None:
         self._repository = repository
+        self._control = control
 
     async def load_dataset(self, request: pb.LoadDatasetRequest) -> pb.LoadDatasetResponse:
         """Answer ``LoadDataset``."""
@@ -67,9 +95,14 @@ class AdminServicer:
     async def unload_dataset(self, request: pb.UnloadDatasetRequest) -> pb.UnloadDatasetResponse:
         """Answer ``UnloadDataset``."""
         CALLER.get().check_dataset(request.name)
-        change = await self._repository.unload(request.name)
+        origin = look_up(_ORIGINS, request.origin, "origin") if request.origin else None
+        change = await self._repository.unload(
+            request.name, origin, end_streams=request.end_streams
+        )
         _log_changes("unload", [change])
-        return pb.UnloadDatasetResponse(change=_encode_change(change))
+        return pb.UnloadDatasetResponse(
+            change=_encode_change(change), num_streams=change.num_streams
+        )
 
     async def reload_datasets(
         self, _: pb.ReloadDatasetsRequest
@@ -92,24 +125,42 @@ class AdminServicer:
         for some in _runs(encoded):
             yield pb.ListVersionsResponse(versions=some)
 
+    async def get_server_status(self, _: pb.GetServerStatusRequest) -> pb.GetServerStatusResponse:
+        """Answer ``GetServerStatus``."""
+        CALLER.get().check_every_dataset()
+        return _encode_status(await self._control.status())
+
+    async def drain_server(self, _: pb.DrainServerRequest) -> pb.DrainServerResponse:
+        """Answer ``DrainServer``."""
+        CALLER.get().check_every_dataset()
+        num_streams = await self._control.drain()
+        logger.info("drained by %s: %d streams end", CALLER.get(), num_streams)
+        return pb.DrainServerResponse(num_streams=num_streams)
+
+    async def resume_server(self, _: pb.ResumeServerRequest) -> pb.ResumeServerResponse:
+        """Answer ``ResumeServer``."""
+        CALLER.get().check_every_dataset()
+        was_drained = await self._control.resume()
+        logger.info("back in service by %s", CALLER.get())
+        return pb.ResumeServerResponse(was_drained=was_drained)
+
 
 def make_admin_handler(
     servicer: AdminServicer, admission: AdmissionControl
 ) -> grpc.GenericRpcHandler:
     """Make the handlers of all methods of the service."""
+    methods: dict[str, tuple[Callable[[Any], Any], type[Message]]] = {
+        "LoadDataset": (servicer.load_dataset, pb.LoadDatasetRequest),
+        "UnloadDataset": (servicer.unload_dataset, pb.UnloadDatasetRequest),
+        "ReloadDatasets": (servicer.reload_datasets, pb.ReloadDatasetsRequest),
+        "ListVersions": (servicer.list_versions, pb.ListVersionsRequest),
+        "GetServerStatus": (servicer.get_server_status, pb.GetServerStatusRequest),
+        "DrainServer": (servicer.drain_server, pb.DrainServerRequest),
+        "ResumeServer": (servicer.resume_server, pb.ResumeServerRequest),
+    }
     handlers = {
-        "LoadDataset": one_request(
-            "LoadDataset", servicer.load_dataset, pb.LoadDatasetRequest, admission
-        ),
-        "UnloadDataset": one_request(
-            "UnloadDataset", servicer.unload_dataset, pb.UnloadDatasetRequest, admission
-        ),
-        "ReloadDatasets": one_request(
-            "ReloadDatasets", servicer.reload_datasets, pb.ReloadDatasetsRequest, admission
-        ),
-        "ListVersions": one_request(
-            "ListVersions", servicer.list_versions, pb.ListVersionsRequest, admission
-        ),
+        rpc: one_request(rpc, method, message_class, admission, outlives_drain=True)
+        for rpc, (method, message_class) in methods.items()
     }
     return grpc.method_handlers_generic_handler(ADMIN_SERVICE.full_name, handlers)
 
@@ -156,3 +207,71 @@ def _encode_version(version: ListedVersion) -> pb.DatasetVersion:
         num_streams=version.num_streams,
         num_triples=version.num_triples,
     )
+
+
+def _encode_status(status: ServerStatus) -> pb.GetServerStatusResponse:
+    datasets = sorted(
+        status.datasets, key=lambda each: (-each.num_streams, -each.num_negatives, each.name)
+    )
+    peers = sorted(
+        status.peers,
+        key=lambda each: (-each.num_streams, -each.num_negatives, each.caller, each.address),
+    )
+    others = peers[_MOST_PEERS:]
+    return pb.GetServerStatusResponse(
+        version=_VERSION,
+        uptime_seconds=status.uptime_seconds,
+        is_drained=status.is_drained,
+        num_workers=status.num_workers,
+        num_worker_restarts=status.num_worker_restarts,
+        resident_bytes=status.resident_bytes,
+        ahead_bytes=status.ahead_bytes,
+        max_ahead_bytes=status.max_ahead_bytes,
+        table_bytes=sum(each.table_bytes for each in status.datasets),
+        max_table_bytes=status.max_table_bytes,
+        num_calls=status.num_calls,
+        num_waiting=sum(each.num_waiting for each in status.datasets),
+        num_queued=status.num_queued,
+        datasets=map(_encode_dataset, datasets[:_MOST_DATASETS]),
+        num_other_datasets=max(len(datasets) - _MOST_DATASETS, 0),
+        peers=map(_encode_peer, peers[:_MOST_PEERS]),
+        num_other_peers=len(others),
+        other_peers=_encode_peer(sum_of_peers(others), num_datasets=0) if others else None,
+        rpcs=_encode_rpcs(status.rpcs),
+    )
+
+
+def _encode_dataset(dataset: DatasetStatus) -> pb.DatasetStatus:
+    return pb.DatasetStatus(
+        name=dataset.name,
+        fingerprint=dataset.fingerprint,
+        num_versions=len(dataset.versions),
+        table_bytes=dataset.table_bytes,
+        num_streams=dataset.num_streams,
+        num_waiting=dataset.num_waiting,
+        num_positives=dataset.num_positives,
+        num_negatives=dataset.num_negatives,
+        rpcs=_encode_rpcs(dataset.rpcs),
+    )
+
+
+def _encode_peer(peer: PeerStatus, num_datasets: int = _MOST_DATASETS_OF_A_PEER) -> pb.PeerStatus:
+    datasets = sorted(peer.datasets.items(), key=lambda each: (-each[1], each[0]))
+    return pb.PeerStatus(
+        caller=shortened(peer.caller),
+        address=peer.address,
+        num_streams=peer.num_streams,
+        datasets=[
+            pb.PeerDataset(name=name, num_streams=count) for name, count in datasets[:num_datasets]
+        ],
+        ahead_bytes=peer.ahead_bytes,
+        num_negatives=peer.num_negatives,
+        oldest_stream_seconds=peer.oldest_stream_seconds,
+    )
+
+
+def _encode_rpcs(rpcs: RpcCounts) -> list[pb.RpcStatus]:
+    return [
+        pb.RpcStatus(rpc=rpc, num_calls=num_calls, num_requests=num_requests)
+        for rpc, (num_calls, num_requests) in sorted(rpcs.items())
+    ]

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from negserve.types.triples import narrowest_dtype
 from negserve.v1 import sampler_pb2 as pb
+from negserve_server.access.usage import USE
 from negserve_server.admission.fair_queue import Flow
 from negserve_server.admission.scheduler import Scheduler
 from negserve_server.admission.send_budget import BudgetShare, SendBudget
@@ -67,7 +68,7 @@ class EpochMessages:
         self._has_begun = False
         #: Prepared messages: epoch and first batch, size in bytes, message, what it took.
         self._prepared: deque[
-            tuple[tuple[Epoch, int], int, asyncio.Future[bytes], MessageRecord]
+            tuple[tuple[Epoch, int], int, asyncio.Future[tuple[bytes, int]], MessageRecord]
         ] = deque()
         config = epoch.config
         id_bytes = 2 * narrowest_dtype(factory.num_entities).itemsize
@@ -80,6 +81,7 @@ class EpochMessages:
 
     async def all(self) -> AsyncGenerator[bytes, None]:
         """Yield the messages in order."""
+        use, k = USE.get(), self._epoch.sampler.config.num_negs_per_pos
         try:
             while self._prepared or self._may_begin:
                 if not self._prepared:
@@ -88,8 +90,9 @@ class EpochMessages:
                     self._begin(step)
                 self._prepare()
                 _, size, future, record = self._prepared.popleft()
-                message = await future
+                message, num_positives = await future
                 del future
+                use.drew(num_positives, k)
                 self._meter.made(record)
                 self._prepare()
                 # Messages prepared for a client that stopped reading are dropped, and made again
@@ -156,8 +159,10 @@ class EpochMessages:
         self._prepared.clear()
 
 
-def _make(epoch: Epoch, indices: range, record: MessageRecord) -> Generator[None, None, bytes]:
-    """Make a message of some batches, in steps."""
+def _make(
+    epoch: Epoch, indices: range, record: MessageRecord
+) -> Generator[None, None, tuple[bytes, int]]:
+    """Make a message of some batches, in steps; give it with the number of its positives."""
     record.begun()
     steps = epoch.batches_in_steps(indices)
     while True:
@@ -173,8 +178,9 @@ def _make(epoch: Epoch, indices: range, record: MessageRecord) -> Generator[None
     encoded = encode_epoch_batches(batches).SerializeToString()
     negatives = batches.negatives
     num_saturated = int(np.count_nonzero(negatives.is_saturated))
-    record.encoded(len(negatives.is_saturated), num_saturated, negatives.mask)
-    return encoded
+    num_positives = len(negatives.is_saturated)
+    record.encoded(num_positives, num_saturated, negatives.mask)
+    return encoded, num_positives
 
 
 class _Rows:

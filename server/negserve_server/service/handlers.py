@@ -82,6 +82,7 @@ def one_request(
     admission: AdmissionControl,
     *,
     is_short: bool = True,
+    outlives_drain: bool = False,
 ) -> _Handler:
     """Make the handler of a method that takes one request.
 
@@ -91,6 +92,7 @@ def one_request(
     :param rpc: name of the method, in metrics
     :param method: gives the answer, or an awaitable of it, or an iterator of several
     :param is_short: as of :meth:`AdmissionControl.admit`
+    :param outlives_drain: as of :meth:`AdmissionControl.admit`
     """
 
     async def begin(stream: ServerStream[Any]) -> AsyncGenerator[Message | bytes, None]:
@@ -102,7 +104,9 @@ def one_request(
         else:
             yield await answers if inspect.isawaitable(answers) else answers
 
-    return many_requests(rpc, begin, message_class, admission, is_short=is_short)
+    return many_requests(
+        rpc, begin, message_class, admission, is_short=is_short, outlives_drain=outlives_drain
+    )
 
 
 def many_requests(
@@ -114,6 +118,7 @@ def many_requests(
     is_short: bool = False,
     is_watch: bool = False,
     is_counted: bool = True,
+    outlives_drain: bool = False,
 ) -> _Handler:
     """Make the handler of a method that reads its requests itself.
 
@@ -123,13 +128,16 @@ def many_requests(
     :param is_watch: as of :meth:`AdmissionControl.admit`
     :param is_counted: whether metrics have these calls: those that are passed on to another process
         are counted there
+    :param outlives_drain: as of :meth:`AdmissionControl.admit`
     """
     meter = admission.metrics.calls(rpc) if is_counted else NO_CALLS
 
     async def handle(_: object, context: _Context) -> None:
-        stream = ServerStream[Any](context, message_class, meter)
+        stream = ServerStream[Any](context, message_class, meter, rpc if is_counted else "")
         try:
-            with admission.admit(stream, is_short=is_short, is_watch=is_watch):
+            with admission.admit(
+                stream, is_short=is_short, is_watch=is_watch, outlives_drain=outlives_drain
+            ):
                 async with aclosing(method(stream)) as answers:
                     async for answer in answers:
                         await stream.write(answer)

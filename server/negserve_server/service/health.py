@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import grpc
@@ -24,15 +24,17 @@ class Health:
     """Answers ``grpc.health.v1``. Keeps nothing of what callers ask, but while they watch.
 
     :param datasets: the graphs, each a service by its name
+    :param is_drained: whether the server's operator has taken it out of service
     """
 
-    def __init__(self, datasets: Datasets) -> None:
+    def __init__(self, datasets: Datasets, is_drained: Callable[[], bool] = lambda: False) -> None:
         self._datasets = datasets
+        self._is_drained = is_drained
         self._is_draining = False
         self._changed = asyncio.Event()
 
     def note_change(self) -> None:
-        """Let all who watch look whether theirs has changed: a dataset came or went."""
+        """Let all who watch look whether theirs has changed."""
         self._changed.set()
         self._changed = asyncio.Event()
 
@@ -88,7 +90,8 @@ class Health:
     def _status(self, name: str) -> Any:
         if name not in ("", SERVICE.full_name) and name not in self._datasets:
             return _STATUS.SERVICE_UNKNOWN
-        return _STATUS.NOT_SERVING if self._is_draining else _STATUS.SERVING
+        is_out = self._is_draining or self._is_drained()
+        return _STATUS.NOT_SERVING if is_out else _STATUS.SERVING
 
 
 def make_health_handler(health: Health, admission: AdmissionControl) -> grpc.GenericRpcHandler:
@@ -97,7 +100,16 @@ def make_health_handler(health: Health, admission: AdmissionControl) -> grpc.Gen
     return grpc.method_handlers_generic_handler(
         HEALTH_SERVICE.full_name,
         {
-            "Check": one_request("Check", health.check, request_class, admission),
-            "Watch": many_requests("Watch", health.watch, request_class, admission, is_watch=True),
+            "Check": one_request(
+                "Check", health.check, request_class, admission, outlives_drain=True
+            ),
+            "Watch": many_requests(
+                "Watch",
+                health.watch,
+                request_class,
+                admission,
+                is_watch=True,
+                outlives_drain=True,
+            ),
         },
     )

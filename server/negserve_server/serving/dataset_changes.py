@@ -37,6 +37,7 @@ class DatasetChanges:
     :param repository_folder: the operator's snapshots; None for none
     :param tables: bounds the tables of all graphs
     :param builder: runs what takes long
+    :param leave: as of :class:`.Repository`
     """
 
     def __init__(
@@ -47,7 +48,9 @@ class DatasetChanges:
         repository_folder: RepositoryFolder | None,
         tables: Tables,
         builder: Executor,
+        leave: Callable[[str, bool], int],
     ) -> None:
+        self._leave = leave
         self._config = config
         self._datasets = datasets
         self._folder = folder
@@ -79,6 +82,7 @@ class DatasetChanges:
             prepare=self.prepare,
             announce=health.note_change,
             withdraw=publisher.withdraw,
+            leave=self._leave,
         )
         return repository, publisher
 
@@ -107,7 +111,11 @@ class DatasetChanges:
             serve, drop, forget, folder.unused_seconds if folder is not None else lambda _: 0.0
         )
         followed = FollowedDatasets(
-            self._datasets, line.ask, prepare=self.prepare, announce=announce
+            self._datasets,
+            line.ask,
+            prepare=self.prepare,
+            announce=announce,
+            leave=self._leave,
         )
         return followed, publisher
 

@@ -7,21 +7,29 @@ import gc
 import logging
 import os
 import signal
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import partial
-from typing import NamedTuple
 
 import grpc
 
 from negserve_server.access.callers import Callers
 from negserve_server.administration.repository import Repository, log_unreadable
 from negserve_server.administration.repository_folder import RepositoryFolder
+from negserve_server.administration.server_control import (
+    Controlled,
+    ServerControl,
+    UnloadedStreams,
+)
+from negserve_server.administration.shared_control import FollowedControl, SharedControl
 from negserve_server.administration.shared_datasets import (
+    FollowedDatasets,
     SharedDatasets,
     log_changes,
 )
+from negserve_server.administration.status_reader import StatusReader
 from negserve_server.admission.admission_control import AdmissionControl
 from negserve_server.admission.authentication import Authentication
 from negserve_server.admission.scheduler import Scheduler
@@ -31,16 +39,16 @@ from negserve_server.errors import MalformedFile, UnusableAddress
 from negserve_server.graph import TriplesFactory
 from negserve_server.graph.readers import ReadOptions
 from negserve_server.graph.snapshot.snapshot_cache import SnapshotCache
+from negserve_server.listening.bound_address import bind
 from negserve_server.listening.certificates import Certificates
 from negserve_server.listening.channel_options import channel_options
-from negserve_server.listening.listen_address import ListenAddress, parse_listen_address
+from negserve_server.listening.listen_address import parse_listen_address
 from negserve_server.listening.reserved_address import ReservedAddress
 from negserve_server.process.command import end_at_once
-from negserve_server.process.control_line import ControlLine
 from negserve_server.process.malloc import give_back, keep_freed
 from negserve_server.process.progress import show_progress
 from negserve_server.process.reloading import Reloading
-from negserve_server.process.worker_line import WorkerLine
+from negserve_server.process.worker_line import Post, WorkerLine
 from negserve_server.publishing.datasets import Datasets
 from negserve_server.publishing.private_folder import PrivateFolder
 from negserve_server.publishing.publish_folder import PublishFolder
@@ -69,19 +77,6 @@ logger = logging.getLogger(__name__)
 _SOCKET = "publish.socket"
 
 
-class Post(NamedTuple):
-    """The place of a worker.
-
-    :ivar number: from 1 on; worker 1 takes the graphs that clients publish
-    :ivar num_workers: how many there are
-    :ivar line: to the supervisor
-    """
-
-    number: int
-    num_workers: int
-    line: ControlLine
-
-
 class Server:
     """One server process: loads graphs, serves them at its addresses, and drains at its end.
 
@@ -96,6 +91,7 @@ class Server:
     """
 
     def __init__(self, config: ServerConfig, reloading: Reloading) -> None:
+        self._started_at = time.monotonic()
         num_workers = config.workers
         self._is_shared = num_workers > 1
         self._config = config = config.of_worker()
@@ -177,8 +173,8 @@ class Server:
             with show_progress("preparing datasets"):
                 warm_up(self._datasets)
 
-    def shared_datasets(self) -> SharedDatasets:
-        """Load the repository, and give what keeps the datasets of all workers equal.
+    def shared_control(self) -> SharedControl:
+        """Load the repository, and give what decides what all workers do together.
 
         :raises MalformedFile: if the repository can't be read
         """
@@ -187,7 +183,7 @@ class Server:
         )
         with show_progress("loading the repository"):
             shared.load_repository()
-        return shared
+        return SharedControl(shared, self._admission, self._started_at)
 
     def close(self) -> None:
         """Remove what is kept for workers only."""
@@ -203,6 +199,7 @@ class Server:
             self._repository_folder,
             self._tables,
             self._builder,
+            UnloadedStreams(self._admission),
         )
 
     def _take(self, graphs: Mapping[str, TriplesFactory]) -> None:
@@ -244,11 +241,13 @@ class Server:
                 is_shared=self._is_shared,
             ),
         )
-        health = Health(self._datasets)
+        health = Health(self._datasets, lambda: self._admission.is_drained)
 
         changes = self._changes()
         repository: Repository | None = None
         relay: PublishRelay | None = None
+        line: WorkerLine | None = None
+        followed: FollowedDatasets | None = None
         administered: Administered
         if post is None:
             repository, publisher = changes.alone(health)
@@ -259,7 +258,6 @@ class Server:
             line = WorkerLine(post.line)
             followed, publisher = changes.following(health, line)
             administered = followed
-            await line.start(followed.follow)
             if self._private is not None and post.number > 1:
                 relay = PublishRelay(f"unix:{self._private.short_path}/{_SOCKET}")
         servicer = SamplerServicer(
@@ -271,6 +269,28 @@ class Server:
             allow_pull=self._config.allow_pull,
             metrics=self.metrics,
         )
+        state = StateReader(
+            self._config.limits,
+            self._admission,
+            scheduler,
+            servicer.send_budget,
+            self._tables,
+            self._datasets,
+        )
+        own = ServerControl(
+            StatusReader(
+                state.read,
+                self._admission,
+                started_at=self._started_at,
+                is_shared=self._is_shared,
+            ),
+            self._admission,
+            health.note_change,
+        )
+        control: Controlled = own
+        if line is not None and followed is not None:
+            control = shared = FollowedControl(own, followed, line.ask)
+            await line.start(shared.follow)
         has_admin = self._callers is not None
         handlers = [
             make_handler(servicer, self._admission, relay),
@@ -279,7 +299,8 @@ class Server:
         if not self._config.no_reflection:
             handlers.append(make_reflection_handler(self._admission, has_admin=has_admin))
         if has_admin:
-            handlers.append(make_admin_handler(AdminServicer(administered), self._admission))
+            servicer_of_admins = AdminServicer(administered, control)
+            handlers.append(make_admin_handler(servicer_of_admins, self._admission))
         server.add_generic_rpc_handlers(handlers)
         # Existing objects stay. The garbage collector must not scan them again, which stopped every
         # stream for 50 ms.
@@ -287,7 +308,7 @@ class Server:
         gc.freeze()
         keep_freed()
         addresses = [
-            _bind(server, each, self._certificates, is_reserved=self._is_shared)
+            bind(server, each, self._certificates, is_reserved=self._is_shared)
             for each in self._addresses
         ]
         if self._private is not None and post is not None and post.number == 1:
@@ -303,14 +324,6 @@ class Server:
         tasks = [self._admission.sweep(), self._drop_idle_tables()]
         if post is not None:
             tasks.append(changes.note_uses())
-        state = StateReader(
-            self._config.limits,
-            self._admission,
-            scheduler,
-            servicer.send_budget,
-            self._tables,
-            self._datasets,
-        )
         tasks.append(self._observation.run(state))
         background = [asyncio.create_task(each) for each in tasks]
         on_listening(addresses)
@@ -375,23 +388,3 @@ def _stop(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
     stop.set()
     loop.remove_signal_handler(signal.SIGINT)
     signal.signal(signal.SIGINT, end_at_once)
-
-
-def _bind(
-    server: grpc.aio.Server,
-    address: ListenAddress,
-    certificates: Certificates | None,
-    *,
-    is_reserved: bool,
-) -> str:
-    """Bind an address, and return it with its actual port."""
-    if not is_reserved:
-        address.check()  # again, since loading may have taken minutes
-    try:
-        if certificates is None or address.path:
-            port = server.add_insecure_port(address.text)
-        else:
-            port = server.add_secure_port(address.text, certificates.credentials())
-    except RuntimeError as error:
-        raise UnusableAddress(address.text, str(error)) from error
-    return address.text if address.path else f"{address.text.rpartition(':')[0]}:{port}"

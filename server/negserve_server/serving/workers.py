@@ -13,7 +13,8 @@ from negserve_server.process.control_line import ControlLine
 from negserve_server.process.family import Tell
 from negserve_server.process.reloading import Reloading
 from negserve_server.process.supervisor import Supervisor
-from negserve_server.serving.server import Post, Server
+from negserve_server.process.worker_line import Post
+from negserve_server.serving.server import Server
 
 
 def run_workers(
@@ -47,13 +48,19 @@ def run_workers(
     # Else each worker's first collection would copy all objects.
     gc.collect()
     gc.freeze()
+    control = server.shared_control()
+
+    def note_restart(number: int) -> None:
+        server.metrics.worker_restarted(number)
+        control.note_restart()
+
     supervisor = Supervisor(
         config.workers,
         work,
-        server.shared_datasets(),
+        control,
         drain_seconds=config.drain_seconds,
         reloading=reloading,
-        on_restart=server.metrics.worker_restarted,
+        on_restart=note_restart,
     )
     try:
         return supervisor.run(lambda told: on_listening(told[0].split(" ")))

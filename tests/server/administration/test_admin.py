@@ -44,6 +44,13 @@ CALLS: dict[str, Callable[..., Any]] = {
         pb.ReloadDatasetsRequest(), **with_
     ),
     "ListVersions": lambda stub, **with_: stub.ListVersions(pb.ListVersionsRequest(), **with_),
+    "GetServerStatus": lambda stub, **with_: iter(
+        [stub.GetServerStatus(pb.GetServerStatusRequest(), **with_)]
+    ),
+    "DrainServer": lambda stub, **with_: iter([stub.DrainServer(pb.DrainServerRequest(), **with_)]),
+    "ResumeServer": lambda stub, **with_: iter(
+        [stub.ResumeServer(pb.ResumeServerRequest(), **with_)]
+    ),
 }
 
 
@@ -145,6 +152,7 @@ def test_the_command_lists_versions(served: tuple[Administrator, Path]):
 @pytest.mark.parametrize(
     ("command", "name", "said"),
     [
+        ("remove", "none", "there is no dataset 'none'"),
         ("load", "none", "there is no dataset 'none'; the repository has g"),
         ("load", "../served", "there is no dataset"),
         ("load", "world", "that of a dataset that the operator gave at the start"),
@@ -172,13 +180,17 @@ def test_a_published_graph_keeps_its_name_until_it_is_unloaded(
         assert "a client has published" in output
         assert client.triples_factory("p").fingerprint == graph(7).fingerprint
         assert (folder / "published" / "p").exists()
-        administrator.json("unload", "p")
+        status, _, errors = administrator.run("unload", "p")
+        assert (status, "negserve-server admin remove" in errors) == (1, True)
+        administrator.json("remove", "p")
         (change,) = administrator.json("load", "p")
         assert change["fingerprint"] == graph(8).fingerprint
         assert not (folder / "published" / "p").exists(), "removed before the load"
         # Now the name is the operator's.
         with pytest.raises(FingerprintMismatchError):
             client.publish("p", graph(7))
+        status, _, errors = administrator.run("remove", "p")
+        assert (status, "negserve-server admin unload" in errors) == (1, True)
         administrator.json("unload", "p")
     finally:
         repository.remove("p")

@@ -128,7 +128,8 @@ def read_to_the_end(terminal: int) -> str:
 @pytest.mark.parametrize("patience", [-1, 600])
 def test_progress_is_told_to_a_terminal_that_waits(patience: int) -> None:
     program = (
-        f"import negserve_server.cli as cli; cli._PATIENCE = {patience}; "
+        f"from negserve_server import cli; from negserve_server.commands import report; "
+        f"report._PATIENCE = {patience}; "
         "cli.main(['report', '--kind', 'basic', '--json'])"
     )
     terminal, stderr = pty.openpty()
@@ -148,5 +149,5 @@ def test_progress_is_told_to_a_terminal_that_waits(patience: int) -> None:
 
 
 def test_without_a_terminal_there_is_no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("negserve_server.cli._PATIENCE", -1)
+    monkeypatch.setattr("negserve_server.commands.report._PATIENCE", -1)
     assert run("--kind", "basic").stderr == ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from negserve_server.access.caller import CALLER
+from negserve_server.access.usage import USE
 from negserve_server.admission.server_stream import ServerStream
 from negserve_server.errors import InvalidInput
 from negserve_server.graph import TriplesFactory
@@ -20,7 +21,9 @@ def find_dataset(datasets: Datasets, name: str, expected_fingerprint: str = "") 
     """
     caller = CALLER.get()
     caller.check_dataset(name)
-    return datasets.find(name, expected_fingerprint, caller.sees)
+    factory = datasets.find(name, expected_fingerprint, caller.sees)
+    USE.get().dataset = name
+    return factory
 
 
 async def read_configuration(stream: ServerStream[Any]) -> Any:

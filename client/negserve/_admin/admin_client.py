@@ -1,4 +1,4 @@
-"""The administrators' calls, from the command line."""
+"""The administrators' calls of one server."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from negserve._transport.channels import CHANNEL_OPTIONS
 from negserve._transport.credentials import open_channel
 from negserve._transport.statuses import from_rpc_error
 from negserve._transport.targets import checked_targets
+from negserve.errors import NegserveError, NotAllowedError
 from negserve.v1 import admin_pb2 as pb
 from negserve.v1.admin_pb2_grpc import AdminServiceStub
 
@@ -23,14 +24,15 @@ class AdminClient:
     """Calls ``negserve.v1.AdminService`` of one server, each once: a person sees what fails.
 
     :param target: ``HOST:PORT`` or ``unix:PATH``
-    :param token_file: a file whose first token is that of an administrator
+    :param token_file: a file whose first token is that of an administrator; None for the token of
+        the environment, as :mod:`.credentials` says
     :param timeout: seconds that a call may take
     :raises InvalidRequestError: if the target is malformed
     :raises CredentialsError: if the file can't be used, or the token would cross the network in
         plain text
     """
 
-    def __init__(self, target: str, token_file: str, timeout: float) -> None:
+    def __init__(self, target: str, token_file: str | None, timeout: float) -> None:
         checked_targets(target)
         self._target = target
         self._timeout = timeout
@@ -58,15 +60,19 @@ class AdminClient:
         )
         return answer.change
 
-    def unload(self, name: str) -> pb.DatasetChange:
-        """Stop to serve a dataset.
+    def unload(
+        self, name: str, origin: pb.DatasetOrigin.ValueType, *, end_streams: bool
+    ) -> pb.UnloadDatasetResponse:
+        """Stop to serve a dataset of an origin.
 
+        :param end_streams: whether the streams that use it end now
         :raises NegserveError: as the server's status says
         """
         answer: pb.UnloadDatasetResponse = self._ask(
-            self._stub.UnloadDataset, pb.UnloadDatasetRequest(name=name)
+            self._stub.UnloadDataset,
+            pb.UnloadDatasetRequest(name=name, origin=origin, end_streams=end_streams),
         )
-        return answer.change
+        return answer
 
     def reload(self) -> list[pb.DatasetChange]:
         """Make the datasets those of the repository.
@@ -84,14 +90,51 @@ class AdminClient:
         answers = self._read(self._stub.ListVersions, pb.ListVersionsRequest())
         return [version for answer in answers for version in answer.versions]
 
+    def status(self) -> pb.GetServerStatusResponse:
+        """Read what the server holds and has done.
+
+        :raises NegserveError: as the server's status says
+        """
+        answer: pb.GetServerStatusResponse = self._ask(
+            self._stub.GetServerStatus, pb.GetServerStatusRequest()
+        )
+        return answer
+
+    def drain(self) -> int:
+        """Take the server out of service; give the number of streams that end for it.
+
+        :raises NegserveError: as the server's status says
+        """
+        answer: pb.DrainServerResponse = self._ask(self._stub.DrainServer, pb.DrainServerRequest())
+        return answer.num_streams
+
+    def resume(self) -> bool:
+        """Take the server back into service; tell whether it was out of it.
+
+        :raises NegserveError: as the server's status says
+        """
+        answer: pb.ResumeServerResponse = self._ask(
+            self._stub.ResumeServer, pb.ResumeServerRequest()
+        )
+        return answer.was_drained
+
     def _ask(self, method: Any, request: Message) -> Any:
         try:
             return method(request, timeout=self._timeout)
         except grpc.RpcError as error:
-            raise from_rpc_error(error, self._target) from error
+            raise self._error(error) from error
 
     def _read(self, method: Any, request: Message) -> Iterator[Any]:
         try:
             yield from method(request, timeout=self._timeout)
         except grpc.RpcError as error:
-            raise from_rpc_error(error, self._target) from error
+            raise self._error(error) from error
+
+    def _error(self, error: grpc.RpcError) -> NegserveError:
+        if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+            return NotAllowedError(
+                f"{self._target}: this server takes no such call of administrators; its operator "
+                f"starts it with --token-file, and it is as new as this command",
+                target=self._target,
+            )
+        return from_rpc_error(error, self._target)

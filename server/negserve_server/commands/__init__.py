@@ -1,0 +1,1 @@
+"""The commands of negserve-server but ``serve``, a module each, and what they share."""
