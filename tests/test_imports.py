@@ -46,10 +46,11 @@ _ENGINE = (
     "negserve_server.tables",
     "negserve_server.triple_columns",
 )
-_ACCESS = ("negserve.types", "negserve_server.errors")
+_ACCESS = ("negserve.types", "negserve_server.errors", "negserve_server.logs")
 _ADMISSION = (
     *_GRPC,
     "negserve_server.access",
+    "negserve_server.logs",
     "negserve_server.metrics",
     "numpy",
     "negserve.errors",
@@ -111,9 +112,16 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "negserve": ("negserve",),
     "negserve_server.errors": ("negserve.errors", "negserve.types"),
     "negserve_server.jit": ("numpy", "numba", "llvmlite"),
+    "negserve_server.logs": (
+        "negserve.errors",
+        "negserve.terminal.nearest",
+        "negserve.types.checks.text",
+        "negserve_server.errors",
+    ),
     "negserve_server.process": (
         "rich",
         "click",
+        "negserve_server.logs",
         "negserve.terminal",
         "negserve.types.checks.text",
         "negserve_server.errors",

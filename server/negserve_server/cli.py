@@ -49,9 +49,10 @@ with needing_or_exit("the command negserve-server", "negserve[server]"):
     from negserve_server.graph.snapshot.snapshot_reader import open_snapshot, verify_snapshot
     from negserve_server.graph.snapshot.snapshot_writer import write_snapshot
     from negserve_server.listening.event_loop import ServerLoop
-    from negserve_server.process import logs
-    from negserve_server.process.grpc_log import GrpcLog
-    from negserve_server.process.logs import LogLevel
+    from negserve_server.logs import log_handler
+    from negserve_server.logs.formatters import LogFormat
+    from negserve_server.logs.grpc_log import GrpcLog
+    from negserve_server.logs.log_level import LogLevel
     from negserve_server.process.progress import show_progress
     from negserve_server.process.reloading import Reloading
     from negserve_server.reading_options import how_made, one_source, read_options, reading_options
@@ -99,12 +100,12 @@ def serve(**options: Any) -> None:
         level = LogLevel(options["log_level"])
     except (NegserveError, NegserveServerError) as error:
         raise click.BadParameter(str(error), param_hint="'--log-level'") from error
-    _start_logging(level.level)
+    _start_logging(level.level, options["log_format"])
     reloading = Reloading()
-    grpc_log = GrpcLog(level.level)
+    grpc_log = GrpcLog(level.level, options["log_format"])
 
     def set_level() -> None:
-        logs.set_level(level.read())
+        log_handler.set_level(level.read())
         grpc_log.set_level(level.level)
 
     if level.is_in_file:
@@ -134,9 +135,9 @@ def serve(**options: Any) -> None:
 main.add_command(admin)
 
 
-def _start_logging(level: str) -> None:
+def _start_logging(level: str, log_format: LogFormat = "text") -> None:
     """Set up logging, and warn of misspelt environment variables."""
-    logs.set_up(level)
+    log_handler.set_up(level, log_format)
     options = {
         f"NEGSERVE_{command.upper()}_{(option.name or '').upper()}"
         for command, each in main.commands.items()

@@ -18,6 +18,7 @@ from negserve_server.access.relayed_call import RelayedCall, relayed_call
 from negserve_server.admission.message_values import count_values
 from negserve_server.config.limits import MAX_REQUEST_VALUES
 from negserve_server.errors import InvalidInput, Refusal
+from negserve_server.logs.call import new_call_id
 from negserve_server.metrics.call_meter import NO_CALLS, CallMeter
 
 _Request = TypeVar("_Request", bound=Message)
@@ -89,6 +90,7 @@ class ServerStream(Generic[_Request]):
     :param meter: counts its bytes
     :ivar connection: identifies the connection
     :ivar caller: who calls
+    :ivar id: of the call, in the log
     :ivar task: done when all answers and the status are handed to gRPC
     :ivar num_bytes_ahead: bytes of requests that were read ahead
     :ivar idle_timeout: seconds that this stream may be silent, if fewer than others
@@ -104,7 +106,9 @@ class ServerStream(Generic[_Request]):
         self._meter = meter
         self._context = context
         self._message_class = message_class
-        self.connection = _connection(context)
+        relayed = relayed_call(context.invocation_metadata())
+        self.connection = _connection(context) if relayed is None else relayed.connection
+        self.id = new_call_id() if relayed is None else relayed.call
         self.caller = CALLER.get()
         self.idle_timeout = math.inf
         self.is_watch = False
@@ -179,7 +183,7 @@ class ServerStream(Generic[_Request]):
     @property
     def passed_on(self) -> tuple[tuple[str, str], ...]:
         """Metadata with which another worker counts a call as one of this client and caller."""
-        return RelayedCall(self.caller.name, self.connection).metadata()
+        return RelayedCall(self.caller.name, self.connection, self.id).metadata()
 
     def next_request(self) -> asyncio.Task[Any]:
         """Begin to read the bytes of the next request, of which one may be read at a time."""
@@ -344,9 +348,6 @@ class ServerStream(Generic[_Request]):
 
 
 def _connection(context: grpc.aio.ServicerContext[Any, Any]) -> str:
-    relayed = relayed_call(context.invocation_metadata())
-    if relayed is not None:
-        return relayed.connection
     peer = context.peer()
     # gRPC has no name for the peer of a unix socket.
     return "unix" if peer.startswith("unix") else peer

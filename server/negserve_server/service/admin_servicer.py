@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 import grpc
 
@@ -15,9 +14,9 @@ from negserve_server.administration.dataset_change import DatasetChange
 from negserve_server.administration.listed_version import ListedVersion
 from negserve_server.admission.admission_control import AdmissionControl
 from negserve_server.errors import MalformedFile, Refusal
+from negserve_server.logs.audit import audit, auditing_refusals
+from negserve_server.logs.call import asker, note_dataset
 from negserve_server.service.handlers import one_request
-
-logger = logging.getLogger(__name__)
 
 ADMIN_SERVICE = pb.DESCRIPTOR.services_by_name["AdminService"]
 
@@ -58,27 +57,27 @@ class AdminServicer:
 
     async def load_dataset(self, request: pb.LoadDatasetRequest) -> pb.LoadDatasetResponse:
         """Answer ``LoadDataset``."""
-        CALLER.get().check_dataset(request.name)
-        with _readable():
-            change = await self._repository.load(request.name)
-        _log_changes("load", [change])
+        with _audited("load", request.name) as changes:
+            CALLER.get().check_dataset(request.name)
+            with _readable():
+                changes.append(change := await self._repository.load(request.name))
         return pb.LoadDatasetResponse(change=_encode_change(change))
 
     async def unload_dataset(self, request: pb.UnloadDatasetRequest) -> pb.UnloadDatasetResponse:
         """Answer ``UnloadDataset``."""
-        CALLER.get().check_dataset(request.name)
-        change = await self._repository.unload(request.name)
-        _log_changes("unload", [change])
+        with _audited("unload", request.name) as changes:
+            CALLER.get().check_dataset(request.name)
+            changes.append(change := await self._repository.unload(request.name))
         return pb.UnloadDatasetResponse(change=_encode_change(change))
 
     async def reload_datasets(
         self, _: pb.ReloadDatasetsRequest
     ) -> AsyncGenerator[pb.ReloadDatasetsResponse, None]:
         """Answer ``ReloadDatasets``."""
-        CALLER.get().check_every_dataset()
-        with _readable():
-            changes = await self._repository.reload()
-        _log_changes("reload", changes)
+        with _audited("reload") as changes:
+            CALLER.get().check_every_dataset()
+            with _readable():
+                changes.extend(await self._repository.reload())
         for some in _runs(changes):
             yield pb.ReloadDatasetsResponse(changes=map(_encode_change, some))
 
@@ -125,10 +124,24 @@ def _readable() -> Iterator[None]:
         ) from error
 
 
-def _log_changes(order: str, changes: Sequence[DatasetChange]) -> None:
-    """Log who has changed what; ``changes`` may be empty."""
+@contextmanager
+def _audited(
+    order: Literal["load", "unload", "reload"], name: str = ""
+) -> Iterator[list[DatasetChange]]:
+    """Log who has changed what, or was refused; what has changed is to be added to the list."""
+    note_dataset(name)
+    changes: list[DatasetChange] = []
+    with auditing_refusals(order, order):
+        yield changes
     done = ", ".join(f"{change.action} {change.name}" for change in changes)
-    logger.info("%s by %s: %s", order, CALLER.get(), done or "nothing to do")
+    audit(
+        order,
+        "%s by %s: %s",
+        order,
+        asker(),
+        done or "nothing to do",
+        changes={change.name: change.action for change in changes},
+    )
 
 
 def _runs(items: Sequence[_Item]) -> Iterator[Sequence[_Item]]:

@@ -97,7 +97,9 @@ def make_health_handler(health: Health, admission: AdmissionControl) -> grpc.Gen
     return grpc.method_handlers_generic_handler(
         HEALTH_SERVICE.full_name,
         {
-            "Check": one_request("Check", health.check, request_class, admission),
-            "Watch": many_requests("Watch", health.watch, request_class, admission, is_watch=True),
+            "Check": one_request("Check", health.check, request_class, admission, is_logged=False),
+            "Watch": many_requests(
+                "Watch", health.watch, request_class, admission, is_watch=True, is_logged=False
+            ),
         },
     )

@@ -151,7 +151,9 @@ class Server:
         self._datasets = Datasets({})
         self._observation = Observation(config, self._addresses, is_shared=self._is_shared)
         self.metrics = self._observation.metrics
-        self._admission = AdmissionControl(limits, metrics=self.metrics)
+        self._admission = AdmissionControl(
+            limits, metrics=self.metrics, has_access_log=config.access_log
+        )
         # A separate thread: a build of minutes must not delay sampling.
         self._builder = ThreadPoolExecutor(1, thread_name_prefix="build")
         self._reloads: set[asyncio.Task[None]] = set()
@@ -233,7 +235,10 @@ class Server:
             await loop.run_in_executor(self._builder, warm_up, self._datasets)
         interceptors = [
             Authentication(
-                self._callers, has_certificates=self._has_certificates, metrics=self.metrics
+                self._callers,
+                has_certificates=self._has_certificates,
+                metrics=self.metrics,
+                has_access_log=self._config.access_log,
             )
         ]
         server = grpc.aio.server(

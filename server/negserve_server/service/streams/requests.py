@@ -8,6 +8,7 @@ from negserve_server.access.caller import CALLER
 from negserve_server.admission.server_stream import ServerStream
 from negserve_server.errors import InvalidInput
 from negserve_server.graph import TriplesFactory
+from negserve_server.logs.call import note_dataset
 from negserve_server.publishing.datasets import Datasets
 
 
@@ -18,6 +19,7 @@ def find_dataset(datasets: Datasets, name: str, expected_fingerprint: str = "") 
     :raises Refusal: with ``NOT_PERMITTED``
     :raises InvalidInput: with ``UNKNOWN_DATASET`` or ``FINGERPRINT_MISMATCH``
     """
+    note_dataset(name)
     caller = CALLER.get()
     caller.check_dataset(name)
     return datasets.find(name, expected_fingerprint, caller.sees)
