@@ -82,6 +82,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "negserve._graph": _VALUES,
     "negserve._protocol": _PROTOCOL,
     "negserve._transport": _TRANSPORT,
+    "negserve._transport.tracing": ("grpc", "opentelemetry"),
     "negserve._transport.statuses": (*_TRANSPORT, *_GRPC, "negserve.terminal"),
     "negserve._transport.channels": (*_TRANSPORT, "negserve.v1"),
     "negserve._snapshots": (*_VALUES, "negserve._protocol.snapshot_answers"),
@@ -206,6 +207,12 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "negserve.types",
         "negserve._transport.targets",
         "negserve_server",
+    ),
+    "negserve_server.serving.tracing": (
+        "grpc",
+        "opentelemetry",
+        "negserve.terminal.extras",
+        "negserve_server.logs",
     ),
 }
 

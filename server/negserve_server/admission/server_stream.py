@@ -26,6 +26,8 @@ _Result = TypeVar("_Result")
 
 #: Bytes of a request above which it is parsed in a thread.
 _LARGE_REQUEST = 256 * 1024
+#: Metadata that say of which trace a call is (W3C Trace Context).
+_TRACE_KEYS = frozenset({"traceparent", "tracestate"})
 
 
 def parse(message_class: type[_Request], data: bytes) -> _Request:
@@ -182,8 +184,10 @@ class ServerStream(Generic[_Request]):
 
     @property
     def passed_on(self) -> tuple[tuple[str, str], ...]:
-        """Metadata with which another worker counts a call as one of this client and caller."""
-        return RelayedCall(self.caller.name, self.connection, self.id).metadata()
+        """Metadata with which another worker takes a call for one of this client and caller."""
+        metadata = self._context.invocation_metadata() or ()
+        trace = [(key, str(value)) for key, value in metadata if key in _TRACE_KEYS]
+        return (*RelayedCall(self.caller.name, self.connection, self.id).metadata(), *trace)
 
     def next_request(self) -> asyncio.Task[Any]:
         """Begin to read the bytes of the next request, of which one may be read at a time."""

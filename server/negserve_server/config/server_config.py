@@ -161,6 +161,13 @@ class ServerConfig:
         "bytes; health checks are left out.",
         see="access-log",
     )
+    tracing: bool = option(
+        "FLAG",
+        False,
+        help="Trace calls by OpenTelemetry (extra `otel`); the variables `OTEL_*` say where spans "
+        "go.",
+        see="tracing",
+    )
 
     def __post_init__(self) -> None:
         check_bounds(self)

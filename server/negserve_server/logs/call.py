@@ -19,7 +19,6 @@ class LoggedCall:
     :ivar caller: name of who calls; empty if callers are not told apart
     :ivar dataset: name of the dataset that it is about, without its middle if it is long; empty
         until that is known
-    :ivar trace: id of its trace; empty if it has none
     """
 
     id: str
@@ -27,7 +26,6 @@ class LoggedCall:
     peer: str
     caller: str
     dataset: str = ""
-    trace: str = ""
 
     @property
     def asker(self) -> str:
@@ -37,6 +35,8 @@ class LoggedCall:
 
 #: The call that the current task answers; None outside of calls.
 CALL: ContextVar[LoggedCall | None] = ContextVar("CALL", default=None)
+#: The id of its trace; empty without tracing.
+TRACE: ContextVar[str] = ContextVar("TRACE", default="")
 
 
 def new_call_id() -> str:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Literal, get_args
 
 from negserve.types.checks.text import printable
-from negserve_server.logs.call import CALL, LoggedCall
+from negserve_server.logs.call import CALL, TRACE, LoggedCall
 from negserve_server.logs.fields import FIELDS
 
 LogFormat = Literal["text", "json"]
@@ -113,7 +113,7 @@ def _fields_of(call: LoggedCall) -> dict[str, object]:
         "peer": call.peer,
         "caller": call.caller,
         "dataset": call.dataset,
-        "trace": call.trace,
+        "trace": TRACE.get(),
     }
 
 

@@ -60,6 +60,7 @@ from negserve_server.serving.exposure import check_exposure
 from negserve_server.serving.loading import check_read, load_datasets, load_published
 from negserve_server.serving.observation import Observation, StateReader
 from negserve_server.serving.shared_snapshots import shared_snapshots
+from negserve_server.serving.tracing import Tracing, check_tracing
 from negserve_server.tables import Tables
 from negserve_server.warm_up import warm_up
 
@@ -93,9 +94,12 @@ class Server:
     :raises MalformedFile: for an invalid file of tokens or certificates, and a missing file of a
         dataset
     :raises UnusableAddress: if it can't listen on an address
+    :raises MissingLibraryError: if calls are to be traced, and the extra ``otel`` is not there
     """
 
     def __init__(self, config: ServerConfig, reloading: Reloading) -> None:
+        if config.tracing:
+            check_tracing()
         num_workers = config.workers
         self._is_shared = num_workers > 1
         self._config = config = config.of_worker()
@@ -233,13 +237,15 @@ class Server:
 
         with show_progress("preparing datasets"):
             await loop.run_in_executor(self._builder, warm_up, self._datasets)
+        tracing = Tracing() if self._config.tracing else None
         interceptors = [
+            *(() if tracing is None else tracing.interceptors),
             Authentication(
                 self._callers,
                 has_certificates=self._has_certificates,
                 metrics=self.metrics,
                 has_access_log=self._config.access_log,
-            )
+            ),
         ]
         server = grpc.aio.server(
             interceptors=interceptors,
@@ -332,6 +338,8 @@ class Server:
             self.metrics.flush()
             scheduler.close()
             self._builder.shutdown(cancel_futures=True)
+            if tracing is not None:
+                await loop.run_in_executor(None, tracing.close)
         logger.info("stopped")
 
     async def _drop_idle_tables(self) -> None:
