@@ -58,7 +58,7 @@ bench: $(VENV)/developers ## Measure the published numbers, write their tables a
 golden: $(VENV)/developers ## Record the golden files of proto/testdata again.
 	NEGSERVE_WRITE_GOLDEN=1 $(BIN)/python -m pytest tests/proto
 
-options: $(VENV)/developers ## Write the tables of options and metrics in docs/operations.md again.
+options: $(VENV)/developers ## Write the tables of options, metrics and log fields in docs/operations.md again.
 	NEGSERVE_WRITE_DOCUMENTS=1 $(BIN)/python -m pytest tests/test_operations_document.py -k table
 
 stubs: $(VENV)/developers ## Generate the stubs from proto/ again.

@@ -31,7 +31,6 @@ from negserve.data import TripleLoader, TripleStream
 _EMBEDDING = 32
 
 
-@ray.remote(num_cpus=0.5)
 class Replica:
     """A server of negserve on the node of this actor; it ends with it.
 
@@ -41,7 +40,8 @@ class Replica:
     def __init__(self, options: list[str]) -> None:
         # The kernel ends the server with this process, also if that is killed.
         command = ["setpriv", "--pdeathsig", "TERM", sys.executable, "-m", "negserve_server.cli"]
-        address = f"{ray.util.get_node_ip_address()}:0"
+        here: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+        address = f"{here}:0"
         self._process = subprocess.Popen(
             [*command, "serve", "--listen", address, *options], stdout=subprocess.PIPE, text=True
         )
@@ -61,13 +61,13 @@ def start_replicas(options: list[str]) -> tuple[dict[str, str], list[Any]]:
 
     :return: their addresses by node, and what keeps them running
     """
-    nodes = [
-        node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")
-    ]
+    found = ray.nodes()  # type: ignore[no-untyped-call]
+    nodes = [node["NodeID"] for node in found if node["Alive"] and node["Resources"].get("CPU")]
+    actor: Any = ray.remote(num_cpus=0.5)(Replica)
     replicas = [
-        Replica.options(
-            scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)
-        ).remote(options)
+        actor.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(
+            options
+        )
         for node in nodes
     ]
     targets = ray.get([replica.target.remote() for replica in replicas])
@@ -192,6 +192,7 @@ def main() -> None:
             failure_config=FailureConfig(max_failures=-1),
         ),
     ).fit()
+    assert result.metrics is not None
     print(f"steps {result.metrics['step']}, weights {result.metrics['weights']}")
 
 

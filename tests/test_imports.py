@@ -46,10 +46,11 @@ _ENGINE = (
     "negserve_server.tables",
     "negserve_server.triple_columns",
 )
-_ACCESS = ("negserve.types", "negserve_server.errors")
+_ACCESS = ("negserve.types", "negserve_server.errors", "negserve_server.logs")
 _ADMISSION = (
     *_GRPC,
     "negserve_server.access",
+    "negserve_server.logs",
     "negserve_server.metrics",
     "numpy",
     "negserve.errors",
@@ -81,6 +82,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "negserve._graph": _VALUES,
     "negserve._protocol": _PROTOCOL,
     "negserve._transport": _TRANSPORT,
+    "negserve._transport.tracing": ("grpc", "opentelemetry"),
     "negserve._transport.statuses": (*_TRANSPORT, *_GRPC, "negserve.terminal"),
     "negserve._transport.channels": (*_TRANSPORT, "negserve.v1"),
     "negserve._snapshots": (*_VALUES, "negserve._protocol.snapshot_answers"),
@@ -119,9 +121,16 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "negserve": ("negserve",),
     "negserve_server.errors": ("negserve.errors", "negserve.types"),
     "negserve_server.jit": ("numpy", "numba", "llvmlite"),
+    "negserve_server.logs": (
+        "negserve.errors",
+        "negserve.terminal.nearest",
+        "negserve.types.checks.text",
+        "negserve_server.errors",
+    ),
     "negserve_server.process": (
         "rich",
         "click",
+        "negserve_server.logs",
         "negserve.terminal",
         "negserve.types.checks.text",
         "negserve_server.errors",
@@ -210,6 +219,12 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "negserve.types",
         "negserve._transport.targets",
         "negserve_server",
+    ),
+    "negserve_server.serving.tracing": (
+        "grpc",
+        "opentelemetry",
+        "negserve.terminal.extras",
+        "negserve_server.logs",
     ),
 }
 

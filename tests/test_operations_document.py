@@ -16,6 +16,7 @@ import pytest
 from negserve._transport import credentials
 from negserve_server.cli import main
 from negserve_server.config.command_line import default_text, server_options
+from negserve_server.logs.fields import EVENTS, FIELDS
 from negserve_server.metrics.catalogue import METRICS
 from tests.support.graphs import REPOSITORY, load
 from tests.support.server_process import server_process
@@ -73,10 +74,29 @@ def metrics_table() -> str:
     return "\n".join(rows)
 
 
+def fields_table() -> str:
+    """Make the table of the fields of JSON lines from their catalogue."""
+    rows = ["| field | meaning |", "|---|---|"]
+    rows += [f"| `{name}` | {meaning} |" for name, meaning in FIELDS.items()]
+    return "\n".join(rows)
+
+
+def events_table() -> str:
+    """Make the table of events from their catalogue."""
+    rows = ["| event | what happened |", "|---|---|"]
+    rows += [f"| `{name}` | {meaning} |" for name, meaning in EVENTS.items()]
+    return "\n".join(rows)
+
+
 @pytest.mark.parametrize(
     ("name", "make"),
-    [("options of serve", options_table), ("metrics", metrics_table)],
-    ids=("options", "metrics"),
+    [
+        ("options of serve", options_table),
+        ("metrics", metrics_table),
+        ("fields of JSON lines", fields_table),
+        ("events", events_table),
+    ],
+    ids=("options", "metrics", "fields", "events"),
 )
 def test_the_table_is_what_the_code_states(name: str, make: Callable[[], str]):
     document = PATH.read_text(encoding="utf-8")

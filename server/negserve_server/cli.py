@@ -39,9 +39,9 @@ with needing_or_exit("the command negserve-server", "negserve[server]"):
     from negserve_server.config.command_line import click_options, server_config
     from negserve_server.errors import NegserveServerError
     from negserve_server.listening.event_loop import ServerLoop
-    from negserve_server.process import logs
-    from negserve_server.process.grpc_log import GrpcLog
-    from negserve_server.process.logs import LogLevel
+    from negserve_server.logs import log_handler
+    from negserve_server.logs.grpc_log import GrpcLog
+    from negserve_server.logs.log_level import LogLevel
     from negserve_server.process.reloading import Reloading
     from negserve_server.serving.server import Server
     from negserve_server.serving.workers import run_workers
@@ -78,12 +78,12 @@ def serve(**options: Any) -> None:
         level = LogLevel(options["log_level"])
     except (NegserveError, NegserveServerError) as error:
         raise click.BadParameter(str(error), param_hint="'--log-level'") from error
-    start_logging(level.level)
+    start_logging(level.level, options["log_format"])
     reloading = Reloading()
-    grpc_log = GrpcLog(level.level)
+    grpc_log = GrpcLog(level.level, options["log_format"])
 
     def set_level() -> None:
-        logs.set_level(level.read())
+        log_handler.set_level(level.read())
         grpc_log.set_level(level.level)
 
     if level.is_in_file:

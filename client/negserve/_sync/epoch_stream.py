@@ -6,6 +6,7 @@ import queue
 import threading
 import weakref
 from collections.abc import Iterator
+from contextvars import copy_context
 
 from negserve._calls.epochs import EpochCursor, EpochReader, Item
 from negserve._protocol.epoch_progress import EpochProgress
@@ -40,7 +41,10 @@ class _Reader(EpochReader):
         self._start()
 
     def _start(self) -> None:
-        self._thread = threading.Thread(target=self._run, name="negserve-epoch", daemon=True)
+        # With the caller's context: traces find the span in it.
+        self._thread = threading.Thread(
+            target=copy_context().run, args=(self._run,), name="negserve-epoch", daemon=True
+        )
         self._thread.start()
 
     def close(self) -> None:

@@ -24,6 +24,7 @@ from typing import Any
 import grpc
 
 from negserve._transport.targets import is_on_this_machine, is_unix
+from negserve._transport.tracing import traced
 from negserve.errors import CredentialsError
 from negserve.types.checks.pem import check_authorities, check_certificate
 
@@ -57,6 +58,7 @@ def open_channel(
             # Not over a proxy of the environment, which may be anywhere.
             options = (*options, ("grpc.enable_http_proxy", 0))
         channel = library.insecure_channel(target, options=options)
+    channel = traced(channel, target)
     return channel if token is None else _TokenChannel(channel, token)
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
+from contextvars import Context
 
 from negserve_server.access.caller import Caller
-
-logger = logging.getLogger(__name__)
+from negserve_server.logs.audit import audit
 
 #: Interval of log lines.
 _LINE_SECONDS = 10.0
@@ -31,7 +31,7 @@ class RefusedCalls:
         self.total = 0
         self._not_logged: Counter[str] = Counter()
         self._is_waiting = False
-        self._peer = ""
+        self._peer = self._caller = ""
 
     def note(self, peer: str, reason: str, caller: Caller | None) -> None:
         """Count a call; from the event loop.
@@ -42,21 +42,27 @@ class RefusedCalls:
         """
         self.total += 1
         self._not_logged[reason] += 1
-        self._peer = peer if caller is None else f"{caller} at {peer}"
+        self._peer, self._caller = peer, "" if caller is None else caller.name
         if not self._is_waiting:
             self._log()
 
     def _log(self) -> None:
         parts = (f"{count} {_WORDS[reason]}" for reason, count in sorted(self._not_logged.items()))
-        logger.warning(
+        audit(
+            "authentication_failed",
             "calls refused for their credentials: %s, the last from %s; %d since the start",
             ", ".join(parts),
-            self._peer,
+            f"{self._caller} at {self._peer}" if self._caller else self._peer,
             self.total,
+            level=logging.WARNING,
+            peer=self._peer,
+            caller=self._caller,
+            refused=dict(self._not_logged),
         )
         self._not_logged.clear()
         self._is_waiting = True
-        asyncio.get_running_loop().call_later(_LINE_SECONDS, self._log_again)
+        # The next line is about other calls than the current one.
+        asyncio.get_running_loop().call_later(_LINE_SECONDS, self._log_again, context=Context())
 
     def _log_again(self) -> None:
         self._is_waiting = False

@@ -17,14 +17,16 @@ class RelayedCall(NamedTuple):
 
     :ivar caller: name of the caller, which that worker has checked
     :ivar connection: identifies the client's connection
+    :ivar call: its id in the log
     """
 
     caller: str
     connection: str
+    call: str
 
     def metadata(self) -> tuple[tuple[str, str], ...]:
         """Give the metadata of the call."""
-        return ((_KEY, f"{_SECRET} {quote(self.caller)} {self.connection}"),)
+        return ((_KEY, f"{_SECRET} {quote(self.caller)} {self.connection} {self.call}"),)
 
 
 def relayed_call(metadata: Any) -> RelayedCall | None:
@@ -33,6 +35,6 @@ def relayed_call(metadata: Any) -> RelayedCall | None:
         if key == _KEY:
             secret, _, rest = str(value).partition(" ")
             if hmac.compare_digest(secret.encode(), _SECRET.encode()):
-                caller, _, connection = rest.partition(" ")
-                return RelayedCall(unquote(caller), connection)
+                caller, connection, call = rest.split(" ")
+                return RelayedCall(unquote(caller), connection, call)
     return None

@@ -17,6 +17,7 @@ from negserve_server.administration.listed_version import ListedVersion, list_ve
 from negserve_server.administration.repository_folder import Identity, RepositoryFolder
 from negserve_server.errors import MalformedFile, NegserveServerError, Refusal
 from negserve_server.graph import TriplesFactory
+from negserve_server.logs.audit import audit
 from negserve_server.publishing.datasets import Datasets, Origin, unknown_dataset
 
 logger = logging.getLogger(__name__)
@@ -266,4 +267,5 @@ def _of_another_origin(name: str, origin: Origin, expected: Origin | None) -> Re
 
 def log_unreadable(error: MalformedFile) -> None:
     """Say in the log that a repository can't be read."""
-    logger.error("the datasets of the repository stay as they were: %s", error)
+    text = "SIGHUP: the datasets of the repository stay as they were: %s"
+    audit("sighup", text, error, level=logging.ERROR)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor, Future
@@ -27,11 +26,10 @@ from negserve_server.administration.repository_folder import (
 )
 from negserve_server.errors import MalformedFile, Refusal
 from negserve_server.graph import TriplesFactory
+from negserve_server.logs.audit import audit
 from negserve_server.process.orders import Order
 from negserve_server.publishing.datasets import Datasets, Origin
 from negserve_server.publishing.publish_folder import PublishFolder
-
-logger = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 
@@ -295,7 +293,12 @@ def log_changes(changes: list[DatasetChange]) -> None:
     """Say in the log what SIGHUP has done to the datasets of the repository."""
     counts = Counter(change.action for change in changes)
     found = ", ".join(f"{count} {action}" for action, count in sorted(counts.items()))
-    logger.info("SIGHUP: datasets of the repository: %s", found or "none")
+    audit(
+        "sighup",
+        "SIGHUP: datasets of the repository: %s",
+        found or "none",
+        changes={change.name: change.action for change in changes},
+    )
 
 
 def _merged(lists: list[Any]) -> Any:

@@ -38,9 +38,17 @@ class AdmissionControl:
     :param metrics: count what becomes of the calls
     :ivar usage: what the calls use
     :ivar is_drained: whether an operator has taken the process out of service
+    :ivar has_access_log: whether each call is logged at its end
     """
 
-    def __init__(self, limits: Limits, *, metrics: ServerMetrics = NO_METRICS) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        *,
+        metrics: ServerMetrics = NO_METRICS,
+        has_access_log: bool = False,
+    ) -> None:
+        self.has_access_log = has_access_log
         self._limits = limits
         self.metrics = metrics
         self._streams = CallLimiter(limits, SILENT_SECONDS)

@@ -12,8 +12,10 @@ from negserve_server.access.caller import CALLER, Caller, Scope
 from negserve_server.access.callers import Callers
 from negserve_server.access.refused_calls import RefusedCalls
 from negserve_server.access.relayed_call import relayed_call
+from negserve_server.admission.access_line import AccessLine
 from negserve_server.admission.status import outcome_of, refuse
 from negserve_server.errors import Refusal
+from negserve_server.logs.call import CALL, LoggedCall, new_call_id
 from negserve_server.metrics.server_metrics import NO_METRICS, ServerMetrics
 
 _FIELD = "authorization"
@@ -47,6 +49,7 @@ class Authentication(grpc.aio.ServerInterceptor):
     :param callers: those who may call; None if anybody may
     :param has_certificates: whether clients present certificates, which are checked
     :param metrics: count refused calls
+    :param has_access_log: whether refused calls are logged, each
     """
 
     def __init__(
@@ -55,10 +58,12 @@ class Authentication(grpc.aio.ServerInterceptor):
         *,
         has_certificates: bool,
         metrics: ServerMetrics = NO_METRICS,
+        has_access_log: bool = False,
     ) -> None:
         self._callers = callers
         self._has_certificates = has_certificates
         self._metrics = metrics
+        self._has_access_log = has_access_log
         self._refused = RefusedCalls()
 
     async def intercept_service(
@@ -80,10 +85,15 @@ class Authentication(grpc.aio.ServerInterceptor):
                 if handler is not None and (scope := _scope_of(method)) is not None:
                     caller.check_scope(scope)
             except Refusal as error:
+                name = "" if caller is None else caller.name
+                CALL.set(LoggedCall(new_call_id(), rpc, context.peer(), name))
                 self._refused.note(context.peer(), error.reason, caller)
                 if caller is None:
                     self._metrics.authentication_failed(error.reason)
-                self._metrics.calls(rpc).ended(*outcome_of(error))
+                meter = self._metrics.calls(rpc)
+                if self._has_access_log:
+                    meter = AccessLine(meter)
+                meter.ended(*outcome_of(error))
                 await refuse(context, error)
             if handler is None:
                 # In gRPC's own words: only who may call learns which methods there are.

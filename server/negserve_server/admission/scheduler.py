@@ -7,6 +7,8 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import Context, copy_context
+from functools import partial
 from queue import SimpleQueue
 from typing import Any, NamedTuple, TypeVar
 
@@ -29,7 +31,7 @@ _BLOCKING_THREADS = 8
 class _Job:
     """Work in steps, with a future for its result."""
 
-    __slots__ = ("_future", "_loop", "_steps", "flow", "group", "seconds", "work")
+    __slots__ = ("_context", "_future", "_loop", "_steps", "flow", "group", "seconds", "work")
 
     def __init__(
         self,
@@ -43,6 +45,7 @@ class _Job:
         self.seconds = 0.0
         self.group = 0
         self._steps = steps
+        self._context = copy_context()  # with the call, for what the work logs
         self._loop = loop
         self._future: asyncio.Future[Any] = loop.create_future()
 
@@ -57,7 +60,7 @@ class _Job:
             self._steps.close()
             return False
         try:
-            next(self._steps)
+            self._context.run(next, self._steps)
         except StopIteration as end:
             self._finish(self._future.set_result, end.value)
             return False
@@ -84,6 +87,7 @@ class _Inline(NamedTuple):
     work: int
     future: asyncio.Future[Any]
     steps: Generator[None, None, Any]
+    context: Context
 
 
 class Scheduler:
@@ -142,7 +146,8 @@ class Scheduler:
     async def run_blocking(self, function: Callable[..., _T], *arguments: object) -> _T:
         """Call a function that may take seconds and can't be cut, in a separate pool."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._blocking, function, *arguments)
+        run = copy_context().run
+        return await loop.run_in_executor(self._blocking, partial(run, function, *arguments))
 
     async def run_anywhere(self, flow: Flow, work: int, steps: Generator[None, None, _T]) -> _T:
         """Run work on the event loop if that is sooner than a thread and holds nobody up.
@@ -180,17 +185,17 @@ class Scheduler:
             finally:
                 self._record_call(flow, group, work, clocks)
         future: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
-        self._inline.put(flow, group, _Inline(group, work, future, steps))
+        self._inline.put(flow, group, _Inline(group, work, future, steps, copy_context()))
         return await future
 
     def _begin_round(self) -> None:
         self._round_seconds = 0.0
         while len(self._inline) and self._round_seconds < _ROUND_SECONDS:
-            flow, (group, work, future, steps) = self._inline.take()
+            flow, (group, work, future, steps, context) = self._inline.take()
             clocks = _clocks()
             if not future.cancelled():
                 try:
-                    future.set_result(_all_of(steps))
+                    future.set_result(context.run(_all_of, steps))
                 except Exception as error:
                     future.set_exception(error)
             self._record_call(flow, group, work, clocks)

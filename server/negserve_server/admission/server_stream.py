@@ -20,6 +20,7 @@ from negserve_server.access.usage import USE, CallUse
 from negserve_server.admission.message_values import count_values
 from negserve_server.config.limits import MAX_REQUEST_VALUES
 from negserve_server.errors import InvalidInput, Refusal
+from negserve_server.logs.call import new_call_id
 from negserve_server.metrics.call_meter import NO_CALLS, CallMeter
 
 _Request = TypeVar("_Request", bound=Message)
@@ -27,6 +28,8 @@ _Result = TypeVar("_Result")
 
 #: Bytes of a request above which it is parsed in a thread.
 _LARGE_REQUEST = 256 * 1024
+#: Metadata that say of which trace a call is (W3C Trace Context).
+_TRACE_KEYS = frozenset({"traceparent", "tracestate"})
 
 
 def parse(message_class: type[_Request], data: bytes) -> _Request:
@@ -93,6 +96,7 @@ class ServerStream(Generic[_Request]):
     :ivar use: what it uses
     :ivar connection: identifies the connection
     :ivar caller: who calls
+    :ivar id: of the call, in the log
     :ivar task: done when all answers and the status are handed to gRPC
     :ivar num_bytes_ahead: bytes of requests that were read ahead
     :ivar idle_timeout: seconds that this stream may be silent, if fewer than others
@@ -110,7 +114,9 @@ class ServerStream(Generic[_Request]):
         self._meter = meter
         self._context = context
         self._message_class = message_class
-        self.connection = _connection(context)
+        relayed = relayed_call(context.invocation_metadata())
+        self.connection = _connection(context) if relayed is None else relayed.connection
+        self.id = new_call_id() if relayed is None else relayed.call
         self.caller = CALLER.get()
         name = "" if self.caller.name == ANYBODY else self.caller.name
         self.use = CallUse(rpc, name, self.connection)
@@ -189,8 +195,10 @@ class ServerStream(Generic[_Request]):
 
     @property
     def passed_on(self) -> tuple[tuple[str, str], ...]:
-        """Metadata with which another worker counts a call as one of this client and caller."""
-        return RelayedCall(self.caller.name, self.connection).metadata()
+        """Metadata with which another worker takes a call for one of this client and caller."""
+        metadata = self._context.invocation_metadata() or ()
+        trace = [(key, str(value)) for key, value in metadata if key in _TRACE_KEYS]
+        return (*RelayedCall(self.caller.name, self.connection, self.id).metadata(), *trace)
 
     def next_request(self) -> asyncio.Task[Any]:
         """Begin to read the bytes of the next request, of which one may be read at a time."""
@@ -355,9 +363,6 @@ class ServerStream(Generic[_Request]):
 
 
 def _connection(context: grpc.aio.ServicerContext[Any, Any]) -> str:
-    relayed = relayed_call(context.invocation_metadata())
-    if relayed is not None:
-        return relayed.connection
     peer = context.peer()
     # gRPC has no name for the peer of a unix socket.
     return "unix" if peer.startswith("unix") else peer

@@ -7,14 +7,15 @@ import logging
 import click
 
 from negserve.terminal.variables import mistyped_variables
-from negserve_server.process import logs
+from negserve_server.logs import log_handler
+from negserve_server.logs.formatters import LogFormat
 
 logger = logging.getLogger(__name__)
 
 
-def start_logging(level: str) -> None:
+def start_logging(level: str, log_format: LogFormat = "text") -> None:
     """Set up logging, and warn of misspelt environment variables."""
-    logs.set_up(level)
+    log_handler.set_up(level, log_format)
     program = click.get_current_context().find_root().command
     commands = program.commands if isinstance(program, click.Group) else {}
     options = {

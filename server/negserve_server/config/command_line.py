@@ -107,6 +107,8 @@ def _click_type(each: NamedOption) -> click.ParamType[Any]:
         return click.FloatRange(option.least)
     if option.value == "BYTES":
         return Bytes(lowest=int(option.least or 0))
+    if option.value == "text|json":
+        return click.Choice(option.value.split("|"))
     if option.value in {"FILE", "DIR"}:
         return click.Path(path_type=Path, file_okay=option.value == "FILE")
     return _Dataset() if option.value == "NAME=PATH" else click.STRING

@@ -18,6 +18,7 @@ Value = Literal[
     "ADDR",
     "NAME=PATH",
     "LEVEL|FILE",
+    "text|json",
     "C,C,C",
     "F,F,F",
     "CHAR",

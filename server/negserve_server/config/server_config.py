@@ -148,6 +148,26 @@ class ServerConfig:
         "the path of a file with one of these words, which SIGHUP reads again.",
         see="reload",
     )
+    log_format: str = option(
+        "text|json",
+        "text",
+        help="Lines of the log: text for people, or a JSON object each for programs.",
+        see="json-lines",
+    )
+    access_log: bool = option(
+        "FLAG",
+        False,
+        help="Log each call at its end: method, status, client, dataset, duration, messages and "
+        "bytes; health checks are left out.",
+        see="access-log",
+    )
+    tracing: bool = option(
+        "FLAG",
+        False,
+        help="Trace calls by OpenTelemetry (extra `otel`); the variables `OTEL_*` say where spans "
+        "go.",
+        see="tracing",
+    )
 
     def __post_init__(self) -> None:
         check_bounds(self)

@@ -8,8 +8,7 @@ import signal
 from collections.abc import Callable
 
 from negserve_server.errors import MalformedFile
-
-logger = logging.getLogger(__name__)
+from negserve_server.logs.audit import audit
 
 
 class Reloading:
@@ -52,10 +51,11 @@ class Reloading:
             try:
                 read()
             except MalformedFile as error:
-                logger.error("SIGHUP: the %s stays as it was: %s", what, error)
+                text = "SIGHUP: the %s stays as it was: %s"
+                audit("sighup", text, what, error, level=logging.ERROR)
             else:
                 done.append(what)
-        logger.info("SIGHUP: read again: %s", ", ".join(done) or "nothing")
+        audit("sighup", "SIGHUP: read again: %s", ", ".join(done) or "nothing")
 
     def _note(self, *_: object) -> None:
         self._is_due = True

@@ -15,12 +15,12 @@ from negserve_server.admission.server_stream import ServerStream
 from negserve_server.config.limits import Limits
 from negserve_server.errors import InvalidInput, Refusal
 from negserve_server.graph import TriplesFactory
+from negserve_server.logs.audit import audit
+from negserve_server.logs.call import asker
 from negserve_server.publishing.datasets import Datasets, check_fingerprint
 from negserve_server.publishing.publication import Publication
 from negserve_server.publishing.publish_quota import PublishQuota
 from negserve_server.publishing.upload import Announcement, Upload, size_of
-
-logger = logging.getLogger(__name__)
 
 
 class Publisher:
@@ -128,6 +128,8 @@ class Publisher:
         :param uploader: the stream of the client
         """
         publication.uploader = uploader
+        name, total = publication.announcement.name, publication.announcement.total
+        audit("publish_begun", "upload of %s begun, %d triples, by %s", name, total, asker())
         begin = time.monotonic()
         try:
             yield publication.upload
@@ -137,13 +139,14 @@ class Publisher:
                 build = asyncio.ensure_future(self._build(publication, begin))
                 self._builds.add(build)
                 build.add_done_callback(self._builds.discard)
-            elif self._in_progress.get(publication.announcement.name) is publication:
-                logger.info(
+            elif self._in_progress.get(name) is publication:
+                audit(
+                    "publish_ended",
                     "upload of %s ended after %d of %d triples, by %s",
-                    publication.announcement.name,
+                    name,
                     publication.upload.num_received,
-                    publication.announcement.total,
-                    publication.caller,
+                    total,
+                    asker(),
                 )
                 self._end(publication)
 
@@ -161,11 +164,14 @@ class Publisher:
         if not publication.upload.is_complete:
             return
         for name in self._quota.clear(publication, uploads):
-            logger.warning(
+            audit(
+                "dataset_dropped",
                 "published dataset %s is dropped for %s: no stream used it for %.0f s",
                 name,
                 publication.announcement.name,
                 self._datasets.idle_seconds(name),
+                level=logging.WARNING,
+                dataset=name,
             )
             self._drop(name)
         publication.has_room = True
@@ -203,13 +209,16 @@ class Publisher:
             return
         self._quota.add(name, announcement.size, announcement.num_ids, publication.caller.name)
         del self._in_progress[name]
-        logger.info(
+        audit(
+            "publish_served",
             "published %s: %s, uploaded in %.1f s, built in %.1f s, by %s",
             name,
             factory.summary,
             uploaded - begin,
             time.monotonic() - uploaded,
-            publication.caller,
+            asker(),
+            dataset=name,
+            seconds=round(time.monotonic() - begin, 6),
         )
         publication.end()
 

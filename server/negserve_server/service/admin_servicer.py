@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import grpc
 from google.protobuf.message import Message
@@ -26,11 +25,11 @@ from negserve_server.administration.server_status import (
 )
 from negserve_server.admission.admission_control import AdmissionControl
 from negserve_server.errors import MalformedFile, Refusal
+from negserve_server.logs.audit import audit, auditing_refusals
+from negserve_server.logs.call import asker, note_dataset
 from negserve_server.publishing.datasets import Origin
 from negserve_server.service.handlers import one_request
 from negserve_server.service.messages import look_up
-
-logger = logging.getLogger(__name__)
 
 ADMIN_SERVICE = pb.DESCRIPTOR.services_by_name["AdminService"]
 
@@ -86,20 +85,21 @@ class AdminServicer:
 
     async def load_dataset(self, request: pb.LoadDatasetRequest) -> pb.LoadDatasetResponse:
         """Answer ``LoadDataset``."""
-        CALLER.get().check_dataset(request.name)
-        with _readable():
-            change = await self._repository.load(request.name)
-        _log_changes("load", [change])
+        with _audited("load", request.name) as changes:
+            CALLER.get().check_dataset(request.name)
+            with _readable():
+                changes.append(change := await self._repository.load(request.name))
         return pb.LoadDatasetResponse(change=_encode_change(change))
 
     async def unload_dataset(self, request: pb.UnloadDatasetRequest) -> pb.UnloadDatasetResponse:
         """Answer ``UnloadDataset``."""
-        CALLER.get().check_dataset(request.name)
-        origin = look_up(_ORIGINS, request.origin, "origin") if request.origin else None
-        change = await self._repository.unload(
-            request.name, origin, end_streams=request.end_streams
-        )
-        _log_changes("unload", [change])
+        with _audited("unload", request.name) as changes:
+            CALLER.get().check_dataset(request.name)
+            origin = look_up(_ORIGINS, request.origin, "origin") if request.origin else None
+            change = await self._repository.unload(
+                request.name, origin, end_streams=request.end_streams
+            )
+            changes.append(change)
         return pb.UnloadDatasetResponse(
             change=_encode_change(change), num_streams=change.num_streams
         )
@@ -108,10 +108,10 @@ class AdminServicer:
         self, _: pb.ReloadDatasetsRequest
     ) -> AsyncGenerator[pb.ReloadDatasetsResponse, None]:
         """Answer ``ReloadDatasets``."""
-        CALLER.get().check_every_dataset()
-        with _readable():
-            changes = await self._repository.reload()
-        _log_changes("reload", changes)
+        with _audited("reload") as changes:
+            CALLER.get().check_every_dataset()
+            with _readable():
+                changes.extend(await self._repository.reload())
         for some in _runs(changes):
             yield pb.ReloadDatasetsResponse(changes=map(_encode_change, some))
 
@@ -132,16 +132,18 @@ class AdminServicer:
 
     async def drain_server(self, _: pb.DrainServerRequest) -> pb.DrainServerResponse:
         """Answer ``DrainServer``."""
-        CALLER.get().check_every_dataset()
-        num_streams = await self._control.drain()
-        logger.info("drained by %s: %d streams end", CALLER.get(), num_streams)
+        with auditing_refusals("drain", "drain"):
+            CALLER.get().check_every_dataset()
+            num_streams = await self._control.drain()
+        audit("drain", "drained by %s: %d streams end", asker(), num_streams)
         return pb.DrainServerResponse(num_streams=num_streams)
 
     async def resume_server(self, _: pb.ResumeServerRequest) -> pb.ResumeServerResponse:
         """Answer ``ResumeServer``."""
-        CALLER.get().check_every_dataset()
-        was_drained = await self._control.resume()
-        logger.info("back in service by %s", CALLER.get())
+        with auditing_refusals("resume", "resume"):
+            CALLER.get().check_every_dataset()
+            was_drained = await self._control.resume()
+        audit("resume", "back in service by %s", asker())
         return pb.ResumeServerResponse(was_drained=was_drained)
 
 
@@ -176,10 +178,24 @@ def _readable() -> Iterator[None]:
         ) from error
 
 
-def _log_changes(order: str, changes: Sequence[DatasetChange]) -> None:
-    """Log who has changed what; ``changes`` may be empty."""
+@contextmanager
+def _audited(
+    order: Literal["load", "unload", "reload"], name: str = ""
+) -> Iterator[list[DatasetChange]]:
+    """Log who has changed what, or was refused; what has changed is to be added to the list."""
+    note_dataset(name)
+    changes: list[DatasetChange] = []
+    with auditing_refusals(order, order):
+        yield changes
     done = ", ".join(f"{change.action} {change.name}" for change in changes)
-    logger.info("%s by %s: %s", order, CALLER.get(), done or "nothing to do")
+    audit(
+        order,
+        "%s by %s: %s",
+        order,
+        asker(),
+        done or "nothing to do",
+        changes={change.name: change.action for change in changes},
+    )
 
 
 def _runs(items: Sequence[_Item]) -> Iterator[Sequence[_Item]]:

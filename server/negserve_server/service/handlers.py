@@ -12,9 +12,11 @@ import grpc
 from google.protobuf.message import Message
 
 from negserve.v1 import sampler_pb2 as pb
+from negserve_server.admission.access_line import AccessLine
 from negserve_server.admission.admission_control import AdmissionControl
 from negserve_server.admission.server_stream import ServerStream
 from negserve_server.admission.status import outcome_of, refuse
+from negserve_server.logs.call import CALL, LoggedCall
 from negserve_server.metrics.call_meter import NO_CALLS
 from negserve_server.service.publish_relay import PublishRelay
 from negserve_server.service.servicer import SamplerServicer
@@ -83,6 +85,7 @@ def one_request(
     *,
     is_short: bool = True,
     outlives_drain: bool = False,
+    is_logged: bool = True,
 ) -> _Handler:
     """Make the handler of a method that takes one request.
 
@@ -93,6 +96,7 @@ def one_request(
     :param method: gives the answer, or an awaitable of it, or an iterator of several
     :param is_short: as of :meth:`AdmissionControl.admit`
     :param outlives_drain: as of :meth:`AdmissionControl.admit`
+    :param is_logged: as of :func:`many_requests`
     """
 
     async def begin(stream: ServerStream[Any]) -> AsyncGenerator[Message | bytes, None]:
@@ -105,7 +109,13 @@ def one_request(
             yield await answers if inspect.isawaitable(answers) else answers
 
     return many_requests(
-        rpc, begin, message_class, admission, is_short=is_short, outlives_drain=outlives_drain
+        rpc,
+        begin,
+        message_class,
+        admission,
+        is_short=is_short,
+        outlives_drain=outlives_drain,
+        is_logged=is_logged,
     )
 
 
@@ -119,6 +129,7 @@ def many_requests(
     is_watch: bool = False,
     is_counted: bool = True,
     outlives_drain: bool = False,
+    is_logged: bool = True,
 ) -> _Handler:
     """Make the handler of a method that reads its requests itself.
 
@@ -126,14 +137,18 @@ def many_requests(
     :param method: gives an iterator of the answers
     :param is_short: as of :meth:`AdmissionControl.admit`
     :param is_watch: as of :meth:`AdmissionControl.admit`
-    :param is_counted: whether metrics have these calls: those that are passed on to another process
-        are counted there
+    :param is_counted: whether metrics and access log have these calls: those that are passed on to
+        another process are counted there
     :param outlives_drain: as of :meth:`AdmissionControl.admit`
+    :param is_logged: whether the access log has them, if they are counted
     """
     meter = admission.metrics.calls(rpc) if is_counted else NO_CALLS
+    has_line = admission.has_access_log and is_counted and is_logged
 
     async def handle(_: object, context: _Context) -> None:
-        stream = ServerStream[Any](context, message_class, meter, rpc if is_counted else "")
+        call_meter = AccessLine(meter) if has_line else meter
+        stream = ServerStream[Any](context, message_class, call_meter, rpc if is_counted else "")
+        CALL.set(LoggedCall(stream.id, rpc, stream.connection, stream.caller.name))
         try:
             with admission.admit(
                 stream, is_short=is_short, is_watch=is_watch, outlives_drain=outlives_drain
@@ -143,7 +158,7 @@ def many_requests(
                         await stream.write(answer)
         except (Exception, asyncio.CancelledError) as error:
             if isinstance(error, asyncio.CancelledError) and stream.is_cancelled:
-                meter.ended(_CANCELLED)
+                call_meter.ended(_CANCELLED)
                 raise
             # What else was cancelled, something that several wait for, say, is a fault of ours.
             stream.discard()
@@ -151,13 +166,13 @@ def many_requests(
                 try:
                     await refuse(context, error)
                 except grpc.aio.AbortError:
-                    meter.ended(*outcome_of(error))
+                    call_meter.ended(*outcome_of(error))
                     raise
                 except asyncio.CancelledError:
-                    meter.ended(_CANCELLED)
+                    call_meter.ended(_CANCELLED)
                     raise
         else:
-            meter.ended(grpc.StatusCode.OK.name)
+            call_meter.ended(grpc.StatusCode.OK.name)
         finally:
             stream.close()
 

@@ -101,7 +101,12 @@ def make_health_handler(health: Health, admission: AdmissionControl) -> grpc.Gen
         HEALTH_SERVICE.full_name,
         {
             "Check": one_request(
-                "Check", health.check, request_class, admission, outlives_drain=True
+                "Check",
+                health.check,
+                request_class,
+                admission,
+                outlives_drain=True,
+                is_logged=False,
             ),
             "Watch": many_requests(
                 "Watch",
@@ -110,6 +115,7 @@ def make_health_handler(health: Health, admission: AdmissionControl) -> grpc.Gen
                 admission,
                 is_watch=True,
                 outlives_drain=True,
+                is_logged=False,
             ),
         },
     )

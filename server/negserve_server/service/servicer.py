@@ -20,6 +20,8 @@ from negserve_server.config.limits import Limits
 from negserve_server.errors import MalformedSnapshot
 from negserve_server.graph import TriplesFactory
 from negserve_server.graph.epoch import Epoch
+from negserve_server.logs.audit import auditing_refusals
+from negserve_server.logs.call import note_dataset
 from negserve_server.metrics.server_metrics import NO_METRICS, ServerMetrics
 from negserve_server.publishing.datasets import Datasets
 from negserve_server.publishing.publisher import Publisher
@@ -273,43 +275,45 @@ class SamplerServicer:
         self, stream: ServerStream[pb.PublishRequest]
     ) -> AsyncGenerator[pb.PublishResponse, None]:
         """Answer a ``Publish`` stream."""
-        first = await stream.read()
-        if first is None:
-            return
-        expect(first.WhichOneof("message"), "announcement")
-        announcement = publish_messages.decode_announcement(first.announcement)
-        stream.caller.check_dataset(announcement.name)
-        is_mine = False
-        while not self._publisher.is_served(announcement):
-            publication = self._publisher.join(announcement, stream.caller)
-            if not publication.has_uploader:
-                is_mine = True
-                with self._publisher.uploading(publication, stream) as upload:
-                    yield pb.PublishResponse(
-                        upload=pb.PublishUpload(
-                            max_triples_per_chunk=self._limits.max_triples_per_message
+        with auditing_refusals("publish_refused", "publishing a graph"):
+            first = await stream.read()
+            if first is None:
+                return
+            expect(first.WhichOneof("message"), "announcement")
+            announcement = publish_messages.decode_announcement(first.announcement)
+            note_dataset(announcement.name)
+            stream.caller.check_dataset(announcement.name)
+            is_mine = False
+            while not self._publisher.is_served(announcement):
+                publication = self._publisher.join(announcement, stream.caller)
+                if not publication.has_uploader:
+                    is_mine = True
+                    with self._publisher.uploading(publication, stream) as upload:
+                        yield pb.PublishResponse(
+                            upload=pb.PublishUpload(
+                                max_triples_per_chunk=self._limits.max_triples_per_message
+                            )
                         )
-                    )
-                    stream.idle_timeout = self._limits.upload_idle_timeout
-                    while (expected := upload.expected) is not None:
-                        request = await stream.read() or pb.PublishRequest()
-                        expect(request.WhichOneof("message"), expected)
-                        await self._in_thread(
-                            publish_messages.add_part, upload, request, self._limits
-                        )
-                        self._publisher.note_arrival(publication)
-                        yield publish_messages.encode_progress(publication, is_mine)
-            else:
-                yield publish_messages.encode_progress(publication, is_mine)
-            await publication.wait(_PROGRESS_SECONDS, is_mine)
-        yield pb.PublishResponse(
-            published=pb.Published(
-                dataset=dataset_messages.encode_dataset(
-                    announcement.name, self._datasets[announcement.name]
-                ),
-                limits=messages.encode_limits(self._limits),
+                        stream.idle_timeout = self._limits.upload_idle_timeout
+                        while (expected := upload.expected) is not None:
+                            request = await stream.read() or pb.PublishRequest()
+                            expect(request.WhichOneof("message"), expected)
+                            await self._in_thread(
+                                publish_messages.add_part, upload, request, self._limits
+                            )
+                            self._publisher.note_arrival(publication)
+                            yield publish_messages.encode_progress(publication, is_mine)
+                else:
+                    yield publish_messages.encode_progress(publication, is_mine)
+                await publication.wait(_PROGRESS_SECONDS, is_mine)
+            yield pb.PublishResponse(
+                published=pb.Published(
+                    dataset=dataset_messages.encode_dataset(
+                        announcement.name, self._datasets[announcement.name]
+                    ),
+                    limits=messages.encode_limits(self._limits),
+                )
             )
-        )
 
     def _find(self, name: str, expected_fingerprint: str = "") -> TriplesFactory:
         return find_dataset(self._datasets, name, expected_fingerprint)

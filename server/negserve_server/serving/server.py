@@ -68,6 +68,7 @@ from negserve_server.serving.exposure import check_exposure
 from negserve_server.serving.loading import check_read, load_datasets, load_published
 from negserve_server.serving.observation import Observation, StateReader
 from negserve_server.serving.shared_snapshots import shared_snapshots
+from negserve_server.serving.tracing import Tracing, check_tracing
 from negserve_server.tables import Tables
 from negserve_server.warm_up import warm_up
 
@@ -88,10 +89,13 @@ class Server:
     :raises MalformedFile: for an invalid file of tokens or certificates, and a missing file of a
         dataset
     :raises UnusableAddress: if it can't listen on an address
+    :raises MissingLibraryError: if calls are to be traced, and the extra ``otel`` is not there
     """
 
     def __init__(self, config: ServerConfig, reloading: Reloading) -> None:
         self._started_at = time.monotonic()
+        if config.tracing:
+            check_tracing()
         num_workers = config.workers
         self._is_shared = num_workers > 1
         self._config = config = config.of_worker()
@@ -147,7 +151,9 @@ class Server:
         self._datasets = Datasets({})
         self._observation = Observation(config, self._addresses, is_shared=self._is_shared)
         self.metrics = self._observation.metrics
-        self._admission = AdmissionControl(limits, metrics=self.metrics)
+        self._admission = AdmissionControl(
+            limits, metrics=self.metrics, has_access_log=config.access_log
+        )
         # A separate thread: a build of minutes must not delay sampling.
         self._builder = ThreadPoolExecutor(1, thread_name_prefix="build")
         self._reloads: set[asyncio.Task[None]] = set()
@@ -228,10 +234,15 @@ class Server:
 
         with show_progress("preparing datasets"):
             await loop.run_in_executor(self._builder, warm_up, self._datasets)
+        tracing = Tracing() if self._config.tracing else None
         interceptors = [
+            *(() if tracing is None else tracing.interceptors),
             Authentication(
-                self._callers, has_certificates=self._has_certificates, metrics=self.metrics
-            )
+                self._callers,
+                has_certificates=self._has_certificates,
+                metrics=self.metrics,
+                has_access_log=self._config.access_log,
+            ),
         ]
         server = grpc.aio.server(
             interceptors=interceptors,
@@ -340,6 +351,8 @@ class Server:
             self.metrics.flush()
             scheduler.close()
             self._builder.shutdown(cancel_futures=True)
+            if tracing is not None:
+                await loop.run_in_executor(None, tracing.close)
         logger.info("stopped")
 
     async def _drop_idle_tables(self) -> None:

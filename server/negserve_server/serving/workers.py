@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from negserve_server.config.server_config import ServerConfig
 from negserve_server.listening.event_loop import ServerLoop
-from negserve_server.process import logs
+from negserve_server.logs import log_handler
 from negserve_server.process.control_line import ControlLine
 from negserve_server.process.family import Tell
 from negserve_server.process.reloading import Reloading
@@ -36,7 +36,7 @@ def run_workers(
     """
 
     def work(number: int, tell: Tell, line: ControlLine) -> None:
-        logs.set_process(f"worker {number}")
+        log_handler.set_process(f"worker {number}")
         server.metrics.become_worker(number)
 
         def announce(addresses: list[str]) -> None:

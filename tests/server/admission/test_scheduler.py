@@ -11,6 +11,7 @@ import pytest
 
 from negserve_server.admission.fair_queue import FairQueue, Flow
 from negserve_server.admission.scheduler import Scheduler
+from negserve_server.logs.call import CALL, LoggedCall
 
 SMALL, LARGE = 1000, 500_000
 
@@ -191,6 +192,27 @@ def test_errors_of_steps_are_reported(scheduler: Scheduler, work: int):
     async def main() -> None:
         with pytest.raises(ZeroDivisionError):
             await scheduler.run_anywhere(Flow(), work, steps())
+
+    asyncio.run(main())
+
+
+def test_work_is_logged_as_that_of_its_call_wherever_it_runs(scheduler: Scheduler):
+    def call_of() -> Generator[None, None, str]:
+        time.sleep(0.001)  # longer than a round may, so that most of the work is queued
+        found = CALL.get()
+        assert found is not None
+        return found.id
+        yield
+
+    async def draw(number: int, work: int) -> None:
+        CALL.set(LoggedCall(str(number), "Sample", "peer", ""))
+        assert await scheduler.run_anywhere(Flow(), work, call_of()) == str(number)
+        found = await scheduler.run_blocking(CALL.get)
+        assert found is not None
+        assert found.id == str(number)
+
+    async def main() -> None:
+        await asyncio.gather(*(draw(i, work) for i, work in enumerate([SMALL, LARGE] * 5)))
 
     asyncio.run(main())
 

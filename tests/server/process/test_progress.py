@@ -18,7 +18,7 @@ import pytest
 from negserve_server.jit.compiled import count_kernels
 from negserve_server.process import progress
 from negserve_server.warm_up import warm_up
-from tests.server.process.test_logs import LINE
+from tests.server.logs.test_log_lines import LINE
 
 INSPECT = [sys.executable, "-m", "negserve_server.cli", "inspect"]
 COMPILING = "compiling the sampling kernels, which takes some 20 s"

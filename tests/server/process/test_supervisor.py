@@ -17,12 +17,12 @@ _PROGRAM = """
 import os, signal, sys, time
 from pathlib import Path
 from negserve_server.errors import WorkerFailed
-from negserve_server.process import logs
+from negserve_server.logs import log_handler
 from negserve_server.process.orders import Order
 from negserve_server.process.reloading import Reloading
 from negserve_server.process.supervisor import Supervisor
 
-logs.set_up("info")
+log_handler.set_up("info")
 folder, what = Path(sys.argv[1]), sys.argv[2]
 
 def work(number, tell, line):

@@ -9,6 +9,7 @@ from negserve_server.access.usage import USE
 from negserve_server.admission.server_stream import ServerStream
 from negserve_server.errors import InvalidInput
 from negserve_server.graph import TriplesFactory
+from negserve_server.logs.call import note_dataset
 from negserve_server.publishing.datasets import Datasets
 
 
@@ -19,6 +20,7 @@ def find_dataset(datasets: Datasets, name: str, expected_fingerprint: str = "") 
     :raises Refusal: with ``NOT_PERMITTED``
     :raises InvalidInput: with ``UNKNOWN_DATASET`` or ``FINGERPRINT_MISMATCH``
     """
+    note_dataset(name)
     caller = CALLER.get()
     caller.check_dataset(name)
     factory = datasets.find(name, expected_fingerprint, caller.sees)

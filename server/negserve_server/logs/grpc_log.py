@@ -1,9 +1,10 @@
 """gRPC's own log lines in our format, and by our level.
 
 gRPC's core writes to the file descriptor of standard error, in a format of its own. So that
-becomes a pipe, and a process reads it: ``python -m negserve_server.process.grpc_log LEVEL``. It
-writes lines of gRPC anew and passes all others on as they are, also the last words of a server
-that crashes, which a thread of the server would take with it.
+becomes a pipe, and a process reads it: ``python -m negserve_server.logs.grpc_log LEVEL FORMAT``.
+It writes lines of gRPC anew, also the last words of a server that crashes, which a thread of the
+server would take with it. All other lines it passes on as they are; in JSON, each is the message
+of an event, so that every line of the log is JSON and none can be faked.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from contextlib import suppress
+from typing import cast
 
-from negserve_server.process.logs import LEVELS, LogFormatter
+from negserve_server.logs import log_handler
+from negserve_server.logs.formatters import LogFormat, make_formatter
+from negserve_server.logs.log_level import LEVELS
 
 logger = logging.getLogger(__name__)
 
@@ -43,19 +46,20 @@ _LAST_LINES_SECONDS = 2.0
 class GrpcLog:
     """While it is open, gRPC's lines come in our format; to be made before gRPC is used.
 
-    Of the server itself, ``sys.stderr`` goes past the pipe.
+    The log of the server itself goes past the pipe; so does ``sys.stderr``, if the log is text.
 
-    :param level: one of :data:`negserve_server.process.logs.LEVELS`
+    :param level: one of :data:`negserve_server.logs.log_level.LEVELS`
+    :param log_format: one of :data:`negserve_server.logs.formatters.FORMATS`
     """
 
-    def __init__(self, level: str) -> None:
+    def __init__(self, level: str, log_format: LogFormat = "text") -> None:
         if level in _VERBOSITY:
             os.environ.setdefault("GRPC_VERBOSITY", _VERBOSITY[level])
         self._stderr = os.dup(2)
         reader, writer = os.pipe()
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", __name__, level],
+                [sys.executable, "-P", "-m", __name__, level, log_format],
                 stdin=reader,
                 stdout=subprocess.DEVNULL,
                 stderr=self._stderr,
@@ -68,9 +72,13 @@ class GrpcLog:
         else:
             os.dup2(writer, 2)
             os.close(writer)
-            sys.stderr = os.fdopen(
+            stream = os.fdopen(
                 self._stderr, "w", buffering=1, errors="backslashreplace", closefd=False
             )
+            if log_format == "json":
+                log_handler.write_to(stream)
+            else:
+                sys.stderr = stream
             atexit.register(self._close)
         finally:
             os.close(reader)
@@ -85,30 +93,33 @@ class GrpcLog:
             self._process.wait(_LAST_LINES_SECONDS)
 
 
-def main(level: str) -> None:
+def main(level: str, log_format: LogFormat) -> None:
     """Write what comes on standard input to standard error."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # it ends when the server does
     least = _number(level)
-    formatter = LogFormatter()
+    formatter = make_formatter(log_format)
+
+    def write(name: str, importance: int, message: str) -> None:
+        record = logging.LogRecord(name, importance, "", 0, "%s", (message,), None)
+        os.write(2, f"{formatter.format(record)}\n".encode())
+
     for raw in sys.stdin.buffer:
         if raw.startswith(_LEVEL_IS):
             least = _number(raw.removeprefix(_LEVEL_IS).decode().strip())
             continue
         text = raw.decode(errors="replace").rstrip("\n")
         found = _LINE.fullmatch(text)
-        if found is None:
-            if not text.startswith(_IDLE_WORDS):
-                os.write(2, raw)
+        if text.startswith(_IDLE_WORDS):
             continue
-        severity, place, message = found.groups()
-        importance = _SEVERITY[severity]
-        if importance >= least and not message.startswith(_IDLE_WORDS):
-            record = logging.LogRecord(
-                "grpc.core", importance, "", 0, f"{message} ({place})", None, None
-            )
-            record.created = time.time()
-            os.write(2, f"{formatter.format(record)}\n".encode())
+        if found is not None:
+            severity, place, message = found.groups()
+            if _SEVERITY[severity] >= least and not message.startswith(_IDLE_WORDS):
+                write("grpc.core", _SEVERITY[severity], f"{message} ({place})")
+        elif log_format == "text":
+            os.write(2, raw)
+        elif text.strip():
+            write("stderr", logging.ERROR, text)
 
 
 def _number(level: str) -> int:
@@ -116,4 +127,4 @@ def _number(level: str) -> int:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], cast("LogFormat", sys.argv[2]))
