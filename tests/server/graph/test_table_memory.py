@@ -190,7 +190,7 @@ def test_tables_common_to_all_relations_exist_once() -> None:
 def test_mixtures_share_all_but_the_ends_of_their_cells() -> None:
     tables = Tables(1024 * MIB)
     factory = TriplesFactory(
-        {"training": [[0, 0, 1], [1, 0, 2]]}, num_entities=100, num_relations=500_000
+        {"training": [[0, 0, 1], [1, 0, 2]]}, num_entities=100, num_relations=100_000
     )
     factory.keep_tables_in(tables)
     samplers = []
@@ -198,7 +198,7 @@ def test_mixtures_share_all_but_the_ends_of_their_cells() -> None:
         mixture = (("basic", shares), ("bernoulli", 1), ("pseudotyped", 1), ("degree", 1))
         samplers.append(factory.open_sampler(kind="mixture", mixture=mixture))
     ends, candidates, statistics = 4 * 8 * 8, 2 * 16, 24
-    assert tables.num_bytes <= 500_000 * (ends + candidates + statistics) + MIB
+    assert tables.num_bytes <= 100_000 * (ends + candidates + statistics) + MIB
 
 
 def test_a_table_without_room_is_refused_before_it_is_built(traced: None) -> None:
