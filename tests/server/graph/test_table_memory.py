@@ -156,8 +156,8 @@ def test_exponents_share_nearly_all_but_their_units() -> None:
 def test_a_search_over_exponents_stays_within_the_bound() -> None:
     tables = Tables(8 * MIB)
     factory = graph(tables=tables)
-    for step in range(40):
-        factory.open_sampler(kind="degree", alpha=0.05 + step / 40, filter_splits=("training",))
+    for step in range(20):
+        factory.open_sampler(kind="degree", alpha=0.05 + step / 20, filter_splits=("training",))
         assert tables.num_bytes <= 8 * MIB
     tables.drop_idle(-1)
     assert tables.num_bytes == 0
