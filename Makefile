@@ -49,7 +49,7 @@ pytest: $(VENV)/developers
 kernels: $(VENV)/developers
 	$(BIN)/python -c "from negserve_server.warm_up import warm_up; warm_up({})"
 
-mutations: $(VENV)/developers ## Plant ten bugs, one at a time: the tests must catch each.
+mutations: $(VENV)/developers ## Plant realistic bugs, each alone: the tests must catch each.
 	$(BIN)/python -m tests.mutations
 
 bench: $(VENV)/developers ## Measure the published numbers, write their tables and charts.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import multiprocessing
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,10 @@ from tests.support.graphs import DATA, GRAPHS
 from tests.support.server_process import ServerProcess, server_process
 
 pytest_plugins = ("tests.support.cpu_seconds",)
+
+# Before torch is imported, also by what tests start: its threads wait for each other in loops,
+# which takes more than they compute where several processes share the processors.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 # No deadline: the machine may be busy.
 settings.register_profile("negserve", deadline=None, max_examples=examples(100))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from negserve import Client
-from tests.support.programs import run_program, torchrun
+from tests.support.programs import run_program
 from tests.support.server_process import ServerProcess
 from tests.support.shares import assert_each_once, assert_same, share
 
@@ -16,7 +16,8 @@ from tests.support.shares import assert_each_once, assert_same, share
 def ranks(server: ServerProcess, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """Results of each case on two ranks."""
     folder = tmp_path_factory.mktemp("ranks")
-    return run_program("with_torch", server, folder, launcher=torchrun(), num_ranks=2)
+    imports = ["torch._dynamo", "torch.distributed.checkpoint"]
+    return run_program("with_torch", server, folder, num_ranks=2, imports=imports)
 
 
 @pytest.mark.parametrize("name", ["loader_kept", "stream_kept"])

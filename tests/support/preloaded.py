@@ -389,12 +389,14 @@ def _execute(first: str, *arguments: str) -> None:
 
 def _preload() -> None:
     """Import and compile what programs need; without threads, which a fork would lose."""
+    gc.disable()  # it would go through all of it again and again while it comes
     # Not the commands, which are run, nor what only a few programs import: see `imports`.
     for name in ("click", "rich.console", "negserve.data"):
         import_module(name)
     if _READ_BY_IMPORTS not in os.environ:  # no server is started with it
         import_module("negserve_server.serving.server")
         import_module("negserve_server.warm_up").warm_up({})
+    gc.enable()
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -140,7 +139,6 @@ def run_program(
     folder: Path,
     *,
     num_ranks: int,
-    launcher: Sequence[str] = (),
     starts_ranks: bool = False,
     cases: tuple[str, ...] = (),
     env: Mapping[str, str] | None = None,
@@ -148,8 +146,7 @@ def run_program(
 ) -> list[dict[str, Any]]:
     """Run a program of ``tests/frameworks/programs`` and return each rank's results.
 
-    :param launcher: arguments of Python before the program, if something else starts the ranks
-    :param starts_ranks: the program does it
+    :param starts_ranks: the program starts its ranks by itself
     :param imports: modules that the program imports
     """
     path = REPOSITORY / "tests" / "frameworks" / "programs" / f"{name}.py"
@@ -161,14 +158,7 @@ def run_program(
         **(env or {}),
         "PYTHONPATH": os.pathsep.join([str(REPOSITORY), *([before] if before else [])]),
     }
-    if launcher:
-        done = subprocess.run(
-            [sys.executable, *launcher, *command],
-            capture_output=True, text=True, timeout=_SECONDS, check=False, cwd=folder,
-            env={**os.environ, **environment},
-        )  # fmt: skip
-        status, errors = done.returncode, done.stderr
-    elif num_ranks == 1 or starts_ranks:
+    if num_ranks == 1 or starts_ranks:
         ended = preloaded.run(
             command, timeout=_SECONDS, cwd=folder, imports=imports,
             env={**os.environ, **environment},

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from negserve.evaluation import EvaluationReport
+from tests.support import preloaded
 from tests.support.graphs import REPOSITORY, load
 
 
 def run(folder: Path, num_ranks: int, what: str = "fine") -> Path:
     folder.mkdir()
-    command = [sys.executable, "-m", "tests.support.evaluating_ranks", str(folder), str(num_ranks)]
-    result = subprocess.run(
-        [*command, what], cwd=REPOSITORY, capture_output=True, text=True, timeout=240
-    )
-    assert result.returncode == 0, result.stderr
+    command = ["-m", "tests.support.evaluating_ranks", str(folder), str(num_ranks), what]
+    preloaded.run(command, cwd=REPOSITORY, timeout=240, check=True)
     return folder
 
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import statistics
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -227,38 +224,19 @@ if __name__ == "__main__":
 """
 
 
-_FORK_SUPPORT = "GRPC_ENABLE_FORK_SUPPORT"
 #: What the program imports, and torch once an optimizer is made.
 _IMPORTED = ("negserve.integrations.pykeen", "pykeen.pipeline", "torch._dynamo")
 
 
-def run_program(path: Path, program: str, *arguments: str, **environment: str) -> str:
-    path.write_text(program)
-    given = {name: value for name, value in os.environ.items() if name != _FORK_SUPPORT}
-    if environment:  # read by gRPC's import: a process of its own is the cheapest that has it
-        result = subprocess.run(
-            [sys.executable, str(path), *arguments],
-            capture_output=True, text=True, timeout=150, cwd=path.parent, check=False,
-            env={**given, **environment},
-        )  # fmt: skip
-    else:
-        result = preloaded.run(
-            [str(path), *arguments], timeout=150, cwd=path.parent, env=given, imports=_IMPORTED
-        )
-    assert result.returncode == 0, result.stderr
-    return result.stdout
-
-
-@pytest.mark.parametrize(
-    ("method", "environment"),
-    [("fork", {}), ("spawn", {}), ("fork", {_FORK_SUPPORT: "1"})],
-    ids=str,
-)
-def test_workers_draw_and_train(
-    publisher: ServerProcess, tmp_path: Path, method: str, environment: dict[str, str]
-):
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_workers_draw_and_train(publisher: ServerProcess, tmp_path: Path, method: str):
+    """Samplers in forks with each setting of gRPC are in tests/client/sync/test_forks.py."""
     path = tmp_path / "workers.py"
-    said = run_program(path, _WORKERS, method, publisher.target, **environment)
+    path.write_text(_WORKERS)
+    said = preloaded.run(
+        [path, method, publisher.target],
+        timeout=150, cwd=tmp_path, imports=_IMPORTED, check=True,
+    ).stdout  # fmt: skip
     if method == "fork":
         assert "each run drew the same" in said
     assert "trained, MRR 0." in said
