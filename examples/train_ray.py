@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -99,15 +100,14 @@ def train(config: dict[str, Any]) -> None:
     """Train on this rank."""
     torch.set_num_threads(1)
     targets = nearest_first(config["targets"])
-    with Client(targets) as client:
-        factory = client.triples_factory(config["dataset"])
-        model = DistributedDataParallel(DistMult(factory.num_entities, factory.num_relations))
+    # The nearest while it is there: streams are not spread over the others.
+    client = Client(targets, spread=False)
+    factory = client.triples_factory(config["dataset"])
+    model = DistributedDataParallel(DistMult(factory.num_entities, factory.num_relations))
     optimizer = torch.optim.Adagrad(model.parameters(), lr=0.1)
     sampler = SamplerConfig(num_negs_per_pos=config["negatives"], filter_splits=("training",))
     # Its rank is that of torch.distributed, which Ray has set up.
-    stream = TripleStream(
-        targets, config["dataset"], sampler, batch_size=config["batch_size"], form="compact"
-    )
+    stream = TripleStream(factory, sampler=sampler, batch_size=config["batch_size"], form="compact")
     step = 0
     checkpoint = ray.train.get_checkpoint()
     if checkpoint is not None:
@@ -127,7 +127,7 @@ def train(config: dict[str, Any]) -> None:
             digest.update(weights.detach().numpy().tobytes())
         metrics = {
             "epoch": state["epoch"], "step": step, "loss": float(loss.detach()),
-            "weights": digest.hexdigest(), "target": targets[0],
+            "weights": digest.hexdigest(),
         }  # fmt: skip
         with tempfile.TemporaryDirectory() as folder:
             kept = None
@@ -149,6 +149,7 @@ def train(config: dict[str, Any]) -> None:
             if step % config["save_every"] == 0:
                 report(batch.state)
     report(stream.state_dict())
+    client.close()
 
 
 def arguments() -> argparse.Namespace:
@@ -163,8 +164,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--storage", required=True, help="folder or URL that all nodes reach")
     parser.add_argument("--dataset", default="world", help="name of the dataset in --serve")
     parser.add_argument(
-        "--serve", default=[], nargs="*", metavar="OPTION",
-        help="options of negserve-server serve, last: --serve=--repository /shared/graphs",
+        "--serve", default="", metavar="OPTIONS",
+        help="of negserve-server serve: --serve='--insecure --repository /shared/graphs'",
     )  # fmt: skip
     return parser.parse_args()
 
@@ -173,7 +174,7 @@ def main() -> None:
     """Start the replicas, and train."""
     options = arguments()
     ray.init(address=options.address)
-    targets, replicas = start_replicas(options.serve)
+    targets, replicas = start_replicas(shlex.split(options.serve))
     print(f"{len(replicas)} replicas: {', '.join(targets.values())}", flush=True)
     result = TorchTrainer(
         train,

@@ -109,6 +109,21 @@ def test_a_list_of_targets_is_spread_in_any_order(servers: Replicated):
     assert [first_target(rank) for rank in range(3)] == [[target] for target in targets]
 
 
+def test_the_nearest_replica_serves_all_while_it_is_there(servers: Replicated):
+    """Rank 0, whose first replica would be another one."""
+    nearest, *others = (f"{host}:{servers.port}" for host in HOSTS[::-1])
+    with Client([nearest, *others], patience=PATIENCE, spread=False) as client:
+        stream = client.triples_factory("world").epochs(SAMPLER, config_of(0, 1), prefetch=1)
+        batches = [batch for _ in range(2) for batch in stream]
+        assert [host for host, count in servers.negatives().items() if count] == [HOSTS[2]]
+        taken = iter(stream)
+        batches += islice(taken, 3)
+        servers.by_host[HOSTS[2]].server.kill()
+        batches += taken
+    for epoch in range(3):
+        assert_undisturbed(batches, epoch)
+
+
 def test_a_new_replica_takes_its_share_once_streams_are_opened_again(
     tmp_path: Path, resolver: FakeResolver
 ):

@@ -42,8 +42,9 @@ class BaseClient(Generic[_Transport, _Dataset]):
         *,
         timeout: float = 30.0,
         patience: float | None = None,
+        spread: bool = True,
     ) -> None:
-        self._transport = self._transport_class(target, timeout, patience)
+        self._transport = self._transport_class(target, timeout, patience, spread=spread)
 
     @property
     def targets(self) -> tuple[str, ...]:

@@ -32,6 +32,8 @@ class Client(BaseClient[SyncTransport, RemoteTriplesFactory]):
     :param patience: seconds after which a call, or a stream without progress, gives up, counted
         from its first failure, over all replicas; none of them takes more than its share. None
         for ``timeout`` times the number of replicas
+    :param spread: False lets every stream begin at the first target that was not lost, in the
+        order given: the nearest replica first, say
     :raises InvalidRequestError: if there is no address, one is malformed (a URL, a port out of
         range, ...), or a time is not positive
     """

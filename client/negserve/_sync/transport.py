@@ -47,9 +47,14 @@ class SyncTransport(Transport):
     """
 
     def __init__(
-        self, target: str | Sequence[str], timeout: float, patience: float | None = None
+        self,
+        target: str | Sequence[str],
+        timeout: float,
+        patience: float | None = None,
+        *,
+        spread: bool = True,
     ) -> None:
-        super().__init__(target, timeout, patience)
+        super().__init__(target, timeout, patience, spread=spread)
         self._state = PerProcess(_State)
 
     def _pool(self, target: str) -> WorkerPool[_OpenChannel]:

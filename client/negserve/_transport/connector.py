@@ -27,12 +27,13 @@ class Connector(ABC):
     Whatever waits is a coroutine, as in :class:`negserve._transport.transport.ServerCall`.
 
     :param target: as of :class:`negserve._transport.transport.Transport`
+    :param spread: likewise
     :ivar replicas: addresses of the replicas
     :ivar is_closed: whether it was closed
     """
 
-    def __init__(self, target: str | Sequence[str]) -> None:
-        self.replicas = Replicas(target)
+    def __init__(self, target: str | Sequence[str], *, spread: bool = True) -> None:
+        self.replicas = Replicas(target, spread=spread)
         self.is_closed = False
 
     @abstractmethod

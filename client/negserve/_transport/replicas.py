@@ -38,6 +38,7 @@ class Replicas:
     Streams of ranks begin at the replicas in turn; all else goes to the replica in use. Does no
     I/O. Threads may share it: each attribute is replaced as a whole.
 
+    :param spread: False lets all streams begin at the first target that was not lost
     :ivar targets: as they were given
     :ivar names: the targets that are names of servers, with host and port
     :ivar members: addresses of the replicas, sorted, each once. A name that was not looked up, or
@@ -47,8 +48,9 @@ class Replicas:
     :raises InvalidRequestError: as :func:`checked_targets`
     """
 
-    def __init__(self, target: str | Sequence[str]) -> None:
+    def __init__(self, target: str | Sequence[str], *, spread: bool = True) -> None:
         self.targets = checked_targets(target)
+        self._spread = spread
         self.names: dict[str, Address] = {
             each: name for each in self.targets if (name := name_in(each)) is not None
         }
@@ -74,7 +76,7 @@ class Replicas:
         self._losses = {key: loss for key, loss in self._losses.items() if key in members}
         if self.target not in members:
             # Any, so that programs that are no ranks of a training are spread, too.
-            self.target = self.choose(random.randrange(len(members)))
+            self.target = self._at_hand(random.randrange(len(members)))
 
     def name_of(self, address: str) -> str | None:
         """Return the name whose look-up gave an address; None for a target."""
@@ -87,13 +89,21 @@ class Replicas:
 
         That is the replica ``number`` modulo the number of replicas, in the order of their
         addresses; or, if it was lost, the next that was not. If all were lost, it is the one whose
-        loss is longest ago.
+        loss is longest ago. Without spreading, it is the first that was not lost, as targets were
+        given.
 
         :param number: of the stream; None for the replica in use
         """
-        if number is None:
-            return self.target
+        if not self._spread:
+            self.target = self._at_hand(0)  # the first one again, once it is back
+        elif number is not None:
+            return self._at_hand(number)
+        return self.target
+
+    def _at_hand(self, number: int) -> str:
         members, now = self.members, time.monotonic()
+        if not self._spread:
+            members, number = self._as_given(), 0
         first = number % len(members)
         ordered = members[first:] + members[:first]
         losses = self._losses
@@ -101,6 +111,14 @@ class Replicas:
             if address not in losses or losses[address].until <= now:
                 return address
         return min(ordered, key=lambda address: losses[address].number)
+
+    def _as_given(self) -> tuple[str, ...]:
+        found = self._found
+        return tuple(
+            dict.fromkeys(
+                address for each in self.targets for address in found.get(each) or (each,)
+            )
+        )
 
     def leave(self, address: str) -> None:
         """Note the loss of a replica: streams are opened at others for some time."""
@@ -115,7 +133,7 @@ class Replicas:
             loss = _Loss(self._num_losses, now + seconds, seconds)
         self._losses = {**self._losses, address: loss}
         if address == self.target and address in self.members:
-            self.target = self.choose(self.members.index(address) + 1)
+            self.target = self._at_hand(self.members.index(address) + 1)
 
     def num_losses(self, address: str) -> int:
         """Return a number that changes whenever a replica is lost."""

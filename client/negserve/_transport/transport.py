@@ -221,18 +221,25 @@ class Transport(Connector):
     :param timeout: seconds that a call, or a stream's next message, may take
     :param patience: seconds that failures may last, see :class:`RetryBudget`; None for
         ``timeout`` times the number of replicas
+    :param spread: see :class:`.Replicas`
     :raises InvalidRequestError: if there is no address, one is malformed, or a time is not positive
     """
 
     def __init__(
-        self, target: str | Sequence[str], timeout: float, patience: float | None = None
+        self,
+        target: str | Sequence[str],
+        timeout: float,
+        patience: float | None = None,
+        *,
+        spread: bool = True,
     ) -> None:
         for name, seconds in (("timeout", timeout), ("patience", patience)):
             if seconds is not None and seconds <= 0:
                 raise InvalidRequestError(f"{name}={seconds}; give a positive number of seconds")
-        super().__init__(target)
+        super().__init__(target, spread=spread)
         self.timeout = timeout
         self._patience = patience
+        self._spread = spread
 
     @property
     def patience(self) -> float:
@@ -246,6 +253,7 @@ class Transport(Connector):
             "target": self.replicas.targets,
             "timeout": self.timeout,
             "patience": self._patience,
+            "spread": self._spread,
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -267,8 +275,8 @@ class Transport(Connector):
 
     @property
     def is_spread(self) -> bool:
-        """Whether there are several replicas for streams."""
-        return len(self.replicas.members) > 1
+        """Whether streams of ranks begin at several replicas."""
+        return self._spread and len(self.replicas.members) > 1
 
     async def look_up(self) -> None:
         """Look up names of replicas, unless they were a moment ago."""
@@ -278,8 +286,8 @@ class Transport(Connector):
     async def _reach(self, number: int | None = None) -> WorkerPool[Any]:
         """Return the connections to the replica of a stream, see :meth:`.Replicas.choose`."""
         await self.look_up()
-        replicas = self.replicas
-        return self._pool(replicas.choose(number) if self.is_spread else replicas.target)
+        found = self.replicas
+        return self._pool(found.choose(number) if len(found.members) > 1 else found.target)
 
     async def open(self, method: str, request: object = None) -> ServerCall:
         """Open a stream on the replica in use.

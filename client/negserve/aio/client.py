@@ -30,6 +30,7 @@ class Client(BaseClient[AsyncTransport, RemoteTriplesFactory]):
     :param target: as of :class:`negserve.Client`
     :param timeout: as of :class:`negserve.Client`
     :param patience: as of :class:`negserve.Client`
+    :param spread: as of :class:`negserve.Client`
     :raises InvalidRequestError: if there is no address, one is malformed, or a time is not positive
     """
 

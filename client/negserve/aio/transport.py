@@ -59,9 +59,14 @@ class AsyncTransport(Transport):
     """
 
     def __init__(
-        self, target: str | Sequence[str], timeout: float, patience: float | None = None
+        self,
+        target: str | Sequence[str],
+        timeout: float,
+        patience: float | None = None,
+        *,
+        spread: bool = True,
     ) -> None:
-        super().__init__(target, timeout, patience)
+        super().__init__(target, timeout, patience, spread=spread)
         self._lock = threading.Lock()  # loops may run in several threads
         self._states: dict[asyncio.AbstractEventLoop, _LoopState] = {}
 

@@ -83,6 +83,22 @@ def test_the_replica_in_use_stays_in_use_until_it_is_lost(clock: Clock):
     assert replicas.target == "a:1"
 
 
+def test_without_spreading_all_streams_begin_at_the_first_that_was_not_lost(clock: Clock):
+    replicas = Replicas(THREE, spread=False)
+    assert {replicas.choose(number) for number in (None, 0, 1, 2)} == {"c:1"}
+    replicas.leave("c:1")
+    assert {replicas.choose(number) for number in (None, 0, 1, 2)} == {"a:1"}
+    replicas.leave("a:1")
+    assert replicas.choose(1) == replicas.target == "b:1"
+    clock.now += 5  # the first one may be back
+    assert replicas.choose(1) == replicas.target == "c:1"
+    replicas = Replicas(("name:7733", "a:1"), spread=False)
+    replicas.note({"name:7733": ("z:1", "y:1")})
+    for address in ("z:1", "y:1", "a:1"):
+        assert replicas.choose(3) == address
+        replicas.leave(address)
+
+
 def test_a_name_stands_for_its_addresses_until_they_change():
     replicas = Replicas("name:7733")
     assert replicas.members == ("name:7733",)
