@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -14,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from negserve.types.checks.invalid import check_name, invalid_configuration
-from negserve.types.config import SLOTS, SPLITS, SamplerConfig, Slot
+from negserve.types.config import SLOTS, SamplerConfig, Slot
 from negserve.types.epoch import EpochConfig
 from negserve.types.fingerprint import graph_fingerprint, types_fingerprint
 from negserve.types.id_set import IdSet
@@ -23,8 +21,10 @@ from negserve.types.relation_statistics import RelationStatistics
 from negserve.types.triples import as_pairs, as_triples
 from negserve_server.errors import MalformedFile
 from negserve_server.graph.epoch import Epoch
+from negserve_server.graph.filter_indexes import FilterIndexes
 from negserve_server.graph.fractions import divide
 from negserve_server.graph.graph_parts import GraphParts
+from negserve_server.graph.opened_samplers import OpenedSamplers
 from negserve_server.graph.readers import ReadOptions, read_graph
 from negserve_server.graph.snapshot.manifest import is_snapshot
 from negserve_server.graph.snapshot.snapshot_reader import open_snapshot
@@ -32,14 +32,11 @@ from negserve_server.graph.type_constraints import TypeConstraints
 from negserve_server.graph.vocabulary import Vocabulary
 from negserve_server.index import FilterIndex
 from negserve_server.index.filter_index import check_ids
-from negserve_server.sampling import DrawTables, Graph, RelationCounts, Sampler
-from negserve_server.sampling.sampler import in_version
+from negserve_server.sampling import RelationCounts, Sampler
 from negserve_server.tables import TABLES, GraphTables, Tables
 from negserve_server.triple_columns import SplitArrays, TripleColumns
 
 _WORLD = Path(__file__).parent / "world"
-#: Opened configurations that are remembered.
-_MOST_OPENED = 256
 
 
 class TriplesFactory:
@@ -93,9 +90,8 @@ class TriplesFactory:
         self.relations = parts.relations
         self.num_unseen = dict(parts.num_unseen)
         self._tables = GraphTables(TABLES, graph=self)
-        #: Keys of the tables, and the tables, of configurations that were opened, with seed 0.
-        self._opened: dict[SamplerConfig, tuple[Hashable, weakref.ref[DrawTables]]] = {}
-        self._training_index = self._index(("training",))
+        self._indexes = FilterIndexes(parts, self._tables)
+        self._samplers = OpenedSamplers(parts, self._indexes, self._tables)
 
     @classmethod
     def from_parts(cls, parts: GraphParts) -> TriplesFactory:
@@ -262,7 +258,7 @@ class TriplesFactory:
 
         :raises TablesFull: if there is no room for them
         """
-        return self._sampled_graph.relation_counts
+        return self._samplers.graph.relation_counts
 
     @property
     def relation_statistics(self) -> RelationStatistics:
@@ -292,34 +288,7 @@ class TriplesFactory:
         :raises InvalidRequestError: for no split, or one that the graph has not
         :raises TablesFull: if there is no room for it
         """
-        missing = [name for name in splits if name not in self.columns]
-        if missing or not splits:
-            raise invalid_configuration(
-                "splits",
-                tuple(splits),
-                f"this graph has {', '.join(self.columns)}",
-                limit=tuple(self.columns),
-            )
-        chosen = tuple(name for name in SPLITS if name in splits)
-        if chosen == ("training",):
-            return self._training_index
-        own_bytes = 0 if len(chosen) == 1 else max(self.columns[name].nbytes for name in chosen)
-        return self._tables.get(
-            ("index", chosen), lambda: self._index(chosen), num_bytes=own_bytes, keep=True
-        )
-
-    def _index(self, chosen: tuple[str, ...]) -> FilterIndex:
-        sizes = self.num_entities, self.num_relations
-        return FilterIndex(
-            TripleColumns.union([self.columns[name] for name in chosen], *sizes),
-            num_entities=self.num_entities,
-            num_relations=self.num_relations,
-            owns_triples=len(chosen) > 1,
-            tables=self._tables,
-            name=chosen,
-            usual_slots=("head", "tail") if chosen == ("training",) else (),
-            made=self.parts.indexes.get(chosen),
-        )
+        return self._indexes.of(splits)
 
     def contains(self, triples: ArrayLike, splits: Sequence[str]) -> NDArray[np.bool_]:
         """Tell for each triple, shape (n, 3), whether it is in one of the splits; shape (n,).
@@ -440,39 +409,7 @@ class TriplesFactory:
         :raises InvalidRequestError: if this package or the graph can't serve it
         :raises TablesFull: if there is no room for what it needs
         """
-        config = in_version(config)
-        missing = [name for name in config.filter_splits if name not in self.columns]
-        if missing:
-            raise invalid_configuration(
-                "filter_splits",
-                config.filter_splits,
-                f"this graph has {', '.join(self.columns)}",
-                limit=tuple(self.columns),
-            )
-        index = self.filter_index(config.filter_splits) if config.filtered else None
-        digest = None
-        given = config.candidate_set
-        if given is not None:
-            # Samplers with equal candidates share them.
-            digest = given.digest
-            shared = self._tables.get(("ids", digest), lambda: given, num_bytes=given.nbytes)
-            config = replace(config, candidates=shared)
-        key = (
-            "draw tables",
-            config.parts,
-            config.alpha,
-            config.corruption_scheme,
-            digest,
-            config.filter_splits,
-        )
-        draw_tables = self._tables.get(
-            key, lambda: DrawTables(config, self._sampled_graph, index), keep=True
-        )
-        sampler = Sampler(config, draw_tables)
-        self._tables.hold(key, sampler)
-        if given is None:
-            self._note_opened(config, key, draw_tables)
-        return sampler
+        return self._samplers.open(config)
 
     def sampler_again(self, config: SamplerConfig) -> Sampler | None:
         """Make the sampler of a configuration that was opened before with any seed, in no time.
@@ -480,29 +417,4 @@ class TriplesFactory:
         :return: None if it was not, or if what is costly is gone since
         :raises InvalidRequestError: for another algorithm version
         """
-        config = in_version(config)
-        opened = self._opened.get(replace(config, seed=0))
-        draw_tables = None if opened is None else opened[1]()
-        if opened is None or draw_tables is None:
-            return None
-        sampler = Sampler(config, draw_tables)
-        self._tables.hold(opened[0], sampler)
-        return sampler
-
-    def _note_opened(self, config: SamplerConfig, key: Hashable, draw_tables: DrawTables) -> None:
-        if len(self._opened) >= _MOST_OPENED:
-            self._opened.clear()
-        self._opened[replace(config, seed=0)] = key, weakref.ref(draw_tables)
-
-    @cached_property
-    def _sampled_graph(self) -> Graph:
-        constraints = self.type_constraints
-        return Graph(
-            training=self.columns["training"],
-            num_entities=self.num_entities,
-            num_relations=self.num_relations,
-            heads=constraints.heads if constraints is not None else None,
-            tails=constraints.tails if constraints is not None else None,
-            tables=self._tables,
-            counts=self.parts.relation_counts,
-        )
+        return self._samplers.open_again(config)
