@@ -11,6 +11,7 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from negserve.v1.sampler_pb2_grpc import SamplerServiceStub
 from tests.server.messages import CODE, TIMEOUT, configuration, ids, positives, refusal
@@ -57,6 +58,9 @@ def test_500_calls_without_a_request_hold_up_no_drain():
         ]
         for call in half_closed:
             assert refusal(call)[1] in ("STREAM_OUT_OF_ORDER", "TOO_MANY_STREAMS")
+        # Calls of a connection begin in order, so the silent ones have when this one is answered.
+        health = health_pb2_grpc.HealthStub(channel)
+        assert health.Check(health_pb2.HealthCheckRequest(), timeout=60).status
         begin = time.monotonic()
         assert server.terminate() == 0
         assert time.monotonic() - begin < 20

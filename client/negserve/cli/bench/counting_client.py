@@ -19,8 +19,8 @@ class _CountingTransport(SyncTransport):
     :ivar arrivals: when messages were received, by ``time.perf_counter``
     """
 
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
         self.sent = 0
         self.received = 0
         self.arrivals: list[float] = []

@@ -469,7 +469,13 @@ def test_wrong_options_are_refused_at_once(make: Make, options: dict[str, Any], 
         make("remote", **options)
 
 
-def test_splits_that_the_graph_lacks_are_refused(make: Make, nations: Nations):
-    sampler = make("remotebasic", filtered=True, filter_splits=("training", "testing"))
+def test_splits_that_the_graph_lacks_are_refused(
+    make: Make, nations: Nations, publisher: ServerProcess
+):
+    with Client(publisher.target) as client:
+        client.publish("nations-without-testing", nations.training)
+    splits = ("training", "testing")
+    named = {"dataset": "nations-without-testing", "filter_splits": splits}
+    sampler = make("remotebasic", filtered=True, **named)
     with pytest.raises(InvalidRequestError, match="testing"):
         sampler.sample(nations.training.mapped_triples[:5])
