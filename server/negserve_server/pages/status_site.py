@@ -28,7 +28,7 @@ from negserve_server.sampling import ALGORITHM_VERSION
 
 logger = logging.getLogger(__name__)
 
-_FOLDER = Path(__file__).parent
+_FOLDER = Path(__file__).parent / "templates"
 #: After which a browser asks for the status again.
 _REFRESH_SECONDS = 10
 _POSITIVE = ("head", "relation", "tail")

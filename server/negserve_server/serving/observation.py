@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -53,6 +54,9 @@ class Observation:
         self._has_page = config.status_page
         if config.metrics_listen is None:
             return
+        if self._has_page:
+            # Before workers are forked, which then share it.
+            importlib.import_module("negserve_server.pages.status_site")
         address = parse_listen_address(config.metrics_listen)
         if address.path:
             raise UnusableAddress(

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
 
 from negserve import Client
+from negserve_server.administration.server_control import Controlled
 from negserve_server.administration.server_status import DatasetStatus, ServerStatus
 from negserve_server.config.server_config import ServerConfig
-from negserve_server.pages.server_numbers import Numbers
+from negserve_server.pages import server_numbers
+from negserve_server.pages.server_numbers import Numbers, ServerNumbers
+from negserve_server.pages.status_site import StatusSite
+from negserve_server.publishing.datasets import Datasets
 from tests.support.graphs import load
 from tests.support.repositories import ADMIN, Administrator, write_tokens
 from tests.support.scraping import Scraper, scraped_server
@@ -115,6 +122,31 @@ def test_without_the_option_there_is_no_page(tmp_path: Path):
 def test_a_page_that_everybody_reaches_warns(tmp_path: Path):
     with scraped_server(tmp_path / "log", "--metrics-listen", "0.0.0.0:0", "--status-page"):
         assert "LABELS AND TRIPLES OF ALL DATASETS" in (tmp_path / "log").read_text()
+
+
+class Silent:
+    """A server of which a worker does not answer."""
+
+    async def status(self) -> ServerStatus:
+        return await asyncio.get_running_loop().create_future()
+
+
+def test_a_visitor_does_not_wait_for_a_worker_that_hangs(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(server_numbers, "_ANSWER_SECONDS", 0.05)
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    site = StatusSite(ServerNumbers(loop, cast("Controlled", Silent()), Datasets({})))
+    answer = site.answer("/", "")
+    assert answer is not None
+    assert answer.status.startswith("503")
+    assert b"has not answered" in answer.body
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join(60)
+    loop.close()
+    answer = site.answer("/", "")
+    assert answer is not None
+    assert answer.status.startswith("503"), "the server ends"
 
 
 def numbers(read_at: float, **drawn: int) -> Numbers:
