@@ -82,6 +82,42 @@ MUTATIONS = (
         "tests/server/access/test_scopes.py::test_a_client_sees_its_datasets_only",
     ),
     Mutation(
+        "labels are markup",
+        "server/negserve_server/pages/status_site.py",
+        "autoescape=True",
+        "autoescape=False",
+        "tests/server/pages/test_playground.py::test_hostile_labels_are_text[1]",
+    ),
+    Mutation(
+        "known triples are not struck out",
+        "server/negserve_server/pages/playground.py",
+        "ShownNegative(shown((head, relation, tail)), slot, valid)",
+        "ShownNegative(shown((head, relation, tail)), slot, True)",
+        "tests/server/pages/test_playground.py::"
+        "test_known_triples_are_struck_out_and_others_are_not[1]",
+    ),
+    Mutation(
+        "a status page that nobody asked for",
+        "server/negserve_server/serving/observation.py",
+        "self._has_page = config.status_page",
+        "self._has_page = True",
+        "tests/server/pages/test_status_page.py::test_without_the_option_there_is_no_page",
+    ),
+    Mutation(
+        "visitors draw as often as they like",
+        "server/negserve_server/pages/drawing_turns.py",
+        "            self._left -= 1\n",
+        "",
+        "tests/server/pages/test_playground.py::test_visitors_draw_a_few_times_a_second",
+    ),
+    Mutation(
+        "a status page of one worker",
+        "server/negserve_server/serving/server.py",
+        "self._observation.run(state, control, self._datasets)",
+        "self._observation.run(state, own, self._datasets)",
+        "tests/server/pages/test_status_page.py::test_a_visitor_reads_what_the_server_holds[2]",
+    ),
+    Mutation(
         "a quota of negatives that epochs do not count for",
         "server/negserve_server/service/servicer.py",
         "await stream.spend(epoch_messages.num_negatives)",

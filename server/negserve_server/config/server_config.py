@@ -65,6 +65,14 @@ class ServerConfig:
         "which the log names).",
         see="metrics",
     )
+    status_page: bool = option(
+        "FLAG",
+        False,
+        help="Show people, at `/` of `--metrics-listen`, what the server holds and does, and let "
+        "them draw a few negatives. Whoever reaches that port then reads labels and triples, "
+        "without a token.",
+        see="status-page",
+    )
     workers: int = option(
         "N",
         1,
@@ -182,6 +190,10 @@ class ServerConfig:
             raise ValueError(
                 "--tls-client-ca without --tls-cert and --tls-key; clients present certificates "
                 "only to a server with TLS"
+            )
+        if self.status_page and self.metrics_listen is None:
+            raise ValueError(
+                "--status-page without --metrics-listen; give that port, where the page is"
             )
         if self.workers > 1:
             self._check_shares()

@@ -91,6 +91,10 @@ class Vocabulary:
         labels: list[str] = self._labels[first:end].to_list()
         return labels
 
+    def id_of(self, label: str) -> int | None:
+        """Find the id of a label; None if there is none. :attr:`label_to_id` costs more memory."""
+        return self._labels.index_of(label)
+
     @cached_property
     def label_to_id(self) -> Mapping[str, int]:
         """Map each label to its id."""

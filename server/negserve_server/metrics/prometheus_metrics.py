@@ -15,6 +15,7 @@ from negserve_server.metrics.draw_meter import (
     StageTimes,
 )
 from negserve_server.metrics.instruments import Instruments, add_many
+from negserve_server.metrics.pages import Site
 from negserve_server.metrics.pending import Pending, Tally, Times
 from negserve_server.metrics.scrape_server import Place, ScrapeServer
 from negserve_server.metrics.server_metrics import ServerMetrics
@@ -141,9 +142,9 @@ class PrometheusMetrics(ServerMetrics):
         """Add what waits to the metrics."""
         self._pending.flush()
 
-    def start(self) -> None:
-        """Answer scrapers from now on, in threads of this process."""
-        self._scrape_server.start()
+    def start(self, site: Site | None) -> None:
+        """Answer scrapers from now on, and people, in threads of this process."""
+        self._scrape_server.start(site)
 
     def become_worker(self, number: int) -> None:
         """Count as one of several workers from now on, after a fork."""

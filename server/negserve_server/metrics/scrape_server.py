@@ -11,7 +11,7 @@ from socketserver import ThreadingMixIn
 from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-from negserve_server.metrics.pages import Pages
+from negserve_server.metrics.pages import Pages, Site
 
 if TYPE_CHECKING:
     from prometheus_client.registry import CollectorRegistry
@@ -40,11 +40,13 @@ class ScrapeServer:
         self._places = places
         self._pages = Pages(registry)
 
-    def start(self) -> None:
+    def start(self, site: Site | None) -> None:
         """Listen, and answer in threads that end with the process.
 
+        :param site: pages for people; None for none
         :raises OSError: if it can't listen at any of the places
         """
+        self._pages.site = site
         failures = []
         for family, address in self._places:
             try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from negserve_server.metrics.call_meter import NO_CALLS, CallMeter
 from negserve_server.metrics.draw_meter import NO_DRAWS, DrawMeter
+from negserve_server.metrics.pages import Site
 from negserve_server.metrics.server_state import ServerState
 
 
@@ -43,8 +44,11 @@ class ServerMetrics:
     def flush(self) -> None:
         """Add what waits to the metrics."""
 
-    def start(self) -> None:
-        """Answer scrapers from now on, in threads of this process."""
+    def start(self, site: Site | None) -> None:
+        """Answer scrapers from now on, and people, in threads of this process.
+
+        :param site: pages for people; None for none
+        """
 
     def become_worker(self, number: int) -> None:
         """Count as one of several workers from now on, after a fork.

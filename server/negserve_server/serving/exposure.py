@@ -11,13 +11,20 @@ from negserve_server.listening.listen_address import ListenAddress
 logger = logging.getLogger(__name__)
 
 
-def warn_if_metrics_exposed(address: ListenAddress) -> None:
-    """Warn if anybody may read the metrics at an address."""
+def warn_if_metrics_exposed(address: ListenAddress, *, has_page: bool) -> None:
+    """Warn if anybody may read the metrics at an address.
+
+    :param has_page: whether the status page is there, too
+    """
     if not address.is_local:
         logger.warning(
             "%s gives metrics to everybody who reaches it, without a token: names and fingerprints "
-            "of datasets, and how much is drawn. Let only Prometheus reach it",
+            "of datasets, and how much is drawn%s",
             address.text,
+            "; AND LABELS AND TRIPLES OF ALL DATASETS (--status-page). Let only those reach it "
+            "whom you trust with these"
+            if has_page
+            else ". Let only Prometheus reach it",
         )
 
 

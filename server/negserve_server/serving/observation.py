@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
 from collections.abc import Sequence
 from importlib.metadata import version
 
+from negserve_server.administration.server_control import Controlled
 from negserve_server.admission.admission_control import AdmissionControl
 from negserve_server.admission.scheduler import Scheduler
 from negserve_server.admission.send_budget import SendBudget
@@ -19,6 +21,7 @@ from negserve_server.listening.listen_address import (
     places_of,
 )
 from negserve_server.listening.reserved_address import ReservedAddress
+from negserve_server.metrics.pages import Site
 from negserve_server.metrics.server_metrics import NO_METRICS, ServerMetrics
 from negserve_server.metrics.server_state import DatasetState, ServerState
 from negserve_server.publishing.datasets import Datasets
@@ -48,8 +51,12 @@ class Observation:
         self.metrics: ServerMetrics = NO_METRICS
         self._address: ReservedAddress | None = None
         self._folder: PrivateFolder | None = None
+        self._has_page = config.status_page
         if config.metrics_listen is None:
             return
+        if self._has_page:
+            # Before workers are forked, which then share it.
+            importlib.import_module("negserve_server.pages.status_site")
         address = parse_listen_address(config.metrics_listen)
         if address.path:
             raise UnusableAddress(
@@ -63,7 +70,7 @@ class Observation:
                     address.text,
                     f"it overlaps with {other.text}; give --metrics-listen a port of its own",
                 )
-        warn_if_metrics_exposed(address)
+        warn_if_metrics_exposed(address, has_page=config.status_page)
         # Held until the end, so that no other server answers scrapers at the same port.
         self._address = ReservedAddress(address)
         self._folder = PrivateFolder() if is_shared else None
@@ -75,13 +82,25 @@ class Observation:
             (version("negserve"), str(ALGORITHM_VERSION)),
         )
 
-    async def run(self, state: StateReader) -> None:
-        """Answer scrapers, and take over the state from second to second; until cancelled."""
+    async def run(self, state: StateReader, control: Controlled, datasets: Datasets) -> None:
+        """Answer scrapers, and take over the state from second to second; until cancelled.
+
+        :param control: gives the status, of all workers together
+        :param datasets: the graphs
+        """
         if self._address is None:
             return
         self.metrics.refresh(state.read())
-        self.metrics.start()
+        site: Site | None = None
+        if self._has_page:
+            from negserve_server.pages.server_numbers import ServerNumbers
+            from negserve_server.pages.status_site import StatusSite
+
+            site = StatusSite(ServerNumbers(asyncio.get_running_loop(), control, datasets))
+        self.metrics.start(site)
         logger.info("metrics at http://%s/metrics", self._address.address.text)
+        if self._has_page:
+            logger.info("status page at http://%s/", self._address.address.text)
         while True:
             await asyncio.sleep(_REFRESH_SECONDS)
             self.metrics.refresh(state.read())

@@ -335,7 +335,7 @@ class Server:
         tasks = [self._admission.sweep(), self._drop_idle_tables()]
         if post is not None:
             tasks.append(changes.note_uses())
-        tasks.append(self._observation.run(state))
+        tasks.append(self._observation.run(state, control, self._datasets))
         background = [asyncio.create_task(each) for each in tasks]
         on_listening(addresses)
         try:

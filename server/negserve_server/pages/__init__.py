@@ -1,0 +1,1 @@
+"""The status page: what a server shows people at the port of its metrics, and lets them draw."""
