@@ -1,25 +1,25 @@
-"""The costs from which ``negserve-server size`` computes, and two runs that try its answers.
+"""The costs from which ``negserve-server size`` computes, and runs that try its answers.
 
 Run as ``python -m benchmarks.sizing [--write] [--json FILE]``. Costs are processor time of a server
 on loopback per batch, positive and negative, fitted to some sizes on FB15k-237 by least squares of
-the relative errors, and memory. The two runs use other sizes, one of them another graph and kind,
-and trainers of a fixed pace; neither is fitted to. ``--write`` makes the costs those of
+the relative errors, and memory. The runs use other sizes, two of
+them another graph, one another kind; none is fitted to. ``--write`` makes the costs those of
 ``negserve-server size``.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
-import queue
 import statistics
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, replace
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,7 @@ from rich.table import Table
 from scipy.optimize import nnls
 
 import negserve_server.sizing
-from benchmarks.children import busy_seconds, family
-from benchmarks.fairness import sample_requests
+from benchmarks.children import ask, busy_seconds, family
 from benchmarks.graphs import fb15k_237, zipf_1m
 from benchmarks.measuring import Row, console, hardware, write
 from benchmarks.remote import SERVE, written
@@ -45,17 +44,21 @@ from negserve_server.sizing.graph_size import GraphSize
 
 _COSTS = Path(negserve_server.sizing.__file__).with_name("costs.json")
 #: Batch sizes and k to which costs are fitted, of `bernoulli` and of other kinds.
-_FITTED = ((64, 1), (1024, 1), (4096, 1), (256, 16), (64, 64), (1024, 64), (4096, 64), (1024, 256))
+_FITTED = ((64, 1), (1024, 1), (4096, 1), (256, 8), (2048, 16), (64, 64), (1024, 64), (1024, 256))
 _OF_KINDS = ((1024, 1), (1024, 8), (4096, 8), (1024, 64))
 _KINDS: tuple[Kind, ...] = ("basic", "pseudotyped", "degree")
 #: Trainers do not take batch after batch at once; a step of each is so long, in seconds, or longer
 #: if the server would be busy.
 _RANKS, _STEP = 8, 0.02
 _MOST_NEGATIVES = 2e7
+#: Small batches come many in a message, which lasts for many steps; more often, to have enough.
+_LONGEST = 0.3
 #: Of which the rate of one event loop follows.
 _SMALL = (16, 1)
 _ROUNDS, _SECONDS = 3, 2.0
 _OPENED, _IDLE = 500, 500
+#: Of FB15k-237.
+_TRIPLES = fb15k_237()[1].mapped_triples
 _SERVICE = "/negserve.v1.SamplerService/"
 _OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.use_local_subchannel_pool", 1)]
 
@@ -96,33 +99,34 @@ def serving(*options: str) -> Iterator[Served]:
         process.wait(30)
 
 
-def _epoch_batches(channel: grpc.Channel, config: SamplerConfig, size: int) -> Iterator[int]:
-    """Stream epochs without decoding their ids; each step is a message, of so many batches."""
-    epoch = EpochConfig(batch_size=size)
+def _epoch_batches(target: str, config: SamplerConfig, batch_size: int, rank: int) -> Iterator[int]:
+    """Read epoch after epoch; each step is a message, of so many batches.
+
+    By gRPC alone: the client's buffers hold seconds of small batches, which would be missing.
+    """
+    epoch = EpochConfig(batch_size=batch_size, rank=rank, world_size=_RANKS)
     request = messages.encode_epoch_request("graph", "", config, epoch, 0, 0).SerializeToString()
-    stream: Any = channel.unary_stream(_SERVICE + "SampleEpoch")
-    while True:
-        answers = stream(request)
-        next(answers)
-        for answer in answers:
-            yield len(pb.SampleEpochResponse.FromString(answer).batches.batches)
+    with grpc.insecure_channel(target, options=_OPTIONS) as channel:
+        stream: Any = channel.unary_stream(_SERVICE + "SampleEpoch")
+        while True:
+            for answer in stream(request):
+                yield len(pb.SampleEpochResponse.FromString(answer).batches.batches)
 
 
-def _sample_batches(channel: grpc.Channel, config: SamplerConfig, size: int) -> Iterator[int]:
-    """Send one batch after another; each step is its answer, which is not decoded."""
-    first, request = sample_requests(config, size)
-    requests: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-    stream: Any = channel.stream_stream(_SERVICE + "Sample")
-    answers = stream(iter(requests.get, None))
-    requests.put(first)
-    next(answers)
-    while True:
-        requests.put(request)
-        next(answers)
-        yield 1
+def _sample_batches(
+    target: str, config: SamplerConfig, batch_size: int, rank: int
+) -> Iterator[int]:
+    """Send one batch of triples after another; each step is its answer."""
+    triples = np.random.default_rng(rank).permutation(_TRIPLES)
+    options = {field.name: getattr(config, field.name) for field in fields(config)}
+    with Client(target) as client:
+        sampler = client.triples_factory("graph").open_sampler(**options)
+        for first in itertools.cycle(range(0, len(triples) - batch_size, batch_size)):
+            sampler.sample(triples[first : first + batch_size], first)
+            yield 1
 
 
-_BATCHES: dict[Call, Callable[[grpc.Channel, SamplerConfig, int], Iterator[int]]] = {
+_BATCHES: dict[Call, Callable[[str, SamplerConfig, int, int], Iterator[int]]] = {
     "epoch": _epoch_batches,
     "sample": _sample_batches,
 }
@@ -134,17 +138,16 @@ def _ranks(
 ) -> Iterator[Callable[[], int]]:
     """Let trainers take a batch a step; yields what counts batches.
 
-    :param step: its duration, in seconds; 0 for one after the other
+    :param step: its duration, in seconds
     """
     counts, is_over = [0] * _RANKS, threading.Event()
 
     def train(rank: int) -> None:
-        own = replace(config, seed=rank)
-        with grpc.insecure_channel(server.target, options=_OPTIONS) as channel:
-            due = time.perf_counter() + step * rank / _RANKS
-            for batches in _BATCHES[call](channel, own, batch_size):
+        due = time.perf_counter() + step * rank / _RANKS
+        with closing(_BATCHES[call](server.target, config, batch_size, rank)) as taken:
+            for batches in taken:
                 counts[rank] += batches
-                due = max(due + batches * step, time.perf_counter() - step)
+                due = max(due + min(batches * step, _LONGEST), time.perf_counter() - step)
                 if is_over.wait(max(0.0, due - time.perf_counter())):
                     return
 
@@ -153,6 +156,49 @@ def _ranks(
         thread.start()
     try:
         yield lambda: sum(counts)
+    finally:
+        is_over.set()
+        for thread in threads:
+            thread.join()
+
+
+def _loop_rate(server: Served, call: Call) -> float:
+    """Return the rate of small batches of one process, of clients that do not decode them."""
+    batch_size, k = _SMALL
+    config = SamplerConfig(kind="bernoulli", num_negs_per_pos=k, filter_splits=("training",))
+    if call == "sample":
+        command = [sys.executable, "-m", "benchmarks.light_client", server.target]
+        client = subprocess.Popen(
+            [*command, str(batch_size), str(k), str(_RANKS)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            return _measured(server, lambda: ask(client))[1]
+        finally:
+            assert client.stdin is not None
+            client.stdin.close()
+            client.wait(30)
+    epoch = EpochConfig(batch_size=batch_size)
+    request = messages.encode_epoch_request("graph", "", config, epoch, 0, 0).SerializeToString()
+    counts, is_over = [0] * _RANKS, threading.Event()
+
+    def read(rank: int) -> None:
+        with grpc.insecure_channel(server.target, options=_OPTIONS) as channel:
+            stream: Any = channel.unary_stream(_SERVICE + "SampleEpoch")
+            while not is_over.is_set():
+                for answer in (answers := stream(request)):
+                    counts[rank] += len(pb.SampleEpochResponse.FromString(answer).batches.batches)
+                    if is_over.is_set():
+                        answers.cancel()
+                        return
+
+    threads = [threading.Thread(target=read, args=(rank,)) for rank in range(_RANKS)]
+    for thread in threads:
+        thread.start()
+    try:
+        return _measured(server, lambda: sum(counts))[1]
     finally:
         is_over.set()
         for thread in threads:
@@ -181,18 +227,25 @@ def _seconds(server: Served, call: Call, kind: Kind, batch_size: int, k: int) ->
         return _measured(server, count)[0]
 
 
-def fit(seconds: Mapping[tuple[int, int], float], per_batch: float | None = None) -> list[float]:
-    """Fit costs of a batch, a positive and a negative, none below 0, to those of batches.
+def fit(
+    seconds: Mapping[tuple[int, int], float], per_batch: float | None = None
+) -> tuple[float, float, float, float]:
+    """Fit costs to those of batches, none below 0.
 
+    :param seconds: of a batch, by its size and k
     :param per_batch: what is known of the first
+    :return: costs of a batch, of a positive with k = 1, of one with another k, of a negative
     """
-    sizes = np.array([(1, batch, batch * k) for batch, k in seconds], np.float64)
+    sizes = np.array(
+        [(1, batch * (k == 1), batch * (k > 1), batch * k * (k > 1)) for batch, k in seconds],
+        np.float64,
+    )
     measured = np.array(list(seconds.values()))
     weighted, wanted = sizes / measured[:, None], np.ones(len(measured))
-    if per_batch is None:
-        return list(map(float, nnls(weighted, wanted)[0]))
-    rest = nnls(weighted[:, 1:], wanted - per_batch * weighted[:, 0])[0]
-    return [per_batch, *map(float, rest)]
+    known = [] if per_batch is None else [per_batch]
+    found = nnls(weighted[:, len(known) :], wanted - weighted[:, : len(known)] @ known)[0]
+    first, pair, positive, negative = [*known, *map(float, found)]
+    return first, pair, positive, negative
 
 
 def measure_calls(graph: Path) -> tuple[dict[Call, CallCosts], list[Row]]:
@@ -201,31 +254,28 @@ def measure_calls(graph: Path) -> tuple[dict[Call, CallCosts], list[Row]]:
     rows: list[Row] = []
     with serving("--dataset", f"graph={graph}") as server:
         for call in CALLS:
-            costs: dict[str, list[float]] = {}
+            found: dict[str, tuple[float, float, float, float]] = {}
+            measured: dict[tuple[str, int, int], float] = {}
             for kind in ("bernoulli", *_KINDS):
                 sizes = _FITTED if kind == "bernoulli" else _OF_KINDS
                 seconds = {size: _seconds(server, call, kind, *size) for size in sizes}
-                known = costs["bernoulli"][0] if costs else None
-                costs[kind] = fit(seconds, known)
-                for (batch, k), measured in seconds.items():
-                    computed = np.dot(costs[kind], (1, batch, batch * k))
-                    rows.append(
-                        {"case": "fitted", "call": call, "kind": kind, "batch": batch, "k": k,
-                         "ms": 1e3 * measured, "computed_ms": 1e3 * float(computed)}
-                    )  # fmt: skip
-            costs["typed"] = costs["pseudotyped"]
-            small = SamplerConfig(
-                kind="bernoulli", num_negs_per_pos=_SMALL[1], filter_splits=("training",)
-            )
-            with _ranks(server, call, small, _SMALL[0], 0) as count:
-                _, rate = _measured(server, count)
-            calls[call] = CallCosts(
-                per_batch=costs["bernoulli"][0],
-                per_positive={kind: cost[1] for kind, cost in costs.items()},
-                per_negative={kind: cost[2] for kind, cost in costs.items()},
-                loop=1 / rate,
+                found[kind] = fit(seconds, found["bernoulli"][0] if found else None)
+                measured |= {(kind, *size): value for size, value in seconds.items()}
+            found["typed"] = found["pseudotyped"]
+            costs = CallCosts(
+                per_batch=found["bernoulli"][0],
+                per_pair={kind: each[1] for kind, each in found.items()},
+                per_positive={kind: each[2] for kind, each in found.items()},
+                per_negative={kind: each[3] for kind, each in found.items()},
+                loop=1 / _loop_rate(server, call),
                 per_stream=_stream_seconds(server),
             )
+            calls[call] = costs
+            rows += [
+                {"case": "fitted", "call": call, "kind": kind, "batch": batch, "k": k,
+                 "ms": 1e3 * value, "computed_ms": 1e3 * costs.of_batch(kind, batch, k)}
+                for (kind, batch, k), value in measured.items()
+            ]  # fmt: skip
     return calls, rows
 
 
@@ -274,17 +324,27 @@ def trial(name: str, graph: Path, factory: TriplesFactory, training: Training, c
     is_over = threading.Event()
     counts = [0] * training.ranks
 
-    def train(rank: int, target: str) -> None:
+    def batches_of(client: Client, rank: int) -> Iterator[object]:
+        remote = client.triples_factory("graph")
         epoch = EpochConfig(batch_size=training.batch_size, rank=rank, world_size=training.ranks)
+        if training.call == "epoch":
+            stream = remote.epochs(sampler, epoch)
+            while True:
+                yield from stream
+        options = {field.name: getattr(sampler, field.name) for field in fields(sampler)}
+        opened = remote.open_sampler(**options)
+        triples = np.random.default_rng(rank).permutation(factory.mapped_triples)
+        for first in itertools.cycle(range(0, len(triples) - training.batch_size, 64)):
+            yield opened.sample(triples[first : first + training.batch_size], first)
+
+    def train(rank: int, target: str) -> None:
         with Client(target) as client:
-            stream = client.triples_factory("graph").epochs(sampler, epoch)
             due = time.perf_counter()
-            while not is_over.is_set():
-                for _ in stream:
-                    counts[rank] += 1
-                    due = max(due + 1 / training.steps_per_second, time.perf_counter() - 0.1)
-                    if is_over.wait(max(0, due - time.perf_counter())):
-                        return
+            for _ in batches_of(client, rank):
+                counts[rank] += 1
+                due = max(due + 1 / training.steps_per_second, time.perf_counter() - 0.1)
+                if is_over.wait(max(0, due - time.perf_counter())):
+                    return
 
     with serving("--dataset", f"graph={graph}") as server:
         threads = [
@@ -313,10 +373,11 @@ def trial(name: str, graph: Path, factory: TriplesFactory, training: Training, c
 
 
 def trials(costs: Costs, graphs: Sequence[tuple[str, Path, TriplesFactory]]) -> list[Row]:
-    """Try two trainings that no cost was fitted to."""
+    """Try trainings that no cost was fitted to."""
     small, large = graphs
     return [
         trial(*small, Training(12, 512, 32, 40, "bernoulli"), costs),
+        trial(*large, Training(8, 1500, 20, 20, "bernoulli", "sample"), costs),
         trial(*large, Training(6, 2048, 10, 40, "pseudotyped"), costs),
     ]
 

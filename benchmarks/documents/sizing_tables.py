@@ -18,6 +18,7 @@ def cost_tables(content: Mapping[str, Any]) -> dict[str, str]:
             call,
             rounded(1e6 * of_call.per_batch, 1),
             *(
+                f"{rounded(1e9 * of_call.per_pair[kind], 1)}; "
                 f"{rounded(1e9 * of_call.per_positive[kind], 1)} + "
                 f"{rounded(1e9 * of_call.per_negative[kind], 1)} k"
                 for kind in kinds
@@ -28,7 +29,7 @@ def cost_tables(content: Mapping[str, Any]) -> dict[str, str]:
         for call in CALLS
         for of_call in (costs.calls[call],)
     ]
-    header = ["call", "µs a batch", *(f"ns a positive, {kind}" for kind in kinds),
+    header = ["call", "µs a batch", *(f"ns a positive, {kind}: k = 1; k > 1" for kind in kinds),
               "µs of the event loop a batch", "ms a stream"]  # fmt: skip
     memory = costs.memory
     return {
@@ -58,7 +59,7 @@ def _not_fitted(content: Mapping[str, Any]) -> str:
         if row["case"] == "fitted":
             continue
         training = (
-            f"{row['graph']}, {row['kind']}, {row['ranks']} ranks, "
+            f"{row['graph']}, {row['call']}, {row['kind']}, {row['ranks']} ranks, "
             f"{row['batch_size']} x {row['num_negs_per_pos']}"
         )
         for name, unit, measured, computed in (

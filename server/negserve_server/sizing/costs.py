@@ -17,15 +17,19 @@ CALLS: tuple[Call, ...] = get_args(Call)
 class CallCosts:
     """Processor time of the server for a batch, in seconds.
 
+    One negative per positive is drawn by a kernel of its own, so it has a cost of its own.
+
     :ivar per_batch: of each
-    :ivar per_positive: of each positive in it, by kind of sampler, filtered
-    :ivar per_negative: of each negative in it, likewise
+    :ivar per_pair: of each positive with its one negative, k = 1, by kind of sampler, filtered
+    :ivar per_positive: of each positive, k > 1, without its negatives, likewise
+    :ivar per_negative: of each negative, k > 1, likewise
     :ivar loop: of each batch on the event loop, of which a process has one: the inverse of the
         rate of small batches of one process
     :ivar per_stream: of opening and ending a stream
     """
 
     per_batch: float
+    per_pair: Mapping[str, float]
     per_positive: Mapping[str, float]
     per_negative: Mapping[str, float]
     loop: float
@@ -33,6 +37,8 @@ class CallCosts:
 
     def of_batch(self, kind: str, batch_size: int, num_negs_per_pos: int) -> float:
         """Return the processor time of a batch, in seconds."""
+        if num_negs_per_pos == 1:
+            return self.per_batch + batch_size * self.per_pair[kind]
         per_positive = self.per_positive[kind] + num_negs_per_pos * self.per_negative[kind]
         return self.per_batch + batch_size * per_positive
 

@@ -16,7 +16,7 @@ from negserve_server.sizing.graph_size import GraphSize
 
 GRAPH = GraphSize(num_triples=1_000_000, num_entities=100_000, num_relations=200)
 #: A batch of 100 x 10 takes 1 ms + 100 x 10 us + 1,000 x 1 us = 3 ms, of which 0.5 on the loop.
-CALL = CallCosts(1e-3, {"basic": 1e-5}, {"basic": 1e-6}, 5e-4, 2e-3)
+CALL = CallCosts(1e-3, {"basic": 2e-5}, {"basic": 1e-5}, {"basic": 1e-6}, 5e-4, 2e-3)
 COSTS = Costs("here", dict.fromkeys(CALLS, CALL), MemoryCosts(100_000_000, 10_000_000, 1_000))
 TRAINING = Training(10, 100, 10, steps_per_second=10, kind="basic")
 
@@ -26,6 +26,11 @@ def test_processors_are_those_of_all_batches():
     assert fleet.seconds_per_batch == pytest.approx(3e-3)
     assert fleet.processors == pytest.approx(100 * 3e-3)
     assert (fleet.needed, fleet.spare, fleet.replicas, fleet.workers) == (1, 1, 2, 1)
+
+
+def test_one_negative_per_positive_has_a_cost_of_its_own():
+    fleet = size_fleet(GRAPH, replace(TRAINING, num_negs_per_pos=1), Machine(), COSTS)
+    assert fleet.seconds_per_batch == pytest.approx(1e-3 + 100 * 2e-5)
 
 
 def test_the_scarcest_decides_how_many_replicas_bear_the_load():
@@ -90,6 +95,7 @@ def test_measured_costs_are_there_for_every_kind():
     for call in CALLS:
         of_call = costs.calls[call]
         assert set(PART_KINDS) == set(of_call.per_negative) == set(of_call.per_positive)
+        assert set(PART_KINDS) == set(of_call.per_pair)
         for kind in PART_KINDS:
             small, large = (of_call.of_batch(kind, size, 64) for size in (64, 4096))
             assert 0 < small < large
