@@ -2,9 +2,8 @@
 
 Run as ``python -m benchmarks.sizing [--write] [--json FILE]``. Costs are processor time of a server
 on loopback per batch, positive and negative, fitted to some sizes on FB15k-237 by least squares of
-the relative errors, and memory. The runs use other sizes, two of
-them another graph, one another kind; none is fitted to. ``--write`` makes the costs those of
-``negserve-server size``.
+the relative errors, and memory. The runs use other sizes, two of them another graph, one another
+kind; none is fitted to. ``--write`` makes the costs those of ``negserve-server size``.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -99,7 +98,9 @@ def serving(*options: str) -> Iterator[Served]:
         process.wait(30)
 
 
-def _epoch_batches(target: str, config: SamplerConfig, batch_size: int, rank: int) -> Iterator[int]:
+def _epoch_batches(
+    target: str, config: SamplerConfig, batch_size: int, rank: int
+) -> Generator[int, None, None]:
     """Read epoch after epoch; each step is a message, of so many batches.
 
     By gRPC alone: the client's buffers hold seconds of small batches, which would be missing.
@@ -115,7 +116,7 @@ def _epoch_batches(target: str, config: SamplerConfig, batch_size: int, rank: in
 
 def _sample_batches(
     target: str, config: SamplerConfig, batch_size: int, rank: int
-) -> Iterator[int]:
+) -> Generator[int, None, None]:
     """Send one batch of triples after another; each step is its answer."""
     triples = np.random.default_rng(rank).permutation(_TRIPLES)
     options = {field.name: getattr(config, field.name) for field in fields(config)}
@@ -126,7 +127,7 @@ def _sample_batches(
             yield 1
 
 
-_BATCHES: dict[Call, Callable[[str, SamplerConfig, int, int], Iterator[int]]] = {
+_BATCHES: dict[Call, Callable[[str, SamplerConfig, int, int], Generator[int, None, None]]] = {
     "epoch": _epoch_batches,
     "sample": _sample_batches,
 }

@@ -177,7 +177,9 @@ def sole_run(path: Path | None) -> Iterator[None]:
 def arguments() -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--target", default="127.0.0.1:7733", help="address of the server")
+    parser.add_argument(
+        "--target", nargs="+", default=["127.0.0.1:7733"], help="address of the server, or several"
+    )
     parser.add_argument("--dataset", default="world", help="name of the dataset there")
     parser.add_argument("--data", type=Path, help="folder of its files; default: that of world")
     parser.add_argument("--model", choices=MODELS, default="complex")

@@ -22,8 +22,9 @@ from tests.support.graphs import REPOSITORY
 
 _START_SECONDS = 30.0
 
-#: The configuration that users get.
+#: The configurations that users get.
 ENVOY = REPOSITORY / "deploy" / "envoy" / "envoy.yaml"
+HAPROXY = REPOSITORY / "deploy" / "haproxy" / "haproxy.cfg"
 
 _NGINX = """\
 daemon off;
@@ -255,6 +256,35 @@ def envoy(
     try:
         proxy.start()
         yield proxy, Clusters(administration)
+    finally:
+        proxy.stop()
+
+
+@contextmanager
+def haproxy(port: int, name_server: str, folder: Path, certificate: str) -> Iterator[Proxy]:
+    """Run haproxy as users do, with TLS, until the block ends.
+
+    :param port: of all replicas
+    :param name_server: who knows their addresses
+    :param certificate: a file with the certificate and its key
+    """
+    listening = free_port()
+    configuration = HAPROXY.read_text("utf-8")
+    for old, new in (
+        ("bind :7733 ", f"bind 127.0.0.1:{listening} "),
+        ("/etc/haproxy/negserve.pem", certificate),
+        ("parse-resolv-conf", f"nameserver test {name_server}"),
+        (" negserve:7734 ", f" replicas.test:{port} "),
+    ):
+        assert configuration.count(old) == 1, old
+        configuration = configuration.replace(old, new)
+    path = folder / "haproxy.cfg"
+    path.write_text(configuration)
+    _, options = _KINDS["haproxy"]
+    proxy = Proxy([_program("haproxy"), *options, str(path)], listening, folder / "log")
+    try:
+        proxy.start()
+        yield proxy
     finally:
         proxy.stop()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import time
@@ -87,11 +88,13 @@ class Administrator:
     """Runs ``negserve-server admin`` against a server.
 
     :ivar token_file: a file with the administrator's token
+    :ivar env: more variables of the commands
     """
 
     server: ServerProcess
     token_file: Path
     log: Path
+    env: dict[str, str] = field(default_factory=dict)
 
     def run(self, *arguments: str) -> tuple[int, str, str]:
         """Run a command; return its exit status, output and errors."""
@@ -99,6 +102,7 @@ class Administrator:
         done = preloaded.run(
             ["-m", "negserve_server.cli", "admin", arguments[0], *options, *arguments[1:]],
             timeout=60,
+            env={**os.environ, **self.env},
         )
         return done.returncode, done.stdout, done.stderr
 
