@@ -235,6 +235,24 @@ def test_an_interrupted_evaluation_set_leaves_nothing_half_written(
         assert manifest.read_text() == text
 
 
+def test_a_command_whose_clean_up_fails_ends_silently(run: type[Program]):
+    program = run(
+        "-c",
+        "import os, signal, click\n"
+        "from negserve.terminal.command import Commands\n"
+        "program = Commands()\n"
+        "@program.command()\n"
+        "def write():\n"
+        "    try:\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "    finally:\n"
+        "        raise click.ClickException('seek of closed file')\n"
+        "program.main()\n",
+        "write",
+    )
+    assert program.end() == (130, "")
+
+
 def test_a_command_that_waits_for_a_silent_server_ends(run: type[Program]):
     with silent_target() as silent:
         program = command(run, "negserve.cli", "sample", "--target", silent, stdin=PIPE)
