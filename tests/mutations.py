@@ -157,7 +157,7 @@ MUTATIONS = (
     ),
     Mutation(
         "wrong split filtered",
-        "server/negserve_server/graph/triples_factory.py",
+        "server/negserve_server/graph/filter_indexes.py",
         "chosen = tuple(name for name in SPLITS if name in splits)",
         "chosen = SPLITS[: len(splits)]",
         "tests/server/graph/test_triples_factory.py::test_filter_covers_exactly_the_chosen_splits",
