@@ -41,11 +41,14 @@ class _Reader(EpochReader):
         self._start()
 
     def _start(self) -> None:
+        #: Held until the thread has read. A reference to the thread itself would let it die in the
+        #: trainer's thread, in a callback of threading's own, in which Python drops a Ctrl-C.
+        self._is_reading = threading.Lock()
+        self._is_reading.acquire()
         # With the caller's context: traces find the span in it.
-        self._thread = threading.Thread(
+        threading.Thread(
             target=copy_context().run, args=(self._run,), name="negserve-epoch", daemon=True
-        )
-        self._thread.start()
+        ).start()
 
     def close(self) -> None:
         """Stop reading, and end the call."""
@@ -55,7 +58,8 @@ class _Reader(EpochReader):
                 self._call.close()
         self._room.put(None)
         self._sync_transport.wake()
-        self._thread.join()
+        with self._is_reading:
+            pass
 
     def _run(self) -> None:
         outcome: BaseException | None = None
@@ -69,6 +73,7 @@ class _Reader(EpochReader):
         except BaseException as error:
             outcome = error
         self._batches.put(outcome)
+        self._is_reading.release()
 
     async def _pause(self, seconds: float) -> None:
         await self._sync_transport.pause(seconds, lambda: self._is_wanted)
