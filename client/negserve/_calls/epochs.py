@@ -170,10 +170,16 @@ class EpochCursor(EpochState, Generic[_Transport, _Reader]):
         reader.begin_next()
         return reader, None
 
-    def _keep(self, reader: _Reader) -> bool:
-        """Keep a reader for the next epoch, if its epoch is over; tell whether it is kept."""
+    def _keep(self, reader: _Reader, epoch: int) -> bool:
+        """Keep a reader for the next epoch, if its epoch is over; tell whether it is kept.
+
+        An interrupt may come between the reader's last batch and the move of the place behind it.
+        The reader has read past the place then.
+
+        :param epoch: the one that it has read
+        """
         kept = self._kept.value
-        if kept or not reader.is_over:
+        if kept or not reader.is_over or self._place[:2] != (epoch + 1, 0):
             return False
         kept.append((reader, self._following))
         return True

@@ -130,6 +130,7 @@ class EpochStream(EpochCursor[SyncTransport, _Reader]):
         :raises NegserveError: as the server's status says
         """
         reader: _Reader | None = None
+        epoch = self._place.epoch
         try:
             with held():
                 reader, other = self._take_kept()
@@ -144,5 +145,5 @@ class EpochStream(EpochCursor[SyncTransport, _Reader]):
                     yield batch
         finally:
             with put_off():  # Python ignores exceptions here, if the iterator is garbage
-                if reader is not None and not self._keep(reader):
+                if reader is not None and not self._keep(reader, epoch):
                     reader.close()

@@ -86,6 +86,7 @@ class EpochStream(EpochCursor[AsyncTransport, _Reader]):
 
         :raises NegserveError: as :meth:`negserve.EpochStream.__iter__`
         """
+        epoch = self._place.epoch
         reader, other = self._take_kept()
         if reader is not None and not reader.is_here:
             reader, other = None, reader
@@ -99,5 +100,5 @@ class EpochStream(EpochCursor[AsyncTransport, _Reader]):
                 if batch is not None:
                     yield batch
         finally:
-            if not self._keep(reader):
+            if not self._keep(reader, epoch):
                 await reader.close()

@@ -6,6 +6,7 @@ import copy
 import gc
 import itertools
 import pickle
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -29,6 +30,7 @@ from tests.client.sync.test_epoch_stream import (
     scripted,
     silence,
 )
+from tests.support.server_process import ServerProcess
 
 __all__ = ["scripted"]
 
@@ -228,3 +230,32 @@ def test_a_worker_that_goes_on_within_an_epoch_asks_for_the_rest_of_it_only(clie
         request = progress.request()
         assert request.start > 0
         assert (request.worker, request.num_epochs) == (1, num_epochs)
+
+
+def test_an_interrupt_at_the_last_batch_of_an_epoch_loses_none(
+    server: ServerProcess, monkeypatch: pytest.MonkeyPatch
+):
+    """The reader has given it, and the stream's place is still before it."""
+    sampler, config = SamplerConfig(seed=3), EpochConfig(batch_size=1000)
+    with Client(server.target) as client:
+        factory = client.triples_factory("world")
+        undisturbed = factory.epochs(sampler, config)
+        wanted = [batch.positives.tolist() for _ in range(2) for batch in undisturbed]
+        stream = factory.epochs(sampler, config)
+        taken = stream._next
+
+        async def interrupted(reader: Any) -> Any:
+            batch, place = await taken(reader)
+            if place.epoch == 1:
+                monkeypatch.undo()
+                signal.raise_signal(signal.SIGINT)
+            return batch, place
+
+        monkeypatch.setattr(stream, "_next", interrupted)
+        got = []
+        with pytest.raises(KeyboardInterrupt):
+            got.extend(batch.positives.tolist() for batch in stream)
+        assert stream.state_dict() == {"epoch": 0, "start": 5000}
+        while stream.epoch < 2:
+            got += [batch.positives.tolist() for batch in stream]
+        assert got == wanted
