@@ -80,9 +80,8 @@ class WorkerLine:
         while True:
             message = await self._orders.get()
             try:
-                answer = await follow(message["value"])
+                # Also an answer that can't be encoded is a failure, or the asker would wait for ever.
+                self._send({"answer": message["order"], "value": await follow(message["value"])})
             except Exception as error:
                 self._send({"failure": str(error) or type(error).__name__})
-            else:
-                self._send({"answer": message["order"], "value": answer})
             self._orders.task_done()
