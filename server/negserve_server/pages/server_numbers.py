@@ -30,8 +30,8 @@ _ANSWER_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class GraphSize:
-    """How large a graph is.
+class GraphCounts:
+    """Numbers of triples and ids of a graph.
 
     :ivar triples: number of triples, by split
     :ivar num_entities: size of the entity id space
@@ -43,7 +43,7 @@ class GraphSize:
     num_relations: int
 
     @classmethod
-    def of(cls, factory: TriplesFactory) -> GraphSize:
+    def of(cls, factory: TriplesFactory) -> GraphCounts:
         """Take it of a graph."""
         triples = {split: len(columns) for split, columns in factory.columns.items()}
         return cls(triples, factory.num_entities, factory.num_relations)
@@ -61,7 +61,7 @@ class Numbers:
     """
 
     status: ServerStatus
-    sizes: Mapping[str, GraphSize]
+    sizes: Mapping[str, GraphCounts]
     read_at: float
     negatives_a_second: Mapping[str, float | None] = field(default_factory=dict)
     rate_seconds: float = 0.0
@@ -138,7 +138,7 @@ class ServerNumbers:
     async def _read(self) -> Numbers:
         status = await self._control.status()
         some = islice(self._datasets.items(), MOST_DATASETS)
-        sizes = {name: GraphSize.of(factory) for name, factory in some}
+        sizes = {name: GraphCounts.of(factory) for name, factory in some}
         return Numbers(status, sizes, time.monotonic())
 
     def _on_loop(self, work: Coroutine[Any, Any, _T]) -> _T:
