@@ -133,8 +133,8 @@ class AdminClient:
     def _error(self, error: grpc.RpcError) -> NegserveError:
         if error.code() is grpc.StatusCode.UNIMPLEMENTED:
             return NotAllowedError(
-                f"{self._target}: this server takes no such call of administrators; its operator "
-                f"starts it with --token-file, and it is as new as this command",
+                f"{self._target}: this server takes no such call of administrators: it was started "
+                f"without --token-file, or is older than this command",
                 target=self._target,
             )
         return from_rpc_error(error, self._target)
