@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, fields, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -56,10 +57,13 @@ _LONGEST = 0.3
 _SMALL = (16, 1)
 _ROUNDS, _SECONDS = 3, 2.0
 _OPENED, _IDLE = 500, 500
-#: Of FB15k-237.
-_TRIPLES = fb15k_237()[1].mapped_triples
 _SERVICE = "/negserve.v1.SamplerService/"
 _OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.use_local_subchannel_pool", 1)]
+
+
+@cache
+def _fitted_graph() -> tuple[str, TriplesFactory]:
+    return fb15k_237()
 
 
 @dataclass(frozen=True)
@@ -118,7 +122,7 @@ def _sample_batches(
     target: str, config: SamplerConfig, batch_size: int, rank: int
 ) -> Generator[int, None, None]:
     """Send one batch of triples after another; each step is its answer."""
-    triples = np.random.default_rng(rank).permutation(_TRIPLES)
+    triples = np.random.default_rng(rank).permutation(_fitted_graph()[1].mapped_triples)
     options = {field.name: getattr(config, field.name) for field in fields(config)}
     with Client(target) as client:
         sampler = client.triples_factory("graph").open_sampler(**options)
@@ -388,7 +392,7 @@ def main(json_path: Path | None, *, is_writing: bool) -> None:
     with ExitStack() as stack:
         places = [
             (name, stack.enter_context(written(graph)), graph)
-            for name, graph in (fb15k_237(), zipf_1m())
+            for name, graph in (_fitted_graph(), zipf_1m())
         ]
         calls, rows = measure_calls(places[0][1])
         costs = Costs(hardware(), calls, measure_memory())
