@@ -80,7 +80,7 @@ class WorkerLine:
         while True:
             message = await self._orders.get()
             try:
-                # An answer that can't be encoded is a failure, too: else its asker would wait for it.
+                # An answer that can't be encoded fails, too: else its asker would wait for it.
                 self._send({"answer": message["order"], "value": await follow(message["value"])})
             except Exception as error:
                 self._send({"failure": str(error) or type(error).__name__})
