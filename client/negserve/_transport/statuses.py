@@ -125,7 +125,7 @@ def ended(target: str, how: str) -> UnavailableError:
 def stalled(target: str, seconds: float) -> StalledError:
     """Make the error for a replica that was silent for too long."""
     return StalledError(
-        f"{target}: no message for {seconds:.3g} seconds; is the server overloaded, or the "
-        f"network cut?",
+        f"{target}: no message for {seconds:.3g} seconds; is the server overloaded, the network "
+        f"cut, or the name unknown?",
         target=target,
     )

@@ -62,6 +62,7 @@ class RetryBudget:
         self._timeout = timeout
         self._patience = patience
         self.num_replicas = num_replicas
+        self._is_short = False  # the limit of the last try, by what is left of patience
         self.note_progress()
 
     def note_progress(self) -> None:
@@ -69,26 +70,33 @@ class RetryBudget:
         self._first_failure: float | None = None
         self._num_failures = 0
         self._invalid_answers: dict[str, int] = {}
+        self._last_errors: dict[str, ServiceError] = {}
         self._num_untried = self.num_replicas
         self.without_dataset: set[str] = set()
         self._longest_pause = _FIRST_PAUSE_SECONDS
 
     def limit(self) -> float:
         """Return how many seconds the next message may take."""
-        if self._first_failure is None:
-            return self._timeout
-        return min(self._timeout, max(self._left() / self._num_untried, _LEAST_SECONDS))
+        share = self._timeout
+        if self._first_failure is not None:
+            share = max(self._left() / self._num_untried, _LEAST_SECONDS)
+        self._is_short = share < self._timeout
+        return min(self._timeout, share)
 
     def pause_after(self, error: ServiceError) -> float:
         """Return how many seconds to wait before the next try: with jitter, longer each round.
 
-        :raises ServiceError: the error, if it is not temporary; or one of its class that says how
-            much was tried, if the budget is spent
+        :raises ServiceError: the error, if it is not temporary; or one that says how much was
+            tried, if the budget is spent. If its try was cut short then, that is the one before it
+            of the same replica, which says more
         """
         if not isinstance(error, TEMPORARY):
             raise error
         if self._first_failure is None:
             self._first_failure = time.monotonic()
+        elif isinstance(error, StalledError) and self._is_short:
+            error = self._last_errors.get(error.target, error)
+        self._last_errors[error.target] = error
         self._num_failures += 1
         self._num_untried -= 1
         longest = self._longest_pause

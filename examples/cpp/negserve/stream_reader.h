@@ -37,7 +37,7 @@ class StreamReader : public Base {
     std::unique_lock lock(mutex_);
     if (!changed_.wait_for(lock, timeout, [&] { return !messages_.empty() || is_done_; })) {
       throw StalledError(target() + ": no message for " + std::to_string(timeout.count()) +
-                         " ms; is the server overloaded, or the network cut?");
+                         " ms; is the server overloaded, the network cut, or the name unknown?");
     }
     if (messages_.empty()) {
       if (status_.ok()) return false;

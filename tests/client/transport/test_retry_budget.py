@@ -9,6 +9,7 @@ from negserve import (
     InvalidRequestError,
     OverloadedError,
     ServerFaultError,
+    ServiceError,
     StalledError,
     UnavailableError,
 )
@@ -87,6 +88,24 @@ def test_the_error_that_spends_the_budget_has_the_previous_one_as_its_cause(cloc
     assert caught.value.reason == "DRAINING"
     assert caught.value.target == GONE.target
     assert caught.value.__cause__ is GONE
+
+
+def test_a_last_try_that_patience_cut_short_does_not_hide_what_was_wrong(clock: Clock):
+    silent = StalledError("silent", target=GONE.target)
+
+    def raised(num_seconds_of_the_last_try: float) -> ServiceError:
+        budget = RetryBudget(1.0, 2.0, 1)
+        budget.pause_after(GONE)
+        clock.now += 2.0 - num_seconds_of_the_last_try
+        assert budget.limit() == pytest.approx(min(1.0, num_seconds_of_the_last_try))
+        clock.now += num_seconds_of_the_last_try
+        with pytest.raises(ServiceError) as caught:
+            budget.pause_after(silent)
+        return caught.value
+
+    assert isinstance(raised(0.2), UnavailableError)
+    assert "gone; given up after 2 tries" in str(raised(0.2))
+    assert isinstance(raised(1.5), StalledError)  # it was silent for all of its timeout
 
 
 def test_only_temporary_errors_are_retried(clock: Clock):
