@@ -139,12 +139,12 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "negserve_server.index": _ENGINE,
     "negserve_server.sampling": (*_ENGINE, "negserve_server.index"),
     "negserve_server.graph": (*_ENGINE, "negserve_server.index", "negserve_server.sampling"),
-    "negserve_server.graph.readers.compression": (
+    "negserve_server.graph.readers.formats.compression": (
         "compression",
         "backports",
         "negserve_server.errors",
     ),
-    "negserve_server.graph.readers.rdf": (
+    "negserve_server.graph.readers.formats.rdf": (
         "polars",
         "pyoxigraph",
         "negserve.terminal.extras",

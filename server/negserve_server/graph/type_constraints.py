@@ -10,7 +10,7 @@ import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
 from negserve_server.errors import MalformedFile
-from negserve_server.graph.readers.delimited import Text
+from negserve_server.graph.readers.formats.delimited import Text
 from negserve_server.graph.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)

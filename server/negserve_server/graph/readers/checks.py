@@ -5,8 +5,8 @@ from __future__ import annotations
 import polars as pl
 
 from negserve_server.errors import MalformedFile
-from negserve_server.graph.readers.columns import Table
-from negserve_server.graph.readers.options import COLUMNS, ReadOptions
+from negserve_server.graph.readers.formats.columns import Table
+from negserve_server.graph.readers.formats.options import COLUMNS, ReadOptions
 
 #: An integer as programs write it, or one that became a decimal fraction.
 INTEGER = r"^(0|-?[1-9][0-9]*)(\.0+)?$"
@@ -108,3 +108,8 @@ def _file_of(tables: list[Table], names: tuple[str, ...], number: int) -> object
         if any((table.frame[name] == number).any() for name in names):
             return table.path
     return tables[0].path
+
+
+def all_integers(labels: pl.Series) -> bool:
+    """Tell whether every label is an integer."""
+    return bool(labels.str.contains(INTEGER).all())

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from negserve_server.errors import MalformedFile
-from negserve_server.graph.readers.delimited import Text
+from negserve_server.graph.readers.formats.delimited import Text
 from negserve_server.graph.vocabulary import Vocabulary
 
 #: Names of the files without their endings, by the kind of ids.

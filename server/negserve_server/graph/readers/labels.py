@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from negserve_server.graph.readers.columns import Table
+from negserve_server.graph.readers.formats.columns import Table
 from negserve_server.jit.compiled import compiled
 from negserve_server.jit.constants import FIBONACCI, U1, U32
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from negserve_server.errors import MalformedFile
-from negserve_server.graph.readers import compression, id_maps, rdf
-from negserve_server.graph.readers.options import ReadOptions
+from negserve_server.graph.readers import id_maps
+from negserve_server.graph.readers.formats import compression, rdf
+from negserve_server.graph.readers.formats.options import ReadOptions
 
 logger = logging.getLogger(__name__)
 

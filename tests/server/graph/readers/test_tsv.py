@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from negserve_server.errors import MalformedFile
 from negserve_server.graph import TriplesFactory
 from negserve_server.graph.readers import ReadOptions
-from negserve_server.graph.readers.delimited import read_delimited
+from negserve_server.graph.readers.formats.delimited import read_delimited
 from negserve_server.graph.readers.sources import find_sources
 
 Row = tuple[str, str, str]

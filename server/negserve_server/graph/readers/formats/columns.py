@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 
 from negserve_server.errors import MalformedFile
-from negserve_server.graph.readers.options import COLUMNS, ReadOptions
+from negserve_server.graph.readers.formats.options import COLUMNS, ReadOptions
 
 #: Usual names of head, relation and tail; those of a row go together.
 _NAMES = (

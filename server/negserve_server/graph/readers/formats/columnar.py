@@ -10,9 +10,9 @@ from pathlib import Path
 import polars as pl
 
 from negserve_server.errors import MalformedFile
-from negserve_server.graph.readers.columns import Chosen, Table, choose
-from negserve_server.graph.readers.compression import read_bytes, read_text
-from negserve_server.graph.readers.options import COLUMNS, ReadOptions
+from negserve_server.graph.readers.formats.columns import Chosen, Table, choose
+from negserve_server.graph.readers.formats.compression import read_bytes, read_text
+from negserve_server.graph.readers.formats.options import COLUMNS, ReadOptions
 
 logger = logging.getLogger(__name__)
 

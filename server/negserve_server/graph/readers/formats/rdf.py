@@ -12,9 +12,9 @@ import polars as pl
 
 from negserve.terminal.extras import needing
 from negserve_server.errors import MalformedFile
-from negserve_server.graph.readers.columns import Table
-from negserve_server.graph.readers.compression import read_bytes
-from negserve_server.graph.readers.options import COLUMNS, ReadOptions
+from negserve_server.graph.readers.formats.columns import Table
+from negserve_server.graph.readers.formats.compression import read_bytes
+from negserve_server.graph.readers.formats.options import COLUMNS, ReadOptions
 
 logger = logging.getLogger(__name__)
 
