@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from negserve.types.corrupted_batch import CorruptedBatch
 
@@ -66,22 +66,28 @@ def _run(
     kernel: Any, batch: CorruptedBatch, positives: NDArray[np.int64], out: NDArray[np.int64]
 ) -> None:
     arguments = (
-        np.ascontiguousarray(batch.replaced),
+        _read_only(batch.replaced),
         batch.position % batch.chunk_size,
         batch.chunk_size,
-        np.ascontiguousarray(batch.head_counts),
-        np.ascontiguousarray(batch.relation_counts),
-        positives,
+        _read_only(batch.head_counts, np.uint32),
+        _read_only(batch.relation_counts, np.uint32),
+        _read_only(positives),
         out,
     )
-    arrays = arguments[0], arguments[3], arguments[4], positives
-    kind = kernel, *((each.dtype.char, each.flags.writeable) for each in arrays)
+    kind = kernel, batch.replaced.dtype.char, positives.dtype.char
     if kind in _ready:
         kernel(*arguments)
         return
     with _lock:
         kernel(*arguments)
         _ready.add(kind)
+
+
+def _read_only(array: NDArray[Any], dtype: DTypeLike | None = None) -> NDArray[Any]:
+    """Return an array in one piece that can't be written: numba compiles anew for other kinds."""
+    same = np.ascontiguousarray(array, dtype=dtype).view()
+    same.flags.writeable = False
+    return same
 
 
 if hasattr(os, "register_at_fork"):
