@@ -80,8 +80,12 @@ def test_a_training_goes_on_when_a_node_with_its_replica_is_lost(
         [*IN_NAMESPACE, "sh", "-c", script, sys.executable, str(tmp_path / "run"), *options],
         capture_output=True,
         text=True,
-        # Ray keeps a token in the home directory.
-        env={**os.environ, "HOME": str(tmp_path), "RAY_USAGE_STATS_ENABLED": "0"},
+        env={
+            **os.environ,
+            "HOME": str(tmp_path),  # Ray keeps a token there
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_prestart_worker_first_driver": "0",  # no idle process for each processor
+        },
         cwd=REPOSITORY,
         timeout=600,
     )
