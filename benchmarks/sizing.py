@@ -65,6 +65,7 @@ _TRIALS = (
     ("fb15k-237", Training(12, 512, 32, 40, "bernoulli")),
     ("zipf-1m", Training(8, 1500, 20, 20, "bernoulli", "sample")),
     ("zipf-1m", Training(6, 2048, 10, 40, "pseudotyped")),
+    ("zipf-20m", Training(10, 1500, 32, 20, "bernoulli")),
 )
 
 

@@ -106,12 +106,12 @@ class Costs:
 
         A larger graph fits less into each of the processor's caches, whose sizes grow by factors.
 
-        :return: 0 for the smaller graph and all below, 1 for the larger one, more beyond
+        :return: 0 for the smaller graph and all below, 1 for the larger one and all beyond
         """
         share = math.log(graph_bytes / self.small_bytes) / math.log(
             self.large_bytes / self.small_bytes
         )
-        return max(0.0, share)
+        return min(1.0, max(0.0, share))
 
     def of_batch(
         self, call: Call, kind: str, batch_size: int, num_negs_per_pos: int, graph_bytes: float
