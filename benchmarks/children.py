@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from pathlib import Path
 
 #: Ticks per second of the system's processor times.
@@ -33,9 +34,8 @@ def family(pid: int) -> list[int]:
 
 
 def busy_seconds(pids: list[int]) -> float:
-    """Sum the processor time of some processes."""
-    total = 0
-    for pid in pids:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        total += int(fields[11]) + int(fields[12])
-    return total / TICK
+    """Sum the processor time of some processes.
+
+    By their clocks, since the ticks of ``/proc`` are too coarse for what some batches take.
+    """
+    return sum(time.clock_gettime(~pid << 3 | 2) for pid in pids)

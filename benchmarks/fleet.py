@@ -17,7 +17,13 @@ from rich.table import Table
 
 from benchmarks.measuring import Row, console, write
 from negserve_server.sizing.costs import Call, Costs
-from negserve_server.sizing.fleet import Machine, Training, bytes_per_batch, size_fleet
+from negserve_server.sizing.fleet import (
+    Machine,
+    Training,
+    bytes_per_batch,
+    seconds_per_batch,
+    size_fleet,
+)
 from negserve_server.sizing.graph_size import GraphSize
 
 RANKS = (16, 64, 256, 1024, 4096)
@@ -77,7 +83,7 @@ def simulate(training: Training, replicas: int, workers: int, costs: Costs) -> t
     :return: steps per second of those that the trainers could do, at most 1, and what is busiest
     """
     call = costs.calls[training.call]
-    whole = call.of_batch(training.kind, training.batch_size, training.num_negs_per_pos)
+    whole = seconds_per_batch(_GRAPH, training, costs)
     loop = min(call.loop, whole)
     transfer = bytes_per_batch(_GRAPH, training) / _MACHINE.network_bytes
     fleet = [Replica(workers) for _ in range(replicas)]

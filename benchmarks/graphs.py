@@ -62,6 +62,11 @@ def zipf_20m() -> tuple[str, TriplesFactory]:
     return "zipf-20m", zipf(20_900_000, 4_594_485, 822)
 
 
+def zipf_5m() -> tuple[str, TriplesFactory]:
+    """Generate a graph of the same kind, 4 times smaller."""
+    return "zipf-5m", zipf(5_225_000, 1_148_621, 822)
+
+
 def zipf_1m() -> tuple[str, TriplesFactory]:
     """Generate a graph of the same kind, 20 times smaller."""
     return "zipf-1m", zipf(1_045_000, 229_724, 822)

@@ -1,9 +1,10 @@
 """The costs from which ``negserve-server size`` computes, and runs that try its answers.
 
-Run as ``python -m benchmarks.sizing [--write] [--json FILE]``. Costs are processor time of a server
-on loopback per batch, positive and negative, fitted to some sizes on FB15k-237 by least squares of
-the relative errors, and memory. The runs use other sizes, two of them another graph, one another
-kind; none is fitted to. ``--write`` makes the costs those of ``negserve-server size``.
+Run as ``python -m benchmarks.sizing [--part PART] [--graphs DIR] [--write] [--json FILE]``. Costs
+are processor time of a server on loopback per batch, positive and negative, fitted to some sizes on
+a small and a large graph by least squares of the relative errors, and memory. The runs use other
+sizes, and graphs between these two and beyond; none is fitted to. ``--part`` measures a part again,
+with the other ones from the results. ``--write`` makes the costs those of ``negserve-server size``.
 """
 
 from __future__ import annotations
@@ -12,315 +13,246 @@ import argparse
 import itertools
 import json
 import statistics
-import subprocess
-import sys
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, fields, replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import grpc
 import numpy as np
+from numpy.typing import NDArray
 from rich.table import Table
 from scipy.optimize import nnls
 
 import negserve_server.sizing
-from benchmarks.children import ask, busy_seconds, family
-from benchmarks.graphs import fb15k_237, zipf_1m
-from benchmarks.measuring import Row, console, hardware, write
-from benchmarks.remote import SERVE, written
+from benchmarks.graphs import fb15k_237, zipf_1m, zipf_5m, zipf_20m
+from benchmarks.measuring import RESULTS, Row, console, hardware, write
+from benchmarks.trainers import RANKS, Served, loop_rate, paced, serving, stream_seconds, touch
 from negserve import Client, EpochConfig, SamplerConfig
-from negserve._protocol import messages
 from negserve.types.kinds import Kind
-from negserve.v1 import sampler_pb2 as pb
 from negserve_server.graph import TriplesFactory
-from negserve_server.sizing.costs import CALLS, Call, CallCosts, Costs, MemoryCosts
+from negserve_server.graph.snapshot.manifest import is_snapshot
+from negserve_server.graph.snapshot.snapshot_writer import write_snapshot
+from negserve_server.sizing.costs import CALLS, Call, Costs
 from negserve_server.sizing.fleet import Machine, Training, size_fleet
 from negserve_server.sizing.graph_size import GraphSize
 
+PARTS = ("batches", "loops and memory", "trials")
 _COSTS = Path(negserve_server.sizing.__file__).with_name("costs.json")
+#: Makes a graph, with its name.
+Maker = Callable[[], tuple[str, TriplesFactory]]
+#: Graphs to which costs are fitted, the small one first, and others: between these and beyond.
+_FITTED_GRAPHS = {"fb15k-237": fb15k_237, "zipf-5m": zipf_5m}
+_OTHER_GRAPHS = {"zipf-1m": zipf_1m, "zipf-20m": zipf_20m}
 #: Batch sizes and k to which costs are fitted, of `bernoulli` and of other kinds.
-_FITTED = ((64, 1), (1024, 1), (4096, 1), (256, 8), (2048, 16), (64, 64), (1024, 64), (1024, 256))
-_OF_KINDS = ((1024, 1), (1024, 8), (4096, 8), (1024, 64))
-_KINDS: tuple[Kind, ...] = ("basic", "pseudotyped", "degree")
+_FITTED = ((64, 1), (4096, 1), (256, 8), (2048, 16), (64, 64), (1024, 64), (1024, 256))
+_OF_KINDS = ((1024, 1), (2048, 8), (1024, 64))
+#: The costs of `typed` are those of `pseudotyped`.
+_KINDS: tuple[Kind, ...] = ("bernoulli", "basic", "pseudotyped", "degree")
 #: Trainers do not take batch after batch at once; a step of each is so long, in seconds, or longer
 #: if the server would be busy.
-_RANKS, _STEP = 8, 0.02
+_STEP = 0.02
 _MOST_NEGATIVES = 2e7
-#: Small batches come many in a message, which lasts for many steps; more often, to have enough.
-_LONGEST = 0.3
-#: Of which the rate of one event loop follows.
-_SMALL = (16, 1)
-_ROUNDS, _SECONDS = 3, 2.0
-_OPENED, _IDLE = 500, 500
-_SERVICE = "/negserve.v1.SamplerService/"
-_OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.use_local_subchannel_pool", 1)]
-
-
-@cache
-def _fitted_graph() -> tuple[str, TriplesFactory]:
-    return fb15k_237()
+#: All cases take turns, so that a change of the machine's speed affects all alike.
+_ROUNDS, _SECONDS = 2, 0.5
+_IDLE = 500
+#: Triples that trainers send; more than the processor's cache holds the index of.
+_MOST_POSITIVES = 2**19
+_TRIALS = (
+    ("fb15k-237", Training(12, 512, 32, 40, "bernoulli")),
+    ("zipf-1m", Training(8, 1500, 20, 20, "bernoulli", "sample")),
+    ("zipf-1m", Training(6, 2048, 10, 40, "pseudotyped")),
+    ("zipf-20m", Training(10, 1500, 32, 20, "bernoulli")),
+)
 
 
 @dataclass(frozen=True)
-class Served:
-    """A running server."""
+class Measured:
+    """A graph with its snapshot, and triples of it in random order, of shape (n, 3)."""
 
-    target: str
-    pid: int
+    path: Path
+    size: GraphSize
+    positives: NDArray[np.int64]
 
-    def busy(self) -> float:
-        """Return its processor time, in seconds."""
-        return busy_seconds(family(self.pid))
-
-    def resident_bytes(self) -> int:
-        """Return its memory, pages that several processes share counted once."""
-        total = 0
-        for pid in family(self.pid):
-            lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-            total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
-        return total * 1024
-
-
-@contextmanager
-def serving(*options: str) -> Iterator[Served]:
-    """Run a server until the block ends."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "negserve_server.cli", *SERVE, *options],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stdout is not None
-        yield Served(process.stdout.readline().split()[-1], process.pid)
-    finally:
-        process.terminate()
-        process.wait(30)
+    @classmethod
+    def of(cls, name: str, make: Maker, folder: Path) -> Measured:
+        """Take the snapshot of a graph in a folder, or make it."""
+        path = folder / name
+        if not is_snapshot(path):
+            write_snapshot(make()[1].parts, path, made={})
+        factory = TriplesFactory.from_snapshot(path)
+        triples = factory.mapped_triples
+        chosen = np.random.default_rng(0).permutation(len(triples))[:_MOST_POSITIVES]
+        size = GraphSize(len(triples), factory.num_entities, factory.num_relations)
+        return cls(path, size, triples[chosen])
 
 
-def _epoch_batches(
-    target: str, config: SamplerConfig, batch_size: int, rank: int
-) -> Generator[int, None, None]:
-    """Read epoch after epoch; each step is a message, of so many batches.
-
-    By gRPC alone: the client's buffers hold seconds of small batches, which would be missing.
-    """
-    epoch = EpochConfig(batch_size=batch_size, rank=rank, world_size=_RANKS)
-    request = messages.encode_epoch_request("graph", "", config, epoch, 0, 0).SerializeToString()
-    with grpc.insecure_channel(target, options=_OPTIONS) as channel:
-        stream: Any = channel.unary_stream(_SERVICE + "SampleEpoch")
-        while True:
-            for answer in stream(request):
-                yield len(pb.SampleEpochResponse.FromString(answer).batches.batches)
-
-
-def _sample_batches(
-    target: str, config: SamplerConfig, batch_size: int, rank: int
-) -> Generator[int, None, None]:
-    """Send one batch of triples after another; each step is its answer."""
-    triples = np.random.default_rng(rank).permutation(_fitted_graph()[1].mapped_triples)
-    options = {field.name: getattr(config, field.name) for field in fields(config)}
-    with Client(target) as client:
-        sampler = client.triples_factory("graph").open_sampler(**options)
-        for first in itertools.cycle(range(0, len(triples) - batch_size, batch_size)):
-            sampler.sample(triples[first : first + batch_size], first)
-            yield 1
-
-
-_BATCHES: dict[Call, Callable[[str, SamplerConfig, int, int], Generator[int, None, None]]] = {
-    "epoch": _epoch_batches,
-    "sample": _sample_batches,
-}
+def measure_batches(graphs: Mapping[str, Measured]) -> list[Row]:
+    """Measure the processor time of batches, of all graphs in turns."""
+    found: dict[tuple[str, Call, Kind, int, int], list[float]] = {}
+    with ExitStack() as stack:
+        servers = {
+            name: stack.enter_context(
+                serving("--dataset", f"graph={graph.path}", "--table-keep-seconds", "3600")
+            )
+            for name, graph in graphs.items()
+        }
+        cases = [
+            (name, call, kind, batch, k)
+            for call in CALLS
+            for kind in _KINDS
+            for batch, k in (_FITTED if kind == "bernoulli" else _OF_KINDS)
+            for name in graphs
+        ]
+        for name, server in servers.items():
+            touch(server)
+            for kind in _KINDS:  # makes the tables
+                _seconds(server, graphs[name], "epoch", kind, 1024, 8)
+        for _, case in itertools.product(range(_ROUNDS), cases):
+            name, call, kind, batch, k = case
+            seconds = _seconds(servers[name], graphs[name], call, kind, batch, k)
+            found.setdefault(case, []).append(seconds)
+    return [
+        {"case": "fitted", "graph": name, "graph_bytes": graphs[name].size.resident_bytes,
+         "call": call, "kind": kind, "batch": batch, "k": k, "ms": 1e3 * statistics.median(each)}
+        for (name, call, kind, batch, k), each in found.items()
+    ]  # fmt: skip
 
 
-@contextmanager
-def _ranks(
-    server: Served, call: Call, config: SamplerConfig, batch_size: int, step: float
-) -> Iterator[Callable[[], int]]:
-    """Let trainers take a batch a step; yields what counts batches.
-
-    :param step: its duration, in seconds
-    """
-    counts, is_over = [0] * _RANKS, threading.Event()
-
-    def train(rank: int) -> None:
-        due = time.perf_counter() + step * rank / _RANKS
-        with closing(_BATCHES[call](server.target, config, batch_size, rank)) as taken:
-            for batches in taken:
-                counts[rank] += batches
-                due = max(due + min(batches * step, _LONGEST), time.perf_counter() - step)
-                if is_over.wait(max(0.0, due - time.perf_counter())):
-                    return
-
-    threads = [threading.Thread(target=train, args=(rank,)) for rank in range(_RANKS)]
-    for thread in threads:
-        thread.start()
-    try:
-        yield lambda: sum(counts)
-    finally:
-        is_over.set()
-        for thread in threads:
-            thread.join()
-
-
-def _loop_rate(server: Served, call: Call) -> float:
-    """Return the rate of small batches of one process, of clients that do not decode them."""
-    batch_size, k = _SMALL
-    config = SamplerConfig(kind="bernoulli", num_negs_per_pos=k, filter_splits=("training",))
-    if call == "sample":
-        command = [sys.executable, "-m", "benchmarks.light_client", server.target]
-        client = subprocess.Popen(
-            [*command, str(batch_size), str(k), str(_RANKS)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        try:
-            return _measured(server, lambda: ask(client))[1]
-        finally:
-            assert client.stdin is not None
-            client.stdin.close()
-            client.wait(30)
-    epoch = EpochConfig(batch_size=batch_size)
-    request = messages.encode_epoch_request("graph", "", config, epoch, 0, 0).SerializeToString()
-    counts, is_over = [0] * _RANKS, threading.Event()
-
-    def read(rank: int) -> None:
-        with grpc.insecure_channel(server.target, options=_OPTIONS) as channel:
-            stream: Any = channel.unary_stream(_SERVICE + "SampleEpoch")
-            while not is_over.is_set():
-                for answer in (answers := stream(request)):
-                    counts[rank] += len(pb.SampleEpochResponse.FromString(answer).batches.batches)
-                    if is_over.is_set():
-                        answers.cancel()
-                        return
-
-    threads = [threading.Thread(target=read, args=(rank,)) for rank in range(_RANKS)]
-    for thread in threads:
-        thread.start()
-    try:
-        return _measured(server, lambda: sum(counts))[1]
-    finally:
-        is_over.set()
-        for thread in threads:
-            thread.join()
-
-
-def _measured(server: Served, count: Callable[[], int]) -> tuple[float, float]:
-    """Return processor seconds of a batch, and batches per second."""
-    costs, rates = [], []
-    while count() < 10 * _RANKS:
-        time.sleep(0.01)
-    for _ in range(_ROUNDS):
-        busy, begin, before = server.busy(), time.perf_counter(), count()
-        time.sleep(_SECONDS)
-        batches = count() - before
-        rates.append(batches / (time.perf_counter() - begin))
-        costs.append((server.busy() - busy) / batches)
-    return statistics.median(costs), max(rates)
-
-
-def _seconds(server: Served, call: Call, kind: Kind, batch_size: int, k: int) -> float:
+def _seconds(
+    server: Served, graph: Measured, call: Call, kind: Kind, batch_size: int, k: int
+) -> float:
     """Measure the processor time of a batch of trainers with a pace."""
     config = SamplerConfig(kind=kind, num_negs_per_pos=k, filter_splits=("training",))
-    step = max(_STEP, _RANKS * batch_size * k / _MOST_NEGATIVES)
-    with _ranks(server, call, config, batch_size, step) as count:
-        return _measured(server, count)[0]
+    step = max(_STEP, RANKS * batch_size * k / _MOST_NEGATIVES)
+    with paced(server, graph.positives, call, config, batch_size, step) as count:
+        begin = time.perf_counter()  # the first messages come with the opening of streams
+        while time.perf_counter() < begin + _SECONDS or count() < 4 * RANKS:
+            time.sleep(0.01)
+        busy, begin, before = server.busy(), time.perf_counter(), count()
+        while time.perf_counter() < begin + _SECONDS or count() < before + 4 * RANKS:
+            time.sleep(0.01)
+        return (server.busy() - busy) / (count() - before)
 
 
-def fit(
-    seconds: Mapping[tuple[int, int], float], per_batch: float | None = None
-) -> tuple[float, float, float, float]:
-    """Fit costs to those of batches, none below 0.
-
-    :param seconds: of a batch, by its size and k
-    :param per_batch: what is known of the first
-    :return: costs of a batch, of a positive with k = 1, of one with another k, of a negative
-    """
-    sizes = np.array(
-        [(1, batch * (k == 1), batch * (k > 1), batch * k * (k > 1)) for batch, k in seconds],
-        np.float64,
-    )
-    measured = np.array(list(seconds.values()))
-    weighted, wanted = sizes / measured[:, None], np.ones(len(measured))
-    known = [] if per_batch is None else [per_batch]
-    found = nnls(weighted[:, len(known) :], wanted - weighted[:, : len(known)] @ known)[0]
-    first, pair, positive, negative = [*known, *map(float, found)]
-    return first, pair, positive, negative
+def measure_loops(graph: Measured) -> list[Row]:
+    """Measure event loops, and the opening of streams."""
+    with serving("--dataset", f"graph={graph.path}") as server:
+        return [
+            {"case": "loop", "call": call, "us": 1e6 / loop_rate(server, call),
+             "stream_ms": 1e3 * stream_seconds(server)}
+            for call in CALLS
+        ]  # fmt: skip
 
 
-def measure_calls(graph: Path) -> tuple[dict[Call, CallCosts], list[Row]]:
-    """Measure the processor time of both calls."""
-    calls: dict[Call, CallCosts] = {}
-    rows: list[Row] = []
-    with serving("--dataset", f"graph={graph}") as server:
+def measure_memory(folder: Path) -> list[Row]:
+    """Measure a server that serves the embedded graph, further workers, and open streams."""
+    world = Measured.of("world", lambda: ("world", TriplesFactory.world()), folder)
+    graph = replace(world, positives=np.repeat(world.positives, 100, axis=0))
+    with serving("--dataset", f"graph={graph.path}") as one:
         for call in CALLS:
-            found: dict[str, tuple[float, float, float, float]] = {}
-            measured: dict[tuple[str, int, int], float] = {}
-            for kind in ("bernoulli", *_KINDS):
-                sizes = _FITTED if kind == "bernoulli" else _OF_KINDS
-                seconds = {size: _seconds(server, call, kind, *size) for size in sizes}
-                found[kind] = fit(seconds, found["bernoulli"][0] if found else None)
-                measured |= {(kind, *size): value for size, value in seconds.items()}
-            found["typed"] = found["pseudotyped"]
-            costs = CallCosts(
-                per_batch=found["bernoulli"][0],
-                per_pair={kind: each[1] for kind, each in found.items()},
-                per_positive={kind: each[2] for kind, each in found.items()},
-                per_negative={kind: each[3] for kind, each in found.items()},
-                loop=1 / _loop_rate(server, call),
-                per_stream=_stream_seconds(server),
-            )
-            calls[call] = costs
-            rows += [
-                {"case": "fitted", "call": call, "kind": kind, "batch": batch, "k": k,
-                 "ms": 1e3 * value, "computed_ms": 1e3 * costs.of_batch(kind, batch, k)}
-                for (kind, batch, k), value in measured.items()
-            ]  # fmt: skip
-    return calls, rows
-
-
-def _stream_seconds(server: Served) -> float:
-    """Measure the processor time of opening and ending a stream with one small message."""
-    config = SamplerConfig(kind="bernoulli", filter_splits=("training",))
-    epoch = EpochConfig(batch_size=8, world_size=2**16, rank=1)
-    request = messages.encode_epoch_request("graph", "", config, epoch, 0, 0).SerializeToString()
-    with grpc.insecure_channel(server.target, options=_OPTIONS) as channel:
-        stream: Any = channel.unary_stream(_SERVICE + "SampleEpoch")
-        for _ in range(50):
-            list(stream(request))
-        before = server.busy()
-        for _ in range(_OPENED):
-            list(stream(request))
-        return (server.busy() - before) / _OPENED
-
-
-def measure_memory() -> MemoryCosts:
-    """Measure a server of the embedded graph, further workers, and open streams."""
-    with (
-        serving("--dataset", "world") as one,
-        serving("--dataset", "world", "--workers", "3") as few,
-    ):
-        of_one, of_few = one.resident_bytes(), few.resident_bytes()
+            _seconds(one, graph, call, "bernoulli", 64, 64)
+        of_one = one.resident_bytes()
         with ExitStack() as stack:
             client = stack.enter_context(Client(one.target))
-            factory = client.triples_factory("world")
+            factory = client.triples_factory("graph")
             samplers = [factory.open_sampler(num_negs_per_pos=1) for _ in range(_IDLE)]
             for sampler in samplers:
                 sampler.sample([[0, 0, 1]], 0)
             with_streams = one.resident_bytes()
             for sampler in samplers:
                 sampler.close()
-    return MemoryCosts(of_one, (of_few - of_one) // 2, max(0, with_streams - of_one) // _IDLE)
+    further = []
+    for workers in ("1", "3"):
+        with serving("--dataset", f"graph={graph.path}", "--workers", workers) as few:
+            further.append(few.resident_bytes())
+    return [
+        {"case": "memory", "process": of_one, "worker": (further[1] - further[0]) // 2,
+         "per_stream": max(0, with_streams - of_one) // _IDLE}
+    ]  # fmt: skip
 
 
-def trial(name: str, graph: Path, factory: TriplesFactory, training: Training, costs: Costs) -> Row:
-    """Let trainers run at their pace, and compare what the server needs with what is computed."""
-    size = GraphSize(factory.num_triples, factory.num_entities, factory.num_relations)
+def fit(rows: Sequence[Mapping[str, Any]]) -> tuple[float, list[dict[str, dict[str, float]]]]:
+    """Fit the costs of a call to those of batches, none below 0.
+
+    Other kinds than `bernoulli` have its cost of a batch.
+
+    :param rows: of one call
+    :return: the cost of a batch, and the costs of drawing from each graph
+    """
+    names = list(dict.fromkeys(row["graph"] for row in rows))
+    draws: list[dict[str, dict[str, float]]] = [
+        {"per_pair": {}, "per_positive": {}, "per_negative": {}} for _ in names
+    ]
+    per_batch: list[float] = []
+    for kind in _KINDS:
+        of_kind = [row for row in rows if row["kind"] == kind]
+        sizes = np.zeros((len(of_kind), 1 + 3 * len(names)))
+        for at, row in enumerate(of_kind):
+            first = 1 + 3 * names.index(row["graph"])
+            batch, k = row["batch"], row["k"]
+            sizes[at, 0] = 1
+            sizes[at, first : first + 3] = (batch, 0, 0) if k == 1 else (0, batch, batch * k)
+        measured = np.array([row["ms"] for row in of_kind]) / 1e3
+        weighted = sizes / measured[:, None]
+        known = len(per_batch)
+        found = nnls(weighted[:, known:], 1 - weighted[:, :known] @ per_batch)[0]
+        per_batch = per_batch or [float(found[0])]
+        for number, of_graph in enumerate(draws):
+            values = found[1 - known + 3 * number :]
+            for name, value in zip(of_graph, values, strict=False):
+                of_graph[name][kind] = float(value)
+    for of_cost in itertools.chain.from_iterable(each.values() for each in draws):
+        of_cost["typed"] = of_cost["pseudotyped"]
+    return per_batch[0], draws
+
+
+def costs_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Compute what ``costs.json`` holds from what was measured."""
+    calls: dict[str, Any] = {}
+    fitted = [row for row in rows if row["case"] == "fitted"]
+    for call in CALLS:
+        per_batch, (small, large) = fit([row for row in fitted if row["call"] == call])
+        loop = next(row for row in rows if row["case"] == "loop" and row["call"] == call)
+        calls[call] = {
+            "per_batch": per_batch, "small": small, "large": large,
+            "loop": loop["us"] / 1e6, "per_stream": loop["stream_ms"] / 1e3,
+        }  # fmt: skip
+    memory = next(row for row in rows if row["case"] == "memory")
+    of_graphs = sorted({row["graph_bytes"] for row in fitted})
+    return {
+        "machine": hardware(),
+        "small_bytes": of_graphs[0],
+        "large_bytes": of_graphs[-1],
+        "calls": calls,
+        "memory": {name: memory[name] for name in ("process", "worker", "per_stream")},
+    }
+
+
+def compared(row: Row, costs: Costs) -> Row:
+    """Add to what was measured what is computed."""
+    if row["case"] == "fitted":
+        names = ("call", "kind", "batch", "k", "graph_bytes")
+        call, kind, batch, k, graph_bytes = (row[name] for name in names)
+        seconds = costs.of_batch(call, kind, batch, k, graph_bytes)  # type: ignore[arg-type]
+        return {**row, "computed_ms": 1e3 * seconds}
+    if row["case"] != "trial":
+        return row
+    graph = GraphSize(*(row[name] for name in ("triples", "entities", "relations")))  # type: ignore[arg-type]
+    training = Training(**{field.name: row[field.name] for field in fields(Training)})  # type: ignore[arg-type]
+    fleet = size_fleet(graph, training, Machine(), costs)
+    return {
+        **row,
+        "computed_processors": fleet.processors,
+        "computed_bytes": fleet.resident_bytes,
+    }
+
+
+def trial(name: str, graph: Measured, training: Training) -> Row:
+    """Let trainers run at their pace, and measure what the server needs."""
     sampler = SamplerConfig(
         kind=training.kind,  # type: ignore[arg-type]
         num_negs_per_pos=training.num_negs_per_pos,
@@ -338,9 +270,11 @@ def trial(name: str, graph: Path, factory: TriplesFactory, training: Training, c
                 yield from stream
         options = {field.name: getattr(sampler, field.name) for field in fields(sampler)}
         opened = remote.open_sampler(**options)
-        triples = np.random.default_rng(rank).permutation(factory.mapped_triples)
-        for first in itertools.cycle(range(0, len(triples) - training.batch_size, 64)):
-            yield opened.sample(triples[first : first + training.batch_size], first)
+        size = training.batch_size
+        batches = np.split(graph.positives, range(size, len(graph.positives), size))[:-1]
+        for number in itertools.count(rank * len(batches) // training.ranks):
+            at = number % len(batches)
+            yield opened.sample(batches[at], at)
 
     def train(rank: int, target: str) -> None:
         with Client(target) as client:
@@ -351,7 +285,8 @@ def trial(name: str, graph: Path, factory: TriplesFactory, training: Training, c
                 if is_over.wait(max(0, due - time.perf_counter())):
                     return
 
-    with serving("--dataset", f"graph={graph}") as server:
+    with serving("--dataset", f"graph={graph.path}") as server:
+        touch(server)
         threads = [
             threading.Thread(target=train, args=(rank, server.target))
             for rank in range(training.ranks)
@@ -369,49 +304,67 @@ def trial(name: str, graph: Path, factory: TriplesFactory, training: Training, c
             thread.join()
     # Of the pace that was reached: sleeping is not exact.
     reached = replace(training, steps_per_second=batches / training.ranks)
-    fleet = size_fleet(size, reached, Machine(), costs)
+    size = graph.size
     return {
-        "case": "not fitted", "graph": name, **asdict(reached),
-        "processors": processors, "computed_processors": fleet.processors,
-        "resident_bytes": resident, "computed_bytes": fleet.resident_bytes,
+        "case": "trial", "graph": name, "triples": size.num_triples, "entities": size.num_entities,
+        "relations": size.num_relations, **asdict(reached), "processors": processors,
+        "resident_bytes": resident,
     }  # fmt: skip
 
 
-def trials(costs: Costs, graphs: Sequence[tuple[str, Path, TriplesFactory]]) -> list[Row]:
-    """Try trainings that no cost was fitted to."""
-    small, large = graphs
-    return [
-        trial(*small, Training(12, 512, 32, 40, "bernoulli"), costs),
-        trial(*large, Training(8, 1500, 20, 20, "bernoulli", "sample"), costs),
-        trial(*large, Training(6, 2048, 10, 40, "pseudotyped"), costs),
-    ]
-
-
-def main(json_path: Path | None, *, is_writing: bool) -> None:
-    """Measure and report."""
-    with ExitStack() as stack:
-        places = [
-            (name, stack.enter_context(written(graph)), graph)
-            for name, graph in (_fitted_graph(), zipf_1m())
+def measure(part: str, folder: Path) -> list[Row]:
+    """Measure a part."""
+    if part == "trials":
+        makers = _FITTED_GRAPHS | _OTHER_GRAPHS
+        return [
+            trial(name, Measured.of(name, makers[name], folder), training)
+            for name, training in _TRIALS
         ]
-        calls, rows = measure_calls(places[0][1])
-        costs = Costs(hardware(), calls, measure_memory())
-        content = asdict(costs)
-        print(json.dumps(content, indent=1))
-        tried = trials(costs, places)
-    for title, found in (("fitted", rows), ("not fitted", tried)):
+    graphs = {name: Measured.of(name, make, folder) for name, make in _FITTED_GRAPHS.items()}
+    if part == "batches":
+        return measure_batches(graphs)
+    return measure_loops(next(iter(graphs.values()))) + measure_memory(folder)
+
+
+def _part(row: Mapping[str, Any]) -> str:
+    """Tell of which part a row is."""
+    return {"fitted": "batches", "trial": "trials"}.get(row["case"], "loops and memory")
+
+
+def main(parts: Sequence[str], folder: Path, json_path: Path | None, *, is_writing: bool) -> None:
+    """Measure and report."""
+    path = json_path or RESULTS / "sizing.json"
+    rows: list[Row] = []
+    if set(parts) != set(PARTS):
+        kept = json.loads(path.read_text())["rows"]
+        rows = [row for row in kept if _part(row) not in parts]
+    for part in parts:
+        rows += measure(part, folder)
+    rows.sort(key=lambda row: PARTS.index(_part(row)))
+    content = costs_of(rows)
+    rows = [compared(row, Costs.decode(content)) for row in rows]
+    for title in dict.fromkeys(str(row["case"]) for row in rows):
+        found = [row for row in rows if row["case"] == title]
         table = Table(*found[0], title=title)
         for row in found:
             table.add_row(*(f"{x:.4g}" if isinstance(x, float) else str(x) for x in row.values()))
         console.print(table)
     if is_writing:
         _COSTS.write_text(json.dumps(content, indent=1) + "\n")
-    write("sizing", [*rows, *tried], json_path)
+    write("sizing", rows, json_path)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--part", action="append", choices=PARTS, help="measure it alone")
+    parser.add_argument("--graphs", type=Path, help="folder that keeps the graphs' snapshots")
     parser.add_argument("--write", action="store_true", help="keep the costs")
     parser.add_argument("--json", type=Path, help="file for the rows")
     arguments = parser.parse_args()
-    main(arguments.json, is_writing=arguments.write)
+    with tempfile.TemporaryDirectory() as temporary:
+        main(
+            arguments.part or PARTS,
+            arguments.graphs or Path(temporary),
+            arguments.json,
+            is_writing=arguments.write,
+        )

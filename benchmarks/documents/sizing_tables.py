@@ -12,28 +12,42 @@ from negserve_server.sizing.costs import CALLS, Costs
 def cost_tables(content: Mapping[str, Any]) -> dict[str, str]:
     """Make the tables of costs, and of the runs that they were not fitted to."""
     costs = Costs.measured()
-    kinds = [kind for kind in costs.calls["epoch"].per_negative if kind != "typed"]
+    kinds = [kind for kind in costs.calls["epoch"].small.per_negative if kind != "typed"]
+    names = list(dict.fromkeys(row["graph"] for row in content["rows"] if row["case"] == "fitted"))
+    of_graphs = [costs.small_bytes, costs.large_bytes]
+    draws = [
+        [
+            call,
+            f"{name}, {rounded(num_bytes, 1e6)} MB",
+            *(
+                f"{rounded(1e9 * of_draws.per_pair[kind], 1)}; "
+                f"{rounded(1e9 * of_draws.per_positive[kind], 1)} + "
+                f"{rounded(1e9 * of_draws.per_negative[kind], 1)} k"
+                for kind in kinds
+            ),
+        ]
+        for call in CALLS
+        for name, num_bytes, of_draws in zip(
+            names, of_graphs, (costs.calls[call].small, costs.calls[call].large), strict=True
+        )
+    ]
     calls = [
         [
             call,
-            rounded(1e6 * of_call.per_batch, 1),
-            *(
-                f"{rounded(1e9 * of_call.per_pair[kind], 1)}; "
-                f"{rounded(1e9 * of_call.per_positive[kind], 1)} + "
-                f"{rounded(1e9 * of_call.per_negative[kind], 1)} k"
-                for kind in kinds
-            ),
-            rounded(1e6 * of_call.loop, 1),
-            rounded(1e3 * of_call.per_stream, 1),
+            rounded(1e6 * costs.calls[call].per_batch, 1),
+            rounded(1e6 * costs.calls[call].loop, 1),
+            rounded(1e3 * costs.calls[call].per_stream, 1),
         ]
         for call in CALLS
-        for of_call in (costs.calls[call],)
     ]
-    header = ["call", "µs a batch", *(f"ns a positive, {kind}: k = 1; k > 1" for kind in kinds),
-              "µs of the event loop a batch", "ms a stream"]  # fmt: skip
     memory = costs.memory
     return {
-        "costs": markdown(header, calls, 1),
+        "costs": markdown(
+            ["call", "graph", *(f"ns a positive, {kind}: k = 1; k > 1" for kind in kinds)], draws, 2
+        ),
+        "call costs": markdown(
+            ["call", "µs a batch", "µs of the event loop a batch", "ms a stream"], calls, 1
+        ),
         "memory costs": (
             f"A process takes {rounded(float(memory.process), 1e6)} MB, each further worker "
             f"{rounded(float(memory.worker), 1e6)} MB, an open stream "
@@ -46,17 +60,19 @@ def cost_tables(content: Mapping[str, Any]) -> dict[str, str]:
 
 def _fitted(content: Mapping[str, Any]) -> str:
     lines = [
-        [row["call"], row["kind"], f"{row['batch']} x {row['k']}", rounded(row["ms"], 1),
-         rounded(row["computed_ms"], 1)]
+        [row["graph"], row["call"], row["kind"], f"{row['batch']} x {row['k']}",
+         rounded(row["ms"], 1), rounded(row["computed_ms"], 1)]
         for row in content["rows"] if row["case"] == "fitted"
     ]  # fmt: skip
-    return markdown(["call", "kind", "batch x k", "measured, ms", "computed, ms"], lines, 3)
+    return markdown(
+        ["graph", "call", "kind", "batch x k", "measured, ms", "computed, ms"], lines, 4
+    )
 
 
 def _not_fitted(content: Mapping[str, Any]) -> str:
     lines = []
     for row in content["rows"]:
-        if row["case"] == "fitted":
+        if row["case"] != "trial":
             continue
         training = (
             f"{row['graph']}, {row['call']}, {row['kind']}, {row['ranks']} ranks, "

@@ -137,6 +137,7 @@ def _lines(
     steps = training.batches_per_second
     negatives = steps * training.batch_size * training.num_negs_per_pos
     call = costs.calls[training.call]
+    table_bytes = graph.table_bytes(training.kind, training.num_negs_per_pos)
     return [
         ("replicas", f"{fleet.replicas}: {fleet.needed} for the load, {fleet.spare} to spare"),
         ("each", f"{machine.processors:g} processors, {_bytes(fleet.resident_bytes)} of memory, "
@@ -148,7 +149,8 @@ def _lines(
         ("event loop", f"{steps / fleet.needed:,.0f} batches a second and replica; one worker has "
                        f"room for {BUSY / call.loop:,.0f}"),
         ("network", f"{_bytes(fleet.sent_bytes)} a second of all replicas"),
-        ("graph", f"{graph.num_triples:,} triples, {_bytes(graph.resident_bytes)}"),
+        ("graph", f"{graph.num_triples:,} triples, {_bytes(graph.resident_bytes)}; "
+                  f"tables of its samplers, {_bytes(table_bytes)}"),
         ("bound by", f"{fleet.bound}; from {fleet.most_ranks + 1:,} ranks on, one replica more"),
         ("measured on", costs.machine),
     ]  # fmt: skip

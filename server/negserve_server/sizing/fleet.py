@@ -98,7 +98,7 @@ def size_fleet(
     :raises KeyError: if the costs of the kind were not measured
     """
     call = costs.calls[training.call]
-    per_batch = call.of_batch(training.kind, training.batch_size, training.num_negs_per_pos)
+    per_batch = seconds_per_batch(graph, training, costs)
     num_bytes = bytes_per_batch(graph, training)
     # Each worker has one event loop, and a processor of its own for it.
     most_workers = max(1, math.floor(machine.processors))
@@ -115,6 +115,7 @@ def size_fleet(
     memory = costs.memory
     resident = (
         memory.process + (workers - 1) * memory.worker + graph.resident_bytes
+        + graph.table_bytes(training.kind, training.num_negs_per_pos)
         # An answer is in memory twice, and two of a stream are made ahead.
         + streams * (memory.per_stream + 4 * num_bytes)
     )  # fmt: skip
@@ -129,6 +130,20 @@ def size_fleet(
         sent_bytes=training.batches_per_second * num_bytes,
         bound=bound,
         most_ranks=math.floor(training.ranks * needed / demand[bound]),
+    )
+
+
+def seconds_per_batch(graph: GraphSize, training: Training, costs: Costs) -> float:
+    """Return the processor time of a batch, in seconds.
+
+    :raises KeyError: if the costs of the kind were not measured
+    """
+    return costs.of_batch(
+        training.call,
+        training.kind,
+        training.batch_size,
+        training.num_negs_per_pos,
+        graph.resident_bytes,
     )
 
 

@@ -1,4 +1,4 @@
-"""Memory of a graph, before it is built."""
+"""Memory of a graph and of what samplers need besides, before it is built."""
 
 from __future__ import annotations
 
@@ -6,6 +6,13 @@ from dataclasses import dataclass
 
 #: Bytes of the index of a direction, per triple: 7 to 11 measured.
 _INDEX_BYTES = 11.0
+#: Bytes of tables of a direction besides, per triple: the middle of what docs/operations.md states.
+#: Known values once more, in the order in which candidates are kept, and candidates or units.
+_TABLE_BYTES = {"basic": 0.0, "bernoulli": 0.0, "typed": 15.0, "pseudotyped": 15.0, "degree": 24.0}
+#: Order and units of the entities, of a direction.
+_DEGREE_ENTITY_BYTES = 24.0
+#: The set of known values, with one negative per positive.
+_SET_BYTES = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +43,16 @@ class GraphSize:
         if self.num_bytes is not None:
             return self.num_bytes
         return self.num_triples * (self.triple_bytes + self.num_directions * _INDEX_BYTES)
+
+    def table_bytes(self, kind: str, num_negs_per_pos: int) -> float:
+        """Estimate the memory of the tables of a configuration that filters, in bytes."""
+        per_triple = _TABLE_BYTES[kind]
+        if num_negs_per_pos == 1 and kind in ("basic", "bernoulli"):
+            per_triple += _SET_BYTES
+        per_entity = _DEGREE_ENTITY_BYTES if kind == "degree" else 0.0
+        return self.num_directions * (
+            self.num_triples * per_triple + self.num_entities * per_entity
+        )
 
 
 def id_bytes(num_ids: int) -> int:
