@@ -117,21 +117,27 @@ def layers_chart(content: Mapping[str, Any]) -> Chart:
 
 
 def streams_chart(content: Mapping[str, Any]) -> Chart:
-    """Draw the rate of all streams together, and the waits for a message, by their number."""
+    """Draw the rate of all streams together, and the waits for a batch, by their number."""
     rows: list[Row] = [
         row for row in content["rows"] if row["case"] == "streams" and row["checkout"] != "base"
     ]
+    alone = [row for row in rows if row["reader"] == "grpcio"]
+    rows = [row for row in rows if row["reader"] != "grpcio"]
     chart = Chart(
         "SampleEpoch by the number of streams, int64 triples, "
         f"batch {rows[0]['batch']}, k = {rows[0]['k']}",
-        machine(content), ["all streams together", "from one message of a stream to the next"],
+        machine(content), ["all streams together", "from one batch of a stream to the next"],
         height=3.6,
     )  # fmt: skip
     rate, wait = chart.panels
-    together = Series("all streams together", BLUE)
-    together.draw(rate, _points(rows, "streams", "negatives_per_second", 1e6))
+    for shown, series in (
+        (rows, Series("negserve.aio", BLUE)),
+        (alone, Series("bytes alone", INK, ":", "o", False)),
+    ):
+        series.draw(rate, _points(shown, "streams", "negatives_per_second", 1e6))
     rate.set_ylabel("millions of negatives per second")
     rate.set_ylim(bottom=0)
+    rate.legend()
     for key, series in (
         ("p99_ms", Series("99th percentile", VERMILLION, "-", "s")),
         ("p50_ms", Series("median", GREEN, "-", "^")),

@@ -1,7 +1,8 @@
 """A lower bound for streams: grpcio alone, streaming opaque bytes from a separate process.
 
 Run as ``python -m benchmarks.plain_grpc BYTES``: serves one method that streams messages of that
-size without end, and one that answers each request with such a message; and prints its address.
+size without end, one that answers each request with such a message, and one that answers its
+requests with two of them; and prints its address.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import grpc
 
 METHOD = "/benchmarks.Plain/Stream"
 EXCHANGE = "/benchmarks.Plain/Exchange"
+OPENING = "/benchmarks.Plain/Opening"
 
 
 async def serve(num_bytes: int) -> None:
@@ -29,11 +31,18 @@ async def serve(num_bytes: int) -> None:
         while await context.read() is not grpc.aio.EOF:
             await context.write(message)
 
+    async def opening(_: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        while await context.read() is not grpc.aio.EOF:
+            pass
+        for _ in range(2):
+            await context.write(message)
+
     handler = grpc.method_handlers_generic_handler(
         "benchmarks.Plain",
         {
             "Stream": grpc.unary_stream_rpc_method_handler(stream),
             "Exchange": grpc.stream_stream_rpc_method_handler(exchange),
+            "Opening": grpc.stream_stream_rpc_method_handler(opening),
         },
     )
     server = grpc.aio.server()

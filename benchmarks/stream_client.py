@@ -1,91 +1,148 @@
 """The process that reads many epoch streams, see :mod:`.load`.
 
-Each stream has a thread of its own, which rebuilds whole int64 triples. They share the connection
-that a client has: of 256 connections, the threads in one process would be what is measured.
+Streams are read by ``negserve.aio``, as in a process that has many of them: one event loop, and a
+task for each stream, which rebuilds whole int64 triples. Or by grpcio alone, which takes the bytes
+of each message and drops them: what those streams get is what the server gives. All share one
+connection.
 
-Reads one JSON object a line, and answers with one. It imports of negserve only what trainers do, so
-that it runs with the client of an older checkout, too.
+Reads one JSON object a line, and answers with one.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
-import threading
 import time
+from abc import ABC, abstractmethod
 from bisect import bisect_left
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+import grpc
 import numpy as np
 import torch
 
-from negserve import Client, EpochConfig, SamplerConfig
+import negserve
+import negserve.aio
+from benchmarks.plain_grpc import OPENING
+from negserve import EpochConfig, SamplerConfig
+from negserve._protocol import messages
+from negserve.v1 import sampler_pb2 as pb
 
 #: Positives of all ranks' batches, and ranks: a rank has few positives, and its epoch one message.
 _TINY_BATCH, _TINY_WORLD = 8, 65_536
-#: Messages after which a stream has used up what was read ahead before the start.
+#: Batches and messages after which a stream has used up what was read ahead before the start.
 _SETTLED = 8
+_PATIENCE_SECONDS = 60
+_METHOD = "/negserve.v1.SamplerService/SampleEpoch"
+_MOST_EPOCHS = 2**32 - 1
+_TINY_SAMPLER = SamplerConfig(kind="bernoulli", filter_splits=("training",))
 
 
-class _Stream:
-    """One stream, read by a thread: one batch, and from the start on as fast as it can.
+def _tiny(number: int) -> EpochConfig:
+    return EpochConfig(batch_size=_TINY_BATCH, world_size=_TINY_WORLD, rank=number % _TINY_WORLD)
 
-    :param start: when the other batches are read; opening the next stream would take long beside
-        those that run
-    :ivar moments: when each batch had arrived, and been rebuilt
-    :ivar counts: negatives of each batch
+
+def _request(
+    dataset: str, fingerprint: str, sampler: SamplerConfig, epoch: EpochConfig, most: int
+) -> bytes:
+    request = messages.encode_epoch_request(dataset, fingerprint, sampler, epoch, 0, 0, most)
+    return request.SerializeToString()
+
+
+class _Stream(ABC):
+    """One stream, read by a task: a little, and from the start on as fast as it can.
+
+    :param start: when the rest is read: once all streams are open
+    :ivar moments: when each batch had been rebuilt, or each message had arrived
+    :ivar counts: negatives of each
     """
 
-    def __init__(
-        self, client: Client, dataset: str, sampler: SamplerConfig, epoch: EpochConfig,
-        start: threading.Event,
-    ) -> None:  # fmt: skip
-        self._stream = client.triples_factory(dataset).epochs(sampler, epoch)
+    def __init__(self, start: asyncio.Event) -> None:
         self.moments: list[float] = []
         self.counts: list[int] = []
-        self.has_begun = threading.Event()
+        self.has_begun = asyncio.Event()
         self._start = start
-        self._is_wanted = True
-        self._thread = threading.Thread(target=self._read, daemon=True)
-        self._thread.start()
+        self.task = asyncio.create_task(self._read())
 
-    def _read(self) -> None:
-        while self._is_wanted:
-            for batch in self._stream:
+    async def _read(self) -> None:
+        async for count in self._counts():
+            self.counts.append(count)
+            self.moments.append(time.perf_counter())
+            self.has_begun.set()
+            await self._start.wait()
+
+    @abstractmethod
+    def _counts(self) -> AsyncIterator[int]:
+        """Iterate over the negatives of each batch or message."""
+
+
+class _TriplesStream(_Stream):
+    """A stream of ``negserve.aio``, whose batches are rebuilt as triples."""
+
+    def __init__(self, stream: negserve.aio.EpochStream, start: asyncio.Event) -> None:
+        self._stream = stream
+        super().__init__(start)
+
+    async def _counts(self) -> AsyncIterator[int]:
+        while True:
+            async for batch in self._stream:
                 triples = torch.from_numpy(batch.negative_triples())
-                self.counts.append(triples.shape[0] * triples.shape[1])
-                self.moments.append(time.perf_counter())
-                self.has_begun.set()
-                self._start.wait()
-                if not self._is_wanted:
-                    break
+                count = triples.shape[0] * triples.shape[1]
+                del triples, batch  # a trainer has one batch at a time, whatever its streams are
+                yield count
 
-    def stop(self) -> None:
-        """Ask the thread to end."""
-        self._is_wanted = False
 
-    def join(self) -> None:
-        """Wait for the thread's end."""
-        self._thread.join()
+class _BytesStream(_Stream):
+    """A stream of grpcio alone, whose messages are dropped.
+
+    :param call: the call, of which nothing was read
+    :param batch_negatives: negatives of a batch
+    """
+
+    def __init__(self, call: Any, batch_negatives: int, start: asyncio.Event) -> None:
+        self._call = call
+        self._batch_negatives = batch_negatives
+        super().__init__(start)
+
+    async def _counts(self) -> AsyncIterator[int]:
+        await self._call.read()  # configured
+        first = pb.SampleEpochResponse.FromString(data := await self._call.read())
+        batch_bytes = len(data) / len(first.batches.batches)
+        while True:
+            yield self._batch_negatives * round(len(data) / batch_bytes)
+            data = await self._call.read()
 
 
 class StreamClient:
-    """Opens streams of a server, measures and closes them."""
+    """Opens streams of a server, measures and closes them.
 
-    def __init__(self, target: str) -> None:
+    :param client: of that server
+    :param target: the server
+    :param plain: address of a server of :mod:`benchmarks.plain_grpc`
+    """
+
+    def __init__(self, client: negserve.aio.Client, target: str, plain: str) -> None:
         torch.set_num_threads(1)
+        self._client = client
         self._target = target
-        self._client = Client(target)
+        self._channel = grpc.aio.insecure_channel(
+            target, options=[("grpc.max_receive_message_length", -1)]
+        )
+        self._plain = plain
         self._streams: list[_Stream] = []
 
-    def open(
-        self, dataset: str, streams: int, batch_size: int, k: int, world_size: int
+    async def open(
+        self, dataset: str, streams: int, batch_size: int, k: int, world_size: int, reader: str
     ) -> dict[str, Any]:
-        """Open streams, and wait until each has delivered some batches since the start of all.
+        """Open streams, and wait until each has delivered something since the start of all.
 
         :param world_size: 1 for independent streams, of a seed each; else the streams are its ranks
+        :param reader: who reads them, ``negserve.aio`` or ``grpcio``
         """
-        start = threading.Event()
+        factory = await self._client.triples_factory(dataset)
+        start = asyncio.Event()
         for number in range(streams):
             sampler = SamplerConfig(
                 kind="bernoulli", num_negs_per_pos=k, filter_splits=("training",),
@@ -95,31 +152,39 @@ class StreamClient:
                 batch_size=batch_size, tail="drop", world_size=world_size,
                 rank=number % world_size,
             )  # fmt: skip
-            self._streams.append(_Stream(self._client, dataset, sampler, epoch, start))
-            if not self._streams[-1].has_begun.wait(60):
-                raise TimeoutError(f"{self._target}: a stream delivers nothing for 60 s")
+            stream: _Stream
+            if reader == "grpcio":
+                request = _request(dataset, factory.fingerprint, sampler, epoch, _MOST_EPOCHS)
+                call: Any = self._channel.unary_stream(_METHOD)
+                stream = _BytesStream(call(request), batch_size * k, start)
+            else:
+                stream = _TriplesStream(factory.epochs(sampler, epoch), start)
+            self._streams.append(stream)
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            for stream in self._streams:
+                await stream.has_begun.wait()
         start.set()
-        until = time.monotonic() + 60
-        while any(len(stream.moments) < _SETTLED for stream in self._streams):
-            if time.monotonic() > until:
-                raise TimeoutError(f"{self._target}: a stream delivers too little for 60 s")
-            time.sleep(0.01)
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            while any(len(stream.moments) < _SETTLED for stream in self._streams):
+                await asyncio.sleep(0.01)
         return {}
 
-    def measure(self, seconds: float) -> dict[str, Any]:
+    async def measure(self, seconds: float) -> dict[str, Any]:
         """Let all streams run for some seconds.
 
-        :return: negatives of each stream, and milliseconds from one message of a stream to the next
+        :return: negatives of each stream, and milliseconds from one batch or message of a stream
+            to the next
         """
         begin = time.perf_counter()
-        time.sleep(seconds)
+        await asyncio.sleep(seconds)
         end = time.perf_counter()
-        negatives, intervals = [], []
+        negatives, intervals, number = [], [], 0
         for stream in self._streams:
-            moments = list(stream.moments)
+            moments = stream.moments
             first, last = bisect_left(moments, begin), bisect_left(moments, end)
             negatives.append(sum(stream.counts[first:last]))
-            # From the message before the measurement on; a stream that has none waits all along.
+            number += last - first
+            # From the one before the measurement on; a stream that has none waits all along.
             ended = np.diff(moments[max(0, first - 1) : last])
             intervals += ended.tolist() if len(ended) else [end - moments[last - 1]]
         return {
@@ -127,47 +192,103 @@ class StreamClient:
             "negatives": negatives,
             "p50_ms": 1e3 * float(np.median(intervals)),
             "p99_ms": 1e3 * float(np.quantile(intervals, 0.99)),
-            "messages": len(intervals),
+            "fair_share_ms": 1e3 * (end - begin) * len(self._streams) / number,
         }
 
-    def close(self) -> dict[str, Any]:
+    async def close(self) -> dict[str, Any]:
         """End all streams."""
         for stream in self._streams:
-            stream.stop()
-        for stream in self._streams:
-            stream.join()
+            stream.task.cancel()
+        await asyncio.gather(*(stream.task for stream in self._streams), return_exceptions=True)
         self._streams = []
         return {}
 
-    def open_tiny(self, dataset: str, number: int) -> dict[str, Any]:
+    async def open_tiny(self, dataset: str, number: int, reader: str) -> dict[str, Any]:
         """Open streams of one message with a few positives, one after the other, to their ends.
 
+        :param reader: who reads them: ``negserve``, ``negserve.aio`` or ``grpcio``; or ``plain``,
+            grpcio that reads as many messages from a server of grpcio alone
         :return: processor time and duration of one, in milliseconds
         """
-        sampler = SamplerConfig(kind="bernoulli", filter_splits=("training",))
-        factory = self._client.triples_factory(dataset)
-        cpu = begin = 0.0
-        for at in range(-number // 10, number):  # the first ones warm both sides up
-            if at == 0:
-                cpu, begin = time.process_time(), time.perf_counter()
-                print(json.dumps({"warm": True}), flush=True)
-            epoch = EpochConfig(
-                batch_size=_TINY_BATCH, world_size=_TINY_WORLD, rank=at % _TINY_WORLD
-            )
-            stream = factory.epochs(sampler, epoch, prefetch=1)
-            stream.reads_on = False  # unknown to older checkouts, which never did
+        factory = await self._client.triples_factory(dataset)
+        epochs = range(-number // 10, number)  # the first ones warm both sides up
+        steps: Iterator[Any] | AsyncIterator[Any]
+        if reader == "negserve":
+            steps = _opened(self._target, dataset, epochs)
+        elif reader == "negserve.aio":
+            steps = _opened_by_tasks(factory, epochs)
+        else:
+            method = _METHOD if reader == "grpcio" else OPENING
+            async with grpc.aio.insecure_channel(self._plain) as plain:
+                channel = self._channel if reader == "grpcio" else plain
+                requests = [
+                    _request(dataset, factory.fingerprint, _TINY_SAMPLER, _tiny(at), 1)
+                    for at in epochs
+                ]
+                return await _timed(_read(channel.unary_stream(method), requests), number)
+        return await _timed(steps, number)
+
+
+def _opened(target: str, dataset: str, epochs: range) -> Iterator[None]:
+    with negserve.Client(target) as client:
+        factory = client.triples_factory(dataset)
+        for at in epochs:
+            stream = factory.epochs(_TINY_SAMPLER, _tiny(at), prefetch=1)
+            stream.reads_on = False
             assert sum(len(batch.positives) for batch in stream) <= _TINY_BATCH
-        cpu, elapsed = time.process_time() - cpu, time.perf_counter() - begin
-        return {"client_ms": 1e3 * cpu / number, "ms": 1e3 * elapsed / number}
+            yield
 
 
-def main(target: str) -> None:
+async def _opened_by_tasks(
+    factory: negserve.aio.RemoteTriplesFactory, epochs: range
+) -> AsyncIterator[None]:
+    for at in epochs:
+        stream = factory.epochs(_TINY_SAMPLER, _tiny(at), prefetch=1)
+        stream.reads_on = False
+        async for _ in stream:
+            pass
+        yield
+
+
+async def _read(method: Any, requests: list[bytes]) -> AsyncIterator[None]:
+    for request in requests:
+        call = method(request)
+        while await call.read() is not grpc.aio.EOF:
+            pass
+        yield
+
+
+async def _timed(steps: Iterator[Any] | AsyncIterator[Any], number: int) -> dict[str, Any]:
+    """Time the last steps of some more, once the first are done."""
+    left = number + number // 10
+    cpu = begin = 0.0
+
+    def done() -> None:
+        nonlocal left, cpu, begin
+        left -= 1
+        if left == number:
+            cpu, begin = time.process_time(), time.perf_counter()
+            print(json.dumps({"warm": True}), flush=True)
+
+    if isinstance(steps, Iterator):
+        for _ in steps:
+            done()
+    else:
+        async for _ in steps:
+            done()
+    cpu, elapsed = time.process_time() - cpu, time.perf_counter() - begin
+    return {"client_ms": 1e3 * cpu / number, "ms": 1e3 * elapsed / number}
+
+
+async def main(target: str, plain: str) -> None:
     """Answer requests until the input ends."""
-    client = StreamClient(target)
-    for line in sys.stdin:
-        request = json.loads(line)
-        print(json.dumps(getattr(client, request.pop("do"))(**request)), flush=True)
+    async with negserve.aio.Client(target) as connected:
+        client = StreamClient(connected, target, plain)
+        while line := await asyncio.to_thread(sys.stdin.readline):
+            request = json.loads(line)
+            answer = await getattr(client, request.pop("do"))(**request)
+            print(json.dumps(answer), flush=True)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    asyncio.run(main(*sys.argv[1:]))

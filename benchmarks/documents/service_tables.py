@@ -90,6 +90,7 @@ def load_tables(content: Mapping[str, Any]) -> dict[str, str]:
         return lambda row: rounded(row[name], 1)
 
     streams: dict[str, Read] = {
+        "client": lambda row: str(row["reader"]),
         "streams": lambda row: str(row["streams"]),
         "M negatives/s": millions,
         "slowest to fastest": figure("slowest_to_fastest"),
@@ -100,7 +101,8 @@ def load_tables(content: Mapping[str, Any]) -> dict[str, str]:
         "client, processors": figure("client_processors"),
     }
     ranks: dict[str, Read] = {"world size": lambda row: str(row["world_size"]), **streams}
-    opening = {
+    opening: dict[str, Read] = {
+        "client": lambda row: str(row["reader"]),
         "server, ms": figure("server_ms"),
         "client, ms": figure("client_ms"),
         "duration, ms": figure("ms"),
