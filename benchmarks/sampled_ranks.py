@@ -6,17 +6,20 @@ split fully once, and estimates the metrics 200 times, each with random numbers 
 - ``uniform``: candidates of each query, drawn uniformly (the numbers of those above are drawn from
   their law, the hypergeometric one), and an audit of fully ranked queries: ``SampledRanks``;
 - ``guided``: the first candidates of a guide, and ever fewer queries that go on: ``GuidedRanks``.
+  The guide is one for all draws, which choose the queries.
 
-A share of the candidates counts all that are scored, audits included.
+A share of the candidates counts all that are scored: pilots, landmarks and audits included.
 
     python -m benchmarks.sampled_ranks --save
-    python -m benchmarks.sampled_ranks --graph fb15k-237 --model ComplEx --share 0.01 --epochs 8
+    python -m benchmarks.sampled_ranks --graph fb15k-237 --share 0.01 --epochs 8
 """
 
 from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -109,44 +112,106 @@ def trained(graph: TriplesFactory, name: str, epochs: int, seed: int) -> Model:
     return model
 
 
+@dataclass(frozen=True)
+class Plan:
+    """How a budget is spent.
+
+    :ivar num_pilots: queries that are scored with all entities, for the guide
+    :ivar num_landmarks: entities that are scored for all queries
+    :ivar depths: candidates of each stage, landmarks included
+    :ivar counts: queries that go on from each
+    """
+
+    num_pilots: int
+    num_landmarks: int
+    depths: tuple[int, ...]
+    counts: tuple[int, ...]
+
+    @classmethod
+    def of(cls, num_queries: int, num_entities: int, share: float) -> Plan:
+        """Divide a budget: so much for full ranks, and of the rest most for the landmarks."""
+        budget = share * num_queries * num_entities
+        full = min(num_queries, max(100, round(0.24 * budget / num_entities)))
+        rest = budget - full * num_entities
+        num_pilots = max(2, round(0.27 * rest / num_entities))
+        num_landmarks = max(1, round(0.58 * rest / num_queries))
+        others = max(1, round(0.075 * rest / num_queries))
+        depths = [num_landmarks + others]
+        counts: list[int] = []
+        # What rounding leaves is for the stages between.
+        left = rest - num_pilots * num_entities - depths[0] * num_queries
+        for times, part in ((8, 0.6), (32, 0.4)):
+            depth = min(num_landmarks + times * others, num_entities)
+            count = round(part * max(left, 0.0) / max(1, depth - depths[-1]))
+            if depths[-1] < depth and count > full:
+                counts.append(min(count, counts[-1] if counts else num_queries))
+                depths.append(depth)
+        return cls(num_pilots, num_landmarks, tuple(depths), (*counts, full))
+
+    def spent(self, num_queries: int, num_entities: int) -> float:
+        """Return the share of the candidates that are scored, at most: all depths are counted."""
+        ends = (*self.depths, num_entities)
+        rows = (num_queries, *self.counts)
+        steps = np.diff([0, *ends])
+        scored = self.num_pilots * num_entities + int(np.dot(rows, steps))
+        return scored / (num_queries * num_entities)
+
+
 class Ranked:
     """Where the true answers of all test queries stand, tails first.
 
     :ivar possible: candidates of the full ranking, shape (m,)
     :ivar ranks: realistic filtered ranks, shape (m,)
-    :ivar guided: by depth, realistic ranks among the first candidates of the guide, shape (m,)
-    :ivar has_more: by depth, whether training shows more candidates, shape (m,)
+    :ivar guided: by plan and depth, realistic ranks among the first candidates of the guide, and
+        how many more are expected above, each of shape (m,)
     """
 
-    def __init__(self, graph: TriplesFactory, model: Model, depths: tuple[int, ...]) -> None:
+    def __init__(self, graph: TriplesFactory, model: Model, plans: Sequence[Plan]) -> None:
         positives = graph.splits["testing"]
-        guide = CandidateGuide(graph, graph.mapped_triples)
+        m = len(positives)
         possible = [count_possible(graph, positives, side) for side in SIDES]
         self.possible = np.concatenate(possible)
-        ranks = []
-        guided: dict[int, list[Any]] = {depth: [] for depth in depths}
-        has_more: dict[int, list[Any]] = {depth: [] for depth in depths}
+        self.ranks = np.empty(2 * m)
+        self.guided = {
+            (plan, depth): (np.empty(2 * m), np.empty(2 * m))
+            for plan in plans
+            for depth in plan.depths
+        }
+        guides = {plan: self._guide(graph, model, plan) for plan in plans}
         for side in SIDES:
-            for start in range(0, len(positives), 512):
+            for start in range(0, m, 512):
                 batch = positives[start : start + 512]
                 at = np.arange(len(batch))
+                rows = at + start + (m if side == "head" else 0)
+                answers = batch[:, 2 if side == "tail" else 0]
                 scores = self._scores(model, batch, side)
-                target = scores[at, batch[:, 2 if side == "tail" else 0]][:, None]
-                ids, mask = guide.first(batch, side, depths[-1], SPLITS)
-                found = np.take_along_axis(scores, ids, 1)
-                above = ((found > target) + (found == target) / 2) * mask
-                seen = guide.count_seen(batch, side, SPLITS)
-                for depth in depths:
-                    guided[depth].append(1 + above[:, :depth].sum(1))
-                    has_more[depth].append(seen > depth)
+                target = scores[at, answers]
+                for plan, guide in guides.items():
+                    first = guide.first(
+                        batch, side, scores[:, guide.landmarks], target, plan.depths[-1], SPLITS
+                    )
+                    found = np.take_along_axis(scores, first.ids, 1)
+                    above = (found > target[:, None]) + (found == target[:, None]) / 2
+                    ranks = 1 + np.cumsum(above * first.mask, axis=1)
+                    for depth in plan.depths:
+                        self.guided[plan, depth][0][rows] = ranks[:, depth - 1]
+                        self.guided[plan, depth][1][rows] = first.expected[:, depth - 1]
                 kept = [0, 1] if side == "tail" else [1, 2]
                 known = graph.known(batch[:, kept], side, SPLITS)
                 scores[known.rows(), known.values] = -np.inf
-                scores[at, batch[:, 2 if side == "tail" else 0]] = -np.inf
-                ranks.append(1 + (scores > target).sum(1) + (scores == target).sum(1) / 2)
-        self.ranks = np.concatenate(ranks)
-        self.guided = {depth: np.concatenate(parts) for depth, parts in guided.items()}
-        self.has_more = {depth: np.concatenate(parts) for depth, parts in has_more.items()}
+                scores[at, answers] = -np.inf
+                higher = (scores > target[:, None]).sum(1)
+                self.ranks[rows] = 1 + higher + (scores == target[:, None]).sum(1) / 2
+
+    def _guide(self, graph: TriplesFactory, model: Model, plan: Plan) -> CandidateGuide:
+        positives = graph.splits["testing"]
+        m = len(positives)
+        pilots = audit_rows(2 * m, plan.num_pilots, seed=0)
+        scores = [
+            self._scores(model, positives[pilots[pilots < m]], "tail"),
+            self._scores(model, positives[pilots[pilots >= m] - m], "head"),
+        ]
+        return CandidateGuide(graph, np.concatenate(scores), plan.num_landmarks)
 
     @staticmethod
     def _scores(model: Model, batch: Ints, side: str) -> NDArray[np.float32]:
@@ -170,33 +235,14 @@ def uniform(ranked: Ranked, k: int, audited: int, seed: int) -> dict[str, Any]:
     return dict(drawn.audited(rows, 1.0 + above[rows], hits=HITS))
 
 
-def guided(
-    ranked: Ranked, depths: tuple[int, ...], counts: tuple[int, ...], seed: int
-) -> dict[str, Any]:
+def guided(ranked: Ranked, plan: Plan, seed: int) -> dict[str, Any]:
     """Estimate once from a walk."""
     walk = GuidedRanks(len(ranked.ranks), seed)
-    for depth, count in zip(depths, counts, strict=True):
-        rows = walk.rows
-        walk.look(ranked.guided[depth][rows], ranked.has_more[depth][rows])
-        rows = walk.choose(count)
-    return dict(walk.finish(ranked.ranks[rows], hits=HITS))
-
-
-def plan(
-    num_queries: int, num_entities: int, share: float
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Divide a budget: depths of the guide, and how many queries go on from each.
-
-    A fifth for all queries, and the rest for the stages after: the fewer queries, the more.
-    """
-    budget = share * num_queries * num_entities
-    first = max(1, round(0.2 * budget / num_queries))
-    depths = tuple(sorted({min(first * times, num_entities // 2) for times in (1, 5, 17, 67)}))
-    steps = np.diff([*depths, num_entities])
-    parts = np.array([0.11, 0.13, 0.22, 0.32])[-len(depths) :]
-    wanted = np.maximum(100, parts / parts.sum() * 0.78 * budget / steps).astype(int)
-    counts = np.minimum.accumulate(np.minimum(wanted, num_queries))
-    return depths, tuple(int(count) for count in counts)
+    for depth, count in zip(plan.depths, plan.counts, strict=True):
+        ranks, expected = ranked.guided[plan, depth]
+        walk.look(ranks[walk.rows], expected[walk.rows])
+        walk.choose(count)
+    return dict(walk.finish(ranked.ranks[walk.rows], hits=HITS))
 
 
 def measured(
@@ -260,11 +306,13 @@ def main(
     for graph_name in graphs:
         graph = TriplesFactory.from_path(DATA / graph_name)
         num_queries = 2 * len(graph.splits["testing"])
-        plans = {share: plan(num_queries, graph.num_entities, share) for share in shares}
-        depths = tuple(sorted({depth for each, _ in plans.values() for depth in each}))
+        plans = {share: Plan.of(num_queries, graph.num_entities, share) for share in shares}
+        for share, plan in plans.items():
+            spent = plan.spent(num_queries, graph.num_entities)
+            console.print(f"{graph_name}: {plan}, {spent:.4f} for {share}")
         for name in models:
             begin = time.perf_counter()
-            ranked = Ranked(graph, trained(graph, name, epochs, seed=0), depths)
+            ranked = Ranked(graph, trained(graph, name, epochs, seed=0), list(plans.values()))
             console.print(f"{graph_name} {name}: {time.perf_counter() - begin:.0f} s")
             for share in shares:
                 facts = {"graph": graph_name, "model": name, "share": share, "draws": draws,
@@ -277,7 +325,7 @@ def main(
                 )
                 drawn = [uniform(ranked, k, audited, each) for each in seeds]
                 rows += measured({**facts, "design": "uniform"}, ranked, drawn)
-                walks = [guided(ranked, *plans[share], each) for each in seeds]
+                walks = [guided(ranked, plans[share], each) for each in seeds]
                 rows += measured({**facts, "design": "guided"}, ranked, walks)
     show(rows)
     if save:

@@ -1,4 +1,4 @@
-"""The tables and measured sentences of ``docs/benchmarks.md`` and the README, from ``results/``.
+"""The tables and measured sentences of the documents, from ``results/``.
 
 Run as ``python -m benchmarks.tables`` to print them; with ``--write`` to insert each into the
 documents, between ``<!-- table NAME -->`` and ``<!-- end -->``.
@@ -17,7 +17,13 @@ from typing import Any
 if not __package__:
     sys.path.insert(0, str(Path(__file__).parents[1]))  # for ``python benchmarks/tables.py``
 
-from benchmarks.documents import engine_tables, sentences, service_tables, sizing_tables
+from benchmarks.documents import (
+    engine_tables,
+    rank_tables,
+    sentences,
+    service_tables,
+    sizing_tables,
+)
 from benchmarks.measuring import RESULTS, machine
 
 _REPOSITORY = Path(__file__).parents[1]
@@ -26,6 +32,8 @@ DOCUMENTS = (
     _REPOSITORY / "docs" / "sizing.md",
     _REPOSITORY / "README.md",
 )
+#: Documents with such tables, most of whose other numbers are no results.
+WITH_TABLES = (*DOCUMENTS, _REPOSITORY / "docs" / "evaluation_sets.md")
 PLACE = re.compile(r"(<!-- table (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 MAKERS: Mapping[str, Callable[[Mapping[str, Any]], dict[str, str]]] = {
@@ -39,6 +47,8 @@ MAKERS: Mapping[str, Callable[[Mapping[str, Any]], dict[str, str]]] = {
     "answers": service_tables.answer_tables,
     "evaluation": service_tables.evaluation_tables,
     "fairness": service_tables.fairness_tables,
+    "sampled_ranks": rank_tables.coverage_tables,
+    "sampled_ranks_fb15k-237": rank_tables.share_tables,
     "scale": service_tables.scale_tables,
     "workers": service_tables.worker_tables,
     "sizing": sizing_tables.cost_tables,
@@ -78,7 +88,7 @@ def main(results: Path = RESULTS, *, is_writing: bool = False) -> None:
         for name, table in tables.items():
             print(f"{name}\n\n{table}\n")
         return
-    for document in DOCUMENTS:
+    for document in WITH_TABLES:
         text = document.read_text()
         for name in sorted({match[2] for match in PLACE.finditer(text)} - set(tables)):
             print(f"no rows for table {name}: it is not changed", file=sys.stderr)

@@ -78,7 +78,7 @@ def changed(folder: Path, name: str, change: Callable[[dict[str, Any]], None]) -
     return folder
 
 
-@pytest.mark.parametrize("document", tables.DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", tables.WITH_TABLES, ids=lambda path: path.name)
 def test_tables_and_sentences_are_what_the_results_say(document: Path):
     text = document.read_text()
     made = tables.make_all()

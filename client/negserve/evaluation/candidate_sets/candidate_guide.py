@@ -1,8 +1,9 @@
-"""Which candidates to look at first: those that training shows in a slot, and those like them."""
+"""Which candidates to look at first: those that few scores of a query predict to be high."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,142 +12,200 @@ from negserve.errors import InvalidRequestError
 from negserve.evaluation.evaluated_graph import kept_columns, splits_to_filter
 from negserve.types.checks.invalid import check_integer, invalid_configuration
 from negserve.types.config import SLOTS, Slot
-from negserve.types.known_values import KnownValues
-from negserve.types.triples import as_triples, check_triple_ids
+from negserve.types.triples import as_triples
 from negserve.types.triples_factory import TriplesFactory
 
-#: Entities whose slots are counted at once: a table of so many rows.
-_BLOCK = 4096
-#: Relations of a graph: the table of their slots then takes half a gigabyte.
-_MOST_RELATIONS = 4096
+#: Predicted scores at once: 64 MiB of them.
+_BLOCK = 2**24
+#: Ridges to choose from, as parts of the mean square of the landmarks' scores.
+_RIDGES = 10.0 ** np.arange(-9, 1)
+#: The logistic function of 1.702 x is the normal distribution function of x to 0.01.
+_LOGISTIC = 1.702
+
+_Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class GuidedCandidates:
+    """The candidates of m queries that are likely above the true answer.
+
+    :ivar ids: the landmarks, and then the others, the highest predicted score first, int64, shape
+        (m, depth)
+    :ivar mask: bool, shape (m, depth), True where a candidate counts: it makes no known triple and
+        isn't the true answer
+    :ivar expected: how many candidates after the first i + 1 are expected above the true answer, at
+        i, float32, shape (m, depth)
+    """
+
+    ids: NDArray[np.int64]
+    mask: NDArray[np.bool_]
+    expected: NDArray[np.float32]
 
 
 class CandidateGuide:
-    """An order of all entities for each relation and side, likely answers first.
+    """An order of all entities for each query, by scores predicted from those of few entities.
 
-    First those that training shows in that slot of the relation, the most frequent first. Then
-    all others, by the sum over the slots that training shows them in of the share of that slot's
-    entities which are in the wanted slot as well (Cornell et al., 2025, compare such
-    recommenders). Equal ones by id. A pure function of the training triples.
+    Some *pilot* queries are scored with all entities. The *landmarks* are the entities from whose
+    scores those of all others follow best: each is the one whose scores the landmarks before it
+    explain least (QR with column pivoting). Ridge regression on the pilots then predicts the score
+    of each entity from those of the landmarks; the ridge is the one with the least error when each
+    pilot is left out (Allen's PRESS, 1974). So any scores will do. They are predicted well where a
+    matrix of low rank comes near them: exactly for a bilinear model with fewer dimensions than
+    pilots and landmarks. To predict takes a multiplication for each landmark and entity, which is
+    worth it where a score takes more.
 
     :param graph: a triples factory, in process or remote
-    :param training: its training triples, integer ids, shape (n, 3)
-    :raises InvalidRequestError: for ids outside the graph, and for more than 4,096 relations
+    :param pilot_scores: of all entities, unfiltered, for queries of either side, finite, shape
+        (p, num_entities), at least two queries
+    :param num_landmarks: n, at most the number of entities
+    :raises InvalidRequestError: for another shape, or scores that are not finite
     """
 
-    def __init__(self, graph: TriplesFactory, training: ArrayLike) -> None:
-        triples = as_triples(training)
-        check_triple_ids(triples, graph.num_entities, graph.num_relations)
-        if graph.num_relations > _MOST_RELATIONS:
+    def __init__(self, graph: TriplesFactory, pilot_scores: ArrayLike, num_landmarks: int) -> None:
+        check_integer("num_landmarks", num_landmarks, 1, graph.num_entities)
+        scores = np.asarray(pilot_scores, dtype=np.float64)
+        if scores.ndim != 2 or len(scores) < 2 or scores.shape[1] != graph.num_entities:
             raise InvalidRequestError(
-                f"the graph has {graph.num_relations} relations; the table of a guide is quadratic "
-                f"in them, and at most {_MOST_RELATIONS} are possible: rank fully, or use "
-                f"SampledRanks",
-                reason="LIMIT_EXCEEDED",
-                metadata={"value": str(graph.num_relations), "limit": str(_MOST_RELATIONS)},
+                f"pilot_scores have shape {scores.shape}; give those of two queries or more, and "
+                f"of all {graph.num_entities} entities"
             )
+        _check_finite("pilot_scores", scores)
         self._graph = graph
-        # A slot is a relation's head (r) or tail (r + num_relations).
-        entities = np.concatenate([triples[:, 0], triples[:, 2]])
-        slots = np.concatenate([triples[:, 1], triples[:, 1] + graph.num_relations])
-        num_slots = 2 * graph.num_relations
-        codes, self._times = np.unique(entities * num_slots + slots, return_counts=True)
-        self._entities, self._slots = codes // num_slots, codes % num_slots
-        together = np.zeros((num_slots, num_slots))
-        for start in range(0, graph.num_entities, _BLOCK):
-            rows = slice(*np.searchsorted(self._entities, [start, start + _BLOCK]))
-            shown = np.zeros((_BLOCK, num_slots))
-            shown[self._entities[rows] - start, self._slots[rows]] = 1
-            together += shown.T @ shown
-        self._shares = together / np.maximum(together.diagonal(), 1)[:, None]
-
-    def order(self, relation: int, side: Slot) -> NDArray[np.int64]:
-        """Give all entities, the likeliest first, shape (num_entities,)."""
-        slot = self._slot(relation, side)
-        alike = np.bincount(
-            self._entities, self._shares[self._slots, slot], minlength=self._graph.num_entities
-        )
-        times = np.zeros(self._graph.num_entities, dtype=np.int64)
-        here = self._slots == slot
-        times[self._entities[here]] = self._times[here]
-        # Sums of floats depend on the machine in their last digits, which must not order equals.
-        order: NDArray[np.int64] = np.lexsort((-np.round(alike, 9), -times))
-        return order
-
-    def _slot(self, relation: int, side: Slot) -> int:
-        if side == "relation":
-            raise invalid_configuration("side", side, "give head or tail")
-        check_integer("relation", int(relation), 0, self._graph.num_relations - 1)
-        return int(relation) + (self._graph.num_relations if side == "tail" else 0)
+        mean = scores.mean(axis=0)
+        centred = scores - mean
+        #: Entities that are scored for all queries, distinct, int64, shape (n,)
+        self.landmarks = _pivots(centred, num_landmarks)
+        weights, self._error = _regression(centred[:, self.landmarks], centred)
+        self._weights = weights.astype(np.float32)
+        self._start = (mean - mean[self.landmarks] @ weights).astype(np.float32)
 
     def first(
-        self, positives: ArrayLike, side: Slot, depth: int, splits: Sequence[str] | None = None
-    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Give the first candidates of each query that make no known triple.
+        self,
+        positives: ArrayLike,
+        side: Slot,
+        landmark_scores: ArrayLike,
+        target_scores: ArrayLike,
+        depth: int,
+        splits: Sequence[str] | None = None,
+    ) -> GuidedCandidates:
+        """Give the landmarks of each query and its candidates with the highest predicted scores.
 
         :param positives: integer ids, shape (m, 3)
         :param side: the slot that is asked for, head or tail
-        :param depth: how many candidates
-        :param splits: whose triples are known; empty for all of the graph
-        :return: candidates, shape (m, depth), never the true answer; and the mask, bool, shape
-            (m, depth), True where there is one
-        :raises InvalidRequestError: for ids outside the graph
+        :param landmark_scores: of :attr:`landmarks`, in this order, finite, shape (m, n)
+        :param target_scores: of the true answers, finite, shape (m,)
+        :param depth: how many candidates, landmarks included: as many at least
+        :param splits: whose triples are known; None for all of the graph
+        :raises InvalidRequestError: for ids outside the graph, other shapes, or scores that are not
+            finite
         """
-        check_integer("depth", depth, 1, 2**31)
-        triples, known = self._known(positives, side, splits)
-        targets = triples[:, SLOTS.index(side)]
-        candidates = np.zeros((len(triples), depth), dtype=np.int64)
-        mask = np.zeros((len(triples), depth), dtype=np.bool_)
-        for relation in np.unique(triples[:, 1]):
-            order = self.order(relation, side)
-            place = np.empty_like(order)
-            place[order] = np.arange(len(order))
-            for row in np.flatnonzero(triples[:, 1] == relation).tolist():
-                # So many are enough, whichever of them are known.
-                few = order[: depth + len(known[row]) + 1]
-                left_out = place[np.append(known[row].astype(np.int64), targets[row])]
-                is_legal = np.ones(len(few), dtype=np.bool_)
-                is_legal[left_out[left_out < len(few)]] = False
-                legal = few[is_legal][:depth]
-                candidates[row, : len(legal)], mask[row, : len(legal)] = legal, True
-        return candidates, mask
-
-    def count_seen(
-        self, positives: ArrayLike, side: Slot, splits: Sequence[str] | None = None
-    ) -> NDArray[np.int64]:
-        """Count the candidates of each query that training shows in the slot; they come first.
-
-        Parameters as of :meth:`first`.
-
-        :return: without known ones and the true answer, int64, shape (m,)
-        """
-        triples, known = self._known(positives, side, splits)
-        slots = np.array([self._slot(int(relation), side) for relation in triples[:, 1]])
-        targets = triples[:, SLOTS.index(side)]
-        num_slots = 2 * self._graph.num_relations
-        codes = self._entities * num_slots + self._slots
-
-        def is_seen(entities: NDArray[np.int64], of: NDArray[np.int64]) -> NDArray[np.bool_]:
-            wanted = entities * num_slots + of
-            found: NDArray[np.bool_] = (
-                np.append(codes, -1)[np.searchsorted(codes, wanted)] == wanted
-            )
-            return found
-
-        rows = known.rows()
-        lost = is_seen(known.values.astype(np.int64), slots[rows])
-        counts = np.bincount(self._slots, minlength=num_slots)[slots].astype(np.int64)
-        counts -= np.bincount(rows[lost], minlength=len(triples))
-        is_new = ~self._graph.contains(triples, splits_to_filter(self._graph, splits))
-        left: NDArray[np.int64] = counts - (is_new & is_seen(targets, slots))
-        return left
-
-    def _known(
-        self, positives: ArrayLike, side: Slot, splits: Sequence[str] | None
-    ) -> tuple[NDArray[np.int64], KnownValues]:
         if side == "relation":
             raise invalid_configuration("side", side, "give head or tail")
+        num_landmarks, num_entities = len(self.landmarks), self._graph.num_entities
+        check_integer("depth", depth, num_landmarks, num_entities)
         triples = as_triples(positives)
-        return triples, self._graph.known(
+        scores = np.asarray(landmark_scores, dtype=np.float32)
+        targets = np.asarray(target_scores, dtype=np.float32)
+        if scores.shape != (len(triples), num_landmarks) or targets.shape != (len(triples),):
+            raise InvalidRequestError(
+                f"landmark_scores have shape {scores.shape}, target_scores {targets.shape}; give "
+                f"{(len(triples), num_landmarks)} and {(len(triples),)}"
+            )
+        _check_finite("landmark_scores", scores)
+        _check_finite("target_scores", targets[:, None])
+        rows = max(1, _BLOCK // num_entities)
+        parts = [
+            self._first(triples[each], side, scores[each], targets[each], depth, splits)
+            for start in range(0, max(len(triples), 1), rows)
+            for each in [slice(start, start + rows)]
+        ]
+        return GuidedCandidates(
+            np.concatenate([part.ids for part in parts]),
+            np.concatenate([part.mask for part in parts]),
+            np.concatenate([part.expected for part in parts]),
+        )
+
+    def _first(
+        self,
+        triples: NDArray[np.int64],
+        side: Slot,
+        landmark_scores: NDArray[np.float32],
+        targets: NDArray[np.float32],
+        depth: int,
+        splits: Sequence[str] | None,
+    ) -> GuidedCandidates:
+        known = self._graph.known(
             triples[:, kept_columns(side)], side, splits_to_filter(self._graph, splits)
         )
+        rows, num_landmarks = np.arange(len(triples))[:, None], len(self.landmarks)
+        predicted = landmark_scores @ self._weights + self._start
+        predicted[known.rows(), known.values] = -np.inf
+        predicted[rows[:, 0], triples[:, SLOTS.index(side)]] = -np.inf
+        ids = np.empty((len(triples), depth), dtype=np.int64)
+        mask = np.empty(ids.shape, dtype=np.bool_)
+        ids[:, :num_landmarks] = self.landmarks
+        mask[:, :num_landmarks] = predicted[:, self.landmarks] > -np.inf
+        predicted[:, self.landmarks] = -np.inf
+        others = depth - num_landmarks
+        if others:
+            highest = np.argpartition(predicted, -others, axis=1)[:, -others:]
+            order = np.argsort(-predicted[rows, highest], axis=1, kind="stable")
+            ids[:, num_landmarks:] = highest[rows, order]
+            mask[:, num_landmarks:] = predicted[rows, ids[:, num_landmarks:]] > -np.inf
+        predicted -= targets[:, None]
+        # At 40 the logistic function is 0 or 1, beyond exp would overflow.
+        above = np.clip(predicted * np.float32(-_LOGISTIC / self._error), -40, 40, out=predicted)
+        np.exp(above, out=above)
+        above += 1
+        np.reciprocal(above, out=above)
+        passed = np.cumsum(above[rows, ids], axis=1, dtype=np.float64)
+        left = above.sum(axis=1, dtype=np.float64)[:, None] - passed
+        return GuidedCandidates(ids, mask, np.maximum(left, 0).astype(np.float32))
+
+
+def _check_finite(name: str, scores: NDArray[np.floating]) -> None:
+    if not np.isfinite(scores).all():
+        row = int((~np.isfinite(scores)).any(axis=1).argmax())
+        raise InvalidRequestError(
+            f"{name} of query {row} are not all finite; give scores before the filter, and leave "
+            f"out queries with NaN or infinity"
+        )
+
+
+def _pivots(columns: _Floats, num: int) -> NDArray[np.int64]:
+    """Choose columns, each the one that those before it explain least; then the lowest ids."""
+    left = columns.copy()
+    squares = np.square(left).sum(axis=0)
+    enough = squares.max() * 1e-12
+    chosen: list[int] = []
+    while len(chosen) < num and squares.max() > enough:
+        at = int(squares.argmax())
+        direction = left[:, at] / np.linalg.norm(left[:, at])
+        left -= np.outer(direction, direction @ left)
+        squares = np.square(left).sum(axis=0)
+        chosen.append(at)
+        squares[chosen] = 0
+    rest = np.setdiff1d(np.arange(columns.shape[1]), chosen)[: num - len(chosen)]
+    return np.array([*chosen, *rest.tolist()], dtype=np.int64)
+
+
+def _regression(landmarks: _Floats, scores: _Floats) -> tuple[_Floats, float]:
+    """Regress scores on those of landmarks, both centred.
+
+    :return: weights, shape (n, num_entities), and the root mean square of the errors of pilots
+        that are left out
+    """
+    left, singular, right = np.linalg.svd(landmarks, full_matrices=False)
+    inside = left.T @ scores
+    best_error, best = np.inf, np.zeros(len(singular))
+    for ridge in _RIDGES * max(float(np.square(singular).mean()), np.finfo(float).tiny):
+        kept = singular**2 / (singular**2 + ridge)
+        # The mean is learned as well, and has one over p of each pilot.
+        leverages = np.square(left) @ kept + 1 / len(left)
+        residuals = scores - left @ (kept[:, None] * inside)
+        errors = residuals / np.maximum(1 - leverages, 1e-9)[:, None]
+        error = float(np.sqrt(np.square(errors).mean()))
+        if error < best_error:
+            best_error, best = error, singular / (singular**2 + ridge)
+    scale = float(np.abs(scores).max())
+    return right.T @ (best[:, None] * inside), max(best_error, 1e-6 * scale, 1e-12)

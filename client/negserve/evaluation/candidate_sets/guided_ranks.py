@@ -24,8 +24,10 @@ _Floats = NDArray[np.float64]
 #: Queries of a stage are divided by the number of candidates above that are found so far: up to
 #: each of these, and more. Where 10 are found, hits@10 is known.
 _EDGES = (0.5, 1.5, 4.5, 9.5)
-#: What the next candidates take from a reciprocal rank, where training shows no more of them in
-#: the slot: so much less than where it does.
+#: More candidates above than this must be expected for a query to be a doubtful one.
+_DOUBT = 0.1
+#: What the next candidates take from the reciprocal rank of a query that is not doubtful: so much
+#: less than from that of one that is.
 _REST = 0.25
 #: Fewest queries that go on from a class, if it has them: a variance needs some.
 _LEAST = 8
@@ -53,12 +55,14 @@ class GuidedRanks:
     A guide (:class:`CandidateGuide`) puts the candidates that are likely above the true answer
     first. Each query gets a rank among the first of them. Then some queries go on to more
     candidates, and of these some to all: drawn at random, more of those whose metric may still
-    change. So each stage corrects the one before, without bias, whatever the guide is worth::
+    change. So each stage corrects the one before (Horvitz and Thompson, 1952), without bias,
+    whatever the guide is worth::
 
+        guided = guide.first(positives, "tail", landmark_scores, target_scores, depth=320)
         walk = GuidedRanks(len(positives), seed=7)
         rows = walk.rows  # all
-        for depth, num_next in ((30, 2500), (150, 900), (2000, 200)):
-            walk.look(ranks_among(rows, depth), has_more(rows, depth))
+        for depth, num_next in ((72, 3000), (128, 600), (320, 100)):
+            walk.look(ranks_among(rows, depth), guided.expected[rows, depth - 1])
             rows = walk.choose(num_next)
         estimates = walk.finish(full_ranks(rows))
 
@@ -75,18 +79,18 @@ class GuidedRanks:
         self._weights: _Floats = np.ones(num_queries)
         self._is_looked_at = False
 
-    def look(self, ranks: ArrayLike, has_more: ArrayLike) -> None:
+    def look(self, ranks: ArrayLike, expected: ArrayLike) -> None:
         """Take the ranks of ``rows`` among the candidates of this stage.
 
         :param ranks: realistic ranks, from 1 on, shape (a,); none may be less than before
-        :param has_more: whether more candidates of the slot that training shows are left, shape
-            (a,); says who is likelier to go on
+        :param expected: how many more candidates are expected above the true answer, shape (a,);
+            says who is likelier to go on
         :raises InvalidRequestError: for other shapes, or a rank that is less than before
         """
-        found, more = self._checked(ranks), np.asarray(has_more, dtype=np.bool_)
+        found, more = self._checked(ranks), np.asarray(expected, dtype=np.float64)
         if more.shape != found.shape:
-            raise InvalidRequestError(f"has_more has shape {more.shape}; give {found.shape}")
-        classes = np.digitize(found - 1, _EDGES) * 2 + more
+            raise InvalidRequestError(f"expected has shape {more.shape}; give {found.shape}")
+        classes = np.digitize(found - 1, _EDGES) * 2 + (more > _DOUBT)
         self._stages.append(_Stage(self.rows, found, self._weights, classes))
         self._is_looked_at = True
 
