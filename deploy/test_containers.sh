@@ -91,7 +91,9 @@ for target in server client; do
     <(docker image inspect --format '{{.Config.User}}' "$image")
   check "$target: no compiler" in_image "$image" sh -c \
     'for i in cc gcc g++ c++ clang tcc; do if command -v $i; then exit 1; fi; done'
-  check "$target: no torch, and no pip in the environment" in_image "$image" python -c \
+  check "$target: no installer" in_image "$image" sh -c \
+    'for i in apt-get pip pip3 perl; do if command -v $i; then exit 1; fi; done'
+  check "$target: no torch, no pip" in_image "$image" python -c \
     'import importlib.util as i; import sys; sys.exit(any(map(i.find_spec, ("torch", "pip"))))'
   check "$target: the user can't write to /opt" in_image "$image" sh -c \
     'test -d /opt/venv && test -z "$(find /opt -writable ! -type l -print -quit)"'
@@ -105,7 +107,23 @@ assert len(found) > 5 and found <= named, found - named'
     <(docker image inspect --format '{{index .Config.Labels "org.opencontainers.image.version"}}' "$image")
 done
 num_megabytes=$(($(docker image inspect --format '{{.Size}}' "$server_image") / 1000000))
-check "server: $num_megabytes MB, at most 560" test "$num_megabytes" -le 560
+check "server: $num_megabytes MB, at most 500" test "$num_megabytes" -le 500
+# But for those of numba that need libraries which the image never had.
+check "server: all compiled modules can be imported" in_image "$server_image" python -c \
+  'import importlib, pathlib, sysconfig
+site = pathlib.Path(sysconfig.get_path("purelib"))
+found = [path.relative_to(site) for path in site.rglob("*.so") if path.name.count(".") > 1]
+assert len(found) > 30, found
+for path in found:
+    if not path.name.startswith(("tbbpool", "omppool")):
+        importlib.import_module(".".join((*path.parent.parts, path.name.partition(".")[0])))'
+check "server: what a start imports has byte code" in_image "$server_image" python -c \
+  'import os, sys
+import negserve_server.health_check, negserve_server.metrics.prometheus_metrics, negserve_server.warm_up
+import negserve_server.cli
+cached = [getattr(module, "__cached__", None) for module in sys.modules.values()]
+missing = [path for path in cached if path and path.startswith("/opt") and not os.path.exists(path)]
+assert len(cached) > 500 and not missing, missing'
 check "client: no numba, no polars" in_image "$client_image" python -c \
   'import importlib.util as i; import sys; sys.exit(any(map(i.find_spec, ("numba", "polars"))))'
 num_kernels=$(in_image "$server_image" find /opt/numba-cache -name '*.nbc' | wc -l)
