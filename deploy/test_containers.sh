@@ -225,7 +225,7 @@ check "compose: the replica that was stopped ended with status 0" test \
   "$(docker inspect --format '{{.State.ExitCode}}' "$name-server-2-1")" -eq 0
 
 # A rolling upgrade: the last release's trainer reads on while replica by replica becomes this release, and
-# back again. It is given a quarter of a processor, so that it outlasts that.
+# back again. It is given so little of a processor that it outlasts that, and all of it in the end.
 for target in server client; do
   check "upgrade: the last release's $target" background_ends "released-$target"
 done
@@ -252,12 +252,14 @@ check "upgrade: its trainer starts" docker run --detach --name "$name-upgraded" 
   --env NUM_EPOCHS=40 --env NEGSERVE_TARGET=replica-1:7733,replica-2:7733 \
   "${client_image%:test}:released" trainer
 check "upgrade: it has begun" while_runs "$name-upgraded" logged "$name-upgraded" "epoch 1:"
+check "upgrade: it is slowed down" docker update --cpus 0.05 "$name-upgraded"
 for tag in test released; do
   for number in 1 2; do
     check "upgrade: replica $number becomes the image $tag" replace "$number" "$tag"
     check "upgrade: its trainer has not ended before" trainer_is_running
   done
 done
+check "upgrade: it is no longer slowed down" docker update --cpus 1 "$name-upgraded"
 check "upgrade: its trainer ends with 0" test "$(docker wait "$name-upgraded")" -eq 0
 check "upgrade: and with the weights of this release's trainer" logged "$name-upgraded" "$weights"
 check "upgrade: the client of this release names the server as too old" \
