@@ -7,11 +7,34 @@ ARG CPU=x86-64-v3
 
 
 FROM python:3.13-slim-trixie AS base
+ENV PATH=/opt/venv/bin:$PATH
+
+
+# The system without what installs software (apt, the Perl of its scripts, pip) and administers a machine (accounts,
+# disks), and without Python's tests, editor and help texts, and the character sets of iconv, which Python does not
+# use. dpkg's list of packages stays, for scanners. The standard library gets byte code, which the user of the images
+# could not write.
+FROM base AS system
+RUN dpkg --purge --force-depends --force-remove-essential \
+      apt libapt-pkg7.0 sqv debconf passwd perl-base util-linux \
+ && find / -xdev \( -path '*-packages/pip' -o -path '*-packages/pip-*' -o -path '*/bin/pip*' \
+      -o -path '*/share/python-wheels' -o -path '/usr/lib/*/gconv' -o -path '*/lib/python3.*/ensurepip' \
+      -o -path '*/lib/python3.*/idlelib' -o -path '*/lib/python3.*/pydoc_data' -o -path '*/lib/python3.*/test' \
+      -o -path '/var/cache/debconf' -o -path '/var/lib/apt' -o -path '/usr/share/info' \
+      -o -path '/var/lib/dpkg/info/*.symbols' -o -path '/var/lib/dpkg/info/*.templates' \) \
+      -prune -exec rm -r {} + \
+ && python -m compileall -q "$(python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')"
+
+
+# In one layer, since one above that of the base would not make it smaller.
+FROM scratch AS runtime
+# hadolint ignore=DL3067
+COPY --from=system / /
 ARG VERSION=0.2.0.dev0 REVISION=""
 LABEL org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.licenses="MIT"
-ENV PATH=/opt/venv/bin:$PATH \
+ENV PATH=/opt/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     PYTHONUNBUFFERED=1
 
 
@@ -48,12 +71,14 @@ FROM build AS server-venv
 RUN apt-get update && apt-get install --yes --no-install-recommends binutils \
  && rm -rf /var/lib/apt/lists/*
 COPY deploy/locks/server.txt ./
-# Symbols for debuggers and tests of libraries, which no server needs, are 70 MB of 490. Of the rest
-# llvmlite (LLVM) has 154 and polars 132.
-RUN pip --python /opt/venv/bin/python install --require-hashes --no-deps -r server.txt \
+# Symbols for debuggers, tests of libraries and stubs for type checkers, which no server needs, are 75 MB of 490.
+# Of the rest llvmlite (LLVM) has 154 and polars 132. What was changed by patchelf, such as numpy's BLAS, can't be
+# stripped: it would not load. Libraries get byte code below, where the server imports them: that of all is 12 MB more.
+RUN pip --python /opt/venv/bin/python install --require-hashes --no-deps --no-compile -r server.txt \
  && site="$(/opt/venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" \
- && strip --strip-unneeded "$site"/llvmlite/binding/libllvmlite.so "$site"/_polars_runtime_32/*.so \
- && find "$site"/numba "$site"/numpy -type d -name tests -prune -exec rm -r {} +
+ && find "$site" -name '*.so' ! -path '*/numpy*' ! -name '*pool.*' -exec strip --strip-unneeded {} + \
+ && find "$site" -type d -name tests -prune -exec rm -r {} + \
+ && find "$site" -name '*.pyi' -delete
 COPY --from=wheel /wheel /wheel
 RUN pip --python /opt/venv/bin/python install --no-deps /wheel/*.whl \
  && /opt/build/bin/cyclonedx-py environment --output-reproducible --of JSON -o /opt/venv/sbom.cdx.json \
@@ -62,7 +87,10 @@ RUN pip --python /opt/venv/bin/python install --no-deps /wheel/*.whl \
 # time. Empty features mean those that the name implies.
 ARG CPU
 ENV NUMBA_CACHE_DIR=/opt/numba-cache NUMBA_CPU_NAME=${CPU} NUMBA_CPU_FEATURES=""
-RUN python -c 'from negserve_server.serving.loading import load_datasets; \
+RUN python -c 'import backports.zstd, grpc_health.v1.health_pb2_grpc, jinja2, prometheus_client.multiprocess; \
+import rich.live, rich.progress, rich.table; \
+import negserve_server.cli, negserve_server.health_check, negserve_server.metrics.prometheus_metrics; \
+from negserve_server.serving.loading import load_datasets; \
 from negserve_server.warm_up import warm_up; \
 warm_up(load_datasets({"world": None}))'
 COPY deploy/sealed_cache.py /tmp/
@@ -70,7 +98,7 @@ RUN cp /tmp/sealed_cache.py "$(python -c 'import sysconfig; print(sysconfig.get_
  && python -c 'import compileall, sealed_cache; compileall.compile_file(sealed_cache.__file__)'
 
 
-FROM base AS client
+FROM runtime AS client
 LABEL org.opencontainers.image.title="negserve-client" \
       org.opencontainers.image.description="Samples from negserve servers, checks every negative, and trains a small model"
 COPY --from=client-venv /opt/venv /opt/venv
@@ -81,7 +109,7 @@ ENTRYPOINT ["python", "-m"]
 CMD ["client"]
 
 
-FROM base AS server
+FROM runtime AS server
 LABEL org.opencontainers.image.title="negserve" \
       org.opencontainers.image.description="Exact, reproducible negative sampling for knowledge-graph embeddings, as a shared gRPC service"
 ARG CPU

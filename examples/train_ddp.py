@@ -180,6 +180,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--target", nargs="+", default=["127.0.0.1:7733"], help="address of the server, or several"
     )
+    parser.add_argument(
+        "--no-spread",
+        action="store_true",
+        help="read from the first address while it answers, and do not spread ranks over all",
+    )
     parser.add_argument("--dataset", default="world", help="name of the dataset there")
     parser.add_argument("--data", type=Path, help="folder of its files; default: that of world")
     parser.add_argument("--model", choices=MODELS, default="complex")
@@ -210,7 +215,7 @@ def train(options: argparse.Namespace) -> None:
     """Train on this rank."""
     rank = distributed.get_rank()
     folder = options.data or Path(str(resources.files("negserve_server.graph") / "world"))
-    with Client(options.target) as client:
+    with Client(options.target, spread=not options.no_spread) as client:
         factory = client.triples_factory(options.dataset)
         model = MODELS[options.model](
             factory.num_entities, factory.num_relations, options.dim, options.seed
@@ -219,11 +224,7 @@ def train(options: argparse.Namespace) -> None:
             num_negs_per_pos=options.negatives, filter_splits=("training",), seed=options.seed
         )
         stream = TripleStream(
-            options.target,
-            options.dataset,
-            sampler,
-            batch_size=options.batch_size,
-            form="compact",
+            factory, sampler=sampler, batch_size=options.batch_size, form="compact"
         )
         optimizer = torch.optim.Adam(model.parameters(), lr=options.learning_rate)
         step = seen = 0

@@ -33,7 +33,9 @@ for target in "${targets[@]}"; do
 done
 echo "${#targets[@]} replicas: ${targets[*]}"
 
-export MASTER_ADDR=${nodes[0]} MASTER_PORT=${MASTER_PORT:-29500}
+# Each reads from the replica of its node while that answers, and else from another one.
+export MASTER_ADDR=${nodes[0]} MASTER_PORT=${MASTER_PORT:-29500} EXAMPLE=$example SERVER_PORT=$port
 srun --overlap --kill-on-bad-exit=1 bash -c \
-  'export RANK=$SLURM_PROCID WORLD_SIZE=$SLURM_NTASKS LOCAL_RANK=$SLURM_LOCALID; exec python "$@"' \
-  trainer "$example" --target "${targets[@]}" "$@"
+  'export RANK=$SLURM_PROCID WORLD_SIZE=$SLURM_NTASKS LOCAL_RANK=$SLURM_LOCALID
+  exec python "$EXAMPLE" --no-spread --target "$SLURMD_NODENAME:$SERVER_PORT" "$@"' \
+  trainer "${targets[@]}" "$@"

@@ -96,6 +96,21 @@ def test_a_job_trains_from_a_replica_on_each_node_and_ends_them(
         assert torch.equal(trained[name], weights), name
 
 
+def test_each_rank_gets_the_replica_of_its_node_first(job: dict[str, str], tmp_path: Path):
+    example = tmp_path / "example.py"
+    example.write_text(
+        "import os, sys\nwith open(f'{__file__}.{os.environ[\"RANK\"]}', 'w') as told:\n"
+        "    print(*sys.argv[1:], file=told, end='')\n"
+    )
+    done = run({**job, "EXAMPLE": str(example)}, "--epochs", "2")
+    assert done.returncode == 0, done.stderr
+    targets = [f"{node}:{job['SERVER_PORT']}" for node in NODES]
+    told = [(tmp_path / f"example.py.{rank}").read_text() for rank in range(2)]
+    assert told == [
+        " ".join(["--no-spread", "--target", own, *targets, "--epochs", "2"]) for own in targets
+    ]
+
+
 def test_a_job_whose_servers_fail_ends_with_their_error(job: dict[str, str]):
     done = run({**job, "NEGSERVE_SERVE_DATASET": "nothing=/nowhere"}, *SHORT)
     assert done.returncode != 0

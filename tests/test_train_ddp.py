@@ -20,6 +20,7 @@ from negserve_server.graph import TriplesFactory
 from tests.support import preloaded
 from tests.support.graphs import REPOSITORY, graph_path, load
 from tests.support.programs import Ranks, torchrun
+from tests.support.replicated import HOSTS, drawn, replicated
 from tests.support.server_process import ServerProcess, server_process
 
 #: 8 epochs of 11 steps.
@@ -132,6 +133,17 @@ def test_a_killed_run_goes_on_to_the_same_weights(server: ServerProcess, tmp_pat
         expected = filtered_mrr(whole["model"], graph, split)
         # What is printed is rounded, and so are scores: one of 600 ranks may differ by a tie.
         assert printed == pytest.approx(expected, abs=1e-3), split
+
+
+def test_without_spreading_all_ranks_read_from_the_first_address(tmp_path: Path):
+    hosts = HOSTS[1], HOSTS[0]  # not in the order of their addresses
+    with replicated(tmp_path, hosts=hosts) as replicas:
+        targets = [each.server.target for each in replicas.by_host.values()]
+        options = ("--epochs", "2", "--no-spread", "--target", *targets)
+        finish(start(replicas.by_host[hosts[0]].server, tmp_path / "run.pt", *options))
+        preferred, other = (drawn(replicas.by_host[host]) for host in hosts)
+    assert preferred > 0
+    assert other == 0
 
 
 def test_help_needs_no_torchrun():

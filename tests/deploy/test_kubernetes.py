@@ -23,7 +23,10 @@ FOLDER = REPOSITORY / "deploy" / "kubernetes"
 COMPONENTS = sorted(path.name for path in (FOLDER / "components").iterdir())
 #: The oldest Kubernetes that knows all fields, and the newest one.
 VERSIONS = ("1.29", kubernetes_validate.latest_version())
-COMBINED = [(), *((name,) for name in COMPONENTS), tuple(COMPONENTS)]
+#: A component that has two others.
+BY_NEGATIVES = "autoscaled-by-negatives"
+ALL = tuple(name for name in COMPONENTS if name not in {"autoscaled", "observed"})
+COMBINED = [(), *((name,) for name in COMPONENTS), ALL]
 
 
 def kustomize(folder: Path) -> list[dict[str, Any]]:
@@ -38,19 +41,23 @@ def kustomize(folder: Path) -> list[dict[str, Any]]:
     return list(yaml.safe_load_all(done.stdout))
 
 
+def combined(folder: Path, components: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Return the objects of the base with some components; the folder is an empty one."""
+    shutil.copytree(FOLDER, folder / "copy")  # kustomize reads no absolute paths
+    kustomization = {
+        "resources": ["copy/base"],
+        "components": [f"copy/components/{name}" for name in components],
+    }
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(kustomization), encoding="utf-8")
+    return kustomize(folder)
+
+
 @pytest.fixture(scope="module", params=COMBINED, ids="+".join)
 def objects(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> list[dict[str, Any]]:
     """The base with some components."""
-    folder = tmp_path_factory.mktemp("overlay")
-    shutil.copytree(FOLDER, folder / "copy")  # kustomize reads no absolute paths
-    kustomization = {
-        "resources": ["copy/base"],
-        "components": [f"copy/components/{name}" for name in request.param],
-    }
-    (folder / "kustomization.yaml").write_text(yaml.safe_dump(kustomization), encoding="utf-8")
-    return kustomize(folder)
+    return combined(tmp_path_factory.mktemp("overlay"), request.param)
 
 
 def the(objects: list[dict[str, Any]], kind: str, name: str = "negserve") -> dict[str, Any]:
@@ -162,6 +169,15 @@ def test_a_scaler_and_the_manifest_do_not_both_set_the_number_of_replicas(
         assert scaler["spec"]["scaleTargetRef"]["name"] == the(objects, "Deployment")["metadata"][
             "name"
         ]  # fmt: skip
+
+
+def test_a_scaler_asks_for_the_metric_of_the_adapter(tmp_path: Path):
+    objects = combined(tmp_path, (BY_NEGATIVES,))
+    resource, pods = the(objects, "HorizontalPodAutoscaler")["spec"]["metrics"]
+    assert resource["resource"]["name"] == "cpu"
+    rules = yaml.safe_load((REPOSITORY / "deploy/prometheus/adapter.yaml").read_text("utf-8"))
+    (rule,) = rules["rules"]
+    assert pods["pods"]["metric"] == {"name": rule["name"]["as"]}
 
 
 def test_prometheus_finds_and_reaches_the_metrics(objects: list[dict[str, Any]]):

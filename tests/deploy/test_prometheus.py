@@ -7,6 +7,8 @@ import re
 import subprocess
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,7 +21,7 @@ import yaml
 from negserve import Client, EpochConfig, NegserveError, SamplerConfig
 from negserve.v1 import sampler_pb2 as pb
 from negserve.v1.sampler_pb2_grpc import SamplerServiceStub
-from negserve_server.metrics.catalogue import METRICS
+from negserve_server.metrics.catalogue import METRICS, NEGATIVES
 from tests.support.graphs import REPOSITORY
 from tests.support.prometheus import prometheus, tool
 from tests.support.scraping import Scraper, scraped_server
@@ -99,42 +101,79 @@ def test_rules_and_dashboard_ask_for_metrics_that_there_are():
             assert re.sub("_(bucket|sum|count)$", "", name) in stated, expression
 
 
-def test_a_real_prometheus_answers_every_query(
-    scraper: Scraper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setenv("NEGSERVE_TOKEN", TOKEN)
-    target = urlsplit(scraper.url).netloc
+@contextmanager
+def load(scraper: Scraper) -> Iterator[None]:
+    """Cause everything that is counted, again and again, until the block ends."""
     is_over = threading.Event()
     with (
         Client(scraper.server.target) as client,
         grpc.insecure_channel(scraper.server.target) as channel,
-        prometheus(tmp_path, target, FOLDER / "alerts.yaml") as running,
+        ThreadPoolExecutor(1) as threads,
     ):
 
         def work() -> None:
             while not is_over.is_set():
                 cause_everything(client, SamplerServiceStub(channel))
 
-        load = threading.Thread(target=work)
-        load.start()
+        working = threads.submit(work)
         try:
-            for query in QUERIES:
-                expression = query.replace("$__rate_interval", "1m")
-                wait_for(lambda text=expression: bool(running.query(text)), expression)  # type: ignore[misc]
-            groups = running.ask("rules")["groups"]
-            wait_for(
-                lambda: all(
-                    rule["health"] == "ok"
-                    for group in running.ask("rules")["groups"]
-                    for rule in group["rules"]
-                ),
-                "an evaluation of all rules",
-            )
+            yield
         finally:
             is_over.set()
-            load.join()
+        working.result()
+
+
+def test_a_real_prometheus_answers_every_query(
+    scraper: Scraper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("NEGSERVE_TOKEN", TOKEN)
+    target = urlsplit(scraper.url).netloc
+    with load(scraper), prometheus(tmp_path, target, FOLDER / "alerts.yaml") as running:
+        for query in QUERIES:
+            expression = query.replace("$__rate_interval", "1m")
+            wait_for(lambda text=expression: bool(running.query(text)), expression)  # type: ignore[misc]
+        groups = running.ask("rules")["groups"]
+        wait_for(
+            lambda: all(
+                rule["health"] == "ok"
+                for group in running.ask("rules")["groups"]
+                for rule in group["rules"]
+            ),
+            "an evaluation of all rules",
+        )
         names = {rule["name"] for group in groups for rule in group["rules"]}
         assert names == {alert["alert"] for alert in ALERTS}
+
+
+def test_the_adapter_gets_the_rate_of_each_pod(
+    scraper: Scraper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """What prometheus-adapter asks by the rule for the HorizontalPodAutoscaler."""
+    monkeypatch.setenv("NEGSERVE_TOKEN", TOKEN)
+    (rule,) = yaml.safe_load((FOLDER / "adapter.yaml").read_text("utf-8"))["rules"]
+    name = NEGATIVES.name
+    assert re.fullmatch(rule["name"]["matches"], name)
+    assert set(rule["resources"]["overrides"]) == {"namespace", "pod"}
+
+    def asked(namespace: str) -> str:
+        matchers = f'namespace="{namespace}",pod=~"negserve-1|negserve-2"'
+        parts = {"Series": name, "LabelMatchers": matchers, "GroupBy": "pod"}
+        query: str = rule["metricsQuery"]
+        for part, text in parts.items():
+            query = query.replace(f"<<.{part}>>", text)
+        return query
+
+    # Those that the Prometheus operator adds.
+    labels = {"namespace": "trainings", "pod": "negserve-1"}
+    target = urlsplit(scraper.url).netloc
+    rules = FOLDER / "alerts.yaml"
+    with load(scraper), prometheus(tmp_path, target, rules, labels) as running:
+        wait_for(lambda: bool(running.query(f"{asked('trainings')} > 0")), "a rate")
+        (answer,) = running.query(asked("trainings"))
+        assert answer["metric"] == {"pod": "negserve-1"}
+        assert running.query(asked("elsewhere")) == []
+        series = running.ask("series", **{"match[]": rule["seriesQuery"]})
+        assert {each["__name__"] for each in series} == {name}
 
 
 def test_the_document_says_what_to_do_about_each_alert():

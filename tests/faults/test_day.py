@@ -1,4 +1,4 @@
-"""A day of a fleet: reload, new certificate, kill, drain, attack; no trainer notices.
+"""A day of a fleet: reload, new certificates, kill, drain, attack; no trainer notices.
 
 ``NEGSERVE_DAY_MINUTES=10`` repeats the events for so long.
 """
@@ -94,7 +94,8 @@ class Day:
         """Let everything happen once."""
         self._num_rounds += 1
         self.reload()
-        self.renew_certificate()
+        self.renew_certificate_of_the_proxy()
+        self.renew_certificate_of_the_replicas()
         self.kill(KILLED)
         self.drain(DRAINED[self._num_rounds % len(DRAINED)])
         self.attack()
@@ -112,16 +113,27 @@ class Day:
             assert change["fingerprint"] == changed.fingerprint, change
         self.trainers.go_on()
 
-    def renew_certificate(self) -> None:
+    def renew_certificate_of_the_proxy(self) -> None:
         """Give the proxy another certificate."""
-        host, _, port = self.proxy.target.rpartition(":")
-        issued = renew(self.authority, self.folder / "secret")
-        wait_for(
-            lambda: ssl.get_server_certificate((host, int(port))).split() == issued.split(),
-            "the new certificate",
-        )
-        with Client(self.proxy.target, patience=PATIENCE) as client:
-            assert "world" in client.list_datasets()
+        self._renew_certificate(self.folder / "secret", [self.proxy.target])
+
+    def renew_certificate_of_the_replicas(self) -> None:
+        """Give the replicas another certificate."""
+        targets = [scraper.server.target for scraper in self.scrapers.values()]
+        self._renew_certificate(self.folder / "replicas", targets)
+
+    def _renew_certificate(self, secret: Path, targets: list[str]) -> None:
+        issued = renew(self.authority, secret)
+        for target in targets:
+            host, _, port = target.rpartition(":")
+            wait_for(
+                lambda at=(host, int(port)): (  # type: ignore[misc]
+                    ssl.get_server_certificate(at).split() == issued.split()
+                ),
+                f"the new certificate of {target}",
+            )
+            with Client(target, patience=PATIENCE) as client:
+                assert "world" in client.list_datasets()
         self.trainers.go_on()
 
     def kill(self, host: str) -> None:
@@ -151,9 +163,9 @@ class Day:
             lambda: scraper.value("negserve_refusals_total", reason="DRAINING") > before,
             "the count of the streams that it ended",
         )
-        wait_for(lambda: num_streams(scraper) == 0, "the end of its streams")
+        wait_for(lambda: self._num_streams(scraper) == 0, "the end of its streams")
         self.trainers.go_on(ON_ITS_WAY)
-        assert num_streams(scraper) == 0
+        assert self._num_streams(scraper) == 0
         assert administrator.run("resume")[0] == 0
         self._await_calls(host)
 
@@ -162,7 +174,7 @@ class Day:
         for scraper in self.scrapers.values():
             self._attack_one(scraper)
         before = self._all_refusals()
-        told = attack(self.proxy.target, HOSTILE, Path(self.authority.ca).read_bytes())
+        told = attack(self.proxy.target, HOSTILE, self._trusted)
         assert told["CREDENTIALS_INVALID"]
         # If a call ends before all of it has passed, the proxy gives INTERNAL in place of a reason.
         num_told = sum(told[reason] for reason in (*REASONS, "INTERNAL"))
@@ -171,8 +183,8 @@ class Day:
 
     def _attack_one(self, scraper: Scraper) -> None:
         before = refusals(scraper)
-        told = attack(scraper.server.target, HOSTILE)
-        send_garbage_frames(scraper.server.target)
+        told = attack(scraper.server.target, HOSTILE, self._trusted)
+        send_garbage_frames(scraper.server.target, self._trusted)
         assert all(told[reason] for reason in REASONS), told
         expected = {reason: told[reason] for reason in REASONS}
         wait_for(lambda: refusals(scraper) >= before + Counter(expected), f"the count of {told}")
@@ -183,13 +195,26 @@ class Day:
 
     def _administrator(self, host: str) -> Administrator:
         server = self.scrapers[host].server
-        # The replicas have no TLS.
-        env = {"NEGSERVE_CA_FILE": ""}
-        return Administrator(server, self.folder / "admin-token", self.folder / "log", env)
+        return Administrator(server, self.folder / "admin-token", self.folder / "log")
 
     def _await_streams(self, host: str) -> None:
         scraper = self.scrapers[host]
-        wait_for(lambda: num_streams(scraper) > 0, f"a stream at {host}")
+        wait_for(lambda: self._num_streams(scraper) > 0, f"a stream at {host}")
+
+    def _num_streams(self, scraper: Scraper) -> int:
+        """Count the open streams over the trainers' dataset."""
+        credentials = grpc.ssl_channel_credentials(self._trusted)
+        with grpc.secure_channel(scraper.server.target, credentials) as channel:
+            status = AdminServiceStub(channel).GetServerStatus(
+                pb.GetServerStatusRequest(),
+                timeout=PATIENCE,
+                metadata=(("authorization", f"Bearer {ADMIN}"),),
+            )
+        return sum(each.num_streams for each in status.datasets if each.name == "world")
+
+    @property
+    def _trusted(self) -> bytes:
+        return Path(self.authority.ca).read_bytes()
 
     def _await_calls(self, host: str) -> None:
         """Call until the proxy sends calls to a replica again."""
@@ -226,20 +251,9 @@ def calls_by_code(scraper: Scraper) -> Counter[str]:
     )
 
 
-def num_streams(scraper: Scraper) -> int:
-    """Count the open streams over the trainers' dataset."""
-    with grpc.insecure_channel(scraper.server.target) as channel:
-        status = AdminServiceStub(channel).GetServerStatus(
-            pb.GetServerStatusRequest(),
-            timeout=PATIENCE,
-            metadata=(("authorization", f"Bearer {ADMIN}"),),
-        )
-    return sum(each.num_streams for each in status.datasets if each.name == "world")
-
-
 def renew(authority: Authority, folder: Path) -> str:
     """Replace certificate and key as the kubelet does, and return the certificate."""
-    issued = [Path(path).read_text() for path in authority.issue("127.0.0.1")]
+    issued = [Path(path).read_text() for path in authority.issue(*HOSTS)]
     for text, name in zip(issued, ("tls.crt", "tls.key"), strict=True):
         (folder / "next").write_text(text)
         (folder / "next").replace(folder / name)
@@ -253,10 +267,12 @@ def day(folder: Path, threads: ThreadPoolExecutor, authority: Authority) -> Iter
     repository.put("other", graph(0))
     (folder / "tokens.toml").write_text(_TOKENS)
     (folder / "admin-token").write_text(ADMIN)
-    secret = folder / "secret"
-    secret.mkdir()
-    renew(authority, secret)
+    for secret in (folder / "secret", folder / "replicas"):
+        secret.mkdir()
+        renew(authority, secret)
     options = (
+        "--tls-cert", str(folder / "replicas" / "tls.crt"),
+        "--tls-key", str(folder / "replicas" / "tls.key"),
         "--dataset", "world", "--repository", str(repository.path),
         "--token-file", str(folder / "tokens.toml"), "--threads", "1",
         # Streams are spread again soon.
@@ -264,8 +280,9 @@ def day(folder: Path, threads: ThreadPoolExecutor, authority: Authority) -> Iter
     )  # fmt: skip
     with replicated(folder, *options) as replicas:
         targets = [scraper.server.target for scraper in replicas.by_host.values()]
+        secret = folder / "secret"
         certificate = (str(secret / "tls.crt"), str(secret / "tls.key"))
-        with envoy(targets, folder, certificate) as (proxy, clusters):
+        with envoy(targets, folder, certificate, authority.ca) as (proxy, clusters):
             trainers = SlowTrainers(threads, proxy.target)
             try:
                 yield Day(replicas, proxy, clusters, trainers, repository, authority, folder)

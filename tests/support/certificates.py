@@ -21,13 +21,14 @@ class Authority:
         self.ca = str(folder / "ca.pem")
         self._authority.cert_pem.write_to_path(self.ca)
 
-    def issue(self, name: str, common_name: str | None = None) -> tuple[str, str]:
+    def issue(self, *names: str, common_name: str | None = None) -> tuple[str, str]:
         """Issue a certificate; return its file, and that of its key.
 
+        :param names: of servers, or their addresses
         :param common_name: that of its subject; None for a subject without one
         """
-        issued = self._authority.issue_cert(name, common_name=common_name)
-        stem = common_name or name
+        issued = self._authority.issue_cert(*names, common_name=common_name)
+        stem = common_name or names[0]
         cert, key = (str(self._folder / f"{stem}.{kind}.pem") for kind in ("cert", "key"))
         issued.cert_chain_pems[0].write_to_path(cert)
         issued.private_key_pem.write_to_path(key)

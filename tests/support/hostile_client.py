@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -139,15 +140,27 @@ def _reason(error: Any) -> str:
     return str(info.reason)
 
 
-def send_garbage_frames(target: str) -> None:
-    """Send what is no HTTP/2, each over a connection of its own, until the server closes it."""
+def send_garbage_frames(target: str, authorities: bytes | None = None) -> None:
+    """Send what is no HTTP/2, each over a connection of its own, until the server closes it.
+
+    :param authorities: as of :func:`attack`
+    """
     host, _, port = target.rpartition(":")
     for garbage in GARBAGE_FRAMES:
-        with socket.create_connection((host, int(port)), _TIMEOUT) as connection:
+        with _connect(host, int(port), authorities) as connection:
             try:
                 connection.sendall(garbage)
                 connection.shutdown(socket.SHUT_WR)
                 while connection.recv(1 << 16):
                     pass
-            except ConnectionError:
+            except (ConnectionError, ssl.SSLError):
                 continue
+
+
+def _connect(host: str, port: int, authorities: bytes | None) -> socket.socket:
+    connection = socket.create_connection((host, port), _TIMEOUT)
+    if authorities is None:
+        return connection
+    context = ssl.create_default_context(cadata=authorities.decode())
+    context.set_alpn_protocols(["h2"])
+    return context.wrap_socket(connection, server_hostname=host)

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -53,17 +53,21 @@ class Prometheus:
 
 
 @contextmanager
-def prometheus(folder: Path, target: str, rules: Path) -> Iterator[Prometheus]:
+def prometheus(
+    folder: Path, target: str, rules: Path, labels: Mapping[str, str] | None = None
+) -> Iterator[Prometheus]:
     """Run a Prometheus that scrapes a server every fifth of a second, until the block ends.
 
     :param folder: for its data
     :param target: host and port of the server's metrics
     :param rules: file of its rules
+    :param labels: more labels of all its series
     """
+    scraped = {"targets": [target], "labels": dict(labels or {})}
     configuration = {
         "global": {"scrape_interval": "200ms", "evaluation_interval": "200ms"},
         "rule_files": [str(rules)],
-        "scrape_configs": [{"job_name": "negserve", "static_configs": [{"targets": [target]}]}],
+        "scrape_configs": [{"job_name": "negserve", "static_configs": [scraped]}],
     }
     (folder / "prometheus.yml").write_text(yaml.safe_dump(configuration), encoding="utf-8")
     with socket.socket() as probe:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sysconfig
@@ -25,6 +26,8 @@ _START_SECONDS = 30.0
 #: The configurations that users get.
 ENVOY = REPOSITORY / "deploy" / "envoy" / "envoy.yaml"
 HAPROXY = REPOSITORY / "deploy" / "haproxy" / "haproxy.cfg"
+
+_TLS = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3"
 
 _NGINX = """\
 daemon off;
@@ -190,6 +193,11 @@ class Proxy:
             else:
                 return
 
+    def reload(self) -> None:
+        """Let haproxy read its files again (SIGUSR2): a new process takes new connections."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGUSR2)
+
     def stop(self) -> None:
         """Stop the proxy (SIGTERM), which closes all connections, and wait until it has ended."""
         if self._process is not None:
@@ -230,14 +238,30 @@ class Clusters:
 
 @contextmanager
 def envoy(
-    backends: Sequence[str], folder: Path, certificate: tuple[str, str]
+    backends: Sequence[str],
+    folder: Path,
+    certificate: tuple[str, str],
+    authorities: str | None = None,
 ) -> Iterator[tuple[Proxy, Clusters]]:
     """Run Envoy as users do, with TLS, until the block ends.
 
     :param certificate: its file, and that of its key; other parameters are those of the others
+    :param authorities: a file of those who sign the replicas' certificates; None for plain text
     """
     port = free_port()
     configuration = _configure_envoy(port, backends)
+    if authorities is not None:
+        (cluster,) = configuration["static_resources"]["clusters"]
+        cluster["transport_socket"] = {
+            "name": "envoy.transport_sockets.tls",
+            "typed_config": {
+                "@type": f"{_TLS}.UpstreamTlsContext",
+                "common_tls_context": {
+                    "alpn_protocols": ["h2"],
+                    "validation_context": {"trusted_ca": {"filename": authorities}},
+                },
+            },
+        }
     secrets = yaml.safe_load(ENVOY.with_name("certificate.yaml").read_text("utf-8"))
     files = secrets["resources"][0]["tls_certificate"]
     for kind, path in zip(("certificate_chain", "private_key"), certificate, strict=True):
@@ -280,8 +304,9 @@ def haproxy(port: int, name_server: str, folder: Path, certificate: str) -> Iter
         configuration = configuration.replace(old, new)
     path = folder / "haproxy.cfg"
     path.write_text(configuration)
-    _, options = _KINDS["haproxy"]
-    proxy = Proxy([_program("haproxy"), *options, str(path)], listening, folder / "log")
+    # -W: a process that is reloaded, and one that works.
+    command = [_program("haproxy"), "-W", "-db", "-q", "-f", str(path)]
+    proxy = Proxy(command, listening, folder / "log")
     try:
         proxy.start()
         yield proxy

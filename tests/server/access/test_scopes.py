@@ -247,7 +247,7 @@ def test_the_subject_of_a_certificate_is_a_name(
     authority, log = Authority(tmp_path), tmp_path / "log"
     cert, key = authority.issue("127.0.0.1")
     tokens = tmp_path / "tokens.toml"
-    issued = authority.issue("client", "trainer-a")
+    issued = authority.issue("client", common_name="trainer-a")
     subject = Authority.subject(issued[0])
     tokens.write_text(
         f'[[certificate]]\nsubject = "{subject}"\nscopes = ["sample", "publish"]\n'
@@ -268,7 +268,7 @@ def test_the_subject_of_a_certificate_is_a_name(
             with Client(server.target, timeout=20) as client:
                 assert "world" in client.list_datasets()
                 client.publish(f"p-{seed}", graph(seed))
-        use(other := authority.issue("client", "trainer-b"))
+        use(other := authority.issue("client", common_name="trainer-b"))
         with Client(server.target, timeout=20) as client, pytest.raises(PermissionError) as caught:
             client.list_datasets()
         assert f"no entry for the certificate '{Authority.subject(other[0])}'" in str(caught.value)
