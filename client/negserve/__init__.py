@@ -33,14 +33,14 @@ if TYPE_CHECKING:
         UnavailableError,
         UnknownDatasetError,
     )
+    from negserve.types.answers.known_values import KnownValues
+    from negserve.types.answers.publish_progress import PublishProgress
+    from negserve.types.answers.relation_statistics import RelationStatistics
+    from negserve.types.answers.server_info import ServerInfo, ServerLimits
     from negserve.types.config import SamplerConfig
     from negserve.types.corrupted_batch import CorruptedBatch
     from negserve.types.dataset import Limits
     from negserve.types.epoch import EpochBatch, EpochConfig
-    from negserve.types.known_values import KnownValues
-    from negserve.types.publish_progress import PublishProgress
-    from negserve.types.relation_statistics import RelationStatistics
-    from negserve.types.server_info import ServerInfo, ServerLimits
     from negserve.types.warning_categories import (
         LeakageWarning,
         NegserveWarning,
@@ -106,7 +106,7 @@ _MODULE_OF = {
     "FingerprintMismatchError": "errors",
     "InvalidAnswerError": "errors",
     "InvalidRequestError": "errors",
-    "KnownValues": "types.known_values",
+    "KnownValues": "types.answers.known_values",
     "LeakageWarning": "types.warning_categories",
     "LimitExceededError": "errors",
     "Limits": "types.dataset",
@@ -117,15 +117,15 @@ _MODULE_OF = {
     "NegserveWarning": "types.warning_categories",
     "NotAllowedError": "errors",
     "OverloadedError": "errors",
-    "PublishProgress": "types.publish_progress",
-    "RelationStatistics": "types.relation_statistics",
+    "PublishProgress": "types.answers.publish_progress",
+    "RelationStatistics": "types.answers.relation_statistics",
     "RemoteSampler": "_sync.remote_sampler",
     "RemoteTriplesFactory": "_sync.triples_factory",
     "RequestError": "errors",
     "SamplerConfig": "types.config",
     "ServerFaultError": "errors",
-    "ServerInfo": "types.server_info",
-    "ServerLimits": "types.server_info",
+    "ServerInfo": "types.answers.server_info",
+    "ServerLimits": "types.answers.server_info",
     "ServiceError": "errors",
     "StalledError": "errors",
     "StorageFailedError": "errors",

@@ -19,7 +19,7 @@ from negserve._protocol.descriptions import (
     server_request,
 )
 from negserve._transport.transport import Transport
-from negserve.types.server_info import ServerInfo
+from negserve.types.answers.server_info import ServerInfo
 
 DEFAULT_TARGET = "127.0.0.1:7733"
 

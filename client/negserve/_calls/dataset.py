@@ -21,12 +21,12 @@ from negserve._protocol.known_pipeline import KnownPipeline
 from negserve._protocol.pipelines import ContainsPipeline, RequestPipeline
 from negserve._protocol.sampler_answers import SamplerEcho
 from negserve._transport.transport import RetryBudget, Transport
+from negserve.types.answers.known_values import KnownValues
+from negserve.types.answers.relation_statistics import RelationStatistics
 from negserve.types.checks.leakage import warn_of_leakage
 from negserve.types.config import SamplerConfig, Slot
 from negserve.types.dataset import Limits
 from negserve.types.epoch import EpochConfig
-from negserve.types.known_values import KnownValues
-from negserve.types.relation_statistics import RelationStatistics
 
 _Transport = TypeVar("_Transport", bound=Transport)
 _Stream = TypeVar("_Stream", bound=EpochCursor[Any, Any])

@@ -21,7 +21,7 @@ from negserve.errors import (
     StorageFailedError,
     UnavailableError,
 )
-from negserve.types.publish_progress import PublishProgress
+from negserve.types.answers.publish_progress import PublishProgress
 from negserve.types.warning_categories import SwappedColumnsWarning, warn
 
 _Published = TypeVar("_Published", bound=RemoteDataset[Any, Any])

@@ -13,11 +13,11 @@ from numpy.typing import ArrayLike, NDArray
 from negserve._local.engine import open_graph
 from negserve._local.epoch_stream import LocalEpochStream
 from negserve._local.sampler import LocalSampler
+from negserve.types.answers.known_values import KnownValues
+from negserve.types.answers.relation_statistics import RelationStatistics
 from negserve.types.checks.leakage import warn_of_leakage
 from negserve.types.config import SamplerConfig, Slot
 from negserve.types.epoch import EpochConfig
-from negserve.types.known_values import KnownValues
-from negserve.types.relation_statistics import RelationStatistics
 
 
 class LocalTriplesFactory:

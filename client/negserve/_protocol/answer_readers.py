@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from negserve._protocol.descriptions import check_dataset
 from negserve._protocol.messages import check_equal, check_range, invalid
+from negserve.types.answers.relation_statistics import RelationStatistics
 from negserve.types.dataset import Dataset
-from negserve.types.relation_statistics import RelationStatistics
 from negserve.v1 import sampler_pb2 as pb
 
 #: Probabilities are rounded down to multiples of 2^-32; the quotient below is itself rounded.

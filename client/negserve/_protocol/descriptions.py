@@ -9,9 +9,9 @@ from itertools import pairwise
 
 from negserve._protocol import messages
 from negserve._protocol.messages import check_equal, check_fingerprint, check_range, invalid
+from negserve.types.answers.server_info import ServerInfo, ServerLimits
 from negserve.types.dataset import Dataset, Limits
 from negserve.types.fingerprint import graph_fingerprint
-from negserve.types.server_info import ServerInfo, ServerLimits
 from negserve.v1 import sampler_pb2 as pb
 
 _VERSION = re.compile(r"\d+\.\d+\.\d+\S{0,80}", flags=re.ASCII)

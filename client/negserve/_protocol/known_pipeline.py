@@ -10,10 +10,10 @@ from numpy.typing import ArrayLike, NDArray
 from negserve._protocol import messages
 from negserve._protocol.messages import check_equal, check_range, invalid
 from negserve._protocol.pipelines import RequestPipeline
+from negserve.types.answers.known_values import KnownValues
 from negserve.types.checks.invalid import check_name
 from negserve.types.config import SLOTS
 from negserve.types.dataset import Dataset
-from negserve.types.known_values import KnownValues
 from negserve.types.triples import as_pairs, narrowest_dtype
 from negserve.v1 import sampler_pb2 as pb
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from negserve._protocol import messages
 from negserve._protocol.descriptions import check_dataset, check_limits
 from negserve._protocol.messages import check_equal, check_member, check_range, invalid
-from negserve.types.publish_progress import PublishProgress, Stage
+from negserve.types.answers.publish_progress import PublishProgress, Stage
 from negserve.v1 import sampler_pb2 as pb
 
 _Kind = pb.GetVocabularyResponse

@@ -15,8 +15,8 @@ from negserve._local.triples_factory import LocalTriplesFactory
 from negserve._sync.interrupts import released, run_sync
 from negserve._sync.transport import SyncTransport
 from negserve._sync.triples_factory import RemoteTriplesFactory
-from negserve.types.publish_progress import PublishProgress
-from negserve.types.server_info import ServerInfo
+from negserve.types.answers.publish_progress import PublishProgress
+from negserve.types.answers.server_info import ServerInfo
 
 
 class Client(BaseClient[SyncTransport, RemoteTriplesFactory]):

@@ -14,10 +14,10 @@ from negserve._sync.epoch_stream import EpochStream
 from negserve._sync.interrupts import run_sync
 from negserve._sync.remote_sampler import RemoteSampler
 from negserve._sync.transport import SyncTransport
+from negserve.types.answers.known_values import KnownValues
+from negserve.types.answers.relation_statistics import RelationStatistics
 from negserve.types.checks.leakage import warn_of_leakage
 from negserve.types.config import SamplerConfig, Slot
-from negserve.types.known_values import KnownValues
-from negserve.types.relation_statistics import RelationStatistics
 
 
 class RemoteTriplesFactory(RemoteDataset[SyncTransport, EpochStream]):

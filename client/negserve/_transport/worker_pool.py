@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Generic, TypeVar
 
-from negserve.types.server_info import ServerInfo
+from negserve.types.answers.server_info import ServerInfo
 
 _Channel = TypeVar("_Channel")
 

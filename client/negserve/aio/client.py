@@ -16,8 +16,8 @@ from negserve._graph.mapped_graph import MappedGraph
 from negserve._local.triples_factory import LocalTriplesFactory
 from negserve.aio.transport import AsyncTransport
 from negserve.aio.triples_factory import RemoteTriplesFactory
-from negserve.types.publish_progress import PublishProgress
-from negserve.types.server_info import ServerInfo
+from negserve.types.answers.publish_progress import PublishProgress
+from negserve.types.answers.server_info import ServerInfo
 
 
 class Client(BaseClient[AsyncTransport, RemoteTriplesFactory]):

@@ -13,10 +13,10 @@ from negserve._protocol.descriptions import DatasetDescription
 from negserve.aio.epoch_stream import EpochStream
 from negserve.aio.remote_sampler import RemoteSampler
 from negserve.aio.transport import AsyncTransport
+from negserve.types.answers.known_values import KnownValues
+from negserve.types.answers.relation_statistics import RelationStatistics
 from negserve.types.checks.leakage import warn_of_leakage
 from negserve.types.config import SamplerConfig, Slot
-from negserve.types.known_values import KnownValues
-from negserve.types.relation_statistics import RelationStatistics
 
 
 class RemoteTriplesFactory(RemoteDataset[AsyncTransport, EpochStream]):

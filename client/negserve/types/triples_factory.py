@@ -8,11 +8,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from negserve.types.answers.known_values import KnownValues
+from negserve.types.answers.relation_statistics import RelationStatistics
 from negserve.types.checks.invalid import check_integer
 from negserve.types.config import Slot
 from negserve.types.corrupted_batch import CorruptedBatch
-from negserve.types.known_values import KnownValues
-from negserve.types.relation_statistics import RelationStatistics
 
 #: Most batches of a stream that may be in flight.
 MAX_AHEAD = 64

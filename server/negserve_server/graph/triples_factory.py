@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from negserve.types.answers.known_values import KnownValues
+from negserve.types.answers.relation_statistics import RelationStatistics
 from negserve.types.checks.invalid import check_name, invalid_configuration
 from negserve.types.config import SLOTS, SamplerConfig, Slot
 from negserve.types.epoch import EpochConfig
 from negserve.types.fingerprint import graph_fingerprint, types_fingerprint
 from negserve.types.id_set import IdSet
-from negserve.types.known_values import KnownValues
-from negserve.types.relation_statistics import RelationStatistics
 from negserve.types.triples import as_pairs, as_triples
 from negserve_server.errors import MalformedFile
 from negserve_server.graph.epoch import Epoch

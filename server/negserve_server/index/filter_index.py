@@ -8,7 +8,7 @@ from collections.abc import Hashable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from negserve.types.known_values import KnownValues
+from negserve.types.answers.known_values import KnownValues
 from negserve.types.triples import narrowest_dtype
 from negserve_server.errors import IdOutOfRange
 from negserve_server.index.pair_builder import Pairs

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from negserve.types.relation_statistics import RelationStatistics
+from negserve.types.answers.relation_statistics import RelationStatistics
 from negserve_server.sampling.candidates import packed_pairs
 from negserve_server.triple_columns import TripleColumns
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from negserve.types.relation_statistics import RelationStatistics
+from negserve.types.answers.relation_statistics import RelationStatistics
 from negserve_server.sampling import RelationCounts
 from negserve_server.triple_columns import TripleColumns
 from tests.support.graphs import load

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from negserve.errors import InvalidRequestError
 from negserve.evaluation.evaluated_graph import as_array, num_ids_of
+from negserve.types.answers.known_values import KnownValues
 from negserve.types.config import Slot
-from negserve.types.known_values import KnownValues
 from negserve.types.triples_factory import TriplesFactory
 
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from negserve.evaluation.evaluated_graph import kept_columns, num_ids_of
+from negserve.types.answers.known_values import KnownValues
 from negserve.types.config import SLOTS, Slot
-from negserve.types.known_values import KnownValues
 from negserve.types.triples_factory import TriplesFactory
 
 #: Batches whose known answers are asked for while an earlier one is scored.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from negserve.types.relation_statistics import RelationStatistics
+from negserve.types.answers.relation_statistics import RelationStatistics
 
 #: The kinds of Bordes et al. (NeurIPS 2013), heads before tails; ``unseen`` has no training triple.
 RELATION_KINDS = ("1-1", "1-N", "N-1", "N-N", "unseen")
