@@ -290,6 +290,7 @@ def day(folder: Path, threads: ThreadPoolExecutor, authority: Authority) -> Iter
                 trainers.end()
 
 
+@pytest.mark.timeout(300 + 60 * MINUTES)
 def test_no_trainer_notices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     authority = Authority(tmp_path / "certificates")
     monkeypatch.setenv("NEGSERVE_CA_FILE", authority.ca)
