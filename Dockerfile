@@ -46,6 +46,10 @@ WORKDIR /src
 RUN python -m venv --without-pip /opt/build && python -m venv --without-pip /opt/venv
 COPY deploy/locks/build.txt ./
 RUN pip --python /opt/build/bin/python install --require-hashes --no-deps -r build.txt
+COPY deploy/complete_sbom.py /opt/build
+COPY --from=system /var/lib/dpkg /opt/build/dpkg
+RUN dpkg-query --admindir=/opt/build/dpkg --show --showformat '${Package}\t${Version}\t${Architecture}\n' \
+      > /opt/build/packages.tsv
 
 
 FROM build AS wheel
@@ -62,7 +66,8 @@ RUN pip --python /opt/venv/bin/python install --require-hashes --no-deps -r clie
 COPY --from=wheel /wheel /wheel
 RUN pip --python /opt/venv/bin/python install --no-deps /wheel/*.whl \
  && /opt/build/bin/cyclonedx-py environment --output-reproducible --of JSON -o /opt/venv/sbom.cdx.json \
-    /opt/venv/bin/python
+    /opt/venv/bin/python \
+ && /opt/build/bin/python /opt/build/complete_sbom.py /opt/venv/sbom.cdx.json < /opt/build/packages.tsv
 
 
 FROM build AS server-venv
@@ -82,7 +87,8 @@ RUN pip --python /opt/venv/bin/python install --require-hashes --no-deps --no-co
 COPY --from=wheel /wheel /wheel
 RUN pip --python /opt/venv/bin/python install --no-deps /wheel/*.whl \
  && /opt/build/bin/cyclonedx-py environment --output-reproducible --of JSON -o /opt/venv/sbom.cdx.json \
-    /opt/venv/bin/python
+    /opt/venv/bin/python \
+ && /opt/build/bin/python /opt/build/complete_sbom.py /opt/venv/sbom.cdx.json < /opt/build/packages.tsv
 # numba keys its cache by the CPU's name and features, so both must be the same here and at run
 # time. Empty features mean those that the name implies.
 ARG CPU

@@ -132,6 +132,14 @@ with open("/opt/venv/sbom.cdx.json") as file:
     named = {(c["name"].lower(), c["version"]) for c in json.load(file)["components"]}
 found = {(d.name.lower(), d.version) for d in m.distributions(path=[*__import__("site").getsitepackages()])}
 assert len(found) > 5 and found <= named, found - named'
+  check "$target: the SBOM names Python, and every package of Debian" in_image "$image" python -c \
+    'import json, platform, subprocess
+command = ["dpkg-query", "--show", "--showformat", "${Package} ${Version}\n"]
+found = {tuple(line.split()) for line in subprocess.check_output(command, text=True).splitlines()}
+found.add(("python", platform.python_version()))
+with open("/opt/venv/sbom.cdx.json") as file:
+    named = {(c["name"], c["version"]) for c in json.load(file)["components"]}
+assert len(found) > 20 and found <= named, found - named'
   check "$target: labels name the version" grep --fixed-strings --quiet "$version" \
     <(docker image inspect --format '{{index .Config.Labels "org.opencontainers.image.version"}}' "$image")
 done
