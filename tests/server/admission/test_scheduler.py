@@ -250,7 +250,46 @@ def test_work_of_a_stream_that_is_alone_needs_no_thread_if_it_takes_below_a_mill
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("way", ["submit", "run_anywhere"])
+def test_queued_work_needs_no_thread_if_it_is_short(scheduler: Scheduler):
+    async def main() -> None:
+        flow, loop = Flow(), threading.get_ident()
+        queued = [scheduler.submit_anywhere(flow, SMALL, _where()) for _ in range(3)]
+        assert await asyncio.gather(*queued) == [loop] * 3
+        assert await scheduler.submit_anywhere(flow, LARGE, _where()) != loop
+
+    asyncio.run(main())
+
+
+def test_short_work_in_excess_of_a_round_waits_for_the_next_one(
+    scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+):
+    """A stream that queues much short work does not keep the others from the event loop."""
+    monkeypatch.setattr("negserve_server.admission.scheduler._ROUND_SECONDS", 0.0)
+
+    async def main() -> None:
+        first = scheduler.submit_anywhere(Flow(), SMALL, _where())
+        second = scheduler.submit_anywhere(Flow(), SMALL, _where())
+        assert not second.done()
+        first.cancel()
+        second.cancel()
+
+    asyncio.run(main())
+
+
+def test_failures_of_short_work_come_with_its_result(scheduler: Scheduler):
+    def failing() -> Generator[None, None, None]:
+        raise MemoryError
+        yield
+
+    async def main() -> None:
+        future = scheduler.submit_anywhere(Flow(), SMALL, failing())
+        with pytest.raises(MemoryError):
+            await future
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("way", ["submit", "submit_anywhere", "run_anywhere"])
 def test_a_stream_is_not_alone_right_after_the_work_of_another(
     scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch, way: str
 ):
