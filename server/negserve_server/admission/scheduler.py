@@ -210,8 +210,8 @@ class Scheduler:
         clocks = _clocks()
         if not future.cancelled():
             try:
-                run = _all_of if context is None else partial(context.run, _all_of)
-                future.set_result(run(steps))
+                result = _all_of(steps) if context is None else context.run(_all_of, steps)
+                future.set_result(result)
             except Exception as error:
                 future.set_exception(error)
         self._record_call(flow, group, work, clocks)
