@@ -19,17 +19,16 @@ from negserve._transport.statuses import closed, stalled
 from negserve._transport.transport import ServerCall, Transport
 from negserve._transport.worker_pool import WorkerPool
 from negserve.aio.closed_loops import handle_late_events
-from negserve.v1.sampler_pb2_grpc import SamplerServiceStub
 
 _T = TypeVar("_T")
 
 
 class _OpenChannel(NamedTuple):
-    """A channel to a replica."""
+    """A channel to a replica, and the stub of its calls."""
 
     target: str
     channel: grpc.aio.Channel
-    stub: SamplerServiceStub
+    stub: Any
 
 
 @dataclass
@@ -112,7 +111,7 @@ class AsyncTransport(Transport):
     async def _ask(
         self, channel: _OpenChannel, method: str, request: object, seconds: float
     ) -> tuple[str, bytes]:
-        call: Any = getattr(channel.stub, method)(request)
+        call = getattr(channel.stub, method)(request)
         return channel.target, await self.wait_for(call, seconds, channel.target)
 
     def _start(self, channel: _OpenChannel, method: str, request: object) -> AsyncCall:
