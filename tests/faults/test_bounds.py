@@ -14,6 +14,7 @@ import pytest
 
 from negserve import Client, EpochConfig, SamplerConfig
 from negserve._protocol import messages
+from negserve._transport.channels import AHEAD_BYTES
 from negserve.v1.sampler_pb2_grpc import SamplerServiceStub
 from tests.faults.conftest import Servers, open_stream
 from tests.support.server_process import ServerProcess, server_process
@@ -60,6 +61,23 @@ def test_batches_sent_ahead_are_bounded(servers: Servers):
         assert proxy.num_bytes < 16 * MEGABYTE  # of 43
         assert sum(1 for _ in stream) == 168
         assert proxy.num_bytes > 40 * MEGABYTE
+
+
+def test_batches_on_their_way_to_clients_that_stopped_reading_are_bounded(servers: Servers):
+    """Else gRPC takes as much of each stream as all of them together had in a round trip."""
+    server = servers.start()
+    sampler, config = SamplerConfig(num_negs_per_pos=1000), EpochConfig(batch_size=32)
+    with tcp_proxy(server.target) as proxy, Client(proxy.target) as client:
+        factory = client.triples_factory("world")
+        streams = [iter(factory.epochs(sampler, config, prefetch=1)) for _ in range(8)]
+        taken = 0
+        for _, stream in itertools.product(range(100), streams):
+            batch = next(stream)
+            taken += batch.positives.nbytes // 3 + batch.negatives.replaced.nbytes
+        wait_until_idle(server)
+        held = proxy.num_bytes - taken
+        # What the documents say: the window, a message, and a batch that is held.
+        assert held < len(streams) * (AHEAD_BYTES + MEGABYTE)
 
 
 def test_many_stopped_trainers_cost_what_the_bound_says_and_nothing_once_they_are_gone(

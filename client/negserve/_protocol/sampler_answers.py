@@ -317,11 +317,16 @@ class SamplerEcho:
             if echo.algorithm_version == 0:
                 raise invalid(f"{path}.sampler.algorithm_version", 0, "the version in use")
             expected.algorithm_version = echo.algorithm_version
+        self._check_fields(path, echo, expected)
+        self._expected = expected
+
+    def _check_fields(self, path: str, echo: pb.SamplerConfig, expected: pb.SamplerConfig) -> None:
+        if echo == expected:
+            return
         for field in expected.DESCRIPTOR.fields:
             check_equal(
                 f"{path}.sampler.{field.name}", _values(echo, field), _values(expected, field)
             )
-        self._expected = expected
 
 
 def _values(message: Any, field: FieldDescriptor) -> object:

@@ -10,6 +10,10 @@ from google.protobuf.message_factory import GetMessageClass
 from negserve.v1 import sampler_pb2 as pb
 from negserve.v1.sampler_pb2_grpc import SamplerServiceStub
 
+#: Bytes of a stream that gRPC takes ahead of its reader, who may wait for a message besides. A
+#: stream gets at most so many in a round trip: over 50 ms, 20 MB a second.
+AHEAD_BYTES = 1024 * 1024
+
 CHANNEL_OPTIONS = (
     # The client retries for as long as patience lasts; retries of gRPC would hide the errors.
     ("grpc.enable_retries", 0),
@@ -20,6 +24,10 @@ CHANNEL_OPTIONS = (
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 2_000),
+    # By default gRPC takes ahead of the reader, of each stream, as much as the whole connection can
+    # have under way. A client of many streams would hold gigabytes.
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", AHEAD_BYTES),
 )
 
 

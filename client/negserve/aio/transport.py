@@ -24,10 +24,11 @@ _T = TypeVar("_T")
 
 
 class _OpenChannel(NamedTuple):
-    """A channel to a replica."""
+    """A channel to a replica, and the stub of its calls."""
 
     target: str
     channel: grpc.aio.Channel
+    stub: Any
 
 
 @dataclass
@@ -101,7 +102,8 @@ class AsyncTransport(Transport):
 
     def _connect(self, target: str) -> _OpenChannel:
         options = options_to(self.replicas.name_of(target))
-        return _OpenChannel(target, credentials.open_channel(grpc.aio, target, options))
+        channel = credentials.open_channel(grpc.aio, target, options)
+        return _OpenChannel(target, channel, open_stub(channel))
 
     async def _disconnect(self, channel: _OpenChannel) -> None:
         await channel.channel.close()
@@ -109,7 +111,7 @@ class AsyncTransport(Transport):
     async def _ask(
         self, channel: _OpenChannel, method: str, request: object, seconds: float
     ) -> tuple[str, bytes]:
-        call = getattr(open_stub(channel.channel), method)(request)
+        call = getattr(channel.stub, method)(request)
         return channel.target, await self.wait_for(call, seconds, channel.target)
 
     def _start(self, channel: _OpenChannel, method: str, request: object) -> AsyncCall:
@@ -188,9 +190,10 @@ class AsyncCall(ServerCall):
     ) -> None:
         super().__init__(channel, channel.target, method)
         self._transport = transport
+        self._is_closed = False
         self._loop = asyncio.get_running_loop()
         self._requests: asyncio.Queue[Iterable[Any]] = asyncio.Queue()
-        start = getattr(open_stub(channel.channel), method)
+        start = getattr(channel.stub, method)
         self._call = start(*([] if request is None else [request]))
         if request is None:
             # A task of our own: gRPC's would wait for ever if the call fails at once.
@@ -212,11 +215,12 @@ class AsyncCall(ServerCall):
 
     def close(self) -> None:
         """End the call."""
+        self._is_closed = True
         self._call.cancel()
 
     def __del__(self) -> None:
         # A sampler that is garbage frees its place on the server.
-        if not self._loop.is_closed():
+        if not (self._is_closed or self._loop.is_closed()):
             self._loop.call_soon_threadsafe(self._call.cancel)
 
 

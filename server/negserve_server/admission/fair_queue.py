@@ -28,6 +28,10 @@ _LAST_PAUSE = 0.125
 _LAST_PACE = 0.25
 #: Weight of the last item in the moving mean of waits.
 _LAST_WAIT = 0.0625
+#: Weight of the last item in the moving mean of durations.
+_LAST_DURATION = 0.0625
+#: Items whose durations are within this factor of their group's mean count as equal.
+_ALIKE = 2.0
 #: Requests above this size are one group, whether their clients pause or not: such an answer
 #: takes a while to arrive.
 _LARGE = _SIZES[-2]
@@ -82,15 +86,17 @@ class _Group(Generic[_Item]):
     :ivar tag: its start tag
     :ivar now: start tag of the flow that was served last
     :ivar pace: moving mean of how long items wait for one place, in seconds, if the clients pause
+    :ivar duration: moving mean of how long items take, in seconds
     """
 
-    __slots__ = ("heap", "now", "pace", "pauses", "tag")
+    __slots__ = ("duration", "heap", "now", "pace", "pauses", "tag")
 
     def __init__(self, *, pauses: bool) -> None:
         self.pauses = pauses
         self.tag = 0.0
         self.now = 0.0
         self.pace = 0.0
+        self.duration = _EXPECTED_SECONDS
         self.heap: list[_Waiting[_Item]] = []
 
     def count_before(self, key: float) -> int:
@@ -105,6 +111,10 @@ class FairQueue(Generic[_Item]):
     it has received. The lowest tag is served first. A group or flow that had nothing to do starts
     again at the current virtual time: it is served before those that were served meanwhile, and
     has no credit from its idle time.
+
+    Items of a group that take about the same time are charged the same: what one takes depends
+    on caches and on what else the machine does, and streams with equal requests would get unequally
+    many turns.
 
     The groups are requests of similar size and, except for large ones, of clients that pause
     between requests or do not. So a small request does not wait for a queue of large ones, however
@@ -216,7 +226,16 @@ class FairQueue(Generic[_Item]):
 
         :param number: of its group
         """
-        self._add(self._groups[number], flow, seconds - _EXPECTED_SECONDS)
+        group = self._groups[number]
+        group.tag += seconds - _EXPECTED_SECONDS
+        if group.pauses:
+            return
+        if group.duration < _ALIKE * seconds and seconds < _ALIKE * group.duration:
+            usual = group.duration
+        else:
+            usual = seconds
+        group.duration += _LAST_DURATION * (seconds - group.duration)
+        flow.tags[group] = flow.tags.get(group, group.now) + usual - _EXPECTED_SECONDS
 
     def _key(self, group: _Group[_Item], flow: Flow) -> float:
         if group.pauses:

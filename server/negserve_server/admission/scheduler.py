@@ -81,13 +81,13 @@ class _Job:
 
 
 class _Inline(NamedTuple):
-    """Work that waits for the event loop."""
+    """Work for the event loop; its context is None if it need not wait."""
 
     group: int
     work: int
     future: asyncio.Future[Any]
     steps: Generator[None, None, Any]
-    context: Context
+    context: Context | None
 
 
 class Scheduler:
@@ -158,7 +158,16 @@ class Scheduler:
         is_alone = self._note(flow)
         if work > _SHORT_WORK and not (is_alone and work * flow.pace <= _LONGEST_INLINE_SECONDS):
             return await self.submit(flow, work, steps)
-        return await self._run_inline(flow, work, steps)
+        return await self._submit_inline(flow, work, steps)
+
+    def submit_anywhere(
+        self, flow: Flow, work: int, steps: Generator[None, None, _T]
+    ) -> asyncio.Future[_T]:
+        """Queue work, for the event loop if it is short, without waiting for its result."""
+        if work > _SHORT_WORK:
+            return self.submit(flow, work, steps)
+        self._note(flow)
+        return self._submit_inline(flow, work, steps)
 
     def _note(self, flow: Flow) -> bool:
         """Note that a stream has work, and return whether it is alone."""
@@ -167,41 +176,45 @@ class Scheduler:
             self._latest, self._shared_at = flow, now
         return now - self._shared_at > _ALONE_SECONDS
 
-    async def _run_inline(self, flow: Flow, work: int, steps: Generator[None, None, _T]) -> _T:
-        """Run work on the event loop.
+    def _submit_inline(
+        self, flow: Flow, work: int, steps: Generator[None, None, _T]
+    ) -> asyncio.Future[_T]:
+        """Run work on the event loop, at once or in a later round.
 
         Each round of the loop runs some, in the order of the queue, so that requests that arrive
         meanwhile are seen before further work begins.
         """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[_T] = loop.create_future()
         group = self._inline.choose_group(flow, work)
         if self._round_seconds < 2 * _ROUND_SECONDS and self._inline.is_next(flow, group):
             if not self._is_round_due:
                 self._is_round_due = True
-                asyncio.get_running_loop().call_soon(self._begin_round)
+                loop.call_soon(self._begin_round)
             self._inline.serve_now(flow, group)
-            clocks = _clocks()
-            try:
-                return _all_of(steps)
-            finally:
-                self._record_call(flow, group, work, clocks)
-        future: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
-        self._inline.put(flow, group, _Inline(group, work, future, steps, copy_context()))
-        return await future
+            self._call(flow, _Inline(group, work, future, steps, None))
+        else:
+            self._inline.put(flow, group, _Inline(group, work, future, steps, copy_context()))
+        return future
 
     def _begin_round(self) -> None:
         self._round_seconds = 0.0
         while len(self._inline) and self._round_seconds < _ROUND_SECONDS:
-            flow, (group, work, future, steps, context) = self._inline.take()
-            clocks = _clocks()
-            if not future.cancelled():
-                try:
-                    future.set_result(context.run(_all_of, steps))
-                except Exception as error:
-                    future.set_exception(error)
-            self._record_call(flow, group, work, clocks)
+            self._call(*self._inline.take())
         self._is_round_due = self._round_seconds > 0.0
         if self._is_round_due:
             asyncio.get_running_loop().call_soon(self._begin_round)
+
+    def _call(self, flow: Flow, inline: _Inline) -> None:
+        group, work, future, steps, context = inline
+        clocks = _clocks()
+        if not future.cancelled():
+            try:
+                result = _all_of(steps) if context is None else context.run(_all_of, steps)
+                future.set_result(result)
+            except Exception as error:
+                future.set_exception(error)
+        self._record_call(flow, group, work, clocks)
 
     def _record_call(self, flow: Flow, group: int, work: int, begin: tuple[float, float]) -> None:
         now, worked = _clocks()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Hashable
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from negserve.types.config import SamplerConfig
 from negserve_server.graph.filter_indexes import FilterIndexes
@@ -81,7 +81,7 @@ class OpenedSamplers:
         if given is None:
             if len(self._opened) >= _MOST_OPENED:
                 self._opened.clear()
-            self._opened[replace(config, seed=0)] = key, weakref.ref(draw_tables)
+            self._opened[_without_seed(config)] = key, weakref.ref(draw_tables)
         return sampler
 
     def open_again(self, config: SamplerConfig) -> Sampler | None:
@@ -90,11 +90,23 @@ class OpenedSamplers:
         :return: None if it was not, or if what is costly is gone since
         :raises InvalidRequestError: for another algorithm version
         """
-        config = in_version(config)
-        opened = self._opened.get(replace(config, seed=0))
+        if config.candidates is not None:
+            return None
+        config = _in_version(config)
+        opened = self._opened.get(_without_seed(config))
         draw_tables = None if opened is None else opened[1]()
         if opened is None or draw_tables is None:
             return None
         sampler = Sampler(config, draw_tables)
         self._tables.hold(opened[0], sampler)
         return sampler
+
+
+# Each new configuration is checked anew, which takes longer than all else of opening one again.
+# Without candidates, which may be large, it is small enough to be remembered.
+_in_version = lru_cache(_MOST_OPENED)(in_version)
+
+
+@lru_cache(_MOST_OPENED)
+def _without_seed(config: SamplerConfig) -> SamplerConfig:
+    return replace(config, seed=0)

@@ -131,7 +131,9 @@ class EpochMessages:
         work = work_of(step * config.batch_size, self._epoch.sampler.config.num_negs_per_pos)
         batches = range(self._next, self._next + step)
         record = self._meter.begin()
-        future = self._scheduler.submit(self._flow, work, _make(self._epoch, batches, record))
+        # The first subsampling weights count the pairs of the graph, which is no short work.
+        submit = self._scheduler.submit if config.weights else self._scheduler.submit_anywhere
+        future = submit(self._flow, work, _make(self._epoch, batches, record))
         place = self._epoch, self._next
         self._prepared.append((place, step * self._batch_bytes, future, record))
         self._has_begun = True

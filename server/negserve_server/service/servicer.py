@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
-from functools import partial
+from functools import lru_cache, partial
 from importlib.metadata import version
 from itertools import islice
 from typing import TypeVar
 
+from negserve.types.config import SamplerConfig
 from negserve.v1 import sampler_pb2 as pb
 from negserve_server.access.caller import CALLER
 from negserve_server.admission.fair_queue import Flow
@@ -45,6 +46,8 @@ _Item = TypeVar("_Item")
 _VERSION = version("negserve")
 #: Size of a request up to which it is decoded on the event loop.
 _SMALL_REQUEST_BYTES = 1024
+#: Configurations of such requests that are remembered decoded: checking one takes time.
+_CONFIGURATIONS = 256
 #: Approximate size of the largest message of a list.
 _PIECE_BYTES = 256 * 1024
 #: Work of one message of a list, as a number of negatives.
@@ -90,6 +93,12 @@ class SamplerServicer:
             datasets, limits, scheduler, self.send_budget, self._warnings, metrics
         )
         self._lookups = LookupStreams(datasets, limits, scheduler, self.send_budget)
+
+        @lru_cache(_CONFIGURATIONS)
+        def decode_small_config(data: bytes) -> SamplerConfig:
+            return messages.decode_config(pb.SamplerConfig.FromString(data), limits)
+
+        self._decode_small_config = decode_small_config
 
     def sample(
         self, stream: ServerStream[pb.SampleRequest]
@@ -154,7 +163,7 @@ class SamplerServicer:
         if request.ByteSize() > _SMALL_REQUEST_BYTES:
             return None
         return factory.epoch_again(
-            messages.decode_config(request.sampler, self._limits),
+            self._decode_small_config(request.sampler.SerializeToString()),
             messages.decode_epoch(request, self._limits),
             number=request.epoch,
             start=request.start,

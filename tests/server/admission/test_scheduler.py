@@ -83,6 +83,37 @@ def test_equal_requests_of_streams_are_served_in_turn():
     assert all(9 <= first.count(i) <= 12 for i in range(10))
 
 
+def test_what_the_machine_makes_of_equal_requests_is_not_charged():
+    """The first stream is late each time, by less than would make its requests other ones."""
+    queue: FairQueue[int] = FairQueue()
+    flows = [Flow() for _ in range(4)]
+    for i, flow in enumerate(flows):
+        queue.put(flow, queue.choose_group(flow, LARGE), i)
+    taken = []
+    for _ in range(400):
+        flow, i = queue.take()
+        group = queue.choose_group(flow, LARGE)
+        queue.charge(flow, group, 0.0008 if i == 0 else 0.0006)
+        queue.put(flow, group, i)
+        taken.append(i)
+    assert all(98 <= taken.count(i) <= 102 for i in range(4))
+
+
+def test_a_stream_of_costly_requests_gets_fewer_turns():
+    queue: FairQueue[int] = FairQueue()
+    flows = [Flow() for _ in range(4)]
+    for i, flow in enumerate(flows):
+        queue.put(flow, queue.choose_group(flow, LARGE), i)
+    taken = []
+    for _ in range(400):
+        flow, i = queue.take()
+        group = queue.choose_group(flow, LARGE)
+        queue.charge(flow, group, 0.003 if i == 0 else 0.0005)
+        queue.put(flow, group, i)
+        taken.append(i)
+    assert taken.count(0) < 50
+
+
 @pytest.mark.parametrize("late", [1, 5], ids=["quiet machine", "busy machine"])
 def test_trainers_with_pauses_come_before_busy_streams(late: int):
     """On a busy machine all clients are late, so that those that only draw seem to pause, too."""
@@ -250,7 +281,46 @@ def test_work_of_a_stream_that_is_alone_needs_no_thread_if_it_takes_below_a_mill
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("way", ["submit", "run_anywhere"])
+def test_queued_work_needs_no_thread_if_it_is_short(scheduler: Scheduler):
+    async def main() -> None:
+        flow, loop = Flow(), threading.get_ident()
+        queued = [scheduler.submit_anywhere(flow, SMALL, _where()) for _ in range(3)]
+        assert await asyncio.gather(*queued) == [loop] * 3
+        assert await scheduler.submit_anywhere(flow, LARGE, _where()) != loop
+
+    asyncio.run(main())
+
+
+def test_short_work_in_excess_of_a_round_waits_for_the_next_one(
+    scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+):
+    """A stream that queues much short work does not keep the others from the event loop."""
+    monkeypatch.setattr("negserve_server.admission.scheduler._ROUND_SECONDS", 0.0)
+
+    async def main() -> None:
+        first = scheduler.submit_anywhere(Flow(), SMALL, _where())
+        second = scheduler.submit_anywhere(Flow(), SMALL, _where())
+        assert not second.done()
+        first.cancel()
+        second.cancel()
+
+    asyncio.run(main())
+
+
+def test_failures_of_short_work_come_with_its_result(scheduler: Scheduler):
+    def failing() -> Generator[None, None, None]:
+        raise MemoryError
+        yield
+
+    async def main() -> None:
+        future = scheduler.submit_anywhere(Flow(), SMALL, failing())
+        with pytest.raises(MemoryError):
+            await future
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("way", ["submit", "submit_anywhere", "run_anywhere"])
 def test_a_stream_is_not_alone_right_after_the_work_of_another(
     scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch, way: str
 ):

@@ -28,9 +28,18 @@ def bytes_of(
     factory: TriplesFactory, sampler: SamplerConfig, config: EpochConfig
 ) -> tuple[list[Any], int]:
     """Return the answers, and how often a thread was needed to open the epoch."""
+    scheduler = Scheduler(1)
+    answers, functions = _answers(factory, sampler, config, scheduler)
+    scheduler.close()
+    return answers, len(functions)
+
+
+def _answers(
+    factory: TriplesFactory, sampler: SamplerConfig, config: EpochConfig, scheduler: Scheduler
+) -> tuple[list[Any], list[Any]]:
+    """Return the answers, and the functions that a thread called to open the epoch."""
     request = encode_epoch_request("world", "", sampler, config, 3, 10)
     stream = Mock(read_only=AsyncMock(return_value=request), spend=AsyncMock())
-    scheduler = Scheduler(1)
     run_blocking, functions = scheduler.run_blocking, []
 
     async def counting(function: Callable[..., Any], *arguments: object) -> Any:
@@ -46,9 +55,7 @@ def bytes_of(
         async with aclosing(servicer.sample_epoch(stream)) as answers:
             return [answer async for answer in answers]
 
-    answers = asyncio.run(main())
-    scheduler.close()
-    return answers, len(functions)
+    return asyncio.run(main()), functions
 
 
 @pytest.fixture
@@ -96,3 +103,23 @@ def test_refusals_are_the_same(factory: TriplesFactory):
     bytes_of(factory, SAMPLER, CONFIG)
     with pytest.raises(InvalidRequestError, match="algorithm_version"):
         bytes_of(factory, replace(SAMPLER, algorithm_version=1), CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "config", "has_thread"),
+    [
+        (SAMPLER, replace(CONFIG, batch_size=100, world_size=64), False),
+        (replace(SAMPLER, num_negs_per_pos=500), CONFIG, True),
+        (SAMPLER, replace(CONFIG, batch_size=100, world_size=64, weights=True), True),
+    ],
+)
+def test_a_short_message_is_drawn_without_a_thread(
+    factory: TriplesFactory, sampler: SamplerConfig, config: EpochConfig, has_thread: bool
+):
+    bytes_of(factory, sampler, config)
+    scheduler = Scheduler(1)
+    scheduler.submit = Mock(side_effect=scheduler.submit)  # type: ignore[method-assign]
+    answers, _ = _answers(factory, sampler, config, scheduler)
+    scheduler.close()
+    assert len(answers) > 1
+    assert scheduler.submit.called is has_thread
