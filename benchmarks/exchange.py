@@ -16,6 +16,7 @@ from typing import Any
 import grpc
 import torch
 
+from benchmarks import goals
 from benchmarks.graphs import fb15k_237
 from benchmarks.measuring import Case, Turn, measure, repeated, show, write
 from benchmarks.plain_grpc import EXCHANGE
@@ -83,7 +84,7 @@ def main(json_path: Path | None = None) -> None:
         for batch, k in SIZES:
             num_bytes = batch * (k * _NEGATIVE_BYTES + 1)
             plain = stack.enter_context(running("benchmarks.plain_grpc", str(num_bytes)))
-            add("grpcio, opaque bytes", batch, k, exchanged(plain, batch, k))
+            add(goals.GRPCIO, batch, k, exchanged(plain, batch, k))
             for way, is_whole in (("sample", True), ("sample_compact", False)):
                 turn = sampled(remote, triples, batch, k, is_whole=is_whole)
                 add(f"negserve, {way}", batch, k, turn)
@@ -92,6 +93,7 @@ def main(json_path: Path | None = None) -> None:
         add("negserve, SampleEpoch", 1024, 64, epochs(remote, whole_triples=True))
         rows = measure(cases, "exchange")
     show("exchange", rows)
+    goals.show(goals.check_exchange(rows))
     write("exchange", rows, json_path)
 
 

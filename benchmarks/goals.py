@@ -1,4 +1,4 @@
-"""The goals of engine and server under load, compared with the measurements of a run."""
+"""The goals of engine, server and client, compared with the measurements of a run."""
 
 from __future__ import annotations
 
@@ -54,6 +54,16 @@ _LEAST_RANKS = 0.8
 _MOST_OPENING = 0.35
 #: Readers of streams, as goals name them.
 _READERS = {"negserve.aio": "negserve.aio", "grpcio": "bytes alone"}
+#: Most duration of a call with batch 1024, times that of an exchange of as many bytes.
+_MOST_EXCHANGE = {"sample": 2.5, "sample_compact": 2.2}
+#: Least rate of what works ahead for the trainer's own batches, times that of ``SampleEpoch``.
+_LEAST_AHEAD = 0.9
+#: Least rate of ``SampleEpoch``, times PyKEEN's Bloom filter in process.
+_LEAST_DELIVERED = 24.0
+#: Most time of the expansion to int64 triples, times filling an array of their size.
+_MOST_EXPANSION = 4.0
+#: The system that exchanges bytes alone.
+GRPCIO = "grpcio, opaque bytes"
 #: Who opens streams where neither side is ours.
 PLAIN = "grpcio, both sides"
 
@@ -125,15 +135,74 @@ def check_load(rows: Sequence[Row]) -> list[Mapping[str, str]]:
         ("opening a stream, processor time of the client",
          _number(opening["negserve"], "client_ms"), "≤", _MOST_OPENING, "ms"),
     ]  # fmt: skip
+    return [_line(*goal) for goal in goals]
+
+
+def check_exchange(rows: Sequence[Row]) -> list[Mapping[str, str]]:
+    """Compare with the goals of ``sample`` and ``stream``: goal, bound, measured, result.
+
+    :param rows: of :mod:`benchmarks.exchange`
+    """
+    own = {(str(row["system"]), row["batch"], row["k"]): row for row in rows}
+    goals: list[tuple[str, float, str, float, str]] = []
+    for system, most in _MOST_EXCHANGE.items():
+        for k in (64, 1):
+            plain = _number(own[GRPCIO, 1024, k], _RATE)
+            goal = f"{system}, batch 1024, k = {k}: duration, times an exchange of the bytes alone"
+            ratio = plain / _number(own[f"{_OURS}, {system}", 1024, k], _RATE)
+            goals.append((goal, ratio, "≤", most, "×"))
+    epoch = _number(own[f"{_OURS}, SampleEpoch", 1024, 64], _RATE)
+    for system in ("sample of 32 batches", "stream"):
+        ratio = _number(own[f"{_OURS}, {system}", 1024, 64], _RATE) / epoch
+        goals.append((f"{system}: rate, times SampleEpoch", ratio, "≥", _LEAST_AHEAD, "×"))
+    return [_line(*goal) for goal in goals]
+
+
+def check_remote(rows: Sequence[Row]) -> list[Mapping[str, str]]:
+    """Compare with the goal of ``SampleEpoch``: goal, bound, measured, result.
+
+    :param rows: of :mod:`benchmarks.remote`; without a rate of either side there is no goal
+    """
+    rates = {(str(row["system"]), row["path"], row["filter"]): row[_RATE] for row in rows}
+    ours = rates.get((_OURS, "SampleEpoch", "exact"))
+    theirs = rates.get((PYKEEN, "in process", "bloom"))
+    if not isinstance(ours, float) or not isinstance(theirs, float):
+        return []
+    goal = "SampleEpoch as int64 triples, times PyKEEN's Bloom filter in process"
+    return [_line(goal, ours / theirs, "≥", _LEAST_DELIVERED, "×")]
+
+
+def check_expansion(rows: Sequence[Row]) -> list[Mapping[str, str]]:
+    """Compare with the goals of whole triples: goal, bound, measured, result.
+
+    :param rows: of :mod:`benchmarks.expansion`
+    """
+    ns = {
+        str(row["system"]): _number(row, "ns_per_negative")
+        for row in rows
+        if (row["form"], row["batch"], row["k"]) == ("triples", 1024, 64)
+    }
+    fill = ns["filling the array"]
     return [
-        {
-            "goal": goal,
-            "bound": f"{sign} {bound:g} {unit}",
-            "measured": f"{value:.3g} {unit}",
-            "result": "met" if (value >= bound if sign == "≥" else value <= bound) else "missed",
-        }
-        for goal, value, sign, bound, unit in goals
+        _line(
+            f"int64 triples {way}, times filling the array",
+            ns[way] / fill,
+            "≤",
+            _MOST_EXPANSION,
+            "×",
+        )
+        for way in ("with numba", "without numba")
     ]
+
+
+def _line(goal: str, value: float, sign: str, bound: float, unit: str) -> Mapping[str, str]:
+    is_met = value >= bound if sign == "≥" else value <= bound
+    return {
+        "goal": goal,
+        "bound": f"{sign} {bound:g} {unit}",
+        "measured": f"{value:.3g} {unit}",
+        "result": "met" if is_met else "missed",
+    }
 
 
 def _number(row: Row, name: str) -> float:

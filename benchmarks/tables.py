@@ -41,6 +41,7 @@ MAKERS: Mapping[str, Callable[[Mapping[str, Any]], dict[str, str]]] = {
     "curves": engine_tables.curve_tables,
     "expansion": engine_tables.expansion_tables,
     "remote": service_tables.remote_tables,
+    "exchange": service_tables.exchange_tables,
     "layers": service_tables.layer_tables,
     "load": service_tables.load_tables,
     "small_batches": service_tables.small_batch_tables,

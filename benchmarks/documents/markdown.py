@@ -17,6 +17,13 @@ def markdown(header: Sequence[str], lines: Iterable[Sequence[str]], num_texts: i
     return "\n".join([first, f"|{rule}|", *others])
 
 
+def goal_table(lines: Sequence[Mapping[str, str]]) -> str:
+    """Make the table of goals; a sentence if none was measured."""
+    if not lines:
+        return "The last run measured none of it."
+    return markdown([*lines[0]], [[*line.values()] for line in lines], 1)
+
+
 def pivot(rows: Iterable[Row], texts: Mapping[str, Read], across: Read, value: Read) -> str:
     """Make a table with a line per combination of texts and a column per value of ``across``."""
     lines: dict[tuple[str, ...], dict[str, str]] = {}

@@ -9,6 +9,7 @@ from benchmarks import goals
 from benchmarks.documents.markdown import (
     Read,
     columns_of,
+    goal_table,
     k_of,
     markdown,
     millions,
@@ -19,9 +20,38 @@ from benchmarks.measuring import Row
 
 
 def remote_tables(content: Mapping[str, Any]) -> dict[str, str]:
-    """Make the table of what a trainer receives."""
+    """Make the tables of what a trainer receives: goals, and rates."""
     texts = columns_of("system", "path", "filter")
-    return {"remote": pivot(content["rows"], texts, lambda _: "M negatives/s", millions)}
+    return {
+        "remote goals": goal_table(goals.check_remote(content["rows"])),
+        "remote": pivot(content["rows"], texts, lambda _: "M negatives/s", millions),
+    }
+
+
+def exchange_tables(content: Mapping[str, Any]) -> dict[str, str]:
+    """Make the tables of calls beside an exchange of as many bytes: goals, durations, rates."""
+    rows: list[Row] = content["rows"]
+
+    def per_batch(row: Row, ns: object) -> str:
+        return rounded(ns, 1e6 / (int(str(row["k"])) * int(str(row["batch"]))))
+
+    def of_rate(row: Row, rate: str) -> str:
+        return per_batch(row, 1e9 / float(str(row[rate])))
+
+    columns: dict[str, Read] = {
+        "system": lambda row: str(row["system"]),
+        "batch": lambda row: str(row["batch"]),
+        "k": lambda row: str(row["k"]),
+        "ms a batch": lambda row: per_batch(row, row["ns_per_negative"]),
+        "lowest": lambda row: of_rate(row, "highest"),
+        "highest": lambda row: of_rate(row, "lowest"),
+        "M negatives/s": millions,
+    }
+    lines = [[read(row) for read in columns.values()] for row in rows]
+    return {
+        "exchange goals": goal_table(goals.check_exchange(rows)),
+        "exchange": markdown([*columns], lines, 1),
+    }
 
 
 def small_batch_tables(content: Mapping[str, Any]) -> dict[str, str]:
@@ -107,9 +137,8 @@ def load_tables(content: Mapping[str, Any]) -> dict[str, str]:
         "client, ms": figure("client_ms"),
         "duration, ms": figure("ms"),
     }
-    lines = goals.check_load(rows)
     return {
-        "load goals": markdown([*lines[0]], [[*line.values()] for line in lines], 1),
+        "load goals": goal_table(goals.check_load(rows)),
         "load streams": table("streams", streams),
         "load ranks": table("ranks", ranks),
         "load opening": table("opening", opening),

@@ -68,6 +68,21 @@ def test_batches_of_several_messages(world: Place):
     assert torch.equal(torch.cat(masks), expected_mask)
 
 
+def test_each_batch_says_how_many_of_its_positives_are_saturated(world: Place):
+    positives = world.positives(200).numpy()
+    sampler = world.factory.open_sampler(
+        kind="basic",
+        num_negs_per_pos=3,
+        corruption_scheme=("tail",),
+        candidates=(int(positives[3, 2]),),  # a known value of some positives only
+        filter_splits=("training",),
+    )
+    calls = [(positives[begin : begin + 20], begin) for begin in range(0, 200, 20)]
+    counts = [batch.num_saturated for batch in sampler.stream(calls, 6)]
+    assert counts == [sampler.sample(*call).num_saturated for call in calls]
+    assert len(set(counts)) > 1
+
+
 @pytest.mark.parametrize(
     "options", [{}, {"chunk_size": 7, "filter_mode": "mask"}, {"filter_mode": "mask"}]
 )
@@ -103,7 +118,7 @@ def test_no_batch_is_read_beyond_those_in_flight(world: Place, ahead: int):
 
 
 def goes_on(sampler: NegativeSampler, place: Place) -> bool:
-    fresh = BasicNegativeSampler(place.factory, 3, seed=4)
+    fresh = BasicNegativeSampler(place.factory, 3, sampler.filtered, seed=4)
     return all(
         torch.equal(
             sampler.sample(place.positives(50), position=begin)[0],
@@ -156,8 +171,11 @@ def test_what_reading_raises_comes_after_the_negatives_of_what_was_read(world: P
         (torch.zeros(4, 3), "float32"),
     ],
 )
-def test_a_bad_batch_is_refused_in_its_turn(world: Place, bad: torch.Tensor, told: str):
-    sampler = BasicNegativeSampler(world.factory, 3, seed=4)
+@pytest.mark.parametrize("filtered", [False, True])
+def test_a_bad_batch_is_refused_in_its_turn(
+    world: Place, bad: torch.Tensor, told: str, filtered: bool
+):
+    sampler = BasicNegativeSampler(world.factory, 3, filtered, seed=4)
     good = world.positives(5)
     seen = []
     with pytest.raises(ValueError, match=told):

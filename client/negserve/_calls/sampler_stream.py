@@ -16,6 +16,7 @@ from negserve._protocol.sampler_answers import (
     read_notices,
 )
 from negserve._transport.transport import RetryBudget, ServerCall, Transport
+from negserve.errors import InvalidRequestError
 from negserve.types.checks.text import printable
 from negserve.types.config import SamplerConfig
 from negserve.types.corrupted_batch import CorruptedBatch
@@ -92,12 +93,16 @@ class SamplerStream:
         """
 
         async def draw(budget: RetryBudget) -> None:
-            call = await self._opened(budget)
-            try:
-                await call.run(pipeline, budget)
-            except BaseException:
-                self.close()  # also after an interrupt: an answer may be under way
-                raise
+            while True:
+                call = await self._opened(budget)
+                try:
+                    await call.run(pipeline, budget)
+                except BaseException as error:
+                    self.close()  # also after an interrupt: an answer may be under way
+                    if not (isinstance(error, InvalidRequestError) and pipeline.divide()):
+                        raise
+                else:
+                    return
 
         await self._transport.retry(draw, dataset=self._dataset)
         if pipeline.notices and self._call is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
 from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -16,13 +17,16 @@ from negserve._protocol.messages import check_equal, check_flags, check_member
 from negserve._protocol.sampler_answers import BatchReader, Columns, Notice, read_notices
 from negserve.errors import InvalidRequestError
 from negserve.types.config import SamplerConfig
-from negserve.types.corrupted_batch import CorruptedBatch, join_batches
+from negserve.types.corrupted_batch import CorruptedBatch, divide_batch, join_batches
 from negserve.types.dataset import Dataset, Limits
 from negserve.types.triples import as_triples
 from negserve.v1 import sampler_pb2 as pb
 
 #: Requests sent ahead of their answers: enough to hide a round trip.
 _AHEAD = 4
+#: Most negatives of calls that share a request. A larger one has little left to save, and while
+#: the first negatives wait for the last ones nobody works on them.
+_MOST_SHARED = 2**18
 
 Request = TypeVar("Request", bound=Message)
 Asked = TypeVar("Asked")
@@ -96,6 +100,14 @@ class RequestPipeline(ABC, Generic[Request, Asked, Response]):
         self.is_answered = self._has_enough()
         return added
 
+    def _ask_again(self, requests: Iterable[tuple[Request, Asked]]) -> None:
+        """Ask for something else in place of the first unanswered request, on another stream."""
+        others = [*self.unanswered][1:] + ([] if self._next is None else [self._next])
+        self._coming.appendleft(iter([*requests, *others]))
+        self.unanswered.clear()
+        self._num_bytes, self._next, self._stream = 0, None, None
+        self._advance()
+
     def _has_enough(self) -> bool:
         return not self.unanswered
 
@@ -155,15 +167,20 @@ class _Positives(NamedTuple):
     """The positives of a request.
 
     :ivar row: of the first one among those of the call
+    :ivar calls: numbers of positives of the calls that share the request; otherwise of this part
     """
 
     position: int
     row: int
     columns: Columns
+    calls: tuple[int, ...]
 
 
 class SamplePipeline(RequestPipeline[pb.SampleRequest, _Positives, pb.SampleResponse]):
     """Calls of a sampler, in messages within the server's limits.
+
+    A request costs both sides about as much as a thousand positives with 64 negatives. So calls at
+    consecutive positions share requests, as many as leave others to be answered meanwhile.
 
     :ivar notices: the server's notices so far
     :param reader: decodes the batches
@@ -183,7 +200,12 @@ class SamplePipeline(RequestPipeline[pb.SampleRequest, _Positives, pb.SampleResp
         self._dataset = dataset
         self._reader = reader
         self._step = positives_per_message
-        #: Numbers of messages of the calls that were not taken.
+        self._ahead = ahead
+        self._most_calls = max(1, ahead // 2) if reader.can_divide else 1
+        self._most_positives = min(positives_per_message, _MOST_SHARED // reader.k)
+        #: Calls without a request, each as its positives and their position.
+        self._added_calls: list[tuple[NDArray[np.int64], int]] = []
+        #: Numbers of batches of the calls that were not taken, and have requests.
         self._lengths: deque[int] = deque()
         self._batches: deque[CorruptedBatch] = deque()
         self.notices: list[Notice] = []
@@ -205,14 +227,64 @@ class SamplePipeline(RequestPipeline[pb.SampleRequest, _Positives, pb.SampleResp
                 f"{2**64 - 1}; start at a smaller position",
                 reason="POSITION_OUT_OF_RANGE",
             )
-        begins = range(0, max(len(triples), 1), self._step)
-        self._lengths.append(len(begins))
-        self._append(self._requests(triples, position, begins))
+        self._added_calls.append((triples, position))
 
     @property
     def num_calls(self) -> int:
         """How many calls were not taken."""
-        return len(self._lengths)
+        return len(self._lengths) + len(self._added_calls)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether to add calls, as many as may be under way, so that they share requests."""
+        return self.num_calls + self._most_calls <= self._ahead
+
+    def resume(self, stream: object) -> list[pb.SampleRequest]:
+        """Return the requests to send before the next answer, of calls added since, too."""
+        calls, self._added_calls = self._added_calls, []
+        shared: list[NDArray[np.int64]] = []
+        begin = end = 0
+        for triples, position in calls:
+            n = len(triples)
+            is_next = position == end and end - begin + n <= self._most_positives
+            if shared and not (is_next and len(shared) < self._most_calls):
+                self._ask(shared, begin)
+                shared = []
+            if not shared:
+                begin = end = position
+            shared.append(triples)
+            end += n
+        if shared:
+            self._ask(shared, begin)
+        return super().resume(stream)
+
+    def _ask(self, calls: Sequence[NDArray[np.int64]], position: int) -> None:
+        """Make the requests of a call, or the one of several calls."""
+        if len(calls) > 1:
+            self._lengths.extend([1] * len(calls))
+            self._append(
+                [self._request(np.concatenate(calls), position, 0, tuple(map(len, calls)))]
+            )
+            return
+        triples = calls[0]
+        begins = range(0, max(len(triples), 1), self._step)
+        self._lengths.append(len(begins))
+        self._append(self._requests(triples, position, begins))
+
+    def divide(self) -> bool:
+        """Make the first unanswered request one for each of its calls; False if it has only one.
+
+        So the calls before a refused one are answered.
+        """
+        if not self.unanswered or len((asked := self.unanswered[0][1]).calls) == 1:
+            return False
+        triples = np.stack(asked.columns, axis=1).astype(np.int64, copy=False)
+        ends = list(accumulate(asked.calls))
+        self._ask_again(
+            self._request(triples[end - n : end], asked.position + end - n, 0, (n,))
+            for end, n in zip(ends, asked.calls, strict=True)
+        )
+        return True
 
     def _has_enough(self) -> bool:
         """Tell whether the first call is answered."""
@@ -228,13 +300,17 @@ class SamplePipeline(RequestPipeline[pb.SampleRequest, _Positives, pb.SampleResp
     def _requests(
         self, triples: NDArray[np.int64], position: int, begins: range
     ) -> Iterator[tuple[pb.SampleRequest, _Positives]]:
-        dataset = self._dataset
         for begin in begins:
-            part = triples[begin : begin + begins.step]
-            encoded = messages.encode_triples(part, dataset.num_entities, dataset.num_relations)
-            first = position + begin
-            request = pb.SampleRequest(positives=pb.Positives(position=first, triples=encoded))
-            yield request, _Positives(first, begin, Columns(*part.T))
+            part = triples[begin : begin + self._step]
+            yield self._request(part, position + begin, begin, (len(part),))
+
+    def _request(
+        self, triples: NDArray[np.int64], position: int, row: int, calls: tuple[int, ...]
+    ) -> tuple[pb.SampleRequest, _Positives]:
+        dataset = self._dataset
+        encoded = messages.encode_triples(triples, dataset.num_entities, dataset.num_relations)
+        request = pb.SampleRequest(positives=pb.Positives(position=position, triples=encoded))
+        return request, _Positives(position, row, Columns(*triples.T), calls)
 
     def _num_rows(self, asked: _Positives) -> int:
         return len(asked.columns.heads)
@@ -246,7 +322,8 @@ class SamplePipeline(RequestPipeline[pb.SampleRequest, _Positives, pb.SampleResp
         if not response.HasField("batch"):
             check_member("message", response, "batch")
         expected = [(asked.position, self._num_rows(asked))]
-        self._batches += self._reader.read("batch", [response.batch], expected, asked.columns)
+        read = self._reader.read("batch", [response.batch], expected, asked.columns)
+        self._batches += divide_batch(read[0], asked.calls) if len(asked.calls) > 1 else read
         if response.notices:
             self.notices += read_notices(response)
         return True

@@ -66,12 +66,17 @@ class BatchReader:
     Several small batches are read in one call, because the calls cost more than the checks. Memory
     is allocated only after the number of bytes that arrived is checked.
 
+    :ivar k: negatives of a positive
+    :ivar can_divide: whether the mask tells which positives are saturated, so that a batch of
+        several calls can be divided into those of each
     :param dataset: the id space
     :param config: the configuration that the server draws by
     """
 
     def __init__(self, dataset: Dataset, config: SamplerConfig) -> None:
         self._config = config
+        self.k = config.num_negs_per_pos
+        self.can_divide = config.masked and config.filter_mode == "exact" and config.chunk_size == 1
         self._num_entities = dataset.num_entities
         self._num_relations = dataset.num_relations
         self._is_masked = config.masked

@@ -96,7 +96,8 @@ class RemoteSampler:
         has_more, failure = True, None
         try:
             while True:
-                while has_more and pipeline.num_calls < ahead:
+                is_filling = pipeline.has_room
+                while is_filling and has_more and pipeline.num_calls < ahead:
                     try:
                         pipeline.add(*next(batches))
                     except StopIteration:

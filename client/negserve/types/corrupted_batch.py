@@ -231,3 +231,30 @@ def join_batches(batches: Sequence[CorruptedBatch]) -> CorruptedBatch:
         chunk_size=chunk,
         log_q=np.concatenate(log_qs) if log_qs else None,
     )
+
+
+def divide_batch(batch: CorruptedBatch, lengths: Sequence[int]) -> list[CorruptedBatch]:
+    """Divide a batch, whose mask is False in the saturated positives alone, among several calls.
+
+    :param batch: with a row a positive, and a mask
+    :param lengths: number of positives of each call
+    """
+    assert batch.mask is not None
+    parts, begin = [], 0
+    for n in lengths:
+        of = slice(begin, begin + n)
+        mask = batch.mask[of]
+        is_whole = batch.num_saturated == 0
+        parts.append(
+            CorruptedBatch(
+                position=batch.position + begin,
+                replaced=batch.replaced[of],
+                head_counts=batch.head_counts[of],
+                relation_counts=batch.relation_counts[of],
+                mask=mask,
+                num_saturated=0 if is_whole else int(np.count_nonzero(~mask.all(axis=1))),
+                log_q=None if batch.log_q is None else batch.log_q[of],
+            )
+        )
+        begin += n
+    return parts

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from negserve._graph.mapped_graph import MappedGraph
-from negserve._protocol.pipelines import RequestPipeline
+from negserve._protocol.pipelines import RequestPipeline, SamplePipeline
 from negserve._protocol.publish_dialogue import PublishDialogue
-from negserve.types.dataset import Limits
+from negserve._protocol.sampler_answers import BatchReader
+from negserve.types.config import SamplerConfig
+from negserve.types.dataset import Dataset, Limits
 from negserve.v1 import sampler_pb2 as pb
 
 
@@ -74,3 +77,29 @@ def test_an_upload_keeps_16_chunks_unanswered():
         stage = pb.PublishProgress.STAGE_UPLOADING
         progress = pb.PublishProgress(stage=stage, num_received=received, num_triples=100)
         assert hear(progress=progress) == (1 if received <= 84 else 0)
+
+
+@pytest.mark.parametrize(
+    ("options", "positions", "ahead", "expected"),
+    [
+        ({}, [0, 10, 20, 30], 4, [(0, 20), (20, 20)]),
+        ({}, [0, 10, 20, 30], 2, [(0, 10), (10, 10), (20, 10), (30, 10)]),
+        ({}, [0, 10, 20, 30], 64, [(0, 30), (30, 10)]),
+        ({}, [0, 50, 60, 10], 4, [(0, 10), (50, 20), (10, 10)]),
+        # The counts of saturated positives of such answers could not be divided.
+        ({"filter_splits": ()}, [0, 10], 4, [(0, 10), (10, 10)]),
+        ({"filter_mode": "mask"}, [0, 10], 4, [(0, 10), (10, 10)]),
+        ({"chunk_size": 5, "filter_mode": "mask"}, [0, 10], 4, [(0, 10), (10, 10)]),
+    ],
+)
+def test_calls_at_consecutive_positions_share_requests(
+    options: dict[str, Any], positions: list[int], ahead: int, expected: list[tuple[int, int]]
+):
+    config = SamplerConfig(**{"num_negs_per_pos": 3, "filter_splits": ("training",), **options})
+    dataset = Dataset("x", "", 100, 100, 1, False, Limits(3, 90, 30, 64, 2**24))
+    pipeline = SamplePipeline(dataset, BatchReader(dataset, config), 30, ahead)
+    for position in positions:
+        pipeline.add(np.ones((10, 3), dtype=np.int64), position)
+    sent = [request.positives for request in pipeline.resume("a stream")]
+    assert [(each.position, len(each.triples.heads.data)) for each in sent] == expected
+    assert pipeline.num_calls == len(positions)
