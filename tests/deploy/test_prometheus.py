@@ -94,6 +94,97 @@ def test_the_rules_are_in_order():
     promtool("test", "rules", str(FOLDER / "alerts_test.yaml"))
 
 
+#: Alert, what its rule has, and what it might have: other thresholds, times, series and ranges.
+CHANGES = [
+    ("NegserveDown", "== 0", "== 1"),
+    ("NegserveDown", 'up{job="negserve"}', "up"),
+    ("NegserveDown", "1m", "0m"),
+    ("NegserveDown", "1m", "9m"),
+    ("NegserveRefusals", "> 0.1", "> 0.11"),
+    ("NegserveRefusals", "> 0.1", "> 0.09"),
+    ("NegserveRefusals", "10m", "9m"),
+    ("NegserveRefusals", "10m", "11m"),
+    ("NegserveRefusals", "[5m]", "[10m]"),
+    ("NegserveRefusals", "[5m]", "[2m]"),
+    ("NegserveRefusals", "(instance, reason)", "(instance)"),
+    ("NegserveRefusals", "DRAINING|", ""),
+    ("NegserveRefusals", "STREAM_IDLE|", ""),
+    ("NegserveRefusals", "CREDENTIALS_.*", "CREDENTIALS_MISSING"),
+    ("NegserveMasked", "> 0.05", "> 0.06"),
+    ("NegserveMasked", "> 0.05", "> 0.04"),
+    ("NegserveMasked", "> 0.05", "> 5"),
+    ("NegserveMasked", "10m", "9m"),
+    ("NegserveMasked", "10m", "11m"),
+    ("NegserveMasked", "[10m]", "[5m]"),
+    ("NegserveMasked", "[10m]", "[20m]"),
+    ("NegserveSaturated", "> 0.05", "> 0.06"),
+    ("NegserveSaturated", "> 0.05", "> 0.04"),
+    ("NegserveSaturated", "> 0.05", "> 5"),
+    ("NegserveSaturated", "10m", "9m"),
+    ("NegserveSaturated", "10m", "11m"),
+    ("NegserveSaturated", "[10m]", "[5m]"),
+    ("NegserveSaturated", "[10m]", "[20m]"),
+    ("NegserveSlow", "> 0.25", "> 0.3"),
+    ("NegserveSlow", "> 0.25", "> 0.2"),
+    ("NegserveSlow", "0.99", "0.01"),
+    ("NegserveSlow", "0.99", "0.95"),
+    ("NegserveSlow", "0.99", "0.999"),
+    ("NegserveSlow", '{stage="draw"}', ""),
+    ("NegserveSlow", '"draw"', '"queue"'),
+    ("NegserveSlow", "10m", "9m"),
+    ("NegserveSlow", "10m", "11m"),
+    ("NegserveSlow", "[5m]", "[10m]"),
+    ("NegserveSlow", "[5m]", "[2m]"),
+    ("NegserveQueue", "> 0.1", "> 0.11"),
+    ("NegserveQueue", "> 0.1", "> 0.09"),
+    ("NegserveQueue", "0.99", "0.01"),
+    ("NegserveQueue", "0.99", "0.999"),
+    ("NegserveQueue", '{stage="queue"}', ""),
+    ("NegserveQueue", '"queue"', '"queued"'),
+    ("NegserveQueue", "10m", "9m"),
+    ("NegserveQueue", "10m", "11m"),
+    ("NegserveQueue", "[5m]", "[10m]"),
+    ("NegserveQueue", "[5m]", "[2m]"),
+    ("NegserveTableMemory", "> 0.9", "> 0.91"),
+    ("NegserveTableMemory", "> 0.9", "> 0.89"),
+    ("NegserveTableMemory", "10m", "9m"),
+    ("NegserveTableMemory", "10m", "11m"),
+    ("NegserveAnswersWait", "> 0", "> 1"),
+    ("NegserveAnswersWait", "> 0", ">= 0"),
+    ("NegserveAnswersWait", "min_over_time", "max_over_time"),
+    ("NegserveAnswersWait", "[5m]", "[1m]"),
+    ("NegserveAnswersWait", "5m", "4m"),
+    ("NegserveAnswersWait", "5m", "6m"),
+    ("NegserveWorkerRestarts", "> 0", "> 1"),
+    ("NegserveWorkerRestarts", "> 0", ">= 0"),
+    ("NegserveWorkerRestarts", "[15m]", "[20m]"),
+    ("NegserveWorkerRestarts", "[15m]", "[10m]"),
+    ("NegserveAuthentication", "> 0.1", "> 0.11"),
+    ("NegserveAuthentication", "> 0.1", "> 0.09"),
+    ("NegserveAuthentication", "5m", "4m"),
+    ("NegserveAuthentication", "5m", "6m"),
+    ("NegserveAuthentication", "[5m]", "[10m]"),
+    ("NegserveAuthentication", "[5m]", "[2m]"),
+]
+
+
+@pytest.mark.parametrize(("name", "has", "instead"), CHANGES)
+def test_the_tests_of_the_rules_find_a_wrong_one(name: str, has: str, instead: str, tmp_path: Path):
+    (rule,) = (alert for alert in ALERTS if alert["alert"] == name)
+    # A duration without brackets is that of "for".
+    field = "for" if re.fullmatch(r"\d+m", has) else "expr"
+    assert has in rule[field]
+    wrong = rule | {field: rule[field].replace(has, instead)}
+    (tmp_path / "alerts.yaml").write_text(
+        yaml.safe_dump({"groups": [{"name": "wrong", "rules": [wrong]}]}), "utf-8"
+    )
+    tests = yaml.safe_load((FOLDER / "alerts_test.yaml").read_text("utf-8"))
+    tests["tests"] = [test for test in tests["tests"] if test["name"] == name]
+    (tmp_path / "alerts_test.yaml").write_text(yaml.safe_dump(tests), "utf-8")
+    with pytest.raises(AssertionError, match=f'alertname=.*"{name}'):
+        promtool("test", "rules", str(tmp_path / "alerts_test.yaml"))
+
+
 def test_rules_and_dashboard_ask_for_metrics_that_there_are():
     stated = {each.name for each in METRICS}
     for expression in (*QUERIES, *(alert["expr"] for alert in ALERTS)):
