@@ -55,6 +55,9 @@ class BlockingSampler:
     ) -> Generator[CorruptedBatch, None, None]:
         return self._iterate(self._sampler.stream(batches, ahead))
 
+    def parts(self, positives: ArrayLike, position: int) -> Generator[CorruptedBatch, None, None]:
+        yield self.sample(positives, position)
+
     def _iterate(
         self, answers: AsyncGenerator[CorruptedBatch, None]
     ) -> Generator[CorruptedBatch, None, None]:

@@ -229,6 +229,17 @@ class SamplePipeline(RequestPipeline[pb.SampleRequest, _Positives, pb.SampleResp
             )
         self._added_calls.append((triples, position))
 
+    def add_parts(self, positives: ArrayLike, position: int) -> None:
+        """Add a batch, each of whose messages is a call; errors count rows of the whole batch.
+
+        Parameters and errors as of :meth:`add`.
+        """
+        self.add(positives, position)
+        triples, _ = self._added_calls.pop()
+        begins = range(0, max(len(triples), 1), self._step)
+        self._lengths.extend([1] * len(begins))
+        self._append(self._requests(triples, position, begins))
+
     @property
     def num_calls(self) -> int:
         """How many calls were not taken."""

@@ -87,6 +87,15 @@ class RemoteSampler:
         pipeline = self._opened.value.stream.pipeline(ahead)
         return self._answers(pipeline, iter(batches), ahead)
 
+    def parts(self, positives: ArrayLike, position: int) -> Generator[CorruptedBatch, None, None]:
+        """Corrupt a batch, and give what arrived: consecutive parts, as the messages of the answer.
+
+        Over a stream of its own, as :meth:`stream`. Parameters and errors as of :meth:`sample`.
+        """
+        pipeline = self._opened.value.stream.pipeline(1)
+        pipeline.add_parts(positives, position)
+        return self._answers(pipeline, iter(()), 1)
+
     def _answers(
         self, pipeline: SamplePipeline, batches: Iterator[tuple[ArrayLike, int]], ahead: int
     ) -> Generator[CorruptedBatch, None, None]:

@@ -20,13 +20,22 @@ _lock = threading.RLock()
 _ready: set[tuple[Any, ...]] = set()
 
 
-def expanded_triples(batch: CorruptedBatch, positives: ArrayLike) -> NDArray[np.int64]:
-    """Rebuild whole triples as :meth:`negserve.CorruptedBatch.triples` does, but faster."""
+def expanded_triples(
+    batch: CorruptedBatch, positives: ArrayLike, out: NDArray[np.int64] | None = None
+) -> NDArray[np.int64]:
+    """Rebuild whole triples as :meth:`negserve.CorruptedBatch.triples` does, but faster.
+
+    :param out: for the triples, shape (n, k, 3), in one piece; None for a new array
+    """
     kernel = _compiled(_write_triples)
     if kernel is None:
-        return batch.triples(positives)
+        triples = batch.triples(positives)
+        if out is None:
+            return triples
+        out[:] = triples
+        return out
     rows = batch.check(positives)
-    triples = np.empty((len(rows), batch.replaced.shape[1], 3), dtype=np.int64)
+    triples = np.empty((len(rows), batch.replaced.shape[1], 3), np.int64) if out is None else out
     _run(kernel, batch, rows, triples)
     return triples
 

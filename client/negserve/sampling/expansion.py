@@ -63,6 +63,17 @@ def rebuild(
     return negatives
 
 
+def expand_into(batch: CorruptedBatch, positives: torch.Tensor, negatives: torch.Tensor) -> None:
+    """Rebuild whole negatives as :func:`expand` does, in place.
+
+    :param negatives: int64, shape (n, k, 3), in one piece, on the device of the positives
+    """
+    if positives.device.type == "cpu":
+        expanded_triples(batch, positives.numpy(), negatives.numpy())
+    else:
+        negatives.copy_(_rebuilt(batch, positives))
+
+
 def expand(batch: CorruptedBatch, positives: torch.Tensor) -> torch.Tensor:
     """Rebuild whole negatives.
 

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from negserve.errors import InvalidRequestError
-from negserve.sampling.expansion import expand
+from negserve.sampling.expansion import expand, expand_into
 from negserve.sampling.options import checked_filter_splits
 from negserve.sampling.positions import Positions
 from negserve.types.checks.leakage import leakage_told, warn_of_leakage
@@ -24,6 +24,8 @@ from negserve.types.kinds import Kind
 from negserve.types.triples_factory import TriplesFactory
 
 _SUFFIX = "NegativeSampler"
+#: Negatives of a call above which a server answers in several messages, by default.
+_LARGE = 2**19
 
 
 def _check_factory(triples_factory: object) -> None:
@@ -208,8 +210,37 @@ class NegativeSampler(ABC):
         :raises ValueError: for another shape, or ids outside the graph
         """
         flat, first = self._take(positive_batch, position)
-        batch = self._sampler.sample(flat.cpu().numpy(), first)
-        return self._whole(batch, flat, positive_batch.shape[:-1])
+        shape = positive_batch.shape[:-1]
+        if len(flat) * self.num_negs_per_pos > _LARGE:
+            return self._assembled(self._sampler.parts(flat.cpu().numpy(), first), flat, shape)
+        return self._whole(self._sampler.sample(flat.cpu().numpy(), first), flat, shape)
+
+    def _assembled(
+        self,
+        parts: Generator[CorruptedBatch, None, None],
+        flat: torch.Tensor,
+        shape: torch.Size,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Rebuild the negatives of each part while the next ones are drawn, and travel."""
+        size, device = (len(flat), self.num_negs_per_pos), flat.device
+        if device.type == "cpu":
+            # Of numpy, which asks the system for large pages.
+            negatives = torch.from_numpy(np.empty((*size, 3), dtype=np.int64))
+        else:
+            negatives = torch.empty((*size, 3), dtype=torch.int64, device=device)
+        mask: torch.Tensor | None = None
+        begin = 0
+        with closing(parts):
+            for part in parts:
+                of = slice(begin, begin + part.num_positives)
+                expand_into(part, flat[of], negatives[of])
+                if part.mask is not None:
+                    if mask is None:
+                        mask = torch.empty(size, dtype=torch.bool, device=device)
+                    mask[of] = torch.from_numpy(part.mask.copy()).to(device)
+                begin = of.stop
+        size = (*shape, self.num_negs_per_pos)
+        return negatives.reshape(*size, 3), None if mask is None else mask.reshape(size)
 
     def _whole(
         self, batch: CorruptedBatch, flat: torch.Tensor, shape: torch.Size

@@ -35,6 +35,9 @@ class ConfiguredSampler(Protocol):
         """
         ...
 
+    def parts(self, positives: ArrayLike, position: int) -> Generator[CorruptedBatch, None, None]:
+        """Corrupt positives as :meth:`sample` does, and give consecutive parts."""
+
     def close(self) -> None:
         """Release resources."""
         ...

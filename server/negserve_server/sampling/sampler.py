@@ -187,5 +187,9 @@ class Sampler:
         """
         return stream_in_turn(self.sample, batches, ahead)
 
+    def parts(self, positives: ArrayLike, position: int) -> Generator[CorruptedBatch, None, None]:
+        """Corrupt positives as :meth:`sample` does; here the only part is all of them."""
+        yield self.sample(positives, position)
+
     def close(self) -> None:
         """Do nothing: a sampler in process holds no resource."""
