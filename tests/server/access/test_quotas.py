@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
@@ -14,26 +15,31 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from negserve import Client, EpochConfig, LimitExceededError, OverloadedError, SamplerConfig
+from negserve.v1 import admin_pb2, sampler_pb2
+from negserve.v1.admin_pb2_grpc import AdminServiceStub
 from negserve.v1.sampler_pb2_grpc import SamplerServiceStub
 from tests.server.admission.test_authentication import CALLS, bearing
 from tests.server.admission.test_call_limiter import Talk, connections
 from tests.server.messages import CODE, TIMEOUT, configuration, positives, refusal
 from tests.server.test_app import run
+from tests.support.certificates import Authority
 from tests.support.graphs import load
-from tests.support.repositories import graph
+from tests.support.repositories import graph, wait_for
 from tests.support.server_process import ServerProcess, server_process
 
 GREEDY, MODEST = "greedy-0123456789abcdef", "modest-0123456789abcdef"
+OPERATOR = "operator-0123456789abcdef"
 
 
 @contextmanager
 def server_with(folder: Path, quotas: str, *options: str) -> Iterator[ServerProcess]:
-    """Run a server with a token that has quotas, and one that has none."""
+    """Run a server with a token that has quotas, one that has none, and an administrator's."""
     tokens = folder / "tokens.toml"
     tokens.write_text(
         f'[[token]]\nname = "greedy"\ntoken = "{GREEDY}"\nscopes = ["sample", "publish"]\n'
         f"{quotas}\n"
         f'[[token]]\nname = "modest"\ntoken = "{MODEST}"\nscopes = ["sample", "publish"]\n'
+        f'[[token]]\nname = "operator"\ntoken = "{OPERATOR}"\nscopes = ["admin"]\n'
     )
     with server_process("--token-file", str(tokens), *options) as server:
         yield server
@@ -48,6 +54,88 @@ def test_streams_of_a_token_are_bounded_by_its_entry(tmp_path: Path):
         talks += [Talk(channel, token=MODEST).open() for channel in some]
         talks[0].close()
         Talk(some[2], token=GREEDY).open().draw()
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_streams_of_a_certificate_are_bounded_by_its_entry(tmp_path: Path, workers: str):
+    authority, log = Authority(tmp_path), tmp_path / "log"
+    cert, key = authority.issue("127.0.0.1")
+    bounded, free = (authority.issue("client", common_name=name) for name in ("bounded", "free"))
+    tokens = tmp_path / "tokens.toml"
+    limit = 2 * int(workers)
+    tokens.write_text(
+        f'[[certificate]]\nsubject = "{Authority.subject(bounded[0])}"\n'
+        f'scopes = ["sample"]\nmax_streams = {limit}\n'
+        f'[[certificate]]\nsubject = "{Authority.subject(free[0])}"\nscopes = ["sample"]\n'
+    )
+
+    def connect(client: tuple[str, str]) -> grpc.Channel:
+        pem = [Path(path).read_bytes() for path in (authority.ca, client[1], client[0])]
+        return stack.enter_context(
+            grpc.secure_channel(
+                server.target,
+                grpc.ssl_channel_credentials(*pem),
+                (("grpc.use_local_subchannel_pool", 1),),
+            )
+        )
+
+    with (
+        server_process(
+            "--tls-cert", cert, "--tls-key", key, "--tls-client-ca", authority.ca,
+            "--token-file", str(tokens), "--workers", workers, "--access-log", log=log,
+        ) as server,
+        ExitStack() as stack,
+    ):  # fmt: skip
+        channel = connect(bounded)  # one connection, so one worker
+        talks = [Talk(channel).open() for _ in range(2)]
+        code, reason, metadata, _ = refusal(Talk(channel).answers)
+        assert (code, reason) == (CODE.RESOURCE_EXHAUSTED, "TOO_MANY_STREAMS")
+        assert metadata == {"resource": "max_streams_per_token", "value": "2", "limit": "2"}
+        other = connect(free)
+        others = [Talk(other).open() for _ in range(3)]
+        for talk in (*talks, *others):
+            talk.draw()
+        talks[0].close()
+        Talk(channel).open().draw()
+        wait_for(lambda: "TOO_MANY_STREAMS" in log.read_text())
+    (line,) = [each for each in log.read_text().splitlines() if "TOO_MANY_STREAMS" in each]
+    assert Authority.subject(bounded[0]) in line
+
+
+def test_answers_made_ahead_for_a_token_are_bounded_by_its_entry(tmp_path: Path):
+    """Those of readers that stop: the bound, and a message for each stream."""
+    bound, num_streams, k = 2**20, 6, 1000
+    message = 2 * 2**19  # 384 KiB and a part of a batch, in memory twice
+    num_triples = len(load("world").mapped_triples)
+    request = sampler_pb2.SampleEpochRequest(
+        dataset="world", sampler={"kind": 1, "num_negs_per_pos": k}, batch_size=64
+    )
+
+    def read(channel: grpc.Channel, token: str) -> Any:
+        return SamplerServiceStub(channel).SampleEpoch(
+            request, timeout=3 * TIMEOUT, metadata=bearing(f"Bearer {token}")
+        )
+
+    with (
+        server_with(tmp_path, f"max_ahead_bytes = {bound}") as server,
+        connections(server.target, num_streams + 2) as (*some, other, administrator),
+    ):
+
+        def ahead(caller: str) -> int:
+            status = AdminServiceStub(administrator).GetServerStatus(
+                admin_pb2.GetServerStatusRequest(),
+                timeout=TIMEOUT,
+                metadata=bearing(f"Bearer {OPERATOR}"),
+            )
+            return sum(each.ahead_bytes for each in status.peers if each.caller == caller)
+
+        stopped = [read(channel, GREEDY) for channel in some]
+        for answers in stopped:
+            next(answers)
+        peak = max(ahead("greedy") for _ in range(100))
+        assert 0 < peak <= bound + num_streams * message
+        assert sum(each.ByteSize() for each in read(other, MODEST)) > num_triples * k
+        assert 0 < ahead("greedy") <= bound + num_streams * message
 
 
 def test_negatives_of_all_streams_are_spread_over_time(
