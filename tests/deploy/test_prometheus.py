@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import subprocess
 import threading
@@ -69,6 +70,16 @@ def cause_everything(client: Client, stranger: SamplerServiceStub) -> None:
     with pytest.raises(grpc.RpcError):
         stranger.GetServer(pb.GetServerRequest(), timeout=20)
     sampler.close()
+    # The only candidate is the positive's own tail: no negative is legal.
+    masked = factory.open_sampler(
+        kind="degree",
+        num_negs_per_pos=4,
+        corruption_scheme=("tail",),
+        candidates=[2],
+        filter_splits=("training",),
+    )
+    masked.sample([[1, 1, 2]], 0)
+    masked.close()
 
 
 def test_the_server_writes_what_promtool_reads(scraper: Scraper):
@@ -214,15 +225,77 @@ def load(scraper: Scraper) -> Iterator[None]:
         working.result()
 
 
+_DRAWN = [{"dataset": "world", "kind": "basic"}, {"dataset": "world", "kind": "degree"}]
+_STAGES = [{"stage": stage} for stage in ("queue", "draw", "encode", "send")]
+_STREAMS = [{"rpc": "Sample"}, {"rpc": "SampleEpoch"}]
+#: Series with these labels are above zero under the load; by the first metric of a query.
+ABOVE_ZERO: dict[str, list[dict[str, str]]] = {
+    "negserve_negatives_total": _DRAWN,
+    "negserve_calls_total": [
+        {"rpc": "Sample", "code": "OK"},
+        {"rpc": "Sample", "code": "INVALID_ARGUMENT"},
+        {"rpc": "GetServer", "code": "UNAUTHENTICATED"},
+    ],
+    "negserve_refusals_total": [
+        {"reason": "ENTITY_ID_OUT_OF_RANGE"},
+        {"reason": "CREDENTIALS_MISSING"},
+    ],
+    "negserve_authentication_failures_total": [{"reason": "CREDENTIALS_MISSING"}],
+    "negserve_stage_seconds_bucket": _STAGES,
+    "negserve_stage_seconds_sum": _STAGES,
+    "negserve_sent_bytes_total": _STREAMS,
+    "negserve_received_bytes_total": _STREAMS,
+    "negserve_masked_negatives_total": [{"dataset": "world", "kind": "degree"}],
+    "negserve_saturated_positives_total": [{"dataset": "world", "kind": "degree"}],
+    "negserve_open_calls": [{}],
+    "negserve_table_bytes": [{"dataset": "world"}],
+    "negserve_table_limit_bytes": [{}],
+    "negserve_ahead_limit_bytes": [{}],
+    "negserve_workers": [{}],
+    "negserve_dataset_info": [{"dataset": "world", "serial": "1", "current": "yes"}],
+    "negserve_build_info": [{"algorithm_version": "2"}],
+}
+
+
+def first_metric(expression: str) -> str:
+    return re.findall(r"negserve_\w+|up(?={)", expression)[0]
+
+
+def are_numbers(answers: list[Any]) -> bool:
+    """Tell whether there is an answer, and each is a finite number."""
+    return bool(answers) and all(math.isfinite(float(each["value"][1])) for each in answers)
+
+
+def show_the_load(answers: list[Any], series: list[dict[str, str]]) -> bool:
+    above = [each["metric"] for each in answers if float(each["value"][1]) > 0]
+    return are_numbers(answers) and all(
+        any(labels.items() <= metric.items() for metric in above) for labels in series
+    )
+
+
 def test_a_real_prometheus_answers_every_query(
     scraper: Scraper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("NEGSERVE_TOKEN", TOKEN)
     target = urlsplit(scraper.url).netloc
+    assert {first_metric(query) for query in QUERIES} > ABOVE_ZERO.keys()
     with load(scraper), prometheus(tmp_path, target, FOLDER / "alerts.yaml") as running:
         for query in QUERIES:
             expression = query.replace("$__rate_interval", "1m")
-            wait_for(lambda text=expression: bool(running.query(text)), expression)  # type: ignore[misc]
+            series = ABOVE_ZERO.get(first_metric(query), [])
+            wait_for(
+                lambda text=expression, series=series: show_the_load(running.query(text), series),  # type: ignore[misc]
+                f"{expression} with {series} above zero",
+            )
+        for alert in ALERTS:
+            compared, _ = re.split(r" (?:>|==) [\d.]+$", alert["expr"])
+            wait_for(
+                lambda text=compared: are_numbers(running.query(text)),  # type: ignore[misc]
+                f"numbers of {compared}",
+            )
+            named = set(re.findall(r"\$labels\.(\w+)", alert["annotations"]["summary"]))
+            for answer in running.query(compared):
+                assert named <= answer["metric"].keys(), compared
         groups = running.ask("rules")["groups"]
         wait_for(
             lambda: all(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import queue
 import re
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -189,6 +191,29 @@ def test_the_audit_log_tells_who_administers(channel: grpc.Channel, log: Log):
     assert OPS not in log.path.read_text()
 
 
+def test_the_audit_log_tells_who_drains_and_resumes(channel: grpc.Channel, log: Log):
+    admin = AdminServiceStub(channel)
+    ops: Any = {"timeout": TIMEOUT, "metadata": bearing(OPS)}
+    admin.DrainServer(admin_pb2.DrainServerRequest(), **ops)
+    admin.ResumeServer(admin_pb2.ResumeServerRequest(), **ops)
+    for event, rpc in (("drain", "DrainServer"), ("resume", "ResumeServer")):
+        line = log.event(event)
+        assert (line["logger"], line["level"]) == ("negserve_server.audit", "info")
+        assert (line["caller"], line["rpc"]) == ("ops", rpc)
+
+
+def test_the_audit_log_tells_what_sighup_does(served: tuple[ServerProcess, Log]):
+    server, log = served
+    server.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: len(log.events("sighup")) == 2)
+    files, repository = log.events("sighup")
+    assert files["logger"] == repository["logger"] == "negserve_server.audit"
+    assert files["message"].startswith("SIGHUP: read again: ")
+    assert "changes" not in files
+    assert repository["changes"]["g"] == "unchanged"
+    assert "caller" not in repository
+
+
 def test_the_audit_log_tells_who_publishes(client: Client, log: Log):
     factory = client.publish("p", graph(3))
     assert factory.name == "p"
@@ -202,6 +227,37 @@ def test_the_audit_log_tells_who_publishes(client: Client, log: Log):
         client.publish("p", graph(4))
     refused = log.event("publish_refused", dataset="p")
     assert (refused["caller"], refused["reason"]) == ("alice", "FINGERPRINT_MISMATCH")
+
+
+def test_the_audit_log_tells_of_an_upload_that_its_client_left(channel: grpc.Channel, log: Log):
+    requests: queue.SimpleQueue[pb.PublishRequest | None] = queue.SimpleQueue()
+    requests.put(announcement(name="left"))
+    answers = SamplerServiceStub(channel).Publish(
+        iter(requests.get, None), timeout=TIMEOUT, metadata=bearing(ALICE)
+    )
+    begun = log.event("publish_begun", dataset="left")
+    assert not log.events("publish_ended")
+    answers.cancel()
+    requests.put(None)  # ends the thread that reads it
+    line = log.event("publish_ended")
+    assert (line["caller"], line["dataset"], line["call"]) == ("alice", "left", begun["call"])
+
+
+def test_the_audit_log_tells_which_graph_made_room(tmp_path: Path):
+    log = Log(tmp_path / "log")
+    with (
+        server_process(
+            "--allow-publish", "--max-publish-graphs", "1", "--publish-keep-seconds", "0",
+            "--log-format", "json", log=log.path,
+        ) as server,
+        Client(server.target) as client,
+    ):  # fmt: skip
+        client.publish("old", graph(1))
+        client.publish("new", graph(2))
+        line = log.event("dataset_dropped")
+    assert (line["logger"], line["level"]) == ("negserve_server.audit", "warning")
+    assert line["dataset"] == "old"
+    assert "new" in line["message"]
 
 
 def test_a_graph_that_a_worker_passes_on_is_of_one_call(tmp_path: Path):

@@ -136,6 +136,25 @@ def test_tables_have_bytes_by_dataset_and_go_for_others(tmp_path: Path):
         assert 0 < scraper.value("negserve_table_bytes", dataset="world") <= 2**20
 
 
+def test_answers_that_nobody_takes_and_streams_that_wait_for_them_are_gauged(tmp_path: Path):
+    sampler = pb.SamplerConfig(kind=pb.SAMPLER_KIND_BASIC, num_negs_per_pos=5000)
+    request = pb.SampleEpochRequest(dataset="world", sampler=sampler, batch_size=64)
+    gauges = "negserve_ahead_bytes", "negserve_waiting_streams", "negserve_open_calls"
+    with (
+        scraped_server(tmp_path / "log", "--max-ahead-bytes", "1MiB") as scraper,
+        grpc.insecure_channel(scraper.server.target) as channel,
+    ):
+        stub = SamplerServiceStub(channel)
+        # More than a connection takes unread.
+        streams = [stub.SampleEpoch(request, timeout=300) for _ in range(4)]
+        for name in gauges:
+            wait_for(lambda name=name: scraper.value(name) > 0, name)  # type: ignore[misc]
+        for stream in streams:
+            stream.cancel()
+        for name in gauges:
+            scraper.wait(0, name)
+
+
 def test_calls_without_a_token_are_counted(tmp_path: Path):
     (tmp_path / "tokens").write_text("a-token-of-the-tests\n")
     (tmp_path / "tokens").chmod(0o600)
