@@ -12,6 +12,7 @@ from tests.faults.conftest import Servers, expected_digest
 from tests.faults.stopping_ranks import LARGE, StoppingRanks
 from tests.support.certificates import Authority
 from tests.support.proxies import envoy
+from tests.support.workers import wait_for
 
 PATIENCE = 60.0
 
@@ -38,9 +39,16 @@ def test_one_replica_is_killed_and_the_other_drains(
             num_streams = clusters.num_requests()
             assert all(num_streams[target] for target in targets), num_streams
             first.kill()
+            # Two failed health checks leave it out.
+            wait_for(lambda: clusters.counter("membership_healthy") == 1, "that one is left out")
+            assert clusters.counter("health_check.failure") >= 2
         with ranks.stopped():
             servers.start(listen=first.target)
+            wait_for(lambda: clusters.counter("membership_healthy") == 2, "that one is back")
+            num_failures = clusters.counter("health_check.failure")
             assert second.terminate() == 0
+            wait_for(lambda: clusters.counter("membership_healthy") == 1, "the other is left out")
+            assert clusters.counter("health_check.failure") > num_failures
         assert ranks.digest() == expected_digest(LARGE)
         # It was found again, and took the streams of the one that drained.
         assert clusters.num_requests()[first.target] >= num_streams[first.target] + 2

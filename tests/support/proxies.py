@@ -27,6 +27,9 @@ _START_SECONDS = 30.0
 ENVOY = REPOSITORY / "deploy" / "envoy" / "envoy.yaml"
 HAPROXY = REPOSITORY / "deploy" / "haproxy" / "haproxy.cfg"
 
+#: The kernel ends a proxy with the tests, also if they are killed; where util-linux is there.
+_ENDING = ("setpriv", "--pdeathsig", "TERM") if shutil.which("setpriv") else ()
+
 _TLS = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3"
 
 _NGINX = """\
@@ -181,7 +184,7 @@ class Proxy:
     def start(self) -> None:
         """Start the proxy, and wait until it accepts connections."""
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
+            self._process = subprocess.Popen([*_ENDING, *self._command], stdout=log, stderr=log)
         deadline = time.monotonic() + _START_SECONDS
         while True:
             try:
@@ -222,11 +225,20 @@ class Clusters:
     """
 
     def __init__(self, port: int) -> None:
-        self._url = f"http://127.0.0.1:{port}/clusters?format=json"
+        self._url = f"http://127.0.0.1:{port}"
+
+    def counter(self, name: str) -> int:
+        """Read a counter or gauge of the cluster, such as ``health_check.failure``."""
+        url = f"{self._url}/stats?format=json&filter=^cluster[.]negserve[.]{name}$"
+        with urllib.request.urlopen(url, timeout=_START_SECONDS) as answer:
+            (found,) = json.load(answer)["stats"]
+        return int(found["value"])
 
     def num_requests(self) -> dict[str, int]:
         """Count the calls by address of the replica."""
-        with urllib.request.urlopen(self._url, timeout=_START_SECONDS) as answer:
+        with urllib.request.urlopen(
+            f"{self._url}/clusters?format=json", timeout=_START_SECONDS
+        ) as answer:
             (cluster,) = json.load(answer)["cluster_statuses"]
         counts = {}
         for host in cluster["host_statuses"]:

@@ -142,7 +142,7 @@ class ServerConfig:
     )
     connection_idle_seconds: float = option(
         "SECONDS",
-        300.0,
+        30.0,
         least=1,
         help="A connection without open calls for this long is closed, and one that does not "
         "complete its handshake for this long, or for 10 seconds. Clients connect again when they "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from pathlib import Path
 
 import grpc
@@ -67,20 +68,38 @@ def test_a_renewed_certificate_is_taken_without_a_restart(
         assert is_served(server, new.ca)
 
 
+@pytest.mark.parametrize("is_told", [False, True], ids=["found", "SIGHUP"])
+@pytest.mark.parametrize("workers", ["1", "2"])
 def test_renewed_client_authorities_are_taken_without_a_restart(
-    tmp_path: Path, authorities: tuple[Authority, Authority]
+    tmp_path: Path, authorities: tuple[Authority, Authority], workers: str, is_told: bool
 ):
     old, new = authorities
     cert, key = old.issue("127.0.0.1")
-    trusted = tmp_path / "trusted.pem"
+    trusted, log = tmp_path / "trusted.pem", tmp_path / "log"
     shutil.copy(old.ca, trusted)
     before, after = old.issue("client"), new.issue("client")
     with server_process(
-        "--tls-cert", cert, "--tls-key", key, "--tls-client-ca", str(trusted)
-    ) as server:
+        "--tls-cert", cert, "--tls-key", key, "--tls-client-ca", str(trusted),
+        "--workers", workers, log=log,
+    ) as server:  # fmt: skip
         assert is_served(server, old.ca, before)
         assert not is_served(server, old.ca, after)
         assert not is_served(server, old.ca)
         shutil.copy(new.ca, trusted)
-        wait_for(lambda: is_served(server, old.ca, after))
-        assert not is_served(server, old.ca, before)
+        if is_told:
+            server.process.send_signal(signal.SIGHUP)
+            # Each process says so, that of the workers' parent too, before any connection comes.
+            num = 1 if workers == "1" else 3
+            wait_for(lambda: log.read_text().count("SIGHUP: read again") == num)
+        else:
+            wait_for(lambda: is_served(server, old.ca, after))
+            # Each worker looks when a connection comes to it, so connect until all have.
+            wait_for(
+                lambda: (
+                    not is_served(server, old.ca, before)
+                    and log.read_text().count("certificate read again") == int(workers)
+                )
+            )
+        for _ in range(4 * int(workers)):
+            assert is_served(server, old.ca, after)
+            assert not is_served(server, old.ca, before)
