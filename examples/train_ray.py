@@ -138,8 +138,11 @@ def train(config: dict[str, Any]) -> None:
                 print("epoch {epoch}, step {step}, loss {loss:.3f}".format_map(metrics))
             ray.train.report(metrics, checkpoint=kept)
 
+    rank, nearest = ray.train.get_context().get_world_rank(), targets[0]
     while stream.epoch < config["epochs"]:
         for batch in loader:
+            if step == 0:
+                print(f"rank {rank} beside {nearest} reads from {client.target}")
             scores = model(torch.cat([batch.positives.unsqueeze(1), batch.negatives], dim=1))
             loss = (scores.logsumexp(1) - scores[:, 0]).sum() / config["batch_size"]
             optimizer.zero_grad()

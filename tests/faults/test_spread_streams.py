@@ -129,21 +129,39 @@ def test_a_new_replica_takes_its_share_once_streams_are_opened_again(
 ):
     resolver.hosts = HOSTS[:2]
     options = (*QUIET, "--max-stream-seconds", "0.2")
+    is_over = threading.Event()
+
+    def train(rank: int) -> None:
+        factory = client.triples_factory("world")
+        while not is_over.is_set():
+            for _ in factory.epochs(SAMPLER, config_of(rank, 3), prefetch=1):
+                if is_over.is_set():
+                    break
+
     with (
         replicated(tmp_path, *options, hosts=HOSTS[:2]) as servers,
         Client(servers.target, patience=PATIENCE) as client,
+        ThreadPoolExecutor(3) as threads,
     ):
-        # The first of three, and the third of two.
-        stream = client.triples_factory("world").epochs(SAMPLER, config_of(2, 3), prefetch=1)
-        taken = iter(stream)
-        next(taken)
-        new = servers.start(HOSTS[2])
-        resolver.hosts = HOSTS
-        for _ in taken:
-            if drawn(new):
-                break
-        assert drawn(new), "the epoch of the new replica's rank is over"
-        assert stream.epoch == 0
+        running = [threads.submit(train, rank) for rank in range(3)]
+        try:
+            wait_for(lambda: min(servers.negatives().values()) > 0, "streams at both")
+            servers.start(HOSTS[2])
+            resolver.hosts = HOSTS
+            wait_for(lambda: servers.negatives()[HOSTS[2]] > 0, "a stream at the new one")
+            before = servers.negatives()
+
+            def share() -> float:
+                drawn_since = {host: n - before[host] for host, n in servers.negatives().items()}
+                total = sum(drawn_since.values())
+                is_enough = total > 3 * NUM_TRIPLES * SAMPLER.num_negs_per_pos
+                return drawn_since[HOSTS[2]] / total if is_enough else 0.0
+
+            wait_for(lambda: 0.27 < share() < 0.4, "a third of what is drawn")
+        finally:
+            is_over.set()
+        for rank in running:
+            rank.result(SECONDS)
 
 
 def test_a_drained_replica_loses_its_streams_without_an_error(

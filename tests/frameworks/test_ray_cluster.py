@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -85,6 +86,7 @@ def test_a_training_goes_on_when_a_node_with_its_replica_is_lost(
             "HOME": str(tmp_path),  # Ray keeps a token there
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_prestart_worker_first_driver": "0",  # no idle process for each processor
+            "RAY_DEDUP_LOGS": "0",  # the lines of the ranks differ in numbers only
         },
         cwd=REPOSITORY,
         timeout=600,
@@ -92,6 +94,10 @@ def test_a_training_goes_on_when_a_node_with_its_replica_is_lost(
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-5000:]
     assert "2 replicas: 127.0.0.1:" in done.stdout
     before, after = done.stdout.split("a node is lost")
+    reads = re.findall(r"rank (\d) beside (\S+) reads from (\S+)", before)
+    assert {rank for rank, *_ in reads} == {"0", "1"}
+    assert all(nearest == target for _, nearest, target in reads)
+    assert len({target for *_, target in reads}) == 2, reads
     assert "step 12, loss" in before
     # Begun again from a checkpoint, though that may be older than the last that was printed.
     assert "step 3, loss" not in after
