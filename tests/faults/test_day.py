@@ -111,6 +111,10 @@ class Day:
         for host in HOSTS:
             (change,) = self._administrator(host).json("reload")
             assert change["fingerprint"] == changed.fingerprint, change
+            wait_for(
+                lambda at=self.scrapers[host]: versions(at) == {changed.fingerprint},  # type: ignore[misc]
+                "the new version among the metrics",
+            )
         self.trainers.go_on()
 
     def renew_certificate_of_the_proxy(self) -> None:
@@ -238,6 +242,16 @@ def refusals(scraper: Scraper) -> Counter[str]:
             for reason in REASONS
         }
     )
+
+
+def versions(scraper: Scraper) -> set[str]:
+    """Read the fingerprints that a replica tells of the dataset that is replaced."""
+    infos = [dict(labels) for name, labels in scraper.samples() if name == "negserve_dataset_info"]
+    return {
+        info["fingerprint"]
+        for info in infos
+        if info["dataset"] == "other" and info["current"] == "yes"
+    }
 
 
 def calls_by_code(scraper: Scraper) -> Counter[str]:
