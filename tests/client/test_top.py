@@ -59,6 +59,9 @@ def test_scripts_get_one_object_with_rates(server: ServerProcess, token: Path):
     (dataset,) = found["datasets"]
     assert (dataset["name"], dataset["num_streams"], dataset["num_negatives"]) == ("world", 1, 10)
     assert dataset["negatives_per_second"] == 0
+    assert dataset["num_messages"] == 1
+    assert 0 < dataset["make_seconds"] < found["uptime_seconds"]
+    assert dataset["make_ms_per_message"] is dataset["queue_ms_per_message"] is None, "none since"
     assert dataset["rpcs"]["Sample"] == {"num_calls": 1, "num_requests": 2}
     (peer,) = found["peers"]
     assert (peer["address"], peer["datasets"]) == ("127.0.0.1", {"world": 1})

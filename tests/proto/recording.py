@@ -140,8 +140,11 @@ def _stable_status(status: admin_pb2.GetServerStatusResponse) -> admin_pb2.GetSe
         setattr(status, f"{field}_bytes", 4096)
     for dataset in status.datasets:
         dataset.table_bytes = 512
+        if dataset.num_messages:
+            dataset.queue_seconds, dataset.make_seconds = 0.25, 0.5
     for peer in status.peers:
         peer.ahead_bytes, peer.oldest_stream_seconds = 256, 0.5
+        peer.queue_seconds, peer.make_seconds = 0.25, 0.5
     return status
 
 

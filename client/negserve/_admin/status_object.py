@@ -7,16 +7,16 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from negserve._admin.server_rates import Rates
+from negserve._admin.server_rates import MessageMeans, Rates
 from negserve.v1 import admin_pb2 as pb
 
 _PLAIN = {"rpcs", "datasets", "peers", "other_peers"}
 
 
 def status_object(status: pb.GetServerStatusResponse, rates: Rates) -> dict[str, Any]:
-    """Make the object: the fields of the message, by name, RPCs by name, and rates a second.
+    """Make the object: the fields of the message, by name, RPCs by name, rates, mean times.
 
-    :param rates: a rate that is not known is None
+    :param rates: a rate or mean that is not known is None
     """
     return {
         **_scalars(status),
@@ -26,6 +26,7 @@ def status_object(status: pb.GetServerStatusResponse, rates: Rates) -> dict[str,
                 **_scalars(each),
                 "negatives_per_second": rates.negatives_of.get(each.name),
                 "requests_per_second": rates.requests_of.get(each.name),
+                **_means(rates.means_of.get(each.name)),
                 "rpcs": _rpcs(each.rpcs),
             }
             for each in status.datasets
@@ -34,6 +35,7 @@ def status_object(status: pb.GetServerStatusResponse, rates: Rates) -> dict[str,
             {
                 **peer_object(each),
                 "negatives_per_second": rates.negatives_for.get((each.caller, each.address)),
+                **_means(rates.means_for.get((each.caller, each.address))),
             }
             for each in status.peers
         ],
@@ -47,6 +49,13 @@ def peer_object(peer: pb.PeerStatus) -> dict[str, Any]:
     return {
         **_scalars(peer),
         "datasets": {each.name: each.num_streams for each in peer.datasets},
+    }
+
+
+def _means(means: MessageMeans | None) -> dict[str, float | None]:
+    return {
+        "queue_ms_per_message": None if means is None else means.queue_ms,
+        "make_ms_per_message": None if means is None else means.make_ms,
     }
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from negserve._admin.server_rates import Rates
+from negserve._admin.server_rates import MessageMeans, Rates
 from negserve.types.checks.text import printable
 from negserve.v1 import admin_pb2 as pb
 
@@ -74,7 +74,7 @@ def _memory(status: pb.GetServerStatusResponse, rates: Rates) -> Table:
 def _datasets(status: pb.GetServerStatusResponse, rates: Rates) -> Table:
     table = _table(
         "dataset", "fingerprint", "versions", "streams", "waiting", "negatives/s", "requests/s",
-        "negatives", "tables", num_left=2,
+        "queue ms", "make ms", "negatives", "tables", num_left=2,
     )  # fmt: skip
     for each in status.datasets:
         table.add_row(
@@ -85,6 +85,7 @@ def _datasets(status: pb.GetServerStatusResponse, rates: Rates) -> Table:
             f"{each.num_waiting:,}",
             _rate(rates.negatives_of.get(each.name)),
             _rate(rates.requests_of.get(each.name)),
+            *_means(rates.means_of.get(each.name)),
             f"{each.num_negatives:,}",
             _bytes(each.table_bytes),
         )
@@ -96,8 +97,8 @@ def _datasets(status: pb.GetServerStatusResponse, rates: Rates) -> Table:
 def peers_table(status: pb.GetServerStatusResponse, rates: Rates) -> Table:
     """Make the table of who uses the server: tokens and certificates by name, else addresses."""
     table = _table(
-        "peer", "datasets", "streams", "negatives/s", "negatives", "answers ahead", "oldest",
-        num_left=2,
+        "peer", "datasets", "streams", "negatives/s", "queue ms", "make ms", "negatives",
+        "answers ahead", "oldest", num_left=2,
     )  # fmt: skip
     for each in status.peers:
         _add_peer(
@@ -105,13 +106,16 @@ def peers_table(status: pb.GetServerStatusResponse, rates: Rates) -> Table:
             each.caller or each.address,
             each,
             _rate(rates.negatives_for.get((each.caller, each.address))),
+            rates.means_for.get((each.caller, each.address)),
         )
     if status.num_other_peers:
-        _add_peer(table, f"and {status.num_other_peers:,} more", status.other_peers, "-")
+        _add_peer(table, f"and {status.num_other_peers:,} more", status.other_peers, "-", None)
     return table
 
 
-def _add_peer(table: Table, name: str, peer: pb.PeerStatus, rate: str) -> None:
+def _add_peer(
+    table: Table, name: str, peer: pb.PeerStatus, rate: str, means: MessageMeans | None
+) -> None:
     named = [f"{each.name} {each.num_streams}" for each in peer.datasets[:_MOST_NAMED]]
     if len(peer.datasets) > _MOST_NAMED:
         named.append("...")
@@ -120,6 +124,7 @@ def _add_peer(table: Table, name: str, peer: pb.PeerStatus, rate: str) -> None:
         _text(", ".join(named)),
         f"{peer.num_streams:,}",
         rate,
+        *_means(means),
         f"{peer.num_negatives:,}",
         _bytes(peer.ahead_bytes),
         str(timedelta(seconds=int(peer.oldest_stream_seconds))) if peer.num_streams else "-",
@@ -153,3 +158,7 @@ def _bytes(count: int) -> str:
 
 def _rate(rate: float | None) -> str:
     return "-" if rate is None else f"{rate:,.0f}"
+
+
+def _means(means: MessageMeans | None) -> tuple[str, str]:
+    return ("-", "-") if means is None else (f"{means.queue_ms:,.2f}", f"{means.make_ms:,.2f}")

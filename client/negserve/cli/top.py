@@ -62,8 +62,10 @@ def top(
     certificates by name, other callers by address. TARGET is HOST:PORT or
     unix:PATH. The token must have the scope admin, and every dataset.
 
-    Rates are of the time since the last look. While the server can't be reached, as when it is
-    started again, the last numbers stay, and it is tried again. Without a terminal this is --once.
+    Rates, and the mean milliseconds that a message of negatives waits for a thread (queue) and
+    is drawn and encoded (make), are of the time since the last look. While the server can't be
+    reached, as when it is started again, the last numbers stay, and it is tried again. Without a
+    terminal this is --once.
 
     \b
     Examples:

@@ -520,6 +520,9 @@ class DatasetStatus(_message.Message):
     NUM_POSITIVES_FIELD_NUMBER: _builtins.int
     NUM_NEGATIVES_FIELD_NUMBER: _builtins.int
     RPCS_FIELD_NUMBER: _builtins.int
+    NUM_MESSAGES_FIELD_NUMBER: _builtins.int
+    QUEUE_SECONDS_FIELD_NUMBER: _builtins.int
+    MAKE_SECONDS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name."""
     fingerprint: _builtins.str
@@ -540,6 +543,18 @@ class DatasetStatus(_message.Message):
     """Positives that were answered."""
     num_negatives: _builtins.int
     """Negatives that were drawn for them."""
+    num_messages: _builtins.int
+    """Number of messages of negatives that were made: answers of `Sample`, and
+    messages of `SampleEpoch`, which hold several batches.
+    """
+    queue_seconds: _builtins.float
+    """Seconds that these messages have waited for a thread, all together: from
+    the moment at which the work could begin, also between its steps. Divided
+    by `num_messages` it is the mean, as is that of the differences of two
+    answers.
+    """
+    make_seconds: _builtins.float
+    """Seconds that it took to draw and encode them, all together."""
     @_builtins.property
     def rpcs(self) -> _containers.RepeatedCompositeFieldContainer[Global___RpcStatus]:
         """Calls that use it, by name of the RPC."""
@@ -556,10 +571,13 @@ class DatasetStatus(_message.Message):
         num_positives: _builtins.int = ...,
         num_negatives: _builtins.int = ...,
         rpcs: _abc.Iterable[Global___RpcStatus] | None = ...,
+        num_messages: _builtins.int = ...,
+        queue_seconds: _builtins.float = ...,
+        make_seconds: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fingerprint", b"fingerprint", "name", b"name", "num_negatives", b"num_negatives", "num_positives", b"num_positives", "num_streams", b"num_streams", "num_versions", b"num_versions", "num_waiting", b"num_waiting", "rpcs", b"rpcs", "table_bytes", b"table_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fingerprint", b"fingerprint", "make_seconds", b"make_seconds", "name", b"name", "num_messages", b"num_messages", "num_negatives", b"num_negatives", "num_positives", b"num_positives", "num_streams", b"num_streams", "num_versions", b"num_versions", "num_waiting", b"num_waiting", "queue_seconds", b"queue_seconds", "rpcs", b"rpcs", "table_bytes", b"table_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -612,6 +630,9 @@ class PeerStatus(_message.Message):
     AHEAD_BYTES_FIELD_NUMBER: _builtins.int
     NUM_NEGATIVES_FIELD_NUMBER: _builtins.int
     OLDEST_STREAM_SECONDS_FIELD_NUMBER: _builtins.int
+    NUM_MESSAGES_FIELD_NUMBER: _builtins.int
+    QUEUE_SECONDS_FIELD_NUMBER: _builtins.int
+    MAKE_SECONDS_FIELD_NUMBER: _builtins.int
     caller: _builtins.str
     """Name of the token, or subject of the certificate, at most 160 characters;
     empty if callers are not told apart. It comes from outside, and may hold any
@@ -631,6 +652,19 @@ class PeerStatus(_message.Message):
     """
     oldest_stream_seconds: _builtins.float
     """Seconds since the oldest of these calls was begun; 0 without any."""
+    num_messages: _builtins.int
+    """Number of messages of negatives that were made for it, since when
+    `num_negatives` counts: answers of `Sample`, and
+    messages of `SampleEpoch`, which hold several batches.
+    """
+    queue_seconds: _builtins.float
+    """Seconds that these messages have waited for a thread, all together: from
+    the moment at which the work could begin, also between its steps. Divided
+    by `num_messages` it is the mean, as is that of the differences of two
+    answers.
+    """
+    make_seconds: _builtins.float
+    """Seconds that it took to draw and encode them, all together."""
     @_builtins.property
     def datasets(self) -> _containers.RepeatedCompositeFieldContainer[Global___PeerDataset]:
         """The datasets of these, at most 16, those with most streams."""
@@ -645,10 +679,13 @@ class PeerStatus(_message.Message):
         ahead_bytes: _builtins.int = ...,
         num_negatives: _builtins.int = ...,
         oldest_stream_seconds: _builtins.float = ...,
+        num_messages: _builtins.int = ...,
+        queue_seconds: _builtins.float = ...,
+        make_seconds: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "ahead_bytes", b"ahead_bytes", "caller", b"caller", "datasets", b"datasets", "num_negatives", b"num_negatives", "num_streams", b"num_streams", "oldest_stream_seconds", b"oldest_stream_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "ahead_bytes", b"ahead_bytes", "caller", b"caller", "datasets", b"datasets", "make_seconds", b"make_seconds", "num_messages", b"num_messages", "num_negatives", b"num_negatives", "num_streams", b"num_streams", "oldest_stream_seconds", b"oldest_stream_seconds", "queue_seconds", b"queue_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -8,6 +8,8 @@ from contextvars import ContextVar
 from typing import Protocol, TypeVar
 from urllib.parse import unquote
 
+from negserve_server.access.message_times import NO_TIMES, MessageTimes, sum_of_times
+
 #: Peers and names of datasets whose past is kept; clients may bring ever others.
 _MOST_KEPT = 1000
 #: How long the past of a peer is kept that has no open call.
@@ -42,12 +44,15 @@ class CallUse:
     :ivar num_requests: messages received
     :ivar num_positives: positives answered
     :ivar num_negatives: negatives drawn for them
+    :ivar num_messages: messages made of them
+    :ivar queue_seconds: that these waited for a thread
+    :ivar make_seconds: that drawing and encoding these took
     :ivar answers: those that its client has not taken; None if it has no share of that memory
     """
 
     __slots__ = (
-        "answers", "begun_at", "caller", "connection", "dataset", "num_negatives", "num_positives",
-        "num_requests", "rpc",
+        "answers", "begun_at", "caller", "connection", "dataset", "make_seconds", "num_messages",
+        "num_negatives", "num_positives", "num_requests", "queue_seconds", "rpc",
     )  # fmt: skip
 
     def __init__(self, rpc: str = "", caller: str = "", connection: str = "") -> None:
@@ -59,15 +64,27 @@ class CallUse:
         self.num_requests = 0
         self.num_positives = 0
         self.num_negatives = 0
+        self.num_messages = 0
+        self.queue_seconds = self.make_seconds = 0.0
         self.answers: HeldAnswers | None = None
 
-    def drew(self, num_positives: int, k: int) -> None:
-        """Count negatives.
+    def drew(self, num_positives: int, k: int, queue_seconds: float, make_seconds: float) -> None:
+        """Count a message of negatives.
 
         :param k: negatives of a positive
+        :param queue_seconds: that it waited for a thread
+        :param make_seconds: that drawing and encoding it took
         """
         self.num_positives += num_positives
         self.num_negatives += num_positives * k
+        self.num_messages += 1
+        self.queue_seconds += queue_seconds
+        self.make_seconds += make_seconds
+
+    @property
+    def times(self) -> MessageTimes:
+        """How long its messages took."""
+        return MessageTimes(self.num_messages, self.queue_seconds, self.make_seconds)
 
     @property
     def peer(self) -> tuple[str, str]:
@@ -85,14 +102,16 @@ class Counts:
     :ivar rpcs: by name of the RPC, numbers of calls and of requests
     :ivar num_positives: positives answered
     :ivar num_negatives: negatives drawn for them
+    :ivar times: how long the messages of negatives took
     """
 
-    __slots__ = ("num_negatives", "num_positives", "rpcs")
+    __slots__ = ("num_negatives", "num_positives", "rpcs", "times")
 
     def __init__(self) -> None:
         self.rpcs: dict[str, tuple[int, int]] = {}
         self.num_positives = 0
         self.num_negatives = 0
+        self.times = NO_TIMES
 
     def add(self, use: CallUse) -> None:
         """Add a call."""
@@ -100,12 +119,14 @@ class Counts:
         self.rpcs[use.rpc] = num_calls + 1, num_requests + use.num_requests
         self.num_positives += use.num_positives
         self.num_negatives += use.num_negatives
+        self.times = sum_of_times((self.times, use.times))
 
     def copy(self) -> Counts:
         """Make a copy, to which more may be added."""
         made = Counts()
         made.rpcs = dict(self.rpcs)
         made.num_positives, made.num_negatives = self.num_positives, self.num_negatives
+        made.times = self.times
         return made
 
 
@@ -116,8 +137,8 @@ class Usage:
         self._open: dict[CallUse, None] = {}
         self._total = Counts()
         self._of_datasets: dict[str, Counts] = {}
-        #: Negatives of a peer's ended calls, and when the last of them ended.
-        self._of_peers: dict[tuple[str, str], tuple[int, float]] = {}
+        #: Negatives of a peer's ended calls, what they took, and when the last call ended.
+        self._of_peers: dict[tuple[str, str], tuple[int, MessageTimes, float]] = {}
 
     def begin(self, use: CallUse) -> None:
         """Count a call as open."""
@@ -134,8 +155,10 @@ class Usage:
         _keep(self._of_datasets, use.dataset, counts)
         if use.num_negatives:
             peer = use.peer
-            before, _ = self._of_peers.pop(peer, (0, 0.0))
-            _keep(self._of_peers, peer, (before + use.num_negatives, time.monotonic()))
+            num_negatives, times, _ = self._of_peers.pop(peer, (0, NO_TIMES, 0.0))
+            num_negatives += use.num_negatives
+            times = sum_of_times((times, use.times))
+            _keep(self._of_peers, peer, (num_negatives, times, time.monotonic()))
 
     def __iter__(self) -> Iterator[CallUse]:
         """Iterate over the open calls."""
@@ -156,17 +179,17 @@ class Usage:
                 found.setdefault(use.dataset, Counts()).add(use)
         return found
 
-    def of_peers(self) -> dict[tuple[str, str], int]:
-        """Sum up the negatives of each peer that has ended a call a short while ago.
+    def of_peers(self) -> dict[tuple[str, str], tuple[int, MessageTimes]]:
+        """Sum up the negatives of each peer that has ended a call a short while ago, and times.
 
         :return: without those of open calls
         """
         due = time.monotonic() - KEEP_PEER_SECONDS
         busy = {use.peer for use in self._open if use.dataset}
-        for peer, (_, ended_at) in list(self._of_peers.items()):
+        for peer, (_, _, ended_at) in list(self._of_peers.items()):
             if ended_at < due and peer not in busy:
                 del self._of_peers[peer]
-        return {peer: num_negatives for peer, (num_negatives, _) in self._of_peers.items()}
+        return {peer: (count, times) for peer, (count, times, _) in self._of_peers.items()}
 
 
 def _keep(kept: dict[_Key, _Value], key: _Key, value: _Value) -> None:

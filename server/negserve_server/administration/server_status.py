@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from negserve_server.access.message_times import NO_TIMES, MessageTimes, sum_of_times
+
 #: By name of an RPC: calls that were begun, and requests that they have received.
 RpcCounts = Mapping[str, tuple[int, int]]
 
@@ -23,6 +25,7 @@ class DatasetStatus:
     :ivar num_waiting: those among them whose answer waits for room
     :ivar num_positives: positives answered
     :ivar num_negatives: negatives drawn for them
+    :ivar times: how long the messages of these took
     :ivar rpcs: calls that use it
     """
 
@@ -34,6 +37,7 @@ class DatasetStatus:
     num_waiting: int = 0
     num_positives: int = 0
     num_negatives: int = 0
+    times: MessageTimes = NO_TIMES
     rpcs: RpcCounts = field(default_factory=dict)
 
 
@@ -46,6 +50,7 @@ class PeerStatus:
     :ivar datasets: open calls that use a dataset, by its name
     :ivar ahead_bytes: memory of answers that it has not taken
     :ivar num_negatives: negatives drawn for it
+    :ivar times: how long the messages of these took
     :ivar oldest_stream_seconds: age of the oldest of these calls
     """
 
@@ -54,6 +59,7 @@ class PeerStatus:
     datasets: Mapping[str, int] = field(default_factory=dict)
     ahead_bytes: int = 0
     num_negatives: int = 0
+    times: MessageTimes = NO_TIMES
     oldest_stream_seconds: float = 0.0
 
     @property
@@ -98,9 +104,14 @@ class ServerStatus:
     @classmethod
     def of(cls, fields: Mapping[str, Any]) -> Self:
         """Make it of the fields that :func:`dataclasses.asdict` gives, also after JSON."""
-        datasets = (DatasetStatus(**each) for each in fields["datasets"])
-        peers = (PeerStatus(**each) for each in fields["peers"])
+        datasets = (DatasetStatus(**_with_times(each)) for each in fields["datasets"])
+        peers = (PeerStatus(**_with_times(each)) for each in fields["peers"])
         return cls(**{**fields, "datasets": tuple(datasets), "peers": tuple(peers)})
+
+
+def _with_times(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Make the times a named tuple again, which JSON has as a list."""
+    return {**fields, "times": MessageTimes(*fields["times"])}
 
 
 def merge_statuses(statuses: Iterable[ServerStatus]) -> ServerStatus:
@@ -137,6 +148,7 @@ def _merge_datasets(lists: Iterable[Iterable[DatasetStatus]]) -> Iterable[Datase
             num_waiting=sum(each.num_waiting for each in some),
             num_positives=sum(each.num_positives for each in some),
             num_negatives=sum(each.num_negatives for each in some),
+            times=sum_of_times(each.times for each in some),
             rpcs=_add_rpcs(each.rpcs for each in some),
         )
 
@@ -161,6 +173,7 @@ def sum_of_peers(peers: Iterable[PeerStatus], caller: str = "", address: str = "
         datasets=dict(datasets),
         ahead_bytes=sum(each.ahead_bytes for each in every),
         num_negatives=sum(each.num_negatives for each in every),
+        times=sum_of_times(each.times for each in every),
         oldest_stream_seconds=max((each.oldest_stream_seconds for each in every), default=0.0),
     )
 

@@ -83,16 +83,17 @@ class StatusReader:
                 num_waiting=num_waiting[name],
                 num_positives=counts.get(name, none).num_positives,
                 num_negatives=counts.get(name, none).num_negatives,
+                times=counts.get(name, none).times,
                 rpcs=counts.get(name, none).rpcs,
             )
             for name, some in versions.items()
         ]
 
     def _peers(self) -> list[PeerStatus]:
-        now = time.monotonic()
+        now, usage = time.monotonic(), self._admission.usage
         gone = [
-            PeerStatus(caller=caller, address=address, num_negatives=num_negatives)
-            for (caller, address), num_negatives in self._admission.usage.of_peers().items()
+            PeerStatus(caller=caller, address=address, num_negatives=num_negatives, times=times)
+            for (caller, address), (num_negatives, times) in usage.of_peers().items()
         ]
         busy = [
             PeerStatus(
@@ -101,9 +102,10 @@ class StatusReader:
                 datasets={use.dataset: 1},
                 ahead_bytes=0 if use.answers is None else use.answers.held_bytes,
                 num_negatives=use.num_negatives,
+                times=use.times,
                 oldest_stream_seconds=now - use.begun_at,
             )
-            for use in self._admission.usage
+            for use in usage
             if use.dataset
         ]
         return list(merge_peers([*gone, *busy]))

@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 from rich.console import Console, RenderableType
 
 from negserve._admin.admin_client import AdminClient
-from negserve._admin.server_rates import Rates
+from negserve._admin.server_rates import means_since_start
 from negserve._admin.status_object import peer_object, status_object
 from negserve._admin.status_tables import peers_table, status_tables
 from negserve.errors import NegserveError
@@ -195,6 +195,8 @@ def status(as_json: bool, **server: Any) -> None:
     in RAM         memory of all processes; what workers share counts once
     versions       graphs of that name in memory: earlier ones, too, while
                    streams use them
+    queue ms,      mean milliseconds since the start that a message of negatives
+    make ms        waits for a thread, and is drawn and encoded
     negatives      drawn since the start; a worker that ends takes its count
                    with it
 
@@ -204,9 +206,9 @@ def status(as_json: bool, **server: Any) -> None:
     with _calling(server) as client:
         found = client.status()
     if as_json:
-        _echo_object(status_object(found, Rates()))
+        _echo_object(status_object(found, means_since_start(found)))
         return
-    _print_tables(status_tables(server["target"], found, Rates()))
+    _print_tables(status_tables(server["target"], found, means_since_start(found)))
 
 
 @admin.command()
@@ -223,7 +225,7 @@ def peers(as_json: bool, **server: Any) -> None:
     if as_json:
         click.echo(printable(json.dumps(list(map(peer_object, found.peers)), ensure_ascii=False)))
         return
-    _print_tables([peers_table(found, Rates())])
+    _print_tables([peers_table(found, means_since_start(found))])
 
 
 @admin.command()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from time import perf_counter
 from typing import NamedTuple
 
-from negserve_server.metrics.message_record import NO_RECORD, MessageRecord, TimedRecord
+from negserve_server.metrics.message_record import CountedRecord, MessageRecord
 from negserve_server.metrics.pending import Pending, Tally, Times
 
 
@@ -14,7 +14,7 @@ class DrawMeter:
 
     def begin(self) -> MessageRecord:
         """Begin the record of a message, which waits for a thread from now on."""
-        return NO_RECORD
+        return MessageRecord()
 
     def made(self, record: MessageRecord) -> None:
         """Count what a message has, before it is sent."""
@@ -63,11 +63,11 @@ class CountingDrawMeter(DrawMeter):
 
     def begin(self) -> MessageRecord:
         """Begin the record of a message, which waits for a thread from now on."""
-        return TimedRecord(self._k, self._is_masked)
+        return CountedRecord(self._k, self._is_masked)
 
     def made(self, record: MessageRecord) -> None:
         """Count what a message has, before it is sent."""
-        assert isinstance(record, TimedRecord)
+        assert isinstance(record, CountedRecord)
         positives, negatives, saturated, masked = self._tallies
         positives.amount += record.num_positives
         negatives.amount += record.num_positives * self._k
@@ -83,7 +83,7 @@ class CountingDrawMeter(DrawMeter):
 
     def sent(self, record: MessageRecord) -> None:
         """Note that the client, or gRPC, has taken a message that was counted."""
-        assert isinstance(record, TimedRecord)
+        assert isinstance(record, CountedRecord)
         self._times.send.note(perf_counter() - record.since)
         if not self._pending.is_due:
             self._pending.schedule()

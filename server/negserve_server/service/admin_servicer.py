@@ -267,6 +267,7 @@ def _encode_dataset(dataset: DatasetStatus) -> pb.DatasetStatus:
         num_waiting=dataset.num_waiting,
         num_positives=dataset.num_positives,
         num_negatives=dataset.num_negatives,
+        **dataset.times._asdict(),
         rpcs=_encode_rpcs(dataset.rpcs),
     )
 
@@ -282,6 +283,7 @@ def _encode_peer(peer: PeerStatus, num_datasets: int = _MOST_DATASETS_OF_A_PEER)
         ],
         ahead_bytes=peer.ahead_bytes,
         num_negatives=peer.num_negatives,
+        **peer.times._asdict(),
         oldest_stream_seconds=peer.oldest_stream_seconds,
     )
 

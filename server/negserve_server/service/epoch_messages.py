@@ -92,7 +92,7 @@ class EpochMessages:
                 _, size, future, record = self._prepared.popleft()
                 message, num_positives = await future
                 del future
-                use.drew(num_positives, k)
+                use.drew(num_positives, k, record.queue, record.make)
                 self._meter.made(record)
                 self._prepare()
                 # Messages prepared for a client that stopped reading are dropped, and made again

@@ -8,7 +8,7 @@ import json
 import pytest
 from rich.console import Console
 
-from negserve._admin.server_rates import Rates, rates_between
+from negserve._admin.server_rates import Rates, means_since_start, rates_between
 from negserve._admin.status_object import status_object
 from negserve._admin.status_tables import status_tables
 from negserve.v1 import admin_pb2 as pb
@@ -69,6 +69,52 @@ def test_a_rate_that_is_not_known_is_none(
     found = json.loads(json.dumps(status_object(now, rates)))
     assert found["negatives_per_second"] is None
     assert found["datasets"][0]["negatives_per_second"] is None
+
+
+def timed(
+    uptime: float, num_messages: int, queue_seconds: float, make_seconds: float
+) -> pb.GetServerStatusResponse:
+    times = {
+        "num_messages": num_messages,
+        "queue_seconds": queue_seconds,
+        "make_seconds": make_seconds,
+    }
+    return status(uptime, datasets=[{"name": "g", **times}], peers=[{"caller": "a", **times}])
+
+
+def test_means_are_those_of_the_messages_between_two_looks():
+    before, now = timed(10, 100, 5.0, 50.0), timed(12, 104, 5.25, 50.5)
+    rates = rates_between(before, now)
+    assert rates.means_of == {"g": (62.5, 125.0)}
+    assert rates.means_for == {("a", ""): (62.5, 125.0)}
+    rows = [line.split() for line in shown(now, rates).splitlines()]
+    assert [row[8:10] for row in rows if row[:2] == ["g", "not"]] == [["62.50", "125.00"]]
+    assert [row[3:5] for row in rows if row[:1] == ["a"]] == [["62.50", "125.00"]]
+    found = json.loads(json.dumps(status_object(now, rates)))
+    for each in (*found["datasets"], *found["peers"]):
+        assert (each["queue_ms_per_message"], each["make_ms_per_message"]) == (62.5, 125.0)
+    assert means_since_start(before).means_of == {"g": (50.0, 500.0)}
+    assert means_since_start(before).negatives_of == {}
+
+
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [
+        (timed(10, 100, 5.0, 50.0), timed(12, 100, 5.0, 50.0)),  # no message
+        (timed(10, 100, 5.0, 50.0), timed(12, 40, 2.0, 20.0)),  # a worker has ended
+        (timed(10, 100, 5.0, 50.0), timed(12, 101, 2.0, 50.5)),  # likewise, another was busy
+        (timed(50, 100, 5.0, 50.0), timed(1, 101, 5.5, 50.5)),  # the server was started again
+    ],
+)
+def test_a_mean_that_is_not_known_is_a_dash_and_null(
+    before: pb.GetServerStatusResponse, now: pb.GetServerStatusResponse
+):
+    rates = rates_between(before, now)
+    rows = [line.split() for line in shown(now, rates).splitlines()]
+    assert [row[8:10] for row in rows if row[:2] == ["g", "not"]] == [["-", "-"]]
+    found = json.loads(json.dumps(status_object(now, rates)))
+    for each in (*found["datasets"], *found["peers"]):
+        assert each["queue_ms_per_message"] is each["make_ms_per_message"] is None
 
 
 def test_names_from_outside_move_no_cursor_and_are_no_markup():

@@ -22,13 +22,16 @@ def test_open_and_ended_calls_are_added_up():
     ended, opened = used(counted), used(counted)
     for use in (ended, opened):
         use.num_requests = 3
-        use.drew(10, 4)
+        use.drew(10, 4, 0.25, 0.5)
     counted.end(ended)
     total = counted.of_datasets()["g"]
     assert total.rpcs == {"Sample": (2, 6)}
     assert (total.num_positives, total.num_negatives) == (20, 80)
+    assert total.times == (2, 0.5, 1.0)
     assert counted.total().rpcs == {"Sample": (2, 6)}
-    assert counted.of_peers() == {("", "10.0.0.7"): 40}, "without those of open calls"
+    assert counted.of_peers() == {("", "10.0.0.7"): (40, (1, 0.25, 0.5))}, (
+        "without those of open calls"
+    )
     assert list(counted) == [opened]
 
 
@@ -40,7 +43,7 @@ def test_a_peer_is_forgotten_a_while_after_its_last_call(monkeypatch: pytest.Mon
     counted.end(use)
     again = used(counted, caller="a")
     now += usage.KEEP_PEER_SECONDS + 1
-    assert counted.of_peers() == {("a", ""): 5}, "it has an open call"
+    assert counted.of_peers() == {("a", ""): (5, (0, 0.0, 0.0))}, "it has an open call"
     counted.end(again)
     assert counted.of_peers() == {}
 

@@ -111,6 +111,11 @@ def test_streams_and_negatives_are_counted_by_dataset_and_by_peer(
             world.sample(POSITIVES, 0)
             status = watched.status()
             found = watched.dataset("g")
+            # Four messages of Sample, and one of SampleEpoch with both batches.
+            assert found.num_messages == 5
+            seconds = found.queue_seconds + found.make_seconds
+            assert found.queue_seconds > 0 < found.make_seconds
+            assert seconds < found.num_messages * status.uptime_seconds
             assert (found.num_positives, found.num_negatives) == (
                 12 + num_drawn // 2,
                 60 + num_drawn,
@@ -125,6 +130,11 @@ def test_streams_and_negatives_are_counted_by_dataset_and_by_peer(
                 "caller": 60,
                 "127.0.0.1": num_drawn + 3,
             }
+            assert {name: each.num_messages for name, each in peers.items()} == {
+                "caller": 4,
+                "127.0.0.1": 2,
+            }
+            assert 0 < peers["caller"].make_seconds < found.make_seconds
             assert {each.name: each.num_streams for each in peers["caller"].datasets} == {"g": 1}
             assert {each.name: each.num_streams for each in peers["127.0.0.1"].datasets} == {
                 "world": 1
@@ -134,7 +144,11 @@ def test_streams_and_negatives_are_counted_by_dataset_and_by_peer(
     assert status.resident_bytes > 10_000_000
     assert 0 < status.table_bytes <= status.max_table_bytes
     wait_for(lambda: not watched.dataset("g").num_streams, "the end of the streams")
-    assert watched.dataset("g").num_negatives == 60 + num_drawn, "ended streams are counted, too"
+    ended = watched.dataset("g")
+    assert ended.num_negatives == 60 + num_drawn, "ended streams are counted, too"
+    assert ended.num_messages == found.num_messages
+    assert ended.queue_seconds == pytest.approx(found.queue_seconds)
+    assert ended.make_seconds == pytest.approx(found.make_seconds)
 
 
 def test_a_killed_worker_is_counted_and_the_status_goes_on(watched: Watched):
@@ -216,11 +230,13 @@ def test_commands_print_what_is_there(watched: Watched):
         assert status == 0
         (row,) = [line.split() for line in output.splitlines() if line.startswith("g ")]
         assert row[1:5] == [graph(1).fingerprint[:12], "1", "1", "0"]
-        assert row[7] == "15"
+        found = watched.dataset("g")
+        assert row[7:9] == [f"{found.queue_seconds * 1000:.2f}", f"{found.make_seconds * 1000:.2f}"]
+        assert row[9] == "15"
         status, output, _ = watched.administrator.run("peers")
         (row,) = [line.split() for line in output.splitlines() if line.startswith("caller ")]
         assert row[1:4] == ["g", "1", "1"]
-        assert row[5] == "15"
+        assert row[7] == "15"
         (peer,) = watched.administrator.json("peers")
         assert (peer["caller"], peer["datasets"], peer["num_negatives"]) == ("caller", {"g": 1}, 15)
 

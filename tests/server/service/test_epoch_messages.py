@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
+import time
 from collections.abc import Generator
 from contextlib import aclosing
 from unittest.mock import AsyncMock, Mock
@@ -13,6 +14,7 @@ import pytest
 
 from negserve import EpochConfig, SamplerConfig
 from negserve._protocol import messages
+from negserve_server.access.usage import USE, CallUse
 from negserve_server.admission.fair_queue import Flow
 from negserve_server.admission.scheduler import Scheduler
 from negserve_server.config.limits import Limits
@@ -67,3 +69,43 @@ def test_further_failures_are_not_logged(num_taken: int, monkeypatch: pytest.Mon
     gc.collect()
     assert len(failures) >= 1 + num_taken
     assert told == []
+
+
+def test_a_wait_for_the_only_thread_is_seconds_in_the_queue():
+    scheduler, gate, is_held = Scheduler(1), threading.Event(), threading.Event()
+    servicer = SamplerServicer(
+        Datasets({"world": load("world")}), Mock(), Limits(), scheduler, (0, 1)
+    )
+    stream = Mock(read_only=AsyncMock(return_value=REQUEST), spend=AsyncMock())
+
+    def held() -> Generator[None, None, None]:
+        is_held.set()
+        gate.wait(60)
+        return
+        yield
+
+    async def main() -> tuple[float, CallUse]:
+        USE.set(use := CallUse())
+        async with aclosing(servicer.sample_epoch(stream)) as answers:
+            assert not isinstance(await anext(answers), bytes)
+            other = scheduler.submit(Flow(), 1_000_000, held())
+            assert await asyncio.to_thread(is_held.wait, 60)
+            message = asyncio.ensure_future(anext(answers))
+            while not scheduler.num_waiting:
+                await asyncio.sleep(0)
+            since = time.perf_counter()
+            await asyncio.sleep(0.05)
+            waited = time.perf_counter() - since
+            gate.set()
+            assert isinstance(await message, bytes)
+            await other
+        return waited, use
+
+    try:
+        waited, use = asyncio.run(main())
+    finally:
+        gate.set()
+        scheduler.close()
+    assert use.num_messages == 1
+    assert use.queue_seconds >= waited
+    assert use.make_seconds > 0

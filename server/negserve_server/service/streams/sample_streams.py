@@ -96,7 +96,7 @@ class SampleStreams:
                 steps = self._corrupt(sampler, request.positives, first_positives, record)
                 answer = await self._scheduler.run_anywhere(flow, work, steps)
                 del request
-                stream.use.drew(count, k)
+                stream.use.drew(count, k, record.queue, record.make)
                 meter.made(record)
                 budget.begin_sending(size)
                 yield answer
