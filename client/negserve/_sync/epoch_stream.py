@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import sys
 import threading
 import weakref
 from collections.abc import Iterator
@@ -52,6 +53,8 @@ class _Reader(EpochReader):
 
     def close(self) -> None:
         """Stop reading, and end the call."""
+        if sys.is_finalizing():
+            return  # its thread stands still for ever, perhaps with a lock; the process ends both
         with self._lock:
             self._is_wanted = False
             if self._call is not None:
