@@ -56,7 +56,7 @@ class BlockingSampler:
         return self._iterate(self._sampler.stream(batches, ahead))
 
     def parts(self, positives: ArrayLike, position: int) -> Generator[CorruptedBatch, None, None]:
-        yield self.sample(positives, position)
+        return self._iterate(self._sampler.parts(positives, position))
 
     def _iterate(
         self, answers: AsyncGenerator[CorruptedBatch, None]

@@ -9,6 +9,7 @@ from functools import partial
 from numpy.typing import ArrayLike
 
 from negserve._calls.sampler_stream import SamplerStream
+from negserve._protocol.pipelines import SamplePipeline
 from negserve._protocol.sampler_answers import SamplerEcho
 from negserve.aio.transport import AsyncTransport
 from negserve.types.checks.invalid import check_integer
@@ -64,13 +65,27 @@ class RemoteSampler:
         be asynchronous. To stop early, close the iterator (``contextlib.aclosing``).
         """
         check_integer("ahead", ahead, 1, MAX_AHEAD)
-        return self._iterate(_asynchronous(batches), ahead)
-
-    async def _iterate(
-        self, batches: AsyncGenerator[tuple[ArrayLike, int], None], ahead: int
-    ) -> AsyncGenerator[CorruptedBatch, None]:
         stream = self._make()
-        pipeline = stream.pipeline(ahead)
+        return self._answers(stream, stream.pipeline(ahead), _asynchronous(batches), ahead)
+
+    def parts(self, positives: ArrayLike, position: int) -> AsyncGenerator[CorruptedBatch, None]:
+        """Corrupt a batch, and give what arrived: consecutive parts, as the messages of the answer.
+
+        Over a stream of its own, as :meth:`stream`. Parameters and errors as of :meth:`sample`.
+        """
+        stream = self._make()
+        pipeline = stream.pipeline(1)
+        pipeline.add_parts(positives, position)
+        return self._answers(stream, pipeline, _asynchronous(()), 1)
+
+    async def _answers(
+        self,
+        stream: SamplerStream,
+        pipeline: SamplePipeline,
+        batches: AsyncGenerator[tuple[ArrayLike, int], None],
+        ahead: int,
+    ) -> AsyncGenerator[CorruptedBatch, None]:
+        """Give the answers to the calls of a pipeline, and to those of further batches."""
         has_more, failure = True, None
         try:
             while True:

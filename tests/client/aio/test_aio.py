@@ -361,6 +361,24 @@ def test_a_cancelled_sample_gives_its_place_back_and_the_sampler_goes_on(narrow:
     run(main)
 
 
+def test_parts_of_a_large_batch_are_consecutive(narrow: ServerProcess):
+    positives = np.resize(POSITIVES, (20_000, 3))
+
+    async def main() -> None:
+        async with aio.Client(narrow.target) as client:
+            factory = await client.triples_factory("world")
+            sampler = await factory.open_sampler(num_negs_per_pos=64)
+            whole = await sampler.sample(positives, 5)
+            parts = [part async for part in sampler.parts(positives, 5)]
+        assert len(parts) > 1
+        joined = np.concatenate([part.replaced for part in parts])
+        np.testing.assert_array_equal(joined, whole.replaced)
+        begins = np.cumsum([5, *(part.num_positives for part in parts)])
+        assert [part.position for part in parts] == begins[:-1].tolist()
+
+    run(main)
+
+
 @pytest.mark.parametrize("is_asynchronous", [False, True])
 def test_a_stream_of_batches_is_equal_and_gives_its_place_back(
     narrow: ServerProcess, is_asynchronous: bool
