@@ -60,15 +60,24 @@ class SnapshotServers:
 
 
 @pytest.fixture(scope="session")
-def snapshots(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SnapshotServers]:
-    """A real server of snapshots, which clients may have."""
+def snapshot_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """A real server of snapshots, which clients may have: its target, and their folder."""
     folder = tmp_path_factory.mktemp("snapshots")
     for name in GRAPHS:
         write_snapshot(load(name).parts, folder / name, made={})
+    with server_process("--repository", str(folder), "--allow-pull") as server:
+        yield server.target, folder
+
+
+# Not for the session, nor is the event loop below: they keep gRPC busy in this process, which tests
+# of other modules fork.
+@pytest.fixture(scope="module")
+def snapshots(snapshot_server: tuple[str, Path]) -> Iterator[SnapshotServers]:
+    """That server, and one that tells another folder."""
+    target, folder = snapshot_server
     with (
-        server_process("--repository", str(folder), "--allow-pull") as server,
-        lying_server(server.target) as elsewhere,
-        Client(server.target) as near,
+        lying_server(target) as elsewhere,
+        Client(target) as near,
         Client(elsewhere.target) as far,
     ):
         elsewhere.lies["GetSnapshot"] = setting("manifest.folder", str(folder / "elsewhere"))
@@ -87,7 +96,7 @@ def where(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def event_loop() -> Iterator[EventLoop]:
     """An event loop for the asyncio client."""
     loop = EventLoop()
