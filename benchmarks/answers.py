@@ -20,9 +20,9 @@ from unittest import mock
 
 import numpy as np
 
-from benchmarks.graphs import fb15k_237
-from benchmarks.measuring import Row, Step, show, write
 from benchmarks.remote import SERVE, running, written
+from benchmarks.support.graphs import fb15k_237
+from benchmarks.support.measuring import Row, Step, show, write
 from negserve import Client, EpochConfig, RemoteTriplesFactory, SamplerConfig
 from negserve._protocol.pipelines import SamplePipeline
 from negserve._sync.interrupts import run_sync

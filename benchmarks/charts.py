@@ -26,9 +26,9 @@ from benchmarks.documents.drawing import (
     look,
     ticks_at,
 )
-from benchmarks.measuring import RESULTS, Row, machine
-from benchmarks.other_samplers import NUMPY, PYG, STRICT
-from benchmarks.pykeen_samplers import PYKEEN
+from benchmarks.measured.other_samplers import NUMPY, PYG, STRICT
+from benchmarks.measured.pykeen_samplers import PYKEEN
+from benchmarks.support.measuring import RESULTS, Row, machine
 
 FOLDER = Path(__file__).parents[1] / "docs" / "charts"
 

@@ -16,11 +16,26 @@ from typing import Any
 if not __package__:
     sys.path.insert(0, str(Path(__file__).parents[1]))  # for ``python benchmarks/curves.py``
 
-from benchmarks import floors
-from benchmarks.graphs import facts_of, fb15k_237, from_data, with_known_tails, zipf_1m, zipf_20m
-from benchmarks.measuring import SECONDS_PER_REPETITION, Case, Row, Turn, measure, show, write
-from benchmarks.positives import Positives
-from benchmarks.systems import negserve, negserve_threads
+from benchmarks.measured import floors
+from benchmarks.measured.samplers_in_process import negserve, negserve_threads
+from benchmarks.support.graphs import (
+    facts_of,
+    fb15k_237,
+    from_data,
+    with_known_tails,
+    zipf_1m,
+    zipf_20m,
+)
+from benchmarks.support.measuring import (
+    SECONDS_PER_REPETITION,
+    Case,
+    Row,
+    Turn,
+    measure,
+    show,
+    write,
+)
+from benchmarks.support.positives import Positives
 from negserve_server.graph import TriplesFactory
 
 BATCH_SIZE = 1024

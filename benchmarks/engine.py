@@ -3,8 +3,8 @@
 Run as ``python -m benchmarks.engine [--json FILE] [--graph NAME] [--without-pykeen]``. All systems
 take turns over five repetitions in one run; the table gives median, lowest and highest. PyKEEN's
 unit is the proposed negative: with a filter, it returns fewer. Other samplers
-(:mod:`.other_samplers`) return what they draw, ids or pairs of them. System ``floor`` is not a
-sampler: it only writes the output, or only generates the random bits.
+(:mod:`benchmarks.measured.other_samplers`) return what they draw, ids or pairs of them. System
+``floor`` is not a sampler: it only writes the output, or only generates the random bits.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ from pathlib import Path
 if not __package__:
     sys.path.insert(0, str(Path(__file__).parents[1]))  # for ``python benchmarks/engine.py``
 
-from benchmarks import floors, goals, order
-from benchmarks.graphs import facts_of, fb15k_237, zipf_20m
-from benchmarks.measuring import SECONDS_PER_REPETITION, Case, Row, measure, show, write
-from benchmarks.other_samplers import OTHERS, other
-from benchmarks.positives import Positives
-from benchmarks.pykeen_samplers import FILTERS, PYKEEN, PyKeen
-from benchmarks.systems import negserve
+from benchmarks.measured import floors, order
+from benchmarks.measured.other_samplers import OTHERS, other
+from benchmarks.measured.pykeen_samplers import FILTERS, PYKEEN, PyKeen
+from benchmarks.measured.samplers_in_process import negserve
+from benchmarks.support import goals
+from benchmarks.support.graphs import facts_of, fb15k_237, zipf_20m
+from benchmarks.support.measuring import SECONDS_PER_REPETITION, Case, Row, measure, show, write
+from benchmarks.support.positives import Positives
 from negserve_server.graph import TriplesFactory
 
 BATCH_SIZE = 1024

@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 from pykeen.evaluation.evaluator import create_sparse_positive_filter_
 from rich.progress import track
 
-from benchmarks.graphs import fb15k_237, zipf_20m
-from benchmarks.measuring import REPETITIONS, Row, console, show, write
 from benchmarks.remote import SERVE, running
+from benchmarks.support.graphs import fb15k_237, zipf_20m
+from benchmarks.support.measuring import REPETITIONS, Row, console, show, write
 from negserve import Client
 from negserve._protocol.known_pipeline import KnownPipeline
 from negserve._protocol.pipelines import RequestPipeline

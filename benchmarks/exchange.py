@@ -16,11 +16,11 @@ from typing import Any
 import grpc
 import torch
 
-from benchmarks import goals
-from benchmarks.graphs import fb15k_237
-from benchmarks.measuring import Case, Turn, measure, repeated, show, write
-from benchmarks.plain_grpc import EXCHANGE
+from benchmarks.measured.plain_grpc import EXCHANGE
 from benchmarks.remote import SERVE, epochs, pipelined, running, streamed, written
+from benchmarks.support import goals
+from benchmarks.support.graphs import fb15k_237
+from benchmarks.support.measuring import Case, Turn, measure, repeated, show, write
 from negserve import Client
 from negserve.sampling import BernoulliNegativeSampler, TriplesFactory
 
@@ -83,7 +83,7 @@ def main(json_path: Path | None = None) -> None:
 
         for batch, k in SIZES:
             num_bytes = batch * (k * _NEGATIVE_BYTES + 1)
-            plain = stack.enter_context(running("benchmarks.plain_grpc", str(num_bytes)))
+            plain = stack.enter_context(running("benchmarks.measured.plain_grpc", str(num_bytes)))
             add(goals.GRPCIO, batch, k, exchanged(plain, batch, k))
             for way, is_whole in (("sample", True), ("sample_compact", False)):
                 turn = sampled(remote, triples, batch, k, is_whole=is_whole)

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.measuring import Case, Row, Turn, console, measure, repeated, show, write
+from benchmarks.support.measuring import Case, Row, Turn, console, measure, repeated, show, write
 from negserve import CorruptedBatch
 from negserve.sampling import expand, expand_columns
 from negserve.sampling.expansion import rebuild

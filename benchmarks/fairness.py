@@ -2,12 +2,12 @@
 
 Run as ``python -m benchmarks.fairness [--server FOLDER]... [--json FILE]``. Each server is a
 separate process on loopback, and so are the clients of the load. Clients send prepared frames, four
-requests ahead of the answers, and do not decode these (:mod:`benchmarks.light_client`; epochs are
-read by gRPC in Python), but they do use the same processors. ``--server`` names a checkout whose
-server is measured; several take turns in one run. Latency is measured in the small stream's
-process, from writing the request to reading the answer. As all processes share this machine, each
-case is also measured with the small stream alone on a second server while the load runs on the
-first: that latency is the machine's share, and the rest is the server's.
+requests ahead of the answers, and do not decode these (:mod:`benchmarks.measured.light_client`;
+epochs are read by gRPC in Python), but they do use the same processors. ``--server`` names a
+checkout whose server is measured; several take turns in one run. Latency is measured in the small
+stream's process, from writing the request to reading the answer. As all processes share this
+machine, each case is also measured with the small stream alone on a second server while the load
+runs on the first: that latency is the machine's share, and the rest is the server's.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from typing import Any
 import grpc
 import numpy as np
 
-from benchmarks.children import ask
-from benchmarks.measuring import RESULTS, Row, show, write
+from benchmarks.support.children import ask
+from benchmarks.support.measuring import RESULTS, Row, show, write
 from negserve import EpochConfig, SamplerConfig
 from negserve._protocol import messages
 from negserve.v1 import sampler_pb2 as pb
@@ -154,7 +154,7 @@ def _measure(
     with ExitStack() as stack:
         beside: list[subprocess.Popen[str]] = []
         if number:
-            command = ["benchmarks.light_client"]
+            command = ["benchmarks.measured.light_client"]
             if kind == "epoch":
                 command = ["benchmarks.fairness", "--epochs"]
             command += [beside_target, str(batch), str(other_k), str(number)]

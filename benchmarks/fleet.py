@@ -15,7 +15,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from benchmarks.measuring import Row, console, write
+from benchmarks.support.measuring import Row, console, write
 from negserve_server.sizing.costs import Call, Costs
 from negserve_server.sizing.fleet import (
     Machine,

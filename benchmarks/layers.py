@@ -24,12 +24,12 @@ from unittest.mock import Mock
 import torch
 
 from benchmarks.answers import Measured
-from benchmarks.children import busy_seconds, family
 from benchmarks.engine import BATCH_SIZE
-from benchmarks.graphs import fb15k_237
-from benchmarks.measuring import REPETITIONS, Row, Step, console, show, write
-from benchmarks.positives import Positives
 from benchmarks.remote import SERVE, K, written
+from benchmarks.support.children import busy_seconds, family
+from benchmarks.support.graphs import fb15k_237
+from benchmarks.support.measuring import REPETITIONS, Row, Step, console, show, write
+from benchmarks.support.positives import Positives
 from negserve import Client, EpochConfig, RemoteTriplesFactory, SamplerConfig
 from negserve._protocol import messages
 from negserve.data import TripleStream

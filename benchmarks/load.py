@@ -2,9 +2,9 @@
 
 Run as ``python -m benchmarks.load [--base FOLDER] [--rounds N] [--seconds S] [--json FILE]``.
 Server and client are a process each on loopback. The client reads all streams in one event loop
-(:mod:`benchmarks.stream_client`): by ``negserve.aio``, which rebuilds whole int64 triples, or by
-grpcio alone, which drops the bytes. ``--base`` names an older checkout: its server with its client
-take turns with those of this one. Figures are medians over rounds.
+(:mod:`benchmarks.measured.stream_client`): by ``negserve.aio``, which rebuilds whole int64 triples,
+or by grpcio alone, which drops the bytes. ``--base`` names an older checkout: its server with its
+client take turns with those of this one. Figures are medians over rounds.
 
 Three cases: independent streams of one graph; the 256 ranks of one epoch beside 256 independent
 streams, on a larger graph, of which each rank has three batches an epoch, one after the other on
@@ -29,11 +29,11 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from benchmarks import goals
-from benchmarks.children import busy_seconds, family
-from benchmarks.goals import PLAIN
-from benchmarks.graphs import facts_of, fb15k_237, write_triples, zipf_1m
-from benchmarks.measuring import Row, console, show, write
+from benchmarks.support import goals
+from benchmarks.support.children import busy_seconds, family
+from benchmarks.support.goals import PLAIN
+from benchmarks.support.graphs import facts_of, fb15k_237, write_triples, zipf_1m
+from benchmarks.support.measuring import Row, console, show, write
 
 K, BATCH_SIZE = 64, 1024
 NUM_STREAMS = (1, 4, 16, 64, 256)
@@ -129,12 +129,16 @@ def _pair(checkout: Path, files: dict[str, Path]) -> Iterator[_Pair]:
                 "--listen", "127.0.0.1:0", *datasets,
             )
         )  # fmt: skip
-        plain = stack.enter_context(_process(checkout, "benchmarks.plain_grpc", str(_TINY_BYTES)))
+        plain = stack.enter_context(
+            _process(checkout, "benchmarks.measured.plain_grpc", str(_TINY_BYTES))
+        )
         targets = []
         for process in (server, plain):
             assert process.stdout is not None
             targets.append(process.stdout.readline().split()[-1])
-        client = stack.enter_context(_process(checkout, "benchmarks.stream_client", *targets))
+        client = stack.enter_context(
+            _process(checkout, "benchmarks.measured.stream_client", *targets)
+        )
         yield _Pair(server, plain, client)
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.graphs import fb15k_237
+from benchmarks.support.graphs import fb15k_237
 from negserve_server.errors import NegserveServerError
 from negserve_server.graph import TriplesFactory
 from negserve_server.process.malloc import give_back

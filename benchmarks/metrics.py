@@ -1,11 +1,11 @@
 """What metrics cost: a server with --metrics-listen and one without, taking turns.
 
-Run as ``python -m benchmarks.metrics [--rounds N] [--workers] [--equal] [--counters]``. Batches
-of 128 positives with 64 negatives each, by ``Sample`` (prepared frames of
-:mod:`benchmarks.light_client`, 4 connections) and by ``SampleEpoch``; the server with metrics is
-scraped once a turn. Prints, with metrics in terms of without, the median of the ratios of all
-rounds with the lowest and highest: of negatives a second, and of the server's processor time per
-negative. In each round both are measured, in alternating order.
+Run as ``python -m benchmarks.metrics [--rounds N] [--workers] [--equal] [--counters]``. Batches of
+128 positives with 64 negatives each, by ``Sample`` (prepared frames of
+:mod:`benchmarks.measured.light_client`, 4 connections) and by ``SampleEpoch``; the server with
+metrics is scraped once a turn. Prints, with metrics in terms of without, the median of the ratios
+of all rounds with the lowest and highest: of negatives a second, and of the server's processor time
+per negative. In each round both are measured, in alternating order.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.children import ask
+from benchmarks.support.children import ask
 from negserve_server.metrics.prometheus_metrics import PrometheusMetrics
 
 BATCH, K = 128, 64
@@ -94,7 +94,11 @@ def _server(*options: str) -> Iterator[Server]:
 @contextmanager
 def _client(server: Server, way: str) -> Iterator[subprocess.Popen[str]]:
     """Run what asks a server for negatives, stopped until its turn."""
-    module = ["benchmarks.light_client"] if way == "Sample" else ["benchmarks.fairness", "--epochs"]
+    module = (
+        ["benchmarks.measured.light_client"]
+        if way == "Sample"
+        else ["benchmarks.fairness", "--epochs"]
+    )
     numbers = [str(BATCH), str(K), str(_CONNECTIONS)]
     with subprocess.Popen(
         [sys.executable, "-m", *module, server.target, *numbers],

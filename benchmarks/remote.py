@@ -20,12 +20,12 @@ import grpc
 import torch
 
 from benchmarks.engine import BATCH_SIZE
-from benchmarks.graphs import fb15k_237
-from benchmarks.measuring import Case, Turn, measure, repeated, show, write
-from benchmarks.other_samplers import OTHERS, other
-from benchmarks.plain_grpc import METHOD
-from benchmarks.positives import Positives
-from benchmarks.pykeen_samplers import FILTERS, PYKEEN, PyKeen
+from benchmarks.measured.other_samplers import OTHERS, other
+from benchmarks.measured.plain_grpc import METHOD
+from benchmarks.measured.pykeen_samplers import FILTERS, PYKEEN, PyKeen
+from benchmarks.support.graphs import fb15k_237
+from benchmarks.support.measuring import Case, Turn, measure, repeated, show, write
+from benchmarks.support.positives import Positives
 from negserve import Client, EpochConfig, RemoteTriplesFactory, SamplerConfig
 from negserve.sampling import BernoulliNegativeSampler, TriplesFactory
 from negserve.sampling.expansion import expand
@@ -163,8 +163,10 @@ def main(json_path: Path | None = None) -> None:
     with (
         written(graph) as file,
         running("negserve_server.cli", *SERVE, "--dataset", f"graph={file}") as target,
-        running("benchmarks.without_engine", *SERVE, "--dataset", f"graph={file}") as idle_target,
-        running("benchmarks.plain_grpc", str(_MESSAGE_BYTES)) as plain_target,
+        running(
+            "benchmarks.measured.without_engine", *SERVE, "--dataset", f"graph={file}"
+        ) as idle_target,
+        running("benchmarks.measured.plain_grpc", str(_MESSAGE_BYTES)) as plain_target,
         Client(target) as client,
         Client(idle_target) as idle_client,
         PyKeen(graph, BATCH_SIZE, ("bernoulli",)) as pykeen,

@@ -29,7 +29,7 @@ import torch
 from numpy.typing import NDArray
 from rich.table import Table
 
-from benchmarks.measuring import console, write
+from benchmarks.support.measuring import console, write
 from negserve.evaluation import (
     CandidateGuide,
     GuidedRanks,

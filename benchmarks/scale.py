@@ -25,8 +25,8 @@ import polars as pl
 from numpy.typing import NDArray
 from rich.table import Table
 
-from benchmarks.graphs import fb15k_237, zipf_20m
-from benchmarks.measuring import Row, console, write
+from benchmarks.support.graphs import fb15k_237, zipf_20m
+from benchmarks.support.measuring import Row, console, write
 from negserve_server.graph import TriplesFactory
 from negserve_server.graph.snapshot.manifest import read_manifest
 
@@ -56,7 +56,7 @@ def write_tsv(path: Path, factory: TriplesFactory) -> None:
 
 
 def write_large(path: Path) -> None:
-    """Write ids of a large graph, Zipf-distributed as those of :func:`benchmarks.graphs.zipf`."""
+    """Write ids of a large graph, distributed as :func:`benchmarks.support.graphs.zipf` does."""
     num_triples, num_entities, num_relations = _LARGE
     out = np.lib.format.open_memmap(path, "w+", np.uint32, (num_triples, 3))
     rng = np.random.default_rng(0)

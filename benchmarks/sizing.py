@@ -28,9 +28,17 @@ from rich.table import Table
 from scipy.optimize import nnls
 
 import negserve_server.sizing
-from benchmarks.graphs import fb15k_237, zipf_1m, zipf_5m, zipf_20m
-from benchmarks.measuring import RESULTS, Row, console, hardware, write
-from benchmarks.trainers import RANKS, Served, loop_rate, paced, serving, stream_seconds, touch
+from benchmarks.measured.trainers import (
+    RANKS,
+    Served,
+    loop_rate,
+    paced,
+    serving,
+    stream_seconds,
+    touch,
+)
+from benchmarks.support.graphs import fb15k_237, zipf_1m, zipf_5m, zipf_20m
+from benchmarks.support.measuring import RESULTS, Row, console, hardware, write
 from negserve import Client, EpochConfig, SamplerConfig
 from negserve.types.kinds import Kind
 from negserve_server.graph import TriplesFactory

@@ -12,10 +12,10 @@ from pathlib import Path
 import torch
 
 from benchmarks.engine import BATCH_SIZE
-from benchmarks.graphs import fb15k_237
-from benchmarks.measuring import Case, Turn, measure, repeated, show, write
-from benchmarks.pykeen_samplers import PYKEEN, PyKeen
+from benchmarks.measured.pykeen_samplers import PYKEEN, PyKeen
 from benchmarks.remote import SERVE, running, synchronous, written
+from benchmarks.support.graphs import fb15k_237
+from benchmarks.support.measuring import Case, Turn, measure, repeated, show, write
 from negserve import Client
 from negserve.sampling import BernoulliNegativeSampler, TriplesFactory
 

@@ -24,7 +24,7 @@ from benchmarks.documents import (
     service_tables,
     sizing_tables,
 )
-from benchmarks.measuring import RESULTS, machine
+from benchmarks.support.measuring import RESULTS, machine
 
 _REPOSITORY = Path(__file__).parents[1]
 DOCUMENTS = (

@@ -17,10 +17,10 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from benchmarks.children import TICK, ask, busy_seconds, family
-from benchmarks.graphs import fb15k_237
-from benchmarks.measuring import Row, show, write
 from benchmarks.remote import written
+from benchmarks.support.children import TICK, ask, busy_seconds, family
+from benchmarks.support.graphs import fb15k_237
+from benchmarks.support.measuring import Row, show, write
 
 #: k and batch size.
 _CASES = ((1, 1024), (64, 128), (64, 1024))
@@ -46,7 +46,9 @@ def _turn(server: subprocess.Popen[str], target: str, k: int, batch: int, second
     with ExitStack() as stack:
         clients = []
         for _ in range(_CLIENTS):
-            each = _start("benchmarks.light_client", target, str(batch), str(k), str(_CONNECTIONS))
+            each = _start(
+                "benchmarks.measured.light_client", target, str(batch), str(k), str(_CONNECTIONS)
+            )
             stack.callback(each.wait, 30)
             stack.callback(each.kill)
             clients.append(each)

@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks import charts, tables
 from benchmarks.documents import drawing
-from benchmarks.measuring import RESULTS
+from benchmarks.support.measuring import RESULTS
 from tests.support.graphs import REPOSITORY
 
 NAMES = {chart: file for file, (chart, _) in charts.MAKERS.items()}

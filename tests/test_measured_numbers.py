@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from benchmarks import tables
-from benchmarks.measuring import RESULTS
+from benchmarks.support.measuring import RESULTS
 
 #: Patterns of what may stand in prose though it is no result, and why.
 CONSTANTS: Mapping[str, str] = {

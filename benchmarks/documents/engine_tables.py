@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks import goals
 from benchmarks.documents.markdown import (
     columns_of,
     goal_table,
@@ -17,7 +16,8 @@ from benchmarks.documents.markdown import (
     rounded,
     times,
 )
-from benchmarks.measuring import Row
+from benchmarks.support import goals
+from benchmarks.support.measuring import Row
 
 
 def engine_tables(content: Mapping[str, Any]) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from benchmarks.measuring import Row
+from benchmarks.support.measuring import Row
 
 #: Reads a column's value from a row.
 Read = Callable[[Row], str]

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.documents.markdown import markdown, millions, rounded
-from benchmarks.measuring import Row
-from benchmarks.other_samplers import NUMPY, OTHERS, PYG, STRICT
-from benchmarks.pykeen_samplers import PYKEEN, SET_WITHOUT_GC
+from benchmarks.measured.other_samplers import NUMPY, OTHERS, PYG, STRICT
+from benchmarks.measured.pykeen_samplers import PYKEEN, SET_WITHOUT_GC
+from benchmarks.support.measuring import Row
 
 _OURS, _GRAPH = "negserve", "fb15k-237"
 _COLUMNS = 120

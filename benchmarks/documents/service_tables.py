@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from benchmarks import goals
 from benchmarks.documents.markdown import (
     Read,
     columns_of,
@@ -16,7 +15,8 @@ from benchmarks.documents.markdown import (
     pivot,
     rounded,
 )
-from benchmarks.measuring import Row
+from benchmarks.support import goals
+from benchmarks.support.measuring import Row
 
 
 def remote_tables(content: Mapping[str, Any]) -> dict[str, str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.measuring import RESULTS
+from benchmarks.support.measuring import RESULTS
 from negserve.types.kinds import PART_KINDS
 from negserve_server.graph import TriplesFactory
 from negserve_server.graph.snapshot.snapshot_writer import write_snapshot

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.measuring import Turn, console
+from benchmarks.support.measuring import Turn, console
 from negserve_server.graph import TriplesFactory
 
 PYKEEN = "pykeen 1.11.1"
@@ -49,11 +49,11 @@ class PyKeen:
         self.seconds: dict[str, float] = {}
         self._missing: dict[str, str] = {}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.pykeen_child"],
+            [sys.executable, "-m", "benchmarks.measured.pykeen_child"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            cwd=Path(__file__).parents[1],
+            cwd=Path(__file__).parents[2],
         )
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "triples.npy")

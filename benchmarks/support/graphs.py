@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import Progress
 
-from benchmarks.measuring import console
+from benchmarks.support.measuring import console
 from negserve_server.graph import TriplesFactory
 
-_DATA = Path(os.environ.get("NEGSERVE_DATA", Path(__file__).parents[2].joinpath("shared", "data")))
+_DATA = Path(os.environ.get("NEGSERVE_DATA", Path(__file__).parents[3].joinpath("shared", "data")))
 
 #: Zipf exponents of entities on the flat and on the hub side of a relation.
 _FLAT, _HUB, _RELATIONS = 0.5, 1.05, 1.0

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numba as nb
 import numpy as np
 
-from benchmarks.measuring import Turn, repeated
+from benchmarks.support.measuring import Turn, repeated
 from negserve_server.graph import TriplesFactory
 from negserve_server.jit.addresses import address_of, store_uint8, store_uint16, store_uint32
 from negserve_server.sampling.kernels.philox import fill_words

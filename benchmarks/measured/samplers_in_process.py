@@ -5,8 +5,8 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from benchmarks.measuring import Turn, repeated
-from benchmarks.positives import Positives
+from benchmarks.support.measuring import Turn, repeated
+from benchmarks.support.positives import Positives
 from negserve_server.graph import TriplesFactory
 
 

@@ -1,4 +1,4 @@
-"""The process that runs PyKEEN's samplers, see :mod:`.pykeen_samplers`.
+"""The process that runs PyKEEN's samplers, see :mod:`benchmarks.measured.pykeen_samplers`.
 
 Reads one JSON object a line, and answers with one. It imports nothing of negserve or numba.
 """
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.positives import Positives
+from benchmarks.support.positives import Positives
 
 warnings.simplefilter("ignore")
 from pykeen.sampling import BasicNegativeSampler, BernoulliNegativeSampler  # noqa: E402

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from benchmarks.measuring import SECONDS_PER_REPETITION, Row, console, measure, repeated
+from benchmarks.support.measuring import SECONDS_PER_REPETITION, Row, console, measure, repeated
 from negserve_server.graph import TriplesFactory
 from negserve_server.sampling.permutation import Permutation
 

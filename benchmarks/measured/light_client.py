@@ -2,8 +2,8 @@
 
 gRPC in Python takes some 250 microseconds of a processor for a message, about as much as the server
 that is measured. This one takes a tenth: it sends the same bytes again and again, counts answers by
-their lengths, and reads nothing else. Run as ``python -m benchmarks.light_client TARGET BATCH K
-CONNECTIONS``; it prints the number of answers whenever it reads a line.
+their lengths, and reads nothing else. Run as ``python -m benchmarks.measured.light_client TARGET
+BATCH K CONNECTIONS``; it prints the number of answers whenever it reads a line.
 """
 
 from __future__ import annotations

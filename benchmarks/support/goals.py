@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 
-from benchmarks.measuring import Row, console
-from benchmarks.pykeen_samplers import PYKEEN, SET_WITHOUT_GC
+from benchmarks.measured.pykeen_samplers import PYKEEN, SET_WITHOUT_GC
+from benchmarks.support.measuring import Row, console
 
 _OURS = "negserve"
 Name = tuple[str, str, str, int]

@@ -1,8 +1,8 @@
 """A lower bound for epochs: the server, sending the batches of one message again and again.
 
-Run as ``python -m benchmarks.without_engine ARGUMENTS``, with the arguments of ``negserve-server``;
-only for epochs of whole batches (``tail="drop"``) without workers. What remains is the cost of
-streaming: encoding, the event loop, grpc, and reading on the client.
+Run as ``python -m benchmarks.measured.without_engine ARGUMENTS``, with the arguments of
+``negserve-server``; only for epochs of whole batches (``tail="drop"``) without workers. What
+remains is the cost of streaming: encoding, the event loop, grpc, and reading on the client.
 """
 
 from __future__ import annotations

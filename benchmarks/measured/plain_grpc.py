@@ -1,8 +1,8 @@
 """A lower bound for streams: grpcio alone, streaming opaque bytes from a separate process.
 
-Run as ``python -m benchmarks.plain_grpc BYTES``: serves one method that streams messages of that
-size without end, one that answers each request with such a message, and one that answers its
-requests with two of them; and prints its address.
+Run as ``python -m benchmarks.measured.plain_grpc BYTES``: serves one method that streams messages
+of that size without end, one that answers each request with such a message, and one that answers
+its requests with two of them; and prints its address.
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@ The exact one is that of ULTRA (Galkin et al. 2024), *strict* negative sampling,
 its description: half of a batch corrupts tails, the other half heads; a mask of all entities is
 false where the entity is known for the pair, and indices are drawn, with replacement, of those for
 which it is true. Known entities are found in arrays that are sorted once. Run as ``python -m
-benchmarks.other_samplers``, this checks that it draws all legal entities of UMLS and no other.
+benchmarks.measured.other_samplers``, this checks that it draws all legal entities of UMLS and no
+other.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.graphs import from_data
-from benchmarks.measuring import Turn, repeated
-from benchmarks.positives import Positives
+from benchmarks.support.graphs import from_data
+from benchmarks.support.measuring import Turn, repeated
+from benchmarks.support.positives import Positives
 from negserve_server.graph import TriplesFactory
 
 STRICT = "strict, as ULTRA's"

@@ -25,7 +25,7 @@ import torch
 
 import negserve
 import negserve.aio
-from benchmarks.plain_grpc import OPENING
+from benchmarks.measured.plain_grpc import OPENING
 from negserve import EpochConfig, SamplerConfig
 from negserve._protocol import messages
 from negserve.v1 import sampler_pb2 as pb
@@ -120,7 +120,7 @@ class StreamClient:
 
     :param client: of that server
     :param target: the server
-    :param plain: address of a server of :mod:`benchmarks.plain_grpc`
+    :param plain: address of a server of :mod:`benchmarks.measured.plain_grpc`
     """
 
     def __init__(self, client: negserve.aio.Client, target: str, plain: str) -> None:

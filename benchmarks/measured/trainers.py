@@ -18,8 +18,8 @@ import grpc
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.children import ask, busy_seconds, family
 from benchmarks.remote import SERVE
+from benchmarks.support.children import ask, busy_seconds, family
 from negserve import Client, EpochConfig, SamplerConfig
 from negserve._protocol import messages
 from negserve.v1 import sampler_pb2 as pb
@@ -169,7 +169,7 @@ def loop_rate(server: Served, call: Call) -> float:
     batch_size, k = _SMALL
     config = SamplerConfig(kind="bernoulli", num_negs_per_pos=k, filter_splits=("training",))
     if call == "sample":
-        command = [sys.executable, "-m", "benchmarks.light_client", server.target]
+        command = [sys.executable, "-m", "benchmarks.measured.light_client", server.target]
         client = subprocess.Popen(
             [*command, str(batch_size), str(k), str(RANKS)],
             stdin=subprocess.PIPE,

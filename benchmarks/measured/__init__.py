@@ -1,0 +1,1 @@
+"""What is measured: samplers, servers and clients as cases, and the processes that they run in."""

@@ -1,0 +1,1 @@
+"""What all benchmarks need: graphs, positives, turns and medians, child processes, goals."""
