@@ -31,6 +31,7 @@ import negserve_server.sizing
 from benchmarks.measured.trainers import (
     RANKS,
     Served,
+    administrator,
     loop_rate,
     paced,
     serving,
@@ -40,7 +41,9 @@ from benchmarks.measured.trainers import (
 from benchmarks.support.graphs import fb15k_237, zipf_1m, zipf_5m, zipf_20m
 from benchmarks.support.measuring import RESULTS, Row, console, hardware, write
 from negserve import Client, EpochConfig, SamplerConfig
+from negserve._admin.admin_client import AdminClient
 from negserve.types.kinds import Kind
+from negserve.v1.admin_pb2 import DatasetStatus
 from negserve_server.graph import TriplesFactory
 from negserve_server.graph.snapshot.manifest import is_snapshot
 from negserve_server.graph.snapshot.snapshot_writer import write_snapshot
@@ -67,6 +70,9 @@ _MOST_NEGATIVES = 2e7
 #: All cases take turns, so that a change of the machine's speed affects all alike.
 _ROUNDS, _SECONDS = 2, 0.5
 _IDLE = 500
+#: Messages that are made before a measurement, those that clients read ahead; and in it, at least.
+_FIRST_MESSAGES, _MESSAGES = 6 * RANKS, 4 * RANKS
+_PATIENCE = 60.0
 #: Triples that trainers send; more than the processor's cache holds the index of.
 _MOST_POSITIVES = 2**19
 _TRIALS = (
@@ -101,10 +107,12 @@ class Measured:
 def measure_batches(graphs: Mapping[str, Measured]) -> list[Row]:
     """Measure the processor time of batches, of all graphs in turns."""
     found: dict[tuple[str, Call, Kind, int, int], list[float]] = {}
-    with ExitStack() as stack:
+    with administrator() as options, ExitStack() as stack:
         servers = {
             name: stack.enter_context(
-                serving("--dataset", f"graph={graph.path}", "--table-keep-seconds", "3600")
+                serving(
+                    "--dataset", f"graph={graph.path}", "--table-keep-seconds", "3600", *options
+                )
             )
             for name, graph in graphs.items()
         }
@@ -136,14 +144,26 @@ def _seconds(
     """Measure the processor time of a batch of trainers with a pace."""
     config = SamplerConfig(kind=kind, num_negs_per_pos=k, filter_splits=("training",))
     step = max(_STEP, RANKS * batch_size * k / _MOST_NEGATIVES)
-    with paced(server, graph.positives, call, config, batch_size, step) as count:
-        begin = time.perf_counter()  # the first messages come with the opening of streams
-        while time.perf_counter() < begin + _SECONDS or count() < 4 * RANKS:
-            time.sleep(0.01)
-        busy, begin, before = server.busy(), time.perf_counter(), count()
-        while time.perf_counter() < begin + _SECONDS or count() < before + 4 * RANKS:
-            time.sleep(0.01)
-        return (server.busy() - busy) / (count() - before)
+    with AdminClient(server.target, None, _PATIENCE) as admin:
+        begin = _drawn(admin, 0)
+        with paced(server, graph.positives, call, config, batch_size, step):
+            # The first messages fill what clients read ahead.
+            before, busy = _drawn(admin, begin.num_messages + _FIRST_MESSAGES), server.busy()
+            time.sleep(_SECONDS)
+            after = _drawn(admin, before.num_messages + _MESSAGES)
+            busy = server.busy() - busy
+    return busy * batch_size * k / (after.num_negatives - before.num_negatives)
+
+
+def _drawn(admin: AdminClient, num_messages: int) -> DatasetStatus:
+    """Wait until the server has drawn so many messages, which may wait for clients, and count."""
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        (dataset,) = admin.status().datasets
+        if dataset.num_messages >= num_messages:
+            return dataset
+        assert time.monotonic() < deadline, "no messages are drawn"
+        time.sleep(_SECONDS / 4)
 
 
 def measure_loops(graph: Measured) -> list[Row]:
@@ -160,7 +180,7 @@ def measure_memory(folder: Path) -> list[Row]:
     """Measure a server that serves the embedded graph, further workers, and open streams."""
     world = Measured.of("world", lambda: ("world", TriplesFactory.world()), folder)
     graph = replace(world, positives=np.repeat(world.positives, 100, axis=0))
-    with serving("--dataset", f"graph={graph.path}") as one:
+    with administrator() as options, serving("--dataset", f"graph={graph.path}", *options) as one:
         for call in CALLS:
             _seconds(one, graph, call, "bernoulli", 64, 64)
         of_one = one.resident_bytes()

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import os
+import secrets
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -22,6 +26,7 @@ from benchmarks.remote import SERVE
 from benchmarks.support.children import ask, busy_seconds, family
 from negserve import Client, EpochConfig, SamplerConfig
 from negserve._protocol import messages
+from negserve._transport.credentials import open_channel
 from negserve.v1 import sampler_pb2 as pb
 from negserve_server.sizing.costs import Call
 
@@ -63,6 +68,22 @@ def _mapped_bytes(pid: int, name: str) -> int:
 
 
 @contextmanager
+def administrator() -> Iterator[tuple[str, ...]]:
+    """Let this process administer servers that are started with the options that are yielded."""
+    token = secrets.token_hex(16)
+    digest = hashlib.sha256(token.encode()).hexdigest()
+    entry = f'[[token]]\nname = "benchmark"\nsha256 = "{digest}"\nscopes = ["sample", "admin"]\n'
+    with tempfile.NamedTemporaryFile("w") as file:
+        file.write(entry)
+        file.flush()
+        os.environ["NEGSERVE_TOKEN"] = token
+        try:
+            yield "--token-file", file.name
+        finally:
+            del os.environ["NEGSERVE_TOKEN"]
+
+
+@contextmanager
 def serving(*options: str) -> Iterator[Served]:
     """Run a server until the block ends."""
     process = subprocess.Popen(
@@ -83,7 +104,7 @@ def touch(server: Served) -> None:
     config = SamplerConfig(kind="bernoulli", num_negs_per_pos=8, filter_splits=("training",))
     epoch = EpochConfig(batch_size=8192)
     request = messages.encode_epoch_request("graph", "", config, epoch, 0, 0).SerializeToString()
-    with grpc.insecure_channel(server.target, options=_OPTIONS) as channel:
+    with closing(open_channel(grpc, server.target, _OPTIONS)) as channel:
         stream: Any = channel.unary_stream(_METHOD)
         for _ in stream(request):
             pass
@@ -98,7 +119,7 @@ def _epoch_batches(
     """
     epoch = EpochConfig(batch_size=batch_size, rank=rank, world_size=RANKS)
     request = messages.encode_epoch_request("graph", "", config, epoch, 0, 0).SerializeToString()
-    with grpc.insecure_channel(target, options=_OPTIONS) as channel:
+    with closing(open_channel(grpc, target, _OPTIONS)) as channel:
         stream: Any = channel.unary_stream(_METHOD)
         while True:
             for answer in stream(request):
@@ -131,8 +152,8 @@ def paced(
     config: SamplerConfig,
     batch_size: int,
     step: float,
-) -> Iterator[Callable[[], int]]:
-    """Let trainers take a batch a step; yields what counts batches.
+) -> Iterator[None]:
+    """Let trainers take a batch a step, until the block ends.
 
     :param positives: what `sample` is asked for, of shape (n, 3)
     :param step: its duration, in seconds
@@ -142,13 +163,12 @@ def paced(
         if call == "epoch"
         else partial(_sample_batches, server.target, positives, config, batch_size)
     )
-    counts, is_over = [0] * RANKS, threading.Event()
+    is_over = threading.Event()
 
     def train(rank: int) -> None:
         due = time.perf_counter() + step * rank / RANKS
         with closing(batches_of(rank)) as taken:
             for batches in taken:
-                counts[rank] += batches
                 due = max(due + min(batches * step, _LONGEST), time.perf_counter() - step)
                 if is_over.wait(max(0.0, due - time.perf_counter())):
                     return
@@ -157,7 +177,7 @@ def paced(
     for thread in threads:
         thread.start()
     try:
-        yield lambda: sum(counts)
+        yield
     finally:
         is_over.set()
         for thread in threads:
