@@ -63,9 +63,10 @@ _FITTED = ((64, 1), (4096, 1), (256, 8), (2048, 16), (64, 64), (1024, 64), (1024
 _OF_KINDS = ((1024, 1), (2048, 8), (1024, 64))
 #: The costs of `typed` are those of `pseudotyped`.
 _KINDS: tuple[Kind, ...] = ("bernoulli", "basic", "pseudotyped", "degree")
-#: Trainers do not take batch after batch at once; a step of each is so long, in seconds, or longer
-#: if the server would be busy.
-_STEP = 0.02
+#: Trainers do not take batch after batch at once: a step of each takes so many seconds, or more for
+#: large batches. The server is then busy for a tenth to a third of the time. When it is nearly
+#: idle, work costs up to twice as much, for which nobody needs a larger machine.
+_STEPS: dict[Call, float] = {"epoch": 0.002, "sample": 0.02}
 _MOST_NEGATIVES = 2e7
 #: All cases take turns, so that a change of the machine's speed affects all alike.
 _ROUNDS, _SECONDS = 2, 0.5
@@ -143,7 +144,7 @@ def _seconds(
 ) -> float:
     """Measure the processor time of a batch of trainers with a pace."""
     config = SamplerConfig(kind=kind, num_negs_per_pos=k, filter_splits=("training",))
-    step = max(_STEP, RANKS * batch_size * k / _MOST_NEGATIVES)
+    step = max(_STEPS[call], RANKS * batch_size * k / _MOST_NEGATIVES)
     with AdminClient(server.target, None, _PATIENCE) as admin:
         begin = _drawn(admin, 0)
         with paced(server, graph.positives, call, config, batch_size, step):
@@ -287,7 +288,6 @@ def trial(name: str, graph: Measured, training: Training) -> Row:
         filter_splits=("training",),
     )
     is_over = threading.Event()
-    counts = [0] * training.ranks
 
     def batches_of(client: Client, rank: int) -> Iterator[object]:
         remote = client.triples_factory("graph")
@@ -308,12 +308,15 @@ def trial(name: str, graph: Measured, training: Training) -> Row:
         with Client(target) as client:
             due = time.perf_counter()
             for _ in batches_of(client, rank):
-                counts[rank] += 1
                 due = max(due + 1 / training.steps_per_second, time.perf_counter() - 0.1)
                 if is_over.wait(max(0, due - time.perf_counter())):
                     return
 
-    with serving("--dataset", f"graph={graph.path}") as server:
+    with (
+        administrator() as options,
+        serving("--dataset", f"graph={graph.path}", *options) as server,
+        AdminClient(server.target, None, _PATIENCE) as admin,
+    ):
         touch(server)
         threads = [
             threading.Thread(target=train, args=(rank, server.target))
@@ -321,21 +324,23 @@ def trial(name: str, graph: Measured, training: Training) -> Row:
         ]
         for thread in threads:
             thread.start()
-        time.sleep(3)
-        busy, begin, before = server.busy(), time.perf_counter(), sum(counts)
-        time.sleep(8)
+        time.sleep(4)
+        before, busy, begin = _drawn(admin, 0), server.busy(), time.perf_counter()
+        time.sleep(12)
+        after, busy = _drawn(admin, 0), server.busy() - busy
         elapsed = time.perf_counter() - begin
-        processors, batches = (server.busy() - busy) / elapsed, (sum(counts) - before) / elapsed
         resident = server.resident_bytes()
         is_over.set()
         for thread in threads:
             thread.join()
     # Of the pace that was reached: sleeping is not exact.
-    reached = replace(training, steps_per_second=batches / training.ranks)
+    positives = after.num_positives - before.num_positives
+    pace = positives / training.batch_size / training.ranks / elapsed
+    reached = replace(training, steps_per_second=pace)
     size = graph.size
     return {
         "case": "trial", "graph": name, "triples": size.num_triples, "entities": size.num_entities,
-        "relations": size.num_relations, **asdict(reached), "processors": processors,
+        "relations": size.num_relations, **asdict(reached), "processors": busy / elapsed,
         "resident_bytes": resident,
     }  # fmt: skip
 
