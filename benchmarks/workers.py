@@ -4,12 +4,15 @@ Run as ``python -m benchmarks.workers [--workers N] [--rounds N] [--seconds S] [
 server is on loopback, with two client processes of some connections each, which send prepared
 bytes and do not decode answers. Clients use the same processors as the servers: so each row also
 says how many processors the server and its clients used, how many nobody used (the rest went to
-other programs), and ``server_us``, the server's processor time for a message.
+other programs), and ``server_us``, the server's processor time for a message. ``limit`` is the
+ratio that several workers would have if all processors did the work of one worker and its clients,
+at the same cost for a message.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import subprocess
 import sys
@@ -104,6 +107,8 @@ def main(num_workers: int, rounds: int, seconds: float, json_path: Path | None) 
                 float(str(more[key])) / float(str(one[key]))
                 for one, more in zip(turns[1], turns[num_workers], strict=True)
             ]
+            one_used = medians[1]["server_processors"] + medians[1]["client_processors"]
+            limit = len(os.sched_getaffinity(0)) / one_used
             for workers, median in medians.items():
                 rows.append(
                     {
@@ -115,6 +120,7 @@ def main(num_workers: int, rounds: int, seconds: float, json_path: Path | None) 
                         "ratio": f"{statistics.median(ratios):.2f}" if workers > 1 else "1",
                         "lowest": f"{min(ratios):.2f}" if workers > 1 else "",
                         "highest": f"{max(ratios):.2f}" if workers > 1 else "",
+                        "limit": f"{limit:.2f}" if workers > 1 else "",
                         **{
                             name: f"{median[name]:.{0 if name == 'server_us' else 2}f}"
                             for name in ("server_us", *_PROCESSORS)

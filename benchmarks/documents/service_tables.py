@@ -220,6 +220,7 @@ def worker_tables(content: Mapping[str, Any]) -> dict[str, str]:
             str(row["workers"]),
             millions(row),
             f"{row['ratio']} ({row['lowest']} to {row['highest']})" if row["lowest"] else "",
+            str(row.get("limit", "")),
             *(str(row[f"{who}_processors"]) for who in ("server", "client", "unused")),
             str(row["server_us"]),
         ]
@@ -227,7 +228,8 @@ def worker_tables(content: Mapping[str, Any]) -> dict[str, str]:
     ]
     header = [
         "k", "batch", "workers", "M negatives/s", "times one worker (lowest to highest)",
-        "server, processors", "clients, processors", "unused processors",
+        "at most, with these processors", "server, processors", "clients, processors",
+        "unused processors",
         "µs of the server a message",
     ]  # fmt: skip
     return {"workers": markdown(header, lines, 0)}

@@ -29,6 +29,7 @@ from tests.support.repositories import (
     wait_for,
     write_tokens,
 )
+from tests.support.scraping import scraper_of
 from tests.support.server_process import ServerProcess, server_process
 
 #: 128 KB a batch: an epoch of 3000 positives is far more than what lies ready at the client.
@@ -100,8 +101,9 @@ def test_streams_end_on_their_graph_when_it_is_replaced(
     old, new = graph(1), graph(2)
     lived.repository.put("g", old)
     inode = (lived.repository.path / "g" / "training.heads.npy").stat().st_ino
-    administrator = lived.serve()
+    administrator = lived.serve("--metrics-listen", "127.0.0.1:0")
     server = administrator.server
+    scraper = scraper_of(server, lived.log)
     client = lived.client(server)
     factory = client.triples_factory("g")
     assert factory.fingerprint == old.fingerprint
@@ -131,6 +133,12 @@ def test_streams_end_on_their_graph_when_it_is_replaced(
         (old.fingerprint, False),
     ]
     assert versions[1]["num_streams"] == 2
+    info = {"dataset": "g", "origin": "repository"}
+    of_old = {"fingerprint": old.fingerprint, "serial": "1", **info}
+    of_new = {"fingerprint": new.fingerprint, "serial": "2", **info}
+    scraper.wait(1, "negserve_dataset_info", current="no", **of_old)
+    scraper.wait(0, "negserve_dataset_info", current="yes", **of_old)
+    scraper.wait(1, "negserve_dataset_info", current="yes", **of_new)
     assert mappings(server, inode) == 1
     batches += itertools.islice(epoch, len(old.columns["training"]) // 32)
     whole = old.epoch(SAMPLER, EPOCH)
@@ -144,6 +152,7 @@ def test_streams_end_on_their_graph_when_it_is_replaced(
     client.close()
     wait_for(lambda: mappings(server, inode) == 0)
     wait_for(lambda: len(administrator.json("list")) == 1)
+    scraper.wait(0, "negserve_dataset_info", current="no", **of_old)
     assert "last stream on an earlier version has ended" in lived.log.read_text()
 
 

@@ -76,7 +76,12 @@ def scraped_server(
     """
     metrics = ("--metrics-listen", "127.0.0.1:0")
     with server_process(*metrics, *options, listen=listen, log=log) as server:
-        wait_for(lambda: _LINE.search(log.read_text()) is not None, "a port for metrics")
-        found = _LINE.search(log.read_text())
-        assert found is not None
-        yield Scraper(server, found[1])
+        yield scraper_of(server, log)
+
+
+def scraper_of(server: ServerProcess, log: Path) -> Scraper:
+    """Return what reads the metrics of a server that was started with ``--metrics-listen``."""
+    wait_for(lambda: _LINE.search(log.read_text()) is not None, "a port for metrics")
+    found = _LINE.search(log.read_text())
+    assert found is not None
+    return Scraper(server, found[1])
