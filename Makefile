@@ -76,8 +76,11 @@ locks: $(VENV)/developers ## Pin what the images install, by hashes.
 	$(LOCK) pyproject.toml --output-file deploy/locks/client.txt >/dev/null
 	$(LOCK) deploy/locks/build.in --output-file deploy/locks/build.txt >/dev/null
 
+# An engine that hangs answers no command, and none of Docker's has a time limit.
+CONTAINERS_LIMIT := 60m
+
 test-containers: ## Build the images and check them; needs a Docker engine.
-	deploy/test_containers.sh
+	timeout --verbose --foreground --kill-after 2m $(CONTAINERS_LIMIT) deploy/test_containers.sh
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

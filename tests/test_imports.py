@@ -190,6 +190,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "negserve_server.graph",
         "negserve_server.sampling",
         "negserve_server.publishing.datasets",
+        "negserve_server.access.message_times",
         "negserve_server.administration",
         "negserve_server.metrics.pages",
     ),

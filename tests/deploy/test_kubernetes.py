@@ -205,6 +205,24 @@ def test_prometheus_finds_and_reaches_the_metrics(objects: list[dict[str, Any]])
         assert rule["from"]
 
 
+def test_the_claim_is_that_of_the_volume(tmp_path: Path):
+    objects = combined(tmp_path, ("claimed",))
+    claim = the(objects, "PersistentVolumeClaim", "negserve-graphs")
+    (volume,) = pod_of(objects)["volumes"]
+    assert volume["persistentVolumeClaim"] == {"claimName": "negserve-graphs", "readOnly": True}
+    # Replicas on several nodes read it while a Job writes.
+    assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
+
+
+def test_the_overlay_brings_all_that_its_pods_mount_but_secrets():
+    objects = kustomize(FOLDER / "overlays" / "production")
+    there = {each["metadata"]["name"] for each in objects if each["kind"].endswith("VolumeClaim")}
+    volumes = pod_of(objects)["volumes"]
+    mounted = {each["persistentVolumeClaim"]["claimName"] for each in volumes
+               if "persistentVolumeClaim" in each}  # fmt: skip
+    assert mounted == there == {"negserve-graphs"}
+
+
 def test_the_document_names_every_part():
     document = (REPOSITORY / "docs" / "kubernetes.md").read_text("utf-8")
     for path in FOLDER.rglob("kustomization.yaml"):

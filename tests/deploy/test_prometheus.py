@@ -24,7 +24,7 @@ from negserve.v1 import sampler_pb2 as pb
 from negserve.v1.sampler_pb2_grpc import SamplerServiceStub
 from negserve_server.metrics.catalogue import METRICS, NEGATIVES
 from tests.support.graphs import REPOSITORY
-from tests.support.prometheus import prometheus, tool
+from tests.support.prometheus import Prometheus, prometheus, scraping, tool
 from tests.support.scraping import Scraper, scraped_server
 from tests.support.workers import wait_for
 
@@ -279,7 +279,8 @@ def test_a_real_prometheus_answers_every_query(
     monkeypatch.setenv("NEGSERVE_TOKEN", TOKEN)
     target = urlsplit(scraper.url).netloc
     assert {first_metric(query) for query in QUERIES} > ABOVE_ZERO.keys()
-    with load(scraper), prometheus(tmp_path, target, FOLDER / "alerts.yaml") as running:
+    configuration = scraping(target, FOLDER / "alerts.yaml")
+    with load(scraper), prometheus(tmp_path, configuration) as running:
         for query in QUERIES:
             expression = query.replace("$__rate_interval", "1m")
             series = ABOVE_ZERO.get(first_metric(query), [])
@@ -296,17 +297,56 @@ def test_a_real_prometheus_answers_every_query(
             named = set(re.findall(r"\$labels\.(\w+)", alert["annotations"]["summary"]))
             for answer in running.query(compared):
                 assert named <= answer["metric"].keys(), compared
-        groups = running.ask("rules")["groups"]
-        wait_for(
-            lambda: all(
-                rule["health"] == "ok"
-                for group in running.ask("rules")["groups"]
-                for rule in group["rules"]
-            ),
-            "an evaluation of all rules",
-        )
-        names = {rule["name"] for group in groups for rule in group["rules"]}
-        assert names == {alert["alert"] for alert in ALERTS}
+        check_rules(running)
+
+
+def check_rules(running: Prometheus) -> None:
+    """Wait until a Prometheus has evaluated all rules, and nothing else."""
+
+    def rules() -> list[dict[str, Any]]:
+        return [rule for group in running.ask("rules")["groups"] for rule in group["rules"]]
+
+    assert {rule["name"] for rule in rules()} == {alert["alert"] for alert in ALERTS}
+    wait_for(lambda: all(rule["health"] == "ok" for rule in rules()), "an evaluation of all rules")
+
+
+def health_of_targets(running: Prometheus) -> dict[str, str]:
+    """Return up, down or unknown, by instance."""
+    targets = running.ask("targets")["activeTargets"]
+    return {each["labels"]["instance"]: each["health"] for each in targets}
+
+
+def test_the_prometheus_of_compose_scrapes_both_replicas_and_evaluates_the_rules(
+    scraper: Scraper, tmp_path: Path
+):
+    """The file as it is, but for the addresses: its rules are found, its job has their name."""
+    configuration = yaml.safe_load((FOLDER / "prometheus.yaml").read_text("utf-8"))
+    configuration["rule_files"] = [str(FOLDER / name) for name in configuration["rule_files"]]
+    (group,) = configuration["scrape_configs"][0]["static_configs"]
+    with scraped_server(tmp_path / "log") as other:
+        servers = [scraper, other]
+        addresses = [urlsplit(each.url).netloc for each in servers]
+        assert len(group["targets"]) == len(addresses)
+        group["targets"] = addresses
+        with prometheus(tmp_path, configuration) as running:
+            up = dict.fromkeys(addresses, "up")
+            wait_for(lambda: health_of_targets(running) == up, "a scrape of both")
+            answers = running.query("negserve_workers")
+            assert {each["metric"]["instance"] for each in answers} == set(addresses)
+            check_rules(running)
+            # A replica that is gone is seen by the rule for it.
+            other.server.kill()
+            wait_for(
+                lambda: (
+                    [
+                        alert["labels"]["instance"]
+                        for alert in running.ask("alerts")["alerts"]
+                        if alert["labels"]["alertname"] == "NegserveDown"
+                    ]
+                    == [addresses[1]]
+                ),
+                "the alert of a replica that is gone",
+            )
 
 
 def test_the_adapter_gets_the_rate_of_each_pod(
@@ -330,8 +370,8 @@ def test_the_adapter_gets_the_rate_of_each_pod(
     # Those that the Prometheus operator adds.
     labels = {"namespace": "trainings", "pod": "negserve-1"}
     target = urlsplit(scraper.url).netloc
-    rules = FOLDER / "alerts.yaml"
-    with load(scraper), prometheus(tmp_path, target, rules, labels) as running:
+    configuration = scraping(target, FOLDER / "alerts.yaml", labels)
+    with load(scraper), prometheus(tmp_path, configuration) as running:
         wait_for(lambda: bool(running.query(f"{asked('trainings')} > 0")), "a rate")
         (answer,) = running.query(asked("trainings"))
         assert answer["metric"] == {"pod": "negserve-1"}

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import grpc
 import pytest
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from negserve import Client, UnavailableError
-from tests.faults.conftest import Servers, expected_digest
+from tests.faults.conftest import (
+    NUM_TRIPLES,
+    Servers,
+    expected_digest,
+    open_stream,
+    pieces_of,
+)
 from tests.faults.stopping_ranks import LARGE, StoppingRanks
 from tests.support.certificates import Authority
+from tests.support.epochs import union_digest
 from tests.support.proxies import envoy
 from tests.support.workers import wait_for
 
@@ -52,6 +62,70 @@ def test_one_replica_is_killed_and_the_other_drains(
         assert ranks.digest() == expected_digest(LARGE)
         # It was found again, and took the streams of the one that drained.
         assert clusters.num_requests()[first.target] >= num_streams[first.target] + 2
+
+
+class _Refusing(grpc.GenericRpcHandler):
+    """Ends every call at once with UNAVAILABLE, as a replica does whose disk or memory is gone."""
+
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+        def refuse(_: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "out of order")
+            yield b""
+
+        return grpc.stream_stream_rpc_method_handler(refuse)
+
+
+@pytest.fixture
+def out_of_order() -> Iterator[str]:
+    """The address of a replica that says it is healthy, and fails all streams."""
+    server = grpc.server(ThreadPoolExecutor(8))
+    says = health.HealthServicer()
+    says.set("", health_pb2.HealthCheckResponse.SERVING)
+    health_pb2_grpc.add_HealthServicer_to_server(says, server)
+    server.add_generic_rpc_handlers((_Refusing(),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        server.stop(None).wait()
+
+
+def test_a_replica_that_fails_streams_is_ejected_although_it_says_it_is_healthy(
+    servers: Servers, out_of_order: str, authority: Authority, tmp_path: Path
+):
+    good = servers.start()
+    certificate = authority.issue("127.0.0.1")
+    with envoy([good.target, out_of_order], tmp_path, certificate) as (proxy, clusters):
+
+        def count(name: str) -> int:
+            return clusters.counter(f"outlier_detection.{name}")
+
+        def read_epoch() -> None:
+            with Client(proxy.target, patience=PATIENCE) as client:
+                batches = list(open_stream(client))
+            assert union_digest(pieces_of(batches), NUM_TRIPLES) == expected_digest()
+
+        wait_for(lambda: clusters.counter("membership_healthy") == 2, "two health checks")
+        for _ in range(20):
+            read_epoch()
+            if count("ejections_enforced_total"):
+                break
+        assert count("ejections_active") == 1
+        assert count("ejections_enforced_consecutive_gateway_failure") == 1
+        num_checks = clusters.counter("health_check.success")
+        num_calls = clusters.num_requests()
+        assert num_calls[out_of_order] >= 3
+        wait_for(lambda: count("ejections_active") == 0, "the end of the ejection")
+        # Checks of its health, which all succeed, have not ended it: there were several.
+        assert clusters.counter("health_check.success") >= num_checks + 3
+        assert clusters.counter("health_check.failure") == 0
+        # Nobody but health checks called it meanwhile; now it is tried again.
+        for _ in range(20):
+            read_epoch()
+            if clusters.num_requests()[out_of_order] > num_calls[out_of_order]:
+                break
+        assert clusters.num_requests()[out_of_order] > num_calls[out_of_order]
 
 
 def test_a_renewed_certificate_is_taken(servers: Servers, authority: Authority, tmp_path: Path):

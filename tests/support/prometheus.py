@@ -52,23 +52,28 @@ class Prometheus:
         return found
 
 
-@contextmanager
-def prometheus(
-    folder: Path, target: str, rules: Path, labels: Mapping[str, str] | None = None
-) -> Iterator[Prometheus]:
-    """Run a Prometheus that scrapes a server every fifth of a second, until the block ends.
+def scraping(target: str, rules: Path, labels: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Return a configuration that scrapes a server every fifth of a second.
 
-    :param folder: for its data
     :param target: host and port of the server's metrics
     :param rules: file of its rules
     :param labels: more labels of all its series
     """
     scraped = {"targets": [target], "labels": dict(labels or {})}
-    configuration = {
+    return {
         "global": {"scrape_interval": "200ms", "evaluation_interval": "200ms"},
         "rule_files": [str(rules)],
         "scrape_configs": [{"job_name": "negserve", "static_configs": [scraped]}],
     }
+
+
+@contextmanager
+def prometheus(folder: Path, configuration: Mapping[str, Any]) -> Iterator[Prometheus]:
+    """Run a Prometheus until the block ends, which begins after the first scrape of a job negserve.
+
+    :param folder: for its data
+    :param configuration: what its file says
+    """
     (folder / "prometheus.yml").write_text(yaml.safe_dump(configuration), encoding="utf-8")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -67,15 +67,18 @@ class Scraper:
 
 @contextmanager
 def scraped_server(
-    log: Path, *options: str, listen: tuple[str, ...] = ("127.0.0.1:0",)
+    log: Path,
+    *options: str,
+    listen: tuple[str, ...] = ("127.0.0.1:0",),
+    module: str = "negserve_server.cli",
 ) -> Iterator[Scraper]:
     """Run a server with metrics until the block ends.
 
     :param log: a file for what it logs, which it begins
-    :param listen: as of :func:`server_process`
+    :param listen: as of :func:`server_process`, and so is module
     """
     metrics = ("--metrics-listen", "127.0.0.1:0")
-    with server_process(*metrics, *options, listen=listen, log=log) as server:
+    with server_process(*metrics, *options, listen=listen, log=log, module=module) as server:
         yield scraper_of(server, log)
 
 

@@ -71,9 +71,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_TOO_MANY_STREAMS: _ErrorReason.ValueType  # 10
     """RESOURCE_EXHAUSTED, temporary. The largest number of streams is open (of
-    all callers, of this connection or with this token) and none of them is
+    all callers, of this connection or of this caller) and none of them is
     silent. Metadata: `resource` (which limit, or watches for those of health),
-    `value`, `limit`.
+    `value`, `limit`, `caller` (name of the token or subject of the certificate
+    that the limit is for).
     """
     ERROR_REASON_DRAINING: _ErrorReason.ValueType  # 11
     """UNAVAILABLE, temporary. The server is shutting down. The same request to
@@ -254,9 +255,10 @@ for), `limit` (the largest legal one).
 """
 ERROR_REASON_TOO_MANY_STREAMS: ErrorReason.ValueType  # 10
 """RESOURCE_EXHAUSTED, temporary. The largest number of streams is open (of
-all callers, of this connection or with this token) and none of them is
+all callers, of this connection or of this caller) and none of them is
 silent. Metadata: `resource` (which limit, or watches for those of health),
-`value`, `limit`.
+`value`, `limit`, `caller` (name of the token or subject of the certificate
+that the limit is for).
 """
 ERROR_REASON_DRAINING: ErrorReason.ValueType  # 11
 """UNAVAILABLE, temporary. The server is shutting down. The same request to

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Literal, get_args
 
-from negserve.types.checks.text import quoted
+from negserve.types.checks.text import quoted, shortened
 from negserve_server.access.negative_rate import NegativeRate
 from negserve_server.errors import Refusal
 
@@ -53,7 +53,7 @@ class Caller:
     rate: NegativeRate | None = None
 
     def __str__(self) -> str:
-        return self.name or "anybody"
+        return shortened(self.name) or "anybody"
 
     def sees(self, dataset: str) -> bool:
         """Tell whether it may know of a dataset."""

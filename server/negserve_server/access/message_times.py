@@ -6,6 +6,17 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 
+class MeanTimes(NamedTuple):
+    """Means of messages.
+
+    :ivar queue_seconds: that one waited for a thread
+    :ivar make_seconds: that drawing and encoding it took
+    """
+
+    queue_seconds: float
+    make_seconds: float
+
+
 class MessageTimes(NamedTuple):
     """Sums over messages.
 
@@ -17,6 +28,16 @@ class MessageTimes(NamedTuple):
     num_messages: int = 0
     queue_seconds: float = 0.0
     make_seconds: float = 0.0
+
+    def means_since(self, before: MessageTimes) -> MeanTimes | None:
+        """Give the means of the messages since earlier sums.
+
+        :return: None if there was no message, or if sums are less, as those of an ended process
+        """
+        count, queue, make = (now - then for now, then in zip(self, before, strict=True))
+        if count <= 0 or min(queue, make) < 0:
+            return None
+        return MeanTimes(queue / count, make / count)
 
 
 #: Of no message.

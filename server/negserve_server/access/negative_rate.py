@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from negserve.types.checks.text import shortened
 from negserve_server.errors import Refusal
 
 #: Seconds of the rate that may be drawn at once after a pause.
@@ -19,7 +20,7 @@ class NegativeRate:
     paid for. Messages have their turns in the order in which they ask.
 
     :param per_second: negatives a second
-    :param name: of the caller
+    :param name: of the caller, or the subject of its certificate
     """
 
     def __init__(self, per_second: float, name: str) -> None:
@@ -38,10 +39,10 @@ class NegativeRate:
         delay = max(begin - now, 0.0)
         if delay > MOST_DELAY_SECONDS:
             raise Refusal(
-                f"{self._name} has drawn more than its {self.per_second:g} negatives a second, the "
-                f"next turn is in {delay:.1f} seconds, the limit is {MOST_DELAY_SECONDS:g}; ask "
-                f"then, for fewer negatives at once or on fewer streams, or ask the operator to "
-                f"raise negatives_per_second",
+                f"{shortened(self._name)} has drawn more than its {self.per_second:g} negatives a "
+                f"second, the next turn is in {delay:.1f} seconds, the limit is "
+                f"{MOST_DELAY_SECONDS:g}; ask then, for fewer negatives at once or on fewer "
+                f"streams, or ask the operator to raise negatives_per_second",
                 reason="QUOTA_EXCEEDED",
                 retry_seconds=delay,
                 caller=self._name,

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+from negserve.types.checks.text import quoted
 from negserve_server.admission.server_stream import ServerStream
 from negserve_server.config.limits import Limits
 from negserve_server.errors import Refusal
@@ -26,13 +27,12 @@ class _Group(NamedTuple):
 _REMEDIES = {
     "max_streams": "close some, or ask another replica",
     "max_streams_per_connection": "close some of the connection's, or open another one",
-    "max_streams_per_token": "close some of the token's, or ask another replica",
+    "max_streams_per_token": "close some of its streams, or ask another replica",
     "watches": "close some of the connection's",
 }
 _WHOSE = {
     "max_streams": "",
     "max_streams_per_connection": " of this connection",
-    "max_streams_per_token": " with this token",
     "watches": " of this connection that watch health",
 }
 #: ``Health.Watch`` streams of one connection: a client needs one, a proxy one for each client.
@@ -159,13 +159,17 @@ def _subtract(counts: Counter[_Group], groups: tuple[_Group, ...]) -> None:
 
 
 def _too_many(group: _Group, limit: int) -> Refusal:
+    is_of_caller = group.field == "max_streams_per_token"
+    # The name of its entry, or the subject of its certificate: the token itself is not known here.
+    whose = f" of {quoted(group.key)}" if is_of_caller else _WHOSE[group.field]
+    metadata: dict[str, Any] = {"caller": group.key} if is_of_caller else {}
     return Refusal(
-        f"{limit} streams{_WHOSE[group.field]} are open, the limit is {limit}; "
-        f"{_REMEDIES[group.field]}",
+        f"{limit} streams{whose} are open, the limit is {limit}; {_REMEDIES[group.field]}",
         reason="TOO_MANY_STREAMS",
         resource=group.field,
         value=limit,
         limit=limit,
+        **metadata,
     )
 
 

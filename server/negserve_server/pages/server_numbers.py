@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, TypeVar
 
+from negserve_server.access.message_times import NO_TIMES, MeanTimes
 from negserve_server.administration.server_control import Controlled
 from negserve_server.administration.server_status import ServerStatus
 from negserve_server.graph import TriplesFactory
@@ -57,6 +58,7 @@ class Numbers:
     :ivar sizes: of the graphs, by dataset
     :ivar read_at: of the monotonic clock
     :ivar negatives_a_second: by dataset; None where that is not known
+    :ivar message_means: of messages of negatives, by dataset; None where there was none
     :ivar rate_seconds: for how long these are means
     """
 
@@ -64,6 +66,7 @@ class Numbers:
     sizes: Mapping[str, GraphCounts]
     read_at: float
     negatives_a_second: Mapping[str, float | None] = field(default_factory=dict)
+    message_means: Mapping[str, MeanTimes | None] = field(default_factory=dict)
     rate_seconds: float = 0.0
 
     def since(self, before: Numbers) -> Numbers:
@@ -77,7 +80,12 @@ class Numbers:
             else None
             for each in self.status.datasets
         }
-        return Numbers(self.status, self.sizes, self.read_at, rates, seconds)
+        times = {each.name: each.times for each in before.status.datasets}
+        means = {
+            each.name: each.times.means_since(times.get(each.name, NO_TIMES))
+            for each in self.status.datasets
+        }
+        return Numbers(self.status, self.sizes, self.read_at, rates, means, seconds)
 
 
 class ServerNumbers:

@@ -51,7 +51,9 @@ class StatusSite:
             lstrip_blocks=True,
             auto_reload=False,
         )
-        templates.filters.update(text=shortened, size=size_text, age=age_text, short=number_text)
+        templates.filters.update(
+            text=shortened, size=size_text, age=age_text, short=number_text, ms=milliseconds_text
+        )
         style = (_FOLDER / "style.css").read_text(encoding="utf-8")
         templates.globals.update(
             style=style,
@@ -113,6 +115,7 @@ class StatusSite:
             datasets=numbers.status.datasets[:MOST_DATASETS],
             sizes=numbers.sizes,
             rates=numbers.negatives_a_second,
+            means=numbers.message_means,
             rate=sum(rates) if rates else None,
             rate_seconds=numbers.rate_seconds,
             table_bytes=sum(each.table_bytes for each in numbers.status.datasets),
@@ -181,3 +184,9 @@ def number_text(number: float | None) -> str:
     if number is None:
         return "–"
     return f"{number:,.1f}" if 0 < number < 10 and number != int(number) else f"{number:,.0f}"
+
+
+def milliseconds_text(seconds: float) -> str:
+    """Write a short duration in milliseconds, with two decimals below ten."""
+    milliseconds = 1000 * seconds
+    return f"{milliseconds:.2f}" if milliseconds < 10 else f"{milliseconds:,.0f}"

@@ -57,3 +57,17 @@ def test_a_turn_too_far_away_is_refused_with_its_time(clock: Clock):
         assert caught.value.metadata["limit"] == "100.0"
     clock.now += 39.5
     assert rate.take(1) == pytest.approx(9.5), "what was refused is not charged"
+
+
+def test_a_refusal_names_a_long_subject_in_part_and_without_controls(clock: Clock):
+    subject = "CN=trainer\x1b[2J\u202e,O=" + "x" * 5000 + "-the-end"
+    rate = NegativeRate(100.0, subject)
+    rate.take(5000)
+    with pytest.raises(Refusal) as caught:
+        rate.take(1)
+    for said in (str(caught.value), caught.value.metadata["caller"]):
+        assert said.isprintable()
+        assert "CN=trainer\\u001b[2J\\u202e" in said
+        assert "-the-end" in said
+        assert len(said) < 600
+    assert "ask the operator to raise negatives_per_second" in str(caught.value)

@@ -48,9 +48,12 @@ def server_with(folder: Path, quotas: str, *options: str) -> Iterator[ServerProc
 def test_streams_of_a_token_are_bounded_by_its_entry(tmp_path: Path):
     with server_with(tmp_path, "max_streams = 2") as server, connections(server.target, 4) as some:
         talks = [Talk(channel, token=GREEDY).open() for channel in some[:2]]
-        code, reason, metadata, _ = refusal(Talk(some[2], token=GREEDY).answers)
+        code, reason, metadata, said = refusal(Talk(some[2], token=GREEDY).answers)
         assert (code, reason) == (CODE.RESOURCE_EXHAUSTED, "TOO_MANY_STREAMS")
-        assert metadata == {"resource": "max_streams_per_token", "value": "2", "limit": "2"}
+        assert metadata == {
+            "resource": "max_streams_per_token", "value": "2", "limit": "2", "caller": "greedy"
+        }  # fmt: skip
+        assert GREEDY not in said
         talks += [Talk(channel, token=MODEST).open() for channel in some]
         talks[0].close()
         Talk(some[2], token=GREEDY).open().draw()
@@ -88,9 +91,13 @@ def test_streams_of_a_certificate_are_bounded_by_its_entry(tmp_path: Path, worke
     ):  # fmt: skip
         channel = connect(bounded)  # one connection, so one worker
         talks = [Talk(channel).open() for _ in range(2)]
-        code, reason, metadata, _ = refusal(Talk(channel).answers)
+        code, reason, metadata, said = refusal(Talk(channel).answers)
         assert (code, reason) == (CODE.RESOURCE_EXHAUSTED, "TOO_MANY_STREAMS")
-        assert metadata == {"resource": "max_streams_per_token", "value": "2", "limit": "2"}
+        subject = Authority.subject(bounded[0])
+        assert metadata == {
+            "resource": "max_streams_per_token", "value": "2", "limit": "2", "caller": subject
+        }  # fmt: skip
+        assert f"2 streams of '{subject}' are open, the limit is 2" in said
         other = connect(free)
         others = [Talk(other).open() for _ in range(3)]
         for talk in (*talks, *others):
@@ -99,7 +106,7 @@ def test_streams_of_a_certificate_are_bounded_by_its_entry(tmp_path: Path, worke
         Talk(channel).open().draw()
         wait_for(lambda: "TOO_MANY_STREAMS" in log.read_text())
     (line,) = [each for each in log.read_text().splitlines() if "TOO_MANY_STREAMS" in each]
-    assert Authority.subject(bounded[0]) in line
+    assert subject in line
 
 
 def test_answers_made_ahead_for_a_token_are_bounded_by_its_entry(tmp_path: Path):

@@ -83,9 +83,15 @@ def test_places_of_a_token_are_bounded(tmp_path: Path):
     options = ("--token-file", str(tokens), "--max-streams-per-token", "3")
     with server_process(*options) as server, connections(server.target, 5) as channels:
         talks = [Talk(channel, token="token-of-the-greedy").open() for channel in channels[:3]]
-        code, reason, metadata, _ = refusal(Talk(channels[3], token="token-of-the-greedy").answers)
+        code, reason, metadata, said = refusal(
+            Talk(channels[3], token="token-of-the-greedy").answers
+        )
         assert (code, reason) == (CODE.RESOURCE_EXHAUSTED, "TOO_MANY_STREAMS")
-        assert metadata == {"resource": "max_streams_per_token", "value": "3", "limit": "3"}
+        assert metadata == {
+            "resource": "max_streams_per_token", "value": "3", "limit": "3", "caller": "line-1"
+        }  # fmt: skip
+        assert "3 streams of 'line-1' are open" in said
+        assert "token-of-the-greedy" not in said
         talks.append(Talk(channels[4], token="token-of-the-modest").open())
         for talk in talks:
             talk.draw()

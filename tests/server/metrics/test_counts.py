@@ -155,6 +155,32 @@ def test_answers_that_nobody_takes_and_streams_that_wait_for_them_are_gauged(tmp
             scraper.wait(0, name)
 
 
+def test_messages_that_wait_for_a_thread_are_gauged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    held = tmp_path / "held"
+    monkeypatch.setenv("NEGSERVE_TEST_HOLD", str(held))
+    sampler = pb.SamplerConfig(kind=pb.SAMPLER_KIND_BASIC, num_negs_per_pos=5000)
+    request = pb.SampleEpochRequest(dataset="world", sampler=sampler, batch_size=64)
+    with (
+        scraped_server(
+            tmp_path / "log", "--threads", "1", module="tests.support.held_server"
+        ) as scraper,
+        grpc.insecure_channel(scraper.server.target) as channel,
+    ):
+        stub = SamplerServiceStub(channel)
+        scraper.wait(0, "negserve_queued_messages")
+        held.touch()
+        streams = [stub.SampleEpoch(request, timeout=300) for _ in range(4)]
+        # The only thread has a message of one of them.
+        wait_for(lambda: scraper.value("negserve_queued_messages") >= 3, "a queue")
+        held.unlink()
+        for stream in streams:
+            next(stream)
+            stream.cancel()
+        scraper.wait(0, "negserve_queued_messages")
+
+
 def test_calls_without_a_token_are_counted(tmp_path: Path):
     (tmp_path / "tokens").write_text("a-token-of-the-tests\n")
     (tmp_path / "tokens").chmod(0o600)

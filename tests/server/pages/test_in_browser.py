@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
 import pytest
 
+from negserve import Client
 from tests.support.browser import Browser, browser
 from tests.support.scraping import Scraper, scraped_server
 
@@ -28,8 +31,25 @@ def scraper(page: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     long = "x" * 150
     (folder / "g.tsv").write_text(f"{SCRIPT}\tr\t{long}\n{long}\tr\tb\n")
     options = ("--status-page", "--dataset", "world", "--dataset", f"g={folder / 'g.tsv'}")
-    with scraped_server(folder / "log", *options) as scraper:
-        yield scraper
+    with (
+        scraped_server(folder / "log", *options) as scraper,
+        Client(scraper.server.target) as client,
+    ):
+        sampler = client.triples_factory("world").open_sampler(num_negs_per_pos=500)
+        is_over = threading.Event()
+
+        def work() -> None:
+            while not is_over.wait(0.05):
+                sampler.sample([[1, 2, 3]], 0)
+
+        # So that the page has rates and latencies to show.
+        with ThreadPoolExecutor(1) as threads:
+            working = threads.submit(work)
+            try:
+                yield scraper
+            finally:
+                is_over.set()
+                working.result()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import cast
@@ -13,6 +15,7 @@ import numpy as np
 import pytest
 
 from negserve import Client
+from negserve_server.access.message_times import MessageTimes
 from negserve_server.administration.server_control import Controlled
 from negserve_server.administration.server_status import DatasetStatus, ServerStatus
 from negserve_server.config.server_config import ServerConfig
@@ -80,6 +83,24 @@ def test_a_visitor_reads_what_calls_have_drawn(visited: Visited):
             lambda: visited.page().rows[1][5:7] == ["1", "1,500"], "a stream and its negatives"
         )
     wait_for(lambda: visited.page().rows[1][5:7] == ["0", "1,500"], "the end of the stream")
+
+
+def test_a_visitor_reads_how_long_messages_take(visited: Visited):
+    def latency() -> str:
+        return visited.page().rows[1][8]
+
+    # Nothing was drawn between two readings.
+    wait_for(lambda: latency() == "–", "a pause")
+    with Client(visited.scraper.server.target) as client:
+        sampler = client.triples_factory("world").open_sampler(num_negs_per_pos=500)
+
+        def is_shown() -> bool:
+            sampler.sample(POSITIVES, 0)
+            return latency() != "–"
+
+        wait_for(is_shown, "a latency")
+        sampler.sample(POSITIVES, 0)
+        wait_for(lambda: re.fullmatch(r"[\d,.]+ \+ [\d,.]+", latency()) is not None, "two parts")
 
 
 def test_a_visitor_sees_that_the_server_is_drained(visited: Visited):
@@ -157,6 +178,21 @@ def numbers(read_at: float, **drawn: int) -> Numbers:
         datasets=tuple(DatasetStatus(name=name, num_negatives=n) for name, n in drawn.items()),
     )  # fmt: skip
     return Numbers(status, {}, read_at)
+
+
+def test_latencies_are_those_of_messages_between_two_readings():
+    def at(read_at: float, **times: MessageTimes) -> Numbers:
+        found = numbers(read_at)
+        of = tuple(DatasetStatus(name=name, times=each) for name, each in times.items())
+        return Numbers(replace(found.status, datasets=of), {}, read_at)
+
+    before = at(10.0, used=MessageTimes(5, 1.0, 7.0), idle=MessageTimes(5, 1.0, 2.0),
+                fell=MessageTimes(5, 1.0, 2.0))  # fmt: skip
+    now = at(14.0, used=MessageTimes(9, 1.5, 8.0), idle=MessageTimes(5, 1.0, 2.0),
+             fell=MessageTimes(6, 0.5, 1.0), new=MessageTimes(2, 1.0, 4.0))  # fmt: skip
+    assert now.since(before).message_means == {
+        "used": (0.125, 0.25), "idle": None, "fell": None, "new": (0.5, 2.0)
+    }  # fmt: skip
 
 
 def test_rates_are_those_between_two_readings():
