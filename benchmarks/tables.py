@@ -33,7 +33,11 @@ DOCUMENTS = (
     _REPOSITORY / "README.md",
 )
 #: Documents with such tables, most of whose other numbers are no results.
-WITH_TABLES = (*DOCUMENTS, _REPOSITORY / "docs" / "evaluation_sets.md")
+WITH_TABLES = (
+    *DOCUMENTS,
+    _REPOSITORY / "docs" / "evaluation_sets.md",
+    _REPOSITORY / "docs" / "operations.md",
+)
 PLACE = re.compile(r"(<!-- table (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 MAKERS: Mapping[str, Callable[[Mapping[str, Any]], dict[str, str]]] = {

@@ -64,6 +64,11 @@ def k_of(row: Row) -> str:
     return f"k = {row['k']}"
 
 
+def size_of(row: Row) -> str:
+    """Return the heading of a column for the row's batch size and k."""
+    return f"{row['batch']} x {row['k']}"
+
+
 def times(value: object, base: object) -> str:
     """Divide figures; – if one was not measured."""
     is_known = isinstance(value, float) and isinstance(base, float)

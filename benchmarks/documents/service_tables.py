@@ -14,6 +14,7 @@ from benchmarks.documents.markdown import (
     millions,
     pivot,
     rounded,
+    size_of,
 )
 from benchmarks.support import goals
 from benchmarks.support.measuring import Row
@@ -24,7 +25,7 @@ def remote_tables(content: Mapping[str, Any]) -> dict[str, str]:
     texts = columns_of("system", "path", "filter")
     return {
         "remote goals": goal_table(goals.check_remote(content["rows"])),
-        "remote": pivot(content["rows"], texts, lambda _: "M negatives/s", millions),
+        "remote": pivot(content["rows"], texts, size_of, millions),
     }
 
 

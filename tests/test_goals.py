@@ -1,0 +1,55 @@
+"""Goals of benchmarks: what rows are compared with which bounds, and what documents say of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks.documents.figures import NOT_MEASURED, missed
+from benchmarks.measured.pykeen_samplers import PYKEEN
+from benchmarks.support import goals
+from benchmarks.support.measuring import Row
+
+
+def of_remote(system: str, path: str, mode: str, size: tuple[int, int], rate: float | None) -> Row:
+    return {
+        "system": system, "path": path, "filter": mode, "batch": size[0], "k": size[1],
+        "negatives_per_second": rate,
+    }  # fmt: skip
+
+
+def results(lines: Any) -> list[str]:
+    return [line["result"] for line in lines]
+
+
+def test_an_epoch_is_compared_with_the_older_checkout_at_each_size():
+    rows = []
+    for size in ((1024, 64), (128, 64), (1024, 1)):
+        for path in ("SampleEpoch", "SampleEpoch, compact"):
+            rows += [
+                of_remote("negserve", path, "exact", size, 150e6),
+                of_remote(goals.BASE, path, "exact", size, 100e6),
+            ]
+    lines = goals.check_remote(rows)
+    assert [line["measured"] for line in lines] == ["1.5 ×"] * 4
+    assert results(lines) == ["missed by 6.2 %", "met", "missed by 25 %", "missed by 25 %"]
+
+
+def test_a_size_that_was_not_measured_has_no_goal():
+    size = (1024, 64)
+    rows = [
+        of_remote("negserve", "SampleEpoch", "exact", size, 240e6),
+        of_remote(PYKEEN, "in process", "bloom", size, 10e6),
+        of_remote(goals.BASE, "SampleEpoch", "exact", size, None),
+    ]
+    (line,) = goals.check_remote(rows)
+    assert (line["bound"], line["measured"], line["result"]) == ("≥ 24 ×", "24 ×", "met")
+
+
+def test_a_document_says_which_goals_are_missed_and_by_how_much():
+    lines = [
+        {"goal": "first", "bound": "≥ 2 ×", "measured": "3 ×", "result": "met"},
+        {"goal": "second", "bound": "≥ 2 ×", "measured": "1 ×", "result": "missed by 50 %"},
+    ]
+    assert missed(lines) == "Missed: second, by 50 %."
+    assert missed(lines[:1]) == "The last run reached all of these goals."
+    assert missed([]) == NOT_MEASURED
