@@ -53,3 +53,21 @@ def test_a_document_says_which_goals_are_missed_and_by_how_much():
     assert missed(lines) == "Missed: second, by 50 %."
     assert missed(lines[:1]) == "The last run reached all of these goals."
     assert missed([]) == NOT_MEASURED
+
+
+def test_a_trainer_is_compared_with_filling_its_array_and_with_an_unfiltered_sampler():
+    def row(side: str, layer: str, size: tuple[int, int], ns: float) -> Row:
+        names = {"side": side, "layer": layer, "batch": size[0], "k": size[1]}
+        return {**names, "ns_per_negative": ns}
+
+    rows = [
+        row("client", "+ expand", (1024, 64), 2.0),
+        row(goals.FLOOR, "filling the array", (1024, 64), 0.5),
+        row("client", "+ expand", (128, 64), 6.0),  # no floor of this size
+        row("client", "+ expand", (1024, 1), 30.0),
+        row("client", "whole client", (1024, 1), 50.0),
+        row(PYKEEN, "unfiltered", (1024, 1), 100.0),
+    ]
+    lines = goals.check_layers(rows)
+    assert [line["measured"] for line in lines] == ["4 ×", "0.3 ×", "0.5 ×"]
+    assert results(lines) == ["met", "met", "missed by 50 %"]

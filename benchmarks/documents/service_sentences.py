@@ -141,14 +141,14 @@ def _small_batches(results: Results) -> str:
 
 def _layers(results: Results) -> str:
     def ns(layer: str) -> float | None:
-        return results.value("layers", "ns_per_negative", layer=layer)
+        return results.value("layers", "ns_per_negative", layer=layer, batch=1024, k=64)
 
     server = ns("whole server")
     share = over(ns("+ encode"), server)
     return paragraph(
         say(
-            "The sampler takes {share} % of the server's processor time; what follows the encoded "
-            "message, which is gRPC, {rest} %.",
+            "In batches of 1024 with k = 64, the sampler takes {share} % of the server's processor "
+            "time; what follows the encoded message, which is gRPC, {rest} %.",
             share=over(ns("sampler"), over(server, 100)),
             rest=None if share is None else max(0.0, 100 * (1 - share)),
         )
@@ -160,6 +160,7 @@ MAKERS: Mapping[str, Callable[[Results], str]] = {
     "remote missed": partial(_missed, "remote", goals.check_remote),
     "exchange missed": partial(_missed, "exchange", goals.check_exchange),
     "load missed": partial(_missed, "load", goals.check_load),
+    "layers missed": partial(_missed, "layers", goals.check_layers),
     "expansion missed": partial(_missed, "expansion", goals.check_expansion),
     "yardstick": _yardstick,
     "layer shares": _layers,

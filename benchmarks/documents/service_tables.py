@@ -12,6 +12,7 @@ from benchmarks.documents.markdown import (
     k_of,
     markdown,
     millions,
+    nanoseconds,
     pivot,
     rounded,
     size_of,
@@ -147,17 +148,21 @@ def load_tables(content: Mapping[str, Any]) -> dict[str, str]:
 
 
 def layer_tables(content: Mapping[str, Any]) -> dict[str, str]:
-    """Make the table of the processor time of each layer."""
-    lines = [
-        [
-            str(row["side"]),
-            str(row["layer"]),
-            *(rounded(row[name], 1) for name in ("ns_per_negative", "least_ns", "most_ns")),
-        ]
-        for row in content["rows"]
-    ]
-    header = ["side", "layer, with those before it", "ns per negative", "lowest", "highest"]
-    return {"layers": markdown(header, lines, 2)}
+    """Make the tables of the processor time of each layer, by size, and of their goals."""
+
+    def spread(row: Row) -> str:
+        least, most = (rounded(row[name], 1) for name in ("least_ns", "most_ns"))
+        return f"{nanoseconds(row)} ({least} to {most})"
+
+    rows: list[Row] = content["rows"]
+    texts: dict[str, Read] = {
+        "side": lambda row: str(row["side"]),
+        "layer, with those before it": lambda row: str(row["layer"]),
+    }
+    return {
+        "layers": pivot(rows, texts, size_of, spread),
+        "layer goals": goal_table(goals.check_layers(rows)),
+    }
 
 
 def fairness_tables(content: Mapping[str, Any]) -> dict[str, str]:

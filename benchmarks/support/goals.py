@@ -69,6 +69,10 @@ _LEAST_GAINS = (
 )
 #: Most time of the expansion to int64 triples, times filling an array of their size.
 _MOST_EXPANSION = 4.0
+#: Most processor time of a trainer at k = 1, times PyKEEN's unfiltered sampler.
+_MOST_OF_UNFILTERED = 1 / 3
+#: The side of what bounds a layer.
+FLOOR = "floor"
 #: Client and server of the older checkout that a benchmark compares with.
 BASE = "negserve, base"
 #: The system that exchanges bytes alone.
@@ -197,6 +201,35 @@ def check_remote(rows: Sequence[Row]) -> list[Mapping[str, str]]:
     return lines
 
 
+def check_layers(rows: Sequence[Row]) -> list[Mapping[str, str]]:
+    """Compare with the goals of a trainer's processor time: goal, bound, measured, result.
+
+    :param rows: of :mod:`benchmarks.layers`; there is no goal for what was not measured
+    """
+    ns = {
+        (row["side"], row["layer"], row["batch"], row["k"]): value
+        for row in rows
+        if isinstance(value := row["ns_per_negative"], float)
+    }
+    lines: list[Mapping[str, str]] = []
+    for batch in (1024, 128):
+        ours = ns.get(("client", "+ expand", batch, 64))
+        fill = ns.get((FLOOR, "filling the array", batch, 64))
+        if ours is not None and fill is not None:
+            goal = f"from bytes to int64 triples, batch {batch}, k = 64, times filling the array"
+            lines.append(_line(goal, ours / fill, "≤", _MOST_EXPANSION, "×"))
+    unfiltered = ns.get((PYKEEN, "unfiltered", 1024, 1))
+    for layer, shown in (
+        ("+ expand", "from bytes to int64 triples"),
+        ("whole client", "whole client"),
+    ):
+        ours = ns.get(("client", layer, 1024, 1))
+        if ours is not None and unfiltered is not None:
+            goal = f"{shown}, batch 1024, k = 1, times PyKEEN's unfiltered Bernoulli"
+            lines.append(_line(goal, ours / unfiltered, "≤", _MOST_OF_UNFILTERED, "×"))
+    return lines
+
+
 def check_expansion(rows: Sequence[Row]) -> list[Mapping[str, str]]:
     """Compare with the goals of whole triples: goal, bound, measured, result.
 
@@ -225,7 +258,7 @@ def _line(goal: str, value: float, sign: str, bound: float, unit: str) -> Mappin
     percent = 100 * abs(1 - value / bound)
     return {
         "goal": goal,
-        "bound": f"{sign} {bound:g} {unit}",
+        "bound": f"{sign} {bound:.3g} {unit}",
         "measured": f"{value:.3g} {unit}",
         "result": "met" if is_met else f"missed by {percent:.{0 if percent >= 10 else 1}f} %",
     }
