@@ -18,6 +18,7 @@ if __name__ == "__main__":
         ("layers", []),
         ("load", []),
         ("small_batches", []),
+        ("training", []),
         ("exchange", []),
         ("answers", []),
         ("expansion", []),

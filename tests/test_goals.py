@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.documents.figures import NOT_MEASURED, missed
+from benchmarks.documents.figures import missed
+from benchmarks.documents.markdown import NOT_MEASURED
 from benchmarks.measured.pykeen_samplers import PYKEEN
 from benchmarks.support import goals
 from benchmarks.support.measuring import Row
@@ -71,3 +72,18 @@ def test_a_trainer_is_compared_with_filling_its_array_and_with_an_unfiltered_sam
     lines = goals.check_layers(rows)
     assert [line["measured"] for line in lines] == ["4 ×", "0.3 ×", "0.5 ×"]
     assert results(lines) == ["met", "met", "missed by 50 %"]
+
+
+def test_an_epoch_of_training_may_differ_by_the_spread_of_its_repetitions():
+    def row(system: str, mode: str, seconds: float, spread: float) -> Row:
+        return {
+            "system": system, "path": "RPC", "filter": mode, "loop": goals.PLAIN_LOOP, "k": 1,
+            "seconds": seconds, "least_seconds": seconds - spread, "most_seconds": seconds + spread,
+        }  # fmt: skip
+
+    theirs = [row(PYKEEN, "none", 2.0, 0.2), row(PYKEEN, "bloom", 9.0, 0.1)]
+    (line,) = goals.check_training([*theirs, row("negserve", "exact", 2.1, 0.05)])
+    assert (line["bound"], line["measured"], line["result"]) == ("≤ 1.1 ×", "1.05 ×", "met")
+    (line,) = goals.check_training([*theirs, row("negserve", "exact", 2.3, 0.05)])
+    assert line["result"] == "missed by 4.5 %"
+    assert goals.check_training(theirs) == []

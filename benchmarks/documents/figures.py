@@ -6,12 +6,11 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.documents.markdown import rounded
+from benchmarks.documents.markdown import NOT_MEASURED, rounded
 from benchmarks.support.measuring import Row
 
 OURS, GRAPH = "negserve", "fb15k-237"
 _COLUMNS = 120
-NOT_MEASURED = "The last run measured none of it."
 
 
 class Results:

@@ -139,6 +139,25 @@ def _small_batches(results: Results) -> str:
     )
 
 
+def _training(results: Results) -> str:
+    rows = results.rows("training")
+    if not rows:
+        return paragraph()
+    return paragraph(
+        say(
+            "An epoch is {few} batches at k = 1 and {many} at k = 64.",
+            **{
+                name: float(str(results.rows("training", k=k)[0]["batches"]))
+                for name, k in (("few", 1), ("many", 64))
+            },
+        ),
+        say(
+            "torch has {threads} thread in each trainer.",
+            threads=float(results.contents["training"]["threads"]),
+        ),
+    )
+
+
 def _layers(results: Results) -> str:
     def ns(layer: str) -> float | None:
         return results.value("layers", "ns_per_negative", layer=layer, batch=1024, k=64)
@@ -161,6 +180,8 @@ MAKERS: Mapping[str, Callable[[Results], str]] = {
     "exchange missed": partial(_missed, "exchange", goals.check_exchange),
     "load missed": partial(_missed, "load", goals.check_load),
     "layers missed": partial(_missed, "layers", goals.check_layers),
+    "training batches": _training,
+    "training missed": partial(_missed, "training", goals.check_training),
     "expansion missed": partial(_missed, "expansion", goals.check_expansion),
     "yardstick": _yardstick,
     "layer shares": _layers,

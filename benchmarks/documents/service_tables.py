@@ -165,6 +165,22 @@ def layer_tables(content: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
+def training_tables(content: Mapping[str, Any]) -> dict[str, str]:
+    """Make the tables of the duration of an epoch of training, by k, and of their goals."""
+
+    def spread(row: Row) -> str:
+        median, least, most = (
+            rounded(row[name], 1) for name in ("seconds", "least_seconds", "most_seconds")
+        )
+        return f"{median} ({least} to {most})"
+
+    rows: list[Row] = content["rows"]
+    return {
+        "training": pivot(rows, columns_of("loop", "system", "path", "filter"), k_of, spread),
+        "training goals": goal_table(goals.check_training(rows)),
+    }
+
+
 def fairness_tables(content: Mapping[str, Any]) -> dict[str, str]:
     """Make the tables of a small stream beside others: one for each pause between requests."""
     header = [

@@ -73,6 +73,8 @@ _MOST_EXPANSION = 4.0
 _MOST_OF_UNFILTERED = 1 / 3
 #: The side of what bounds a layer.
 FLOOR = "floor"
+#: Who trains.
+PYKEEN_LOOP, PLAIN_LOOP = "PyKEEN's loop", "plain loop"
 #: Client and server of the older checkout that a benchmark compares with.
 BASE = "negserve, base"
 #: The system that exchanges bytes alone.
@@ -228,6 +230,37 @@ def check_layers(rows: Sequence[Row]) -> list[Mapping[str, str]]:
             goal = f"{shown}, batch 1024, k = 1, times PyKEEN's unfiltered Bernoulli"
             lines.append(_line(goal, ours / unfiltered, "≤", _MOST_OF_UNFILTERED, "×"))
     return lines
+
+
+def check_training(rows: Sequence[Row]) -> list[Mapping[str, str]]:
+    """Compare with the goals of an epoch of training: goal, bound, measured, result.
+
+    An epoch with a sampler of ours may take as long as with PyKEEN's unfiltered one, and longer by
+    the noise: half the difference of the highest and the lowest repetition, of the side that
+    differs more.
+
+    :param rows: of :mod:`benchmarks.training`
+    """
+    lines = []
+    for ours in rows:
+        if ours["system"] != _OURS:
+            continue
+        for theirs in rows:
+            named = theirs["system"], theirs["filter"], theirs["loop"], theirs["k"]
+            if named == (PYKEEN, "none", ours["loop"], ours["k"]):
+                base = _number(theirs, "seconds")
+                noise = max(_half_spread(ours), _half_spread(theirs))
+                goal = (
+                    f"epoch, {ours['loop']}, k = {ours['k']}, {ours['path']}: duration, times "
+                    f"PyKEEN's unfiltered sampler (noise: {100 * noise:.2g} %)"
+                )
+                lines.append(_line(goal, _number(ours, "seconds") / base, "≤", 1 + noise, "×"))
+    return lines
+
+
+def _half_spread(row: Row) -> float:
+    least, most = _number(row, "least_seconds"), _number(row, "most_seconds")
+    return (most - least) / 2 / _number(row, "seconds")
 
 
 def check_expansion(rows: Sequence[Row]) -> list[Mapping[str, str]]:
