@@ -30,7 +30,7 @@ CONSTANTS: Mapping[str, str] = {
     r"of 32 batches at once|8 connections|one of 61 equal streams": "the same",
     r"256 ranks of one epoch beside 256 independent streams": "the same",
     r"pauses for 5 ms|both sides of 5,000 training triples|positives of 1024 pairs": "the same",
-    r"at least a quarter of a second per system|lowest of 25 turns|mean of 1,000": "for how long",
+    r"at least a quarter of a second per system|lowest of 25 turns": "for how long",
     r"a 400th of the queries": "how much of a slow case is measured",
     r"half its relations lead|the other half (back|heads)|half of a batch": "made or drawn so",
     r"(20|1|338) M triples|(4\.6|86) M entities|14,824 relations": "sizes of synthetic graphs",

@@ -140,7 +140,11 @@ def check_load(rows: Sequence[Row]) -> list[Mapping[str, str]]:
             (f"{shown}: p99 of the wait for a {what}, times the fair share, at any number",
              max(waits), "≤", _MOST_WAIT, "×"),
         ]  # fmt: skip
-    ranks = {row["world_size"] == 1: _number(row, _RATE) for row in own if row["case"] == "ranks"}
+    ranks = {
+        row["world_size"] == 1: _number(row, _RATE)
+        for row in own
+        if row["case"] == "ranks" and row["streams"] != 1
+    }
     opening = {str(row["reader"]): row for row in own if row["case"] == "opening"}
     goals += [
         ("ranks of one epoch, times as many independent streams", ranks[False] / ranks[True],
