@@ -44,8 +44,8 @@ _TINY_BYTES = 90
 _OPENED = 400
 #: Streams for which a measurement is as long as asked; it is in proportion for more.
 _STREAMS_OF_ONE_DURATION = 128
-#: Numbers of streams of an older checkout.
-_NUM_BASE_STREAMS = (1, 256)
+#: Readers and numbers of streams of an older checkout.
+_OF_BASE = ((_READERS[0], 1), (_READERS[0], 256))
 _HERE = "this checkout"
 #: Facts of all rows, and what they mean.
 UNITS = {
@@ -175,7 +175,7 @@ def main(base: Path | None, rounds: int, seconds: float, json_path: Path | None)
             with console.status(f"load, round {number + 1} of {rounds}"):
                 for reader, streams in product(_READERS, NUM_STREAMS):
                     for checkout, pair in pairs.items():
-                        if checkout != _HERE and streams not in _NUM_BASE_STREAMS:
+                        if checkout != _HERE and (reader, streams) not in _OF_BASE:
                             continue
                         figures = _streams(pair, "graph", streams, 1, reader, seconds)
                         add(("streams", name, reader, streams, 1), checkout, figures)

@@ -48,6 +48,7 @@ def exchange_tables(content: Mapping[str, Any]) -> dict[str, str]:
         "lowest": lambda row: of_rate(row, "highest"),
         "highest": lambda row: of_rate(row, "lowest"),
         "M negatives/s": millions,
+        "server, ms a batch": lambda row: rounded(row.get("server_ms"), 1),
     }
     lines = [[read(row) for read in columns.values()] for row in rows]
     return {

@@ -77,6 +77,10 @@ FLOOR = "floor"
 PYKEEN_LOOP, PLAIN_LOOP = "PyKEEN's loop", "plain loop"
 #: Client and server of the older checkout that a benchmark compares with.
 BASE = "negserve, base"
+#: A client of this checkout in a process of its own, as the older one has.
+TRAINER = "negserve, trainer"
+#: Least processor time of the older server for an exchange of ``sample``, times this one's.
+_LEAST_SERVER_GAIN = 1.8
 #: The system that exchanges bytes alone.
 GRPCIO = "grpcio, opaque bytes"
 #: Who opens streams where neither side is ours.
@@ -173,6 +177,12 @@ def check_exchange(rows: Sequence[Row]) -> list[Mapping[str, str]]:
     for system in ("sample of 32 batches", "stream"):
         ratio = _number(own[f"{_OURS}, {system}", 1024, 64], _RATE) / epoch
         goals.append((f"{system}: rate, times SampleEpoch", ratio, "≥", _LEAST_AHEAD, "×"))
+    for k in _MOST_EXCHANGE:
+        names = [(f"{who}, sample", 1024, k) for who in (BASE, TRAINER)]
+        if all(name in own for name in names):
+            theirs, ours = (_number(own[name], "server_ms") for name in names)
+            goal = f"sample, batch 1024, k = {k}: processor time of base's server, times this one's"
+            goals.append((goal, theirs / ours, "≥", _LEAST_SERVER_GAIN, "×"))
     return [_line(*goal) for goal in goals]
 
 
