@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from benchmarks import tables
+from benchmarks.documents.markdown import NOT_MEASURED
 from benchmarks.support.measuring import RESULTS
 
 #: Patterns of what may stand in prose though it is no result, and why.
@@ -142,6 +143,13 @@ def test_results_may_be_missing(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "engine.json is missing: run python -m benchmarks.engine" in capsys.readouterr().err
     assert "machine engine" not in made
     assert "| negserve | basic |" in tables.filled(document, made)
+
+
+@pytest.mark.parametrize("name", tables.APART)
+def test_places_of_a_benchmark_that_was_not_run_say_so(name: str, tmp_path: Path):
+    made = tables.make_all(tmp_path)
+    table = name.replace("_", " ")
+    assert made[f"machine {name}"] == made[table] == NOT_MEASURED
 
 
 def test_other_samplers_get_a_sentence(tmp_path: Path):

@@ -118,7 +118,9 @@ def _small_batches(results: Results) -> str:
 
     ks = sorted({int(str(row["k"])) for row in results.rows("small_batches")})
     lost = []
-    for mode, name in (("bloom", "Bloom filter"), ("python-set", "Python set")):
+    for mode, name in (
+        ("none", "unfiltered sampler"), ("bloom", "Bloom filter"), ("python-set", "Python set"),
+    ):  # fmt: skip
         ratios = {k: over(ns("negserve, Sample", k), ns(PYKEEN, k, mode)) for k in ks}
         slower = [k for k, ratio in ratios.items() if ratio is not None and ratio > 1]
         if slower:

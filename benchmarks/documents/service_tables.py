@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from benchmarks.documents.markdown import (
+    NOT_MEASURED,
     Read,
     columns_of,
     goal_table,
@@ -164,6 +165,27 @@ def layer_tables(content: Mapping[str, Any]) -> dict[str, str]:
         "layers": pivot(rows, texts, size_of, spread),
         "layer goals": goal_table(goals.check_layers(rows)),
     }
+
+
+def epoch_message_tables(content: Mapping[str, Any]) -> dict[str, str]:
+    """Make the table of the servers of two checkouts: rates, processor time, and their ratios."""
+
+    def ratio(row: Row, what: str) -> str:
+        median, least, most = (
+            rounded(row[f"{name}{what}_ratio"], 1) for name in ("", "least_", "most_")
+        )
+        return f"{median} ({least} to {most})"
+
+    columns: dict[str, Read] = {
+        **columns_of("checkout", "batch", "k", "world_size", "streams"),
+        "M negatives/s": millions,
+        "times base": lambda row: ratio(row, "rate"),
+        "server, ns": nanoseconds,
+        "times base's": lambda row: ratio(row, "cost"),
+    }
+    rows: list[Row] = content["rows"]
+    lines = [[read(row) for read in columns.values()] for row in rows]
+    return {"epoch messages": markdown([*columns], lines, 1) if lines else NOT_MEASURED}
 
 
 def training_tables(content: Mapping[str, Any]) -> dict[str, str]:

@@ -37,6 +37,8 @@ _PLAIN = {
     "ns_per_negative", "least_ns", "most_ns", "seconds", "least_seconds", "most_seconds",
     "us_per_query", "bytes_per_query", "slowest_to_fastest", "p50_ms", "p99_ms", "fair_share_ms",
     "server_processors", "client_processors", "server_ms", "client_ms", "ms",
+    "rate_ratio", "least_rate_ratio", "most_rate_ratio",
+    "cost_ratio", "least_cost_ratio", "most_cost_ratio",
 }  # fmt: skip
 
 console = Console(width=140)
