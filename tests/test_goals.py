@@ -87,3 +87,21 @@ def test_an_epoch_of_training_may_differ_by_the_spread_of_its_repetitions():
     (line,) = goals.check_training([*theirs, row("negserve", "exact", 2.3, 0.05)])
     assert line["result"] == "missed by 4.5 %"
     assert goals.check_training(theirs) == []
+
+
+def test_the_server_of_an_exchange_is_compared_with_the_older_one():
+    def row(system: str, k: int, server_ms: float | None) -> Row:
+        return {
+            "system": system, "batch": 1024, "k": k, "negatives_per_second": 1e6,
+            "server_ms": server_ms,
+        }  # fmt: skip
+
+    alone = [
+        *(row(system, k, None) for system in (goals.GRPCIO, "negserve, sample") for k in (1, 64)),
+        *(row(f"negserve, {way}", 64, None)
+          for way in ("SampleEpoch", "stream", "sample of 32 batches")),
+    ]  # fmt: skip
+    both = [row(f"{goals.BASE}, sample", 1, 0.9), row(f"{goals.TRAINER}, sample", 1, 0.6)]
+    lines = goals.check_exchange([*alone, *both])
+    assert len(lines) == len(goals.check_exchange(alone)) + 1
+    assert (lines[-1]["measured"], lines[-1]["result"]) == ("1.5 ×", "missed by 17 %")
