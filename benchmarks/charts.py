@@ -85,7 +85,10 @@ def rate_chart(content: Mapping[str, Any]) -> Chart:
 
 def layers_chart(content: Mapping[str, Any]) -> Chart:
     """Draw the processor time of each layer; what it adds to those before it is coloured."""
-    rows: list[Row] = content["rows"]
+    rows: list[Row] = [
+        row for row in content["rows"]
+        if row["side"] in {"server", "client"} and (row["batch"], row["k"]) == (1024, 64)
+    ]  # fmt: skip
     sides = [*dict.fromkeys(str(row["side"]) for row in rows)]
     first = rows[0]
     chart = Chart(

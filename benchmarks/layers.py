@@ -1,9 +1,11 @@
 """Processor time of each layer between the sampler and a trainer, nanoseconds per negative.
 
-Run as ``python -m benchmarks.layers [--json FILE] [--seconds S]``. Epochs, Bernoulli, exact filter,
-batch 1024, k = 64, FB15k-237. Each layer of a side contains those before it, so that the difference
-of two rows is what a layer adds. The server's are measured in process, except for the whole server,
-which is a process of its own that streams to a client here. All take turns over five repetitions.
+Run as ``python -m benchmarks.layers [--json FILE] [--rounds N] [--seconds S]``. Epochs, Bernoulli,
+exact filter, FB15k-237, some batch sizes and k. Each layer of a side contains those before it, so
+that the difference of two rows is what a layer adds. The server's are measured in process, except
+for the whole server, which is a process of its own that streams to a client here. Beside them: what
+it takes to fill an array of int64 triples, and PyKEEN's sampler in a process of its own. All of a
+size take turns.
 """
 
 from __future__ import annotations
@@ -12,11 +14,10 @@ import argparse
 import asyncio
 import itertools
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import ExitStack, aclosing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -24,9 +25,11 @@ from unittest.mock import Mock
 import torch
 
 from benchmarks.answers import Measured
-from benchmarks.engine import BATCH_SIZE
-from benchmarks.remote import SERVE, K, written
-from benchmarks.support.children import busy_seconds, family
+from benchmarks.expansion import drawn, fill_triples
+from benchmarks.measured.pykeen_samplers import PYKEEN, PyKeen
+from benchmarks.remote import SERVE, SIZES, written
+from benchmarks.support import goals
+from benchmarks.support.children import HERE, Serving, serving
 from benchmarks.support.graphs import fb15k_237
 from benchmarks.support.measuring import REPETITIONS, Row, Step, console, show, write
 from benchmarks.support.positives import Positives
@@ -42,47 +45,70 @@ from negserve_server.graph import TriplesFactory
 from negserve_server.publishing.datasets import Datasets
 from negserve_server.service.servicer import SamplerServicer
 
-#: So long because the system counts a process's time in hundredths of a second.
-_SECONDS = 1.0
-_SAMPLER = SamplerConfig(kind="bernoulli", num_negs_per_pos=K, filter_splits=("training",))
-_EPOCH = EpochConfig(batch_size=BATCH_SIZE, tail="drop")
+_SECONDS = 0.35
+#: Share of a turn's duration for what was read ahead meanwhile.
+_SETTLING = 0.25
 #: Works for some seconds; returns the nanoseconds of processor time per negative.
 Turn = Callable[[float], float]
 
 
+@dataclass(frozen=True)
+class Size:
+    """What epochs are of."""
+
+    batch: int
+    k: int
+
+    @property
+    def sampler(self) -> SamplerConfig:
+        """Which negatives are drawn."""
+        return SamplerConfig(kind="bernoulli", num_negs_per_pos=self.k, filter_splits=("training",))
+
+    @property
+    def epoch(self) -> EpochConfig:
+        """Which positives come."""
+        return EpochConfig(batch_size=self.batch, tail="drop")
+
+
 def _turn(step: Step, clock: Callable[[], float]) -> Turn:
     def turn(seconds: float) -> float:
-        step()
+        until = time.perf_counter() + _SETTLING * seconds
+        while True:
+            step()
+            if time.perf_counter() >= until:
+                break
         count, begin = 0, clock()
         until = time.perf_counter() + seconds
-        while time.perf_counter() < until:
+        while True:
             count += step()
-        return 1e9 * (clock() - begin) / count
+            if time.perf_counter() >= until:
+                return 1e9 * (clock() - begin) / count
 
     return turn
 
 
-def sampler(factory: TriplesFactory) -> Step:
+def sampler(factory: TriplesFactory, size: Size) -> Step:
     """Corrupt batches of positives."""
-    opened, positives = factory.sampler(_SAMPLER), Positives(factory.mapped_triples, BATCH_SIZE)
-    begins = itertools.count(0, BATCH_SIZE)
+    opened = factory.sampler(size.sampler)
+    positives = Positives(factory.mapped_triples, size.batch)
+    begins = itertools.count(0, size.batch)
     return lambda: opened.sample(positives.next(), next(begins)).replaced.size
 
 
-def epoch_batches(factory: TriplesFactory) -> Step:
+def epoch_batches(factory: TriplesFactory, size: Size) -> Step:
     """Put the positives in order, gather them, and corrupt them."""
-    epoch = factory.epoch(_SAMPLER, _EPOCH)
+    epoch = factory.epoch(size.sampler, size.epoch)
     indices = itertools.cycle(range(len(epoch)))
     return lambda: epoch.batch(next(indices)).negatives.replaced.size
 
 
 @contextmanager
-def epoch_messages(factory: TriplesFactory) -> Iterator[Turn]:
+def epoch_messages(factory: TriplesFactory, size: Size) -> Iterator[Turn]:
     """Let the server's service make messages, without gRPC; all its threads count."""
     scheduler = Scheduler(1)
     datasets = Datasets({"graph": factory})
     servicer = SamplerServicer(datasets, Mock(), Limits(), scheduler, (0, 1))
-    asked: Any = _Asked()
+    asked: Any = _Asked(size)
 
     async def make(seconds: float) -> float:
         count, until = 0, time.perf_counter() + seconds
@@ -95,7 +121,7 @@ def epoch_messages(factory: TriplesFactory) -> Iterator[Turn]:
                     if not isinstance(answer, bytes):
                         continue
                     if len(answer) not in sizes:
-                        sizes[len(answer)] = _num_negatives(answer)
+                        sizes[len(answer)] = size.k * _num_positives(answer)
                     count += sizes[len(answer)]
                     if time.perf_counter() >= until:
                         break
@@ -110,16 +136,19 @@ def epoch_messages(factory: TriplesFactory) -> Iterator[Turn]:
 class _Asked:
     """What the service needs of a stream."""
 
+    def __init__(self, size: Size) -> None:
+        self._request = messages.encode_epoch_request("graph", "", size.sampler, size.epoch, 0, 0)
+
     async def read_only(self) -> pb.SampleEpochRequest:
-        return messages.encode_epoch_request("graph", "", _SAMPLER, _EPOCH, 0, 0)
+        return self._request
 
     async def spend(self, _: int) -> None:
         pass
 
 
-def _num_negatives(message: bytes) -> int:
+def _num_positives(message: bytes) -> int:
     batches = pb.SampleEpochResponse.FromString(message).batches.batches
-    return K * sum(batch.negatives.num_positives for batch in batches)
+    return sum(batch.negatives.num_positives for batch in batches)
 
 
 def decoded(measured: Measured, convert: Callable[[EpochBatch], object]) -> Step:
@@ -135,10 +164,10 @@ def decoded(measured: Measured, convert: Callable[[EpochBatch], object]) -> Step
     return step
 
 
-def received(dataset: RemoteTriplesFactory) -> Step:
+def received(dataset: RemoteTriplesFactory, size: Size) -> Step:
     """Receive whole triples as a trainer does."""
     stream = TripleStream(
-        dataset, sampler=_SAMPLER, batch_size=BATCH_SIZE, tail="drop", world_size=1, rank=0
+        dataset, sampler=size.sampler, batch_size=size.batch, tail="drop", world_size=1, rank=0
     )
     batches = (batch for _ in itertools.count() for batch in stream)
 
@@ -149,38 +178,36 @@ def received(dataset: RemoteTriplesFactory) -> Step:
     return step
 
 
+def filled(size: Size) -> Step:
+    """Fill arrays of int64 triples, without reading anything."""
+    batch, positives = drawn(size.batch, size.k)
+
+    def step() -> int:
+        fill_triples(batch, positives)
+        return size.batch * size.k
+
+    return step
+
+
 @contextmanager
-def _server(file: Path) -> Iterator[tuple[str, int]]:
-    """Run a server; yields its address and its process id."""
-    command = ["negserve_server.cli", *SERVE, "--dataset", f"graph={file}"]
-    process = subprocess.Popen([sys.executable, "-m", *command], stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        yield process.stdout.readline().removeprefix("listening on ").strip(), process.pid
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-def main(json_path: Path | None, seconds: float) -> None:
-    """Measure and report."""
-    torch.set_num_threads(1)
-    name, graph = fb15k_237()
+def _layers(
+    graph: TriplesFactory, dataset: RemoteTriplesFactory, server: Serving, size: Size
+) -> Iterator[dict[tuple[str, str], Turn]]:
+    """Yield the turns of a size, by side and layer."""
+    measured = Measured(dataset, size.k, size.batch)
+    largest = graph.num_entities - 1
+    receive = received(dataset, size)
     with (
-        written(graph) as file,
-        _server(file) as (target, pid),
-        Client(target) as client,
-        epoch_messages(graph) as made,
+        epoch_messages(graph, size) as made,
+        PyKeen(graph, size.batch, ("bernoulli",), ()) as pykeen,
     ):
-        dataset = client.triples_factory("graph")
-        measured = Measured(dataset, K, BATCH_SIZE)
-        largest = graph.num_entities - 1
-        receive = received(dataset)
-        turns: dict[tuple[str, str], Turn] = {
-            ("server", "sampler"): _turn(sampler(graph), time.thread_time),
-            ("server", "+ order and gather"): _turn(epoch_batches(graph), time.thread_time),
+        yield {
+            ("server", "sampler"): _turn(sampler(graph, size), time.thread_time),
+            ("server", "+ order and gather"): _turn(
+                epoch_batches(graph, size), time.thread_time
+            ),
             ("server", "+ encode"): made,
-            ("server", "whole server"): _turn(receive, lambda: busy_seconds(family(pid))),
+            ("server", "whole server"): _turn(receive, server.busy),
             ("client", "decode"): _turn(decoded(measured, lambda _: None), time.thread_time),
             ("client", "+ tensors"): _turn(
                 decoded(measured, lambda batch: compact_batch(batch, largest, {})),
@@ -191,31 +218,52 @@ def main(json_path: Path | None, seconds: float) -> None:
                 time.thread_time,
             ),
             ("client", "whole client"): _turn(receive, time.process_time),
-        }
-        found: dict[tuple[str, str], list[float]] = {layer: [] for layer in turns}
-        for number in range(-1, REPETITIONS):
-            with console.status(f"layers, repetition {number + 1} of {REPETITIONS}"):
-                for layer, turn in turns.items():
-                    figure = turn(seconds if number >= 0 else seconds / 4)
-                    if number >= 0:  # before that, caches and connections become warm
-                        found[layer].append(figure)
-    rows: list[Row] = [
-        {
-            "side": side, "layer": layer, "graph": name, "sampler": "bernoulli", "filter": "exact",
-            "batch": BATCH_SIZE, "k": K, "ns_per_negative": statistics.median(figures),
-            "least_ns": min(figures), "most_ns": max(figures), "repetitions": len(figures),
-        }
-        for (side, layer), figures in found.items()
-    ]  # fmt: skip
+            (goals.FLOOR, "filling the array"): _turn(filled(size), time.thread_time),
+            (PYKEEN, "unfiltered"): pykeen.processor_ns("bernoulli", size.k, "none"),
+        }  # fmt: skip
+
+
+def main(json_path: Path | None, rounds: int, seconds: float) -> None:
+    """Measure and report."""
+    torch.set_num_threads(1)
+    name, graph = fb15k_237()
+    rows: list[Row] = []
+    with ExitStack() as stack:
+        file = stack.enter_context(written(graph))
+        server = stack.enter_context(
+            serving(HERE, "negserve_server.cli", *SERVE, "--dataset", f"graph={file}")
+        )
+        dataset = stack.enter_context(Client(server.target)).triples_factory("graph")
+        for size in (Size(*each) for each in SIZES):
+            found: dict[tuple[str, str], list[float]] = {}
+            with _layers(graph, dataset, server, size) as turns:
+                for turn in turns.values():
+                    turn(seconds / 4)  # caches and connections become warm
+                for number in range(rounds):
+                    status = f"layers, {size.batch} x {size.k}, round {number + 1} of {rounds}"
+                    with console.status(status):
+                        for layer, turn in turns.items():
+                            found.setdefault(layer, []).append(turn(seconds))
+            rows += [
+                {
+                    "side": side, "layer": layer, "graph": name, "sampler": "bernoulli",
+                    "filter": {PYKEEN: "none", goals.FLOOR: "-"}.get(side, "exact"),
+                    "batch": size.batch, "k": size.k, "ns_per_negative": statistics.median(figures),
+                    "least_ns": min(figures), "most_ns": max(figures), "repetitions": len(figures),
+                }
+                for (side, layer), figures in found.items()
+            ]  # fmt: skip
     show("layers", rows)
+    goals.show(goals.check_layers(rows))
     write("layers", rows, json_path)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", type=Path, help="file for the rows")
+    parser.add_argument("--rounds", type=int, default=REPETITIONS)
     parser.add_argument(
         "--seconds", type=float, default=_SECONDS, help="of a repetition (default: %(default)s)"
     )
     given = parser.parse_args()
-    main(given.json, given.seconds)
+    main(given.json, given.rounds, given.seconds)

@@ -16,11 +16,8 @@ many messages at a server that is grpcio alone, too.
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -30,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.support import goals
-from benchmarks.support.children import busy_seconds, family
+from benchmarks.support.children import HERE, answer, busy_seconds, family, started, told
 from benchmarks.support.goals import PLAIN
 from benchmarks.support.graphs import facts_of, fb15k_237, write_triples, zipf_1m
 from benchmarks.support.measuring import Row, console, show, write
@@ -43,10 +40,12 @@ _READERS = ("negserve.aio", "grpcio")
 _OPENERS = ("negserve", "negserve.aio", "grpcio", PLAIN)
 #: About the size of the two messages of such a stream.
 _TINY_BYTES = 90
-#: Opened streams of a measurement: the system counts processor time in hundredths of a second.
-_OPENED = 1000
+#: Opened streams of a measurement.
+_OPENED = 400
 #: Streams for which a measurement is as long as asked; it is in proportion for more.
-_STREAMS_OF_ONE_DURATION = 32
+_STREAMS_OF_ONE_DURATION = 128
+#: Readers and numbers of streams of an older checkout.
+_OF_BASE = ((_READERS[0], 1), (_READERS[0], 256))
 _HERE = "this checkout"
 #: Facts of all rows, and what they mean.
 UNITS = {
@@ -85,37 +84,15 @@ class _Pair:
 
     def ask(self, do: str, **options: Any) -> dict[str, Any]:
         """Let the client do something."""
-        assert self._client.stdin is not None
-        self._client.stdin.write(json.dumps({"do": do, **options}) + "\n")
-        self._client.stdin.flush()
-        return self.answer()
+        return told(self._client, do=do, **options)
 
     def answer(self) -> dict[str, Any]:
         """Read the client's next answer."""
-        assert self._client.stdout is not None
-        line = self._client.stdout.readline()
-        if not line:
-            raise RuntimeError(f"the client ended with {self._client.wait()}")
-        result: dict[str, Any] = json.loads(line)
-        return result
+        return answer(self._client)
 
     def busy_seconds(self) -> tuple[float, float]:
         """Return the processor time of server and client."""
         return busy_seconds(family(self.server)), busy_seconds([self._client.pid])
-
-
-@contextmanager
-def _process(checkout: Path, *command: str) -> Iterator[subprocess.Popen[str]]:
-    path = os.pathsep.join(str(checkout / part) for part in ("client", "server"))
-    process = subprocess.Popen(
-        [sys.executable, "-m", *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        cwd=Path(__file__).parents[1], env={**os.environ, "PYTHONPATH": path},
-    )  # fmt: skip
-    try:
-        yield process
-    finally:
-        process.terminate()
-        process.wait(30)
 
 
 @contextmanager
@@ -124,20 +101,20 @@ def _pair(checkout: Path, files: dict[str, Path]) -> Iterator[_Pair]:
     datasets = [text for name, file in files.items() for text in ("--dataset", f"{name}={file}")]
     with ExitStack() as stack:
         server = stack.enter_context(
-            _process(
+            started(
                 checkout, "negserve_server.cli", "serve", "--log-level", "error",
                 "--listen", "127.0.0.1:0", *datasets,
             )
         )  # fmt: skip
         plain = stack.enter_context(
-            _process(checkout, "benchmarks.measured.plain_grpc", str(_TINY_BYTES))
+            started(checkout, "benchmarks.measured.plain_grpc", str(_TINY_BYTES))
         )
         targets = []
         for process in (server, plain):
             assert process.stdout is not None
             targets.append(process.stdout.readline().split()[-1])
         client = stack.enter_context(
-            _process(checkout, "benchmarks.measured.stream_client", *targets)
+            started(checkout, "benchmarks.measured.stream_client", *targets)
         )
         yield _Pair(server, plain, client)
 
@@ -187,7 +164,7 @@ def main(base: Path | None, rounds: int, seconds: float, json_path: Path | None)
             write_triples(each, file)
         del graph, large
         pairs = {} if base is None else {"base": stack.enter_context(_pair(base, files))}
-        pairs[_HERE] = stack.enter_context(_pair(Path(__file__).parents[1], files))
+        pairs[_HERE] = stack.enter_context(_pair(HERE, files))
 
         def add(
             case: tuple[str, str, str, int, int], checkout: str, figures: dict[str, float]
@@ -198,14 +175,14 @@ def main(base: Path | None, rounds: int, seconds: float, json_path: Path | None)
             with console.status(f"load, round {number + 1} of {rounds}"):
                 for reader, streams in product(_READERS, NUM_STREAMS):
                     for checkout, pair in pairs.items():
+                        if checkout != _HERE and (reader, streams) not in _OF_BASE:
+                            continue
                         figures = _streams(pair, "graph", streams, 1, reader, seconds)
                         add(("streams", name, reader, streams, 1), checkout, figures)
-                for world_size in (1, WORLD_SIZE):
+                for streams, world_size in ((1, 1), (WORLD_SIZE, 1), (WORLD_SIZE, WORLD_SIZE)):
                     for checkout, pair in pairs.items():
-                        figures = _streams(
-                            pair, "large", WORLD_SIZE, world_size, _READERS[0], seconds
-                        )
-                        of = "ranks", large_name, _READERS[0], WORLD_SIZE, world_size
+                        figures = _streams(pair, "large", streams, world_size, _READERS[0], seconds)
+                        of = "ranks", large_name, _READERS[0], streams, world_size
                         add(of, checkout, figures)
                 for reader in _OPENERS:
                     for checkout, pair in pairs.items():
@@ -230,9 +207,9 @@ def main(base: Path | None, rounds: int, seconds: float, json_path: Path | None)
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--base", type=Path, help="an older checkout to compare with")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0,
-                        help="duration of a measurement of up to 32 streams")  # fmt: skip
+                        help="duration of a measurement of up to 128 streams")  # fmt: skip
     parser.add_argument("--json", type=Path, help="file for the rows")
     given = parser.parse_args()
     main(given.base, given.rounds, given.seconds, given.json)

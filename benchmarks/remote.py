@@ -1,7 +1,10 @@
 """Negatives per second delivered to a trainer as int64 triples: in process and over a server.
 
-Run as ``python -m benchmarks.remote [--json FILE]``. The server is a separate process on
-loopback; all systems take turns over five repetitions in one run.
+Run as ``python -m benchmarks.remote [--base DIR] [--size BATCHxK] [--rounds N] [--seconds S]
+[--json FILE]``. Servers are separate processes on loopback, and so are the trainers of
+``SampleEpoch`` and ``sample()`` (:mod:`benchmarks.measured.trainer_child`). ``--base`` names an
+older checkout: its server and its trainer take turns with those of this one. All systems of a size
+take turns over the rounds, size after size.
 """
 
 from __future__ import annotations
@@ -9,10 +12,9 @@ from __future__ import annotations
 import argparse
 import itertools
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,20 +25,30 @@ from benchmarks.engine import BATCH_SIZE
 from benchmarks.measured.other_samplers import OTHERS, other
 from benchmarks.measured.plain_grpc import METHOD
 from benchmarks.measured.pykeen_samplers import FILTERS, PYKEEN, PyKeen
-from benchmarks.support.graphs import fb15k_237
-from benchmarks.support.measuring import Case, Turn, measure, repeated, show, write
+from benchmarks.support import goals
+from benchmarks.support.children import HERE, serving, started, told
+from benchmarks.support.graphs import fb15k_237, write_triples
+from benchmarks.support.measuring import Case, Row, Turn, measure, repeated, show, write
 from benchmarks.support.positives import Positives
 from negserve import Client, EpochConfig, RemoteTriplesFactory, SamplerConfig
+from negserve._protocol.messages import encode_epoch_request
 from negserve.sampling import BernoulliNegativeSampler, TriplesFactory
 from negserve.sampling.expansion import expand
+from negserve.v1 import sampler_pb2 as pb
 from negserve_server.graph import TriplesFactory as LocalTriplesFactory
 from negserve_server.graph.snapshot.snapshot_writer import write_snapshot
 
 K = 64
-
-
-#: Bytes of a message of ``SampleEpoch`` with this benchmark's batches.
-_MESSAGE_BYTES = 3 * BATCH_SIZE * (K * 2 + 6)
+#: Batch size and k. The first one has rows of every way to draw.
+SIZES = ((BATCH_SIZE, K), (128, K), (BATCH_SIZE, 1))
+#: Ways of :mod:`benchmarks.measured.trainer_child`, and the paths of their rows.
+WAYS = {
+    "sample": "Sample, synchronous",
+    "epoch": "SampleEpoch",
+    "compact": "SampleEpoch, compact",
+}
+_SECONDS, _ROUNDS = 0.4, 7
+_LARGEST = [("grpc.max_receive_message_length", 64 * 1024 * 1024)]
 SERVE = ("serve", "--log-level", "warning", "--listen", "127.0.0.1:0")
 
 
@@ -51,14 +63,32 @@ def written(graph: LocalTriplesFactory) -> Iterator[Path]:
 
 @contextmanager
 def running(*module: str) -> Iterator[str]:
-    """Run a module that serves on a free port; yields its address."""
-    process = subprocess.Popen([sys.executable, "-m", *module], stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        yield process.stdout.readline().removeprefix("listening on ").strip()
-    finally:
-        process.terminate()
-        process.wait(30)
+    """Run a module of this checkout that serves on a free port; yields its address."""
+    with serving(HERE, *module) as server:
+        yield server.target
+
+
+@contextmanager
+def trainer(checkout: Path, triples: Path) -> Iterator[subprocess.Popen[str]]:
+    """Run server and trainer of a checkout; yields the trainer.
+
+    :param triples: the graph, as a file for servers of any release
+    """
+    with (
+        serving(checkout, "negserve_server.cli", *SERVE, "--dataset", f"graph={triples}") as server,
+        started(checkout, "benchmarks.measured.trainer_child", server.target) as process,
+    ):
+        yield process
+
+
+def trained(process: subprocess.Popen[str], way: str, batch: int, k: int) -> Turn:
+    """Let a trainer take negatives."""
+
+    def turn(seconds: float) -> float:
+        found = told(process, way=way, batch=batch, k=k, seconds=seconds)
+        return float(found["negatives"] / found["seconds"])
+
+    return turn
 
 
 def synchronous(factory: TriplesFactory, triples: torch.Tensor, filtered: bool, k: int = K) -> Turn:
@@ -141,70 +171,141 @@ def in_cpp(target: str) -> Turn | str:
     return turn
 
 
-def plain(target: str) -> Turn:
-    """Receive opaque bytes, and count the negatives that they would be."""
-    channel = grpc.insecure_channel(
-        target, options=[("grpc.max_receive_message_length", 64 * 1024 * 1024)]
-    )
-    stream: Any = channel.unary_stream(METHOD)
+def epoch_message(target: str, batch: int, k: int) -> tuple[int, int]:
+    """Return bytes and negatives of a message of ``SampleEpoch``."""
+    sampler = SamplerConfig(kind="bernoulli", num_negs_per_pos=k, filter_splits=("training",))
+    epoch = EpochConfig(batch_size=batch, tail="drop")
+    request = encode_epoch_request("graph", "", sampler, epoch, 0, 0).SerializeToString()
+    with grpc.insecure_channel(target, options=_LARGEST) as channel:
+        stream: Any = channel.unary_stream("/negserve.v1.SamplerService/SampleEpoch")
+        messages = stream(request)
+        next(messages)  # configured
+        message = next(messages)
+        messages.cancel()
+    batches = pb.SampleEpochResponse.FromString(message).batches.batches
+    return len(message), k * sum(each.negatives.num_positives for each in batches)
+
+
+def plain(target: str, num_negatives: int) -> Turn:
+    """Receive opaque bytes, and count the negatives that they would be.
+
+    :param num_negatives: of a message
+    """
+    stream: Any = grpc.insecure_channel(target, options=_LARGEST).unary_stream(METHOD)
     messages = stream(b"")
 
     def step() -> int:
-        return len(next(messages)) * K // (K * 2 + 6)
+        next(messages)
+        return num_negatives
 
     return repeated(step)
 
 
-def main(json_path: Path | None = None) -> None:
+class _Size:
+    """The cases of one batch size and k."""
+
+    def __init__(self, graph_name: str, batch: int, k: int) -> None:
+        self._facts = {"graph": graph_name, "batch": batch, "k": k}
+        self.cases: list[Case] = []
+
+    def add(self, system: str, path: str, mode: str, turn: Turn | str, **further: object) -> None:
+        """Add a case."""
+        sampler = {name: sampler for name, sampler, _ in OTHERS}.get(system, "bernoulli")
+        facts = {"system": system, "path": path, "filter": mode, "sampler": sampler, **self._facts}
+        self.cases.append(({**facts, **further}, turn))
+
+
+def main(
+    base: Path | None,
+    sizes: tuple[tuple[int, int], ...],
+    rounds: int,
+    seconds: float,
+    json_path: Path | None,
+) -> None:
     """Measure and report."""
     torch.manual_seed(0)
     torch.set_num_threads(1)  # as for PyKEEN, and because the server needs the other core
     name, graph = fb15k_237()
-    with (
-        written(graph) as file,
-        running("negserve_server.cli", *SERVE, "--dataset", f"graph={file}") as target,
-        running(
-            "benchmarks.measured.without_engine", *SERVE, "--dataset", f"graph={file}"
-        ) as idle_target,
-        running("benchmarks.measured.plain_grpc", str(_MESSAGE_BYTES)) as plain_target,
-        Client(target) as client,
-        Client(idle_target) as idle_client,
-        PyKeen(graph, BATCH_SIZE, ("bernoulli",)) as pykeen,
-    ):
-        triples = torch.from_numpy(graph.mapped_triples.copy())
-        remote = client.triples_factory("graph")
-        positives = Positives(graph.mapped_triples, BATCH_SIZE)
-        cases: list[Case] = []
-
-        def add(system: str, path: str, mode: str, turn: Turn | str) -> None:
-            facts = {
-                "system": system, "path": path, "filter": mode,
-                "sampler": {name: sampler for name, sampler, _ in OTHERS}.get(system, "bernoulli"),
-                "graph": name, "batch": BATCH_SIZE, "k": K,
-            }  # fmt: skip
-            cases.append((facts, turn))
-
-        for mode in FILTERS:
-            add(PYKEEN, "in process", mode, pykeen.turn("bernoulli", K, mode))
-        for system, _, mode in OTHERS:
-            add(system, "in process", mode, other(system, graph, positives, K, whole=True))
-        for path, factory in (("in process", graph), ("Sample, synchronous", remote)):
-            for mode in ("none", "exact"):
-                add("negserve", path, mode, synchronous(factory, triples, mode == "exact"))
-        add("negserve", "Sample, pipelined", "exact", pipelined(remote, triples))
-        add("negserve", "Sample, stream of batches", "exact", streamed(remote, triples))
-        add("negserve", "SampleEpoch", "exact", epochs(remote, whole_triples=True))
-        add("negserve", "SampleEpoch, compact", "exact", epochs(remote, whole_triples=False))
-        add("negserve, C++", "SampleEpoch", "exact", in_cpp(target))
-        idle = epochs(idle_client.triples_factory("graph"), whole_triples=False)
-        add("negserve", "SampleEpoch, compact, engine left out", "exact", idle)
-        add("grpcio", "opaque bytes, as many", "-", plain(plain_target))
-        rows = measure(cases, "remote")
+    rows: list[Row] = []
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        write_triples(graph, triples := Path(folder, "graph.tsv"))
+        trainers = {"negserve": stack.enter_context(trainer(HERE, triples))}
+        if base is not None:
+            trainers[goals.BASE] = stack.enter_context(trainer(base, triples))
+        file = stack.enter_context(written(graph))
+        target = stack.enter_context(
+            running("negserve_server.cli", *SERVE, "--dataset", f"graph={file}")
+        )
+        remote = stack.enter_context(Client(target)).triples_factory("graph")
+        for batch, k in sizes:
+            size = _Size(name, batch, k)
+            positives = torch.from_numpy(graph.mapped_triples.copy())
+            num_bytes, num_negatives = epoch_message(target, batch, k)
+            with ExitStack() as own:
+                pykeen = own.enter_context(PyKeen(graph, batch, ("bernoulli",)))
+                for mode in FILTERS:
+                    size.add(PYKEEN, "in process", mode, pykeen.turn("bernoulli", k, mode))
+                if (batch, k) == SIZES[0]:
+                    _add_others(size, graph, remote, target, positives)
+                    idle = own.enter_context(_without_engine(file))
+                    size.add("negserve", "SampleEpoch, compact, engine left out", "exact", idle)
+                for system, process in trainers.items():
+                    for way, path in WAYS.items():
+                        size.add(system, path, "exact", trained(process, way, batch, k))
+                plain_target = own.enter_context(
+                    running("benchmarks.measured.plain_grpc", str(num_bytes))
+                )
+                turn = plain(plain_target, num_negatives)
+                size.add(
+                    "grpcio", "opaque bytes, as many", "-", turn,
+                    negatives_per_byte=num_negatives / num_bytes,
+                )  # fmt: skip
+                rows += measure(size.cases, f"remote, {batch} x {k}", seconds, rounds)
     show("remote", rows)
-    write("remote", rows, json_path)
+    goals.show(goals.check_remote(rows))
+    write("remote", rows, json_path, seconds=seconds)
+
+
+def _add_others(
+    size: _Size,
+    graph: LocalTriplesFactory,
+    remote: RemoteTriplesFactory,
+    target: str,
+    triples: torch.Tensor,
+) -> None:
+    """Add what is measured at one size only."""
+    positives = Positives(graph.mapped_triples, BATCH_SIZE)
+    for system, _, mode in OTHERS:
+        size.add(system, "in process", mode, other(system, graph, positives, K, whole=True))
+    for mode in ("none", "exact"):
+        size.add("negserve", "in process", mode, synchronous(graph, triples, mode == "exact"))
+    size.add("negserve", WAYS["sample"], "none", synchronous(remote, triples, False))
+    size.add("negserve", "Sample, pipelined", "exact", pipelined(remote, triples))
+    size.add("negserve", "Sample, stream of batches", "exact", streamed(remote, triples))
+    size.add("negserve, C++", "SampleEpoch", "exact", in_cpp(target))
+
+
+@contextmanager
+def _without_engine(file: Path) -> Iterator[Turn]:
+    module = "benchmarks.measured.without_engine"
+    with running(module, *SERVE, "--dataset", f"graph={file}") as target, Client(target) as client:
+        yield epochs(client.triples_factory("graph"), whole_triples=False)
+
+
+def _size(text: str) -> tuple[int, int]:
+    batch, _, k = text.partition("x")
+    return int(batch), int(k)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--base", type=Path, help="an older checkout to compare with")
+    parser.add_argument("--size", type=_size, action="append",
+                        help="batch size x k to measure alone; may be given again")  # fmt: skip
+    parser.add_argument("--rounds", type=int, default=_ROUNDS)
+    parser.add_argument("--seconds", type=float, default=_SECONDS,
+                        help="of a repetition (default: %(default)s)")  # fmt: skip
     parser.add_argument("--json", type=Path, help="file for the rows")
-    main(parser.parse_args().json)
+    given = parser.parse_args()
+    main(given.base, tuple(given.size or SIZES), given.rounds, given.seconds, given.json)

@@ -1,4 +1,4 @@
-"""``sample()`` over a server and on the client, next to PyKEEN's filtered samplers; few negatives.
+"""``sample()`` over a server and on the client, next to PyKEEN's samplers; few negatives.
 
 Run as ``python -m benchmarks.small_batches [--json FILE]``. The server is a separate process on
 loopback; all systems take turns over five repetitions in one run.
@@ -46,7 +46,7 @@ def main(json_path: Path | None = None) -> None:
             cases.append((facts, turn))
 
         for k in (1, 2, 4, 16, 64):
-            for mode in ("bloom", "python-set"):
+            for mode in ("none", "bloom", "python-set"):
                 add(PYKEEN, k, mode, pykeen.turn("bernoulli", k, mode))
             add("negserve, Sample", k, "exact", synchronous(remote, triples, True, k))
             add("negserve, on the client", k, "exact", synchronous(local, triples, True, k))

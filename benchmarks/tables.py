@@ -24,6 +24,7 @@ from benchmarks.documents import (
     service_tables,
     sizing_tables,
 )
+from benchmarks.documents.markdown import NOT_MEASURED
 from benchmarks.support.measuring import RESULTS, machine
 
 _REPOSITORY = Path(__file__).parents[1]
@@ -33,7 +34,11 @@ DOCUMENTS = (
     _REPOSITORY / "README.md",
 )
 #: Documents with such tables, most of whose other numbers are no results.
-WITH_TABLES = (*DOCUMENTS, _REPOSITORY / "docs" / "evaluation_sets.md")
+WITH_TABLES = (
+    *DOCUMENTS,
+    _REPOSITORY / "docs" / "evaluation_sets.md",
+    _REPOSITORY / "docs" / "operations.md",
+)
 PLACE = re.compile(r"(<!-- table (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 MAKERS: Mapping[str, Callable[[Mapping[str, Any]], dict[str, str]]] = {
@@ -44,6 +49,8 @@ MAKERS: Mapping[str, Callable[[Mapping[str, Any]], dict[str, str]]] = {
     "exchange": service_tables.exchange_tables,
     "layers": service_tables.layer_tables,
     "load": service_tables.load_tables,
+    "training": service_tables.training_tables,
+    "epoch_messages": service_tables.epoch_message_tables,
     "small_batches": service_tables.small_batch_tables,
     "answers": service_tables.answer_tables,
     "evaluation": service_tables.evaluation_tables,
@@ -55,6 +62,8 @@ MAKERS: Mapping[str, Callable[[Mapping[str, Any]], dict[str, str]]] = {
     "sizing": sizing_tables.cost_tables,
     "fleet": sizing_tables.fleet_tables,
 }
+#: Benchmarks whose places say so if they were not run; those of others stay as they are.
+APART = ("training", "epoch_messages")
 
 
 def make_all(results: Path = RESULTS) -> dict[str, str]:
@@ -65,6 +74,8 @@ def make_all(results: Path = RESULTS) -> dict[str, str]:
         path = results / f"{name}.json"
         if not path.exists():
             print(f"{path} is missing: run python -m benchmarks.{name}", file=sys.stderr)
+            if name in APART:
+                tables |= {f"machine {name}": NOT_MEASURED, **make({"rows": []})}
             continue
         contents[name] = json.loads(path.read_text())
         tables[f"machine {name}"] = f"{machine(contents[name])}."

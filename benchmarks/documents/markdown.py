@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from benchmarks.support.measuring import Row
 
+NOT_MEASURED = "The last run measured none of it."
 #: Reads a column's value from a row.
 Read = Callable[[Row], str]
 
@@ -20,18 +21,23 @@ def markdown(header: Sequence[str], lines: Iterable[Sequence[str]], num_texts: i
 def goal_table(lines: Sequence[Mapping[str, str]]) -> str:
     """Make the table of goals; a sentence if none was measured."""
     if not lines:
-        return "The last run measured none of it."
+        return NOT_MEASURED
     return markdown([*lines[0]], [[*line.values()] for line in lines], 1)
 
 
 def pivot(rows: Iterable[Row], texts: Mapping[str, Read], across: Read, value: Read) -> str:
-    """Make a table with a line per combination of texts and a column per value of ``across``."""
+    """Make a table with a line per combination of texts and a column per value of ``across``.
+
+    Without rows it is a sentence that says so.
+    """
     lines: dict[tuple[str, ...], dict[str, str]] = {}
     columns: dict[str, None] = {}
     for row in rows:
         columns[across(row)] = None
         line = tuple(read(row) for read in texts.values())
         lines.setdefault(line, {})[across(row)] = value(row)
+    if not lines:
+        return NOT_MEASURED
     body = [[*line, *(cells.get(each, "–") for each in columns)] for line, cells in lines.items()]
     return markdown([*texts, *columns], body, len(texts))
 
@@ -62,6 +68,11 @@ def columns_of(*names: str) -> dict[str, Read]:
 def k_of(row: Row) -> str:
     """Return the heading of a column for the row's k."""
     return f"k = {row['k']}"
+
+
+def size_of(row: Row) -> str:
+    """Return the heading of a column for the row's batch size and k."""
+    return f"{row['batch']} x {row['k']}"
 
 
 def times(value: object, base: object) -> str:

@@ -6,14 +6,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from benchmarks.documents.markdown import (
+    NOT_MEASURED,
     Read,
     columns_of,
     goal_table,
     k_of,
     markdown,
     millions,
+    nanoseconds,
     pivot,
     rounded,
+    size_of,
 )
 from benchmarks.support import goals
 from benchmarks.support.measuring import Row
@@ -24,7 +27,7 @@ def remote_tables(content: Mapping[str, Any]) -> dict[str, str]:
     texts = columns_of("system", "path", "filter")
     return {
         "remote goals": goal_table(goals.check_remote(content["rows"])),
-        "remote": pivot(content["rows"], texts, lambda _: "M negatives/s", millions),
+        "remote": pivot(content["rows"], texts, size_of, millions),
     }
 
 
@@ -46,6 +49,7 @@ def exchange_tables(content: Mapping[str, Any]) -> dict[str, str]:
         "lowest": lambda row: of_rate(row, "highest"),
         "highest": lambda row: of_rate(row, "lowest"),
         "M negatives/s": millions,
+        "server, ms a batch": lambda row: rounded(row.get("server_ms"), 1),
     }
     lines = [[read(row) for read in columns.values()] for row in rows]
     return {
@@ -146,17 +150,58 @@ def load_tables(content: Mapping[str, Any]) -> dict[str, str]:
 
 
 def layer_tables(content: Mapping[str, Any]) -> dict[str, str]:
-    """Make the table of the processor time of each layer."""
-    lines = [
-        [
-            str(row["side"]),
-            str(row["layer"]),
-            *(rounded(row[name], 1) for name in ("ns_per_negative", "least_ns", "most_ns")),
-        ]
-        for row in content["rows"]
-    ]
-    header = ["side", "layer, with those before it", "ns per negative", "lowest", "highest"]
-    return {"layers": markdown(header, lines, 2)}
+    """Make the tables of the processor time of each layer, by size, and of their goals."""
+
+    def spread(row: Row) -> str:
+        least, most = (rounded(row[name], 1) for name in ("least_ns", "most_ns"))
+        return f"{nanoseconds(row)} ({least} to {most})"
+
+    rows: list[Row] = content["rows"]
+    texts: dict[str, Read] = {
+        "side": lambda row: str(row["side"]),
+        "layer, with those before it": lambda row: str(row["layer"]),
+    }
+    return {
+        "layers": pivot(rows, texts, size_of, spread),
+        "layer goals": goal_table(goals.check_layers(rows)),
+    }
+
+
+def epoch_message_tables(content: Mapping[str, Any]) -> dict[str, str]:
+    """Make the table of the servers of two checkouts: rates, processor time, and their ratios."""
+
+    def ratio(row: Row, what: str) -> str:
+        median, least, most = (
+            rounded(row[f"{name}{what}_ratio"], 1) for name in ("", "least_", "most_")
+        )
+        return f"{median} ({least} to {most})"
+
+    columns: dict[str, Read] = {
+        **columns_of("checkout", "batch", "k", "world_size", "streams"),
+        "M negatives/s": millions,
+        "times base": lambda row: ratio(row, "rate"),
+        "server, ns": nanoseconds,
+        "times base's": lambda row: ratio(row, "cost"),
+    }
+    rows: list[Row] = content["rows"]
+    lines = [[read(row) for read in columns.values()] for row in rows]
+    return {"epoch messages": markdown([*columns], lines, 1) if lines else NOT_MEASURED}
+
+
+def training_tables(content: Mapping[str, Any]) -> dict[str, str]:
+    """Make the tables of the duration of an epoch of training, by k, and of their goals."""
+
+    def spread(row: Row) -> str:
+        median, least, most = (
+            rounded(row[name], 1) for name in ("seconds", "least_seconds", "most_seconds")
+        )
+        return f"{median} ({least} to {most})"
+
+    rows: list[Row] = content["rows"]
+    return {
+        "training": pivot(rows, columns_of("loop", "system", "path", "filter"), k_of, spread),
+        "training goals": goal_table(goals.check_training(rows)),
+    }
 
 
 def fairness_tables(content: Mapping[str, Any]) -> dict[str, str]:

@@ -55,7 +55,7 @@ class Child:
     def turn(
         self, kind: str, k: int, filterer: str | None, collects: bool, seconds: float
     ) -> dict[str, float]:
-        """Sample batches for some time; return proposed negatives per second.
+        """Sample batches for some time; return proposed negatives per second, and their cost.
 
         :param collects: whether Python's garbage collector runs, as it does by default
         """
@@ -69,14 +69,15 @@ class Child:
         sampler, count = self._samplers[name], 0
         if not collects:
             gc.disable()
-        begin = time.perf_counter()
+        processor, begin = time.process_time(), time.perf_counter()
         while True:
             negatives, _ = sampler.sample(next(self._batches))
             count += negatives.shape[0] * negatives.shape[1]
             if (elapsed := time.perf_counter() - begin) >= seconds:
                 break
+        processor = time.process_time() - processor
         gc.enable()
-        return {"rate": count / elapsed}
+        return {"rate": count / elapsed, "processor_ns": 1e9 * processor / count}
 
 
 def main() -> None:

@@ -37,6 +37,7 @@ class PyKeen:
 
     :param factory: the graph
     :param kinds: kinds of samplers
+    :param filters: those that are built
     :ivar seconds: build times, by what was built
     """
 
@@ -45,6 +46,7 @@ class PyKeen:
         factory: TriplesFactory,
         batch_size: int,
         kinds: tuple[str, ...] = ("basic", "bernoulli"),
+        filters: tuple[str, ...] = ("bloom", "python-set"),
     ) -> None:
         self.seconds: dict[str, float] = {}
         self._missing: dict[str, str] = {}
@@ -66,7 +68,7 @@ class PyKeen:
             )
         if reason := _why_no_set(factory.num_triples):
             self._missing = {"python-set": reason, SET_WITHOUT_GC: reason}
-        for what in (*kinds, "bloom", "python-set"):
+        for what in (*kinds, *filters):
             if what not in self._missing:
                 with console.status(f"{PYKEEN}: {what}"):
                     seconds = self._ask(do="build", what=what)["seconds"]
@@ -90,6 +92,15 @@ class PyKeen:
             filterer=None if name == "none" else name,
             collects=name == filterer,
         )
+
+    def processor_ns(self, kind: str, k: int, filterer: str) -> Turn:
+        """Return what samples batches for some seconds: its processor time, ns per negative."""
+
+        def turn(seconds: float) -> float:
+            case = {"kind": kind, "k": k, "filterer": None if filterer == "none" else filterer}
+            return self._ask(do="turn", seconds=seconds, collects=True, **case)["processor_ns"]
+
+        return turn
 
     def _turn(self, seconds: float, **case: Any) -> float:
         return self._ask(do="turn", seconds=seconds, **case)["rate"]

@@ -3,7 +3,7 @@
 Streams are read by ``negserve.aio``, as in a process that has many of them: one event loop, and a
 task for each stream, which rebuilds whole int64 triples. Or by grpcio alone, which takes the bytes
 of each message and drops them: what those streams get is what the server gives. All share one
-connection.
+connection. The client may be that of an older checkout: only what both offer to the public is used.
 
 Reads one JSON object a line, and answers with one.
 """
@@ -27,7 +27,6 @@ import negserve
 import negserve.aio
 from benchmarks.measured.plain_grpc import OPENING
 from negserve import EpochConfig, SamplerConfig
-from negserve._protocol import messages
 from negserve.v1 import sampler_pb2 as pb
 
 #: Positives of all ranks' batches, and ranks: a rank has few positives, and its epoch one message.
@@ -44,10 +43,29 @@ def _tiny(number: int) -> EpochConfig:
     return EpochConfig(batch_size=_TINY_BATCH, world_size=_TINY_WORLD, rank=number % _TINY_WORLD)
 
 
-def _request(
-    dataset: str, fingerprint: str, sampler: SamplerConfig, epoch: EpochConfig, most: int
-) -> bytes:
-    request = messages.encode_epoch_request(dataset, fingerprint, sampler, epoch, 0, 0, most)
+def _request(dataset: str, sampler: SamplerConfig, epoch: EpochConfig, most: int) -> bytes:
+    """Encode a request of Bernoulli's kind.
+
+    :param most: most epochs of the stream; an older server gives one, whatever is asked
+    """
+    request = pb.SampleEpochRequest(
+        dataset=dataset,
+        sampler=pb.SamplerConfig(
+            kind=pb.SAMPLER_KIND_BERNOULLI,
+            num_negs_per_pos=sampler.num_negs_per_pos,
+            corruption_scheme=[pb.SLOT_HEAD, pb.SLOT_TAIL],
+            filter_splits=[pb.SPLIT_TRAINING],
+            filter_mode=pb.FILTER_MODE_EXACT,
+            chunk_size=1,
+            seed=sampler.seed,
+        ),
+        batch_size=epoch.batch_size,
+        rank=epoch.rank,
+        world_size=epoch.world_size,
+        tail=pb.TAIL_RULE_DROP if epoch.tail == "drop" else pb.TAIL_RULE_SHORT,
+    )
+    if "num_epochs" in pb.SampleEpochRequest.DESCRIPTOR.fields_by_name:
+        request.num_epochs = most
     return request.SerializeToString()
 
 
@@ -95,24 +113,30 @@ class _TriplesStream(_Stream):
 
 
 class _BytesStream(_Stream):
-    """A stream of grpcio alone, whose messages are dropped.
+    """A stream of grpcio alone, whose messages are dropped; where it ends, the next one begins.
 
-    :param call: the call, of which nothing was read
+    :param method: what is called
     :param batch_negatives: negatives of a batch
     """
 
-    def __init__(self, call: Any, batch_negatives: int, start: asyncio.Event) -> None:
-        self._call = call
+    def __init__(
+        self, method: Any, request: bytes, batch_negatives: int, start: asyncio.Event
+    ) -> None:
+        self._method = method
+        self._request = request
         self._batch_negatives = batch_negatives
         super().__init__(start)
 
     async def _counts(self) -> AsyncIterator[int]:
-        await self._call.read()  # configured
-        first = pb.SampleEpochResponse.FromString(data := await self._call.read())
-        batch_bytes = len(data) / len(first.batches.batches)
+        batch_bytes = 0.0
         while True:
-            yield self._batch_negatives * round(len(data) / batch_bytes)
-            data = await self._call.read()
+            call = self._method(self._request)
+            await call.read()  # configured
+            while (data := await call.read()) is not grpc.aio.EOF:
+                if not batch_bytes:
+                    first = pb.SampleEpochResponse.FromString(data)
+                    batch_bytes = len(data) / len(first.batches.batches)
+                yield self._batch_negatives * round(len(data) / batch_bytes)
 
 
 class StreamClient:
@@ -154,9 +178,9 @@ class StreamClient:
             )  # fmt: skip
             stream: _Stream
             if reader == "grpcio":
-                request = _request(dataset, factory.fingerprint, sampler, epoch, _MOST_EPOCHS)
-                call: Any = self._channel.unary_stream(_METHOD)
-                stream = _BytesStream(call(request), batch_size * k, start)
+                request = _request(dataset, sampler, epoch, _MOST_EPOCHS)
+                method: Any = self._channel.unary_stream(_METHOD)
+                stream = _BytesStream(method, request, batch_size * k, start)
             else:
                 stream = _TriplesStream(factory.epochs(sampler, epoch), start)
             self._streams.append(stream)
@@ -221,10 +245,7 @@ class StreamClient:
             method = _METHOD if reader == "grpcio" else OPENING
             async with grpc.aio.insecure_channel(self._plain) as plain:
                 channel = self._channel if reader == "grpcio" else plain
-                requests = [
-                    _request(dataset, factory.fingerprint, _TINY_SAMPLER, _tiny(at), 1)
-                    for at in epochs
-                ]
+                requests = [_request(dataset, _TINY_SAMPLER, _tiny(at), 1) for at in epochs]
                 return await _timed(_read(channel.unary_stream(method), requests), number)
         return await _timed(steps, number)
 

@@ -60,8 +60,27 @@ _MOST_EXCHANGE = {64: 2.5, 1: 2.2}
 _LEAST_AHEAD = 0.9
 #: Least rate of ``SampleEpoch``, times PyKEEN's Bloom filter in process.
 _LEAST_DELIVERED = 24.0
+#: Least rate of ``SampleEpoch``, times that of the older checkout: batch, k, path, ratio.
+_LEAST_GAINS = (
+    (1024, 64, "SampleEpoch", 1.6),
+    (1024, 64, "SampleEpoch, compact", 1.4),
+    (128, 64, "SampleEpoch", 2.0),
+    (1024, 1, "SampleEpoch", 2.0),
+)
 #: Most time of the expansion to int64 triples, times filling an array of their size.
 _MOST_EXPANSION = 4.0
+#: Most processor time of a trainer at k = 1, times PyKEEN's unfiltered sampler.
+_MOST_OF_UNFILTERED = 1 / 3
+#: The side of what bounds a layer.
+FLOOR = "floor"
+#: Who trains.
+PYKEEN_LOOP, PLAIN_LOOP = "PyKEEN's loop", "plain loop"
+#: Client and server of the older checkout that a benchmark compares with.
+BASE = "negserve, base"
+#: A client of this checkout in a process of its own, as the older one has.
+TRAINER = "negserve, trainer"
+#: Least processor time of the older server for an exchange of ``sample``, times this one's.
+_LEAST_SERVER_GAIN = 1.8
 #: The system that exchanges bytes alone.
 GRPCIO = "grpcio, opaque bytes"
 #: Who opens streams where neither side is ours.
@@ -125,7 +144,11 @@ def check_load(rows: Sequence[Row]) -> list[Mapping[str, str]]:
             (f"{shown}: p99 of the wait for a {what}, times the fair share, at any number",
              max(waits), "≤", _MOST_WAIT, "×"),
         ]  # fmt: skip
-    ranks = {row["world_size"] == 1: _number(row, _RATE) for row in own if row["case"] == "ranks"}
+    ranks = {
+        row["world_size"] == 1: _number(row, _RATE)
+        for row in own
+        if row["case"] == "ranks" and row["streams"] != 1
+    }
     opening = {str(row["reader"]): row for row in own if row["case"] == "opening"}
     goals += [
         ("ranks of one epoch, times as many independent streams", ranks[False] / ranks[True],
@@ -154,21 +177,104 @@ def check_exchange(rows: Sequence[Row]) -> list[Mapping[str, str]]:
     for system in ("sample of 32 batches", "stream"):
         ratio = _number(own[f"{_OURS}, {system}", 1024, 64], _RATE) / epoch
         goals.append((f"{system}: rate, times SampleEpoch", ratio, "≥", _LEAST_AHEAD, "×"))
+    for k in _MOST_EXCHANGE:
+        names = [(f"{who}, sample", 1024, k) for who in (BASE, TRAINER)]
+        if all(name in own for name in names):
+            theirs, ours = (_number(own[name], "server_ms") for name in names)
+            goal = f"sample, batch 1024, k = {k}: processor time of base's server, times this one's"
+            goals.append((goal, theirs / ours, "≥", _LEAST_SERVER_GAIN, "×"))
     return [_line(*goal) for goal in goals]
 
 
 def check_remote(rows: Sequence[Row]) -> list[Mapping[str, str]]:
-    """Compare with the goal of ``SampleEpoch``: goal, bound, measured, result.
+    """Compare with the goals of ``SampleEpoch``: goal, bound, measured, result.
 
-    :param rows: of :mod:`benchmarks.remote`; without a rate of either side there is no goal
+    :param rows: of :mod:`benchmarks.remote`; there is no goal for what has no rate
     """
-    rates = {(str(row["system"]), row["path"], row["filter"]): row[_RATE] for row in rows}
-    ours = rates.get((_OURS, "SampleEpoch", "exact"))
-    theirs = rates.get((PYKEEN, "in process", "bloom"))
-    if not isinstance(ours, float) or not isinstance(theirs, float):
-        return []
-    goal = "SampleEpoch as int64 triples, times PyKEEN's Bloom filter in process"
-    return [_line(goal, ours / theirs, "≥", _LEAST_DELIVERED, "×")]
+    rates: dict[tuple[object, ...], float] = {}
+    for row in rows:
+        if isinstance(rate := row[_RATE], float):
+            rates[tuple(row[name] for name in ("system", "path", "filter", "batch", "k"))] = rate
+    lines: list[Mapping[str, str]] = []
+
+    def compare(goal: str, ours: float | None, theirs: float | None, least: float) -> None:
+        if ours is not None and theirs is not None:
+            lines.append(_line(goal, ours / theirs, "≥", least, "×"))
+
+    compare(
+        "SampleEpoch as int64 triples, times PyKEEN's Bloom filter in process",
+        rates.get((_OURS, "SampleEpoch", "exact", 1024, 64)),
+        rates.get((PYKEEN, "in process", "bloom", 1024, 64)),
+        _LEAST_DELIVERED,
+    )
+    for batch, k, path, least in _LEAST_GAINS:
+        compare(
+            f"{path}, batch {batch}, k = {k}, times base",
+            rates.get((_OURS, path, "exact", batch, k)),
+            rates.get((BASE, path, "exact", batch, k)),
+            least,
+        )
+    return lines
+
+
+def check_layers(rows: Sequence[Row]) -> list[Mapping[str, str]]:
+    """Compare with the goals of a trainer's processor time: goal, bound, measured, result.
+
+    :param rows: of :mod:`benchmarks.layers`; there is no goal for what was not measured
+    """
+    ns = {
+        (row["side"], row["layer"], row["batch"], row["k"]): value
+        for row in rows
+        if isinstance(value := row["ns_per_negative"], float)
+    }
+    lines: list[Mapping[str, str]] = []
+    for batch in (1024, 128):
+        ours = ns.get(("client", "+ expand", batch, 64))
+        fill = ns.get((FLOOR, "filling the array", batch, 64))
+        if ours is not None and fill is not None:
+            goal = f"from bytes to int64 triples, batch {batch}, k = 64, times filling the array"
+            lines.append(_line(goal, ours / fill, "≤", _MOST_EXPANSION, "×"))
+    unfiltered = ns.get((PYKEEN, "unfiltered", 1024, 1))
+    for layer, shown in (
+        ("+ expand", "from bytes to int64 triples"),
+        ("whole client", "whole client"),
+    ):
+        ours = ns.get(("client", layer, 1024, 1))
+        if ours is not None and unfiltered is not None:
+            goal = f"{shown}, batch 1024, k = 1, times PyKEEN's unfiltered Bernoulli"
+            lines.append(_line(goal, ours / unfiltered, "≤", _MOST_OF_UNFILTERED, "×"))
+    return lines
+
+
+def check_training(rows: Sequence[Row]) -> list[Mapping[str, str]]:
+    """Compare with the goals of an epoch of training: goal, bound, measured, result.
+
+    An epoch with a sampler of ours may take as long as with PyKEEN's unfiltered one, and longer by
+    the noise: half the difference of the highest and the lowest repetition, of the side that
+    differs more.
+
+    :param rows: of :mod:`benchmarks.training`
+    """
+    lines = []
+    for ours in rows:
+        if ours["system"] != _OURS:
+            continue
+        for theirs in rows:
+            named = theirs["system"], theirs["filter"], theirs["loop"], theirs["k"]
+            if named == (PYKEEN, "none", ours["loop"], ours["k"]):
+                base = _number(theirs, "seconds")
+                noise = max(_half_spread(ours), _half_spread(theirs))
+                goal = (
+                    f"epoch, {ours['loop']}, k = {ours['k']}, {ours['path']}: duration, times "
+                    f"PyKEEN's unfiltered sampler (noise: {100 * noise:.2g} %)"
+                )
+                lines.append(_line(goal, _number(ours, "seconds") / base, "≤", 1 + noise, "×"))
+    return lines
+
+
+def _half_spread(row: Row) -> float:
+    least, most = _number(row, "least_seconds"), _number(row, "most_seconds")
+    return (most - least) / 2 / _number(row, "seconds")
 
 
 def check_expansion(rows: Sequence[Row]) -> list[Mapping[str, str]]:
@@ -196,11 +302,12 @@ def check_expansion(rows: Sequence[Row]) -> list[Mapping[str, str]]:
 
 def _line(goal: str, value: float, sign: str, bound: float, unit: str) -> Mapping[str, str]:
     is_met = value >= bound if sign == "≥" else value <= bound
+    percent = 100 * abs(1 - value / bound)
     return {
         "goal": goal,
-        "bound": f"{sign} {bound:g} {unit}",
+        "bound": f"{sign} {bound:.3g} {unit}",
         "measured": f"{value:.3g} {unit}",
-        "result": "met" if is_met else "missed",
+        "result": "met" if is_met else f"missed by {percent:.{0 if percent >= 10 else 1}f} %",
     }
 
 

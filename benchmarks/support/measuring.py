@@ -37,6 +37,8 @@ _PLAIN = {
     "ns_per_negative", "least_ns", "most_ns", "seconds", "least_seconds", "most_seconds",
     "us_per_query", "bytes_per_query", "slowest_to_fastest", "p50_ms", "p99_ms", "fair_share_ms",
     "server_processors", "client_processors", "server_ms", "client_ms", "ms",
+    "rate_ratio", "least_rate_ratio", "most_rate_ratio",
+    "cost_ratio", "least_cost_ratio", "most_cost_ratio",
 }  # fmt: skip
 
 console = Console(width=140)
@@ -56,11 +58,15 @@ def repeated(step: Step) -> Turn:
 
 
 def measure(
-    cases: Sequence[Case], title: str, seconds: float = SECONDS_PER_REPETITION
+    cases: Sequence[Case],
+    title: str,
+    seconds: float = SECONDS_PER_REPETITION,
+    rounds: int = REPETITIONS,
 ) -> list[Row]:
     """Measure several systems in turns, so that a change of the machine's speed affects all alike.
 
     :param seconds: minimum duration of one repetition of a case
+    :param rounds: repetitions of each case
     :return: one row per case, in the same order; a case that was not measured says why
     """
     turns: dict[int, Turn] = {}
@@ -72,7 +78,7 @@ def measure(
         else:
             turns[at] = turn
     results: dict[int, list[float]] = {at: [] for at in range(len(cases))}
-    order = [at for _ in range(REPETITIONS) for at in turns]
+    order = [at for _ in range(rounds) for at in turns]
     for at in track(order, description=title, console=console, transient=True):
         results[at].append(turns[at](seconds))
     for at, reason in reasons.items():
