@@ -1,17 +1,20 @@
-"""What metrics cost: a server with --metrics-listen and one without, taking turns.
+"""What metrics cost: a server with --metrics-listen and two without, taking turns.
 
-Run as ``python -m benchmarks.metrics [--rounds N] [--workers] [--equal] [--counters]``. Batches of
-128 positives with 64 negatives each, by ``Sample`` (prepared frames of
+Run as ``python -m benchmarks.metrics [--rounds N] [--workers] [--counters] [--json FILE]``. Batches
+of 128 positives with 64 negatives each, by ``Sample`` (prepared frames of
 :mod:`benchmarks.measured.light_client`, 4 connections) and by ``SampleEpoch``; the server with
-metrics is scraped once a turn. Prints, with metrics in terms of without, the median of the ratios
-of all rounds with the lowest and highest: of negatives a second, and of the server's processor time
-per negative. In each round both are measured, in alternating order.
+metrics is scraped once a turn. Rows have, in terms of the first server without metrics, the median
+of the ratios of all rounds with its 95 % confidence interval: of negatives a second, and of the
+server's processor time per negative. The ratio of the second server without metrics shows how much
+equal servers differ. In each round all are measured, in changing order. ``--counters`` only times
+the counters of a message by themselves.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import math
 import os
 import re
 import signal
@@ -23,10 +26,12 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import cycle, islice, permutations
 from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.support.children import ask
+from benchmarks.support.measuring import Row, console, show, write
 from negserve_server.metrics.prometheus_metrics import PrometheusMetrics
 
 BATCH, K = 128, 64
@@ -34,6 +39,12 @@ _MESSAGES = 20_000
 _CONNECTIONS = 4
 _DATA = Path(os.environ.get("NEGSERVE_DATA", Path(__file__).parents[2].joinpath("shared", "data")))
 _WARM_UP_SECONDS = 0.15
+_BASE = "without"
+_SERVERS = {
+    _BASE: (),
+    "with metrics": ("--metrics-listen", "127.0.0.1:0"),
+    "without, again": (),
+}
 
 
 class Server(NamedTuple):
@@ -156,47 +167,60 @@ def measure_counters() -> None:
     print(f"{min(asyncio.run(measure()) for _ in range(10)):.2f} us for each message")
 
 
-def main(rounds: int, seconds: float, with_workers: bool, are_equal: bool) -> None:
-    """Measure and print."""
-    print(f"{'':42} {'without':>10} {'with':>10} {'median':>8} {'lowest':>8} {'highest':>8}")
-    for options in ((), ("--workers", "2")) if with_workers else ((),):
+def main(rounds: int, seconds: float, with_workers: bool, json_path: Path | None) -> None:
+    """Measure and report."""
+    rows: list[Row] = []
+    for workers in (1, 2) if with_workers else (1,):
         with ExitStack() as stack:
-            servers = [
-                stack.enter_context(_server(*given, *options))
-                for given in ((), () if are_equal else ("--metrics-listen", "127.0.0.1:0"))
-            ]
+            servers = {
+                name: stack.enter_context(_server("--workers", str(workers), *options))
+                for name, options in _SERVERS.items()
+            }
             for way in ("Sample", "SampleEpoch"):
-                figures: list[list[tuple[float, float]]] = []
-                with ExitStack() as clients:
-                    asking = [clients.enter_context(_client(each, way)) for each in servers]
-                    for number in range(rounds):
-                        order = (0, 1) if number % 2 else (1, 0)
-                        found = {at: _turn(servers[at], asking[at], way, seconds) for at in order}
-                        figures.append([found[0], found[1]])
-                name = " ".join((way, *options))
-                for at, what in enumerate(("M negatives/s", "ns/negative")):
-                    unit = 1e6 if at == 0 else 1.0
-                    without, with_metrics = (
-                        [figure[which][at] / unit for figure in figures] for which in (0, 1)
-                    )
-                    ratios = [b / a for a, b in zip(without, with_metrics, strict=True)]
-                    print(
-                        f"{name + ', ' + what:42} {statistics.median(without):10.3f} "
-                        f"{statistics.median(with_metrics):10.3f} "
-                        f"{statistics.median(ratios):8.3f} {min(ratios):8.3f} {max(ratios):8.3f}",
-                        flush=True,
-                    )
+                found: dict[str, list[tuple[float, float]]] = {name: [] for name in servers}
+                with ExitStack() as clients, console.status(f"metrics, {way}"):
+                    asking = {
+                        name: clients.enter_context(_client(server, way))
+                        for name, server in servers.items()
+                    }
+                    for order in islice(cycle(permutations(servers)), rounds):
+                        for name in order:
+                            found[name].append(_turn(servers[name], asking[name], way, seconds))
+                for at, what in enumerate(("negatives a second", "ns of the server a negative")):
+                    values = {name: [turn[at] for turn in turns] for name, turns in found.items()}
+                    rows += [
+                        _row(way, workers, what, name, values[name], values[_BASE])
+                        for name in servers
+                        if name != _BASE
+                    ]
+    show("metrics", rows)
+    write("metrics", rows, json_path, batch=BATCH, k=K)
+
+
+def _row(
+    way: str, workers: int, what: str, name: str, values: list[float], base: list[float]
+) -> Row:
+    ratios = sorted(value / each for value, each in zip(values, base, strict=True))
+    # Ranks of a confidence interval of the median, by the normal approximation of the binomial.
+    reach = 1.96 * len(ratios) ** 0.5 / 2
+    low = max(0, math.floor(len(ratios) / 2 - reach))
+    high = min(len(ratios) - 1, math.ceil(len(ratios) / 2 + reach))
+    return {
+        "way": way, "workers": workers, "what": what, "server": name,
+        "value": f"{statistics.median(values):.3g}", "ratio": f"{statistics.median(ratios):.3f}",
+        "low": f"{ratios[low]:.3f}", "high": f"{ratios[high]:.3f}", "rounds": len(ratios),
+    }  # fmt: skip
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--rounds", type=int, default=36)
     parser.add_argument("--seconds", type=float, default=0.4)
     parser.add_argument("--workers", action="store_true", help="also servers of two workers")
-    parser.add_argument("--equal", action="store_true", help="no server has metrics")
     parser.add_argument("--counters", action="store_true", help="measure only the counters")
+    parser.add_argument("--json", type=Path, help="file for the rows")
     given = parser.parse_args()
     if given.counters:
         measure_counters()
     else:
-        main(given.rounds, given.seconds, given.workers, given.equal)
+        main(given.rounds, given.seconds, given.workers, given.json)

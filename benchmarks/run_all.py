@@ -34,6 +34,7 @@ if __name__ == "__main__":
         ("expansion", []),
         ("evaluation", ["--quick"]),
         ("workers", []),
+        ("metrics", []),
         ("sizing", ["--write"]),
         ("fleet", []),
         ("scale", None),  # of both graphs

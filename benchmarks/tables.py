@@ -59,6 +59,7 @@ MAKERS: Mapping[str, Callable[[Mapping[str, Any]], dict[str, str]]] = {
     "sampled_ranks_fb15k-237": rank_tables.share_tables,
     "scale": service_tables.scale_tables,
     "workers": service_tables.worker_tables,
+    "metrics": service_tables.metrics_tables,
     "sizing": sizing_tables.cost_tables,
     "fleet": sizing_tables.fleet_tables,
 }

@@ -278,3 +278,20 @@ def worker_tables(content: Mapping[str, Any]) -> dict[str, str]:
         "µs of the server a message",
     ]  # fmt: skip
     return {"workers": markdown(header, lines, 0)}
+
+
+def metrics_tables(content: Mapping[str, Any]) -> dict[str, str]:
+    """Make the table of what metrics cost."""
+    lines = [
+        [
+            f"`{row['way']}`",
+            str(row["workers"]),
+            row["what"],
+            row["server"],
+            row["ratio"],
+            f"{row['low']} to {row['high']}",
+        ]
+        for row in content["rows"]
+    ]
+    header = ["call", "workers", "figure", "server", "times one without", "95 % interval"]
+    return {"metrics": markdown(header, lines, 4)}
