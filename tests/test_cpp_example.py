@@ -70,7 +70,7 @@ SAMPLERS = {
 }
 
 
-@pytest.fixture(params=["world", "codex-s"])
+@pytest.fixture
 def dataset(request: pytest.FixtureRequest) -> str:
     name: str = request.param
     if name != "world":
@@ -127,7 +127,11 @@ def test_server(cpp_program: Path, server: ServerProcess, client: Client):
     assert f"max_unanswered_messages: {info.limits.max_unanswered_messages}" in limits
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize(
+    ("dataset", "name"),
+    [*(("world", name) for name in SAMPLERS), ("codex-s", "bernoulli"), ("codex-s", "chunks")],
+    indirect=["dataset"],
+)
 def test_samples_are_those_of_python(
     cpp_program: Path,
     server: ServerProcess,
@@ -205,8 +209,13 @@ def epoch_of(client: Client, dataset: str, sampler: SamplerConfig, config: Epoch
 
 
 @pytest.mark.parametrize(
-    ("sampler", "epoch"),
-    [*((name, "whole") for name in SAMPLERS), *(("chunks", name) for name in EPOCHS)],
+    ("dataset", "sampler", "epoch"),
+    [
+        *(("world", name, "whole") for name in SAMPLERS if name != "chunks"),
+        *(("world", "chunks", name) for name in EPOCHS),
+        *(("codex-s", "chunks", name) for name in ("whole", "rank")),
+    ],
+    indirect=["dataset"],
 )
 def test_epochs_are_those_of_python(
     cpp_program: Path,

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from negserve.evaluation import EvaluationReport
+from tests.support import preloaded
 
 _HIDE = """
-import sys
+import sys, warnings
 from importlib.abc import MetaPathFinder
+warnings.simplefilter("ignore")
+for name in [*sys.modules]:
+    if name.partition(".")[0] in {{*{names}, "negserve", "negserve_server"}}:
+        del sys.modules[name]
 class Hidden(MetaPathFinder):
     def find_spec(self, name, path, target=None):
         if name.partition(".")[0] in {names}:
@@ -28,10 +32,9 @@ RUN = "import runpy; runpy.run_module({!r}, run_name='__main__')"
 
 
 def tried(program: str, names: set[str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a program that imports us anew, and can't import some libraries."""
     source = _HIDE.format(names=names, program=program, arguments=list(arguments))
-    return subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", source], capture_output=True, text=True, timeout=120
-    )
+    return preloaded.run(["-c", source], timeout=120)
 
 
 @pytest.mark.parametrize(

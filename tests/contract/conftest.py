@@ -4,6 +4,7 @@ in process on the server's snapshot, mapped or downloaded.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,8 +165,11 @@ def on_graphs(
 ) -> pytest.MarkDecorator:
     """Run a test on every graph and in every way, pairwise with values of its parameters.
 
+    Cases take turns: that every case draws the same bytes on every graph and in every way is a
+    test of its own, which crosses them, and so do tests of the server for the graphs.
+
     :param parameters: values by name; of ``name``, names of ``CASES``
-    :param together: names of parameters that are crossed instead
+    :param together: names of parameters that are crossed instead, all cases among them
     """
 
     def allowed(row: dict[str, Any]) -> bool:
@@ -175,10 +179,28 @@ def on_graphs(
             return False
         return "name" not in row or CASES[row["name"]].fits(row["graph_name"])
 
+    names = parameters.pop("name", ()) if not together else ()
     everything = {"graph_name": GRAPHS, "where": ways, **parameters}
     rows = pairwise(everything, allowed=allowed, together=together)
+    if names:
+        everything["name"] = names
+        rows = _in_turn(rows, list(names))
     ids = ["-".join(map(_label, row)) for row in rows]
     return pytest.mark.parametrize(tuple(everything), rows, ids=ids)
+
+
+def _in_turn(rows: list[Any], names: list[str]) -> list[Any]:
+    """Give each row a case that fits its graph, which is the first; repeat rows for all cases."""
+    turns, given = deque(names), list[Any]()
+    missing = set(names)
+    while missing or len(given) < len(rows):
+        row = rows[len(given) % len(rows)]
+        name = next(each for each in turns if CASES[each].fits(row[0]))
+        turns.remove(name)
+        turns.append(name)
+        missing.discard(name)
+        given.append((*row, name))
+    return list(dict.fromkeys(given))
 
 
 def _label(value: Any) -> str:

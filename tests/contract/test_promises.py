@@ -135,7 +135,12 @@ def test_only_the_slots_of_the_scheme_change_evenly(world: Place, scheme: tuple[
         assert changes[:, column].max() <= -int(-share // 1)
 
 
-@on_graphs(ways=("remote", "mapped", "pulled"), name=CASES, splits=[(), ("training",), ALL_SPLITS])
+@on_graphs(
+    ways=("remote", "aio", "mapped", "pulled"),
+    name=CASES,
+    splits=[(), ("training",), ALL_SPLITS],
+    together=("name", "splits"),
+)
 def test_in_process_and_remote_give_equal_bytes(place: Place, name: str, splits: tuple[str, ...]):
     graph, case = place.graph, CASES[name]
     modes = (["exact"] if name not in CHUNKS or not splits else []) + (["mask"] if splits else [])

@@ -195,19 +195,19 @@ def test_asyncio_publishes_them_too(publisher: Client):
     assert asyncio.run(publish()) == (loaded.fingerprint, list(loaded.relation_to_id))
 
 
-def test_64_ranks_at_once_cost_one_upload_and_one_build(
+def test_16_ranks_at_once_cost_one_upload_and_one_build(
     publisher: Client, log: Path, tmp_path: Path
 ):
     loaded = without_types("fb15k-237")
     sizes = {"num_entities": loaded.num_entities, "num_relations": loaded.num_relations}
     np.savez(tmp_path / "graph.npz", **loaded.splits, **sizes)  # type: ignore[arg-type]
     command = ("-m", "tests.support.publishing_ranks", publisher.target, "at-once")
-    done = preloaded.run([*command, str(tmp_path / "graph.npz"), "64"], cwd=REPOSITORY, timeout=120)
+    done = preloaded.run([*command, str(tmp_path / "graph.npz"), "16"], cwd=REPOSITORY, timeout=120)
     assert done.returncode == 0, done.stderr
     answers = json.loads(done.stdout)
     sampler = loaded.open_sampler(num_negs_per_pos=4, filter_splits=("training",))
     drawn = sampler.sample(np.array([[1, 2, 3]]), 0).replaced.tolist()
-    assert [answer[:2] for answer in answers] == [[loaded.fingerprint, drawn]] * 64
+    assert [answer[:2] for answer in answers] == [[loaded.fingerprint, drawn]] * 16
     assert [("uploading" in stages) for _, _, stages in answers].count(True) == 1
     assert any("waiting" in stages for _, _, stages in answers)
     assert uploads(log, "at-once") == 1

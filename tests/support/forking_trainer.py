@@ -23,7 +23,7 @@ SAMPLER = SamplerConfig(kind="bernoulli", num_negs_per_pos=5, filter_splits=("tr
 NUM_WORKERS = 3
 NUM_EPOCHS = 2
 NUM_THREADS = 2
-NUM_MORE_LOADERS = 4
+NUM_MORE_LOADERS = 2
 POSITIVE = (7, 3, 11)
 NUM_COPIES = 60
 

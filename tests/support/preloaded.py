@@ -25,6 +25,7 @@ import tempfile
 import threading
 import time
 import types
+import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from importlib import import_module
@@ -50,7 +51,7 @@ Stream = IO[Any] | int | None
 
 def used_seconds() -> float:
     """Return the processor time of programs that have ended and of what forks them, in seconds."""
-    return _seconds_of_ended + sum(map(seconds_of, _forking_pids))
+    return _seconds_of_ended + sum(seconds_of(pid, children=False) for pid in _forking_pids)
 
 
 def start_for_workers() -> None:
@@ -64,10 +65,10 @@ def start_for_workers() -> None:
     os.environ[_SHARED] = name
 
 
-def seconds_of(pid: int) -> float:
+def seconds_of(pid: int, *, children: bool = True) -> float:
     """Return the processor time of a process and of those that it waited for, in seconds."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+    return sum(map(int, fields[11 : 15 if children else 13])) / os.sysconf("SC_CLK_TCK")
 
 
 class PreloadedProcess:
@@ -273,14 +274,16 @@ def _start_forking(
 
 
 def _fork_on_request(first: socket.socket, listener: socket.socket | None = None) -> None:
-    """Fork what is requested, until the first connection ends."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that wait
+    """Fork what is requested and tell how it ended, until the first connection ends."""
     selector = selectors.PollSelector()
     for each in filter(None, (first, listener)):
         selector.register(each, selectors.EVENT_READ)
     while True:
         for key, _ in selector.select():
             connection = key.fileobj
+            if isinstance(connection, int):
+                _tell_end(connection, selector)
+                continue
             assert isinstance(connection, socket.socket)
             if connection is listener:
                 selector.register(listener.accept()[0], selectors.EVENT_READ)
@@ -301,32 +304,38 @@ def _fork_one(connection: socket.socket, selector: selectors.BaseSelector) -> bo
         import_module(name)
     # Or each program's collector would go through all that is imported, and copy it.
     gc.freeze()
-    if os.fork() == 0:
-        for key in list(selector.get_map().values()):
-            key.fileobj.close()  # type: ignore[union-attr]
-        selector.close()
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        _wait_for_program(request, *descriptors)
-    for descriptor in descriptors:
-        os.close(descriptor)
-    return True
-
-
-def _wait_for_program(
-    request: dict[str, Any], stdin: int, stdout: int, stderr: int, status: int
-) -> NoReturn:
+    # And its end would free, and so copy, the kernels.
+    for kept in list(weakref.finalize._registry):  # type: ignore[attr-defined]
+        kept.atexit = False
+    *streams, status = descriptors
     pid = os.fork()
     if pid == 0:
+        for key in list(selector.get_map().values()):
+            if isinstance(key.fileobj, int):
+                os.close(key.fileobj)
+                os.close(key.data[1])
+            else:
+                key.fileobj.close()  # type: ignore[union-attr]
+        selector.close()
         if request["leads"]:
             os.setsid()
         os.write(status, b"%d\n" % os.getpid())
         os.close(status)
-        _become(request, stdin, stdout, stderr)
-    for descriptor in (stdin, stdout, stderr):
+        _become(request, *streams)
+    for descriptor in streams:
         os.close(descriptor)
+    selector.register(os.pidfd_open(pid), selectors.EVENT_READ, (pid, status))
+    return True
+
+
+def _tell_end(pidfd: int, selector: selectors.BaseSelector) -> None:
+    """Write how a program ended to the one that asked for it, who may be gone."""
+    pid, status = selector.unregister(pidfd).data
+    os.close(pidfd)
     _, ended, usage = os.wait4(pid, 0)
-    os.write(status, b"%d %f\n" % (ended, usage.ru_utime + usage.ru_stime))
-    os._exit(0)
+    with suppress(BrokenPipeError):
+        os.write(status, b"%d %f\n" % (ended, usage.ru_utime + usage.ru_stime))
+    os.close(status)
 
 
 def _become(request: dict[str, Any], *streams: int) -> NoReturn:

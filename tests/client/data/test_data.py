@@ -79,7 +79,7 @@ def positives_of(batches: Iterable[TripleBatch]) -> np.ndarray:
     return np.concatenate([batch.positives.numpy() for batch in batches])
 
 
-WORKERS = [(0, "fork"), (1, "fork"), (3, "fork"), (2, "spawn")]
+WORKERS = [(0, "fork"), (1, "fork"), (3, "fork"), (1, "spawn")]
 
 
 @pytest.mark.parametrize(("num_workers", "method"), WORKERS)

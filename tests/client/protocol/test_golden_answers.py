@@ -40,6 +40,9 @@ from tests.support.descriptors import SERVICE
 
 Answers: TypeAlias = list[bytes]
 
+#: Made once: its defaults depend on the machine's memory, which takes half a millisecond to find.
+LIMITS = Limits()
+
 #: What only the server knows, where it is legal: any other value gives another result, unrefused.
 UNKNOWABLE = {
     # Which of the legal ids, slots and flags were drawn, and how probable they were.
@@ -192,7 +195,7 @@ GETDATASET = raw(cases("GetDataset")[0], "responses")
 
 
 def client_config(message: pb.SamplerConfig) -> SamplerConfig:
-    config = server_messages.decode_config(message, Limits())
+    config = server_messages.decode_config(message, LIMITS)
     options = {name: getattr(config, name) for name in SamplerConfig.__slots__}
     return SamplerConfig(**{**options, "algorithm_version": message.algorithm_version})
 
@@ -243,7 +246,7 @@ def ask_sample(golden: Golden, case: dict[str, Any]) -> Any:
 def ask_epoch(golden: Golden, case: dict[str, Any]) -> Any:
     found = dataset(golden)
     (request,) = [pb.SampleEpochRequest.FromString(each) for each in raw(case, "requests")]
-    told = server_messages.decode_epoch(request, Limits())
+    told = server_messages.decode_epoch(request, LIMITS)
     config = EpochConfig(**{name: getattr(told, name) for name in EpochConfig.__slots__})
     cursor = found.epochs(client_config(request.sampler), config)
     cursor.load_state_dict({"epoch": request.epoch, "start": request.start})

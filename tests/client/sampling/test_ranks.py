@@ -86,7 +86,7 @@ def assert_chance(drawn: list[NDArray[np.int64]]) -> None:
 
 @pytest.mark.parametrize(
     ("num_ranks", "methods"),
-    [(1, "fork"), (2, "fork+spawn"), (8, "fork")],
+    [(1, "fork"), (2, "fork+spawn"), (4, "fork")],
 )
 def test_ranks_and_their_workers_share_no_position(
     recorder: Recorder, tmp_path: Path, num_ranks: int, methods: str

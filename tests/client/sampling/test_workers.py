@@ -50,14 +50,16 @@ class Copies(Dataset[torch.Tensor]):
         return self.collate([torch.tensor(POSITIVE) for _ in indices])
 
 
-def loader_of(collate: WithNegatives, method: str, **options: Any) -> DataLoader[torch.Tensor]:
+def loader_of(
+    collate: WithNegatives, method: str, *, num_workers: int = 2, **options: Any
+) -> DataLoader[torch.Tensor]:
     data = Copies(collate)
     indices = BatchSampler(SequentialSampler(data), BATCH_SIZE, drop_last=False)
     return DataLoader(
         data,
         sampler=indices,
         batch_size=None,  # a batch is made by the data set
-        num_workers=2,
+        num_workers=num_workers,
         multiprocessing_context=method,
         timeout=60,
         **options,

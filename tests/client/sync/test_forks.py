@@ -40,6 +40,8 @@ def run(
         process = PreloadedProcess(
             ["-m", module, server.target, case, str(path)],
             env=env, cwd=REPOSITORY, stderr=stderr, start_new_session=True,
+            # Or each worker of each loader imports it.
+            imports=("negserve.sampling.compiled_expansion", "numba"),
         )  # fmt: skip
         try:
             status = process.wait(_SECONDS)
