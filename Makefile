@@ -59,7 +59,7 @@ golden: $(VENV)/developers ## Record the golden files of proto/testdata again.
 	NEGSERVE_WRITE_GOLDEN=1 $(BIN)/python -m pytest tests/proto
 
 options: $(VENV)/developers ## Write the tables of options, metrics and log fields in docs/operations.md again.
-	NEGSERVE_WRITE_DOCUMENTS=1 $(BIN)/python -m pytest tests/test_operations_document.py -k table
+	NEGSERVE_WRITE_DOCUMENTS=1 $(BIN)/python -m pytest tests/documents/test_operations_document.py -k table
 
 stubs: $(VENV)/developers ## Generate the stubs from proto/ again.
 	$(BIN)/python proto/generate.py

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import settings
 
 from negserve import Client
-from tests.support import cpp_example, node, preloaded
-from tests.support.examples import examples
+from tests.support import preloaded
 from tests.support.graphs import DATA, GRAPHS
+from tests.support.programs import cpp_example, node
+from tests.support.programs.examples import examples
 from tests.support.server_process import ServerProcess, server_process
 
 pytest_plugins = ("tests.support.cpu_seconds",)
@@ -33,20 +34,13 @@ multiprocessing.get_context("forkserver").set_forkserver_preload(
     ["pytest", "negserve.data", "negserve.sampling", "negserve_server.serving.server"]
 )
 
-#: Where tests wait long, and start programs; in this order. Workers take whole files, so that
-#: what a file starts is started once, and these first, so that none is left alone at the end.
-_LONG = (
-    "tests/faults/",
-    "tests/frameworks/",
-    "tests/client/integrations/",
-    "tests/test_",
-    "tests/contract/",
-    "tests/client/",
-    "tests/server/sampling/",
-    "tests/server/process/",
-    "tests/server/graph/",
-    "tests/server/test_",
-)
+#: Where tests mostly wait, and where they compute for long, in this order. Workers take whole
+#: files, so that what a file starts is started once.
+_WAITING = ("tests/frameworks/", "tests/faults/", "tests/server/process/", "tests/examples/",
+            "tests/client/integrations/")  # fmt: skip
+_COMPUTING = ("tests/server/sampling/", "tests/contract/", "tests/client/", "tests/server/graph/")
+#: The part of the whole in which the waiting files begin: none is left alone at the end.
+_WAITING_SHARE = 0.8
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -57,12 +51,20 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the files that take longest first."""
+    """Put files that wait between files that compute, so that the processors are always busy."""
+    files = dict.fromkeys(item.nodeid.split("::")[0] for item in items)
+    waiting = _in_order([file for file in files if file.startswith(_WAITING)], _WAITING)
+    computing = _in_order([file for file in files if not file.startswith(_WAITING)], _COMPUTING)
+    places = {file: _WAITING_SHARE * at / len(waiting) for at, file in enumerate(waiting)}
+    places |= {file: at / len(computing) for at, file in enumerate(computing)}
+    items.sort(key=lambda item: places[item.nodeid.split("::")[0]])
 
-    def order(item: pytest.Item) -> int:
-        return next((i for i, name in enumerate(_LONG) if item.nodeid.startswith(name)), len(_LONG))
 
-    items.sort(key=order)
+def _in_order(files: list[str], folders: tuple[str, ...]) -> list[str]:
+    def order(file: str) -> int:
+        return next((i for i, name in enumerate(folders) if file.startswith(name)), len(folders))
+
+    return sorted(files, key=order)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -219,7 +219,7 @@ MUTATIONS = (
         "client/negserve/_protocol/epoch_progress.py",
         "config.worker + self.epoch",
         "config.worker",
-        "tests/faults/test_spread_streams.py::test_eight_ranks_have_equal_shares_of_three_replicas",
+        "tests/faults/streams/test_spread_streams.py::test_eight_ranks_have_equal_shares_of_three_replicas",
     ),
 )
 

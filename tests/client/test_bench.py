@@ -19,8 +19,8 @@ from negserve.cli.bench.bound import bound_of, conclusions
 from negserve.cli.bench.cell import Cell, Figures, Network
 from tests.support import preloaded
 from tests.support.preloaded import PIPE, PreloadedProcess
+from tests.support.programs.tcp_proxy import tcp_proxy
 from tests.support.server_process import ServerProcess, server_process
-from tests.support.tcp_proxy import tcp_proxy
 
 SHORT = ("--seconds", "0.05")
 SMALL = (*SHORT, "--k", "1", "--batch-size", "16", "--streams", "1")

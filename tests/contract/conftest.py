@@ -19,9 +19,9 @@ from negserve.sampling import TriplesFactory
 from negserve_server import graph
 from negserve_server.graph.snapshot.snapshot_writer import write_snapshot
 from tests.contract.cases import CASES
+from tests.support.children.lying_server import lying_server, setting
 from tests.support.event_loop import BlockingFactory, EventLoop
 from tests.support.graphs import GRAPHS, load, triples_of
-from tests.support.lying_server import lying_server, setting
 from tests.support.pairwise import pairwise
 from tests.support.server_process import server_process
 

@@ -201,7 +201,7 @@ def test_16_ranks_at_once_cost_one_upload_and_one_build(
     loaded = without_types("fb15k-237")
     sizes = {"num_entities": loaded.num_entities, "num_relations": loaded.num_relations}
     np.savez(tmp_path / "graph.npz", **loaded.splits, **sizes)  # type: ignore[arg-type]
-    command = ("-m", "tests.support.publishing_ranks", publisher.target, "at-once")
+    command = ("-m", "tests.support.children.publishing_ranks", publisher.target, "at-once")
     done = preloaded.run([*command, str(tmp_path / "graph.npz"), "16"], cwd=REPOSITORY, timeout=120)
     assert done.returncode == 0, done.stderr
     answers = json.loads(done.stdout)

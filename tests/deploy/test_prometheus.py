@@ -24,7 +24,7 @@ from negserve.v1 import sampler_pb2 as pb
 from negserve.v1.sampler_pb2_grpc import SamplerServiceStub
 from negserve_server.metrics.catalogue import METRICS, NEGATIVES
 from tests.support.graphs import REPOSITORY
-from tests.support.prometheus import Prometheus, prometheus, scraping, tool
+from tests.support.programs.prometheus import Prometheus, prometheus, scraping, tool
 from tests.support.scraping import Scraper, scraped_server
 from tests.support.workers import wait_for
 

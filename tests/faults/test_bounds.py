@@ -17,8 +17,8 @@ from negserve._protocol import messages
 from negserve._transport.channels import AHEAD_BYTES
 from negserve.v1.sampler_pb2_grpc import SamplerServiceStub
 from tests.faults.conftest import Servers, open_stream
+from tests.support.programs.tcp_proxy import tcp_proxy
 from tests.support.server_process import ServerProcess, server_process
-from tests.support.tcp_proxy import tcp_proxy
 
 MEGABYTE = 2**20
 

@@ -13,8 +13,8 @@ from negserve.types.config import Slot
 from tests.client.evaluation.test_evaluate import TiedScores
 from tests.faults.conftest import Servers
 from tests.support.graphs import load
+from tests.support.programs.tcp_proxy import tcp_proxy
 from tests.support.server_process import ServerProcess
-from tests.support.tcp_proxy import tcp_proxy
 
 PATIENCE = 60.0
 BATCH_SIZE = 16

@@ -20,8 +20,8 @@ from negserve._graph.mapped_graph import MappedGraph
 from negserve._protocol import messages
 from negserve._protocol.publish_dialogue import PublishDialogue
 from negserve.v1 import sampler_pb2 as pb
+from tests.support.children.large_graph_server import HELD, NUM_RELATIONS
 from tests.support.graphs import load
-from tests.support.large_graph_server import HELD, NUM_RELATIONS
 from tests.support.server_process import server_process
 
 SERVICE = "/negserve.v1.SamplerService/"
@@ -40,7 +40,7 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def target(log: Path) -> Iterator[str]:
-    module = "tests.support.large_graph_server"
+    module = "tests.support.children.large_graph_server"
     with server_process("--allow-publish", module=module, log=log) as server:
         yield server.target
 

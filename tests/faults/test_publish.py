@@ -19,8 +19,8 @@ from negserve import Client, FingerprintMismatchError, PublishProgress, Unavaila
 from negserve._graph.mapped_graph import MappedGraph
 from tests.faults.conftest import Servers
 from tests.support.preloaded import PIPE, PreloadedProcess
+from tests.support.programs.tcp_proxy import tcp_proxy
 from tests.support.server_process import ServerProcess, server_process
-from tests.support.tcp_proxy import tcp_proxy
 
 Triples = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
 SIZES = {"num_entities": 20_000, "num_relations": 50}

@@ -21,11 +21,11 @@ from negserve.errors import ServerFaultError, UnavailableError
 from negserve_server.graph import TriplesFactory
 from negserve_server.graph.snapshot.snapshot_writer import write_snapshot
 from tests.support import preloaded
-from tests.support.lying_server import change, lying_server, setting
+from tests.support.children.lying_server import change, lying_server, setting
 from tests.support.preloaded import PreloadedProcess
+from tests.support.programs.tcp_proxy import TcpProxy
 from tests.support.repositories import graph, wait_for
 from tests.support.server_process import ServerProcess, server_process
-from tests.support.tcp_proxy import TcpProxy
 
 #: What of a stream may be on the way besides what has arrived: messages, headers, manifests.
 SLACK = 600_000

@@ -50,7 +50,8 @@ async def flood(target: str, count: int) -> Counter[tuple[str, bool]]:
 def test_calls_that_begin_while_the_event_loop_stands_still_are_answered_when_it_goes_on():
     with (
         server_process(
-            module="tests.support.blocking_server", env={"BLOCK_SECONDS": str(BLOCKED_SECONDS)}
+            module="tests.support.children.blocking_server",
+            env={"BLOCK_SECONDS": str(BLOCKED_SECONDS)},
         ) as server,
         ThreadPoolExecutor(6) as threads,
     ):

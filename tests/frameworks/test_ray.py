@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from negserve import Client
-from tests.support.programs import run_program
+from tests.support.programs.ranks import run_program
 from tests.support.server_process import ServerProcess
 from tests.support.shares import assert_each_once, assert_same, share
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.graphs import REPOSITORY
-from tests.support.node import BUF, require_node_modules
+from tests.support.programs.node import BUF, require_node_modules
 
 
 def pack(into: Path) -> Path:

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
+from tests.rules.test_missing_extras import RUN, tried
 from tests.server.test_app import run as run_command
 from tests.support.preloaded import run
 from tests.support.repositories import wait_for
 from tests.support.server_process import ServerProcess, server_process
-from tests.test_missing_extras import RUN, tried
 
 pytest.importorskip("opentelemetry.sdk", reason="needs the extra otel")
 

@@ -1,9 +1,9 @@
 """Interrupts trainers at random moments, and reports how they took it.
 
 ``python -m tests.support.interrupting [--count N] [--load N] [--seed N] [PART ...]`` sends N
-interrupts to each part of :mod:`tests.support.interrupted_trainer`, beside so many busy processes,
-and prints for each how many of them hung, went wrong, or came late. The test suite does the same
-with fewer.
+interrupts to each part of :mod:`tests.support.children.interrupted_trainer`, beside so many busy
+processes, and prints for each how many of them hung, went wrong, or came late. The test suite does
+the same with fewer.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from threading import Thread
 
-from tests.support.interrupted_trainer import PARTS
+from tests.support.children.interrupted_trainer import PARTS
 from tests.support.preloaded import PIPE, PreloadedProcess
 from tests.support.server_process import server_process
 
@@ -63,7 +63,7 @@ class _Trainer:
         self._patience = patience
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self._process = PreloadedProcess(
-            ["-m", "tests.support.interrupted_trainer", part, target, str(seed)],
+            ["-m", "tests.support.children.interrupted_trainer", part, target, str(seed)],
             stdin=PIPE,
             stdout=PIPE,
             stderr=self._errors,

@@ -17,7 +17,7 @@ import pytest
 
 from negserve import Client, InvalidAnswerError
 from negserve.v1 import sampler_pb2 as pb
-from tests.support.lying_server import change, lying_server
+from tests.support.children.lying_server import change, lying_server
 from tests.support.server_process import ServerProcess, server_process
 
 HERE = Path(__file__).parent

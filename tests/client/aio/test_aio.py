@@ -38,8 +38,8 @@ from negserve import (
 from negserve._protocol.epoch_progress import EpochProgress
 from tests.contract.test_promises import assert_same
 from tests.support.graphs import load
+from tests.support.programs.tcp_proxy import tcp_proxy
 from tests.support.server_process import ServerProcess, server_process
-from tests.support.tcp_proxy import tcp_proxy
 
 WORLD = load("world")
 POSITIVES = WORLD.mapped_triples

@@ -13,7 +13,7 @@ from tests.support.graphs import REPOSITORY, load
 
 def run(folder: Path, num_ranks: int, what: str = "fine") -> Path:
     folder.mkdir()
-    command = ["-m", "tests.support.evaluating_ranks", str(folder), str(num_ranks), what]
+    command = ["-m", "tests.support.children.evaluating_ranks", str(folder), str(num_ranks), what]
     preloaded.run(command, cwd=REPOSITORY, timeout=240, check=True)
     return folder
 

@@ -18,8 +18,8 @@ from negserve._graph.mapped_graph import MappedGraph
 from negserve._protocol.epoch_progress import chained_digest
 from negserve._protocol.publish_dialogue import PublishDialogue
 from negserve.v1 import sampler_pb2 as pb
+from tests.support.children.lying_server import Lie, LyingServer, change, lying_server, setting
 from tests.support.graphs import load
-from tests.support.lying_server import Lie, LyingServer, change, lying_server, setting
 from tests.support.server_process import ServerProcess, server_process
 
 WORLD = load("world")

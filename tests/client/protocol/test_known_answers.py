@@ -21,8 +21,8 @@ from tests.client.protocol.test_answers import (
     garbage,
     of_factory,
 )
+from tests.support.children.lying_server import Lie, LyingServer, change, lying_server, setting
 from tests.support.graphs import load
-from tests.support.lying_server import Lie, LyingServer, change, lying_server, setting
 from tests.support.server_process import ServerProcess
 
 WORLD = load("world")

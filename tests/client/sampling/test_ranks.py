@@ -36,7 +36,7 @@ class Recorder(NamedTuple):
 def recorder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorder]:
     record = tmp_path_factory.mktemp("record") / "positions.txt"
     record.touch()
-    module = "tests.support.recording_server"
+    module = "tests.support.children.recording_server"
     environment = {"NEGSERVE_TEST_RECORD": str(record)}
     with server_process("--dataset", "world", env=environment, module=module) as running:
         yield Recorder(running, record)
@@ -52,7 +52,7 @@ def draw(
 ) -> list[dict[str, NDArray[np.int64]]]:
     """Run ranks, and return what each of them drew."""
     folder.mkdir()
-    command = ["-m", "tests.support.drawing_ranks"]
+    command = ["-m", "tests.support.children.drawing_ranks"]
     command += [recorder.server.target, str(folder), str(num_ranks), str(seed), what]
     preloaded.run(
         command, check=True, timeout=250, imports=imports,

@@ -17,7 +17,7 @@ import torch
 from negserve import Client, EpochConfig
 from negserve._sync import forks
 from negserve.sampling import BernoulliNegativeSampler
-from tests.support.forking_trainer import NUM_COPIES, NUM_EPOCHS, POSITIVE, SAMPLER
+from tests.support.children.forking_trainer import NUM_COPIES, NUM_EPOCHS, POSITIVE, SAMPLER
 from tests.support.graphs import REPOSITORY, load
 from tests.support.preloaded import PreloadedProcess
 from tests.support.server_process import ServerProcess
@@ -35,7 +35,7 @@ def run(
     if fork_support is not None:
         env["GRPC_ENABLE_FORK_SUPPORT"] = fork_support
     path = folder / "columns.pt"
-    module = "tests.support.forking_trainer"
+    module = "tests.support.children.forking_trainer"
     with (folder / "stderr").open("w+") as stderr:
         process = PreloadedProcess(
             ["-m", module, server.target, case, str(path)],

@@ -11,7 +11,7 @@ from accelerate.utils import DataLoaderConfiguration
 from torch.utils.data import ChainDataset, DataLoader, IterableDataset
 
 from negserve.data import TripleLoader, TripleStream
-from tests.support.programs import Cases
+from tests.support.programs.ranks import Cases
 from tests.support.shares import BATCH_SIZE, SAMPLER, pairs
 
 cases = Cases()

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 from negserve.data import TripleLoader, TripleStream
-from tests.support.programs import Cases
+from tests.support.programs.ranks import Cases
 from tests.support.shares import BATCH_SIZE, SAMPLER, pairs
 
 cases = Cases()

@@ -11,7 +11,7 @@ from torch.distributed import checkpoint
 from torch.nn.parallel import DistributedDataParallel
 
 from negserve.data import TripleLoader, TripleStream
-from tests.support.programs import Cases
+from tests.support.programs.ranks import Cases
 from tests.support.shares import BATCH_SIZE, SAMPLER, pairs
 
 cases = Cases()

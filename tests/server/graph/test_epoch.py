@@ -27,8 +27,8 @@ from negserve_server.errors import IdOutOfRange, PositionOutOfRange
 from negserve_server.graph import TriplesFactory
 from negserve_server.graph.epoch import Epoch
 from tests.server.sampling.reference import Order
-from tests.support.examples import examples
 from tests.support.graphs import load
+from tests.support.programs.examples import examples
 
 TRAINING = ("training",)
 #: Samplers that any graph with two entities can make, with every field that a batch may have.

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from negserve.types.config import SamplerConfig
 from negserve_server.graph import TriplesFactory
 from negserve_server.index.known_lists import SHORT_LIST
-from tests.support.examples import examples
+from tests.support.programs.examples import examples
 
 NUM_ENTITIES = 5000
 

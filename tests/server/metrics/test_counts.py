@@ -164,7 +164,7 @@ def test_messages_that_wait_for_a_thread_are_gauged(
     request = pb.SampleEpochRequest(dataset="world", sampler=sampler, batch_size=64)
     with (
         scraped_server(
-            tmp_path / "log", "--threads", "1", module="tests.support.held_server"
+            tmp_path / "log", "--threads", "1", module="tests.support.children.held_server"
         ) as scraper,
         grpc.insecure_channel(scraper.server.target) as channel,
     ):

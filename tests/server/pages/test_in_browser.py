@@ -12,7 +12,7 @@ from typing import Literal
 import pytest
 
 from negserve import Client
-from tests.support.browser import Browser, browser
+from tests.support.programs.browser import Browser, browser
 from tests.support.scraping import Scraper, scraped_server
 
 SCRIPT = "<script>alert(1)</script>"

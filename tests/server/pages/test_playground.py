@@ -14,8 +14,8 @@ from negserve_server.pages import drawing_turns
 from negserve_server.pages.drawing_turns import MOST_AT_ONCE, DrawingTurns
 from negserve_server.pages.refused_request import RefusedRequest
 from tests.support.graphs import load
+from tests.support.programs.web_page import WebPage, open_page
 from tests.support.scraping import Scraper, scraped_server
-from tests.support.web_page import WebPage, open_page
 
 SCRIPT, IMAGE, REORDERED = "<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "b\u202ec"
 

@@ -24,9 +24,9 @@ from negserve_server.pages.server_numbers import Numbers, ServerNumbers
 from negserve_server.pages.status_site import StatusSite
 from negserve_server.publishing.datasets import Datasets
 from tests.support.graphs import load
+from tests.support.programs.web_page import WebPage, open_page
 from tests.support.repositories import ADMIN, Administrator, write_tokens
 from tests.support.scraping import Scraper, scraped_server
-from tests.support.web_page import WebPage, open_page
 from tests.support.workers import wait_for
 
 POSITIVES = np.array([[1, 2, 3], [4, 5, 6], [7, 0, 9]])

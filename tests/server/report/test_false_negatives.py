@@ -21,8 +21,8 @@ from negserve.types.kinds import PART_KINDS
 from negserve_server.graph import TriplesFactory, TypeConstraints
 from negserve_server.report import FalseNegativeReport, false_negative_report
 from tests.server.sampling.reference import Reference, Triple
-from tests.support.examples import examples
 from tests.support.graphs import REPOSITORY, has_type_constraints, load
+from tests.support.programs.examples import examples
 
 TWO_32 = 2**32
 SCHEMES = (

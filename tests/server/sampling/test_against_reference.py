@@ -22,7 +22,7 @@ from negserve_server.graph import TriplesFactory, TypeConstraints
 from negserve_server.sampling import Sampler
 from negserve_server.sampling.weights import degree_weights
 from tests.server.sampling.reference import Corrupted, Reference, Triple
-from tests.support.examples import examples
+from tests.support.programs.examples import examples
 
 LAST_64 = 2**64 - 1
 WITH_RELATIONS = {kind for kind in PART_KINDS if KINDS[kind].takes_relations}

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from tests.server.sampling.reference import Cell, Corrupted, Reference, Triple
-from tests.support.examples import examples
+from tests.support.programs.examples import examples
 
 # Eight entities; relation 0 is one-to-many, relation 1 many-to-one, relation 2 is rare.
 TRAINING: list[Triple] = [

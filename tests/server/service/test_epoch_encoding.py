@@ -28,8 +28,8 @@ from negserve_server.graph.type_constraints import TypeConstraints
 from negserve_server.sampling import slices
 from negserve_server.service.epoch_messages import encode_epoch_batches
 from tests.server.sampling.reference import Order
-from tests.support.examples import examples
 from tests.support.graphs import load
+from tests.support.programs.examples import examples
 
 TRAINING = ("training",)
 #: One of each kind, and each option that changes how negatives are drawn or encoded.

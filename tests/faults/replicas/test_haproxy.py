@@ -14,8 +14,8 @@ from negserve import Client
 from tests.faults.conftest import expected_digest
 from tests.faults.stopping_ranks import LARGE, StoppingRanks
 from tests.support.certificates import Authority
-from tests.support.name_server import name_server
-from tests.support.proxies import Proxy, haproxy
+from tests.support.children.name_server import name_server
+from tests.support.programs.proxies import Proxy, haproxy
 from tests.support.replicated import HOSTS, Replicated, drawn, replicated
 from tests.support.workers import wait_for
 

@@ -1,9 +1,9 @@
 """The ranks of a training, one process each, whose samplers count positions by themselves.
 
-``python -m tests.support.drawing_ranks TARGET FOLDER NUM_RANKS SEED WHAT``: forks the ranks,
-lets them draw for equal positives (in ``integrations``, or in workers: ``fork``,
-``fork+spawn``), and writes what rank r drew to ``FOLDER/r.npz``, an array of
-replaced ids, shape (n, k), for each place that draws.
+``python -m tests.support.children.drawing_ranks TARGET FOLDER NUM_RANKS SEED WHAT``: forks the
+ranks, lets them draw for equal positives (in ``integrations``, or in workers: ``fork``,
+``fork+spawn``), and writes what rank r drew to ``FOLDER/r.npz``, an array of replaced ids, shape
+(n, k), for each place that draws.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ import pytest
 from negserve import Client, KnownValues, aio
 from tests.faults.conftest import Servers
 from tests.support.graphs import load
+from tests.support.programs.tcp_proxy import tcp_proxy
 from tests.support.server_process import ServerProcess
-from tests.support.tcp_proxy import tcp_proxy
 
 WORLD = load("world")
 MANY = WORLD.relation_to_id["member_of"], WORLD.entity_to_id["United Nations"]

@@ -25,8 +25,8 @@ from negserve.v1 import admin_pb2 as pb
 from negserve.v1.admin_pb2_grpc import AdminServiceStub
 from tests.faults.slow_trainers import NUM_TRAINERS, SlowTrainers
 from tests.support.certificates import Authority
-from tests.support.hostile_client import attack, send_garbage_frames
-from tests.support.proxies import Clusters, Proxy, envoy
+from tests.support.children.hostile_client import attack, send_garbage_frames
+from tests.support.programs.proxies import Clusters, Proxy, envoy
 from tests.support.replicated import HOSTS, Replicated, drawn, replicated
 from tests.support.repositories import ADMIN, CALLER, Administrator, RepositoryOnDisk, graph
 from tests.support.scraping import Scraper

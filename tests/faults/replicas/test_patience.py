@@ -19,8 +19,8 @@ from negserve import (
 )
 from tests.faults.conftest import Servers, open_stream
 from tests.support.graphs import load
+from tests.support.programs.tcp_proxy import tcp_proxy
 from tests.support.server_process import ServerProcess
-from tests.support.tcp_proxy import tcp_proxy
 
 PATIENCE = 1.0
 TIMEOUT = 0.5

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support import preloaded
 from tests.support.graphs import REPOSITORY
-from tests.support.programs import Ranks
+from tests.support.programs.ranks import Ranks
 from tests.support.server_process import ServerProcess
 
 DOCUMENT = (REPOSITORY / "docs" / "training.md").read_text(encoding="utf-8")

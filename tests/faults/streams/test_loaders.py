@@ -12,8 +12,8 @@ import pytest
 from negserve import Client, EpochBatch, EpochConfig, SamplerConfig, StalledError, UnavailableError
 from negserve.data import TripleBatch, TripleLoader, TripleStream
 from tests.faults.conftest import NUM_TRIPLES, Servers
+from tests.support.programs.tcp_proxy import tcp_proxy
 from tests.support.server_process import ServerProcess
-from tests.support.tcp_proxy import tcp_proxy
 
 SAMPLER = SamplerConfig(num_negs_per_pos=500, filter_splits=("training",), seed=8)
 #: 43 MB an epoch: far more than what lies ready between server and trainer.

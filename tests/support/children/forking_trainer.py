@@ -1,7 +1,7 @@
 """A training process whose loaders fork workers after the process has used gRPC.
 
-``python -m tests.support.forking_trainer TARGET CASE FILE``: runs one of the functions below and
-writes what it gives to the file, as tensors.
+``python -m tests.support.children.forking_trainer TARGET CASE FILE``: runs one of the functions
+below and writes what it gives to the file, as tensors.
 """
 
 from __future__ import annotations

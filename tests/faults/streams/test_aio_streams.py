@@ -20,8 +20,8 @@ from tests.faults.conftest import (
 )
 from tests.support.epochs import union_digest
 from tests.support.graphs import load
+from tests.support.programs.tcp_proxy import tcp_proxy
 from tests.support.server_process import ServerProcess
-from tests.support.tcp_proxy import tcp_proxy
 
 PATIENCE = 60.0
 

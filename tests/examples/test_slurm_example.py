@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tests.support.graphs import REPOSITORY
-from tests.support.programs import Ranks, free_port
+from tests.support.programs.ranks import Ranks, free_port
 from tests.support.server_process import ServerProcess
 
 NODES = ("127.0.0.1", "127.0.0.2")

@@ -13,11 +13,16 @@ import pytest
 
 from negserve import Client, EpochConfig, SamplerConfig
 from tests.faults.conftest import Servers
-from tests.support.cpp_example import epoch_options, run, sample_of, sampler_options
 from tests.support.graphs import load
-from tests.support.proxies import http_proxy
+from tests.support.programs.cpp_example import (
+    epoch_options,
+    run,
+    sample_of,
+    sampler_options,
+)
+from tests.support.programs.proxies import http_proxy
+from tests.support.programs.tcp_proxy import TcpProxy, tcp_proxy
 from tests.support.server_process import ServerProcess
-from tests.support.tcp_proxy import TcpProxy, tcp_proxy
 
 #: A server may take a while to start on a busy machine.
 PATIENCE = 60

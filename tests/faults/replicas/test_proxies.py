@@ -21,9 +21,9 @@ from negserve import Client, EpochConfig, NegserveError, PublishProgress, aio
 from negserve._transport.transport import Transport
 from tests.faults.conftest import BATCH_SIZE, SAMPLER, Servers
 from tests.support.graphs import load
-from tests.support.proxies import NAMES, Proxy, http_proxy
+from tests.support.programs.proxies import NAMES, Proxy, http_proxy
+from tests.support.programs.tcp_proxy import TcpProxy, tcp_proxy
 from tests.support.server_process import ServerProcess
-from tests.support.tcp_proxy import TcpProxy, tcp_proxy
 
 WORLD = load("world")
 PATIENCE = 60.0

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import preloaded
-from tests.support.lying_server import lying_server, setting
+from tests.support.children.lying_server import lying_server, setting
 from tests.support.server_process import ServerProcess, server_process
 
 _SECONDS = 170

@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 
 from negserve import Client, EpochConfig, SamplerConfig
+from tests.support.children.lying_server import lying_server, setting
 from tests.support.graphs import load
-from tests.support.lying_server import lying_server, setting
-from tests.support.node import FOLDER
-from tests.support.proxies import http_proxy
+from tests.support.programs.node import FOLDER
+from tests.support.programs.proxies import http_proxy
+from tests.support.programs.tcp_proxy import tcp_proxy
 from tests.support.server_process import ServerProcess, server_process
-from tests.support.tcp_proxy import tcp_proxy
 
 _SECONDS = 100
 _NOWHERE = "127.0.0.1:1"

@@ -15,8 +15,8 @@ from tests.faults.conftest import NUM_TRIPLES as NUM_POSITIVES
 from tests.faults.conftest import Servers, expected_digest, open_stream, pieces_of
 from tests.support.epochs import union_digest
 from tests.support.graphs import load
+from tests.support.programs.tcp_proxy import TcpProxy, tcp_proxy
 from tests.support.server_process import ServerProcess
-from tests.support.tcp_proxy import TcpProxy, tcp_proxy
 
 TIMEOUT = 0.6
 WORLD = load("world")

@@ -19,7 +19,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 )
 
 from negserve_server.service import SERVICE
-from tests.support.node import BUF, require_node_modules
+from tests.support.programs.node import BUF, require_node_modules
 from tests.support.protocol_document import DOCUMENT, block
 from tests.support.server_process import ServerProcess
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from negserve import Client, EpochConfig, SamplerConfig
-from tests.support.interrupted_trainer import PARTS
+from tests.support.children.interrupted_trainer import PARTS
 from tests.support.interrupting import interrupt, silent_target
 from tests.support.preloaded import PIPE, PreloadedProcess
 from tests.support.server_process import ServerProcess, server_process

@@ -12,8 +12,8 @@ from negserve.types.corrupted_batch import join_batches
 from tests.contract.test_promises import assert_same
 from tests.faults.conftest import Servers
 from tests.support.graphs import load
+from tests.support.programs.tcp_proxy import tcp_proxy
 from tests.support.server_process import ServerProcess
-from tests.support.tcp_proxy import tcp_proxy
 
 OPTIONS = {"kind": "bernoulli", "num_negs_per_pos": 4000, "filter_splits": ("training",), "seed": 3}
 #: 12 messages of a megabyte.

@@ -1,10 +1,10 @@
 """The ranks of an evaluation, one process each.
 
-``python -m tests.support.evaluating_ranks FOLDER NUM_RANKS WHAT``: forks the ranks. They evaluate
-the embedded graph's test triples, and rank r writes its report to ``FOLDER/r.json``, or the type
-and text of its error to ``FOLDER/r.txt``. WHAT is ``fine``; ``broken``: the model of the last rank
-raises; ``different``: the last rank has other triples; ``outside``: the last rank has an id that
-the graph has not.
+``python -m tests.support.children.evaluating_ranks FOLDER NUM_RANKS WHAT``: forks the ranks. They
+evaluate the embedded graph's test triples, and rank r writes its report to ``FOLDER/r.json``, or
+the type and text of its error to ``FOLDER/r.txt``. WHAT is ``fine``; ``broken``: the model of the
+last rank raises; ``different``: the last rank has other triples; ``outside``: the last rank has an
+id that the graph has not.
 """
 
 from __future__ import annotations

@@ -14,9 +14,15 @@ import pytest
 from numpy.typing import NDArray
 
 from negserve import Client, EpochBatch, EpochConfig, NegserveError, SamplerConfig
-from tests.support.cpp_example import epoch_options, fields, run, sample_of, sampler_options
+from tests.support.children.lying_server import lying_server, setting
 from tests.support.graphs import REPOSITORY, graph_path, load
-from tests.support.lying_server import lying_server, setting
+from tests.support.programs.cpp_example import (
+    epoch_options,
+    fields,
+    run,
+    sample_of,
+    sampler_options,
+)
 from tests.support.server_process import ServerProcess, server_process
 
 

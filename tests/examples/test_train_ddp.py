@@ -19,7 +19,7 @@ import torch
 from negserve_server.graph import TriplesFactory
 from tests.support import preloaded
 from tests.support.graphs import REPOSITORY, graph_path, load
-from tests.support.programs import Ranks, torchrun
+from tests.support.programs.ranks import Ranks, torchrun
 from tests.support.replicated import HOSTS, drawn, replicated
 from tests.support.server_process import ServerProcess, server_process
 

@@ -1,9 +1,9 @@
 """A trainer that is interrupted again and again, and reports after each time whether all is well.
 
-``python -m tests.support.interrupted_trainer PART TARGET SEED``; :mod:`tests.support.interrupting`
-sends the signals. It says "ready" before it does what its part is, over and over, until a
-KeyboardInterrupt; then "interrupted", and once it has made sure of the client, "well", or what is
-wrong.
+``python -m tests.support.children.interrupted_trainer PART TARGET SEED``;
+:mod:`tests.support.interrupting` sends the signals. It says "ready" before it does what its part
+is, over and over, until a KeyboardInterrupt; then "interrupted", and once it has made sure of the
+client, "well", or what is wrong.
 """
 
 from __future__ import annotations

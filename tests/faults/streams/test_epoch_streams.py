@@ -19,12 +19,12 @@ from tests.faults.conftest import (
     open_stream,
     pieces_of,
 )
-from tests.support import trainer
+from tests.support.children import trainer
 from tests.support.epochs import union_digest
 from tests.support.graphs import REPOSITORY
 from tests.support.preloaded import PIPE, PreloadedProcess
+from tests.support.programs.tcp_proxy import TcpProxy, tcp_proxy
 from tests.support.server_process import ServerProcess
-from tests.support.tcp_proxy import TcpProxy, tcp_proxy
 
 #: A server may take a while to start on a busy machine.
 PATIENCE = 60.0
@@ -188,7 +188,7 @@ def test_a_world_that_grows_while_the_server_is_killed(servers: Servers):
 
 
 def test_a_trainer_killed_and_resumed_from_its_state(steady: ServerProcess, tmp_path: Path):
-    command = ["-m", "tests.support.trainer", steady.target, str(tmp_path), "0", "1"]
+    command = ["-m", "tests.support.children.trainer", steady.target, str(tmp_path), "0", "1"]
     for last in (3, 20, 21, None):
         process = PreloadedProcess(command, stdout=PIPE, cwd=REPOSITORY)
         assert process.stdout is not None

@@ -1,7 +1,7 @@
 """The ranks of a training, one process each, that publish the same graph at once.
 
-``python -m tests.support.publishing_ranks TARGET NAME FILE NUM_RANKS``: the file holds the splits
-and the sizes of the id space (``numpy.savez``). Prints what each rank got, a JSON list.
+``python -m tests.support.children.publishing_ranks TARGET NAME FILE NUM_RANKS``: the file holds the
+splits and the sizes of the id space (``numpy.savez``). Prints what each rank got, a JSON list.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A training run in a separate process, which may be killed at any moment.
 
-``python -m tests.support.trainer TARGET FOLDER RANK WORLD_SIZE``: writes each batch and the state
-after it to a file of the folder, at once or not at all, and prints a line for it; begins after
-the newest file.
+``python -m tests.support.children.trainer TARGET FOLDER RANK WORLD_SIZE``: writes each batch and
+the state after it to a file of the folder, at once or not at all, and prints a line for it; begins
+after the newest file.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from tests.faults.conftest import (
 from tests.faults.stopping_ranks import LARGE, StoppingRanks
 from tests.support.certificates import Authority
 from tests.support.epochs import union_digest
-from tests.support.proxies import envoy
+from tests.support.programs.proxies import envoy
 from tests.support.workers import wait_for
 
 PATIENCE = 60.0

@@ -1,0 +1,1 @@
+"""What runs as a process of its own: trainers, ranks, and servers and clients that misbehave."""

@@ -1,0 +1,1 @@
+"""Programs that tests run: browsers, proxies, Prometheus, examples in other languages."""
