@@ -27,7 +27,7 @@ CONSTANTS: Mapping[str, str] = {
     r"Wang et al\. 2014": "a paper",
     r"detects 23 classic mistakes": "counted in tests/server/sampling/test_distributions.py",
     r"k = \d+( and \d+)?|the k \+ 1 words": "what is asked of a sampler",
-    r"batch 1024|batches of 1024|batches of 1,024 queries|\(of 128 queries\)|128 x 16": "the same",
+    r"batch 1024|batches of 1024|batches of 1,024 queries|\(of 128 queries\)|128 x (16|64)": "the same",
     r"of 32 batches at once|8 connections|one of 61 equal streams": "the same",
     r"256 ranks of one epoch beside 256 independent streams": "the same",
     r"pauses for 5 ms|both sides of 5,000 training triples|positives of 1024 pairs": "the same",
