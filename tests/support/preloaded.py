@@ -352,6 +352,7 @@ def _become(request: dict[str, Any], *streams: int) -> NoReturn:
     os.chdir(request["folder"])
     os.environ.clear()
     os.environ.update(request["environment"])
+    tempfile.tempdir = None  # an import may have looked for it
     named = [name for name in os.environ.get("PYTHONPATH", "").split(os.pathsep) if name]
     sys.path[1:1] = [name for name in named if name not in sys.path[1:]]
     code: int | None = 1
