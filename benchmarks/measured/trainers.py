@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.remote import SERVE
-from benchmarks.support.children import ask, busy_seconds, family
+from benchmarks.support.children import HERE, Serving, ask, family, started
 from negserve import Client, EpochConfig, SamplerConfig
 from negserve._protocol import messages
 from negserve._transport.credentials import open_channel
@@ -41,16 +41,8 @@ _METHOD = "/negserve.v1.SamplerService/SampleEpoch"
 _OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.use_local_subchannel_pool", 1)]
 
 
-@dataclass(frozen=True)
-class Served:
+class Served(Serving):
     """A running server."""
-
-    target: str
-    pid: int
-
-    def busy(self) -> float:
-        """Return its processor time, in seconds."""
-        return busy_seconds(family(self.pid))
 
     def resident_bytes(self) -> int:
         """Return its memory, with what its further processes do not share with it.
@@ -86,17 +78,9 @@ def administrator() -> Iterator[tuple[str, ...]]:
 @contextmanager
 def serving(*options: str) -> Iterator[Served]:
     """Run a server until the block ends."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "negserve_server.cli", *SERVE, *options],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
+    with started(HERE, "negserve_server.cli", *SERVE, *options) as process:
         assert process.stdout is not None
         yield Served(process.stdout.readline().split()[-1], process.pid)
-    finally:
-        process.terminate()
-        process.wait(30)
 
 
 def touch(server: Served) -> None:
