@@ -13,10 +13,10 @@ from tests.support.epochs import piece
 from tests.support.graphs import load
 from tests.support.workers import wait_for
 
-NUM_TRAINERS = 16
+NUM_TRAINERS = 8
 _PATIENCE = 60.0
 #: Of a batch.
-_SECONDS = 0.4
+_SECONDS = 0.25
 #: 256 KB a batch, so that what is on its way, some megabytes of a stream, is used up soon.
 _SAMPLER = SamplerConfig(num_negs_per_pos=4000, filter_splits=("training",), seed=23)
 _BATCH_SIZE = 32
