@@ -38,6 +38,13 @@ for task in "${tasks[@]}"; do
 done
 exit $status
 """
+#: Writes the arguments of a rank to a file, and is the example.
+_TELLING = f"""
+import os, runpy, sys
+with open(f"{{__file__}}.{{os.environ['RANK']}}", "w") as told:
+    print(*sys.argv[1:], file=told, end="")
+runpy.run_path({str(EXAMPLE)!r}, run_name="__main__")
+"""
 _SCONTROL = """#!/bin/bash
 [[ $* == "show hostnames nodes[1-2]" ]] && printf '%s\\n' NODES
 """
@@ -77,14 +84,21 @@ def refuses(host: str, port: str) -> bool:
 def test_a_job_trains_from_a_replica_on_each_node_and_ends_them(
     job: dict[str, str], server: ServerProcess, tmp_path: Path
 ):
-    kept = tmp_path / "job.pt"
-    done = run(job, *SHORT, "--checkpoint", str(kept))
+    """Each rank gets the replica of its node first."""
+    kept, example = tmp_path / "job.pt", tmp_path / "example.py"
+    example.write_text(_TELLING)
+    options = (*SHORT, "--checkpoint", str(kept))
+    done = run({**job, "EXAMPLE": str(example)}, *options)
     assert done.returncode == 0, done.stderr
     port = job["SERVER_PORT"]
     targets = [f"{node}:{port}" for node in NODES]
     assert f"2 replicas: {' '.join(targets)}\n" in done.stdout
     assert "filtered MRR validation" in done.stdout
     assert all(refuses(node, port) for node in NODES)
+    told = [(tmp_path / f"example.py.{rank}").read_text() for rank in range(2)]
+    assert told == [
+        " ".join(["--no-spread", "--target", own, *targets, *options]) for own in targets
+    ]
 
     expected = tmp_path / "expected.pt"
     command = [str(EXAMPLE), "--target", server.target, *SHORT, "--checkpoint", str(expected)]
@@ -94,21 +108,6 @@ def test_a_job_trains_from_a_replica_on_each_node_and_ends_them(
     assert trained.keys() == wanted.keys()
     for name, weights in wanted.items():
         assert torch.equal(trained[name], weights), name
-
-
-def test_each_rank_gets_the_replica_of_its_node_first(job: dict[str, str], tmp_path: Path):
-    example = tmp_path / "example.py"
-    example.write_text(
-        "import os, sys\nwith open(f'{__file__}.{os.environ[\"RANK\"]}', 'w') as told:\n"
-        "    print(*sys.argv[1:], file=told, end='')\n"
-    )
-    done = run({**job, "EXAMPLE": str(example)}, "--epochs", "2")
-    assert done.returncode == 0, done.stderr
-    targets = [f"{node}:{job['SERVER_PORT']}" for node in NODES]
-    told = [(tmp_path / f"example.py.{rank}").read_text() for rank in range(2)]
-    assert told == [
-        " ".join(["--no-spread", "--target", own, *targets, "--epochs", "2"]) for own in targets
-    ]
 
 
 def test_a_job_whose_servers_fail_ends_with_their_error(job: dict[str, str]):
