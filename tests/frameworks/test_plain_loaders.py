@@ -13,6 +13,7 @@ from torch.utils.data.datapipes.iter import IterableWrapper
 
 from negserve import Client, InvalidRequestError
 from negserve.data import TripleLoader, TripleStream
+from tests.support.loader_errors import raised_by_workers
 from tests.support.server_process import ServerProcess
 from tests.support.shares import BATCH_SIZE, SAMPLER, assert_same, pairs, share
 
@@ -48,7 +49,7 @@ def test_two_passes_at_once_are_refused(server: ServerProcess, num_workers: int)
     options = {"multiprocessing_context": "fork"} if num_workers else {}
     loader = TripleLoader(stream_of(server), num_workers=num_workers, **options)
     # Whoever notices it first says so: the loader, or a worker.
-    with pytest.raises(InvalidRequestError, match=r"once at a time|moved the stream to"):
+    with raised_by_workers(InvalidRequestError, match=r"once at a time|moved the stream to"):
         list(zip(loader, loader, strict=True))
 
 
@@ -60,7 +61,7 @@ def test_two_passes_of_a_stream_at_once_are_refused(server: ServerProcess):
 
 def test_two_passes_of_workers_at_once_are_refused(server: ServerProcess):
     loader = loader_of(stream_of(server), 1)
-    with pytest.raises(InvalidRequestError, match="was already begun"):
+    with raised_by_workers(InvalidRequestError, match="was already begun"):
         list(zip(loader, loader, strict=True))
 
 
@@ -118,7 +119,7 @@ def test_a_data_pipe_reads_the_stream_and_no_copy(
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_data_pipe_that_shards_again_is_refused(server: ServerProcess):
     pipe = IterableWrapper(stream_of(server)).sharding_filter()
-    with pytest.raises(InvalidRequestError, match="leave it out"):
+    with raised_by_workers(InvalidRequestError, match="leave it out"):
         list(loader_of(pipe, 2))
 
 
@@ -136,7 +137,7 @@ def test_a_prefetch_factor(server: ServerProcess, client: Client):
 
 
 def test_out_of_order_is_refused(server: ServerProcess):
-    with pytest.raises(InvalidRequestError, match="give in_order=True"):
+    with raised_by_workers(InvalidRequestError, match="give in_order=True"):
         list(loader_of(stream_of(server), 2, in_order=False))
     elsewhere = DataLoader(
         stream_of(server), batch_size=None, num_workers=2, in_order=False,
@@ -144,7 +145,7 @@ def test_out_of_order_is_refused(server: ServerProcess):
     )  # fmt: skip
     iterator = iter(elsewhere)
     try:
-        with pytest.raises(InvalidRequestError, match="give in_order=True"):
+        with raised_by_workers(InvalidRequestError, match="give in_order=True"):
             next(iterator)
     finally:
         # Else a worker that is still starting fails in the midst of a later test.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice, pairwise
 from typing import Any
+from weakref import WeakSet
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 
 from negserve import Client, InvalidRequestError
 from negserve.data import TripleLoader, TripleStream
+from tests.support.loader_errors import raised_by_workers
 from tests.support.server_process import ServerProcess
 from tests.support.shares import BATCH_SIZE, SAMPLER, assert_same, pairs, share
 
@@ -33,7 +35,21 @@ def stream_of(server: ServerProcess, **options: Any) -> TripleStream:
 def loader_of(stream: IterableDataset[Any], num_workers: int, **options: Any) -> Any:
     if num_workers:
         options = {"multiprocessing_context": "fork", **options}
-    return StatefulDataLoader(stream, batch_size=None, num_workers=num_workers, **options)
+    loader = StatefulDataLoader(stream, batch_size=None, num_workers=num_workers, **options)
+    _loaders.add(loader)
+    return loader
+
+
+_loaders: WeakSet[Any] = WeakSet()
+
+
+@pytest.fixture(autouse=True)
+def end_workers() -> Iterator[None]:
+    """End what a loader has started: the garbage collector waits five seconds for each worker."""
+    yield
+    for loader in _loaders:
+        if hasattr(loader._iterator, "_shutdown_workers"):
+            loader._iterator._shutdown_workers()
 
 
 WORKERS = [
@@ -95,7 +111,7 @@ def test_several_epochs_of_workers(server: ServerProcess, client: Client, persis
     for epoch in (0, 1):
         stream.set_epoch(epoch)
         assert_same(pairs(loader), share(client, epoch))
-    with pytest.raises(InvalidRequestError, match="call set_epoch"):
+    with raised_by_workers(InvalidRequestError, match="call set_epoch"):
         list(loader)
 
 
@@ -131,7 +147,7 @@ def test_a_pass_after_a_resume_is_never_of_the_first_epoch(server: ServerProcess
     del batches
     again = loader_of(stream_of(server), 2)
     again.load_state_dict(state)
-    with pytest.raises(InvalidRequestError, match="call set_epoch"):
+    with raised_by_workers(InvalidRequestError, match="call set_epoch"):
         for _ in range(2):
             list(again)
 
@@ -148,7 +164,7 @@ def test_a_resume_under_another_epoch_is_refused(server: ServerProcess):
     stream.set_epoch(1)
     again = loader_of(stream, 2)
     again.load_state_dict(state)
-    with pytest.raises(InvalidRequestError, match=r"call set_epoch\(3\)"):
+    with raised_by_workers(InvalidRequestError, match=r"call set_epoch\(3\)"):
         list(again)
 
 
@@ -163,7 +179,7 @@ def test_a_resume_with_other_workers_is_refused(
     del batches
     again = loader_of(stream_of(server, batch_size=batch_size), num_workers)
     again.load_state_dict(state)
-    with pytest.raises(InvalidRequestError, match="the same number of workers"):
+    with raised_by_workers(InvalidRequestError, match="the same number of workers"):
         list(again)
 
 
@@ -190,13 +206,13 @@ def test_set_epoch_behind_the_back_of_workers_is_refused(server: ServerProcess):
     batches = iter(loader_of(stream, 2))
     next(batches)
     stream.set_epoch(1)
-    with pytest.raises(InvalidRequestError, match="after workers had begun"):
+    with raised_by_workers(InvalidRequestError, match="after workers had begun"):
         list(batches)
 
 
 def test_out_of_order_is_refused(server: ServerProcess):
     loader = loader_of(stream_of(server), 2, in_order=False)
-    with pytest.raises(InvalidRequestError, match="give in_order=True"):
+    with raised_by_workers(InvalidRequestError, match="give in_order=True"):
         list(loader)
 
 

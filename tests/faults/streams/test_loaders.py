@@ -12,6 +12,7 @@ import pytest
 from negserve import Client, EpochBatch, EpochConfig, SamplerConfig, StalledError, UnavailableError
 from negserve.data import TripleBatch, TripleLoader, TripleStream
 from tests.faults.conftest import NUM_TRIPLES, Servers
+from tests.support.loader_errors import raised_by_workers
 from tests.support.programs.tcp_proxy import tcp_proxy
 from tests.support.server_process import ServerProcess
 
@@ -121,7 +122,7 @@ def test_workers_that_gave_up_say_why(servers: Servers, num_workers: int):
     loader = iter(loader_of(stream, num_workers))
     next(loader)
     server.kill()
-    with pytest.raises(UnavailableError, match="given up after"):
+    with raised_by_workers(UnavailableError, match="given up after"):
         list(loader)
 
 
@@ -132,7 +133,7 @@ def test_silence_reaches_the_trainer_as_a_typed_error(steady: ServerProcess):
         loader = iter(loader_of(stream, 2))
         next(loader)
         proxy.silence()
-        with pytest.raises(StalledError, match="no message for"):
+        with raised_by_workers(StalledError, match="no message for"):
             list(loader)
 
 
