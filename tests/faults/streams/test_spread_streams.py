@@ -9,13 +9,23 @@ import socketserver
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import cache
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from negserve import Client, EpochBatch, EpochConfig, StalledError, UnavailableError, aio
+from negserve import (
+    Client,
+    EpochBatch,
+    EpochConfig,
+    SamplerConfig,
+    StalledError,
+    UnavailableError,
+    aio,
+)
 from negserve._transport import replicas as replicas_module
 from tests.faults.conftest import NUM_TRIPLES, SAMPLER, pieces_of
 from tests.support.certificates import Authority
@@ -40,17 +50,36 @@ def resolver(monkeypatch: pytest.MonkeyPatch) -> FakeResolver:
 
 @pytest.fixture
 def servers(tmp_path: Path) -> Iterator[Replicated]:
+    """Replicas to end, or with counts from zero."""
     with replicated(tmp_path, *QUIET) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def unharmed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replicated]:
+    """Replicas that are never harmed."""
+    with replicated(tmp_path_factory.mktemp("unharmed"), *QUIET) as running:
+        yield running
+
+
+#: A tenth of the negatives, of which the same part is drawn ahead.
+SMALL = replace(SAMPLER, num_negs_per_pos=400)
 
 
 def config_of(rank: int, world_size: int) -> EpochConfig:
     return EpochConfig(batch_size=32, rank=rank, world_size=world_size)
 
 
-def assert_undisturbed(batches: list[EpochBatch], epoch: int = 0) -> None:
+@cache
+def wanted_digest(sampler: SamplerConfig, epoch: int) -> str:
+    return undisturbed_digest(load("world"), sampler, epoch)
+
+
+def assert_undisturbed(
+    batches: list[EpochBatch], epoch: int = 0, sampler: SamplerConfig = SAMPLER
+) -> None:
     pieces = pieces_of([batch for batch in batches if batch.epoch == epoch])
-    wanted = undisturbed_digest(load("world"), SAMPLER, epoch)
+    wanted = wanted_digest(sampler, epoch)
     assert union_digest(pieces, NUM_TRIPLES) == wanted
 
 
@@ -58,7 +87,7 @@ def assert_equal_shares(servers: Replicated, num_epochs: int) -> None:
     counts = servers.negatives().values()
     mean = sum(counts) / len(counts)
     # Some batches more are drawn ahead than are taken.
-    assert sum(counts) >= num_epochs * NUM_TRIPLES * SAMPLER.num_negs_per_pos
+    assert sum(counts) >= num_epochs * NUM_TRIPLES * SMALL.num_negs_per_pos
     assert max(counts) - min(counts) <= 0.1 * mean, counts
 
 
@@ -68,13 +97,13 @@ def test_eight_ranks_have_equal_shares_of_three_replicas(
     def train(rank: int) -> list[EpochBatch]:
         with Client(servers.target, patience=PATIENCE) as client:
             factory = client.triples_factory("world")
-            stream = factory.epochs(SAMPLER, config_of(rank, 8), prefetch=1)
+            stream = factory.epochs(SMALL, config_of(rank, 8), prefetch=1)
             return [batch for _ in range(3) for batch in stream]
 
     with ThreadPoolExecutor(8) as threads:
         batches = [batch for of_rank in threads.map(train, range(8)) for batch in of_rank]
     for epoch in range(3):
-        assert_undisturbed(batches, epoch)
+        assert_undisturbed(batches, epoch, SMALL)
     assert_equal_shares(servers, 3)
 
 
@@ -82,7 +111,7 @@ def test_eight_ranks_have_equal_shares_with_asyncio(servers: Replicated, resolve
     async def train(rank: int) -> list[EpochBatch]:
         async with aio.Client([servers.target], patience=PATIENCE) as client:
             factory = await client.triples_factory("world")
-            stream = factory.epochs(SAMPLER, config_of(rank, 8), prefetch=1)
+            stream = factory.epochs(SMALL, config_of(rank, 8), prefetch=1)
             return [batch for _ in range(3) async for batch in stream]
 
     async def main() -> list[EpochBatch]:
@@ -92,12 +121,12 @@ def test_eight_ranks_have_equal_shares_with_asyncio(servers: Replicated, resolve
 
     batches = asyncio.run(main())
     for epoch in range(3):
-        assert_undisturbed(batches, epoch)
+        assert_undisturbed(batches, epoch, SMALL)
     assert_equal_shares(servers, 3)
 
 
-def test_a_list_of_targets_is_spread_in_any_order(servers: Replicated):
-    targets = [f"{host}:{servers.port}" for host in HOSTS]
+def test_a_list_of_targets_is_spread_in_any_order(unharmed: Replicated):
+    targets = [f"{host}:{unharmed.port}" for host in HOSTS]
 
     def first_target(rank: int) -> list[str]:
         with Client(targets[rank:] + targets[:rank]) as client:
@@ -134,7 +163,7 @@ def test_a_new_replica_takes_its_share_once_streams_are_opened_again(
     def train(rank: int) -> None:
         factory = client.triples_factory("world")
         while not is_over.is_set():
-            for _ in factory.epochs(SAMPLER, config_of(rank, 3), prefetch=1):
+            for _ in factory.epochs(SMALL, config_of(rank, 3), prefetch=1):
                 if is_over.is_set():
                     break
 
@@ -154,7 +183,7 @@ def test_a_new_replica_takes_its_share_once_streams_are_opened_again(
             def share() -> float:
                 drawn_since = {host: n - before[host] for host, n in servers.negatives().items()}
                 total = sum(drawn_since.values())
-                is_enough = total > 3 * NUM_TRIPLES * SAMPLER.num_negs_per_pos
+                is_enough = total > 3 * NUM_TRIPLES * SMALL.num_negs_per_pos
                 return drawn_since[HOSTS[2]] / total if is_enough else 0.0
 
             wait_for(lambda: 0.27 < share() < 0.4, "a third of what is drawn")
@@ -274,8 +303,8 @@ def test_tls_checks_the_name_and_not_the_address(
             client.list_datasets()
 
 
-def test_a_name_without_an_answer_keeps_its_replicas(servers: Replicated, resolver: FakeResolver):
-    with Client(servers.target, timeout=5) as client:
+def test_a_name_without_an_answer_keeps_its_replicas(unharmed: Replicated, resolver: FakeResolver):
+    with Client(unharmed.target, timeout=5) as client:
         client.list_datasets()
         resolver.hosts = ()
         num_asked = resolver.num_asked
@@ -283,7 +312,7 @@ def test_a_name_without_an_answer_keeps_its_replicas(servers: Replicated, resolv
         assert resolver.num_asked > num_asked
     # To gRPC's own resolver, too, which says so or is still asking when patience ends.
     unknown = pytest.raises((UnavailableError, StalledError), match=NAME)
-    with Client(servers.target, patience=0.1) as client, unknown:
+    with Client(unharmed.target, patience=0.1) as client, unknown:
         client.list_datasets()
 
 
@@ -306,9 +335,9 @@ def test_closing_the_client_ends_a_look_up(resolver: FakeResolver, monkeypatch: 
         goes_on.set()
 
 
-def test_a_running_stream_stays_where_it_is(servers: Replicated, resolver: FakeResolver):
+def test_a_running_stream_stays_where_it_is(unharmed: Replicated, resolver: FakeResolver):
     resolver.hosts = HOSTS[:2]
-    with Client(servers.target) as client:
+    with Client(unharmed.target) as client:
         stream = iter(client.triples_factory("world").epochs(SAMPLER, config_of(1, 2)))
         next(stream)
         resolver.hosts = HOSTS
@@ -317,7 +346,7 @@ def test_a_running_stream_stays_where_it_is(servers: Replicated, resolver: FakeR
         client.list_datasets()
         list(islice(stream, 60))
         calls = client._transport._open_calls()
-        assert [call.target for call in calls] == [f"{HOSTS[1]}:{servers.port}"]
+        assert [call.target for call in calls] == [f"{HOSTS[1]}:{unharmed.port}"]
 
 
 class ConnectProxy(socketserver.ThreadingTCPServer):
@@ -374,23 +403,23 @@ def proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[ConnectProxy]:
 
 
 def test_a_proxy_of_the_environment_gets_the_name(
-    servers: Replicated, resolver: FakeResolver, proxy: ConnectProxy
+    unharmed: Replicated, resolver: FakeResolver, proxy: ConnectProxy
 ):
-    with Client(servers.target) as client:
+    with Client(unharmed.target) as client:
         assert client.list_datasets() == ["world"]
-        assert client.target == servers.target
-    assert proxy.asked == [servers.target]
+        assert client.target == unharmed.target
+    assert proxy.asked == [unharmed.target]
     assert resolver.num_asked == 0
 
 
 def test_addresses_of_a_name_without_a_proxy_are_reached_without_it(
-    servers: Replicated,
+    unharmed: Replicated,
     resolver: FakeResolver,
     proxy: ConnectProxy,
     monkeypatch: pytest.MonkeyPatch,
 ):
     monkeypatch.setenv("no_proxy", "elsewhere, .test")
-    with Client(servers.target) as client:
+    with Client(unharmed.target) as client:
         assert client.list_datasets() == ["world"]
     assert proxy.asked == []
     assert resolver.num_asked > 0
