@@ -191,8 +191,13 @@ main()
 """
 
 
-def command(run: type[Program], module: str, *arguments: str, stdin: int | None = None) -> Program:
-    imports = module == "negserve_server.cli"  # and compiles
+def command(
+    run: type[Program],
+    module: str,
+    *arguments: str,
+    stdin: int | None = None,
+    imports: bool = False,
+) -> Program:
     program = run("-c", _COMMAND.format(module=module), *arguments, stdin=stdin, imports=imports)
     assert program.read_line() == "ready"
     return program
@@ -301,7 +306,7 @@ def test_the_server_s_commands_end_with_130(
     All commands end by the same handler: each is interrupted once, each at another moment.
     """
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
-    program = command(run, "negserve_server.cli", *arguments)
+    program = command(run, "negserve_server.cli", *arguments, imports=True)
     time.sleep(delay)
     status, errors = program.interrupt_and_end()
     assert status == 130
