@@ -202,9 +202,10 @@ def hubs() -> list[bytes]:
 def graph() -> list[bytes]:
     """Publish a graph of large chunks, with many type constraints and labels."""
     rng = np.random.default_rng(0)
-    num_entities, num_relations = 2**20, 16
-    triples = np.stack([rng.integers(0, each, 2**20) for each in (2**20, 16, 2**20)], 1)
-    pairs = np.stack([rng.integers(0, each, 2**19) for each in (16, 2**20)], 1)
+    num_entities, num_relations = 2**19, 16
+    ids = num_entities, num_relations, num_entities
+    triples = np.stack([rng.integers(0, each, 2**19) for each in ids], 1)
+    pairs = np.stack([rng.integers(0, each, 2**19) for each in ids[1:]], 1)
     published = MappedGraph.of(
         triples,
         num_entities=num_entities,
