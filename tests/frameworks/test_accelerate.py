@@ -41,7 +41,6 @@ def expected(
     "name",
     [
         "dispatched_on_purpose",
-        "dispatched_from_spawned_workers",
         "dispatched_from_an_outer_dataset",
         "dispatched_from_a_chain",
         "dispatched_from_all_on_each_rank",
@@ -70,6 +69,13 @@ def test_two_epochs(client: Client, ranks: list[dict[str, Any]], alone: dict[str
     for rank, results in enumerate(ranks):
         assert_same(results[name], expected(client, rank, (0, 0), (1, 0)))
     assert_same(alone[name], expected(client, 0, (0, 0), (1, 0), world_size=1))
+
+
+def test_an_epoch_of_spawned_workers(client: Client, ranks: list[dict[str, Any]]):
+    name = "dispatched_from_spawned_workers"
+    assert_each_once(*(results[name] for results in ranks))
+    for rank, results in enumerate(ranks):
+        assert_same(results[name], expected(client, rank, (0, 0)))
 
 
 def test_its_own_launcher(server: ServerProcess, client: Client, tmp_path: Path):

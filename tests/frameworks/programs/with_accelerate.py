@@ -56,6 +56,9 @@ def dispatched_from_workers() -> Any:
 
 @cases.add
 def dispatched_from_spawned_workers() -> Any:
+    """On several ranks only: a spawned worker imports everything."""
+    if accelerator.num_processes == 1:
+        return None
     return pairs(prepared(stream_of(), num_workers=1, multiprocessing_context="spawn"))
 
 
