@@ -17,7 +17,11 @@ def ranks(server: ServerProcess, tmp_path_factory: pytest.TempPathFactory) -> li
     """Results of each case on two ranks."""
     folder = tmp_path_factory.mktemp("ranks")
     # Ray keeps a token in the home directory.
-    env = {"HOME": str(folder), "RAY_USAGE_STATS_ENABLED": "0"}
+    env = {
+        "HOME": str(folder),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_prestart_worker_first_driver": "0",  # no idle process for each processor
+    }
     return run_program("with_ray", server, folder, num_ranks=2, starts_ranks=True, env=env)
 
 
