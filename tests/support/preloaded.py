@@ -43,6 +43,7 @@ _READ_BY_IMPORTS = "GRPC_ENABLE_FORK_SUPPORT"
 _SHARED = "TESTS_FORKED_BY"
 _LOCK = threading.Lock()
 _forking_pids: list[int] = []
+_running: weakref.WeakSet[PreloadedProcess] = weakref.WeakSet()
 _seconds_of_ended = 0.0
 
 #: As of :class:`subprocess.Popen`: a file, PIPE, DEVNULL, or None for that of the tests.
@@ -50,8 +51,10 @@ Stream = IO[Any] | int | None
 
 
 def used_seconds() -> float:
-    """Return the processor time of programs that have ended and of what forks them, in seconds."""
-    return _seconds_of_ended + sum(seconds_of(pid, children=False) for pid in _forking_pids)
+    """Return the processor time of programs, so far, and of what forks them, in seconds."""
+    running = sum(_seconds_so_far(program.pid) for program in list(_running))
+    forking = sum(seconds_of(pid, children=False) for pid in _forking_pids)
+    return _seconds_of_ended + running + forking
 
 
 def start_for_workers() -> None:
@@ -69,6 +72,13 @@ def seconds_of(pid: int, *, children: bool = True) -> float:
     """Return the processor time of a process and of those that it waited for, in seconds."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return sum(map(int, fields[11 : 15 if children else 13])) / os.sysconf("SC_CLK_TCK")
+
+
+def _seconds_so_far(pid: int) -> float:
+    try:
+        return seconds_of(pid)
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0  # it has just ended, and its status is under way
 
 
 class PreloadedProcess:
@@ -131,6 +141,7 @@ class PreloadedProcess:
         self._status = os.fdopen(status_reader, "rb", buffering=0)
         self.pid = int(self._status.readline())
         self.returncode: int | None = None
+        _running.add(self)
 
     def poll(self) -> int | None:
         """Return the exit status if the program has ended."""
@@ -153,6 +164,7 @@ class PreloadedProcess:
                     status, seconds = self._status.readline().split()
                     self.returncode = os.waitstatus_to_exitcode(int(status))
                     self._status.close()
+                    _running.discard(self)
                     global _seconds_of_ended  # noqa: PLW0603
                     _seconds_of_ended += float(seconds)
         return self.returncode
