@@ -312,13 +312,10 @@ def _fork_one(connection: socket.socket, selector: selectors.BaseSelector) -> bo
     if not data:
         return False
     request = json.loads(data)
-    for name in request["imports"]:
-        import_module(name)
-    # Or each program's collector would go through all that is imported, and copy it.
-    gc.freeze()
-    # And its end would free, and so copy, the kernels.
-    for kept in list(weakref.finalize._registry):  # type: ignore[attr-defined]
-        kept.atexit = False
+    if new := set(request["imports"]) - sys.modules.keys():
+        for name in new:
+            import_module(name)
+        _share()
     *streams, status = descriptors
     pid = os.fork()
     if pid == 0:
@@ -414,13 +411,24 @@ def _execute(first: str, *arguments: str) -> None:
 def _preload() -> None:
     """Import and compile what programs need; without threads, which a fork would lose."""
     gc.disable()  # it would go through all of it again and again while it comes
-    # Not the commands, which are run, nor what only a few programs import: see `imports`.
-    for name in ("click", "rich.console", "negserve.data"):
+    # Not what only a few programs import: see `imports`.
+    for name in ("encodings.idna", "rich.console", "negserve.data", "negserve.cli"):
         import_module(name)
     if _READ_BY_IMPORTS not in os.environ:  # no server is started with it
-        import_module("negserve_server.serving.server")
+        import_module("negserve_server.cli")
+        del sys.modules["negserve_server.cli"]  # it is run, and so imported anew
         import_module("negserve_server.warm_up").warm_up({})
     gc.enable()
+    _share()
+
+
+def _share() -> None:
+    """Keep programs from copying what is imported."""
+    # Or each program's collector would go through all of it.
+    gc.freeze()
+    # And its end would free the kernels.
+    for kept in list(weakref.finalize._registry):  # type: ignore[attr-defined]
+        kept.atexit = False
 
 
 if __name__ == "__main__":
