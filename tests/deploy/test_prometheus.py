@@ -214,7 +214,7 @@ def load(scraper: Scraper) -> Iterator[None]:
     ):
 
         def work() -> None:
-            while not is_over.is_set():
+            while not is_over.wait(0.2):  # much faster than Prometheus scrapes is no use
                 cause_everything(client, SamplerServiceStub(channel))
 
         working = threads.submit(work)

@@ -412,12 +412,17 @@ def _preload() -> None:
     """Import and compile what programs need; without threads, which a fork would lose."""
     gc.disable()  # it would go through all of it again and again while it comes
     # Not what only a few programs import: see `imports`.
-    for name in ("encodings.idna", "rich.console", "negserve.data", "negserve.cli"):
+    names = (
+        "encodings.idna",
+        "rich.console",
+        "negserve.data",
+        "negserve.cli",
+        "negserve_server.cli",
+    )
+    for name in names:
         import_module(name)
-    if _READ_BY_IMPORTS not in os.environ:  # no server is started with it
-        import_module("negserve_server.cli")
-        del sys.modules["negserve_server.cli"]  # it is run, and so imported anew
-        import_module("negserve_server.warm_up").warm_up({})
+    del sys.modules["negserve_server.cli"]  # it is run, and so imported anew
+    import_module("negserve_server.warm_up").warm_up({})
     gc.enable()
     _share()
 
