@@ -1,8 +1,9 @@
 """Processor time of each test file, with that of the programs that its tests start, and how long it
 takes: a file that takes long and computes little waits.
 
-``pytest --cpu-seconds`` prints a table. A program counts once it has ended and was waited for: one
-that outlives its parent is missing. What programs are forked from has a line of its own if several
+``pytest --cpu-seconds`` prints a table. A program forked for the tests counts while it runs, along
+with those of its own that have ended; any other once it has ended and was waited for: one that
+outlives its parent is missing. What programs are forked from has a line of its own if several
 processes run tests, and else counts for the file that needs it first, as what workers of loaders
 are forked from always does.
 """

@@ -43,6 +43,7 @@ _READ_BY_IMPORTS = "GRPC_ENABLE_FORK_SUPPORT"
 _SHARED = "TESTS_FORKED_BY"
 _LOCK = threading.Lock()
 _forking_pids: list[int] = []
+_running: weakref.WeakSet[PreloadedProcess] = weakref.WeakSet()
 _seconds_of_ended = 0.0
 
 #: As of :class:`subprocess.Popen`: a file, PIPE, DEVNULL, or None for that of the tests.
@@ -50,8 +51,10 @@ Stream = IO[Any] | int | None
 
 
 def used_seconds() -> float:
-    """Return the processor time of programs that have ended and of what forks them, in seconds."""
-    return _seconds_of_ended + sum(seconds_of(pid, children=False) for pid in _forking_pids)
+    """Return the processor time of programs, so far, and of what forks them, in seconds."""
+    running = sum(_seconds_so_far(program.pid) for program in list(_running))
+    forking = sum(seconds_of(pid, children=False) for pid in _forking_pids)
+    return _seconds_of_ended + running + forking
 
 
 def start_for_workers() -> None:
@@ -69,6 +72,13 @@ def seconds_of(pid: int, *, children: bool = True) -> float:
     """Return the processor time of a process and of those that it waited for, in seconds."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return sum(map(int, fields[11 : 15 if children else 13])) / os.sysconf("SC_CLK_TCK")
+
+
+def _seconds_so_far(pid: int) -> float:
+    try:
+        return seconds_of(pid)
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0  # it has just ended, and its status is under way
 
 
 class PreloadedProcess:
@@ -131,6 +141,7 @@ class PreloadedProcess:
         self._status = os.fdopen(status_reader, "rb", buffering=0)
         self.pid = int(self._status.readline())
         self.returncode: int | None = None
+        _running.add(self)
 
     def poll(self) -> int | None:
         """Return the exit status if the program has ended."""
@@ -153,6 +164,7 @@ class PreloadedProcess:
                     status, seconds = self._status.readline().split()
                     self.returncode = os.waitstatus_to_exitcode(int(status))
                     self._status.close()
+                    _running.discard(self)
                     global _seconds_of_ended  # noqa: PLW0603
                     _seconds_of_ended += float(seconds)
         return self.returncode
@@ -300,13 +312,10 @@ def _fork_one(connection: socket.socket, selector: selectors.BaseSelector) -> bo
     if not data:
         return False
     request = json.loads(data)
-    for name in request["imports"]:
-        import_module(name)
-    # Or each program's collector would go through all that is imported, and copy it.
-    gc.freeze()
-    # And its end would free, and so copy, the kernels.
-    for kept in list(weakref.finalize._registry):  # type: ignore[attr-defined]
-        kept.atexit = False
+    if new := set(request["imports"]) - sys.modules.keys():
+        for name in new:
+            import_module(name)
+        _share()
     *streams, status = descriptors
     pid = os.fork()
     if pid == 0:
@@ -402,13 +411,29 @@ def _execute(first: str, *arguments: str) -> None:
 def _preload() -> None:
     """Import and compile what programs need; without threads, which a fork would lose."""
     gc.disable()  # it would go through all of it again and again while it comes
-    # Not the commands, which are run, nor what only a few programs import: see `imports`.
-    for name in ("click", "rich.console", "negserve.data"):
+    # Not what only a few programs import: see `imports`.
+    names = (
+        "encodings.idna",
+        "rich.console",
+        "negserve.data",
+        "negserve.cli",
+        "negserve_server.cli",
+    )
+    for name in names:
         import_module(name)
-    if _READ_BY_IMPORTS not in os.environ:  # no server is started with it
-        import_module("negserve_server.serving.server")
-        import_module("negserve_server.warm_up").warm_up({})
+    del sys.modules["negserve_server.cli"]  # it is run, and so imported anew
+    import_module("negserve_server.warm_up").warm_up({})
     gc.enable()
+    _share()
+
+
+def _share() -> None:
+    """Keep programs from copying what is imported."""
+    # Or each program's collector would go through all of it.
+    gc.freeze()
+    # And its end would free the kernels.
+    for kept in list(weakref.finalize._registry):  # type: ignore[attr-defined]
+        kept.atexit = False
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """gRPC's own log lines in our format, and by our level.
 
 gRPC's core writes to the file descriptor of standard error, in a format of its own. So that
-becomes a pipe, and a process reads it: ``python -m negserve_server.logs.grpc_log LEVEL FORMAT``.
-It writes lines of gRPC anew, also the last words of a server that crashes, which a thread of the
-server would take with it. All other lines it passes on as they are; in JSON, each is the message
-of an event, so that every line of the log is JSON and none can be faked.
+becomes a pipe, and a process reads it: ``python grpc_log_process.py LEVEL FORMAT``. It writes
+lines of gRPC anew, also the last words of a server that crashes, which a thread of the server
+would take with it. All other lines it passes on as they are; in JSON, each is the message of an
+event, so that every line of the log is JSON and none can be faked.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import atexit
 import logging
 import os
 import re
-import signal
 import subprocess
 import sys
 from contextlib import suppress
-from typing import cast
+from pathlib import Path
+from typing import BinaryIO, cast
 
 from negserve_server.logs import log_handler
 from negserve_server.logs.formatters import LogFormat, make_formatter
@@ -25,6 +25,8 @@ from negserve_server.logs.log_level import LEVELS
 
 logger = logging.getLogger(__name__)
 
+#: The file that the process runs.
+PROGRAM = Path(__file__).with_name("grpc_log_process.py")
 #: What gRPC is told to write; its default is INFO, and there is no WARNING.
 _VERBOSITY = {"debug": "DEBUG", "error": "ERROR"}
 #: Severity, month, day, time, thread, place, message.
@@ -59,7 +61,7 @@ class GrpcLog:
         reader, writer = os.pipe()
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", __name__, level, log_format],
+                [sys.executable, "-P", PROGRAM, level, log_format],
                 stdin=reader,
                 stdout=subprocess.DEVNULL,
                 stderr=self._stderr,
@@ -93,18 +95,16 @@ class GrpcLog:
             self._process.wait(_LAST_LINES_SECONDS)
 
 
-def main(level: str, log_format: LogFormat) -> None:
-    """Write what comes on standard input to standard error."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # it ends when the server does
+def rewrite_lines(lines: BinaryIO, level: str, log_format: str) -> None:
+    """Write what a server and its gRPC write, until its end, to standard error."""
     least = _number(level)
-    formatter = make_formatter(log_format)
+    formatter = make_formatter(cast("LogFormat", log_format))
 
     def write(name: str, importance: int, message: str) -> None:
         record = logging.LogRecord(name, importance, "", 0, "%s", (message,), None)
         os.write(2, f"{formatter.format(record)}\n".encode())
 
-    for raw in sys.stdin.buffer:
+    for raw in lines:
         if raw.startswith(_LEVEL_IS):
             least = _number(raw.removeprefix(_LEVEL_IS).decode().strip())
             continue
@@ -124,7 +124,3 @@ def main(level: str, log_format: LogFormat) -> None:
 
 def _number(level: str) -> int:
     return logging.getLevelNamesMapping()[level.upper()] if level in LEVELS else logging.INFO
-
-
-if __name__ == "__main__":
-    main(sys.argv[1], cast("LogFormat", sys.argv[2]))

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from negserve_server.logs.grpc_log import PROGRAM
 from tests.server.logs.test_log_lines import LINE
 
 _LINES = b"""WARNING: All log messages before absl::InitializeLog() is called are written to STDERR
@@ -22,7 +23,7 @@ malloc(): corrupted top size
 
 def filtered(level: str, lines: bytes, log_format: str = "text") -> list[str]:
     result = subprocess.run(
-        [sys.executable, "-m", "negserve_server.logs.grpc_log", level, log_format],
+        [sys.executable, "-P", PROGRAM, level, log_format],
         input=lines,
         capture_output=True,
         timeout=60,
