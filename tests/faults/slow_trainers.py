@@ -13,7 +13,7 @@ from tests.support.epochs import piece
 from tests.support.graphs import load
 from tests.support.workers import wait_for
 
-NUM_TRAINERS = 8
+NUM_TRAINERS = 16
 _PATIENCE = 60.0
 #: Of a batch.
 _SECONDS = 0.25
