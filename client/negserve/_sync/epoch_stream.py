@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 import queue
 import sys
 import threading
@@ -15,6 +17,20 @@ from negserve._sync.interrupts import ending, held, put_off, run_sync
 from negserve._sync.transport import SyncTransport
 from negserve._transport.transport import ServerCall
 from negserve.types.epoch import EpochBatch
+
+#: Readers of this process whose threads may run.
+_readers: weakref.WeakSet[_Reader] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_readers() -> None:
+    """End the threads while they can end: see :func:`negserve._sync.transport._end_calls`."""
+    for reader in list(_readers):
+        reader.close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_readers.clear)
 
 
 class _Reader(EpochReader):
@@ -47,6 +63,7 @@ class _Reader(EpochReader):
         #: trainer's thread, in a callback of threading's own, in which Python drops a Ctrl-C.
         self._is_reading = threading.Lock()
         self._is_reading.acquire()
+        _readers.add(self)
         # With the caller's context: traces find the span in it.
         threading.Thread(
             target=copy_context().run, args=(self._run,), name="negserve-epoch", daemon=True
