@@ -137,8 +137,10 @@ class Measured:
 
         def decode() -> list[EpochBatch]:
             progress = stream._progress()
-            list(progress.take(configured))
-            return [batch for batch, _ in progress.take(message) if batch is not None]
+            progress.take(configured)
+            taken = progress.take(message)
+            assert taken is not None
+            return taken[0]
 
         return decode
 

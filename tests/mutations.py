@@ -172,7 +172,7 @@ MUTATIONS = (
     Mutation(
         "batch dropped on reconnect",
         "client/negserve/_protocol/epoch_progress.py",
-        "self._start = batch.next_start",
+        "self._start = batches[-1].next_start",
         "self._start = plan.batch(min(self._num_taken, len(plan) - 1))[2]",
         "tests/client/sync/test_epoch_stream.py"
         "::test_streams_that_break_are_opened_again_where_they_were",
@@ -211,7 +211,7 @@ MUTATIONS = (
         "swallowed error",
         "client/negserve/_calls/epochs.py",
         "raise item",
-        "item = None, True",
+        "item = [], True",
         "tests/client/sync/test_epoch_stream.py::test_a_fault_of_the_server_is_told_at_once",
     ),
     Mutation(

@@ -15,9 +15,9 @@ from negserve.types.config import SamplerConfig
 from negserve.types.dataset import Dataset
 from negserve.types.epoch import EpochBatch, EpochConfig
 
-#: A batch, or None if the epoch has none left, and whether it is the epoch's last; or None where
-#: the reader has ended, and is to be started again if more is wanted.
-Item: TypeAlias = tuple[EpochBatch | None, bool] | None
+#: The batches of a message, none if the epoch has none left, and whether the last of them is the
+#: epoch's last; or None where the reader has ended, and is to be started again if more is wanted.
+Item: TypeAlias = tuple[list[EpochBatch], bool] | None
 
 _Transport = TypeVar("_Transport", bound=Transport)
 _Reader = TypeVar("_Reader", bound="EpochReader")
@@ -35,12 +35,14 @@ class EpochReader(ABC):
 
     :param transport: to the dataset's server
     :param progress: of the epochs
+    :param prefetch: batches read ahead; those of a message are read together, even if more
     :ivar is_over: whether the last batch of the consumer's epoch was taken
     """
 
-    def __init__(self, transport: Transport, progress: EpochProgress) -> None:
+    def __init__(self, transport: Transport, progress: EpochProgress, prefetch: int) -> None:
         self._transport = transport
         self._progress = progress
+        self._prefetch = prefetch
         self._is_wanted = True
         self._epoch = progress.epoch
         self.is_over = False
@@ -61,6 +63,12 @@ class EpochReader(ABC):
     def _hold(self, call: ServerCall) -> None:
         """Note the call that is read from now."""
 
+    def _places_of(self, item: Item | BaseException) -> int:
+        """Return how many places of the queue an item takes; it has one for each batch ahead."""
+        if item is None or isinstance(item, BaseException):
+            return 0
+        return min(max(len(item[0]), 1), self._prefetch)
+
     @property
     def _is_ahead(self) -> bool:
         """Whether it reads an epoch that the consumer has not begun."""
@@ -71,8 +79,8 @@ class EpochReader(ABC):
         self._epoch += 1
         self.is_over = False
 
-    async def next(self) -> tuple[EpochBatch | None, bool]:
-        """Wait for the next batch, None if there is none, and whether it is the last.
+    async def next(self) -> tuple[list[EpochBatch], bool]:
+        """Wait for the next batches, and whether the last of them is the epoch's last.
 
         :raises NegserveError: the error that ended the stream
         """
@@ -108,11 +116,12 @@ class EpochReader(ABC):
                     return
                 while (message := await call.next(budget.limit())) is not None:
                     with call.answering():
-                        for item in progress.take(message):
-                            await self._put(item)
-                            if not self._is_wanted:
-                                return
-                            budget.note_progress()
+                        item = progress.take(message)
+                    if item is not None:
+                        await self._put(item)
+                        if not self._is_wanted:
+                            return
+                        budget.note_progress()
                     if progress.is_done:
                         break  # the status of the call does not matter any more
             if progress.is_done:
@@ -188,7 +197,9 @@ class EpochCursor(EpochState, Generic[_Transport, _Reader]):
     def _following(self) -> object:
         return self._place[:2], self.config, self.prefetch, self.reads_on
 
-    async def _next(self, reader: _Reader) -> tuple[EpochBatch | None, Place]:
-        """Take a batch, None if the epoch has none left, and return the place after it."""
-        batch, is_last = await reader.next()
-        return batch, self._after(batch, is_last=is_last)
+    async def _next(self, reader: _Reader) -> list[tuple[EpochBatch, Place]]:
+        """Wait for batches, and return each with the place after it."""
+        batches, is_last = await reader.next()
+        if not batches:
+            self._end_empty()
+        return list(zip(batches, self._after(batches, is_last=is_last), strict=True))

@@ -48,7 +48,7 @@ class LocalEpochStream(EpochState):
         epoch = self._factory.graph.epoch(self.sampler, self.config, number=number, start=start)
         last = len(epoch) - 1
         if last < 0:
-            self._place = self._after(None, is_last=True)
+            self._end_empty()
             return
         indices = iter(range(len(epoch)))
         made: deque[Future[Any]] = deque()
@@ -58,7 +58,7 @@ class LocalEpochStream(EpochState):
                 while len(made) < self.prefetch and (ahead := next(indices, None)) is not None:
                     made.append(pool.submit(epoch.batch, ahead))
                 batch: EpochBatch = made.popleft().result()
-                self._place = self._after(batch, is_last=index == last)
+                (self._place,) = self._after([batch], is_last=index == last)
                 yield batch
         finally:
             pool.shutdown(cancel_futures=True)

@@ -147,11 +147,11 @@ class EpochProgress:
         """Whether this stream has no further epoch."""
         return self._num_left == 0
 
-    def take(self, message: pb.SampleEpochResponse) -> Iterator[tuple[EpochBatch | None, bool]]:
-        """Iterate over a message's batches, each with whether it is its epoch's last.
+    def take(self, message: pb.SampleEpochResponse) -> tuple[list[EpochBatch], bool] | None:
+        """Decode a message's batches, and tell whether the last of them is its epoch's last.
 
-        Progress moves past a batch when the next one is requested. If the first epoch has no batch
-        left, the first item is (None, True).
+        Progress moves past them. None for a message without batches; an empty list if the first
+        epoch has none left.
 
         :raises InvalidAnswerError: if the message does not continue the stream
         """
@@ -160,21 +160,22 @@ class EpochProgress:
             self._num_taken = 0
             if len(self._plan) == 0:
                 self.has_begun = True
-                yield None, True
                 self._end_epoch(self._plan.num_positives)
-            return
+                return [], True
+            return None
         check_member("message", message, "batches")
         plan, encoded = self._plan, message.batches.batches
         check_range("batches", len(encoded), 1, len(plan) - self._num_taken)
-        for batch in self._read(plan, encoded):
-            self._num_taken += 1
-            yield batch, self._num_taken == len(plan)
-            self.has_begun = True
-            self._start = batch.next_start
+        batches = list(self._read(plan, encoded))
+        self._num_taken += len(batches)
+        self.has_begun = True
+        if is_last := self._num_taken == len(plan):
+            self._end_epoch(plan.num_positives)
+        else:
+            self._start = batches[-1].next_start
             # Another stream begins at this batch's end: there, this worker comes last.
             self._config = self._last_worker
-        if self._num_taken == len(plan):
-            self._end_epoch(plan.num_positives)
+        return batches, is_last
 
     def _end_epoch(self, num_positives: int) -> None:
         """Go to the beginning of the next epoch."""
@@ -315,17 +316,26 @@ class EpochState:
         # One object, so that an interrupt leaves all of it before a batch, or all of it after.
         self._place = Place(0, 0, "" if digest else None)
 
-    def _after(self, batch: EpochBatch | None, *, is_last: bool) -> Place:
-        """Return the place after a batch; None for an epoch that has none left.
+    def _after(self, batches: Sequence[EpochBatch], *, is_last: bool) -> Iterator[Place]:
+        """Yield the places after each of the next batches.
 
         The caller moves there right before it yields the batch, so that a state that is kept
         afterwards includes it.
+
+        :param is_last: whether the last batch is its epoch's last
         """
         epoch, _, digest = self._place
-        start = 0 if batch is None or is_last else batch.next_start
-        if digest is not None and batch is not None:
-            digest = chained_digest(digest, batch)
-        return Place(epoch + is_last, start, digest)
+        for count, batch in enumerate(batches, start=1):
+            if digest is not None:
+                digest = chained_digest(digest, batch)
+            if is_last and count == len(batches):
+                yield Place(epoch + 1, 0, digest)
+            else:
+                yield Place(epoch, batch.next_start, digest)
+
+    def _end_empty(self) -> None:
+        """Move past an epoch that has no batch left."""
+        self._place = Place(self._place.epoch + 1, 0, self._place.digest)
 
     @property
     def epoch(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -27,6 +27,9 @@ _AHEAD = 4
 #: Most negatives of calls that share a request. A larger one has little left to save, and while
 #: the first negatives wait for the last ones nobody works on them.
 _MOST_SHARED = 2**18
+#: A larger call is divided into messages of so many negatives, at least: while one is rebuilt here,
+#: the next one is drawn. With smaller ones it takes longer.
+_PART = 2**17
 
 Request = TypeVar("Request", bound=Message)
 Asked = TypeVar("Asked")
@@ -199,7 +202,7 @@ class SamplePipeline(RequestPipeline[pb.SampleRequest, _Positives, pb.SampleResp
     ) -> None:
         self._dataset = dataset
         self._reader = reader
-        self._step = positives_per_message
+        self._most_per_message = positives_per_message
         self._ahead = ahead
         self._most_calls = max(1, ahead // 2) if reader.can_divide else 1
         self._most_positives = min(positives_per_message, _MOST_SHARED // reader.k)
@@ -236,9 +239,9 @@ class SamplePipeline(RequestPipeline[pb.SampleRequest, _Positives, pb.SampleResp
         """
         self.add(positives, position)
         triples, _ = self._added_calls.pop()
-        begins = range(0, max(len(triples), 1), self._step)
-        self._lengths.extend([1] * len(begins))
-        self._append(self._requests(triples, position, begins))
+        ends = self._ends_of_parts(len(triples))
+        self._lengths.extend([1] * len(ends))
+        self._append(self._requests(triples, position, ends))
 
     @property
     def num_calls(self) -> int:
@@ -278,9 +281,14 @@ class SamplePipeline(RequestPipeline[pb.SampleRequest, _Positives, pb.SampleResp
             )
             return
         triples = calls[0]
-        begins = range(0, max(len(triples), 1), self._step)
-        self._lengths.append(len(begins))
-        self._append(self._requests(triples, position, begins))
+        ends = self._ends_of_parts(len(triples))
+        self._lengths.append(len(ends))
+        self._append(self._requests(triples, position, ends))
+
+    def _ends_of_parts(self, n: int) -> list[int]:
+        """Divide n positives among messages, about equally; return the index after each part."""
+        count = max(-(-n // self._most_per_message), min(n, n * self._reader.k // _PART), 1)
+        return [n * number // count for number in range(1, count + 1)]
 
     def divide(self) -> bool:
         """Make the first unanswered request one for each of its calls; False if it has only one.
@@ -309,10 +317,10 @@ class SamplePipeline(RequestPipeline[pb.SampleRequest, _Positives, pb.SampleResp
         return batches[0] if length == 1 else join_batches(batches)
 
     def _requests(
-        self, triples: NDArray[np.int64], position: int, begins: range
+        self, triples: NDArray[np.int64], position: int, ends: Sequence[int]
     ) -> Iterator[tuple[pb.SampleRequest, _Positives]]:
-        for begin in begins:
-            part = triples[begin : begin + self._step]
+        for begin, end in pairwise([0, *ends]):
+            part = triples[begin:end]
             yield self._request(part, position + begin, begin, (len(part),))
 
     def _request(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 import queue
 import sys
 import threading
@@ -16,22 +18,37 @@ from negserve._sync.transport import SyncTransport
 from negserve._transport.transport import ServerCall
 from negserve.types.epoch import EpochBatch
 
+#: Readers of this process whose threads may run.
+_readers: weakref.WeakSet[_Reader] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_readers() -> None:
+    """End the threads while they can end: see :func:`negserve._sync.transport._end_calls`."""
+    for reader in list(_readers):
+        reader.close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_readers.clear)
+
 
 class _Reader(EpochReader):
     """A thread that reads ahead, into a queue.
 
-    :param prefetch: batches read ahead
+    Parameters as of :class:`EpochReader`.
+
     :param owner: without which nobody reads on; the thread ends when it is garbage
     """
 
     def __init__(
         self, transport: SyncTransport, progress: EpochProgress, prefetch: int, owner: object
     ) -> None:
-        super().__init__(transport, progress)
+        super().__init__(transport, progress, prefetch)
         self._sync_transport = transport
         self._batches: queue.Queue[Item | BaseException] = queue.Queue()
-        #: One item for each place in the queue. The thread that waits for one has no timeout: 256
-        #: threads that look around every 50 ms would keep a processor busy.
+        #: One item for each free place in the queue. The thread that waits for one has no timeout:
+        #: 256 threads that look around every 50 ms would keep a processor busy.
         self._room: queue.SimpleQueue[object] = queue.SimpleQueue()
         for _ in range(prefetch):
             self._room.put(None)
@@ -46,6 +63,7 @@ class _Reader(EpochReader):
         #: trainer's thread, in a callback of threading's own, in which Python drops a Ctrl-C.
         self._is_reading = threading.Lock()
         self._is_reading.acquire()
+        _readers.add(self)
         # With the caller's context: traces find the span in it.
         threading.Thread(
             target=copy_context().run, args=(self._run,), name="negserve-epoch", daemon=True
@@ -82,21 +100,23 @@ class _Reader(EpochReader):
         await self._sync_transport.pause(seconds, lambda: self._is_wanted)
 
     async def _put(self, item: Item | BaseException) -> None:
-        self._room.get()
-        if self._owner() is None:
-            self._is_wanted = False
-        if self._is_wanted:
-            self._batches.put(item)
+        for _ in range(self._places_of(item)):
+            self._room.get()
+            if self._owner() is None:
+                self._is_wanted = False
+            if not self._is_wanted:
+                return
+        self._batches.put(item)
 
     async def _get(self) -> Item | BaseException:
         with ending(self._wake_taker):
             item = self._batches.get()
-        if item is not None:
+        for _ in range(self._places_of(item)):
             self._room.put(None)
         return item
 
     def _wake_taker(self) -> None:
-        self._batches.put((None, True))
+        self._batches.put(([], True))
 
     def _hold(self, call: ServerCall) -> None:
         with self._lock:
@@ -142,9 +162,10 @@ class EpochStream(EpochCursor[SyncTransport, _Reader]):
                 if reader is None:
                     reader = _Reader(self._transport, self._progress(), self.prefetch, self._kept)
             while not reader.is_over:
-                # No signal handler can raise between the end of run_sync and the yield.
-                batch, self._place = run_sync(self._next, reader)
-                if batch is not None:
+                # A signal handler can raise before the place is set, or after the yield: nothing
+                # is called in between.
+                for batch, place in run_sync(self._next, reader):
+                    self._place = place
                     yield batch
         finally:
             with put_off():  # Python ignores exceptions here, if the iterator is garbage

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import queue
 import socket
+import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -25,6 +28,9 @@ from negserve.v1.sampler_pb2_grpc import SamplerServiceStub
 
 _T = TypeVar("_T")
 
+#: How long the end of the program waits for gRPC to end calls.
+_LAST_SECONDS = 1.0
+_transports: weakref.WeakSet[SyncTransport] = weakref.WeakSet()
 #: Without waits for so long, the thread of a stall timer ends; the next wait starts another.
 _IDLE_SECONDS = 5.0
 
@@ -56,6 +62,7 @@ class SyncTransport(Transport):
     ) -> None:
         super().__init__(target, timeout, patience, spread=spread)
         self._state = PerProcess(_State)
+        _transports.add(self)
 
     def _pool(self, target: str) -> WorkerPool[_OpenChannel]:
         """Return this process's connections to a replica.
@@ -255,14 +262,37 @@ class SyncCall(ServerCall):
             return message
         raise failure
 
+    def when_ended(self, function: Callable[[], object]) -> bool:
+        """Let a thread of gRPC call a function when the call has ended; False if it has."""
+        return bool(self._call().add_callback(function))
+
     def close(self) -> None:
         """End the call."""
+        if sys.is_finalizing():
+            return  # a thread of gRPC may have stopped for ever with the call's lock
         self._end_requests()
         with grpc_in_use():
             self._call().cancel()
 
     def _end_requests(self) -> None:
         self._requests.put(None)
+
+
+@atexit.register
+def _end_calls() -> None:
+    """End all calls at the end of the program, while the threads of gRPC still run.
+
+    Later they stand still, some with the lock of a call, and who frees the call waits for it.
+    """
+    ends = []
+    for transport in list(_transports):
+        for call in transport._open_calls():
+            ended = threading.Event()
+            if isinstance(call, SyncCall) and call.when_ended(ended.set):
+                ends.append(ended)
+            call.close()
+    for ended in ends:
+        ended.wait(_LAST_SECONDS)
 
 
 def _without_call(error: grpc.RpcError) -> grpc.RpcError:

@@ -16,14 +16,15 @@ from negserve.types.epoch import EpochBatch
 class _Reader(EpochReader):
     """A task that reads ahead, into a queue.
 
-    :param prefetch: batches read ahead
+    Parameters as of :class:`EpochReader`.
+
     :param owner: without which nobody reads on; the task ends when it is garbage
     """
 
     def __init__(
         self, transport: AsyncTransport, progress: EpochProgress, prefetch: int, owner: object
     ) -> None:
-        super().__init__(transport, progress)
+        super().__init__(transport, progress, prefetch)
         self._loop = asyncio.get_running_loop()
         self._batches: asyncio.Queue[Item | BaseException] = asyncio.Queue()
         self._room = asyncio.Semaphore(prefetch)
@@ -59,12 +60,13 @@ class _Reader(EpochReader):
             self._batches.put_nowait(outcome)
 
     async def _put(self, item: Item | BaseException) -> None:
-        await self._room.acquire()
+        for _ in range(self._places_of(item)):
+            await self._room.acquire()
         self._batches.put_nowait(item)
 
     async def _get(self) -> Item | BaseException:
         item = await self._batches.get()
-        if item is not None:
+        for _ in range(self._places_of(item)):
             self._room.release()
         return item
 
@@ -96,8 +98,8 @@ class EpochStream(EpochCursor[AsyncTransport, _Reader]):
             reader = _Reader(self._transport, self._progress(), self.prefetch, self._kept)
         try:
             while not reader.is_over:
-                batch, self._place = await self._next(reader)
-                if batch is not None:
+                for batch, place in await self._next(reader):
+                    self._place = place
                     yield batch
         finally:
             if not self._keep(reader, epoch):

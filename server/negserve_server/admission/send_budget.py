@@ -34,6 +34,7 @@ class SendBudget:
     :param max_bytes: the bound
     :ivar num_bytes: bytes of answers, without stalled ones
     :ivar num_stalled_bytes: bytes of answers whose clients stopped reading
+    :ivar num_streams: number of open streams
     :ivar num_holders: number of streams that hold answers
     """
 
@@ -41,6 +42,7 @@ class SendBudget:
         self.max_bytes = max_bytes
         self.num_bytes = 0
         self.num_stalled_bytes = 0
+        self.num_streams = 0
         self.num_holders = 0
         self._waiting: deque[tuple[asyncio.Future[None], BudgetShare, int]] = deque()
         self._peak = 0
@@ -190,6 +192,7 @@ class BudgetShare:
         return self.waits
 
     def __enter__(self) -> BudgetShare:
+        self._budget.num_streams += 1
         return self
 
     def __exit__(
@@ -198,6 +201,7 @@ class BudgetShare:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._budget.num_streams -= 1
         self._budget.unwatch(self)
         self._end_stall()
         # Else this and what it is called on hold each other, and with it the graph, until the
@@ -305,6 +309,10 @@ class _NestedShare(BudgetShare):
     def is_waiting(self) -> bool:
         """As of any share."""
         return self.waits or self._own.waits
+
+    def __enter__(self) -> BudgetShare:
+        self._own.__enter__()
+        return super().__enter__()
 
     def __exit__(
         self,

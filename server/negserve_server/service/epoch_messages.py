@@ -25,9 +25,14 @@ from negserve_server.metrics.message_record import MessageRecord
 from negserve_server.sampling.slices import work_of
 from negserve_server.service import messages
 
-#: Messages of this size, and up to one batch more, have the highest throughput over loopback.
-_MESSAGE_BYTES = 384 * 1024
-#: Messages prepared while the client receives one: one for each core of a small machine.
+#: Size of the messages of a stream that is alone, and up to one batch more: larger ones have no
+#: more throughput over loopback.
+_ALONE_BYTES = 1024 * 1024
+#: Their size where many streams wait for each other.
+_LEAST_BYTES = 384 * 1024
+#: Messages prepared while the client receives one. Alone, a stream has more of them: else the
+#: engine stands still now and then, because the client takes two at once.
+_ALONE_AHEAD = 4
 _MESSAGES_AHEAD = 2
 
 
@@ -115,12 +120,14 @@ class EpochMessages:
 
     def _step(self) -> int:
         """Return the number of batches of the next message, at least one."""
-        size = min(_MESSAGE_BYTES, self._send_budget.fair_bytes)
+        budget = self._send_budget
+        size = min(max(_ALONE_BYTES // budget.num_streams, _LEAST_BYTES), budget.fair_bytes)
         step = max(1, -(-size // self._batch_bytes))
         return min(step, len(self._epoch) - self._next)
 
     def _prepare(self) -> None:
-        while len(self._prepared) < _MESSAGES_AHEAD and self._may_begin:
+        most = _ALONE_AHEAD if self._send_budget.num_streams == 1 else _MESSAGES_AHEAD
+        while len(self._prepared) < most and self._may_begin:
             step = self._step()
             if not self._budget.try_reserve(step * self._batch_bytes):
                 return

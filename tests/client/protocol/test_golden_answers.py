@@ -251,21 +251,24 @@ def ask_epoch(golden: Golden, case: dict[str, Any]) -> Any:
     cursor = found.epochs(client_config(request.sampler), config)
     cursor.load_state_dict({"epoch": request.epoch, "start": request.start})
     cursor.reads_on = request.num_epochs > 1
-    reader = _Epochs(golden, cursor._progress())
+    reader = _Epochs(golden, cursor._progress(), cursor.prefetch)
     for _ in range(1, request.num_epochs):
         reader.begin_next()  # else what fails is not wanted yet
     run_sync(golden.retry, reader._read)
     return [
-        None
-        if batch is None
-        else (
-            batch.next_start,
-            batch.positives.tolist(),
-            plain(batch.negatives),
-            None if batch.weights is None else batch.weights.tolist(),
+        (
+            [
+                (
+                    batch.next_start,
+                    batch.positives.tolist(),
+                    plain(batch.negatives),
+                    None if batch.weights is None else batch.weights.tolist(),
+                )
+                for batch in batches
+            ],
             is_last,
         )
-        for batch, is_last in reader.items
+        for batches, is_last in reader.items
     ]
 
 

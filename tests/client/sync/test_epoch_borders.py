@@ -225,18 +225,18 @@ def test_a_worker_that_goes_on_within_an_epoch_asks_for_the_rest_of_it_only(clie
         assert (request.worker, request.num_epochs) == (worker, MOST_EPOCHS)
         with run_sync(client._transport.open, "SampleEpoch", request) as call:
             for _ in range(2):
-                for _ in progress.take(run_sync(call.next, SECONDS)):
-                    pass
+                progress.take(run_sync(call.next, SECONDS))
         request = progress.request()
         assert request.start > 0
         assert (request.worker, request.num_epochs) == (1, num_epochs)
 
 
-def test_an_interrupt_at_the_last_batch_of_an_epoch_loses_none(
-    server: ServerProcess, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("k", [1, 500])
+def test_an_interrupt_at_the_last_message_of_an_epoch_loses_no_batch(
+    server: ServerProcess, monkeypatch: pytest.MonkeyPatch, k: int
 ):
-    """The reader has given it, and the stream's place is still before it."""
-    sampler, config = SamplerConfig(seed=3), EpochConfig(batch_size=1000)
+    """The reader has given its batches, and the stream's place is still before them."""
+    sampler, config = SamplerConfig(seed=3, num_negs_per_pos=k), EpochConfig(batch_size=1000)
     with Client(server.target) as client:
         factory = client.triples_factory("world")
         undisturbed = factory.epochs(sampler, config)
@@ -245,17 +245,17 @@ def test_an_interrupt_at_the_last_batch_of_an_epoch_loses_none(
         taken = stream._next
 
         async def interrupted(reader: Any) -> Any:
-            batch, place = await taken(reader)
-            if place.epoch == 1:
+            items = await taken(reader)
+            if items[-1][1].epoch == 1:
                 monkeypatch.undo()
                 signal.raise_signal(signal.SIGINT)
-            return batch, place
+            return items
 
         monkeypatch.setattr(stream, "_next", interrupted)
         got = []
         with pytest.raises(KeyboardInterrupt):
             got.extend(batch.positives.tolist() for batch in stream)
-        assert stream.state_dict() == {"epoch": 0, "start": 5000}
+        assert stream.state_dict() == {"epoch": 0, "start": 5000 if k > 1 else 0}
         while stream.epoch < 2:
             got += [batch.positives.tolist() for batch in stream]
         assert got == wanted

@@ -158,10 +158,11 @@ def test_no_more_is_read_ahead_than_asked_for(
     decoded = threading.Semaphore(0)
     take = EpochProgress.take
 
-    def counting(progress: EpochProgress, message: Any) -> Iterator[Any]:
-        for item in take(progress, message):
+    def counting(progress: EpochProgress, message: Any) -> Any:
+        item = take(progress, message)
+        if item is not None:
             decoded.release()
-            yield item
+        return item
 
     monkeypatch.setattr(EpochProgress, "take", counting)
     with Client(target, timeout=5) as client:

@@ -171,7 +171,7 @@ def test_negatives_of_all_streams_are_spread_over_time(
 
 def test_an_epoch_is_spread_over_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("NEGSERVE_TOKEN", GREEDY)
-    world, k = load("world"), 64
+    world, k = load("world"), 640  # some messages
     total = world.num_triples * k
     rate = total // 4
     with (
