@@ -108,7 +108,7 @@ class RemoteDataset(Generic[_Transport, _Stream]):
 
         :param sampler: which negatives; its seed also draws the order
         :param config: which positives; None for the defaults
-        :param prefetch: batches read ahead, at least 1
+        :param prefetch: batches read ahead, at least 1; those of a message are read together
         :param digest: whether to keep a running SHA-256 of all batches
         :raises LeakageWarning: where Python is told to raise it, for a filter over validation or
             testing triples

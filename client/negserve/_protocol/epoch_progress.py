@@ -297,7 +297,7 @@ class EpochState:
 
     :ivar sampler: which negatives
     :ivar config: which positives
-    :ivar prefetch: batches read ahead, at least 1
+    :ivar prefetch: batches read ahead, at least 1; those of a message are read together
     """
 
     def __init__(

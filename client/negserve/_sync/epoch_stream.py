@@ -139,7 +139,7 @@ class EpochStream(EpochCursor[SyncTransport, _Reader]):
     :param dataset: the dataset
     :param sampler: which negatives
     :param config: which positives; None for the defaults
-    :param prefetch: batches read ahead, at least 1
+    :param prefetch: batches read ahead, at least 1; those of a message are read together
     :param digest: whether to keep a running SHA-256 of all batches, see :attr:`digest`
     :ivar reads_on: whether the next epoch is read ahead, too; True at first
     """

@@ -65,7 +65,8 @@ class TripleStream(IterableDataset[Item]):
         ``compact`` gives :class:`CompactTripleBatch`, to be moved to a device and expanded there;
         ``tuple`` gives the tensors (positives, negatives), then those requested of mask, weights
         and log_q
-    :param prefetch: batches read ahead in each worker, at least 1
+    :param prefetch: batches read ahead in each worker, at least 1; those of a message are read
+        together
     :raises InvalidRequestError: if only one of rank and world_size is given, if torch.distributed
         has several ranks but is not initialised yet, or if an address is malformed
     :raises LeakageWarning: for a filter over validation or testing triples, where Python turns
