@@ -23,8 +23,13 @@ _Transport = TypeVar("_Transport", bound=Transport)
 _Reader = TypeVar("_Reader", bound="EpochReader")
 
 
+def num_batches(item: Item | BaseException) -> int:
+    """Count the batches of an item."""
+    return 0 if item is None or isinstance(item, BaseException) else len(item[0])
+
+
 class EpochReader(ABC):
-    """Reads epochs into a bounded queue, ahead of the consumer, also past an epoch's end.
+    """Reads epochs into a queue, ahead of the consumer, also past an epoch's end.
 
     A stream that fails or ends before the consumer has begun its epoch is not opened again then:
     the epoch may never be wanted. Subclasses have the queue, and the thread or task that reads.
@@ -35,7 +40,7 @@ class EpochReader(ABC):
 
     :param transport: to the dataset's server
     :param progress: of the epochs
-    :param prefetch: batches read ahead; those of a message are read together, even if more
+    :param prefetch: batches read ahead: with fewer in the queue, the next message is read
     :ivar is_over: whether the last batch of the consumer's epoch was taken
     """
 
@@ -52,8 +57,12 @@ class EpochReader(ABC):
         """Start to read from where the progress is."""
 
     @abstractmethod
-    async def _put(self, item: Item | BaseException) -> None:
-        """Add to the queue, once there is room."""
+    async def _wait_for_room(self) -> None:
+        """Wait until fewer batches than ``prefetch`` are in the queue, or none are wanted."""
+
+    @abstractmethod
+    def _put(self, item: Item) -> None:
+        """Add to the queue."""
 
     @abstractmethod
     async def _get(self) -> Item | BaseException:
@@ -62,12 +71,6 @@ class EpochReader(ABC):
     @abstractmethod
     def _hold(self, call: ServerCall) -> None:
         """Note the call that is read from now."""
-
-    def _places_of(self, item: Item | BaseException) -> int:
-        """Return how many places of the queue an item takes; it has one for each batch ahead."""
-        if item is None or isinstance(item, BaseException):
-            return 0
-        return min(max(len(item[0]), 1), self._prefetch)
 
     @property
     def _is_ahead(self) -> bool:
@@ -118,7 +121,8 @@ class EpochReader(ABC):
                     with call.answering():
                         item = progress.take(message)
                     if item is not None:
-                        await self._put(item)
+                        self._put(item)
+                        await self._wait_for_room()
                         if not self._is_wanted:
                             return
                         budget.note_progress()

@@ -10,8 +10,9 @@ import threading
 import weakref
 from collections.abc import Iterator
 from contextvars import copy_context
+from typing import Any
 
-from negserve._calls.epochs import EpochCursor, EpochReader, Item
+from negserve._calls.epochs import EpochCursor, EpochReader, Item, num_batches
 from negserve._protocol.epoch_progress import EpochProgress
 from negserve._sync.interrupts import ending, held, put_off, run_sync
 from negserve._sync.transport import SyncTransport
@@ -47,13 +48,12 @@ class _Reader(EpochReader):
         super().__init__(transport, progress, prefetch)
         self._sync_transport = transport
         self._batches: queue.Queue[Item | BaseException] = queue.Queue()
-        #: One item for each free place in the queue. The thread that waits for one has no timeout:
-        #: 256 threads that look around every 50 ms would keep a processor busy.
-        self._room: queue.SimpleQueue[object] = queue.SimpleQueue()
-        for _ in range(prefetch):
-            self._room.put(None)
+        #: Numbers of batches that were taken. The thread that waits for one has no timeout: 256
+        #: threads that look around every 50 ms would keep a processor busy.
+        self._taken: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._num_ahead = 0  # those that were not, as far as the thread knows
         # The callback of a weak reference has to be C: no signal handler runs in there.
-        self._owner = weakref.ref(owner, self._room.put)
+        self._owner = weakref.ref(owner, self._taken.put)
         self._lock = threading.Lock()
         self._call: ServerCall | None = None
         self._start()
@@ -77,7 +77,7 @@ class _Reader(EpochReader):
             self._is_wanted = False
             if self._call is not None:
                 self._call.close()
-        self._room.put(None)
+        self._taken.put(0)
         self._sync_transport.wake()
         with self._is_reading:
             pass
@@ -99,20 +99,22 @@ class _Reader(EpochReader):
     async def _pause(self, seconds: float) -> None:
         await self._sync_transport.pause(seconds, lambda: self._is_wanted)
 
-    async def _put(self, item: Item | BaseException) -> None:
-        for _ in range(self._places_of(item)):
-            self._room.get()
+    async def _wait_for_room(self) -> None:
+        while self._num_ahead >= self._prefetch and self._is_wanted:
+            taken = self._taken.get()
             if self._owner() is None:
                 self._is_wanted = False
-            if not self._is_wanted:
-                return
+            else:
+                self._num_ahead -= taken
+
+    def _put(self, item: Item) -> None:
+        self._num_ahead += num_batches(item)
         self._batches.put(item)
 
     async def _get(self) -> Item | BaseException:
         with ending(self._wake_taker):
             item = self._batches.get()
-        for _ in range(self._places_of(item)):
-            self._room.put(None)
+        self._taken.put(num_batches(item))
         return item
 
     def _wake_taker(self) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import weakref
 from collections.abc import AsyncIterator
 
-from negserve._calls.epochs import EpochCursor, EpochReader, Item
+from negserve._calls.epochs import EpochCursor, EpochReader, Item, num_batches
 from negserve._protocol.epoch_progress import EpochProgress
 from negserve._transport.transport import ServerCall
 from negserve.aio.transport import AsyncTransport
@@ -27,7 +27,8 @@ class _Reader(EpochReader):
         super().__init__(transport, progress, prefetch)
         self._loop = asyncio.get_running_loop()
         self._batches: asyncio.Queue[Item | BaseException] = asyncio.Queue()
-        self._room = asyncio.Semaphore(prefetch)
+        self._num_ahead = 0
+        self._has_room = asyncio.Event()
         self._start()
         # Until then the owner holds the task: its loop does not.
         self._owner = weakref.ref(owner, lambda _: self.drop())
@@ -59,15 +60,19 @@ class _Reader(EpochReader):
         finally:  # also if a task of the user's cancelled it
             self._batches.put_nowait(outcome)
 
-    async def _put(self, item: Item | BaseException) -> None:
-        for _ in range(self._places_of(item)):
-            await self._room.acquire()
+    async def _wait_for_room(self) -> None:
+        while self._num_ahead >= self._prefetch:
+            self._has_room.clear()
+            await self._has_room.wait()
+
+    def _put(self, item: Item) -> None:
+        self._num_ahead += num_batches(item)
         self._batches.put_nowait(item)
 
     async def _get(self) -> Item | BaseException:
         item = await self._batches.get()
-        for _ in range(self._places_of(item)):
-            self._room.release()
+        self._num_ahead -= num_batches(item)
+        self._has_room.set()
         return item
 
     def _hold(self, call: ServerCall) -> None:

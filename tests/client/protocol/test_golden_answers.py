@@ -169,7 +169,9 @@ class _Epochs(EpochReader):
     def _start(self) -> None:
         raise NotImplementedError
 
-    async def _put(self, item: Any) -> None:
+    async def _wait_for_room(self) -> None: ...
+
+    def _put(self, item: Any) -> None:
         self.items.append(item)
 
     async def _get(self) -> Any:

@@ -138,9 +138,8 @@ def test_closing_during_a_pause_ends_it_at_once(
     before = set(threading.enumerate())
     with tcp_proxy(steady.target) as proxy:
         client = Client(proxy.target, timeout=10, patience=300)
-        # Amid the second message: before the reader has so much that it waits for the trainer, and
-        # cut only when the first has arrived: a cut also loses what is on its way.
-        proxy.silence_after(700_000)
+        # Amid the second message: the first one has arrived then, and the trainer takes it.
+        proxy.silence_after(1_600_000)
         batches = iter(open_stream(client))
         next(batches)
         assert proxy.struck.wait(10)

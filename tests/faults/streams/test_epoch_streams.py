@@ -135,7 +135,7 @@ def test_a_connection_cut_in_the_middle_of_a_message(proxy: TcpProxy, start: int
         assert proxy.num_connections >= 3
 
 
-@pytest.mark.parametrize("num_bytes", [0, 700_000])
+@pytest.mark.parametrize("num_bytes", [0, 1_600_000])
 def test_a_connection_that_goes_silent(proxy: TcpProxy, steady: ServerProcess, num_bytes: int):
     with (
         Client(proxy.target, timeout=0.5, patience=PATIENCE) as client,
@@ -225,5 +225,6 @@ def test_streams_that_the_server_ends_for_their_age(servers: Servers):
         stream = open_stream(client)
         client._transport.open_busy = counting  # type: ignore[method-assign]
         assert_undisturbed(list(stream))
-        assert calls > 20
+        # Each has what was prepared at once: some messages of the forty.
+        assert calls >= 8
         assert proxy.num_connections == 1  # no error, so no new connection
