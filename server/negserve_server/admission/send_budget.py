@@ -14,6 +14,8 @@ from negserve_server.process.malloc import give_back
 
 #: A client that takes nothing of an answer for this long has stopped reading.
 _STALLED_SECONDS = 1.0
+#: Of all clients that stopped reading: with so many bytes a stream counts as alone.
+_STALLED_BYTES = 16 * 1024 * 1024
 #: An answer that is being sent is in memory twice: ours, and gRPC's copy of it.
 _COPIES = 2
 #: Freed memory goes back to the system when it exceeds this, or when nothing was freed for this
@@ -34,7 +36,6 @@ class SendBudget:
     :param max_bytes: the bound
     :ivar num_bytes: bytes of answers, without stalled ones
     :ivar num_stalled_bytes: bytes of answers whose clients stopped reading
-    :ivar num_streams: number of open streams
     :ivar num_holders: number of streams that hold answers
     """
 
@@ -42,7 +43,6 @@ class SendBudget:
         self.max_bytes = max_bytes
         self.num_bytes = 0
         self.num_stalled_bytes = 0
-        self.num_streams = 0
         self.num_holders = 0
         self._waiting: deque[tuple[asyncio.Future[None], BudgetShare, int]] = deque()
         self._peak = 0
@@ -182,6 +182,16 @@ class BudgetShare:
         self.waits = False
 
     @property
+    def is_alone(self) -> bool:
+        """Whether no other stream holds answers, but for few bytes of clients that stopped reading.
+
+        Each of those holds a message, which should not be large where they are many.
+        """
+        budget = self._budget
+        num_others = budget.num_holders - (self.num_bytes > 0)
+        return not num_others and budget.num_stalled_bytes <= _STALLED_BYTES
+
+    @property
     def held_bytes(self) -> int:
         """Bytes of its answers that the client has not taken yet."""
         return self.num_bytes + self._num_stalled_bytes
@@ -192,7 +202,6 @@ class BudgetShare:
         return self.waits
 
     def __enter__(self) -> BudgetShare:
-        self._budget.num_streams += 1
         return self
 
     def __exit__(
@@ -201,7 +210,6 @@ class BudgetShare:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._budget.num_streams -= 1
         self._budget.unwatch(self)
         self._end_stall()
         # Else this and what it is called on hold each other, and with it the graph, until the
@@ -309,10 +317,6 @@ class _NestedShare(BudgetShare):
     def is_waiting(self) -> bool:
         """As of any share."""
         return self.waits or self._own.waits
-
-    def __enter__(self) -> BudgetShare:
-        self._own.__enter__()
-        return super().__enter__()
 
     def __exit__(
         self,

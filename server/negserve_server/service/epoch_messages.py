@@ -29,11 +29,11 @@ from negserve_server.service import messages
 #: more throughput over loopback.
 _ALONE_BYTES = 1024 * 1024
 #: Their size where many streams wait for each other.
-_LEAST_BYTES = 384 * 1024
+_SHARED_BYTES = 384 * 1024
 #: Messages prepared while the client receives one. Alone, a stream has more of them: else the
 #: engine stands still now and then, because the client takes two at once.
 _ALONE_AHEAD = 4
-_MESSAGES_AHEAD = 2
+_SHARED_AHEAD = 2
 
 
 class EpochMessages:
@@ -120,13 +120,13 @@ class EpochMessages:
 
     def _step(self) -> int:
         """Return the number of batches of the next message, at least one."""
-        budget = self._send_budget
-        size = min(max(_ALONE_BYTES // budget.num_streams, _LEAST_BYTES), budget.fair_bytes)
+        most = _ALONE_BYTES if self._budget.is_alone else _SHARED_BYTES
+        size = min(most, self._send_budget.fair_bytes)
         step = max(1, -(-size // self._batch_bytes))
         return min(step, len(self._epoch) - self._next)
 
     def _prepare(self) -> None:
-        most = _ALONE_AHEAD if self._send_budget.num_streams == 1 else _MESSAGES_AHEAD
+        most = _ALONE_AHEAD if self._budget.is_alone else _SHARED_AHEAD
         while len(self._prepared) < most and self._may_begin:
             step = self._step()
             if not self._budget.try_reserve(step * self._batch_bytes):
