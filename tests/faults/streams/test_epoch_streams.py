@@ -224,7 +224,8 @@ def test_streams_that_the_server_ends_for_their_age(servers: Servers):
 
         stream = open_stream(client)
         client._transport.open_busy = counting  # type: ignore[method-assign]
-        assert_undisturbed(list(stream))
-        # Each has what was prepared at once: some messages of the forty.
-        assert calls >= 8
+        # Each has what was prepared at once: some messages of an epoch's forty.
+        first, *_ = [list(stream) for _ in range(3)]
+        assert_undisturbed(first)
+        assert calls > 20
         assert proxy.num_connections == 1  # no error, so no new connection
